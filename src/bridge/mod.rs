@@ -1,0 +1,20 @@
+//! The seam to the predictor: one trait and its implementations. Not the retries, timeouts or permits.
+
+pub mod python;
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::call::{Attempt, CallError};
+use crate::row::Answer;
+
+/// Runs predictor calls.
+pub trait Bridge: Send + Sync + 'static {
+    /// Makes one call. Dropping the future cancels the call; whatever of it is left running afterwards keeps the
+    /// attempt's clock alive (`CallWatch::over`).
+    fn call(&self, attempt: Attempt) -> impl Future<Output = Result<Answer, CallError>> + Send;
+
+    /// For how long in all, since the bridge was made, the event loop did not turn (gaps over 250 ms, the running
+    /// one included). Such time is charged to no attempt's timeout.
+    fn stalled(&self) -> Duration;
+}

@@ -1,0 +1,165 @@
+//! One attempt at a row: what the bridge is given, what it tells while the call runs, how it can fail.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::row::{Arguments, Usage};
+
+/// One call to the predictor.
+#[derive(Debug)]
+pub struct Attempt {
+    /// 0-based id of the row.
+    pub row: u64,
+    /// 1-based number of the attempt within this session.
+    pub number: u32,
+    /// The keyword arguments.
+    pub arguments: Arc<Arguments>,
+    /// The bridge's end of the clock; it holds this for as long as anything of the call is left running.
+    pub clock: CallClock,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    begun: OnceLock<Instant>,
+    ended: OnceLock<Instant>,
+    over: Notify,
+}
+
+/// The bridge's end: marks when the call began and ended; dropping it says that nothing of the call is left running.
+#[derive(Debug)]
+pub struct CallClock(Arc<Shared>);
+
+/// The engine's end: reads the marks, waits for the end.
+#[derive(Debug)]
+pub struct CallWatch(Arc<Shared>);
+
+/// A clock for one call: the end that marks and the end that watches.
+pub fn call_clock() -> (CallClock, CallWatch) {
+    let shared = Arc::<Shared>::default();
+    (CallClock(Arc::clone(&shared)), CallWatch(shared))
+}
+
+impl CallClock {
+    /// The predictor starts to run, seen on the thread that runs it.
+    pub fn begin(&self) {
+        let _ = self.0.begun.set(Instant::now());
+    }
+
+    /// The predictor has returned or raised, seen on the thread that runs it.
+    pub fn end(&self) {
+        let _ = self.0.ended.set(Instant::now());
+    }
+}
+
+impl Drop for CallClock {
+    fn drop(&mut self) {
+        self.0.over.notify_one();
+    }
+}
+
+impl CallWatch {
+    /// When the predictor started to run.
+    pub fn begun(&self) -> Option<Instant> {
+        self.0.begun.get().copied()
+    }
+
+    /// When the predictor returned or raised.
+    pub fn ended(&self) -> Option<Instant> {
+        self.0.ended.get().copied()
+    }
+
+    /// Resolves once nothing of the call is left running. For one waiter; cancel-safe.
+    pub async fn over(&self) {
+        self.0.over.notified().await;
+    }
+}
+
+/// Why an attempt gave no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CallError {
+    /// The row cannot be asked; it was never called.
+    #[error("{0}")]
+    Input(String),
+    /// The attempt took longer than `--timeout` (or what was left of `--row-timeout`).
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// The predictor raised.
+    #[error("{0}")]
+    Predictor(Box<PredictorError>),
+    /// The predictor returned something that is no answer; the text keeps its `repr`.
+    #[error("{0}")]
+    Output(String),
+    /// The way to the predictor is broken; no fault of the row.
+    #[error(transparent)]
+    Bridge(#[from] BridgeError),
+}
+
+/// An exception that left the predictor.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{class}: {message}")]
+pub struct PredictorError {
+    /// Name of the exception's class, without its module.
+    pub class: Arc<str>,
+    /// `str(exception)`, secrets masked.
+    pub message: String,
+    /// What kind of failure it is, which decides on the retry.
+    pub kind: FailureKind,
+    /// How long the server asked to be left alone.
+    pub retry_after: Option<Duration>,
+    /// Tokens the failed attempt used.
+    pub usage: Option<Usage>,
+    /// Where in the user's own code it was raised: `file:line in function`, innermost last.
+    pub traceback: Option<String>,
+}
+
+/// Kinds of predictor failure (`CONTRACT.md`, "Retried … Permanent").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// Will fail again: not retried.
+    Permanent,
+    /// May succeed: retried with backoff.
+    Transient,
+    /// Asked to slow down (429, or 503 with Retry-After): retried, without using up `--retries`.
+    Throttled,
+    /// Will fail for every row (401, 403, exhausted quota): stops the run.
+    Fatal,
+}
+
+/// What broke between Tokio and asyncio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BridgeError {
+    /// The interpreter is finalizing or was never started.
+    #[error("the Python interpreter is gone")]
+    InterpreterGone,
+    /// The event loop ended; something in the process stopped it.
+    #[error("the event loop has stopped")]
+    LoopStopped,
+    /// The loop has not taken the call for so long that it must be stuck.
+    #[error("the event loop does not take calls any more")]
+    HandoverStuck,
+}
+
+impl CallError {
+    /// The class failures are counted by: `input`, `timeout`, `output`, `bridge`, or the exception's class name.
+    pub fn class(&self) -> Arc<str> {
+        match self {
+            Self::Input(_) => "input".into(),
+            Self::Timeout(_) => "timeout".into(),
+            Self::Predictor(error) => Arc::clone(&error.class),
+            Self::Output(_) => "output".into(),
+            Self::Bridge(_) => "bridge".into(),
+        }
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Input(_) | Self::Output(_) => FailureKind::Permanent,
+            Self::Timeout(_) => FailureKind::Transient,
+            Self::Predictor(error) => error.kind,
+            Self::Bridge(_) => FailureKind::Fatal,
+        }
+    }
+}

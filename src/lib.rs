@@ -1,0 +1,27 @@
+//! Answers a file of questions with an async Python predictor, through a semaphore-bounded Tokio <-> asyncio bridge.
+//!
+//! # The map
+//!
+//! A line, not a web: rows flow in, outcomes flow out, one dispatcher decides the order. Each layer uses only what
+//! is below it (`tests/architecture.rs` enforces it).
+//!
+//! | layer | modules | job |
+//! | --- | --- | --- |
+//! | 7 | `main` [`cli`] | strings to values, exit code |
+//! | 6 | [`config`] [`command`] | a validated run; one file a subcommand |
+//! | 5 | [`run`] [`report`] | the dispatcher (order, record, then show) and its reporters |
+//! | 4 | [`engine`] [`stats`] | permits, the attempt loop, deadlines; histograms |
+//! | 3 | [`input`] [`output`] [`journal`] [`bridge`] [`model`] | formats, the truth on disk, the seam to Python |
+//! | 2 | [`event`] [`policy`] [`secret`] | events as data; retry and limits, pure |
+//! | 1 | [`row`] [`call`] | rows, answers, attempts, outcomes, their errors |
+
+pub mod bridge;
+pub mod call;
+pub mod event;
+pub mod input;
+pub mod journal;
+pub mod model;
+pub mod output;
+pub mod policy;
+pub mod row;
+pub mod secret;

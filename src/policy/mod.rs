@@ -1,0 +1,1 @@
+//! Decisions as data: when to retry, when to stop. Pure: no I/O, no clock of their own.

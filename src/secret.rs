@@ -1,0 +1,86 @@
+//! Masks secrets in whatever is shown or recorded about a run. Answers and input columns are data and pass unmasked.
+
+use std::borrow::Cow;
+
+/// What stands in place of a secret.
+const MASK: &str = "***";
+/// Shorter values are words like `true`; masking them would garble every message.
+const SHORTEST: usize = 6;
+const SUFFIXES: [&str; 4] = ["_KEY", "_TOKEN", "_SECRET", "_PASSWORD"];
+
+/// The secrets of this process, longest first.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// The values of all environment variables whose names end in `_KEY`, `_TOKEN`, `_SECRET` or `_PASSWORD`.
+    pub fn from_environment() -> Self {
+        let mut secrets = Self::default();
+        for (name, value) in std::env::vars_os() {
+            let name = name.to_string_lossy().to_uppercase();
+            if SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
+                secrets.add(&value.to_string_lossy());
+            }
+        }
+        secrets
+    }
+
+    /// Adds one value; blank and very short ones are passed over.
+    pub fn add(&mut self, value: &str) {
+        let value = value.trim();
+        if value.len() >= SHORTEST && !self.0.iter().any(|known| known == value) {
+            self.0.push(value.to_owned());
+            self.0.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        }
+    }
+
+    /// Adds the password, or the lone user name, of a URL such as `https://user:password@host/`.
+    pub fn add_url(&mut self, url: &str) {
+        let Some((_, rest)) = url.split_once("://") else { return };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if let Some((credentials, _)) = authority.rsplit_once('@') {
+            self.add(credentials.split_once(':').map_or(credentials, |(_, password)| password));
+        }
+    }
+
+    /// The text with every secret replaced by `***`.
+    pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut masked = Cow::Borrowed(text);
+        for secret in &self.0 {
+            if masked.contains(secret.as_str()) {
+                masked = Cow::Owned(masked.replace(secret.as_str(), MASK));
+            }
+        }
+        masked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_of_two_nested_secrets_is_masked_whole() {
+        let mut secrets = Secrets::default();
+        secrets.add("sk-abc");
+        secrets.add("sk-abcdef");
+        assert_eq!(secrets.mask("key sk-abcdef and sk-abc"), "key *** and ***");
+    }
+
+    #[test]
+    fn short_values_and_text_without_secrets_stay() {
+        let mut secrets = Secrets::default();
+        secrets.add("true");
+        assert!(matches!(secrets.mask("it is true"), Cow::Borrowed("it is true")));
+    }
+
+    #[test]
+    fn the_password_of_a_url_is_a_secret() {
+        let mut secrets = Secrets::default();
+        secrets.add_url("https://ann:hunter22@example.org:8080/v1?a=b@c");
+        assert_eq!(
+            secrets.mask("POST https://ann:hunter22@example.org:8080/v1"),
+            "POST https://ann:***@example.org:8080/v1"
+        );
+    }
+}
