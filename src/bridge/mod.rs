@@ -1,5 +1,7 @@
 //! The seam to the predictor: one trait and its implementations. Not the retries, timeouts or permits.
 
+pub mod fake;
+pub mod into_future;
 pub mod python;
 
 use std::future::Future;
@@ -17,4 +19,7 @@ pub trait Bridge: Send + Sync + 'static {
     /// For how long in all, since the bridge was made, the event loop did not turn (gaps over 250 ms, the running
     /// one included). Such time is charged to no attempt's timeout.
     fn stalled(&self) -> Duration;
+
+    /// For how long the event loop has not turned at this moment: zero, or over 250 ms.
+    fn stalled_now(&self) -> Duration;
 }

@@ -1,1 +1,129 @@
-//! Python.
+//! The production bridge: calls handed to the event loop's thread in batches, results handed back in batches.
+//!
+//! No Tokio thread ever attaches to the interpreter: a call is queued in Rust and the loop is woken through an
+//! `eventfd` only where no wake is pending; the loop's thread converts the arguments, makes a task for each call in a
+//! copy of the context the predictor was loaded in, converts each result, and sends what has gathered in one turn of
+//! the loop to one Tokio task, which settles the calls' futures. Not the textbook form; see
+//! [`super::into_future`] for that.
+
+pub(super) mod convert;
+pub mod event_loop;
+pub(super) mod helpers;
+pub mod interpreter;
+pub mod predictor;
+pub mod pulse;
+mod queue;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use self::event_loop::{EventLoop, LoopKind};
+use self::predictor::{Description, LoadError, Predictor, Request};
+use self::queue::{Command, LoopSide, Queue};
+use super::Bridge;
+use crate::call::{Attempt, BridgeError, CallError};
+use crate::row::Answer;
+use crate::secret::Secrets;
+
+/// What a call ended with.
+type Reply = Result<Answer, CallError>;
+
+/// The production bridge.
+#[derive(Debug)]
+pub struct PythonBridge {
+    queue: Arc<Queue>,
+    event_loop: EventLoop,
+    description: Description,
+}
+
+impl PythonBridge {
+    /// Starts an event loop and loads the predictor on its thread. The interpreter must be running.
+    ///
+    /// Must be called within a Tokio runtime, to which the results are handed.
+    pub fn start(kind: LoopKind, request: Request, secrets: Secrets) -> Result<Self, LoadError> {
+        let queue = Arc::new(Queue::new().map_err(|error| LoadError(format!("failed to make an eventfd: {error}")))?);
+        let (results, inbox) = mpsc::unbounded_channel();
+        let loop_queue = Arc::clone(&queue);
+        let mask = secrets.clone();
+        let set_up = move |event_loop: &pyo3::Bound<'_, pyo3::PyAny>| {
+            let predictor = Predictor::load(event_loop, request)?;
+            let description = predictor.description.clone();
+            LoopSide::start(event_loop, loop_queue, predictor, results, secrets)?;
+            Ok(description)
+        };
+        let (event_loop, description) =
+            EventLoop::start(kind, set_up).map_err(|error| LoadError::of(&error, &mask))?;
+        tokio::spawn(settle(inbox));
+        Ok(Self { queue, event_loop, description })
+    }
+
+    /// What the predictor is and takes.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// `asyncio` or `uvloop`.
+    pub fn loop_name(&self) -> &str {
+        &self.event_loop.name
+    }
+
+    /// The latest that the loop came to a turn it had asked for.
+    pub fn longest_lag(&self) -> Duration {
+        self.event_loop.pulse.longest_lag()
+    }
+
+    /// Cancels what is left on the loop and closes it. Returns whether that ended within the bound.
+    pub fn shut_down(&self, bound: Duration) -> bool {
+        self.queue.close();
+        self.event_loop.shut_down(bound)
+    }
+}
+
+/// Hands each result to its call's future, on a Tokio thread: one wake of the runtime a batch.
+async fn settle(mut inbox: mpsc::UnboundedReceiver<Vec<(oneshot::Sender<Reply>, Reply)>>) {
+    while let Some(batch) = inbox.recv().await {
+        for (sender, reply) in batch {
+            // The receiver of a call that was cancelled meanwhile is gone.
+            let _ = sender.send(reply);
+        }
+    }
+}
+
+/// Cancels the call if it is dropped before the call has ended.
+struct CancelOnDrop<'a> {
+    queue: &'a Queue,
+    call: u64,
+    armed: bool,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.queue.push(Command::Cancel(self.call));
+        }
+    }
+}
+
+impl Bridge for PythonBridge {
+    async fn call(&self, attempt: Attempt) -> Reply {
+        let (sender, receiver) = oneshot::channel();
+        let call = self.queue.next_id();
+        if !self.queue.push(Command::Call { call, attempt, sender }) {
+            return Err(BridgeError::LoopStopped.into());
+        }
+        let mut guard = CancelOnDrop { queue: &self.queue, call, armed: true };
+        let reply = receiver.await;
+        guard.armed = false;
+        reply.unwrap_or(Err(CallError::Bridge(BridgeError::LoopStopped)))
+    }
+
+    fn stalled(&self) -> Duration {
+        self.event_loop.pulse.stalled()
+    }
+
+    fn stalled_now(&self) -> Duration {
+        self.event_loop.pulse.stalled_now()
+    }
+}

@@ -1,0 +1,201 @@
+//! The textbook bridge: `pyo3_asyncio::tokio::into_future`, once a call. The reference for tests, `demo` and benches;
+//! the production one is [`super::python`].
+//!
+//! A Tokio thread attaches to the interpreter, calls the predictor to get a coroutine, turns it into a Rust future,
+//! detaches, and only then awaits: the GIL is never held across an `.await`. Dropping that future leaves the Python
+//! task running (measured: 50 of 50), so a guard cancels the task explicitly.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use pyo3_asyncio::TaskLocals;
+
+use super::Bridge;
+use super::python::convert::Converter;
+use super::python::event_loop::{EventLoop, LoopKind};
+use super::python::helpers;
+use super::python::predictor::{Description, LoadError, Predictor, Request};
+use crate::call::{Attempt, BridgeError, CallClock, CallError};
+use crate::row::Answer;
+use crate::secret::Secrets;
+
+/// The textbook bridge.
+#[derive(Debug)]
+pub struct IntoFutureBridge {
+    event_loop: EventLoop,
+    locals: TaskLocals,
+    predictor: Predictor,
+    converter: Arc<Converter>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a call's task tells the future that waits for it.
+#[derive(Debug, Default)]
+struct State {
+    task: Mutex<Option<Py<PyAny>>>,
+    ended: Mutex<Option<Result<Answer, CallError>>>,
+    dropped: AtomicBool,
+}
+
+/// One call, as its task sees it. Only Python holds it, so that the clock goes when the task does.
+#[pyclass(frozen)]
+struct Call {
+    clock: CallClock,
+    begun: OnceLock<Instant>,
+    first_chunk: OnceLock<Duration>,
+    converter: Arc<Converter>,
+    state: Arc<State>,
+}
+
+#[pymethods]
+impl Call {
+    /// The task runs; false if nobody waits for it any more.
+    fn started(&self, task: Py<PyAny>) -> bool {
+        *lock(&self.state.task) = Some(task);
+        !self.state.dropped.load(Ordering::Acquire)
+    }
+
+    fn begin(&self) {
+        let _ = self.begun.set(Instant::now());
+        self.clock.begin();
+    }
+
+    fn end(&self) {
+        self.clock.end();
+    }
+
+    fn first_chunk(&self) {
+        if let Some(begun) = self.begun.get() {
+            let _ = self.first_chunk.set(begun.elapsed());
+        }
+    }
+
+    // Converted here and now: an exception that was kept would keep, by its traceback's frames, this very call.
+
+    fn finish(&self, value: &Bound<'_, PyAny>) {
+        self.clock.end();
+        let mut answer = self.converter.answer(value);
+        if let Ok(answer) = &mut answer {
+            answer.first_chunk = self.first_chunk.get().copied();
+        }
+        *lock(&self.state.ended) = Some(answer);
+    }
+
+    fn fail(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
+        self.clock.end();
+        *lock(&self.state.ended) = Some(Err(self.converter.error(&PyErr::from_value(error), py)));
+    }
+}
+
+/// Cancels the call's task if it is dropped before the call has ended.
+struct CancelOnDrop<'a> {
+    event_loop: &'a EventLoop,
+    state: Arc<State>,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        self.state.dropped.store(true, Ordering::Release);
+        let Some(task) = lock(&self.state.task).take() else { return };
+        Python::try_attach(|py| {
+            let cancel = task.bind(py).getattr("cancel");
+            // A loop that is closed has no task left.
+            let _ = cancel.and_then(|cancel| self.event_loop.object(py).call_method1("call_soon_threadsafe", (cancel,)));
+        });
+    }
+}
+
+impl IntoFutureBridge {
+    /// Starts an event loop and loads the predictor on its thread. The interpreter must be running.
+    pub fn start(kind: LoopKind, request: Request, secrets: Secrets) -> Result<Self, LoadError> {
+        let mask = secrets.clone();
+        let set_up = move |event_loop: &Bound<'_, PyAny>| {
+            let py = event_loop.py();
+            let predictor = Predictor::load(event_loop, request)?;
+            let context = predictor.context.bind(py).clone();
+            let locals = TaskLocals::new(event_loop.clone()).with_context(context);
+            Ok((locals, predictor, Arc::new(Converter::new(py, secrets)?)))
+        };
+        let (event_loop, (locals, predictor, converter)) =
+            EventLoop::start(kind, set_up).map_err(|error| LoadError::of(&error, &mask))?;
+        Ok(Self { event_loop, locals, predictor, converter })
+    }
+
+    /// What the predictor is and takes.
+    pub fn description(&self) -> &Description {
+        &self.predictor.description
+    }
+
+    /// Cancels what is left on the loop and closes it. Returns whether that ended within the bound.
+    pub fn shut_down(&self, bound: Duration) -> bool {
+        self.event_loop.shut_down(bound)
+    }
+}
+
+impl Bridge for IntoFutureBridge {
+    async fn call(&self, attempt: Attempt) -> Result<Answer, CallError> {
+        if self.event_loop.is_ending() {
+            return Err(BridgeError::LoopStopped.into());
+        }
+        let state = Arc::<State>::default();
+        let guard = CancelOnDrop { event_loop: &self.event_loop, state: Arc::clone(&state) };
+        // The textbook's one line, in its three steps: attach, make the coroutine a future, detach.
+        let future = Python::try_attach(|py| {
+            let arguments = self.predictor.arguments(py, &attempt.arguments, attempt.row, attempt.number)?;
+            let call = Call {
+                clock: attempt.clock,
+                begun: OnceLock::new(),
+                first_chunk: OnceLock::new(),
+                converter: Arc::clone(&self.converter),
+                state: Arc::clone(&state),
+            };
+            let call = Bound::new(py, call)?;
+            let driver = self.predictor.drive.bind(py).call1((&call, self.predictor.target.bind(py), arguments))?;
+            let coroutine = helpers::module(py, "host")?.call_method1("cancellable", (call, driver))?;
+            pyo3_asyncio::into_future_with_locals(&self.locals, coroutine)
+        });
+        let future = match future {
+            None => return Err(BridgeError::InterpreterGone.into()),
+            Some(Err(error)) => return Err(self.broken(&error)),
+            Some(Ok(future)) => future,
+        };
+        if let Err(error) = future.await {
+            return Err(self.broken(&error));
+        }
+        // Whatever a task raises because the loop is being closed is not the predictor's doing.
+        lock(&state.task).take();
+        let ended = lock(&state.ended).take().filter(|ended| ended.is_ok() || !self.event_loop.is_ending());
+        drop(guard); // The task it would cancel is gone.
+        ended.unwrap_or(Err(BridgeError::LoopStopped.into()))
+    }
+
+    fn stalled(&self) -> Duration {
+        self.event_loop.pulse.stalled()
+    }
+
+    fn stalled_now(&self) -> Duration {
+        self.event_loop.pulse.stalled_now()
+    }
+}
+
+impl IntoFutureBridge {
+    /// The driver catches what the predictor raises, so an error around it is the loop's.
+    fn broken(&self, error: &PyErr) -> CallError {
+        Python::try_attach(|py| {
+            let closed = self.event_loop.object(py).call_method0("is_closed");
+            if closed.and_then(|closed| closed.extract()).unwrap_or(true)
+                || error.get_type(py).name().is_ok_and(|name| name == "CancelledError")
+            {
+                BridgeError::LoopStopped.into()
+            } else {
+                self.converter.error(error, py)
+            }
+        })
+        .unwrap_or(BridgeError::InterpreterGone.into())
+    }
+}

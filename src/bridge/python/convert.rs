@@ -1,0 +1,141 @@
+//! Python values to answers and errors, on the event loop's thread. Total: it fails only as a typed [`CallError`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyType};
+use serde_json::value::RawValue;
+
+use super::helpers;
+use crate::call::{CallError, FailureKind, PredictorError};
+use crate::row::{Answer, Usage, Value};
+use crate::secret::Secrets;
+
+/// Seconds a server may ask to be left alone; what is over a day is junk, not a wish.
+const LONGEST_RETRY_AFTER_S: f64 = 86_400.0;
+
+/// The Python functions that conversion uses, looked up once.
+#[derive(Debug)]
+pub(in crate::bridge) struct Converter {
+    fields: Py<PyAny>,
+    escaped: Py<PyAny>,
+    not_an_answer: Py<PyType>,
+    failure: Py<PyAny>,
+    usage: Py<PyAny>,
+    message: Py<PyAny>,
+    origin: Py<PyAny>,
+    answer: Arc<str>,
+    secrets: Secrets,
+}
+
+impl Converter {
+    pub(in crate::bridge) fn new(py: Python<'_>, secrets: Secrets) -> PyResult<Self> {
+        let (results, traces) = (helpers::module(py, "results")?, helpers::module(py, "traces")?);
+        Ok(Self {
+            fields: results.getattr("fields")?.unbind(),
+            escaped: results.getattr("escaped")?.unbind(),
+            not_an_answer: results.getattr("NotAnAnswer")?.cast_into::<PyType>()?.unbind(),
+            failure: helpers::module(py, "failure")?.getattr("failure")?.unbind(),
+            usage: results.getattr("usage")?.unbind(),
+            message: traces.getattr("message")?.unbind(),
+            origin: traces.getattr("origin")?.unbind(),
+            answer: "answer".into(),
+            secrets,
+        })
+    }
+
+    /// The answer a returned value makes.
+    pub(in crate::bridge) fn answer(&self, value: &Bound<'_, PyAny>) -> Result<Answer, CallError> {
+        let text = match value.cast_exact::<PyString>() {
+            Ok(text) => self.text(text),
+            Err(_) => return self.structured(value),
+        };
+        match text {
+            Ok(text) => Ok(Answer { fields: vec![(Arc::clone(&self.answer), Value::Text(text))], usage: None, first_chunk: None }),
+            Err(error) => Err(self.error(&error, value.py())),
+        }
+    }
+
+    /// The string; lone surrogates, which UTF-8 cannot hold, are escaped: a paid answer is never lost.
+    fn text(&self, text: &Bound<'_, PyString>) -> PyResult<String> {
+        match text.to_str() {
+            Ok(text) => Ok(text.to_owned()),
+            Err(_) => self.escaped.bind(text.py()).call1((text,))?.extract(),
+        }
+    }
+
+    fn structured(&self, value: &Bound<'_, PyAny>) -> Result<Answer, CallError> {
+        let py = value.py();
+        if let Ok(text) = value.cast::<PyString>() {
+            let text = self.text(text).map_err(|error| self.error(&error, py))?;
+            return Ok(Answer { fields: vec![(Arc::clone(&self.answer), Value::Text(text))], usage: None, first_chunk: None });
+        }
+        let columns: PyResult<Vec<(String, String, bool)>> =
+            self.fields.bind(py).call1((value,)).and_then(|columns| columns.extract());
+        let columns = columns.map_err(|error| {
+            if error.is_instance(py, self.not_an_answer.bind(py)) {
+                CallError::Output(self.secrets.mask(&self.message_of(&error, py)).into_owned())
+            } else {
+                self.error(&error, py)
+            }
+        })?;
+        let field = |(name, text, is_json): (String, String, bool)| {
+            let value = if is_json {
+                RawValue::from_string(text).map(Value::Json).map_err(|error| CallError::Output(error.to_string()))?
+            } else {
+                Value::Text(text)
+            };
+            Ok((name.into(), value))
+        };
+        let fields = columns.into_iter().map(field).collect::<Result<_, CallError>>()?;
+        Ok(Answer { fields, usage: self.usage_of(value), first_chunk: None })
+    }
+
+    /// Tokens the value (a prediction or an exception) tells of; nothing where it cannot be read.
+    fn usage_of(&self, value: &Bound<'_, PyAny>) -> Option<Usage> {
+        let told = self.usage.bind(value.py()).call1((value,)).ok()?;
+        let (input, output, calls, cost_usd) = told.extract::<Option<(u64, u64, u64, Option<f64>)>>().ok()??;
+        Some(Usage { input, output, calls, cost_usd })
+    }
+
+    fn message_of(&self, error: &PyErr, py: Python<'_>) -> String {
+        let message = self.message.bind(py).call1((error.value(py),)).and_then(|text| text.extract());
+        message.unwrap_or_else(|_| "<its text cannot be read>".to_owned())
+    }
+
+    /// What an exception that left the predictor means.
+    pub(in crate::bridge) fn error(&self, error: &PyErr, py: Python<'_>) -> CallError {
+        let class = error.get_type(py).name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
+        let (kind, retry_after) = self.kind(error, py);
+        let origin: Option<String> = self
+            .origin
+            .bind(py)
+            .call1((error.value(py),))
+            .ok()
+            .and_then(|origin| origin.extract().ok())
+            .flatten();
+        CallError::Predictor(Box::new(PredictorError {
+            class: class.into(),
+            message: self.secrets.mask(&self.message_of(error, py)).into_owned(),
+            kind,
+            retry_after,
+            usage: self.usage_of(error.value(py).as_any()),
+            traceback: origin.map(|origin| self.secrets.mask(&origin).into_owned()),
+        }))
+    }
+
+    fn kind(&self, error: &PyErr, py: Python<'_>) -> (FailureKind, Option<Duration>) {
+        let told = self.failure.bind(py).call1((error.value(py),));
+        let told = told.and_then(|told| told.extract::<(String, Option<u16>, Option<f64>)>());
+        let Ok((kind, _status, retry_after)) = told else { return (FailureKind::Transient, None) };
+        let kind = match kind.as_str() {
+            "permanent" => FailureKind::Permanent,
+            "throttled" => FailureKind::Throttled,
+            "fatal" => FailureKind::Fatal,
+            _ => FailureKind::Transient,
+        };
+        let retry_after = retry_after.filter(|seconds| *seconds > 0.0).map(|seconds| seconds.min(LONGEST_RETRY_AFTER_S));
+        (kind, retry_after.map(Duration::from_secs_f64))
+    }
+}

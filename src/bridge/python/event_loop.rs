@@ -1,0 +1,145 @@
+//! The thread that runs the asyncio event loop: started, watched, ended in bounded time. Not the calls on it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+
+use super::helpers;
+use super::pulse::{Pulse, Ticker};
+
+/// Which event loop to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LoopKind {
+    /// uvloop where it can be imported, else asyncio's own.
+    #[default]
+    Auto,
+    /// asyncio's own.
+    Asyncio,
+    /// uvloop, or an error.
+    Uvloop,
+}
+
+impl LoopKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Asyncio => "asyncio",
+            Self::Uvloop => "uvloop",
+        }
+    }
+}
+
+/// A running event loop on a thread of its own.
+#[derive(Debug)]
+pub struct EventLoop {
+    handle: Py<PyAny>,
+    /// `asyncio` or `uvloop`.
+    pub name: String,
+    /// Its heartbeat.
+    pub pulse: Arc<Pulse>,
+    ending: Arc<AtomicBool>,
+    ended: Mutex<Receiver<()>>,
+}
+
+impl EventLoop {
+    /// Makes the loop on a new thread, runs `set_up` there (no task is running yet), then runs the loop.
+    ///
+    /// Fails with what making the loop or `set_up` raised; the thread is gone then.
+    pub fn start<T, F>(kind: LoopKind, set_up: F) -> PyResult<(Self, T)>
+    where
+        T: Send + 'static,
+        F: for<'py> FnOnce(&Bound<'py, PyAny>) -> PyResult<T> + Send + 'static,
+    {
+        let pulse = Arc::<Pulse>::default();
+        let ending = Arc::<AtomicBool>::default();
+        let (ready_tx, ready_rx) = sync_channel::<PyResult<(Py<PyAny>, String, T)>>(1);
+        let (ended_tx, ended_rx) = sync_channel::<()>(1);
+        let (thread_pulse, thread_ending) = (Arc::clone(&pulse), Arc::clone(&ending));
+        std::thread::Builder::new().name("asyncio".into()).spawn(move || {
+            Python::attach(|py| {
+                let made = make(py, kind).and_then(|(event_loop, name)| {
+                    let value = set_up(&event_loop)?;
+                    Ticker::start(&event_loop, &thread_pulse)?;
+                    Ok((event_loop, name, value))
+                });
+                match made {
+                    Ok((event_loop, name, value)) => {
+                        let _ = ready_tx.send(Ok((event_loop.clone().unbind(), name, value)));
+                        run(&event_loop, &thread_ending);
+                    }
+                    Err(error) => drop(ready_tx.send(Err(error))),
+                }
+            });
+            let _ = ended_tx.send(());
+        })?;
+        let (handle, name, value) = ready_rx.recv().map_err(|_| {
+            pyo3::exceptions::PyRuntimeError::new_err("the event loop's thread ended while it was being set up")
+        })??;
+        Ok((Self { handle, name, pulse, ending, ended: Mutex::new(ended_rx) }, value))
+    }
+
+    /// The loop object.
+    pub fn object<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.handle.bind(py)
+    }
+
+    /// Whether the loop was asked to end.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// Stops the loop, cancels and awaits what is on it and closes it. Returns whether that ended within the bound;
+    /// if not, the thread is left to die with the process.
+    pub fn shut_down(&self, bound: Duration) -> bool {
+        self.ending.store(true, Ordering::Release);
+        Python::attach(|py| {
+            let event_loop = self.handle.bind(py);
+            // A loop that is closed already raises; then the thread has ended by itself.
+            let _ = event_loop.getattr("stop").and_then(|stop| event_loop.call_method1("call_soon_threadsafe", (stop,)));
+        });
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        !matches!(ended.recv_timeout(bound), Err(RecvTimeoutError::Timeout))
+    }
+}
+
+fn make(py: Python<'_>, kind: LoopKind) -> PyResult<(Bound<'_, PyAny>, String)> {
+    let (event_loop, name): (Bound<'_, PyAny>, String) = helpers::module(py, "host")?.call_method1("new_loop", (kind.name(),))?.extract()?;
+    py.import("asyncio")?.call_method1("set_event_loop", (event_loop.clone(),))?;
+    Ok((event_loop, name))
+}
+
+/// Runs the loop until it is asked to end: a predictor that calls `loop.stop()` stops no one else's calls.
+fn run(event_loop: &Bound<'_, PyAny>, ending: &AtomicBool) {
+    let py = event_loop.py();
+    while !ending.load(Ordering::Acquire) {
+        if let Err(error) = event_loop.call_method0("run_forever") {
+            tracing::warn!("the event loop raised: {error}");
+        }
+        if event_loop.call_method0("is_closed").and_then(|closed| closed.extract()).unwrap_or(true) {
+            return;
+        }
+    }
+    let closed = helpers::module(py, "host").and_then(|host| host.call_method1("close", (event_loop,)));
+    if let Err(error) = closed {
+        tracing::warn!("failed to close the event loop: {error}");
+    }
+}
+
+/// Runs what CPython would run at its exit (non-daemon threads, `atexit`, buffered output), within the bound.
+/// For the end of the process; afterwards nothing must call into Python.
+pub fn run_exit_functions(bound: Duration) -> bool {
+    let (ended_tx, ended_rx) = sync_channel::<()>(1);
+    let spawned = std::thread::Builder::new().name("python-exit".into()).spawn(move || {
+        Python::attach(|py| {
+            let done = helpers::module(py, "host").and_then(|host| host.call_method0("exit_functions"));
+            if let Err(error) = done {
+                tracing::warn!("Python's exit functions raised: {error}");
+            }
+        });
+        let _ = ended_tx.send(());
+    });
+    spawned.is_ok() && ended_rx.recv_timeout(bound).is_ok()
+}

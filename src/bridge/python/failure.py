@@ -1,0 +1,2 @@
+def failure(error):
+    return "transient", None, None

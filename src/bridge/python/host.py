@@ -1,0 +1,102 @@
+"""What runs on the event loop's thread around the predictor's calls."""
+
+import asyncio
+import atexit
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from _tokio_asyncio_bridge.threads import Threads
+
+_PATIENCE_S = 1.0
+
+
+def new_loop(kind: str) -> tuple[asyncio.AbstractEventLoop, str]:
+    """A loop of the kind asked for (`auto`: uvloop where it can be imported) and the name of what it is."""
+    if kind in ("auto", "uvloop"):
+        try:
+            import uvloop
+        except ImportError:
+            if kind == "uvloop":
+                raise
+        else:
+            return uvloop.new_event_loop(), "uvloop"
+    return asyncio.new_event_loop(), "asyncio"
+
+
+# `drive_*`: the body of one call's task. Everything that leaves the predictor is caught, `SystemExit` and
+# `KeyboardInterrupt` too: raised through a task they would end the loop and every other call with it.
+
+
+async def drive(call: Any, target: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    """One call of an async function."""
+    call.begin()
+    try:
+        value = await target(**arguments)
+    except BaseException as error:
+        call.fail(error)
+    else:
+        call.finish(value)
+
+
+async def drive_stream(call: Any, target: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    """One call of an async generator."""
+    call.begin()
+    try:
+        value = await target(on_first_chunk=call.first_chunk, **arguments)
+    except BaseException as error:
+        call.fail(error)
+    else:
+        call.finish(value)
+
+
+_threads = Threads()
+
+
+async def drive_thread(call: Any, target: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    """One call of a plain function."""
+    try:
+        value = await _threads.run(call, target, arguments)
+    except BaseException as error:
+        call.fail(error)
+    else:
+        call.finish(value)
+
+
+async def cancellable(call: Any, driver: Coroutine[Any, Any, None]) -> None:
+    """Tells `call` its task, for cancelling from another thread; runs nothing where nobody waits any more."""
+    if call.started(asyncio.current_task()):
+        await driver
+    else:
+        driver.close()
+
+
+def close(loop: asyncio.AbstractEventLoop) -> None:
+    """Ends everything on the loop, as `asyncio.run` does, but waits for no task longer than a second."""
+
+    async def finish() -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_PATIENCE_S)
+        await loop.shutdown_asyncgens()
+
+    try:
+        loop.run_until_complete(asyncio.wait_for(finish(), 2 * _PATIENCE_S))
+        loop.run_until_complete(loop.shutdown_default_executor())
+    except TimeoutError:
+        pass
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def exit_functions() -> None:
+    """What CPython does at exit and embedding leaves to us: non-daemon threads, `atexit`, buffered output."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()

@@ -1,0 +1,197 @@
+//! The one embedded interpreter: which Python it is, and how it starts. Not the event loop.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+
+use super::helpers;
+
+/// Why the interpreter did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum InterpreterError {
+    /// No Python was found where one was asked for.
+    #[error("failed to run `{}`: {reason}\nhint: {hint}", .python.display())]
+    NotFound {
+        /// What was tried.
+        python: PathBuf,
+        /// What the attempt gave.
+        reason: String,
+        /// The remedy.
+        hint: &'static str,
+    },
+    /// The virtual environment belongs to another Python version than the one linked in.
+    #[error(
+        "`{}` is Python {found}, this program is linked to libpython {linked}\nhint: make the virtual environment with Python {linked}, or build again with `PYO3_PYTHON={}`",
+        .python.display(), .python.display()
+    )]
+    Version {
+        /// The executable.
+        python: PathBuf,
+        /// Its version, `major.minor`.
+        found: String,
+        /// The version linked in.
+        linked: String,
+    },
+    /// CPython itself refused.
+    #[error("failed to start Python with `{}`: {reason}", .python.display())]
+    Start {
+        /// The executable.
+        python: PathBuf,
+        /// CPython's own words.
+        reason: String,
+    },
+    /// Our Python helpers did not load.
+    #[error("failed to load the Python side of the bridge: {0}")]
+    Helpers(#[from] PyErr),
+}
+
+/// The running interpreter. There is one a process; it is never finalized, only its exit functions are run.
+#[derive(Debug, Clone)]
+pub struct Interpreter {
+    /// The executable it answers to (`sys.executable`).
+    pub executable: PathBuf,
+    /// `major.minor.micro`.
+    pub version: String,
+}
+
+static STARTED: Mutex<Option<Interpreter>> = Mutex::new(None);
+
+/// Where the interpreter was looked for, in this order: the option, `$VIRTUAL_ENV`, `./.venv`, `python3` on the path.
+pub fn choose(option: Option<&Path>) -> PathBuf {
+    if let Some(python) = option {
+        return python.to_owned();
+    }
+    let environment = std::env::var_os("VIRTUAL_ENV").map(PathBuf::from).into_iter();
+    environment
+        .chain([PathBuf::from(".venv")])
+        .map(|directory| directory.join("bin/python"))
+        .find(|python| python.exists())
+        .unwrap_or_else(|| PathBuf::from("python3"))
+}
+
+/// What a Python executable says of itself.
+struct Probe {
+    executable: PathBuf,
+    version: String,
+}
+
+fn probe(python: &Path) -> Result<Probe, InterpreterError> {
+    // Asked, not guessed: `python3` may be a shim, and CPython accepts a path that does not exist without a word.
+    let not_found = |reason: String| InterpreterError::NotFound {
+        python: python.to_owned(),
+        reason,
+        hint: "give the virtual environment's interpreter with `--python PATH`, or run `make setup`",
+    };
+    let output = Command::new(python)
+        .args(["-I", "-S", "-c", "import sys; print(sys.executable); print('%d.%d' % sys.version_info[:2])"])
+        .output()
+        .map_err(|error| not_found(error.to_string()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines = text.lines();
+    match (output.status.success(), lines.next(), lines.next()) {
+        (true, Some(executable), Some(version)) => {
+            Ok(Probe { executable: PathBuf::from(executable), version: version.to_owned() })
+        }
+        _ => Err(not_found(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+    }
+}
+
+/// The version of the libpython this program is linked to, `major.minor`.
+pub fn linked_version() -> String {
+    let version = raw::linked_version();
+    version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
+}
+
+impl Interpreter {
+    /// Starts CPython as the given executable (see [`choose`]), or returns the one already running.
+    ///
+    /// Tokio's signal handlers must have been made before: importing `asyncio` installs Python's own SIGINT handler
+    /// where that signal is still at its default.
+    pub fn start(python: &Path) -> Result<Self, InterpreterError> {
+        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = &*started {
+            return Ok(running.clone());
+        }
+        let found = probe(python)?;
+        let linked = linked_version();
+        if found.version != linked {
+            return Err(InterpreterError::Version { python: found.executable, found: found.version, linked });
+        }
+        raw::initialize(&found.executable)
+            .map_err(|reason| InterpreterError::Start { python: found.executable.clone(), reason })?;
+        let version = Python::attach(|py| {
+            helpers::install(py)?;
+            let info = py.version_info();
+            Ok::<_, PyErr>(format!("{}.{}.{}", info.major, info.minor, info.patch))
+        })?;
+        Ok(started.insert(Self { executable: found.executable, version }).clone())
+    }
+
+    /// The versions of the named distributions that are installed; absent ones are left out.
+    pub fn package_versions(&self, names: &[&str]) -> Vec<(String, String)> {
+        Python::attach(|py| {
+            let Ok(metadata) = py.import("importlib.metadata") else { return Vec::new() };
+            let version = |name: &&str| {
+                let found = metadata.call_method1("version", (*name,)).ok()?.extract::<String>().ok()?;
+                Some(((*name).to_owned(), found))
+            };
+            names.iter().filter_map(version).collect()
+        })
+    }
+}
+
+#[allow(unsafe_code)]
+mod raw {
+    //! The calls `pyo3` has no safe form of: `Python::initialize` takes its standard library from the first
+    //! `python3` on the path and ignores the virtual environment; `PyConfig.executable` does not.
+
+    use std::ffi::{CStr, CString};
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
+
+    use pyo3::ffi;
+
+    pub(super) fn linked_version() -> String {
+        // SAFETY: `Py_GetVersion` may be called before initialization and returns a static string.
+        let version = unsafe { CStr::from_ptr(ffi::Py_GetVersion()) };
+        version.to_string_lossy().into_owned()
+    }
+
+    fn text(status: &ffi::PyStatus) -> String {
+        if status.err_msg.is_null() {
+            return "no reason given".to_owned();
+        }
+        // SAFETY: a non-null `err_msg` is a static NUL-terminated string.
+        unsafe { CStr::from_ptr(status.err_msg) }.to_string_lossy().into_owned()
+    }
+
+    /// Starts the interpreter and releases the GIL.
+    pub(super) fn initialize(executable: &Path) -> Result<(), String> {
+        let path = CString::new(executable.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
+        // SAFETY: the documented sequence of PEP 587 on a zeroed configuration that `PyConfig_InitPythonConfig`
+        // fills in before anything reads it; the interpreter is not running (guarded by `STARTED`), and the GIL this
+        // thread then holds is given up at once, as `Python::initialize` does.
+        unsafe {
+            if ffi::Py_IsInitialized() != 0 {
+                return Ok(());
+            }
+            let mut config: ffi::PyConfig = std::mem::zeroed();
+            ffi::PyConfig_InitPythonConfig(&raw mut config);
+            config.install_signal_handlers = 0;
+            config.parse_argv = 0;
+            let target = &raw mut config.executable;
+            let mut status = ffi::PyConfig_SetBytesString(&raw mut config, target, path.as_ptr());
+            if ffi::PyStatus_Exception(status) == 0 {
+                status = ffi::Py_InitializeFromConfig(&raw const config);
+            }
+            ffi::PyConfig_Clear(&raw mut config);
+            if ffi::PyStatus_Exception(status) != 0 {
+                return Err(text(&status));
+            }
+            ffi::PyEval_SaveThread();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+"""Finds the predictor a SPEC names and tells how it wants to be called."""
+
+import asyncio
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from _tokio_asyncio_bridge import traces
+from _tokio_asyncio_bridge.streams import joined
+
+OFFERED = ("row_id", "attempt")
+
+
+class LoadError(Exception):
+    """The predictor cannot be loaded; the text says why and names the remedy."""
+
+
+@dataclass
+class Predictor:
+    """A predictor ready to be called: `call(**arguments)` returns an awaitable (or runs on a thread)."""
+
+    call: Callable[..., Any]
+    kind: str
+    parameters: list[tuple[str, bool]] = field(default_factory=list)
+    takes_all: bool = False
+    threaded: bool = False
+    streaming: bool = False
+    offered: tuple[str, ...] = ()
+    source: str | None = None
+    module: Any = None
+
+
+def _import_file(path: str) -> ModuleType:
+    if not os.path.isfile(path):
+        raise LoadError(f"there is no file `{path}`")
+    directory, stem = os.path.dirname(os.path.abspath(path)), os.path.splitext(os.path.basename(path))[0]
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    name, copies = stem, 0
+    while name in sys.modules:  # The user's `json.py` must not take the place of Python's.
+        name, copies = f"{stem}_{copies}", copies + 1
+    found = importlib.util.spec_from_file_location(name, path)
+    if found is None or found.loader is None:
+        raise LoadError(f"`{path}` is no Python file\nhint: give `path/to/file.py:name` or `package.module:name`")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # Dataclasses and pickles look their module up there.
+    found.loader.exec_module(module)
+    return module
+
+
+def _find(spec: str) -> tuple[Any, str | None]:
+    place, separator, name = spec.rpartition(":")
+    if not separator or not name.isidentifier():
+        raise LoadError(
+            f"`{spec}` names no predictor\nhint: give `path/to/file.py:name`, `package.module:name` or `dspy`"
+        )
+    if place.endswith(".py") or os.sep in place:
+        module = _import_file(place)
+    else:
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        module = importlib.import_module(place)
+    try:
+        return getattr(module, name), getattr(module, "__file__", None)
+    except AttributeError:
+        names = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", None) == module.__name__]
+        has = f"it has {', '.join(f'`{n}`' for n in names)}" if names else "it defines nothing that can be called"
+        raise LoadError(f"`{place}` has no `{name}`; {has}") from None
+
+
+def is_dspy_module(target: Any) -> bool:
+    """Whether it is an instance of `dspy.Module`, without importing DSPy where the user did not."""
+    dspy = sys.modules.get("dspy")
+    return dspy is not None and isinstance(target, dspy.Module)
+
+
+def describe(predictor: Predictor, signature_of: Any) -> None:
+    """Fills in the parameters the call takes by name."""
+    try:
+        parameters = inspect.signature(signature_of).parameters.values()
+    except (TypeError, ValueError):
+        predictor.takes_all = True
+        return
+    offered = []
+    for parameter in parameters:
+        if parameter.kind is parameter.VAR_KEYWORD:
+            predictor.takes_all = True
+        elif parameter.kind is parameter.POSITIONAL_ONLY:
+            if parameter.default is parameter.empty:
+                raise LoadError(f"parameter `{parameter.name}` is positional-only; columns are passed by name")
+        elif parameter.kind is not parameter.VAR_POSITIONAL:
+            if parameter.name in OFFERED:
+                offered.append(parameter.name)
+            else:
+                predictor.parameters.append((parameter.name, parameter.default is parameter.empty))
+    predictor.offered = tuple(offered)
+
+
+def _predictor(target: Any, source: str | None) -> Predictor:
+    if is_dspy_module(target):
+        return Predictor(call=target.acall, kind=f"dspy.Module {type(target).__name__}", source=source, module=target)
+    if not inspect.isroutine(target) and not callable(getattr(target, "acall", None)) and not callable(target):
+        raise LoadError(f"it is a {type(target).__name__}, which cannot be called")
+    call = target
+    if not inspect.isroutine(target):
+        call = target.acall if callable(getattr(target, "acall", None)) else target
+    body = call if inspect.isroutine(call) or hasattr(call, "func") else type(call).__call__
+    if inspect.isasyncgenfunction(body):
+        predictor = Predictor(call=joined(call), kind="async generator", streaming=True, source=source)
+    elif inspect.iscoroutinefunction(body):
+        predictor = Predictor(call=call, kind="async function", source=source)
+    else:
+        predictor = Predictor(call=call, kind="function on threads", threaded=True, source=source)
+    describe(predictor, call)
+    return predictor
+
+
+def load(spec: str, loop: asyncio.AbstractEventLoop) -> Predictor:
+    """Imports what SPEC names (outside any task, as a script would be) and instantiates a class inside the loop."""
+    target, source = _find(spec)
+    if inspect.isclass(target):
+
+        async def instantiate() -> Any:
+            return target()
+
+        instance = loop.run_until_complete(instantiate())
+        predictor = _predictor(instance, source)
+        predictor.kind = f"{predictor.kind} (class {target.__name__})"
+        return predictor
+    return _predictor(target, source)
+
+
+def explain(error: BaseException) -> str:
+    """The text of a refusal: ours as it is, anything else with its traceback trimmed to the user's lines."""
+    return str(error) if isinstance(error, LoadError) else traces.full(error)

@@ -1,0 +1,77 @@
+"""Runs plain functions on threads: one for every call in flight, so that no hidden pool size caps the concurrency."""
+
+import asyncio
+import contextvars
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+_Work = Callable[[], None]
+
+
+class Threads:
+    """Reuses idle threads and starts a new one where none is idle.
+
+    The engine bounds the calls in flight, and thereby the threads: one a permit, plus one for every abandoned call,
+    whose thread no one can stop. They are daemons, so that such a thread cannot keep the process from ending.
+    """
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+
+    def _serve(self) -> None:
+        while True:
+            self._work.get()()
+            self._idle.release()
+
+    def _submit(self, work: _Work) -> None:
+        self._work.put(work)
+        if not self._idle.acquire(blocking=False):
+            threading.Thread(target=self._serve, name="predictor", daemon=True).start()
+
+    async def run(self, call: Any, target: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        """Awaits `target(**arguments)`; `call` is told on the thread when it begins and ends."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        context = contextvars.copy_context()
+
+        def settle(value: Any, error: BaseException | None) -> None:
+            if future.cancelled():
+                return
+            if error is None:
+                future.set_result(value)
+            else:
+                plain = isinstance(error, Exception) and not isinstance(error, StopIteration)
+                future.set_exception(error if plain else _Escaped(error))
+
+        def work(call: Any = call) -> None:
+            value: Any = None
+            failed: BaseException | None = None
+            call.begin()
+            try:
+                value = context.run(target, **arguments)
+            except BaseException as error:
+                failed = error
+            call.end()
+            del call
+            try:
+                loop.call_soon_threadsafe(settle, value, failed)
+            except RuntimeError:
+                pass  # The loop is closed: the call was abandoned and the run is over.
+
+        self._submit(work)
+        del work, call
+        try:
+            value = await future
+        except _Escaped as escaped:
+            raise escaped.error from None
+        return await value if asyncio.iscoroutine(value) or asyncio.isfuture(value) else value
+
+
+class _Escaped(Exception):
+    """Carries a `SystemExit`, `KeyboardInterrupt` or `StopIteration` through a future, which takes none of them."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error

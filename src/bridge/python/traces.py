@@ -1,0 +1,79 @@
+"""Tracebacks as the user wants them: their own lines, without ours and the import machinery's."""
+
+import os
+import sys
+import sysconfig
+import traceback
+
+_OURS = "_tokio_asyncio_bridge/"
+_LIBRARIES = tuple(
+    os.path.normcase(path) + os.sep
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    if (path := sysconfig.get_paths().get(name))
+)
+_LONGEST_MESSAGE = 10_000
+
+
+def _is_noise(filename: str) -> bool:
+    return filename.startswith((_OURS, "<frozen "))
+
+
+def _is_library(filename: str) -> bool:
+    return os.path.normcase(filename).startswith(_LIBRARIES)
+
+
+def message(error: BaseException) -> str:
+    """`str(error)`, also where that raises; never longer than 10,000 characters."""
+    try:
+        text = str(error)
+    except BaseException as nested:
+        text = f"<its __str__ raised {type(nested).__name__}>"
+    return shorten(text)
+
+
+def shorten(text: str) -> str:
+    """The text with lone surrogates escaped and an over-long tail cut and counted."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    cut = len(text) - _LONGEST_MESSAGE
+    return text if cut <= 0 else f"{text[:_LONGEST_MESSAGE]}... ({cut} more characters)"
+
+
+def full(error: BaseException) -> str:
+    """Python's own traceback, trimmed to the user's frames (a library's last frame stays where it raised)."""
+    try:
+        trace = traceback.TracebackException.from_exception(error, compact=True)
+        link: traceback.TracebackException | None = trace
+        while link is not None:
+            frames = [frame for frame in link.stack if not _is_noise(frame.filename)]
+            last = len(frames) - 1
+            kept = [f for i, f in enumerate(frames) if i == last or not _is_library(f.filename)]
+            link.stack = traceback.StackSummary.from_list(kept)
+            link = link.__cause__ or link.__context__
+        return "".join(trace.format()).rstrip()
+    except BaseException:
+        return f"{type(error).__name__}: {message(error)}"
+
+
+def origin(error: BaseException) -> str | None:
+    """The innermost line of the user's own code, as `FILE:LINE in FUNCTION: SOURCE`."""
+    try:
+        found = None
+        for frame in traceback.extract_tb(error.__traceback__):
+            if not _is_noise(frame.filename) and not _is_library(frame.filename):
+                found = frame
+        if found is None:
+            return None
+        return shorten(f"{found.filename}:{found.lineno} in {found.name}: {found.line}")
+    except BaseException:
+        return None
+
+
+def where_is(thread_id: int) -> str | None:
+    """The innermost line a thread is at, the user's own if there is one."""
+    frame = sys._current_frames().get(thread_id)
+    if frame is None:
+        return None
+    stack = traceback.extract_stack(frame)
+    own = [f for f in stack if not _is_noise(f.filename) and not _is_library(f.filename)]
+    at = (own or list(stack))[-1]
+    return f"{at.filename}:{at.lineno} in {at.name}: {at.line}"

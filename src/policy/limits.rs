@@ -1,0 +1,199 @@
+//! The guards that stop a run whose rows fail: fed with outcomes, they answer with a reason to stop.
+
+use std::sync::Arc;
+
+use super::stop::StopReason;
+use crate::call::{CallError, FailureKind};
+use crate::row::Outcome;
+
+/// How many first rows must all fail alike for a predictor to count as broken, and from how many finished rows on a
+/// percentage of failures is looked at.
+pub const FIRST_ROWS: u64 = 20;
+
+/// `--max-failures`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MaxFailures {
+    /// So many rows.
+    Rows(u64),
+    /// So many per cent of the finished rows, from [`FIRST_ROWS`] on; 100 turns both guards off.
+    Percent(f64),
+}
+
+impl std::str::FromStr for MaxFailures {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let expected = || format!("`{text}` is neither a number of rows nor a percentage such as `5%`");
+        match text.strip_suffix('%') {
+            Some(percent) => match percent.trim().parse::<f64>() {
+                Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Self::Percent(percent)),
+                _ => Err(expected()),
+            },
+            None => text.trim().parse().map(Self::Rows).map_err(|_| expected()),
+        }
+    }
+}
+
+/// Counts outcomes and says when to stop.
+#[derive(Debug)]
+pub struct Limits {
+    max_failures: Option<MaxFailures>,
+    finished: u64,
+    failed: u64,
+    /// The one class all called rows have failed with so far; `None` once two differ or one is answered.
+    alike: Option<Arc<str>>,
+    alike_rows: u64,
+    mixed: bool,
+}
+
+impl Limits {
+    /// Guards as `--max-failures` has them; without it only the one against a broken predictor.
+    pub fn new(max_failures: Option<MaxFailures>) -> Self {
+        let mixed = max_failures == Some(MaxFailures::Percent(100.0));
+        Self { max_failures, finished: 0, failed: 0, alike: None, alike_rows: 0, mixed }
+    }
+
+    /// Takes in an outcome. The caller stops the run at the first reason.
+    pub fn observe(&mut self, outcome: &Outcome) -> Option<StopReason> {
+        self.finished += 1;
+        let error = match &outcome.result {
+            Ok(_) => {
+                self.mixed = true;
+                return self.share_of_failures();
+            }
+            Err(error) => error,
+        };
+        self.failed += 1;
+        if error.kind() == FailureKind::Fatal {
+            return Some(StopReason::Fatal { error: error.to_string() });
+        }
+        self.broken(error).or_else(|| self.share_of_failures())
+    }
+
+    fn broken(&mut self, error: &CallError) -> Option<StopReason> {
+        // A row that was never called says nothing about the predictor.
+        if self.mixed || matches!(error, CallError::Input(_)) {
+            return None;
+        }
+        let class = error.class();
+        if self.alike.as_ref().is_some_and(|alike| *alike != class) {
+            self.mixed = true;
+            return None;
+        }
+        self.alike = Some(Arc::clone(&class));
+        self.alike_rows += 1;
+        if self.alike_rows < FIRST_ROWS {
+            return None;
+        }
+        let at = match error {
+            CallError::Predictor(error) => error.traceback.as_deref().map(|at| format!(" ({at})")),
+            _ => None,
+        };
+        let error = format!("{error}{}", at.unwrap_or_default());
+        Some(StopReason::Broken { rows: self.alike_rows, class, error })
+    }
+
+    fn share_of_failures(&self) -> Option<StopReason> {
+        let over = match self.max_failures? {
+            MaxFailures::Rows(rows) => self.failed > 0 && self.failed >= rows,
+            MaxFailures::Percent(percent) => {
+                percent < 100.0
+                    && self.finished >= FIRST_ROWS
+                    && self.failed as f64 * 100.0 > percent * self.finished as f64
+            }
+        };
+        over.then_some(StopReason::MaxFailures { failed: self.failed, finished: self.finished })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::PredictorError;
+    use crate::row::{Answer, RowHash, Timing};
+
+    fn outcome(result: Result<Answer, CallError>) -> Outcome {
+        Outcome {
+            row: 0,
+            hash: RowHash(0),
+            result,
+            attempts: 1,
+            errors: Vec::new(),
+            abandoned: 0,
+            usage: None,
+            timing: Timing::default(),
+        }
+    }
+
+    fn answered() -> Outcome {
+        outcome(Ok(Answer { fields: Vec::new(), usage: None, first_chunk: None }))
+    }
+
+    fn failed(class: &str, kind: FailureKind) -> Outcome {
+        outcome(Err(CallError::Predictor(Box::new(PredictorError {
+            class: class.into(),
+            message: "text".to_owned(),
+            kind,
+            retry_after: None,
+            usage: None,
+            traceback: Some("q.py:3 in predict: return nmae".to_owned()),
+        }))))
+    }
+
+    #[test]
+    fn twenty_first_rows_that_fail_alike_stop_the_run_and_show_the_line() {
+        let mut limits = Limits::new(None);
+        for _ in 0..19 {
+            assert_eq!(limits.observe(&failed("NameError", FailureKind::Permanent)), None);
+        }
+        let reason = limits.observe(&failed("NameError", FailureKind::Permanent)).unwrap();
+        assert!(reason.to_string().contains("q.py:3 in predict: return nmae"), "{reason}");
+    }
+
+    #[test]
+    fn one_answer_or_another_class_among_them_does_not() {
+        let mut limits = Limits::new(None);
+        limits.observe(&answered());
+        assert!((0..100).all(|_| limits.observe(&failed("NameError", FailureKind::Permanent)).is_none()));
+        let mut limits = Limits::new(None);
+        limits.observe(&failed("KeyError", FailureKind::Permanent));
+        assert!((0..100).all(|_| limits.observe(&failed("NameError", FailureKind::Permanent)).is_none()));
+    }
+
+    #[test]
+    fn rows_that_were_never_called_do_not_count_as_a_broken_predictor() {
+        let mut limits = Limits::new(None);
+        assert!((0..100).all(|_| limits.observe(&outcome(Err(CallError::Input(String::new())))).is_none()));
+    }
+
+    #[test]
+    fn a_hundred_per_cent_turns_the_guards_off() {
+        let mut limits = Limits::new(Some("100%".parse().unwrap()));
+        assert!((0..100).all(|_| limits.observe(&failed("NameError", FailureKind::Permanent)).is_none()));
+    }
+
+    #[test]
+    fn a_share_of_failures_counts_from_twenty_finished_rows_on() {
+        let mut limits = Limits::new(Some("10%".parse().unwrap()));
+        limits.observe(&failed("A", FailureKind::Permanent));
+        limits.observe(&failed("B", FailureKind::Permanent));
+        assert!((0..17).all(|_| limits.observe(&answered()).is_none()));
+        assert_eq!(limits.observe(&answered()), None);
+        let reason = limits.observe(&failed("A", FailureKind::Permanent));
+        assert_eq!(reason, Some(StopReason::MaxFailures { failed: 3, finished: 21 }));
+    }
+
+    #[test]
+    fn a_number_of_failures_counts_from_the_first() {
+        let mut limits = Limits::new(Some("2".parse().unwrap()));
+        assert_eq!(limits.observe(&failed("A", FailureKind::Permanent)), None);
+        assert!(limits.observe(&failed("B", FailureKind::Permanent)).is_some());
+    }
+
+    #[test]
+    fn a_refused_key_stops_the_run_at_once() {
+        let mut limits = Limits::new(None);
+        let reason = limits.observe(&failed("LMAuthError", FailureKind::Fatal)).unwrap();
+        assert_eq!(reason.exit_code(), 4);
+    }
+}

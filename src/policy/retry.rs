@@ -1,0 +1,118 @@
+//! Which failed attempt is tried again, and after how long. Not the waiting itself.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+use crate::call::{CallError, FailureKind};
+
+/// Exponential backoff with full jitter: the wait before retry n is uniform in [0, min(cap, base * 2^n)].
+///
+/// The formula is "Full Jitter" of Marc Brooker, *Exponential Backoff And Jitter*, AWS Architecture Blog, 2015.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryPolicy {
+    /// Retries a row may use up; throttled attempts do not count.
+    pub retries: u32,
+    /// The first wait's upper bound.
+    pub base: Duration,
+    /// Every wait's upper bound, a server's Retry-After included.
+    pub cap: Duration,
+}
+
+/// One row's retries.
+#[derive(Debug)]
+pub struct Schedule {
+    left: u32,
+    cap: Duration,
+    ceilings: ExponentialBackoff,
+    rng: fastrand::Rng,
+}
+
+impl RetryPolicy {
+    /// A fresh schedule; waits are random, from the given generator.
+    pub fn schedule(&self, rng: fastrand::Rng) -> Schedule {
+        let ceilings = ExponentialBuilder::new()
+            .with_min_delay(self.base)
+            .with_max_delay(self.cap)
+            .with_factor(2.0)
+            .without_max_times()
+            .build();
+        Schedule { left: self.retries, cap: self.cap, ceilings, rng }
+    }
+}
+
+impl Schedule {
+    /// How long to wait before the next attempt; `None` where there must be none.
+    pub fn after(&mut self, error: &CallError) -> Option<Duration> {
+        let asked = match error {
+            CallError::Predictor(error) => error.retry_after,
+            _ => None,
+        };
+        match error.kind() {
+            FailureKind::Permanent | FailureKind::Fatal => return None,
+            FailureKind::Throttled => {}
+            FailureKind::Transient => self.left = self.left.checked_sub(1)?,
+        }
+        let ceiling = self.ceilings.next().unwrap_or(self.cap).min(self.cap);
+        let jittered = ceiling.mul_f64(self.rng.f64());
+        // Retry-After is a floor; the jitter on top keeps the rows from coming back all at once.
+        Some(asked.map_or(jittered, |asked| (asked + jittered).min(self.cap)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::PredictorError;
+
+    fn predictor(kind: FailureKind, retry_after: Option<Duration>) -> CallError {
+        CallError::Predictor(Box::new(PredictorError {
+            class: "Boom".into(),
+            message: String::new(),
+            kind,
+            retry_after,
+            usage: None,
+            traceback: None,
+        }))
+    }
+
+    fn policy() -> RetryPolicy {
+        RetryPolicy { retries: 3, base: Duration::from_secs(1), cap: Duration::from_secs(60) }
+    }
+
+    #[test]
+    fn a_transient_failure_is_retried_as_often_as_allowed() {
+        let mut schedule = policy().schedule(fastrand::Rng::with_seed(1));
+        let error = predictor(FailureKind::Transient, None);
+        let waits: Vec<_> = std::iter::from_fn(|| schedule.after(&error)).collect();
+        assert_eq!(waits.len(), 3);
+        assert!(waits[0] <= Duration::from_secs(1) && waits[1] <= Duration::from_secs(2) && waits[2] <= Duration::from_secs(4));
+    }
+
+    #[test]
+    fn permanent_and_fatal_failures_and_wrong_returns_are_not_retried() {
+        let mut schedule = policy().schedule(fastrand::Rng::with_seed(1));
+        assert_eq!(schedule.after(&predictor(FailureKind::Permanent, None)), None);
+        assert_eq!(schedule.after(&predictor(FailureKind::Fatal, None)), None);
+        assert_eq!(schedule.after(&CallError::Output(String::new())), None);
+    }
+
+    #[test]
+    fn throttling_uses_up_no_retries_and_its_wait_is_a_floor() {
+        let mut schedule = policy().schedule(fastrand::Rng::with_seed(1));
+        for _ in 0..50 {
+            let wait = schedule.after(&predictor(FailureKind::Throttled, Some(Duration::from_secs(7)))).unwrap();
+            assert!(wait >= Duration::from_secs(7) && wait <= Duration::from_secs(60), "{wait:?}");
+        }
+        assert!(schedule.after(&predictor(FailureKind::Transient, None)).is_some());
+    }
+
+    #[test]
+    fn jitter_covers_the_whole_range() {
+        let error = predictor(FailureKind::Transient, None);
+        let first = |seed| policy().schedule(fastrand::Rng::with_seed(seed)).after(&error).unwrap();
+        let waits: Vec<_> = (0..200).map(first).collect();
+        assert!(waits.iter().any(|wait| *wait < Duration::from_millis(100)));
+        assert!(waits.iter().any(|wait| *wait > Duration::from_millis(900)));
+    }
+}

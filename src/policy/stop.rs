@@ -1,0 +1,102 @@
+//! Why a run ends before its rows do, in the order of their weight. Not how it is stopped.
+
+use std::sync::Arc;
+
+use crate::call::BridgeError;
+
+/// A signal that ends the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGHUP.
+    Hangup,
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// Why no new calls are made.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StopReason {
+    /// An error that will meet every row: a refused key, an exhausted quota.
+    Fatal {
+        /// The error's class and text.
+        error: String,
+    },
+    /// The first finished rows all failed with one class.
+    Broken {
+        /// How many.
+        rows: u64,
+        /// The class.
+        class: Arc<str>,
+        /// The last one's text.
+        error: String,
+    },
+    /// `--max-failures` was reached.
+    MaxFailures {
+        /// Failed rows.
+        failed: u64,
+        /// Finished rows.
+        finished: u64,
+    },
+    /// More calls than permits ignored their cancellation and are still running.
+    Abandoned {
+        /// How many.
+        calls: usize,
+    },
+    /// `--deadline` has passed.
+    Deadline,
+    /// A signal came.
+    Signal(Signal),
+    /// The way to the predictor is broken.
+    Bridge(BridgeError),
+    /// The input changed or cannot be read on, or the journal cannot be written.
+    Failed(String),
+}
+
+impl StopReason {
+    /// The process's exit code, of which the weightier wins (CONTRACT: precedence 1, then signal, 4, 3, 0).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Bridge(_) | Self::Failed(_) => 1,
+            Self::Signal(Signal::Hangup) => 129,
+            Self::Signal(Signal::Interrupt) => 130,
+            Self::Signal(Signal::Terminate) => 143,
+            _ => 4,
+        }
+    }
+
+    fn weight(&self) -> u8 {
+        match self.exit_code() {
+            1 => 2,
+            4 => 0,
+            _ => 1,
+        }
+    }
+
+    /// Whether this reason replaces one that already stops the run.
+    pub fn outweighs(&self, other: &Self) -> bool {
+        self.weight() > other.weight()
+    }
+}
+
+impl std::fmt::Display for StopReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fatal { error } => write!(f, "every row would meet this error: {error}"),
+            Self::Broken { rows, class, error } => {
+                write!(f, "the first {rows} finished rows all failed with `{class}`; the last: {error}")
+            }
+            Self::MaxFailures { failed, finished } => write!(f, "{failed} of {finished} finished rows failed"),
+            Self::Abandoned { calls } => {
+                write!(f, "{calls} calls ignore their cancellation and are still running")
+            }
+            Self::Deadline => f.write_str("the deadline has passed"),
+            Self::Signal(Signal::Hangup) => f.write_str("hung up (SIGHUP)"),
+            Self::Signal(Signal::Interrupt) => f.write_str("interrupted (SIGINT)"),
+            Self::Signal(Signal::Terminate) => f.write_str("terminated (SIGTERM)"),
+            Self::Bridge(error) => error.fmt(f),
+            Self::Failed(error) => f.write_str(error),
+        }
+    }
+}

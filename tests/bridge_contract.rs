@@ -1,0 +1,341 @@
+//! One contract, three bridges: production, textbook (`into_future`) and fake.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use tokio_asyncio_bridge::bridge::Bridge;
+use tokio_asyncio_bridge::bridge::fake::{FakeBridge, Script};
+use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
+use tokio_asyncio_bridge::bridge::python::PythonBridge;
+use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
+use tokio_asyncio_bridge::bridge::python::interpreter::{self, Interpreter};
+use tokio_asyncio_bridge::bridge::python::predictor::{ModelSettings, Request};
+use tokio_asyncio_bridge::call::{Attempt, BridgeError, CallError, CallWatch, call_clock};
+use tokio_asyncio_bridge::row::{Answer, Value};
+use tokio_asyncio_bridge::secret::Secrets;
+
+/// What the predictor of a test does.
+#[derive(Clone, Copy)]
+enum Behaviour {
+    /// Returns its question.
+    Echo,
+    /// Takes the question's seconds.
+    Sleep,
+    /// Fails for some questions.
+    Mixed,
+}
+
+/// A bridge under test.
+trait Subject: Bridge + Sized {
+    fn make(behaviour: Behaviour) -> Self;
+    fn end(&self) {}
+    /// Seconds that only this subject's calls sleep, so that what they count is told apart; `None` without Python.
+    const SECONDS: Option<&str> = None;
+}
+
+fn request(name: &str) -> Request {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/predictors/contract.py");
+    Request {
+        spec: format!("{}:{name}", file.display()),
+        signature: String::new(),
+        model: Box::new(|| Ok(ModelSettings::default())),
+    }
+}
+
+fn name_of(behaviour: Behaviour) -> &'static str {
+    match behaviour {
+        Behaviour::Echo => "echo",
+        Behaviour::Sleep => "sleeper",
+        Behaviour::Mixed => "mixed",
+    }
+}
+
+fn python() {
+    Interpreter::start(&interpreter::choose(None)).unwrap();
+}
+
+/// What the predictor modules of this process have counted under a name.
+fn seen(name: &str) -> usize {
+    Python::attach(|py| {
+        let locals = pyo3::types::PyDict::new(py);
+        locals.set_item("name", name).unwrap();
+        let sum = c"sum(m.seen[name] for m in list(__import__('sys').modules.values()) if hasattr(m, 'sleeper'))";
+        py.eval(sum, Some(&locals), None).unwrap().extract().unwrap()
+    })
+}
+
+impl Subject for PythonBridge {
+    fn make(behaviour: Behaviour) -> Self {
+        python();
+        Self::start(LoopKind::Auto, request(name_of(behaviour)), Secrets::default()).unwrap()
+    }
+    fn end(&self) {
+        assert!(self.shut_down(Duration::from_secs(10)), "the bridge did not shut down in time");
+    }
+    const SECONDS: Option<&str> = Some("31");
+}
+
+impl Subject for IntoFutureBridge {
+    fn make(behaviour: Behaviour) -> Self {
+        python();
+        Self::start(LoopKind::Auto, request(name_of(behaviour)), Secrets::default()).unwrap()
+    }
+    fn end(&self) {
+        assert!(self.shut_down(Duration::from_secs(10)), "the bridge did not shut down in time");
+    }
+    const SECONDS: Option<&str> = Some("32");
+}
+
+impl Subject for FakeBridge {
+    fn make(behaviour: Behaviour) -> Self {
+        Self::new(match behaviour {
+            Behaviour::Echo => Script::default(),
+            Behaviour::Sleep => Script { hang: 1.0, ..Script::default() },
+            Behaviour::Mixed => Script { permanent: 0.5, ..Script::default() },
+        })
+    }
+}
+
+fn attempt(row: u64, question: &str) -> (Attempt, CallWatch) {
+    let (clock, watch) = call_clock();
+    let arguments = Arc::new(vec![("question".into(), Value::Text(question.to_owned()))]);
+    (Attempt { row, number: 1, arguments, clock }, watch)
+}
+
+async fn ask(bridge: &impl Bridge, row: u64, question: &str) -> Result<Answer, CallError> {
+    bridge.call(attempt(row, question).0).await
+}
+
+fn text(answer: Result<Answer, CallError>) -> String {
+    match answer.unwrap().fields.into_iter().next().unwrap() {
+        (_, Value::Text(text)) => text,
+        (name, Value::Json(json)) => panic!("field {name} is {json}"),
+    }
+}
+
+const SOON: Duration = Duration::from_secs(5);
+
+async fn returns_the_value_and_marks_the_clock<B: Subject>() {
+    let bridge = B::make(Behaviour::Echo);
+    let (attempt, watch) = attempt(0, "What is the capital of France? é 中 \"quoted\"");
+    assert_eq!(text(bridge.call(attempt).await), "What is the capital of France? é 中 \"quoted\"");
+    assert!(watch.begun().unwrap() <= watch.ended().unwrap());
+    tokio::time::timeout(SOON, watch.over()).await.expect("something of the call is left");
+    bridge.end();
+}
+
+async fn a_timeout_cancels_and_leaves_nothing_running<B: Subject>() {
+    let bridge = B::make(Behaviour::Sleep);
+    for row in 0..50 {
+        let (attempt, watch) = attempt(row, B::SECONDS.unwrap_or_default());
+        let call = tokio::time::timeout(Duration::from_millis(20), bridge.call(attempt));
+        assert!(call.await.is_err(), "the call ended by itself");
+        tokio::time::timeout(SOON, watch.over()).await.expect("the cancelled call is still running");
+    }
+    if let Some(seconds) = B::SECONDS {
+        let (started, cancelled) = (seen(&format!("started {seconds}")), seen(&format!("cancelled {seconds}")));
+        assert!(started > 0 && started == cancelled, "{started} tasks started, {cancelled} saw CancelledError");
+    }
+    bridge.end();
+}
+
+async fn a_dropped_call_is_cancelled<B: Subject>() {
+    let bridge = B::make(Behaviour::Sleep);
+    let (attempt, watch) = attempt(0, "30");
+    let mut call = Box::pin(bridge.call(attempt));
+    // Polled once, so handed over; then dropped.
+    assert!(futures_poll_once(call.as_mut()).await);
+    drop(call);
+    tokio::time::timeout(SOON, watch.over()).await.expect("the dropped call is still running");
+    bridge.end();
+}
+
+/// Polls once; true if the future is pending.
+async fn futures_poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
+    std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())).await
+}
+
+async fn ten_thousand_calls_each_get_their_own_answer<B: Subject>() {
+    let bridge = Arc::new(B::make(Behaviour::Echo));
+    let mut calls = tokio::task::JoinSet::new();
+    for row in 0..10_000 {
+        let bridge = Arc::clone(&bridge);
+        calls.spawn(async move { (row, text(ask(&*bridge, row, &format!("question {row}")).await)) });
+    }
+    let mut answered = 0;
+    while let Some(done) = calls.join_next().await {
+        let (row, answer) = done.unwrap();
+        assert_eq!(answer, format!("question {row}"));
+        answered += 1;
+    }
+    assert_eq!(answered, 10_000);
+    bridge.end();
+}
+
+async fn a_failure_in_one_call_harms_no_other<B: Subject>() {
+    let bridge = Arc::new(B::make(Behaviour::Mixed));
+    let hostile = ["value error", "exit", "interrupt", "cancel", "generator exit", "stop", "unprintable", "none"];
+    let mut calls = tokio::task::JoinSet::new();
+    for row in 0..400_u64 {
+        let bridge = Arc::clone(&bridge);
+        let question = hostile.get((row % 20) as usize).map_or_else(|| format!("question {row}"), |h| (*h).to_owned());
+        calls.spawn(async move {
+            let reply = ask(&*bridge, row, &question).await;
+            (question, reply)
+        });
+    }
+    let (mut answered, mut failed) = (0, 0);
+    while let Some(done) = tokio::time::timeout(SOON, calls.join_next()).await.expect("a call hangs") {
+        let (question, reply) = done.unwrap();
+        match reply {
+            Ok(answer) => {
+                assert_eq!(text(Ok(answer)), question);
+                answered += 1;
+            }
+            Err(CallError::Predictor(_) | CallError::Output(_)) => failed += 1,
+            Err(other) => panic!("{question}: {other:?}"),
+        }
+    }
+    assert!(answered > 0 && failed > 0 && answered + failed == 400, "{answered} answered, {failed} failed");
+    // The loop still serves.
+    assert!(ask(&*bridge, 7, "question 7").await.is_ok() || B::SECONDS.is_none());
+    bridge.end();
+}
+
+macro_rules! contract {
+    ($($module:ident: $subject:ty),+) => {$(
+        mod $module {
+            use super::*;
+
+            #[tokio::test]
+            async fn returns_the_value_and_marks_the_clock() {
+                super::returns_the_value_and_marks_the_clock::<$subject>().await;
+            }
+            #[tokio::test]
+            async fn a_timeout_cancels_and_leaves_nothing_running() {
+                super::a_timeout_cancels_and_leaves_nothing_running::<$subject>().await;
+            }
+            #[tokio::test]
+            async fn a_dropped_call_is_cancelled() {
+                super::a_dropped_call_is_cancelled::<$subject>().await;
+            }
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn ten_thousand_calls_each_get_their_own_answer() {
+                super::ten_thousand_calls_each_get_their_own_answer::<$subject>().await;
+            }
+            #[tokio::test]
+            async fn a_failure_in_one_call_harms_no_other() {
+                super::a_failure_in_one_call_harms_no_other::<$subject>().await;
+            }
+        }
+    )+};
+}
+
+contract! { production: PythonBridge, into_future: IntoFutureBridge, fake: FakeBridge }
+
+/// What only Python bridges can show.
+macro_rules! python_contract {
+    ($($module:ident: $subject:ty),+) => {$(
+        mod $module {
+            use super::*;
+
+            fn start(name: &str, kind: LoopKind) -> $subject {
+                python();
+                <$subject>::start(kind, request(name), Secrets::default()).unwrap()
+            }
+
+            #[tokio::test]
+            async fn shutting_down_with_calls_in_flight_ends_them_as_a_stopped_loop() {
+                let bridge = Arc::new(start("sleeper", LoopKind::Auto));
+                let mut calls = tokio::task::JoinSet::new();
+                for row in 0..100 {
+                    let bridge = Arc::clone(&bridge);
+                    calls.spawn(async move { ask(&*bridge, row, "30").await });
+                }
+                // All are on the loop once a later call has been answered.
+                ask(&*bridge, 100, "0").await.unwrap();
+                let before = Instant::now();
+                bridge.end();
+                assert!(before.elapsed() < SOON);
+                while let Some(done) = tokio::time::timeout(SOON, calls.join_next()).await.expect("a call hangs") {
+                    assert!(matches!(done.unwrap(), Err(CallError::Bridge(BridgeError::LoopStopped))));
+                }
+                assert!(matches!(ask(&*bridge, 101, "0").await, Err(CallError::Bridge(BridgeError::LoopStopped))));
+            }
+
+            #[tokio::test]
+            async fn every_call_has_its_own_copy_of_the_context_the_predictor_was_loaded_in() {
+                for kind in [LoopKind::Asyncio, LoopKind::Auto] {
+                    let bridge = start("isolated", kind);
+                    let (one, other) = tokio::join!(ask(&bridge, 0, "one"), ask(&bridge, 1, "other"));
+                    assert_eq!(text(one), "set at import, one");
+                    assert_eq!(text(other), "set at import, other");
+                    bridge.end();
+                }
+            }
+
+            #[tokio::test]
+            async fn asyncio_timeout_works_inside_a_predictor() {
+                let bridge = start("timed", LoopKind::Auto);
+                match ask(&bridge, 0, "q").await {
+                    Err(CallError::Predictor(error)) => assert_eq!(&*error.class, "TimeoutError"),
+                    other => panic!("{other:?}"),
+                }
+                bridge.end();
+            }
+
+            #[tokio::test]
+            async fn a_call_that_ignores_cancellation_keeps_its_clock_until_it_ends() {
+                let bridge = start("stubborn", LoopKind::Auto);
+                let (attempt, watch) = attempt(0, "8");
+                assert!(tokio::time::timeout(Duration::from_millis(60), bridge.call(attempt)).await.is_err());
+                assert!(tokio::time::timeout(Duration::from_millis(100), watch.over()).await.is_err(), "it ended at once");
+                tokio::time::timeout(SOON, watch.over()).await.expect("it never ended");
+                bridge.end();
+            }
+
+            #[tokio::test]
+            async fn chunks_of_an_async_generator_are_joined_and_the_first_is_timed() {
+                let bridge = start("streamed", LoopKind::Auto);
+                let answer = ask(&bridge, 0, "Par is !").await.unwrap();
+                assert!(answer.first_chunk.unwrap() >= Duration::from_millis(10));
+                assert_eq!(text(Ok(answer)), "Paris!");
+                bridge.end();
+            }
+
+            #[tokio::test]
+            async fn plain_functions_run_on_as_many_threads_as_there_are_calls() {
+                let bridge = Arc::new(start("threaded", LoopKind::Auto));
+                let mut calls = tokio::task::JoinSet::new();
+                for row in 0..50 {
+                    let bridge = Arc::clone(&bridge);
+                    calls.spawn(async move { text(ask(&*bridge, row, "q").await) });
+                }
+                // The predictor's barrier lets nobody through before all 50 are there.
+                while let Some(done) = tokio::time::timeout(SOON, calls.join_next()).await.expect("the pool is capped") {
+                    assert!(done.unwrap().ends_with(" q"));
+                }
+                bridge.end();
+            }
+
+            #[tokio::test]
+            async fn a_lone_surrogate_is_kept_escaped_and_none_is_an_output_error() {
+                let bridge = start("mixed", LoopKind::Auto);
+                assert_eq!(text(ask(&bridge, 0, "surrogate").await), "paid \\ud800 for");
+                match ask(&bridge, 0, "none").await {
+                    Err(CallError::Output(message)) => assert!(message.contains("NoneType"), "{message}"),
+                    other => panic!("{other:?}"),
+                }
+                match ask(&bridge, 0, "unprintable").await {
+                    Err(CallError::Predictor(error)) => assert_eq!(&*error.class, "Unprintable"),
+                    other => panic!("{other:?}"),
+                }
+                bridge.end();
+            }
+        }
+    )+};
+}
+
+python_contract! { production_python: PythonBridge, into_future_python: IntoFutureBridge }
