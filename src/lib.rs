@@ -17,6 +17,7 @@
 
 pub mod bridge;
 pub mod call;
+pub mod engine;
 pub mod event;
 pub mod input;
 pub mod journal;

@@ -1,0 +1,292 @@
+//! One row's attempts: permits, timeouts, retries, abandoned calls. Not the order of rows, nor what is recorded.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Sender;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::bridge::Bridge;
+use crate::call::{Attempt, BridgeError, CallError, CallWatch, call_clock};
+use crate::event::Event;
+use crate::policy::retry::{RetryPolicy, Schedule};
+use crate::row::{Answer, Arguments, Outcome, Row, Timing, Usage};
+
+/// How long a cancelled call may take to end before it counts as abandoned and its permit is given back
+/// (CONTRACT: the slot is back within 100 ms).
+const ABANDON_AFTER: Duration = Duration::from_millis(80);
+/// A loop that has not turned for the timeout and this much longer is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+
+/// What bounds the attempts.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineSettings {
+    /// Calls in flight at most.
+    pub concurrency: usize,
+    /// For each attempt, from its hand-over to the bridge.
+    pub timeout: Duration,
+    /// For all attempts of a row and the waits between them, from its first hand-over (waits for a permit aside).
+    pub row_timeout: Option<Duration>,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// Seed of the jitter.
+    pub seed: u64,
+}
+
+/// What is going on now, for reporters to read at any time.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Calls handed over and not yet ended, timed out or given up.
+    pub in_flight: AtomicUsize,
+    /// The most there ever were at once, abandoned calls included.
+    pub most_in_flight: AtomicUsize,
+    /// Rows waiting for their next attempt.
+    pub waiting_retry: AtomicUsize,
+    /// Abandoned calls that are still running.
+    pub abandoned: AtomicUsize,
+}
+
+/// Counts one thing for as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(gauge: &'a AtomicUsize) -> Self {
+        gauge.fetch_add(1, Ordering::Relaxed);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs rows through a bridge.
+#[derive(Debug)]
+pub struct Engine<B> {
+    bridge: Arc<B>,
+    settings: EngineSettings,
+    permits: Semaphore,
+    /// No new calls; those in flight go on.
+    stopping: CancellationToken,
+    /// Calls in flight are cancelled too.
+    killed: CancellationToken,
+    /// What is going on.
+    pub gauges: Arc<Gauges>,
+}
+
+/// A row that was left without an outcome because the run is stopping.
+struct Unfinished;
+
+/// What one row has used so far.
+#[derive(Default)]
+struct Tally {
+    attempts: u32,
+    abandoned: u32,
+    errors: Vec<Arc<str>>,
+    usage: Option<Usage>,
+    timing: Timing,
+}
+
+impl Tally {
+    fn add_usage(&mut self, usage: Option<Usage>) {
+        if let Some(usage) = usage {
+            *self.usage.get_or_insert_default() += usage;
+        }
+    }
+}
+
+impl<B: Bridge> Engine<B> {
+    /// An engine over the bridge.
+    pub fn new(bridge: Arc<B>, settings: EngineSettings) -> Self {
+        Self {
+            bridge,
+            permits: Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS)),
+            settings,
+            stopping: CancellationToken::new(),
+            killed: CancellationToken::new(),
+            gauges: Arc::default(),
+        }
+    }
+
+    /// Makes no new calls: rows without one in flight end unfinished.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+        self.permits.close();
+    }
+
+    /// Cancels the calls in flight too.
+    pub fn kill(&self) {
+        self.stop();
+        self.killed.cancel();
+    }
+
+    /// Takes one row to its outcome and tells the dispatcher. A full channel holds the row back: a slow disk slows
+    /// the engine.
+    pub async fn run(self: Arc<Self>, row: Row, events: Sender<Event>) {
+        let id = row.id;
+        let ended = match self.killed.run_until_cancelled(self.row(row, &events)).await {
+            Some(Ok(outcome)) => Event::Finished(Box::new(outcome)),
+            Some(Err(Unfinished)) | None => Event::Unfinished { row: id },
+        };
+        // The dispatcher outlives its rows unless the process is ending at once.
+        let _ = events.send(ended).await;
+    }
+
+    async fn row(&self, row: Row, events: &Sender<Event>) -> Result<Outcome, Unfinished> {
+        let mut tally = Tally::default();
+        let result = match &row.arguments {
+            Ok(arguments) => self.attempts(&row, arguments, &mut tally, events).await?,
+            Err(error) => Err(error.clone()),
+        };
+        if let Err(error) = &result
+            && tally.attempts > 0
+        {
+            tally.errors.push(error.class());
+        }
+        let Tally { attempts, abandoned, errors, usage, timing } = tally;
+        Ok(Outcome { row: row.id, hash: row.hash, result, attempts, errors, abandoned, usage, timing })
+    }
+
+    /// Tries until there is an answer or no next try; the last error is the row's.
+    async fn attempts(
+        &self,
+        row: &Row,
+        arguments: &Arc<Arguments>,
+        tally: &mut Tally,
+        events: &Sender<Event>,
+    ) -> Result<Result<Answer, CallError>, Unfinished> {
+        let mut row_deadline: Option<Instant> = None;
+        let mut schedule: Option<Schedule> = None;
+        loop {
+            let waiting = Instant::now();
+            // Closed: the run is stopping.
+            let permit = self.permits.acquire().await.map_err(|_| Unfinished)?;
+            let (now, queued) = (Instant::now(), waiting.elapsed());
+            tally.timing.queued += queued;
+            // Waiting for a permit is charged to no timeout, that of the row included.
+            row_deadline = match row_deadline {
+                Some(deadline) => Some(deadline + queued),
+                None => self.settings.row_timeout.map(|limit| now + limit),
+            };
+            let error = match self.attempt(row.id, arguments, row_deadline, tally).await {
+                Ok(answer) => return Ok(Ok(answer)),
+                // No fault of the row's: it stays open, and the dispatcher learns why from the bridge itself.
+                Err(CallError::Bridge(error)) => return Ok(Err(CallError::Bridge(error))),
+                Err(error) => error,
+            };
+            drop(permit);
+            let schedule = schedule.get_or_insert_with(|| {
+                self.settings.retry.schedule(fastrand::Rng::with_seed(self.settings.seed ^ row.id))
+            });
+            let Some(delay) = schedule.after(&error) else { return Ok(Err(error)) };
+            if row_deadline.is_some_and(|deadline| Instant::now() + delay >= deadline) {
+                return Ok(Err(error));
+            }
+            self.wait(row.id, tally, error.class(), delay, events).await?;
+        }
+    }
+
+    async fn wait(
+        &self,
+        row: u64,
+        tally: &mut Tally,
+        class: Arc<str>,
+        delay: Duration,
+        events: &Sender<Event>,
+    ) -> Result<(), Unfinished> {
+        tally.errors.push(Arc::clone(&class));
+        let _ = events.send(Event::Retrying { row, attempt: tally.attempts, class, delay }).await;
+        let waiting = Instant::now();
+        let _counted = Counted::new(&self.gauges.waiting_retry);
+        let slept = self.stopping.run_until_cancelled(sleep(delay)).await;
+        tally.timing.backoff += waiting.elapsed();
+        slept.ok_or(Unfinished)
+    }
+
+    async fn attempt(
+        &self,
+        row: u64,
+        arguments: &Arc<Arguments>,
+        row_deadline: Option<Instant>,
+        tally: &mut Tally,
+    ) -> Result<Answer, CallError> {
+        tally.attempts += 1;
+        let (clock, watch) = call_clock();
+        let in_flight = Counted::new(&self.gauges.in_flight);
+        let gauges = &self.gauges;
+        let all = gauges.in_flight.load(Ordering::Relaxed) + gauges.abandoned.load(Ordering::Relaxed);
+        gauges.most_in_flight.fetch_max(all, Ordering::Relaxed);
+        let attempt = Attempt { row, number: tally.attempts, arguments: Arc::clone(arguments), clock };
+        let handed_over = Instant::now();
+        let result = self.bounded(attempt, handed_over, row_deadline).await;
+        let received = Instant::now();
+        let begun = watch.begun().map_or(handed_over, Instant::from_std);
+        let ended = watch.ended().map_or(received, Instant::from_std);
+        tally.timing.latency = ended - begun;
+        tally.timing.running += ended - begun;
+        tally.timing.bridge += (begun - handed_over) + (received - ended);
+        match &result {
+            Ok(answer) => tally.add_usage(answer.usage),
+            Err(CallError::Predictor(error)) => tally.add_usage(error.usage),
+            Err(CallError::Timeout(_)) => self.release(watch, in_flight, tally).await,
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// The call, until its timeout. Time in which the event loop did not turn is not charged: whoever held it up, it
+    /// was not this call's doing, or it will have ended by the time the loop turns again.
+    async fn bounded(
+        &self,
+        attempt: Attempt,
+        handed_over: Instant,
+        row_deadline: Option<Instant>,
+    ) -> Result<Answer, CallError> {
+        let limit = row_deadline
+            .map_or(self.settings.timeout, |deadline| self.settings.timeout.min(deadline - handed_over));
+        let stalled_before = self.bridge.stalled();
+        let mut call = pin!(self.bridge.call(attempt));
+        let mut wake = pin!(sleep_until(handed_over + limit));
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut call => return result,
+                () = &mut wake => {}
+            }
+            let excused = self.bridge.stalled().saturating_sub(stalled_before);
+            let deadline = handed_over + limit + excused;
+            if self.bridge.stalled_now() > self.settings.timeout + STUCK_AFTER {
+                return Err(BridgeError::HandoverStuck.into());
+            }
+            if Instant::now() >= deadline {
+                return Err(CallError::Timeout(limit));
+            }
+            // A loop that does not turn now excuses more with every moment; look again, but not in a spin.
+            wake.as_mut().reset(deadline.max(Instant::now() + Duration::from_millis(10)));
+        }
+    }
+
+    /// After a timeout: waits for the cancelled call to end; past the bound it is abandoned, and counted until it does.
+    async fn release(&self, watch: CallWatch, in_flight: Counted<'_>, tally: &mut Tally) {
+        while timeout(ABANDON_AFTER, watch.over()).await.is_err() {
+            if !self.bridge.stalled_now().is_zero() {
+                continue; // The loop has had no chance to cancel it.
+            }
+            tally.abandoned += 1;
+            drop(in_flight);
+            let gauges = Arc::clone(&self.gauges);
+            gauges.abandoned.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                watch.over().await;
+                gauges.abandoned.fetch_sub(1, Ordering::Relaxed);
+            });
+            return;
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The engine on the fake bridge, on paused time: permits, timeouts, retries, stopping.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_asyncio_bridge::bridge::fake::{FakeBridge, Script};
+use tokio_asyncio_bridge::call::CallError;
+use tokio_asyncio_bridge::engine::{Engine, EngineSettings};
+use tokio_asyncio_bridge::event::Event;
+use tokio_asyncio_bridge::policy::retry::RetryPolicy;
+use tokio_asyncio_bridge::row::{Outcome, Row, RowHash, Value};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn settings() -> EngineSettings {
+    let retry = RetryPolicy { retries: 3, base: SECOND, cap: 60 * SECOND };
+    EngineSettings { concurrency: 10, timeout: 60 * SECOND, row_timeout: None, retry, seed: 7 }
+}
+
+fn row(id: u64) -> Row {
+    let arguments = vec![("question".into(), Value::Text(format!("question {id}")))];
+    Row { id, line: id + 1, hash: RowHash(id), arguments: Ok(Arc::new(arguments)) }
+}
+
+#[derive(Default)]
+struct Ended {
+    outcomes: HashMap<u64, Outcome>,
+    unfinished: Vec<u64>,
+    retries: usize,
+    took: Duration,
+}
+
+/// Runs the rows at once, as a dispatcher without bounds would; `act` may stop the engine meanwhile.
+async fn run<F>(script: Script, settings: EngineSettings, rows: u64, act: impl FnOnce(Arc<Engine<FakeBridge>>) -> F) -> Ended
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let engine = Arc::new(Engine::new(Arc::new(FakeBridge::new(script)), settings));
+    let (sender, mut events) = mpsc::channel(16);
+    let started = Instant::now();
+    for id in 0..rows {
+        tokio::spawn(Arc::clone(&engine).run(row(id), sender.clone()));
+    }
+    drop(sender);
+    tokio::spawn(act(Arc::clone(&engine)));
+    let mut ended = Ended::default();
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Retrying { .. } => ended.retries += 1,
+            Event::Finished(outcome) => assert!(ended.outcomes.insert(outcome.row, *outcome).is_none()),
+            Event::Unfinished { row } => ended.unfinished.push(row),
+        }
+    }
+    ended.took = started.elapsed();
+    assert!(engine.gauges.most_in_flight.load(Ordering::Relaxed) <= settings.concurrency);
+    assert_eq!(engine.gauges.in_flight.load(Ordering::Relaxed), 0);
+    ended
+}
+
+async fn nothing(_: Arc<Engine<FakeBridge>>) {}
+
+fn latency(duration: Duration) -> Script {
+    Script { min: duration, max: duration, ..Script::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_rows_of_one_second_at_ten_at_once_take_ten_seconds() {
+    let ended = run(latency(SECOND), settings(), 100, nothing).await;
+    assert_eq!(ended.outcomes.len(), 100);
+    assert!(ended.took >= 10 * SECOND && ended.took < 11 * SECOND, "{:?}", ended.took);
+    let queued: Duration = ended.outcomes.values().map(|outcome| outcome.timing.queued).sum();
+    assert!(queued > 400 * SECOND, "{queued:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_over_its_timeout_fails_as_a_timeout_and_is_retried() {
+    let settings = EngineSettings { timeout: 2 * SECOND, ..settings() };
+    let ended = run(Script { hang: 1.0, ..Script::default() }, settings, 1, nothing).await;
+    let outcome = &ended.outcomes[&0];
+    assert!(matches!(outcome.result, Err(CallError::Timeout(limit)) if limit == 2 * SECOND));
+    assert_eq!((outcome.attempts, ended.retries, outcome.errors.len()), (4, 3, 4));
+    assert!(outcome.timing.running >= 8 * SECOND, "{:?}", outcome.timing);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_timeout_bounds_all_attempts_together() {
+    let settings = EngineSettings { row_timeout: Some(5 * SECOND), timeout: 2 * SECOND, ..settings() };
+    let ended = run(Script { hang: 1.0, ..Script::default() }, settings, 1, nothing).await;
+    assert!(ended.took <= 5 * SECOND + SECOND / 10, "{:?}", ended.took);
+    assert!(ended.outcomes[&0].result.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_permit_is_charged_to_no_timeout() {
+    let settings =
+        EngineSettings { concurrency: 1, timeout: 2 * SECOND, row_timeout: Some(2 * SECOND), ..settings() };
+    let ended = run(latency(SECOND), settings, 50, nothing).await;
+    assert!(ended.outcomes.values().all(|outcome| outcome.result.is_ok()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_waits_to_retry_holds_no_permit() {
+    let retry = RetryPolicy { retries: 1, base: 1000 * SECOND, cap: 1000 * SECOND };
+    let settings = EngineSettings { concurrency: 1, retry, ..settings() };
+    let script = Script { transient: 0.5, ..latency(SECOND) };
+    let ended = run(script, settings, 100, nothing).await;
+    // Were the permit kept, some 50 waits of up to 1000 s would stand in line.
+    assert!(ended.retries > 20 && ended.took < 1200 * SECOND, "{} retries, {:?}", ended.retries, ended.took);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_engine_finishes_what_is_in_flight_and_leaves_the_rest_unfinished() {
+    let ended = run(latency(10 * SECOND), settings(), 100, async |engine| {
+        tokio::time::sleep(SECOND).await;
+        engine.stop();
+    })
+    .await;
+    assert_eq!((ended.outcomes.len(), ended.unfinished.len()), (10, 90));
+    assert!(ended.took <= 11 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_engine_leaves_everything_at_once() {
+    let ended = run(latency(10 * SECOND), settings(), 100, async |engine| {
+        tokio::time::sleep(SECOND).await;
+        engine.kill();
+    })
+    .await;
+    assert_eq!((ended.outcomes.len(), ended.unfinished.len()), (0, 100));
+    assert!(ended.took < 2 * SECOND);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Rows in = answered + failed + unfinished, each once, whatever happens and whenever the run is stopped.
+    #[test]
+    fn no_row_is_lost_or_ended_twice(
+        seed: u64, rows in 0u64..200, concurrency in 1usize..40, transient in 0.0..0.6f64, permanent in 0.0..0.3f64,
+        hang in 0.0..0.2f64, stop_after in proptest::option::of(0u64..20_000), kill: bool,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let script = Script { seed, max: 3 * SECOND, transient, permanent, hang, ..Script::default() };
+        let settings = EngineSettings { concurrency, timeout: 5 * SECOND, seed, ..settings() };
+        let ended = runtime.block_on(run(script, settings, rows, async move |engine| {
+            if let Some(after) = stop_after {
+                tokio::time::sleep(Duration::from_millis(after)).await;
+                if kill { engine.kill() } else { engine.stop() }
+            }
+        }));
+        let mut seen: Vec<u64> = ended.outcomes.keys().copied().chain(ended.unfinished.iter().copied()).collect();
+        seen.sort_unstable();
+        prop_assert_eq!(seen, (0..rows).collect::<Vec<_>>());
+        for (id, outcome) in &ended.outcomes {
+            match &outcome.result {
+                Ok(answer) => prop_assert_eq!(&answer.fields[0].1, &Value::Text(format!("question {id}"))),
+                Err(_) => prop_assert!(outcome.attempts >= 1 && outcome.errors.len() == outcome.attempts as usize),
+            }
+        }
+        if stop_after.is_none() {
+            prop_assert!(ended.unfinished.is_empty());
+        }
+    }
+}
