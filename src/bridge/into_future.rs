@@ -131,6 +131,16 @@ impl IntoFutureBridge {
         &self.predictor.description
     }
 
+    /// `asyncio` or `uvloop`.
+    pub fn loop_name(&self) -> &str {
+        &self.event_loop.name
+    }
+
+    /// The latest that the loop came to a turn it had asked for.
+    pub fn longest_lag(&self) -> Duration {
+        self.event_loop.pulse.longest_lag()
+    }
+
     /// Cancels what is left on the loop and closes it. Returns whether that ended within the bound.
     pub fn shut_down(&self, bound: Duration) -> bool {
         self.event_loop.shut_down(bound)

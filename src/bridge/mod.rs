@@ -1,5 +1,6 @@
 //! The seam to the predictor: one trait and its implementations. Not the retries, timeouts or permits.
 
+pub mod any;
 pub mod fake;
 pub mod into_future;
 pub mod python;

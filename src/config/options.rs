@@ -1,0 +1,263 @@
+//! The options, in the groups of the contract. Each can come from the environment as `TAB_<OPTION>`.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use encoding_rs::Encoding;
+
+use super::values::{concurrency, delimiter, duration, encoding, pair, range, wait};
+use crate::bridge::python::event_loop::LoopKind;
+use crate::policy::limits::MaxFailures;
+use crate::policy::retry::RetryPolicy;
+
+/// Which program answers.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Predictor")]
+pub struct PredictorOptions {
+    /// `path/to/file.py:name`, `package.module:name`, or `dspy` for `dspy.ChainOfThought(SIGNATURE)`
+    #[arg(long, value_name = "SPEC", default_value = "dspy", env = "TAB_PREDICTOR")]
+    pub predictor: String,
+    /// Signature of the predictor `dspy`
+    #[arg(long, default_value = "question -> answer", env = "TAB_SIGNATURE")]
+    pub signature: String,
+    /// `local` (served on this machine) or what DSPy takes, such as `openai/gpt-4o-mini` [default: local]
+    #[arg(long, value_name = "NAME", env = "TAB_MODEL")]
+    pub model: Option<String>,
+    /// Where the model's API is, instead of its provider's own
+    #[arg(long, value_name = "URL", env = "TAB_API_BASE")]
+    pub api_base: Option<String>,
+    /// An argument of the language model: `temperature`, `max_tokens`, … (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair, env = "TAB_LM", value_delimiter = None)]
+    pub lm: Vec<(String, String)>,
+    /// The Python interpreter [default: that of $VIRTUAL_ENV, ./.venv, or `python3`]
+    #[arg(long, value_name = "PATH", env = "TAB_PYTHON")]
+    pub python: Option<PathBuf>,
+    /// The event loop; `auto` takes uvloop where it is installed
+    #[arg(long, value_name = "KIND", default_value = "auto", env = "TAB_EVENT_LOOP")]
+    pub event_loop: LoopChoice,
+    /// The bridge: `python`, `into_future`, or `fake[:SCRIPT]`
+    #[arg(long, hide = true, default_value = "python")]
+    pub bridge: String,
+}
+
+/// `--event-loop`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[allow(missing_docs)]
+pub enum LoopChoice {
+    Auto,
+    Asyncio,
+    Uvloop,
+}
+
+impl From<LoopChoice> for LoopKind {
+    fn from(choice: LoopChoice) -> Self {
+        match choice {
+            LoopChoice::Auto => Self::Auto,
+            LoopChoice::Asyncio => Self::Asyncio,
+            LoopChoice::Uvloop => Self::Uvloop,
+        }
+    }
+}
+
+/// `--format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum FormatChoice {
+    Csv,
+    Jsonl,
+}
+
+/// Which rows, and how they become arguments.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Rows")]
+pub struct RowOptions {
+    /// The column that becomes the argument `question` [default: question]
+    #[arg(long, value_name = "NAME", env = "TAB_COLUMN")]
+    pub column: Option<String>,
+    /// The column that becomes another argument (repeatable)
+    #[arg(long, value_name = "PARAM=COLUMN", value_parser = pair, env = "TAB_MAP")]
+    pub map: Vec<(String, String)>,
+    /// A column that names the rows; passed on, never a key
+    #[arg(long, value_name = "NAME", env = "TAB_ID_COLUMN")]
+    pub id_column: Option<String>,
+    /// Only the first N rows
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "range", env = "TAB_LIMIT")]
+    pub limit: Option<u64>,
+    /// Only rows A to B, 0-based, end exclusive
+    #[arg(long, value_name = "A:B", value_parser = range, env = "TAB_RANGE")]
+    pub range: Option<Range<u64>>,
+    /// The CSV field delimiter [default: ,]
+    #[arg(long, value_name = "CHAR", value_parser = delimiter, env = "TAB_DELIMITER")]
+    pub delimiter: Option<u8>,
+    /// The input's encoding
+    #[arg(long, value_name = "LABEL", value_parser = encoding, default_value = "utf-8", env = "TAB_ENCODING")]
+    pub encoding: &'static Encoding,
+    /// The input's format, where its name does not tell
+    #[arg(long, value_name = "FORMAT", env = "TAB_FORMAT")]
+    pub format: Option<FormatChoice>,
+}
+
+impl RowOptions {
+    /// The rows to run, before the file's length is known.
+    pub fn selection(&self) -> Range<u64> {
+        match (&self.range, self.limit) {
+            (Some(range), _) => range.clone(),
+            (None, Some(limit)) => 0..limit,
+            (None, None) => 0..u64::MAX,
+        }
+    }
+}
+
+/// One at a time, or several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// One call in flight.
+    Sequential,
+    /// As many as the concurrency allows.
+    Concurrent,
+}
+
+/// How many calls at once.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Pace")]
+pub struct PaceOptions {
+    /// One call at a time
+    #[arg(long, conflicts_with = "concurrent")]
+    pub sequential: bool,
+    /// Several calls at a time (the default)
+    #[arg(long)]
+    pub concurrent: bool,
+    /// Calls in flight at most
+    #[arg(short = 'c', long, value_name = "N", value_parser = concurrency, default_value = "16", env = "TAB_CONCURRENCY")]
+    pub concurrency: usize,
+}
+
+impl PaceOptions {
+    /// The mode: a flag beats both variables, also that of its opposite.
+    pub fn mode(&self) -> Result<Mode, String> {
+        match (self.sequential, self.concurrent) {
+            (true, _) => return Ok(Mode::Sequential),
+            (_, true) => return Ok(Mode::Concurrent),
+            _ => {}
+        }
+        match (switched_on("TAB_SEQUENTIAL")?, switched_on("TAB_CONCURRENT")?) {
+            (true, true) => Err("`TAB_SEQUENTIAL` and `TAB_CONCURRENT` cannot both be set".to_owned()),
+            (true, false) => Ok(Mode::Sequential),
+            _ => Ok(Mode::Concurrent),
+        }
+    }
+
+    /// Calls in flight at most, in the mode chosen.
+    pub fn calls(&self) -> Result<usize, String> {
+        Ok(if self.mode()? == Mode::Sequential { 1 } else { self.concurrency })
+    }
+}
+
+/// Whether an environment variable turns a switch on.
+fn switched_on(name: &str) -> Result<bool, String> {
+    match std::env::var(name).unwrap_or_default().to_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        other => Err(format!("`{name}={other}`: expected `true` or `false`")),
+    }
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Time")]
+pub struct TimeOptions {
+    /// For each attempt, from its hand-over to Python
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s", env = "TAB_TIMEOUT")]
+    pub timeout: Duration,
+    /// For all attempts of a row together
+    #[arg(long, value_name = "DURATION", value_parser = duration, env = "TAB_ROW_TIMEOUT")]
+    pub row_timeout: Option<Duration>,
+    /// For the whole run; then no new calls are made
+    #[arg(long, value_name = "DURATION", value_parser = duration, env = "TAB_DEADLINE")]
+    pub deadline: Option<Duration>,
+    /// How long calls in flight may go on once the run is stopping
+    #[arg(long, value_name = "DURATION", value_parser = wait, default_value = "30s", env = "TAB_GRACE")]
+    pub grace: Duration,
+}
+
+/// What is tried again.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Retry")]
+pub struct RetryOptions {
+    /// Retries a row may use up
+    #[arg(long, value_name = "N", default_value_t = 3, env = "TAB_RETRIES")]
+    pub retries: u32,
+    /// Upper bound of the first wait; it doubles with every retry
+    #[arg(long, value_name = "DURATION", value_parser = wait, default_value = "1s", env = "TAB_BACKOFF")]
+    pub backoff: Duration,
+    /// Upper bound of every wait
+    #[arg(long, value_name = "DURATION", value_parser = wait, default_value = "60s", env = "TAB_BACKOFF_MAX")]
+    pub backoff_max: Duration,
+}
+
+impl RetryOptions {
+    /// The policy they make.
+    pub fn policy(&self) -> RetryPolicy {
+        RetryPolicy { retries: self.retries, base: self.backoff, cap: self.backoff_max }
+    }
+}
+
+/// When to give up.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Stop")]
+pub struct StopOptions {
+    /// Stop at so many failed rows, or over P% of the finished ones (from 20 on); 100% never stops
+    #[arg(long, value_name = "N|P%", env = "TAB_MAX_FAILURES")]
+    pub max_failures: Option<MaxFailures>,
+}
+
+/// `--progress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum ProgressChoice {
+    Auto,
+    Bar,
+    Plain,
+    Json,
+    None,
+}
+
+/// `--color`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+/// What is shown.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Show")]
+pub struct ShowOptions {
+    /// Progress on standard error
+    #[arg(long, value_name = "KIND", default_value = "auto", env = "TAB_PROGRESS")]
+    pub progress: ProgressChoice,
+    /// No summary and no progress; errors only
+    #[arg(short, long, env = "TAB_QUIET")]
+    pub quiet: bool,
+    /// More on standard error (twice: even more)
+    #[arg(short, long, action = clap::ArgAction::Count, env = "TAB_VERBOSE")]
+    pub verbose: u8,
+    /// Colours
+    #[arg(long, value_name = "WHEN", default_value = "auto", env = "TAB_COLOR")]
+    pub color: ColorChoice,
+}
+
+impl ShowOptions {
+    /// Whether to colour what goes to a stream that is, or is not, a terminal.
+    pub fn colored(&self, is_terminal: bool) -> bool {
+        match self.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Parsers of single option values, with errors that say what is expected.
+
+use std::ops::Range;
+use std::time::Duration;
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = humantime::parse_duration(text).map_err(|_| "expected a duration such as `500ms`, `30s` or `5m`")?;
+    if parsed.is_zero() { Err("a duration of zero leaves no time for anything".to_owned()) } else { Ok(parsed) }
+}
+
+/// As [`duration`], zero allowed.
+pub(super) fn wait(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "expected a duration such as `500ms`, `30s` or `5m`".to_owned())
+}
+
+pub(super) fn concurrency(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least one call must be allowed".to_owned()),
+        Ok(number) if number <= 1_000_000 => Ok(number),
+        _ => Err("expected a whole number from 1 to 1000000".to_owned()),
+    }
+}
+
+pub(super) fn delimiter(text: &str) -> Result<u8, String> {
+    match text {
+        "\\t" | "tab" => Ok(b'\t'),
+        _ => match text.as_bytes() {
+            [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n' | 0) => Ok(*byte),
+            _ => Err("expected one ASCII character such as `;`, or `tab`".to_owned()),
+        },
+    }
+}
+
+pub(super) fn encoding(text: &str) -> Result<&'static encoding_rs::Encoding, String> {
+    encoding_rs::Encoding::for_label(text.as_bytes())
+        .ok_or_else(|| "expected an encoding label of the WHATWG standard such as `latin1` or `utf-16le`".to_owned())
+}
+
+/// `A:B`, 0-based, end exclusive; either may be left out.
+pub(super) fn range(text: &str) -> Result<Range<u64>, String> {
+    let expected = || "expected `A:B`, 0-based, end exclusive, such as `0:100`".to_owned();
+    let (start, end) = text.split_once(':').ok_or_else(expected)?;
+    let bound = |text: &str, default| if text.is_empty() { Ok(default) } else { text.parse().map_err(|_| expected()) };
+    let range = bound(start, 0)?..bound(end, u64::MAX)?;
+    if range.start < range.end { Ok(range) } else { Err("the range is empty: its end is not after its start".to_owned()) }
+}
+
+/// `KEY=VALUE`.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("expected `NAME=VALUE`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_half_open_and_may_lack_an_end() {
+        assert_eq!(range("2:5"), Ok(2..5));
+        assert_eq!(range(":5"), Ok(0..5));
+        assert_eq!(range("2:"), Ok(2..u64::MAX));
+        assert!(range("5:5").is_err() && range("7").is_err() && range("a:b").is_err());
+    }
+
+    #[test]
+    fn durations_need_a_unit_and_some_time() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert!(duration("60").is_err() && duration("0s").is_err() && duration("-1s").is_err());
+    }
+
+    #[test]
+    fn a_delimiter_is_one_character() {
+        assert_eq!(delimiter(";"), Ok(b';'));
+        assert_eq!(delimiter("\\t"), Ok(b'\t'));
+        assert!(delimiter(";;").is_err() && delimiter("\"").is_err() && delimiter("é").is_err());
+    }
+}

@@ -1,0 +1,350 @@
+//! The dispatcher: rows in, outcomes out, in one order: record, then show. Not the attempts, nor the files' formats.
+
+pub mod signals;
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::{Instant as TokioInstant, sleep_until};
+
+use self::signals::Signals;
+use crate::bridge::Bridge;
+use crate::call::CallError;
+use crate::engine::Engine;
+use crate::event::Event;
+use crate::input::{InputError, Rows};
+use crate::journal::{Index, Journal, JournalError, Status};
+use crate::policy::limits::Limits;
+use crate::policy::stop::StopReason;
+use crate::report::progress::{Level, Reporter, Snapshot};
+use crate::row::{Outcome, Row};
+use crate::stats::{OutcomeView, RowRate, Stats};
+
+/// Events taken in at once.
+const BATCH: usize = 1024;
+/// How often reporters are told of the gauges.
+const TICK: Duration = Duration::from_millis(100);
+/// For how long a full disk is given the chance to have space freed, once the calls have ended.
+const DISK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The rows of a run, in input order, without those that need no call.
+pub struct Todo {
+    rows: Rows,
+    index: Arc<Index>,
+    ended: bool,
+}
+
+impl Todo {
+    /// The rows that the journal's index does not count as answered.
+    pub fn new(rows: Rows, index: Arc<Index>) -> Self {
+        Self { rows, index, ended: false }
+    }
+
+    fn next(&mut self) -> Result<Option<Row>, InputError> {
+        while let Some(row) = self.rows.next()? {
+            if self.index.status(row.id) != Some(Status::Ok) {
+                return Ok(Some(row));
+            }
+        }
+        self.ended = true;
+        Ok(None)
+    }
+}
+
+/// What bounds a run from outside.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Rows in the selection.
+    pub total: u64,
+    /// Rows that earlier sessions answered.
+    pub resumed: u64,
+    /// Rows read ahead of their permits, at most.
+    pub look_ahead: usize,
+    /// For the whole run.
+    pub deadline: Option<Duration>,
+    /// For calls in flight once the run is stopping.
+    pub grace: Duration,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Why it ended before its rows did.
+    pub stop: Option<StopReason>,
+    /// A second signal came: nothing more must be written.
+    pub hurried: bool,
+    /// First call handed over to last outcome recorded.
+    pub wall: Duration,
+    /// The most calls in flight at once.
+    pub most_in_flight: usize,
+}
+
+/// One run: what it works with.
+pub struct Run<'a, B> {
+    /// Takes rows to outcomes.
+    pub engine: Arc<Engine<B>>,
+    /// The truth.
+    pub journal: &'a mut Journal,
+    /// The guards.
+    pub limits: Limits,
+    /// The figures.
+    pub stats: &'a mut Stats,
+    /// Who shows it.
+    pub reporter: &'a mut dyn Reporter,
+    /// What ends it early.
+    pub signals: &'a mut Signals,
+    /// What bounds it.
+    pub bounds: Bounds,
+}
+
+/// A run's state from its first row to its last.
+struct Dispatcher<'a, B> {
+    run: Run<'a, B>,
+    events: Sender<Event>,
+    in_hand: HashMap<u64, Instant>,
+    started: Instant,
+    first_call: Option<Instant>,
+    last_record: Option<Instant>,
+    stop: Option<StopReason>,
+    kill_at: Option<TokioInstant>,
+    hurried: bool,
+    disk_full: bool,
+    rate: RowRate,
+    done: u64,
+}
+
+impl<B: Bridge> Run<'_, B> {
+    /// Runs the rows to their outcomes, or until something stops it.
+    pub async fn rows(self, mut todo: Todo) -> Ended {
+        let (events, mut inbox) = channel(BATCH);
+        let mut dispatcher = Dispatcher {
+            run: self,
+            events,
+            in_hand: HashMap::new(),
+            started: Instant::now(),
+            first_call: None,
+            last_record: None,
+            stop: None,
+            kill_at: None,
+            hurried: false,
+            disk_full: false,
+            rate: RowRate::default(),
+            done: 0,
+        };
+        dispatcher.dispatch(&mut todo, &mut inbox).await;
+        dispatcher.finish().await
+    }
+}
+
+impl<B: Bridge> Dispatcher<'_, B> {
+    async fn dispatch(&mut self, todo: &mut Todo, inbox: &mut Receiver<Event>) {
+        let deadline = self.run.bounds.deadline.map(|limit| TokioInstant::now() + limit);
+        let mut ticks = tokio::time::interval(TICK);
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            self.take_in(&mut batch, todo);
+            if self.in_hand.is_empty() && (todo.ended || self.stop.is_some()) {
+                return;
+            }
+            tokio::select! {
+                biased;
+                signal = self.run.signals.next() => {
+                    if self.signalled(StopReason::Signal(signal)) {
+                        return;
+                    }
+                }
+                () = at(self.kill_at) => {
+                    self.kill_at = None;
+                    self.run.reporter.message(Level::Warning, "the grace has passed: calls in flight are cancelled");
+                    self.run.engine.kill();
+                }
+                () = at(deadline), if self.stop.is_none() => self.stop(StopReason::Deadline),
+                _ = inbox.recv_many(&mut batch, BATCH) => {}
+                _ = ticks.tick() => self.tick(),
+            }
+        }
+    }
+
+    /// Records a batch of events and what is started in their place with one write, then shows and starts it.
+    fn take_in(&mut self, batch: &mut Vec<Event>, todo: &mut Todo) {
+        let now = Instant::now();
+        let mut outcomes = Vec::new();
+        for event in batch.drain(..) {
+            match event {
+                Event::Finished(outcome) => outcomes.extend(self.ended(*outcome, now)),
+                Event::Unfinished { row } => {
+                    self.in_hand.remove(&row);
+                }
+                Event::Retrying { .. } => self.run.reporter.event(&event),
+            }
+        }
+        let rows = self.read(todo, now);
+        if let Err(error) = self.record(&outcomes, &rows) {
+            self.cannot_record(&error);
+        }
+        if !outcomes.is_empty() {
+            self.last_record = Some(Instant::now());
+        }
+        for outcome in outcomes {
+            self.show(outcome);
+        }
+        if !rows.is_empty() && self.stop.is_none() {
+            self.first_call.get_or_insert_with(Instant::now);
+            for row in rows {
+                tokio::spawn(Arc::clone(&self.run.engine).run(row, self.events.clone()));
+            }
+        } else {
+            for row in rows {
+                self.in_hand.remove(&row.id);
+            }
+        }
+    }
+
+    /// The outcome, to be recorded; none where the bridge broke, which is no fault of the row's.
+    fn ended(&mut self, mut outcome: Outcome, now: Instant) -> Option<Outcome> {
+        let read = self.in_hand.remove(&outcome.row);
+        if let Err(CallError::Bridge(error)) = outcome.result {
+            self.stop(StopReason::Bridge(error));
+            return None;
+        }
+        outcome.timing.row = read.map_or(Duration::ZERO, |read| now - read);
+        Some(outcome)
+    }
+
+    /// The next rows, as many as may be in hand.
+    fn read(&mut self, todo: &mut Todo, now: Instant) -> Vec<Row> {
+        let mut rows = Vec::new();
+        while self.stop.is_none() && !todo.ended && self.in_hand.len() < self.run.bounds.look_ahead {
+            match todo.next() {
+                Ok(Some(row)) => {
+                    self.in_hand.insert(row.id, now);
+                    rows.push(row);
+                }
+                Ok(None) => {}
+                Err(error) => self.stop(StopReason::Failed(error.to_string())),
+            }
+        }
+        rows
+    }
+
+    fn record(&mut self, outcomes: &[Outcome], rows: &[Row]) -> Result<(), JournalError> {
+        let journal = &mut *self.run.journal;
+        for outcome in outcomes {
+            journal.append_outcome(outcome)?;
+        }
+        if self.stop.is_none() && !rows.is_empty() {
+            let started: Vec<_> = rows.iter().filter(|row| row.arguments.is_ok()).map(|row| (row.id, row.hash)).collect();
+            journal.append_started(&started)?;
+        }
+        journal.commit()?;
+        self.disk_full = false;
+        Ok(())
+    }
+
+    /// A full disk stops the launching and keeps what is finished in memory; every later batch tries again.
+    fn cannot_record(&mut self, error: &JournalError) {
+        if error.is_disk_full() {
+            self.disk_full = true;
+        } else {
+            self.run.engine.kill();
+        }
+        self.stop(StopReason::Failed(error.to_string()));
+    }
+
+    fn show(&mut self, outcome: Outcome) {
+        self.done += 1;
+        self.run.stats.record(&OutcomeView::from(&outcome));
+        if let Some(reason) = self.run.limits.observe(&outcome) {
+            self.stop(reason);
+        }
+        self.run.reporter.event(&Event::Finished(Box::new(outcome)));
+    }
+
+    /// Stops making calls, for the weightiest reason there is.
+    fn stop(&mut self, reason: StopReason) {
+        if self.stop.is_none() {
+            self.run.engine.stop();
+            self.kill_at = Some(TokioInstant::now() + self.run.bounds.grace);
+            let left = self.in_hand.len();
+            self.run.reporter.message(Level::Warning, &format!("stopping: {reason}; {left} rows in hand"));
+        }
+        if self.stop.as_ref().is_none_or(|current| reason.outweighs(current)) {
+            self.stop = Some(reason);
+        }
+    }
+
+    /// Whether it is the second signal, which ends the run at once.
+    fn signalled(&mut self, reason: StopReason) -> bool {
+        let again = matches!(self.stop, Some(StopReason::Signal(_)));
+        if again {
+            self.hurried = true;
+            self.run.engine.kill();
+        } else {
+            self.stop(reason);
+        }
+        again
+    }
+
+    fn tick(&mut self) {
+        let abandoned = self.run.engine.gauges.abandoned.load(Ordering::Relaxed);
+        if abandoned > self.run.engine.concurrency() {
+            self.stop(StopReason::Abandoned { calls: abandoned });
+        }
+        let snapshot = self.snapshot();
+        self.run.reporter.tick(&snapshot);
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        let elapsed = self.started.elapsed();
+        let gauges = &self.run.engine.gauges;
+        let counts = self.run.journal.index().counts();
+        Snapshot {
+            total: self.run.bounds.total,
+            resumed: self.run.bounds.resumed,
+            ok: counts.ok,
+            failed: counts.failed,
+            unfinished: self.run.bounds.total.saturating_sub(counts.ok + counts.failed),
+            in_flight: gauges.in_flight.load(Ordering::Relaxed) as u64,
+            waiting_retry: gauges.waiting_retry.load(Ordering::Relaxed) as u64,
+            abandoned: gauges.abandoned.load(Ordering::Relaxed) as u64,
+            elapsed,
+            rows_per_s: self.rate.update(self.done, elapsed),
+            limited_by: None,
+        }
+    }
+
+    async fn finish(mut self) -> Ended {
+        if self.disk_full && !self.hurried {
+            self.wait_for_space().await;
+        }
+        let snapshot = self.snapshot();
+        self.run.reporter.finish(&snapshot);
+        let wall = match (self.first_call, self.last_record) {
+            (Some(first), Some(last)) => last.saturating_duration_since(first),
+            _ => Duration::ZERO,
+        };
+        let most_in_flight = self.run.engine.gauges.most_in_flight.load(Ordering::Relaxed);
+        Ended { stop: self.stop, hurried: self.hurried, wall, most_in_flight }
+    }
+
+    async fn wait_for_space(&mut self) {
+        let text = format!("waiting {} s for space on the disk", DISK_PATIENCE.as_secs());
+        self.run.reporter.message(Level::Warning, &text);
+        let until = Instant::now() + DISK_PATIENCE;
+        while self.run.journal.commit().is_err_and(|error| error.is_disk_full()) && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+}
+
+/// Resolves at the time given; never without one.
+async fn at(time: Option<TokioInstant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}

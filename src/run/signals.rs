@@ -1,0 +1,36 @@
+//! SIGINT, SIGTERM and SIGHUP, in one place. Not what they do.
+
+use std::io;
+
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+
+use crate::policy::stop::Signal;
+
+/// The signals that end a run. To be made before the first Python import, which would install Python's own handler
+/// of SIGINT where that signal is still at its default.
+#[derive(Debug)]
+pub struct Signals {
+    hangup: Stream,
+    interrupt: Stream,
+    terminate: Stream,
+}
+
+impl Signals {
+    /// Takes the signals over from their default; must be called within a Tokio runtime.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next one. Cancel-safe.
+    pub async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.hangup.recv() => Signal::Hangup,
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => Signal::Terminate,
+        }
+    }
+}
