@@ -1,8 +1,8 @@
 """Serves the local model with an OpenAI API on a free loopback port, until standard input ends.
 
-Not a module of the program: Rust runs it with the user's interpreter as a child and reads one JSON line from its
-standard output, either {"api_base": URL, "slots": N} once the weights are loaded or {"missing": REQUIREMENT}. The parent
-holds the other end of standard input, so the child ends with it however it ends.
+Not a module of the program: Rust runs it with the user's interpreter as a child and reads one JSON line from
+its standard output, {"api_base": URL, "slots": N} once the weights are loaded or {"missing": REQUIREMENT}.
+The parent holds the other end of standard input, so the child ends with it however it ends.
 """
 
 import importlib.util
@@ -41,7 +41,7 @@ def main(parallel: int) -> NoReturn:
     except ImportError:
         missing("xllamacpp")
 
-    # Threads that spin for a core which others use are 10 times slower than one alone; half the cores are left to them.
+    # Threads that spin for a core which others use are far slower than one alone: half the cores stay free.
     # A slot without a thread of its own answers no more rows a second.
     threads = max(1, (os.cpu_count() or 1) // 2)
     slots = min(parallel, threads)

@@ -1,4 +1,4 @@
-"""Runs DSPy modules as predictors: the language model, one metered request context a row, and the local model's adapter.
+"""Runs DSPy modules as predictors: the LM, a metered context for each call, the local model's adapter.
 
 Retries, timeouts and pace are Rust's: every LM made here sends exactly one request a call and caches nothing.
 """
@@ -40,7 +40,7 @@ DEMOS = [
 
 
 class Usage(NamedTuple):
-    """What the requests of one call used, failed ones included; `cost_usd` is None where no price is known."""
+    """What the requests of one call used, failed ones too; `cost_usd` is None where no price is known."""
 
     input_tokens: int
     output_tokens: int
@@ -49,7 +49,7 @@ class Usage(NamedTuple):
 
 
 def make_lm(model: str, api_base: str | None, options: dict[str, Any]) -> dspy.LM:
-    """The LM for `--model`: `local` (served at `api_base`) or DSPy's `provider/name`. `options` win over defaults.
+    """The LM for `--model`: `local` (served at `api_base`) or DSPy's `provider/name`. `options` come first.
 
     Raises ValueError before any request when an OpenAI model has no key.
     """
@@ -67,12 +67,14 @@ def make_lm(model: str, api_base: str | None, options: dict[str, Any]) -> dspy.L
         if settings.get("api_base") is not None:
             settings["api_key"] = "none"
         elif provider == "openai":
-            raise ValueError(f"`{model}` needs a key\nhint: set `{variable}`, or give `--api-base` for a server without keys")
+            raise ValueError(
+                f"`{model}` needs a key\nhint: set `{variable}`, or `--api-base` for a server without keys"
+            )
     return dspy.LM(model, **settings)
 
 
 def build(signature: str, lm: dspy.LM, *, local: bool) -> "Predictor":
-    """The default predictor, `dspy.ChainOfThought(signature)`. Raises what DSPy raises for a malformed signature."""
+    """The default predictor, `dspy.ChainOfThought(signature)`; DSPy raises for a malformed signature."""
     module = dspy.ChainOfThought(signature)
     fields = set(module.predict.signature.fields)
     if local and fields == set(DEMOS[0].keys()):
@@ -81,7 +83,7 @@ def build(signature: str, lm: dspy.LM, *, local: bool) -> "Predictor":
 
 
 def brings_lm(module: dspy.Module) -> bool:
-    """Whether the user's file has chosen a model: `dspy.configure(lm=…)`, or an LM on each of the module's predictors."""
+    """Whether the user's file chose a model: `dspy.configure(lm=…)`, or an LM on each predictor."""
     predictors = module.predictors()
     return dspy.settings.lm is not None or bool(predictors and all(predictor.lm for predictor in predictors))
 
@@ -94,7 +96,7 @@ def wrap(module: dspy.Module, lm: dspy.LM | None, *, local: bool) -> "Predictor"
     adapter = dspy.settings.adapter or (
         LocalAdapter() if local else dspy.ChatAdapter(use_json_adapter_fallback=False)
     )
-    kind = AsyncPredictor if hasattr(module, "aforward") else Predictor
+    kind = AsyncPredictor if hasattr(type(module), "aforward") else Predictor
     return kind(module, lm, adapter)
 
 
@@ -127,7 +129,7 @@ def usage(result: object) -> Usage | None:
 
 @contextlib.contextmanager
 def metered(lm: dspy.LM | None, adapter: dspy.Adapter) -> Iterator["Meter"]:
-    """One call's own DSPy settings, invisible to other tasks; what it used is marked on the exception that leaves it."""
+    """One call's own DSPy settings, unseen by other tasks; an exception that leaves is marked with its usage."""
     meter = Meter()
     chosen = lm or dspy.settings.lm
     with dspy.context(
@@ -145,7 +147,7 @@ def metered(lm: dspy.LM | None, adapter: dspy.Adapter) -> Iterator["Meter"]:
 
 
 class Meter(UsageTracker):
-    """Adds up a call's requests. DSPy tells usage to its tracker, but a price only to the histories of calling modules."""
+    """Adds up a call's requests. DSPy tells usage to its tracker, prices only to calling modules' histories."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,12 +162,14 @@ class Meter(UsageTracker):
     def total(self) -> Usage | None:
         requests = [entry for entries in self.usage_data.values() for entry in entries]
         costs = self.history.known
-        return requests and Usage(
+        if not requests:
+            return None
+        return Usage(
             sum(entry.get("prompt_tokens") or 0 for entry in requests),
             sum(entry.get("completion_tokens") or 0 for entry in requests),
             len(requests),
             sum(costs) if len(costs) == len(requests) else None,
-        ) or None
+        )
 
 
 class Costs:
@@ -185,7 +189,9 @@ class Costs:
 
 def signature_of(module: dspy.Module) -> inspect.Signature:
     """The module's parameters: those its `forward` names, or the input fields of its DSPy signature."""
-    declared = inspect.signature(module.aforward if hasattr(module, "aforward") else module.forward)
+    # Looked up on the class: DSPy warns of whoever touches the instance's `forward`.
+    forward = getattr(type(module), "aforward", None) or type(module).forward
+    declared = inspect.signature(forward.__get__(module))
     predictors = module.predictors()
     source = getattr(module, "signature", None) or (predictors[0].signature if len(predictors) == 1 else None)
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
@@ -195,13 +201,15 @@ def signature_of(module: dspy.Module) -> inspect.Signature:
 
 
 def parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    optional = type(None) in get_args(field.annotation)
-    default = inspect.Parameter.empty if field.is_required() and not optional else field.get_default()
+    if not field.is_required():
+        default = field.get_default()
+    else:
+        default = None if type(None) in get_args(field.annotation) else inspect.Parameter.empty
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
 
 
 class LocalAdapter(dspy.JSONAdapter):
-    """Holds the local model to the signature's JSON schema, which its server turns into a grammar: all output parses."""
+    """Holds the local model to the signature's JSON schema, a grammar to its server: all output parses."""
 
     async def acall(
         self, lm: dspy.LM, lm_kwargs: dict[str, Any], signature: Any, demos: list[Any], inputs: dict[str, Any]

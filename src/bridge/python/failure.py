@@ -1,4 +1,4 @@
-"""Says what kind of failure an exception is. Imports no library: exceptions are told apart by what they carry."""
+"""Says what kind of failure an exception is, from what it carries: no library is imported for it."""
 
 import json
 import math
@@ -10,9 +10,20 @@ from typing import Any
 Failure = tuple[str, int | None, float | None]
 
 # DSPy's, OpenAI's and LiteLLM's classes, for when an exception carries no HTTP status.
-FATAL = {"LMAuthError", "LMBillingError", "LMNotConfiguredError", "AuthenticationError", "PermissionDeniedError"}
+FATAL = {
+    "LMAuthError",
+    "LMBillingError",
+    "LMNotConfiguredError",
+    "AuthenticationError",
+    "PermissionDeniedError",
+}
 THROTTLED = {"LMRateLimitError", "RateLimitError"}
-PERMANENT = {"LMConfigurationError", "LMInvalidRequestError", "LMUnsupportedFeatureError", "LMCollectionLimitError"}
+PERMANENT = {
+    "LMConfigurationError",
+    "LMInvalidRequestError",
+    "LMUnsupportedFeatureError",
+    "LMCollectionLimitError",
+}
 BUGS = (
     TypeError,
     NameError,
@@ -61,7 +72,8 @@ def quota_exhausted(exc: Exception, status: int | None) -> bool:
 def unreadable_output(exc: Exception) -> bool:
     """JSON that does not parse and fields that do not validate: a model may do better next time."""
     return isinstance(exc, json.JSONDecodeError) or any(
-        cls.__name__ == "ValidationError" and cls.__module__.startswith("pydantic") for cls in type(exc).__mro__
+        cls.__name__ == "ValidationError" and cls.__module__.startswith("pydantic")
+        for cls in type(exc).__mro__
     )
 
 
