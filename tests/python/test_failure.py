@@ -1,0 +1,94 @@
+"""Which failures are permanent, transient, throttled or fatal. `make test` runs this."""
+
+import json
+import sys
+import unittest
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "src/bridge/python"))
+
+from failure import failure
+
+
+class ApiError(Exception):
+    def __init__(self, message: str = "", **attributes: Any) -> None:
+        super().__init__(message)
+        self.__dict__.update(attributes)
+
+
+def over_http(status: int, **headers: str) -> ApiError:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return ApiError(response=SimpleNamespace(status_code=status, headers=named))
+
+
+class Failure(unittest.TestCase):
+    def kinds(self, expected: str, *exceptions: BaseException) -> None:
+        for exc in exceptions:
+            with self.subTest(exc=exc):
+                self.assertEqual(failure(exc)[0], expected)
+
+    def test_bugs_are_permanent(self) -> None:
+        bugs = (TypeError(), NameError(), AttributeError(), ModuleNotFoundError(), KeyError(), ValueError())
+        self.kinds("permanent", *bugs, NotImplementedError(), AssertionError(), UnicodeError())
+
+    def test_what_may_pass_is_transient(self) -> None:
+        self.kinds(
+            "transient", TimeoutError(), ConnectionResetError(), RuntimeError(), Exception(), SystemExit(403)
+        )
+
+    def test_unreadable_model_output_is_transient_although_a_value_error(self) -> None:
+        invalid = type("ValidationError", (ValueError,), {"__module__": "pydantic_core._pydantic_core"})
+        self.kinds("transient", json.JSONDecodeError("no", "{", 1), invalid())
+
+    def test_a_validation_error_of_another_library_is_a_value_error(self) -> None:
+        self.kinds("permanent", type("ValidationError", (ValueError,), {})())
+
+    def test_the_http_status_decides_wherever_it_stands(self) -> None:
+        self.kinds("permanent", ApiError(status=400), ApiError(status_code=404), over_http(422))
+        self.kinds("transient", ApiError(status=408), ApiError(code=409), over_http(500), over_http(503))
+        self.kinds("throttled", ApiError(status=429), over_http(503, retry_after="1"))
+        self.kinds("fatal", ApiError(status=401), ApiError(status=402), over_http(403))
+
+    def test_the_status_beats_the_class(self) -> None:
+        self.kinds("transient", type("Unavailable", (ApiError, ValueError), {})("", status=503))
+
+    def test_a_status_that_is_none_is_passed_over(self) -> None:
+        self.kinds("transient", ApiError(status="failed"), ApiError(status=200), ApiError(code=True))
+
+    def test_an_exhausted_quota_is_fatal_although_a_429(self) -> None:
+        self.kinds("fatal", ApiError(status=429, code="insufficient_quota"))
+        self.kinds("fatal", ApiError("Error: {'type': 'insufficient_quota'}", status_code=429))
+
+    def test_a_missing_key_is_fatal_without_a_status(self) -> None:
+        self.kinds("fatal", type("LMNotConfiguredError", (Exception,), {})())
+
+    def test_retry_after_is_seconds_or_a_date(self) -> None:
+        self.assertEqual(failure(ApiError(status=429, retry_after=1.5)), ("throttled", 429, 1.5))
+        self.assertEqual(failure(over_http(429, retry_after="7")), ("throttled", 429, 7.0))
+        date = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+        seconds = failure(over_http(429, **{"Retry_After": date}))[2]
+        self.assertTrue(seconds is not None and 90 < seconds <= 100, seconds)
+
+    def test_a_useless_retry_after_is_none(self) -> None:
+        for value in ("soon", float("nan"), float("inf"), True, []):
+            with self.subTest(value=value):
+                self.assertIsNone(failure(ApiError(status=429, retry_after=value))[2])
+        self.assertEqual(failure(ApiError(status=429, retry_after=-3))[2], 0.0)
+
+    def test_an_exception_that_defends_itself_is_transient(self) -> None:
+        class Hostile(Exception):
+            def __getattribute__(self, name: str) -> Any:
+                raise KeyboardInterrupt
+
+            def __str__(self) -> str:
+                raise SystemExit(1)
+
+        self.assertEqual(failure(Hostile()), ("transient", None, None))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,146 @@
+//! An OpenAI-compatible server with scripted answers, for tests of the real predictor. Not a model, no limiter.
+//!
+//! A test includes it with `#[path = "support/aimock.rs"] mod aimock;`. Faults by chance (`chaos`) are drawn in the
+//! order `dropRate` (a 500), `malformedRate`, `rateLimitRate` (a 429 with Retry-After), `disconnectRate`, each from
+//! the requests that the earlier ones spared: 5 % and 10 % of all are `{"dropRate": 0.05, "rateLimitRate": 0.105}`.
+#![allow(dead_code, reason = "each test uses another part")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+const PROGRAM: &str = "tests/node_modules/@copilotkit/aimock/dist/cli.js";
+
+/// What the server answers, first match first.
+#[derive(Default)]
+pub struct Fixtures(Vec<Value>);
+
+impl Fixtures {
+    /// `Question 0?` to `Question <count - 1>?`, answered with `Answer 0` and so on.
+    pub fn numbered(count: usize) -> Self {
+        (0..count).fold(Self::default(), |fixtures, i| {
+            fixtures.answer(&format!("Question {i}?"), &format!("Answer {i}"))
+        })
+    }
+
+    /// A question and its answer, for `dspy.ChainOfThought("question -> answer")` and DSPy's `ChatAdapter`.
+    pub fn answer(self, question: &str, answer: &str) -> Self {
+        self.reply(question, &[("reasoning", "By heart."), ("answer", answer)])
+    }
+
+    /// A question and the output fields of its answer.
+    pub fn reply(self, question: &str, fields: &[(&str, &str)]) -> Self {
+        let mut content: String =
+            fields.iter().map(|(name, value)| format!("[[ ## {name} ## ]]\n{value}\n\n")).collect();
+        content.push_str("[[ ## completed ## ]]");
+        let usage = json!({"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110});
+        self.fixture(&asks(question), &json!({"content": content, "usage": usage}))
+    }
+
+    /// A question whose answer is this text, parsable or not.
+    pub fn text(self, question: &str, content: &str) -> Self {
+        self.fixture(&asks(question), &json!({"content": content}))
+    }
+
+    /// A question that fails once with the status (a 429 with Retry-After, in seconds); later fixtures answer it.
+    pub fn fail_once(self, question: &str, status: u16, retry_after: u32) -> Self {
+        let mut request = asks(question);
+        request["sequenceIndex"] = json!(0);
+        self.fixture(&request, &error(status, retry_after))
+    }
+
+    /// A question that always fails with the status.
+    pub fn fail(self, question: &str, status: u16) -> Self {
+        self.fixture(&asks(question), &error(status, 1))
+    }
+
+    /// A match and a response as aimock's documentation has them.
+    pub fn fixture(mut self, request: &Value, response: &Value) -> Self {
+        self.0.push(json!({"match": request, "response": response}));
+        self
+    }
+}
+
+/// Matches a question whole: aimock looks for a substring, and `Question 1` is one of `Question 11`.
+fn asks(question: &str) -> Value {
+    json!({"userMessage": format!("[[ ## question ## ]]\n{question}\n\n")})
+}
+
+fn error(status: u16, retry_after: u32) -> Value {
+    json!({"error": {"message": format!("scripted {status}"), "type": "scripted"}, "status": status,
+        "retryAfter": retry_after})
+}
+
+/// A running server; dropping it ends it.
+pub struct Aimock {
+    child: Child,
+    address: String,
+    _fixtures: tempfile::NamedTempFile,
+}
+
+impl Aimock {
+    /// Starts the server on a free loopback port and waits until it listens.
+    pub fn start(fixtures: &Fixtures) -> Self {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(PROGRAM);
+        assert!(program.exists(), "`{PROGRAM}` is missing: run `make test`");
+        let mut file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+        file.write_all(json!({"fixtures": fixtures.0}).to_string().as_bytes()).unwrap();
+
+        let mut child = Command::new("node")
+            .arg(program)
+            .args(["--port", "0", "--journal-max", "0", "--fixtures"])
+            .arg(file.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let address = lines.find_map(|line| Some(line.split_once("listening on http://")?.1.to_owned()));
+        // Whatever it says later must not block it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address: address.expect("aimock ended before it listened"), _fixtures: file }
+    }
+
+    /// For `--api-base`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// Every request to a model so far, failed ones too, in order of arrival.
+    pub fn journal(&self) -> Vec<Value> {
+        serde_json::from_str(&self.call("GET", "/__aimock/journal", "")).unwrap()
+    }
+
+    /// Injects faults from now on, for example `{"latencyMs": 500, "rateLimitRate": 0.1}`.
+    pub fn chaos(&self, rates: &Value) {
+        self.call("POST", "/__aimock/chaos", &rates.to_string());
+    }
+
+    /// One HTTP exchange; returns the body. HTTP/1.0 keeps the answer in one piece.
+    fn call(&self, method: &str, path: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.split(' ').nth(1).is_some_and(|status| status.starts_with('2')),
+            "{method} {path}: {response}"
+        );
+        body.to_owned()
+    }
+}
+
+impl Drop for Aimock {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
