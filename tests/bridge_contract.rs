@@ -11,7 +11,7 @@ use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{self, Interpreter};
-use tokio_asyncio_bridge::bridge::python::predictor::{ModelSettings, Request};
+use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request};
 use tokio_asyncio_bridge::call::{Attempt, BridgeError, CallError, CallWatch, call_clock};
 use tokio_asyncio_bridge::row::{Answer, Value};
 use tokio_asyncio_bridge::secret::Secrets;
@@ -40,7 +40,7 @@ fn request(name: &str) -> Request {
     Request {
         spec: format!("{}:{name}", file.display()),
         signature: String::new(),
-        model: Box::new(|| Ok(ModelSettings::default())),
+        model: Model { explicit: false, provider: Box::new(|| Ok(ModelSettings::default())) },
     }
 }
 

@@ -6,7 +6,7 @@ Retries, timeouts and pace are Rust's: every LM made here sends exactly one requ
 import contextlib
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple, get_args
 
 # DSPy and LiteLLM would otherwise download their price table during the first call.
@@ -73,13 +73,13 @@ def make_lm(model: str, api_base: str | None, options: dict[str, Any]) -> dspy.L
     return dspy.LM(model, **settings)
 
 
-def build(signature: str, lm: dspy.LM, *, local: bool) -> "Predictor":
+def build(signature: str, lm: dspy.LM, local: bool) -> "Predictor":
     """The default predictor, `dspy.ChainOfThought(signature)`; DSPy raises for a malformed signature."""
     module = dspy.ChainOfThought(signature)
     fields = set(module.predict.signature.fields)
     if local and fields == set(DEMOS[0].keys()):
         module.predict.demos = [demo.with_inputs("question") for demo in DEMOS]
-    return wrap(module, lm, local=local)
+    return wrap(module, lm, local)
 
 
 def brings_lm(module: dspy.Module) -> bool:
@@ -88,16 +88,21 @@ def brings_lm(module: dspy.Module) -> bool:
     return dspy.settings.lm is not None or bool(predictors and all(predictor.lm for predictor in predictors))
 
 
-def wrap(module: dspy.Module, lm: dspy.LM | None, *, local: bool) -> "Predictor":
+def wrap(module: dspy.Module, lm: dspy.LM | None, local: bool) -> "Predictor":
     """The module as a predictor asking `lm` (None: the one the user's file chose).
 
     The result is an async callable, or a plain one if the module has only a synchronous `forward`.
     """
-    adapter = dspy.settings.adapter or (
-        LocalAdapter() if local else dspy.ChatAdapter(use_json_adapter_fallback=False)
-    )
+    adapter = adapter_for(local)
     kind = AsyncPredictor if hasattr(type(module), "aforward") else Predictor
     return kind(module, lm, adapter)
+
+
+def adapter_for(local: bool) -> dspy.Adapter:
+    """The adapter that the user's file configured, or the one that sends exactly one request a call."""
+    return dspy.settings.adapter or (
+        LocalAdapter() if local else dspy.ChatAdapter(use_json_adapter_fallback=False)
+    )
 
 
 class Predictor:
@@ -122,9 +127,31 @@ class AsyncPredictor(Predictor):
             return meter.mark(await self.module.acall(**arguments))
 
 
-def usage(result: object) -> Usage | None:
-    """What the call used that returned this prediction or raised this exception, where DSPy knows."""
-    return getattr(result, MARK, None)
+def lend(target: Any, lm: dspy.LM, local: bool) -> Any:
+    """The function, with `lm` in the DSPy settings its calls see."""
+    adapter = adapter_for(local)
+    body = target if inspect.isroutine(target) or hasattr(target, "func") else type(target).__call__
+    if inspect.isasyncgenfunction(body):
+
+        async def lent(**arguments: Any) -> AsyncIterator[Any]:
+            with metered(lm, adapter):
+                async for chunk in target(**arguments):
+                    yield chunk
+
+    elif inspect.iscoroutinefunction(body):
+
+        async def lent(**arguments: Any) -> Any:
+            with metered(lm, adapter) as meter:
+                return meter.mark(await target(**arguments))
+
+    else:
+
+        def lent(**arguments: Any) -> Any:
+            with metered(lm, adapter) as meter:
+                return meter.mark(target(**arguments))
+
+    lent.__signature__ = inspect.signature(target)
+    return lent
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ const FILES: [(&str, &str); 7] = [
     ("host", include_str!("host.py")),
 ];
 
+/// Makes the package; once, when the interpreter has started.
 pub(in crate::bridge) fn install(py: Python<'_>) -> PyResult<()> {
     let package = PyModule::from_code(py, c"", c"_tokio_asyncio_bridge/__init__.py", PACKAGE)?;
     package.setattr("__path__", PyList::empty(py))?;
@@ -29,6 +30,20 @@ pub(in crate::bridge) fn install(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
+/// The helper for DSPy, run at its first use: importing DSPy takes a second, and not every predictor is DSPy's.
+pub(in crate::bridge) fn dspy(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    const NAME: &CStr = c"_tokio_asyncio_bridge.dspy_predictor";
+    let modules = py.import("sys")?.getattr("modules")?;
+    match modules.get_item(NAME) {
+        Ok(module) => Ok(module.cast_into()?),
+        Err(_) => {
+            let code = CString::new(include_str!("dspy_predictor.py"))?;
+            PyModule::from_code(py, &code, c"_tokio_asyncio_bridge/dspy_predictor.py", NAME)
+        }
+    }
+}
+
+/// One of the files.
 pub(in crate::bridge) fn module<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyModule>> {
     py.import(format!("_tokio_asyncio_bridge.{name}").as_str())
 }

@@ -27,13 +27,12 @@ class Predictor:
 
     call: Callable[..., Any]
     kind: str
-    parameters: list[tuple[str, bool]] = field(default_factory=list)
-    takes_all: bool = False
-    threaded: bool = False
+    source: str | None
     streaming: bool = False
-    offered: tuple[str, ...] = ()
-    source: str | None = None
-    module: Any = None
+    threaded: bool = False
+    takes_all: bool = False
+    parameters: list[tuple[str, bool]] = field(default_factory=list)
+    offered: list[str] = field(default_factory=list)
 
 
 def _import_file(path: str) -> ModuleType:
@@ -54,7 +53,7 @@ def _import_file(path: str) -> ModuleType:
     return module
 
 
-def _find(spec: str) -> tuple[Any, str | None]:
+def _resolve(spec: str) -> tuple[Any, str | None]:
     place, separator, name = spec.rpartition(":")
     if not separator or not name.isidentifier():
         raise LoadError(
@@ -80,60 +79,56 @@ def is_dspy_module(target: Any) -> bool:
     return dspy is not None and isinstance(target, dspy.Module)
 
 
-def describe(predictor: Predictor, signature_of: Any) -> None:
+def _take_parameters(predictor: Predictor, target: Any) -> None:
     """Fills in the parameters the call takes by name."""
     try:
-        parameters = inspect.signature(signature_of).parameters.values()
+        parameters = inspect.signature(target).parameters.values()
     except (TypeError, ValueError):
         predictor.takes_all = True
         return
-    offered = []
     for parameter in parameters:
+        required = parameter.default is parameter.empty
         if parameter.kind is parameter.VAR_KEYWORD:
             predictor.takes_all = True
-        elif parameter.kind is parameter.POSITIONAL_ONLY:
-            if parameter.default is parameter.empty:
-                raise LoadError(f"parameter `{parameter.name}` is positional-only; columns are passed by name")
-        elif parameter.kind is not parameter.VAR_POSITIONAL:
-            if parameter.name in OFFERED:
-                offered.append(parameter.name)
-            else:
-                predictor.parameters.append((parameter.name, parameter.default is parameter.empty))
-    predictor.offered = tuple(offered)
+        elif parameter.kind is parameter.POSITIONAL_ONLY and required:
+            raise LoadError(f"parameter `{parameter.name}` is positional-only, and columns are passed by name")
+        elif parameter.name in OFFERED:
+            predictor.offered.append(parameter.name)
+        elif parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            predictor.parameters.append((parameter.name, required))
 
 
-def _predictor(target: Any, source: str | None) -> Predictor:
-    if is_dspy_module(target):
-        return Predictor(call=target.acall, kind=f"dspy.Module {type(target).__name__}", source=source, module=target)
-    if not inspect.isroutine(target) and not callable(getattr(target, "acall", None)) and not callable(target):
-        raise LoadError(f"it is a {type(target).__name__}, which cannot be called")
+def find(spec: str, loop: asyncio.AbstractEventLoop) -> tuple[Any, str | None]:
+    """Imports what SPEC names (outside any task, as a script would be), instantiates a class inside the loop.
+
+    Returns the target and the file it came from.
+    """
+    target, source = _resolve(spec)
+    if not inspect.isclass(target):
+        return target, source
+
+    async def instantiate() -> Any:
+        return target()
+
+    return loop.run_until_complete(instantiate()), source
+
+
+def describe(target: Any, source: str | None, kind: str | None) -> Predictor:
+    """How the target is called and what it takes; `kind` says what it is where that does not show."""
     call = target
-    if not inspect.isroutine(target):
-        call = target.acall if callable(getattr(target, "acall", None)) else target
+    if not inspect.isroutine(target) and callable(getattr(target, "acall", None)):
+        call = target.acall
+    if not callable(call):
+        raise LoadError(f"the predictor is a value of type {type(target).__name__}, which cannot be called")
     body = call if inspect.isroutine(call) or hasattr(call, "func") else type(call).__call__
     if inspect.isasyncgenfunction(body):
-        predictor = Predictor(call=joined(call), kind="async generator", streaming=True, source=source)
+        predictor = Predictor(joined(call), kind or "async generator", source, streaming=True)
     elif inspect.iscoroutinefunction(body):
-        predictor = Predictor(call=call, kind="async function", source=source)
+        predictor = Predictor(call, kind or "async function", source)
     else:
-        predictor = Predictor(call=call, kind="function on threads", threaded=True, source=source)
-    describe(predictor, call)
+        predictor = Predictor(call, kind or "function on threads", source, threaded=True)
+    _take_parameters(predictor, call)
     return predictor
-
-
-def load(spec: str, loop: asyncio.AbstractEventLoop) -> Predictor:
-    """Imports what SPEC names (outside any task, as a script would be) and instantiates a class inside the loop."""
-    target, source = _find(spec)
-    if inspect.isclass(target):
-
-        async def instantiate() -> Any:
-            return target()
-
-        instance = loop.run_until_complete(instantiate())
-        predictor = _predictor(instance, source)
-        predictor.kind = f"{predictor.kind} (class {target.__name__})"
-        return predictor
-    return _predictor(target, source)
 
 
 def explain(error: BaseException) -> str:

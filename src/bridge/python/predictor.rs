@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -35,8 +36,6 @@ pub struct ModelSettings {
     pub api_base: Option<String>,
     /// `--lm KEY=VALUE`, values as JSON text.
     pub options: Vec<(String, String)>,
-    /// Whether the user named the model: then it also replaces one that the predictor's file configured.
-    pub explicit: bool,
 }
 
 /// A predictor in the interpreter.
@@ -55,6 +54,22 @@ pub struct Predictor {
 /// Gives the model once a predictor turns out to need one, so that none is started for those that do not.
 pub type ModelProvider = Box<dyn FnOnce() -> Result<ModelSettings, String> + Send>;
 
+impl ModelSettings {
+    /// Whether the model is the one served on this machine.
+    pub fn is_local(&self) -> bool {
+        self.model == "local"
+    }
+}
+
+/// A model to be given to whatever needs one.
+pub struct Model {
+    /// Whether the user named it: then it also replaces one that the predictor's own file configured, and is lent to
+    /// functions, which may ask DSPy from within.
+    pub explicit: bool,
+    /// Gives it.
+    pub provider: ModelProvider,
+}
+
 /// What to load.
 pub struct Request {
     /// `path/to/file.py:name`, `package.module:name` or `dspy`.
@@ -62,7 +77,7 @@ pub struct Request {
     /// The DSPy signature of the predictor `dspy`.
     pub signature: String,
     /// The language model for DSPy predictors.
-    pub model: ModelProvider,
+    pub model: Model,
 }
 
 /// The predictor cannot be used; the text is the reason, with Python's traceback where it gave one, and the remedy.
@@ -86,8 +101,20 @@ impl Predictor {
     /// Loads what is requested. For the event loop's thread, before the loop runs.
     pub(in crate::bridge) fn load(event_loop: &Bound<'_, PyAny>, request: Request) -> PyResult<Self> {
         let py = event_loop.py();
-        let loaded = helpers::module(py, "loader")?.call_method1("load", (&request.spec, event_loop))?;
-        Self::of(event_loop, &request.spec, &loaded)
+        let loader = helpers::module(py, "loader")?;
+        let Request { spec, signature, model } = request;
+        let loaded = if spec == "dspy" {
+            let dspy = helpers::dspy(py)?;
+            let (lm, settings) = language_model(&dspy, model)?;
+            let module = dspy.call_method1("build", (&signature, lm, settings.is_local()))?;
+            loader.call_method1("describe", (module, py.None(), format!("dspy.ChainOfThought({signature})")))?
+        } else {
+            let (target, source): (Bound<'_, PyAny>, Option<String>) =
+                loader.call_method1("find", (&spec, event_loop))?.extract()?;
+            let (target, kind) = lend(&loader, target, model)?;
+            loader.call_method1("describe", (target, source, kind))?
+        };
+        Self::of(event_loop, &spec, &loaded)
     }
 
     fn of(event_loop: &Bound<'_, PyAny>, spec: &str, loaded: &Bound<'_, PyAny>) -> PyResult<Self> {
@@ -141,4 +168,56 @@ impl Predictor {
         }
         Ok(keywords)
     }
+}
+
+/// The LM and the settings it was made of.
+fn language_model<'py>(dspy: &Bound<'py, PyModule>, model: Model) -> PyResult<(Bound<'py, PyAny>, ModelSettings)> {
+    let py = dspy.py();
+    let settings = (model.provider)().map_err(|reason| refused(py, &reason))?;
+    // Values as JSON where they are: `0.5` is a number, `gpt-4o` a string.
+    let options: serde_json::Map<String, serde_json::Value> = settings
+        .options
+        .iter()
+        .map(|(key, text)| (key.clone(), serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into())))
+        .collect();
+    let options = py.import("json")?.call_method1("loads", (serde_json::Value::from(options).to_string(),))?;
+    let lm = dspy.call_method1("make_lm", (&settings.model, &settings.api_base, options));
+    let lm = lm.map_err(|error| {
+        if error.is_instance_of::<PyValueError>(py) { refused(py, &error.value(py).to_string()) } else { error }
+    })?;
+    Ok((lm, settings))
+}
+
+/// Gives the target a model where it needs one: a DSPy module whose file configured none, or anything at all where
+/// the user named a model. Returns what to call, and what it is where that no longer shows.
+fn lend<'py>(
+    loader: &Bound<'py, PyModule>,
+    target: Bound<'py, PyAny>,
+    model: Model,
+) -> PyResult<(Bound<'py, PyAny>, Option<String>)> {
+    let py = loader.py();
+    let is_module: bool = loader.call_method1("is_dspy_module", (&target,))?.extract()?;
+    if !is_module && !model.explicit {
+        return Ok((target, None));
+    }
+    let dspy = helpers::dspy(py)?;
+    if !is_module {
+        let (lm, settings) = language_model(&dspy, model)?;
+        return Ok((dspy.call_method1("lend", (target, lm, settings.is_local()))?, None));
+    }
+    let kind = Some(format!("dspy.Module {}", target.get_type().name()?));
+    let brings_its_own: bool = dspy.call_method1("brings_lm", (&target,))?.extract()?;
+    let (lm, local) = if brings_its_own && !model.explicit {
+        (py.None().into_bound(py), false)
+    } else {
+        let (lm, settings) = language_model(&dspy, model)?;
+        (lm, settings.is_local())
+    };
+    Ok((dspy.call_method1("wrap", (target, lm, local))?, kind))
+}
+
+/// A refusal in our own words, which reaches the user without a traceback.
+fn refused(py: Python<'_>, reason: &str) -> PyErr {
+    let error = helpers::module(py, "loader").and_then(|loader| loader.getattr("LoadError")?.call1((reason,)));
+    error.map_or_else(|error| error, PyErr::from_value)
 }

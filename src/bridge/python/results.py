@@ -81,5 +81,5 @@ def escaped(text: str) -> str:
 
 def usage(value: Any) -> tuple[int, int, int, float | None] | None:
     """Tokens in, tokens out, requests and cost in US dollars, where a prediction or an exception tells of them."""
-    told = getattr(value, "_tokio_asyncio_bridge_usage", None)
+    told = getattr(value, "_bridge_usage", None)
     return told if isinstance(told, tuple) else None
