@@ -54,11 +54,15 @@ mod tests {
             let mut forward = Fields::default();
             let mut backward = Fields::default();
             let mut rows: Vec<_> = answers.iter().enumerate().collect();
-            rows.iter().for_each(|(row, names)| forward.see(*row as u64, names.iter().copied()));
+            for (row, names) in &rows {
+                forward.see(*row as u64, names.iter().copied());
+            }
             rows.reverse();
             let middle = rotation.min(rows.len());
             rows.rotate_left(middle);
-            rows.iter().for_each(|(row, names)| backward.see(*row as u64, names.iter().copied()));
+            for (row, names) in &rows {
+                backward.see(*row as u64, names.iter().copied());
+            }
             prop_assert_eq!(forward.names(), backward.names());
         }
     }

@@ -32,6 +32,17 @@ pub struct Counts {
     pub unfinished: u64,
 }
 
+impl Counts {
+    /// Counts one more row.
+    pub fn add(&mut self, status: Option<Status>) {
+        match status {
+            Some(Status::Ok) => self.ok += 1,
+            Some(Status::Failed) => self.failed += 1,
+            None => self.unfinished += 1,
+        }
+    }
+}
+
 impl Index {
     /// An index of rows of which none is decided.
     pub fn new(selection: Range<u64>) -> Self {
@@ -59,11 +70,7 @@ impl Index {
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for slot in &self.slots {
-            match status(slot.load(Ordering::Acquire)) {
-                Some(Status::Ok) => counts.ok += 1,
-                Some(Status::Failed) => counts.failed += 1,
-                None => counts.unfinished += 1,
-            }
+            counts.add(status(slot.load(Ordering::Acquire)));
         }
         counts
     }
@@ -74,10 +81,10 @@ impl Index {
     }
 
     /// Takes in one more record: the last answer wins, else the last record. False for a row outside the selection.
-    pub(super) fn decide(&self, row: u64, offset: u64, ok: bool) -> bool {
+    pub(super) fn decide(&self, row: u64, offset: u64, decided: Status) -> bool {
         let Some(slot) = self.slot(row) else { return false };
-        if ok || status(slot.load(Ordering::Acquire)) != Some(Status::Ok) {
-            slot.store(offset << 1 | u64::from(ok), Ordering::Release);
+        if decided == Status::Ok || status(slot.load(Ordering::Acquire)) != Some(Status::Ok) {
+            slot.store(offset << 1 | u64::from(decided == Status::Ok), Ordering::Release);
         }
         true
     }
@@ -97,19 +104,19 @@ fn status(slot: u64) -> Option<Status> {
 
 #[cfg(test)]
 mod tests {
+    use super::Status::{Failed, Ok};
     use super::*;
 
     #[test]
     fn the_last_answer_wins_else_the_last_record() {
         let index = Index::new(10..14);
-        for (row, offset, ok) in
-            [(10, 1, false), (10, 2, false), (11, 3, true), (11, 4, false), (12, 5, true), (12, 6, true)]
-        {
-            assert!(index.decide(row, offset, ok));
+        let decisions = [(10, Failed), (10, Failed), (11, Ok), (11, Failed), (12, Ok), (12, Ok)];
+        for (offset, (row, status)) in (1..).zip(decisions) {
+            assert!(index.decide(row, offset, status));
         }
         assert_eq!([10, 11, 12, 13].map(|row| index.offset(row)), [Some(2), Some(3), Some(6), None]);
-        assert_eq!(index.status(10), Some(Status::Failed));
-        assert_eq!(index.status(11), Some(Status::Ok));
+        assert_eq!(index.status(10), Some(Failed));
+        assert_eq!(index.status(11), Some(Ok));
         assert_eq!(index.counts(), Counts { ok: 2, failed: 1, unfinished: 1 });
         assert_eq!(index.unanswered().collect::<Vec<_>>(), [10, 13]);
     }
@@ -117,8 +124,8 @@ mod tests {
     #[test]
     fn rows_outside_the_selection_are_not_taken() {
         let index = Index::new(10..12);
-        assert!(!index.decide(9, 1, true));
-        assert!(!index.decide(12, 1, true));
+        assert!(!index.decide(9, 1, Ok));
+        assert!(!index.decide(12, 1, Ok));
         assert_eq!(index.status(9), None);
     }
 

@@ -17,8 +17,8 @@ pub(super) fn append(buffer: &mut Vec<u8>, record: &impl Serialize) -> serde_jso
         return Err(error);
     }
     // JSON strings hold no raw line feed, but a raw value may have some between its tokens.
-    for position in memchr::memchr_iter(b'\n', &buffer[json..]).collect::<Vec<_>>() {
-        buffer[json + position] = b' ';
+    for byte in buffer[json..].iter_mut().filter(|byte| **byte == b'\n') {
+        *byte = b' ';
     }
     let checksum = crc32fast::hash(&buffer[json..]);
     write!(&mut buffer[start..json], "{checksum:08x}").map_err(serde_json::Error::io)?;

@@ -21,7 +21,9 @@ mod record;
 mod recover;
 mod sync;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod windows;
 mod writer;
 

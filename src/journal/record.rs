@@ -12,6 +12,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::index::Status;
 use crate::call::{CallError, FailureKind};
 use crate::row::{Outcome, RowHash, Timing, Usage, Value};
 
@@ -236,9 +237,12 @@ impl<'a, F> Verdict<'a, F> {
         }
     }
 
-    /// Whether the predictor answered.
-    pub fn is_ok(&self) -> bool {
-        matches!(self, Self::Ok { .. })
+    /// How it decides its row.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Ok { .. } => Status::Ok,
+            Self::Failed { .. } => Status::Failed,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Windows {
     file: File,
     size: usize,
     /// Most recently used first.
-    windows: Vec<Window>,
+    recent: Vec<Window>,
 }
 
 #[derive(Debug, Default)]
@@ -23,22 +23,21 @@ struct Window {
 
 impl Windows {
     pub(super) fn new(file: File, size: usize, count: usize) -> Self {
-        Self { file, size, windows: (0..count).map(|_| Window::default()).collect() }
+        Self { file, size, recent: (0..count).map(|_| Window::default()).collect() }
     }
 
     /// The line that starts there, without its line feed; none if the file ends before it does.
     pub(super) fn line(&mut self, offset: u64) -> io::Result<Option<&[u8]>> {
-        let place = self.windows.iter().position(|window| window.find(offset).is_some());
-        let place = match place {
-            Some(place) => place,
-            None => {
-                let last = self.windows.len() - 1;
-                self.windows[last].read(&self.file, offset, self.size)?;
-                last
-            }
+        let place = self.recent.iter().position(|window| window.find(offset).is_some());
+        let place = if let Some(place) = place {
+            place
+        } else {
+            let last = self.recent.len() - 1;
+            self.recent[last].read(&self.file, offset, self.size)?;
+            last
         };
-        self.windows[..=place].rotate_right(1);
-        let window = &self.windows[0];
+        self.recent[..=place].rotate_right(1);
+        let window = &self.recent[0];
         Ok(window.find(offset).map(|line| &window.bytes[line]))
     }
 }
@@ -50,7 +49,8 @@ impl Window {
         Some(start..start + length)
     }
 
-    /// Reads around the offset, a quarter of it before, for the rows that were overtaken; on to the end of the line if it is longer.
+    /// Reads around the offset, a quarter before it for the rows that were overtaken, and on to the end of the line
+    /// however long it is.
     fn read(&mut self, file: &File, offset: u64, size: usize) -> io::Result<()> {
         self.start = offset.saturating_sub(size as u64 / 4);
         self.bytes.clear();
@@ -135,7 +135,7 @@ mod tests {
             windows.line(row * 8).unwrap();
             windows.line(256 + row * 8).unwrap();
         }
-        let mut starts: Vec<_> = windows.windows.iter().map(|window| window.start).collect();
+        let mut starts: Vec<_> = windows.recent.iter().map(|window| window.start).collect();
         starts.sort_unstable();
         assert_eq!(starts, [0, 256 - 64]);
     }

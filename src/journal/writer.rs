@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::error::JournalError;
 use super::fields::Fields;
 use super::file;
-use super::index::Index;
+use super::index::{Index, Status};
 use super::line;
 use super::record::{AnswerFields, End, Header, Record, Recorded};
 use super::recover::Recovered;
@@ -78,8 +78,8 @@ impl Journal {
         fields: Fields,
     ) -> Result<Self, JournalError> {
         let file = Arc::new(file);
-        let synced = Arc::clone(&file);
-        let syncer = Syncer::spawn(move || synced.sync_data()).map_err(|source| JournalError::Io {
+        let shared = Arc::clone(&file);
+        let syncer = Syncer::spawn(move || shared.sync_data()).map_err(|source| JournalError::Io {
             action: "start the thread that syncs",
             path: path.to_owned(),
             source,
@@ -100,8 +100,10 @@ impl Journal {
     /// Appends an outcome to the batch.
     pub fn append_outcome(&mut self, outcome: &Outcome) -> Result<(), JournalError> {
         let at = self.batch.bytes.len();
-        self.batch.append(&Record::Outcome(Recorded::of(outcome)))?;
-        self.batch.decided.push(Decided { row: outcome.row, ok: outcome.result.is_ok(), at });
+        let recorded = Recorded::of(outcome);
+        let (row, status) = (recorded.row, recorded.result.status());
+        self.batch.append(&Record::Outcome(recorded))?;
+        self.batch.decided.push(Decided { row, status, at });
         if let Ok(answer) = &outcome.result {
             self.fields.see(outcome.row, answer.fields.iter().map(|(name, _)| &**name));
         }
@@ -126,7 +128,7 @@ impl Journal {
         }
         result.map_err(|source| JournalError::Write { path: self.path.clone(), source })?;
         for decided in &self.batch.decided {
-            self.index.decide(decided.row, self.bytes + decided.at as u64, decided.ok);
+            self.index.decide(decided.row, self.bytes + decided.at as u64, decided.status);
         }
         self.bytes += self.batch.bytes.len() as u64;
         self.batch.clear();
@@ -176,7 +178,7 @@ struct Batch {
 #[derive(Debug)]
 struct Decided {
     row: u64,
-    ok: bool,
+    status: Status,
     /// Offset of the record within the batch.
     at: usize,
 }
@@ -222,8 +224,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::journal::set_aside;
     use crate::journal::testing::{answered, failed, hash_of, header};
-    use crate::journal::{Status, set_aside};
 
     #[test]
     fn a_row_counts_as_recorded_once_its_batch_is_committed() {
@@ -246,7 +248,9 @@ mod tests {
         let path = directory.path().join("a.journal");
         let mut journal = Journal::create(&path, &header(1, 0..5)).unwrap();
         for batch in [[failed(0), answered(3)], [answered(0), failed(3)], [failed(1), failed(1)]] {
-            batch.iter().for_each(|outcome| journal.append_outcome(outcome).unwrap());
+            for outcome in &batch {
+                journal.append_outcome(outcome).unwrap();
+            }
             journal.append_started(&[(4, hash_of(4))]).unwrap();
             journal.commit().unwrap();
         }
