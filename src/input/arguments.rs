@@ -1,0 +1,136 @@
+//! Turns one record into the arguments of its call. Not for deciding which column goes where; that is the binding's.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::binding::{Binding, Presence};
+use super::csv::fields;
+use super::error::Fault;
+use super::jsonl::{entries, text};
+use super::records::Header;
+use super::source::Source;
+use crate::call::CallError;
+use crate::row::{Arguments, Value};
+
+/// Reads arguments from records. The validation and the run use the same, so what one accepts the other can read.
+pub(super) enum ArgumentReader {
+    Csv {
+        delimiter: u8,
+        /// Parameter and position of its column.
+        columns: Vec<(Arc<str>, usize)>,
+        question: Option<usize>,
+        record: csv::StringRecord,
+    },
+    Jsonl {
+        binding: Binding,
+        /// Columns the user named that were in no row yet.
+        unseen: Vec<Arc<str>>,
+    },
+}
+
+impl ArgumentReader {
+    /// Refuses a header that has a used column more than once.
+    pub(super) fn new(binding: &Binding, header: Option<&Header>, source: &Source) -> Result<Self, Fault> {
+        let Some(header) = header else {
+            let named = binding.arguments.iter().filter(|bound| bound.presence == Presence::SomeRow);
+            let unseen = named.map(|bound| &bound.column).chain(&binding.id_column).cloned().collect();
+            return Ok(Self::Jsonl { binding: binding.clone(), unseen });
+        };
+        let names = header.names.iter().map(String::as_str);
+        refuse_duplicates(names.clone().filter(|name| binding.uses(name)))?;
+        let position = |column: &str| header.names.iter().position(|name| name == column);
+        let bound = binding.arguments.iter();
+        let mut columns: Vec<_> = bound
+            .filter_map(|bound| Some((Arc::clone(&bound.parameter), position(&bound.column)?)))
+            .collect();
+        let others = names.enumerate().filter(|(_, name)| binding.passes(name));
+        columns.extend(others.map(|(index, name)| (Arc::from(name), index)));
+        let question = binding.question.as_deref().and_then(position);
+        Ok(Self::Csv { delimiter: source.delimiter, columns, question, record: csv::StringRecord::new() })
+    }
+
+    /// The arguments, or why the row must not be asked, or why the file must be refused.
+    pub(super) fn read(&mut self, raw: &str) -> Result<Result<Arguments, CallError>, Fault> {
+        match self {
+            Self::Csv { delimiter, columns, question, record } => {
+                fields(raw, *delimiter, record);
+                if question.and_then(|index| record.get(index)).is_some_and(is_blank) {
+                    return Ok(Err(blank()));
+                }
+                let value = |index: usize| Value::Text(record.get(index).unwrap_or_default().to_owned());
+                Ok(Ok(columns.iter().map(|(name, index)| (Arc::clone(name), value(*index))).collect()))
+            }
+            Self::Jsonl { binding, unseen } => {
+                let entries = entries(raw)?;
+                unseen.retain(|column| !entries.iter().any(|(key, _)| *key == **column));
+                read_entries(binding, &entries)
+            }
+        }
+    }
+
+    /// A column that the user named and no row had so far.
+    pub(super) fn unseen(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Csv { .. } => None,
+            Self::Jsonl { unseen, .. } => unseen.first(),
+        }
+    }
+}
+
+fn read_entries(
+    binding: &Binding,
+    entries: &[(Cow<'_, str>, &RawValue)],
+) -> Result<Result<Arguments, CallError>, Fault> {
+    refuse_duplicates(entries.iter().map(|(key, _)| &**key).filter(|key| binding.uses(key)))?;
+    let find = |column: &str| entries.iter().find(|(key, _)| key == column).map(|(_, value)| *value);
+    let mut chosen = Vec::with_capacity(entries.len());
+    for bound in &binding.arguments {
+        match find(&bound.column) {
+            Some(value) => chosen.push((Arc::clone(&bound.parameter), value)),
+            None if bound.presence == Presence::EveryRow => {
+                return Err(Fault::MissingKey(bound.column.to_string()));
+            }
+            None => {}
+        }
+    }
+    let others = entries.iter().filter(|(key, _)| binding.passes(key));
+    chosen.extend(others.map(|(key, value)| (Arc::from(&**key), *value)));
+    let question = binding.question.as_deref().and_then(find).map(RawValue::get);
+    if question
+        .is_some_and(|raw| raw == "null" || (is_string(raw) && text(raw).is_some_and(|text| is_blank(&text))))
+    {
+        return Ok(Err(blank()));
+    }
+    Ok(chosen.into_iter().map(|(name, raw)| Ok((Arc::clone(&name), value(&name, raw)?))).collect())
+}
+
+fn value(name: &str, raw: &RawValue) -> Result<Value, CallError> {
+    if !is_string(raw.get()) {
+        return Ok(Value::Json(raw.to_owned()));
+    }
+    let no_text = || CallError::Input(format!("`{name}` is no text: it escapes half a surrogate pair"));
+    Ok(Value::Text(text(raw.get()).ok_or_else(no_text)?.into_owned()))
+}
+
+fn is_string(raw: &str) -> bool {
+    raw.starts_with('"')
+}
+
+fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
+}
+
+fn blank() -> CallError {
+    CallError::Input("the question is blank".to_owned())
+}
+
+fn refuse_duplicates<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), Fault> {
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    match names.chunk_by(|a, b| a == b).find(|same| same.len() > 1) {
+        Some(same) => Err(Fault::DuplicateColumn { column: same[0].to_owned(), count: same.len() }),
+        None => Ok(()),
+    }
+}

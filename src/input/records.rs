@@ -1,0 +1,165 @@
+//! Walks the records of a file, strictly, one in memory at a time. Not for what the run makes of them.
+
+use std::fs::File;
+use std::io::Read;
+
+use super::csv::{fields, width};
+use super::encoding::Utf8Reader;
+use super::error::{Fault, InputError, Located};
+use super::source::{Format, Source};
+use super::splitter::{Piece, Rule, Splitter, line_ends};
+
+/// The first record of a CSV file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// As read (UTF-8), without its line ending.
+    pub raw: Vec<u8>,
+    /// Its values, in order; they may be blank or repeated.
+    pub names: Vec<String>,
+}
+
+/// One data record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// 0-based position among the data records of the file.
+    pub id: u64,
+    /// 1-based physical line on which it starts.
+    pub line: u64,
+    /// As read (UTF-8), without its line ending.
+    pub raw: &'a str,
+}
+
+/// The records of a file, in order.
+pub struct Records<R = File> {
+    source: Source,
+    splitter: Splitter<Utf8Reader<R>>,
+    header: Option<Header>,
+    line_ending: &'static [u8],
+    /// JSONL: the first line, read to know the line ending.
+    first: Option<Piece>,
+    next_id: u64,
+}
+
+impl Records<File> {
+    /// Opens the file and reads its header (CSV), or refuses it.
+    pub fn open(source: &Source) -> Result<Self, InputError> {
+        Self::from_reader(source, source.open()?)
+    }
+}
+
+impl<R: Read> Records<R> {
+    /// Reads the source's bytes from elsewhere; the source's path serves messages only.
+    pub(super) fn from_reader(source: &Source, reader: R) -> Result<Self, InputError> {
+        match Self::start(source, reader)? {
+            (records, None) => Ok(records),
+            (_, Some(fault)) => Err(fault),
+        }
+    }
+
+    /// As [`Records::from_reader`], but a fault within the header is handed out beside the records, so that what else
+    /// is wrong with the file can be told too.
+    pub(super) fn start(source: &Source, reader: R) -> Result<(Self, Option<InputError>), InputError> {
+        let refuse = |fault: Located| InputError::new(source, fault);
+        let reader =
+            Utf8Reader::new(reader, source.encoding).map_err(|error| refuse(Fault::Io(error).into()))?;
+        let mut splitter = Splitter::new(reader, source.rule());
+        let empty = || refuse(Fault::Empty(source.format).into());
+        let first = splitter.next().map_err(refuse)?.ok_or_else(empty)?;
+        let line_ending = if first.ending.is_empty() { b"\n" } else { first.ending };
+        let (mut header, mut fault) = (None, None);
+        if source.format == Format::Csv {
+            let raw = text(&splitter, &first, source).map_err(refuse)?;
+            fault = width(raw, source.delimiter).err().map(|fault| refuse(fault.on_line(first.line)));
+            header = Some(Header::new(raw, source.delimiter));
+        }
+        let first = header.is_none().then_some(first);
+        Ok((Self { source: source.clone(), splitter, header, line_ending, first, next_id: 0 }, fault))
+    }
+
+    /// The header record; CSV only.
+    pub fn header(&self) -> Option<&Header> {
+        self.header.as_ref()
+    }
+
+    /// The line ending of the first line: LF, CRLF or CR; LF if the file has none.
+    pub fn line_ending(&self) -> &'static [u8] {
+        self.line_ending
+    }
+
+    /// The next record, or `None` at the end of the file. After an error the walk may go on behind the faulty record.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "lending: a record lives in the buffer until the next one is read"
+    )]
+    pub fn next(&mut self) -> Result<Option<Record<'_>>, InputError> {
+        let refuse = |located| InputError::new(&self.source, located);
+        let piece = loop {
+            let piece = match self.first.take() {
+                Some(first) => Some(first),
+                None => self.splitter.next().map_err(refuse)?,
+            };
+            let Some(piece) = piece else { return Ok(None) };
+            let blank = self.header.is_none() && self.splitter.bytes(&piece).trim_ascii().is_empty();
+            if !blank {
+                break piece;
+            }
+        };
+        let id = self.next_id;
+        self.next_id += 1;
+        let raw = text(&self.splitter, &piece, &self.source).map_err(refuse)?;
+        if let Some(header) = &self.header {
+            let (header, delimiter) = (header.names.len(), self.source.delimiter);
+            match width(raw, delimiter).map_err(|fault| refuse(fault.on_line(piece.line)))? {
+                fields if fields == header => {}
+                fields => return Err(refuse(Fault::Uneven { fields, header }.on_line(piece.line))),
+            }
+        }
+        Ok(Some(Record { id, line: piece.line, raw }))
+    }
+
+    /// How the records are read.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The id of the record that [`Records::next`] gives next.
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id
+    }
+
+    /// Bytes read so far, decoded.
+    pub(super) fn position(&self) -> u64 {
+        self.splitter.position()
+    }
+
+    /// The reader below.
+    pub(super) fn into_inner(self) -> R {
+        self.splitter.into_inner().into_inner()
+    }
+}
+
+impl Header {
+    fn new(raw: &str, delimiter: u8) -> Self {
+        let mut names = csv::StringRecord::new();
+        fields(raw, delimiter, &mut names);
+        Self { raw: raw.into(), names: names.iter().map(str::to_owned).collect() }
+    }
+}
+
+impl Source {
+    fn rule(&self) -> Rule {
+        match self.format {
+            Format::Csv => Rule::Csv { delimiter: self.delimiter },
+            Format::Jsonl => Rule::Lines,
+        }
+    }
+}
+
+/// A piece as text, or the line of its first byte that is none.
+fn text<'a, R: Read>(splitter: &'a Splitter<R>, piece: &Piece, source: &Source) -> Result<&'a str, Located> {
+    let bytes = splitter.bytes(piece);
+    std::str::from_utf8(bytes).map_err(|error| {
+        let line = piece.line + line_ends(&bytes[..error.valid_up_to()], source.rule());
+        Fault::Encoding("UTF-8").on_line(line)
+    })
+}

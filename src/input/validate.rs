@@ -1,0 +1,207 @@
+//! Reads a whole file before the first paid call and refuses whatever is wrong with it. Not for keeping its rows.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+
+use sha2::{Digest, Sha256};
+
+use super::arguments::ArgumentReader;
+use super::binding::{Binding, Wanted};
+use super::error::{Fault, InputError};
+use super::jsonl::entries;
+use super::records::{Header, Record, Records};
+use super::source::{Format, Source};
+use crate::row::RowHash;
+
+/// How many faults beyond the first are told.
+const FURTHER: usize = 4;
+/// How many bytes are searched for them.
+const SEARCHED: u64 = 64 << 20;
+
+/// What is known of a file that may be run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Validated {
+    /// Data records in the file.
+    pub rows: u64,
+    /// The ids to be run: the selection, cut at the end of the file.
+    pub selected: Range<u64>,
+    /// SHA-256 of the file's bytes, in lower-case hexadecimal.
+    pub sha256: String,
+    /// Length of the file in bytes.
+    pub bytes: u64,
+    /// How its rows become arguments.
+    pub binding: Binding,
+    /// Hash of the header record; CSV only.
+    pub header_hash: Option<RowHash>,
+    /// Selected rows that fail without a call: the question is blank or null, or an argument is no text.
+    pub unaskable: u64,
+    /// What the user should know and need not mend.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something odd that does not stop a run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// The selection is empty, or lies beyond the file.
+    #[error("no row is selected: the input has {rows} row{}", if *rows == 1 { "" } else { "s" })]
+    NothingSelected {
+        /// Data records in the file.
+        rows: u64,
+    },
+    /// A column's name is that of an argument which another column gives.
+    #[error("the column `{column}` is not passed: the argument of that name is taken from `{from}`")]
+    ColumnHidden {
+        /// The column.
+        column: String,
+        /// The column the argument is taken from.
+        from: String,
+    },
+}
+
+/// Streams the whole file: refuses it, or tells how to run it. Arguments are checked in the selected rows only,
+/// everything else in all.
+pub fn validate(source: &Source, wanted: &Wanted, selection: Range<u64>) -> Result<Validated, InputError> {
+    let reader = HashingReader { reader: source.open()?, hasher: Sha256::new(), bytes: 0 };
+    let (mut records, header_fault) = Records::start(source, reader)?;
+    let mut checker = Checker { source, wanted, selection, plan: Plan::Unbound, rows: 0, unaskable: 0 };
+    let bound = records.header().map_or(Ok(()), |header| checker.bind(&header.names, Some(header)));
+    let mut refusal = header_fault.or(bound.map_err(|fault| InputError::new(source, fault)).err());
+    let mut stop = refusal.is_some().then_some(SEARCHED);
+    loop {
+        let result = match records.next() {
+            Ok(Some(record)) => checker.check(&record),
+            Ok(None) => break,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            stop.get_or_insert(records.position() + SEARCHED);
+            match &mut refusal {
+                Some(first) => first.add(error),
+                None => refusal = Some(error),
+            }
+        }
+        if stop.is_some_and(|stop| records.position() > stop)
+            || refusal.as_ref().is_some_and(|refusal| refusal.further() == FURTHER)
+        {
+            break;
+        }
+    }
+    match refusal {
+        Some(refusal) => Err(refusal),
+        None => checker.finish(records),
+    }
+}
+
+/// How rows become arguments, once it is known: from the header (CSV), or the first selected object (JSONL).
+enum Plan {
+    Unbound,
+    Failed,
+    Bound(Binding, ArgumentReader),
+}
+
+struct Checker<'a> {
+    source: &'a Source,
+    wanted: &'a Wanted,
+    selection: Range<u64>,
+    plan: Plan,
+    rows: u64,
+    unaskable: u64,
+}
+
+impl Checker<'_> {
+    fn bind(&mut self, columns: &[String], header: Option<&Header>) -> Result<(), Fault> {
+        self.plan = Plan::Failed;
+        let binding = Binding::new(self.wanted, columns, header.is_none())?;
+        let arguments = ArgumentReader::new(&binding, header, self.source)?;
+        self.plan = Plan::Bound(binding, arguments);
+        Ok(())
+    }
+
+    fn check(&mut self, record: &Record<'_>) -> Result<(), InputError> {
+        self.rows = record.id + 1;
+        let checked = if self.selection.contains(&record.id) {
+            self.check_selected(record.raw)
+        } else if self.source.format == Format::Jsonl {
+            entries(record.raw).map(drop)
+        } else {
+            Ok(())
+        };
+        checked.map_err(|fault| InputError::new(self.source, fault.on_line(record.line)))
+    }
+
+    fn check_selected(&mut self, raw: &str) -> Result<(), Fault> {
+        if matches!(self.plan, Plan::Unbound) {
+            let keys: Vec<_> = entries(raw)?.into_iter().map(|(key, _)| key.into_owned()).collect();
+            self.bind(&keys, None)?;
+        }
+        match &mut self.plan {
+            Plan::Bound(_, arguments) => self.unaskable += u64::from(arguments.read(raw)?.is_err()),
+            _ if self.source.format == Format::Jsonl => drop(entries(raw)?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn finish(self, records: Records<HashingReader>) -> Result<Validated, InputError> {
+        let refuse = |fault: Fault| Err(InputError::new(self.source, fault));
+        let header = records.header().cloned();
+        let HashingReader { hasher, bytes, .. } = records.into_inner();
+        let binding = match self.plan {
+            Plan::Bound(binding, arguments) => match arguments.unseen() {
+                Some(column) => return refuse(Fault::NamedNowhere(column.to_string())),
+                None => binding,
+            },
+            _ if self.rows == 0 => return refuse(Fault::Empty(self.source.format)),
+            _ => Binding::default(),
+        };
+        let mut warnings = Vec::new();
+        let selected = self.selection.start.min(self.rows)..self.selection.end.min(self.rows);
+        if selected.is_empty() {
+            warnings.push(Warning::NothingSelected { rows: self.rows });
+        }
+        let columns = header.iter().flat_map(|header| &header.names);
+        warnings.extend(columns.filter_map(|column| Warning::hidden(&binding, column)));
+        Ok(Validated {
+            rows: self.rows,
+            selected,
+            sha256: hexadecimal(&hasher.finalize()),
+            bytes,
+            binding,
+            header_hash: header.map(|header| RowHash::of(&header.raw)),
+            unaskable: self.unaskable,
+            warnings,
+        })
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+impl Warning {
+    /// For a column that a `**row` predictor would get, were its name not another column's argument.
+    fn hidden(binding: &Binding, column: &str) -> Option<Self> {
+        let taken = binding.arguments.iter().any(|bound| &*bound.column == column && !bound.extra);
+        let bound = binding.arguments.iter().find(|bound| &*bound.parameter == column)?;
+        (binding.takes_all && !taken && &*bound.column != column)
+            .then(|| Self::ColumnHidden { column: column.to_owned(), from: bound.column.to_string() })
+    }
+}
+
+/// Hashes and counts the bytes that pass.
+struct HashingReader {
+    reader: File,
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl Read for HashingReader {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.reader.read(into)?;
+        self.hasher.update(&into[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+}
