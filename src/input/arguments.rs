@@ -39,7 +39,7 @@ impl ArgumentReader {
             return Ok(Self::Jsonl { binding: binding.clone(), unseen });
         };
         let names = header.names.iter().map(String::as_str);
-        refuse_duplicates(names.clone().filter(|name| !name.is_empty() && binding.uses(name)))?;
+        refuse_duplicates(names.clone().filter(|name| binding.uses(name)))?;
         let position = |column: &str| header.names.iter().position(|name| name == column);
         let bound = binding.arguments.iter();
         let mut columns: Vec<_> = bound

@@ -110,7 +110,7 @@ impl Binding {
 
     /// Whether the run uses the column.
     pub(super) fn uses(&self, column: &str) -> bool {
-        self.takes_all
+        (self.takes_all && !column.is_empty())
             || self.id_column.as_deref() == Some(column)
             || self.arguments.iter().any(|bound| &*bound.column == column)
     }
@@ -271,8 +271,8 @@ mod tests {
     fn a_predictor_that_takes_all_gets_every_other_column_under_its_name() {
         binds(&wanted("question! **").column("q"), "id q question", "question=q id, question: q");
         binds(&wanted("**").column("q"), "id q question", "question=q id q, question: q");
-        binds(&wanted("**"), "id question", " id question, question: question");
-        binds(&wanted("** ").map("text", "q"), "q", "text=q q, question: none");
+        binds(&wanted("**"), "id question", "id question, question: question");
+        binds(&wanted("**").map("text", "q"), "q", "text=q q, question: none");
     }
 
     #[test]

@@ -97,8 +97,9 @@ mod tests {
 
     #[test]
     fn quotes_are_taken_off_and_doubled_ones_undone() {
-        assert_eq!(values(r#"a,"b, ""c""",,"""#), ["a", "b, \"c\"", "", "\""]);
-        assert_eq!(values(r#""",""""#), ["", "\""]);
+        assert_eq!(values("a,\"b, \"\"c\"\"\",,\"\"\"\""), ["a", "b, \"c\"", "", "\""]);
+        assert_eq!(values("\"\",\"\""), ["", ""]);
+        assert_eq!(values(""), [""]);
     }
 
     #[test]

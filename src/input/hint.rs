@@ -14,10 +14,11 @@ const ZIP: &[u8] = b"PK\x03\x04";
 
 /// The option or command that mends the fault.
 pub(super) fn of(source: &Source, fault: &Fault) -> Option<String> {
-    match fault {
-        Fault::Io(_) | Fault::MappedTwice(_) | Fault::Delimiter(_) => return of_fault(fault),
-        Fault::Directory | Fault::NotRegular | Fault::UnusedColumn { .. } => return of_fault(fault),
-        _ => {}
+    if let Fault::Io(_) | Fault::Directory | Fault::NotRegular | Fault::Delimiter(_) = fault {
+        return of_fault(fault);
+    }
+    if let Fault::UnknownParameter { .. } | Fault::MappedTwice(_) | Fault::UnusedColumn { .. } = fault {
+        return of_fault(fault);
     }
     let mut head = Vec::new();
     // The fault is told in any case; a head that cannot be read only costs the hint.

@@ -87,8 +87,10 @@ impl<R: Read> Records<R> {
     }
 
     /// The next record, or `None` at the end of the file. After an error the walk may go on behind the faulty record.
-    // A lending iterator: each record lives in the buffer until the next one is read.
-    #[allow(clippy::should_implement_trait)]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "lending: a record lives in the buffer until the next one is read"
+    )]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, InputError> {
         let refuse = |located| InputError::new(&self.source, located);
         let piece = loop {

@@ -27,8 +27,7 @@ impl Rows {
     }
 
     /// The next selected row. An error here means that the file has changed since it was validated.
-    // Fallible, and therefore no `Iterator`, like `Records`.
-    #[allow(clippy::should_implement_trait)]
+    #[expect(clippy::should_implement_trait, reason = "fallible, like `Records`")]
     pub fn next(&mut self) -> Result<Option<Row>, InputError> {
         loop {
             if self.records.next_id() >= self.selection.end {

@@ -197,8 +197,11 @@ impl<R: Read> Splitter<R> {
 
     /// Reads once, after making room.
     fn fill(&mut self, opened: u64) -> Result<(), Located> {
-        self.buffer.copy_within(self.unread.clone(), 0);
-        self.unread = 0..self.unread.len();
+        // A long record is moved once, not with each chunk.
+        if self.unread.start > 0 {
+            self.buffer.copy_within(self.unread.clone(), 0);
+            self.unread = 0..self.unread.len();
+        }
         if self.unread.end == self.buffer.len() {
             if self.buffer.len() >= LONGEST {
                 return Err(Fault::TooLong(LONGEST).on_line(opened));
@@ -218,13 +221,17 @@ impl<R: Read> Splitter<R> {
                 self.ended = count == 0;
                 Ok(())
             }
-            Err(error) if error.get_ref().is_some_and(|inner| inner.is::<Malformed>()) => {
+            Err(error) if is_malformed(&error) => {
                 let line = self.line + line_ends(&self.buffer[self.unread.clone()], self.rule);
                 Err(Fault::Encoding("text in the given encoding").on_line(line))
             }
             Err(error) => Err(Fault::Io(error).into()),
         }
     }
+}
+
+fn is_malformed(error: &std::io::Error) -> bool {
+    error.get_ref().and_then(|inner| inner.downcast_ref::<Malformed>()).is_some()
 }
 
 /// Physical line ends in some bytes, by the rule's own notion of them.
@@ -332,7 +339,8 @@ mod tests {
 
         #[test]
         fn pieces_and_endings_put_together_are_the_file(text in csv_like()) {
-            for rule in [CSV, Rule::Lines] {
+            // Lines are told apart by LF alone: a lone CR would be a record.
+            for (rule, text) in [(CSV, text.clone()), (Rule::Lines, text.replace('\r', "\""))] {
                 let (pieces, error) = split(text.as_bytes(), rule, 4096);
                 let mut rest = text.as_str();
                 for (line, piece, ending) in &pieces {

@@ -69,12 +69,12 @@ pub fn validate(source: &Source, wanted: &Wanted, selection: Range<u64>) -> Resu
     let mut refusal = header_fault.or(bound.map_err(|fault| InputError::new(source, fault)).err());
     let mut stop = refusal.is_some().then_some(SEARCHED);
     loop {
-        let checked = match records.next() {
+        let result = match records.next() {
             Ok(Some(record)) => checker.check(&record),
             Ok(None) => break,
             Err(error) => Err(error),
         };
-        if let Err(error) = checked {
+        if let Err(error) = result {
             stop.get_or_insert(records.position() + SEARCHED);
             match &mut refusal {
                 Some(first) => first.add(error),
@@ -165,7 +165,7 @@ impl Checker<'_> {
         Ok(Validated {
             rows: self.rows,
             selected,
-            sha256: hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hexadecimal(&hasher.finalize()),
             bytes,
             binding,
             header_hash: header.map(|header| RowHash::of(&header.raw)),
@@ -173,6 +173,11 @@ impl Checker<'_> {
             warnings,
         })
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 impl Warning {

@@ -1,1 +1,38 @@
-//! journal.
+//! The journal: the only truth about a run. Append-only, checksummed, one record a line; resume, the answers file and
+//! the reports derive from it. Not how any of them looks.
+//!
+//! ```text
+//! header          a session starts: input, selection, identity, settings; written twice, a blank line between
+//! started         rows about to be called for the first time in this session
+//! outcome         one row's final outcome in this session, an answer or a failure
+//! end             the session ended in order
+//! ```
+//!
+//! A line is `<crc32 of the JSON, 8 hex digits> <JSON>`, so `cut -c10- answers.csv.journal | jq` reads it. A row's last
+//! answer decides it; without an answer, its last failure does.
+
+mod error;
+mod fields;
+mod file;
+mod index;
+mod line;
+mod reader;
+mod record;
+mod recover;
+mod sync;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod windows;
+mod writer;
+
+pub use error::JournalError;
+pub use fields::Fields;
+pub use file::set_aside;
+pub(crate) use file::sync_directory_of;
+pub use index::{Counts, Index, Status};
+pub use reader::Reader;
+pub use record::{AnswerFields, End, Header, InputIdentity, Record, Recorded, VERSION, Values, Verdict};
+pub use recover::{Damaged, Recovered};
+pub use writer::{Journal, JournalStats};

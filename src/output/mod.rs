@@ -1,1 +1,19 @@
-//! output.
+//! The answers file: the input's records, each with its row's outcome appended, projected from the journal and written
+//! whole or not at all. Not the reports.
+
+mod atomic;
+mod cell;
+mod columns;
+mod csv;
+mod encoder;
+mod error;
+mod jsonl;
+mod own;
+mod project;
+#[cfg(test)]
+mod tests;
+
+pub use atomic::write_atomically;
+pub use columns::Renamed;
+pub use error::OutputError;
+pub use project::{Projected, Projection};

@@ -1,0 +1,93 @@
+//! What can go wrong with a journal. Not what to do about it, apart from the hint.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why a journal cannot be created, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// A run was recorded there before.
+    #[error("`{}` holds an earlier run\nhint: continue it with `resume`, or start anew with `--force`, which keeps it under another name", path.display())]
+    Exists {
+        /// The journal.
+        path: PathBuf,
+    },
+    /// Another process records into it.
+    #[error("`{}` is in use by {}\nhint: wait for it to end, or choose another `--output`", path.display(), holder(*pid))]
+    Locked {
+        /// The journal.
+        path: PathBuf,
+        /// The holder's process id, as its session's header gives it.
+        pid: Option<u32>,
+    },
+    /// Neither copy of the first header is whole.
+    #[error("`{}` has no whole header\nhint: is it a journal? `head -n 1` of one shows a checksum and `{{\"header\":…`", path.display())]
+    NoHeader {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The checksum is right, yet the record means nothing to this version.
+    #[error("line {line} of `{}` was written by another version of this program\nhint: use the version that its header names as `program`", path.display())]
+    Foreign {
+        /// The journal.
+        path: PathBuf,
+        /// 1-based.
+        line: u64,
+    },
+    /// The record an index points at is not there any more.
+    #[error("the record of row {row} at byte {offset} of `{}` has changed since it was indexed", path.display())]
+    Changed {
+        /// The journal.
+        path: PathBuf,
+        /// The row asked for.
+        row: u64,
+        /// Where its record was.
+        offset: u64,
+    },
+    /// It cannot be opened, read, or renamed.
+    #[error("failed to {action} `{}`: {source}", path.display())]
+    Io {
+        /// `open`, `read`, …
+        action: &'static str,
+        /// The journal.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A batch could not be written whole; another `commit` continues where this one stopped.
+    #[error("failed to write to `{}`: {source}{}", path.display(), if is_full(source) { "\nhint: free some space; `resume` then continues" } else { "" })]
+    Write {
+        /// The journal.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The disk may have lost what was written; nothing more is recorded.
+    #[error("failed to sync `{}`: {source}\nhint: check the disk; answers recorded in the last moments may be lost", path.display())]
+    Sync {
+        /// The journal.
+        path: PathBuf,
+        /// The system's answer.
+        source: Arc<io::Error>,
+    },
+    /// A record has no JSON form.
+    #[error("failed to encode a record: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
+impl JournalError {
+    /// Whether space freed on the disk would mend it, so that another `commit` is worth the try.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Write { source, .. } if is_full(source))
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}

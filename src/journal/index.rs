@@ -1,0 +1,136 @@
+//! Where each row's deciding record lies in the journal, at 8 bytes a row. Not what the record says.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One slot a row of the selection. Readers may share it with the one writer.
+#[derive(Debug)]
+pub struct Index {
+    start: u64,
+    /// 0 for none, else the record's offset times two, plus one if it is an answer. No outcome lies at offset 0: the
+    /// header does.
+    slots: Box<[AtomicU64]>,
+}
+
+/// How a row was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It is answered and never called again.
+    Ok,
+    /// It failed; `resume` tries it again.
+    Failed,
+}
+
+/// How many rows of the selection are in which state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Answered.
+    pub ok: u64,
+    /// Failed for now.
+    pub failed: u64,
+    /// Without any outcome.
+    pub unfinished: u64,
+}
+
+impl Counts {
+    /// Counts one more row.
+    pub fn add(&mut self, status: Option<Status>) {
+        match status {
+            Some(Status::Ok) => self.ok += 1,
+            Some(Status::Failed) => self.failed += 1,
+            None => self.unfinished += 1,
+        }
+    }
+}
+
+impl Index {
+    /// An index of rows of which none is decided.
+    pub fn new(selection: Range<u64>) -> Self {
+        let slots = selection.clone().map(|_| AtomicU64::new(0)).collect();
+        Self { start: selection.start, slots }
+    }
+
+    /// Ids of the rows it covers.
+    pub fn selection(&self) -> Range<u64> {
+        self.start..self.start + self.slots.len() as u64
+    }
+
+    /// How the row was decided, if it was.
+    pub fn status(&self, row: u64) -> Option<Status> {
+        self.slot(row).and_then(|slot| status(slot.load(Ordering::Acquire)))
+    }
+
+    /// Offset of the row's deciding record.
+    pub fn offset(&self, row: u64) -> Option<u64> {
+        let slot = self.slot(row)?.load(Ordering::Acquire);
+        (slot != 0).then_some(slot >> 1)
+    }
+
+    /// How many rows are in which state, counted anew.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for slot in &self.slots {
+            counts.add(status(slot.load(Ordering::Acquire)));
+        }
+        counts
+    }
+
+    /// Ids of the rows without an answer, ascending.
+    pub fn unanswered(&self) -> impl Iterator<Item = u64> {
+        self.selection().filter(|row| self.status(*row) != Some(Status::Ok))
+    }
+
+    /// Takes in one more record: the last answer wins, else the last record. False for a row outside the selection.
+    pub(super) fn decide(&self, row: u64, offset: u64, decided: Status) -> bool {
+        let Some(slot) = self.slot(row) else { return false };
+        if decided == Status::Ok || status(slot.load(Ordering::Acquire)) != Some(Status::Ok) {
+            slot.store(offset << 1 | u64::from(decided == Status::Ok), Ordering::Release);
+        }
+        true
+    }
+
+    fn slot(&self, row: u64) -> Option<&AtomicU64> {
+        self.slots.get(usize::try_from(row.checked_sub(self.start)?).ok()?)
+    }
+}
+
+fn status(slot: u64) -> Option<Status> {
+    match slot {
+        0 => None,
+        slot if slot & 1 == 1 => Some(Status::Ok),
+        _ => Some(Status::Failed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Status::{Failed, Ok};
+    use super::*;
+
+    #[test]
+    fn the_last_answer_wins_else_the_last_record() {
+        let index = Index::new(10..14);
+        let decisions = [(10, Failed), (10, Failed), (11, Ok), (11, Failed), (12, Ok), (12, Ok)];
+        for (offset, (row, status)) in (1..).zip(decisions) {
+            assert!(index.decide(row, offset, status));
+        }
+        assert_eq!([10, 11, 12, 13].map(|row| index.offset(row)), [Some(2), Some(3), Some(6), None]);
+        assert_eq!(index.status(10), Some(Failed));
+        assert_eq!(index.status(11), Some(Ok));
+        assert_eq!(index.counts(), Counts { ok: 2, failed: 1, unfinished: 1 });
+        assert_eq!(index.unanswered().collect::<Vec<_>>(), [10, 13]);
+    }
+
+    #[test]
+    fn rows_outside_the_selection_are_not_taken() {
+        let index = Index::new(10..12);
+        assert!(!index.decide(9, 1, Ok));
+        assert!(!index.decide(12, 1, Ok));
+        assert_eq!(index.status(9), None);
+    }
+
+    #[test]
+    fn a_row_takes_eight_bytes() {
+        assert_eq!(size_of_val(&*Index::new(0..1000).slots), 8000);
+    }
+}

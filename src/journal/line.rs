@@ -1,0 +1,77 @@
+//! One line of the journal: `<8 hex digits of CRC-32> <JSON>\n`. What the JSON means is not known here.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+/// Checksum and space before the JSON.
+const PREFIX: usize = 9;
+
+/// Appends one record's line; on an error the buffer is left as it was.
+pub(super) fn append(buffer: &mut Vec<u8>, record: &impl Serialize) -> serde_json::Result<()> {
+    let start = buffer.len();
+    let json = start + PREFIX;
+    buffer.resize(json, b' ');
+    if let Err(error) = serde_json::to_writer(&mut *buffer, record) {
+        buffer.truncate(start);
+        return Err(error);
+    }
+    // JSON strings hold no raw line feed, but a raw value may have some between its tokens.
+    for byte in buffer[json..].iter_mut().filter(|byte| **byte == b'\n') {
+        *byte = b' ';
+    }
+    let checksum = crc32fast::hash(&buffer[json..]);
+    write!(&mut buffer[start..json], "{checksum:08x}").map_err(serde_json::Error::io)?;
+    buffer.push(b'\n');
+    Ok(())
+}
+
+/// The JSON of a line given without its line feed, unless the checksum contradicts it.
+pub(super) fn decode(line: &[u8]) -> Option<&[u8]> {
+    let (prefix, json) = line.split_at_checked(PREFIX)?;
+    let mut expected = *b"........ ";
+    write!(&mut expected[..], "{:08x}", crc32fast::hash(json)).ok()?;
+    (prefix == expected).then_some(json)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    fn encoded(record: &impl Serialize) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        append(&mut buffer, record).unwrap();
+        buffer
+    }
+
+    #[test]
+    fn a_line_is_its_checksum_and_its_json() {
+        let line = encoded(&["a"]);
+        assert_eq!(line, b"78a7a40c [\"a\"]\n");
+        assert_eq!(decode(&line[..line.len() - 1]), Some(&b"[\"a\"]"[..]));
+    }
+
+    #[test]
+    fn a_line_feed_between_the_tokens_of_a_raw_value_does_not_break_the_line() {
+        let raw: Box<RawValue> = serde_json::from_str("{\n \"a\":\n1}").unwrap();
+        let line = encoded(&raw);
+        assert_eq!(memchr::memchr_iter(b'\n', &line).count(), 1);
+        assert_eq!(decode(line.strip_suffix(b"\n").unwrap()), Some(&b"{  \"a\": 1}"[..]));
+    }
+
+    #[test]
+    fn no_flipped_bit_and_no_cut_passes_the_checksum() {
+        let line = encoded(&"what is asked and what is answered");
+        let line = line.strip_suffix(b"\n").unwrap();
+        for bit in 0..line.len() * 8 {
+            let mut flipped = line.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode(&flipped), None, "bit {bit}");
+        }
+        for length in 0..line.len() {
+            assert_eq!(decode(&line[..length]), None, "length {length}");
+        }
+    }
+}

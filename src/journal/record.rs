@@ -1,0 +1,398 @@
+//! What the journal's records hold, in both directions: written from borrowed outcomes, read as slices of the line. Not
+//! the line around them.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::index::Status;
+use crate::call::{CallError, FailureKind};
+use crate::row::{Outcome, RowHash, Timing, Usage, Value};
+
+/// The version of the format; a journal of another one is refused.
+pub const VERSION: u32 = 1;
+
+/// One line of the journal: `{"outcome": {…}}` and so on. `F` is how an answer's fields are held.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record<'a, F = Values<'a>> {
+    /// A session starts.
+    Header(Cow<'a, Header>),
+    /// Rows about to be called for the first time in this session.
+    Started(Cow<'a, [(u64, RowHash)]>),
+    /// A row's final outcome in this session.
+    #[serde(borrow)]
+    Outcome(Recorded<'a, F>),
+    /// The session ended in order.
+    End(Cow<'a, End>),
+}
+
+/// What a session was started with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Version of the program.
+    pub program: String,
+    /// RFC 3339.
+    pub started_at: String,
+    /// Process id, to name who holds the lock.
+    pub pid: u32,
+    /// The command line, secrets masked.
+    pub argv: Vec<String>,
+    /// The input file.
+    pub input: InputIdentity,
+    /// Ids of the rows that were asked for, end exclusive.
+    pub selection: Range<u64>,
+    /// What makes two sessions the same run, by name, so that a mismatch can be named.
+    pub identity: BTreeMap<String, String>,
+    /// SHA-256 of the predictor's source file, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predictor_sha256: Option<String>,
+    /// Settings that may differ between sessions.
+    pub settings: serde_json::Value,
+}
+
+/// What identifies the input file and how it was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputIdentity {
+    /// As given, made absolute.
+    pub path: String,
+    /// `csv` or `jsonl`.
+    pub format: String,
+    /// CSV's field delimiter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<char>,
+    /// WHATWG name of the encoding.
+    pub encoding: String,
+    /// SHA-256 of the file's bytes.
+    pub sha256: String,
+    /// Data records in the file.
+    pub rows: u64,
+    /// Hash of CSV's header record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header_hash: Option<RowHash>,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// RFC 3339.
+    pub finished_at: String,
+    /// The exit code the session is about to end with.
+    pub exit_code: i32,
+    /// Why it stopped before all rows were done, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The session's totals.
+    pub totals: serde_json::Value,
+}
+
+/// An [`Outcome`] as recorded.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Recorded<'a, F = Values<'a>> {
+    /// The row.
+    pub row: u64,
+    /// The row's hash.
+    pub hash: RowHash,
+    /// The answer, or the last attempt's error.
+    #[serde(borrow)]
+    pub result: Verdict<'a, F>,
+    /// Calls handed to the bridge in that session.
+    pub attempts: u32,
+    /// The classes of the attempts that failed, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Cow<'a, str>>,
+    /// Calls of this row that ignored cancellation.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub abandoned: u32,
+    /// Tokens of all attempts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// Where the time went, in nanoseconds.
+    #[serde(rename = "timing_ns", with = "TimingNanoseconds")]
+    pub timing: Timing,
+}
+
+/// `{"ok": {…}}` or `{"failed": {…}}`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict<'a, F = Values<'a>> {
+    /// The predictor answered.
+    Ok {
+        /// One entry a column.
+        fields: F,
+        /// From the call's start to its first chunk (async generators only), in nanoseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first_chunk_ns: Option<u64>,
+    },
+    /// The last attempt failed.
+    Failed {
+        /// `input`, `timeout`, `output`, `bridge`, or the exception's class name.
+        #[serde(borrow)]
+        class: Cow<'a, str>,
+        /// What kind of failure it is.
+        #[serde(with = "Kind")]
+        kind: FailureKind,
+        /// The error without its class.
+        #[serde(borrow)]
+        message: Cow<'a, str>,
+        /// Where in the user's own code it was raised.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        traceback: Option<Cow<'a, str>>,
+    },
+}
+
+/// An answer's fields as read: name and JSON, both slices of the line wherever possible.
+#[derive(Debug)]
+pub struct Values<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
+
+/// An answer's fields as written.
+#[derive(Debug)]
+pub struct AnswerFields<'a>(pub &'a [(Arc<str>, Value)]);
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "FailureKind", rename_all = "snake_case")]
+enum Kind {
+    Permanent,
+    Transient,
+    Throttled,
+    Fatal,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Timing")]
+struct TimingNanoseconds {
+    #[serde(with = "nanoseconds")]
+    queued: Duration,
+    #[serde(with = "nanoseconds")]
+    running: Duration,
+    #[serde(with = "nanoseconds")]
+    backoff: Duration,
+    #[serde(with = "nanoseconds")]
+    bridge: Duration,
+    #[serde(with = "nanoseconds")]
+    latency: Duration,
+    #[serde(with = "nanoseconds")]
+    row: Duration,
+}
+
+mod nanoseconds {
+    use super::{Deserialize, Deserializer, Duration, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(duration.as_nanos() as u64)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_nanos)
+    }
+}
+
+impl<'a> Recorded<'a, AnswerFields<'a>> {
+    /// What is recorded of an outcome.
+    pub fn of(outcome: &'a Outcome) -> Self {
+        Self {
+            row: outcome.row,
+            hash: outcome.hash,
+            result: match &outcome.result {
+                Ok(answer) => Verdict::Ok {
+                    fields: AnswerFields(&answer.fields),
+                    first_chunk_ns: answer.first_chunk.map(|chunk| chunk.as_nanos() as u64),
+                },
+                Err(error) => Verdict::failed(error),
+            },
+            attempts: outcome.attempts,
+            errors: outcome.errors.iter().map(|class| Cow::Borrowed(&**class)).collect(),
+            abandoned: outcome.abandoned,
+            usage: outcome.usage,
+            timing: outcome.timing,
+        }
+    }
+}
+
+impl<'a, F> Verdict<'a, F> {
+    fn failed(error: &'a CallError) -> Self {
+        let kind = error.kind();
+        match error {
+            CallError::Predictor(error) => Self::Failed {
+                class: Cow::Borrowed(&error.class),
+                kind,
+                message: Cow::Borrowed(&error.message),
+                traceback: error.traceback.as_deref().map(Cow::Borrowed),
+            },
+            _ => Self::Failed {
+                class: Cow::Owned(error.class().to_string()),
+                kind,
+                message: Cow::Owned(error.to_string()),
+                traceback: None,
+            },
+        }
+    }
+
+    /// How it decides its row.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Ok { .. } => Status::Ok,
+            Self::Failed { .. } => Status::Failed,
+        }
+    }
+}
+
+impl Serialize for AnswerFields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Values<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// A bare `Cow<str>` never borrows.
+        #[derive(Deserialize)]
+        struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Values<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Values<'de>, A::Error> {
+                let mut entries = Vec::with_capacity(2);
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    entries.push((name, value));
+                }
+                Ok(Values(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{BridgeError, PredictorError};
+    use crate::journal::testing::{answered, failed};
+    use crate::row::Answer;
+
+    fn json(outcome: &Outcome) -> String {
+        serde_json::to_string(&Record::Outcome(Recorded::of(outcome))).unwrap()
+    }
+
+    fn read(json: &str) -> Recorded<'_> {
+        match serde_json::from_str(json).unwrap() {
+            Record::Outcome(outcome) => outcome,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_answer_reads_like_this() {
+        insta::assert_snapshot!(json(&answered(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"ok":{"fields":{"answer":"answer 7","reasoning":"reasoning 7"}}},"attempts":1,"usage":{"input":12,"output":34,"calls":1},"timing_ns":{"queued":0,"running":0,"backoff":0,"bridge":0,"latency":1234567000,"row":0}}}"#);
+    }
+
+    #[test]
+    fn a_failure_reads_like_this() {
+        insta::assert_snapshot!(json(&failed(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"failed":{"class":"timeout","kind":"transient","message":"no answer within 1s"}},"attempts":1,"errors":["timeout"],"usage":{"input":12,"output":34,"calls":1},"timing_ns":{"queued":0,"running":0,"backoff":0,"bridge":0,"latency":1234567000,"row":0}}}"#);
+    }
+
+    #[test]
+    fn an_outcome_comes_back_as_it_was_recorded() {
+        let raw = |json: &str| Value::Json(RawValue::from_string(json.to_owned()).unwrap());
+        let fields = [
+            ("answer", Value::Text("a \"b\"\r\n\u{1f600}\0".to_owned())),
+            ("naïve \"name\"", raw("100000000000000000000")),
+            ("none", raw("null")),
+            ("list", raw("[1.0, {\"a\": 1e2}]")),
+        ]
+        .map(|(name, value)| (Arc::from(name), value));
+        let outcome = Outcome {
+            result: Ok(Answer {
+                fields: fields.to_vec(),
+                usage: None,
+                first_chunk: Some(Duration::from_nanos(12_345)),
+            }),
+            errors: vec!["timeout".into()],
+            abandoned: 1,
+            ..answered(9)
+        };
+        let json = json(&outcome);
+        let recorded = read(&json);
+        assert_eq!((recorded.row, recorded.hash, recorded.attempts), (9, outcome.hash, outcome.attempts));
+        assert_eq!((recorded.timing, recorded.usage, recorded.abandoned), (outcome.timing, outcome.usage, 1));
+        assert_eq!(recorded.errors, ["timeout"]);
+        let Verdict::Ok { fields: Values(read), first_chunk_ns } = recorded.result else {
+            panic!("it is an answer")
+        };
+        assert_eq!(first_chunk_ns, Some(12_345));
+        let read =
+            read.iter().map(|(name, raw)| (Arc::from(&**name), serde_json::from_str(raw.get()).unwrap()));
+        assert_eq!(read.collect::<Vec<(Arc<str>, Value)>>(), fields);
+        assert!(matches!(&read_names(&json)[..], [Cow::Borrowed("answer"), ..]));
+    }
+
+    fn read_names(json: &str) -> Vec<Cow<'_, str>> {
+        match read(json).result {
+            Verdict::Ok { fields, .. } => fields.0.into_iter().map(|(name, _)| name).collect(),
+            Verdict::Failed { .. } => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_error_keeps_its_class_kind_and_message() {
+        let raised = PredictorError {
+            class: "RateLimitError".into(),
+            message: "slow down".to_owned(),
+            kind: FailureKind::Throttled,
+            retry_after: None,
+            usage: None,
+            traceback: Some("p.py:3 in ask".to_owned()),
+        };
+        let cases = [
+            (
+                CallError::Input("the question is blank".to_owned()),
+                "input",
+                FailureKind::Permanent,
+                "the question is blank",
+            ),
+            (
+                CallError::Timeout(Duration::from_secs(60)),
+                "timeout",
+                FailureKind::Transient,
+                "no answer within 1m",
+            ),
+            (CallError::Predictor(Box::new(raised)), "RateLimitError", FailureKind::Throttled, "slow down"),
+            (
+                CallError::Bridge(BridgeError::LoopStopped),
+                "bridge",
+                FailureKind::Fatal,
+                "the event loop has stopped",
+            ),
+        ];
+        for (error, expected_class, expected_kind, expected_message) in cases {
+            let json = json(&Outcome { result: Err(error), ..failed(1) });
+            let Verdict::Failed { class, kind, message, traceback } = read(&json).result else {
+                panic!("it failed")
+            };
+            assert_eq!((&*class, kind, &*message), (expected_class, expected_kind, expected_message));
+            assert_eq!(traceback.is_some(), class == "RateLimitError");
+        }
+    }
+}

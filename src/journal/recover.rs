@@ -1,0 +1,201 @@
+//! Reads a journal from its first line to its last whole record. Changes nothing, also beside a running job.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::error::JournalError;
+use super::fields::Fields;
+use super::index::Index;
+use super::line;
+use super::record::{End, Header, Record, VERSION, Verdict};
+
+const BUFFER: usize = 1 << 20;
+/// How a header's JSON begins.
+const HEADER: &[u8] = br#"{"header""#;
+
+/// What a journal says.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The header of each session; there is at least one.
+    pub sessions: Vec<Header>,
+    /// Where each row was decided.
+    pub index: Arc<Index>,
+    /// The predictor's field names.
+    pub fields: Fields,
+    /// Rows that the last session had started and not finished: their calls may have been billed.
+    pub in_flight: BTreeSet<u64>,
+    /// How the last session ended, if it did so in order.
+    pub end: Option<End>,
+    /// Lines that cost one row each.
+    pub damaged: Vec<Damaged>,
+    /// Bytes after the last line feed: a write cut short, or one just being made.
+    pub torn_bytes: u64,
+    /// Bytes up to there.
+    pub whole_bytes: u64,
+}
+
+/// A line that contradicts its checksum, cannot be read, or names a row outside the selection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damaged {
+    /// 1-based.
+    pub line: u64,
+    /// Of its first byte.
+    pub offset: u64,
+}
+
+impl Recovered {
+    /// Reads the journal up to its last whole record, taking no lock. `visit` is given every record in order, of each
+    /// session's header one copy.
+    pub fn read(path: &Path, visit: impl FnMut(&Record<'_>)) -> Result<Self, JournalError> {
+        let file = File::open(path);
+        let file =
+            file.map_err(|source| JournalError::Io { action: "open", path: path.to_owned(), source })?;
+        Self::scan(&file, path, visit)
+    }
+
+    /// Reads from where the file stands.
+    pub(super) fn scan(
+        file: &File,
+        path: &Path,
+        mut visit: impl FnMut(&Record<'_>),
+    ) -> Result<Self, JournalError> {
+        let mut recovered = Self::nothing();
+        let mut lines = Lines::of(file);
+        let io = |source| JournalError::Io { action: "read", path: path.to_owned(), source };
+        while let Some(position) = lines.next().map_err(io)? {
+            let json = line::decode(&lines.line);
+            if json.is_some_and(is_foreign) {
+                return Err(JournalError::Foreign { path: path.to_owned(), line: position.line });
+            }
+            match json.map(serde_json::from_slice) {
+                Some(Ok(record)) => match recovered.take(&record, position) {
+                    Taken::Yes => visit(&record),
+                    Taken::Copy => {}
+                    // Without the selection every row would seem to be outside it, and be called and billed again.
+                    Taken::No if recovered.sessions.is_empty() => break,
+                    Taken::No => recovered.damaged.push(position),
+                },
+                _ => recovered.damaged.push(position),
+            }
+        }
+        if recovered.sessions.is_empty() {
+            return Err(JournalError::NoHeader { path: path.to_owned() });
+        }
+        recovered.whole_bytes = lines.offset;
+        recovered.torn_bytes = lines.line.len() as u64;
+        Ok(recovered)
+    }
+
+    fn nothing() -> Self {
+        Self {
+            sessions: Vec::new(),
+            index: Arc::new(Index::new(0..0)),
+            fields: Fields::default(),
+            in_flight: BTreeSet::new(),
+            end: None,
+            damaged: Vec::new(),
+            torn_bytes: 0,
+            whole_bytes: 0,
+        }
+    }
+
+    fn take(&mut self, record: &Record<'_>, position: Damaged) -> Taken {
+        match record {
+            Record::Header(header) if self.sessions.last() == Some(header) => return Taken::Copy,
+            Record::Header(header) => {
+                if self.sessions.is_empty() {
+                    self.index = Arc::new(Index::new(header.selection.clone()));
+                }
+                self.in_flight.clear();
+                self.end = None;
+                self.sessions.push(header.clone().into_owned());
+            }
+            Record::Started(rows) => self.in_flight.extend(rows.iter().map(|(row, _)| row)),
+            Record::Outcome(outcome) => {
+                if !self.index.decide(outcome.row, position.offset, outcome.result.status()) {
+                    return Taken::No;
+                }
+                if let Verdict::Ok { fields, .. } = &outcome.result {
+                    self.fields.see(outcome.row, fields.0.iter().map(|(name, _)| &**name));
+                }
+                self.in_flight.remove(&outcome.row);
+            }
+            Record::End(end) => self.end = Some(end.clone().into_owned()),
+        }
+        Taken::Yes
+    }
+}
+
+enum Taken {
+    Yes,
+    /// The second copy of a header.
+    Copy,
+    /// The row is none of the selection's.
+    No,
+}
+
+/// Whether it is a header of another version of the format, whatever else that may hold.
+fn is_foreign(json: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Versioned {
+        header: Version,
+    }
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    json.starts_with(HEADER)
+        && serde_json::from_slice::<Versioned>(json)
+            .is_ok_and(|versioned| versioned.header.version != VERSION)
+}
+
+/// The header of the last session, for whoever finds the journal locked. Parses nothing else.
+pub(super) fn last_header(file: &File) -> io::Result<Option<Header>> {
+    let mut last = None;
+    let mut lines = Lines::of(file);
+    while lines.next()?.is_some() {
+        if let Some(json) = lines.line.get(9..).filter(|json| json.starts_with(HEADER))
+            && let Ok(Record::Header(header)) = serde_json::from_slice::<Record<'_>>(json)
+        {
+            last = Some(header.into_owned());
+        }
+    }
+    Ok(last)
+}
+
+/// The file's lines that are neither empty nor without their line feed.
+struct Lines<'a> {
+    reader: BufReader<&'a File>,
+    /// The last line without its line feed; after the end, what follows the last line feed.
+    line: Vec<u8>,
+    number: u64,
+    /// Of the first byte not yet passed.
+    offset: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn of(file: &'a File) -> Self {
+        Self { reader: BufReader::with_capacity(BUFFER, file), line: Vec::new(), number: 0, offset: 0 }
+    }
+
+    fn next(&mut self) -> io::Result<Option<Damaged>> {
+        loop {
+            self.line.clear();
+            let length = self.reader.read_until(b'\n', &mut self.line)? as u64;
+            if self.line.pop_if(|last| *last == b'\n').is_none() {
+                return Ok(None);
+            }
+            self.number += 1;
+            let position = Damaged { line: self.number, offset: self.offset };
+            self.offset += length;
+            if !self.line.is_empty() {
+                return Ok(Some(position));
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Headers and outcomes for the tests of the layers that record or read them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::{Header, InputIdentity, VERSION};
+use crate::call::CallError;
+use crate::row::{Answer, Outcome, RowHash, Timing, Usage, Value};
+
+/// A header of session number `pid`.
+pub(crate) fn header(pid: u32, selection: Range<u64>) -> Header {
+    Header {
+        version: VERSION,
+        program: "0.1.0".to_owned(),
+        started_at: "2026-01-01T00:00:00Z".to_owned(),
+        pid,
+        argv: vec!["tokio-asyncio-bridge".to_owned(), "process".to_owned(), "q.csv".to_owned()],
+        input: InputIdentity {
+            path: "/data/q.csv".to_owned(),
+            format: "csv".to_owned(),
+            delimiter: Some(','),
+            encoding: "UTF-8".to_owned(),
+            sha256: "00".repeat(32),
+            rows: selection.end,
+            header_hash: Some(RowHash(1)),
+        },
+        selection,
+        identity: BTreeMap::from([("predictor".to_owned(), "p.py:ask".to_owned())]),
+        predictor_sha256: None,
+        settings: serde_json::json!({"concurrency": 16}),
+    }
+}
+
+/// The hash the outcomes below carry.
+pub(crate) fn hash_of(row: u64) -> RowHash {
+    RowHash::of(format!("question {row}").as_bytes())
+}
+
+/// Fields `answer` and `reasoning`.
+pub(crate) fn answered(row: u64) -> Outcome {
+    let field = |name: &str| (name.into(), Value::Text(format!("{name} {row}")));
+    let fields = vec![field("answer"), field("reasoning")];
+    outcome(row, Ok(Answer { fields, usage: None, first_chunk: None }))
+}
+
+/// A timeout.
+pub(crate) fn failed(row: u64) -> Outcome {
+    outcome(row, Err(CallError::Timeout(Duration::from_secs(1))))
+}
+
+fn outcome(row: u64, result: Result<Answer, CallError>) -> Outcome {
+    Outcome {
+        row,
+        hash: hash_of(row),
+        errors: result.as_ref().err().map(CallError::class).into_iter().collect(),
+        result,
+        attempts: 1,
+        abandoned: 0,
+        usage: Some(Usage { input: 12, output: 34, calls: 1, cost_usd: None }),
+        timing: Timing { latency: Duration::from_micros(1_234_567), ..Timing::default() },
+    }
+}

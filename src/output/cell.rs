@@ -1,0 +1,71 @@
+//! One value of the answers file, before any format. Not where it stands.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use crate::journal::{Recorded, Verdict};
+
+/// A value, borrowed from the input record or from the journal's line.
+#[derive(Debug, Clone)]
+pub(super) enum Cell<'a> {
+    /// The row has no such value.
+    Absent,
+    /// The row has it, and it is empty.
+    Null,
+    /// A string.
+    Text(Cow<'a, str>),
+    /// Any JSON, as written.
+    Json(&'a RawValue),
+    /// A number of ours.
+    Number(String),
+}
+
+impl Cell<'_> {
+    /// The value as plain text, the way CSV holds it: null is empty, nested values are JSON.
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Absent | Self::Null => Cow::Borrowed(""),
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Number(number) => Cow::Borrowed(number),
+            Self::Json(raw) => match raw.get() {
+                "null" => Cow::Borrowed(""),
+                // A string that escapes half a surrogate pair is no text: it stands as written.
+                json if json.starts_with('"') => {
+                    serde_json::from_str(json).map_or(Cow::Borrowed(json), Cow::Owned)
+                }
+                json => Cow::Borrowed(json),
+            },
+        }
+    }
+}
+
+/// The values a row's outcome adds: one each of `fields`, then status, error, attempts and latency.
+pub(super) fn added<'a>(outcome: Option<&Recorded<'a>>, fields: &[String]) -> Vec<Cell<'a>> {
+    let Some(outcome) = outcome else {
+        let mut cells = vec![Cell::Absent; fields.len()];
+        cells.extend([Cell::Text("unfinished".into()), Cell::Null, Cell::Number("0".to_owned()), Cell::Null]);
+        return cells;
+    };
+    let mut cells = Vec::with_capacity(fields.len() + 4);
+    match &outcome.result {
+        Verdict::Ok { fields: values, .. } => {
+            cells.extend(fields.iter().map(|field| {
+                let value = values.0.iter().rev().find(|(name, _)| name == field);
+                value.map_or(Cell::Absent, |(_, json)| Cell::Json(json))
+            }));
+            cells.extend([Cell::Text("ok".into()), Cell::Null]);
+        }
+        Verdict::Failed { class, message, .. } => {
+            let error = if message.is_empty() { class.to_string() } else { format!("{class}: {message}") };
+            cells.resize(fields.len(), Cell::Absent);
+            cells.extend([Cell::Text("failed".into()), Cell::Text(error.into())]);
+        }
+    }
+    cells.push(Cell::Number(outcome.attempts.to_string()));
+    cells.push(match outcome.attempts {
+        0 => Cell::Null,
+        _ => Cell::Number(format!("{:.3}", outcome.timing.latency.as_secs_f64() * 1e3)),
+    });
+    cells
+}

@@ -1,0 +1,59 @@
+//! Why an answers file cannot be written. Not why a row failed.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::input::{Fault, InputError};
+use crate::journal::JournalError;
+
+/// Why a projection ended without a new answers file; the old one, if any, is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The input cannot be read any more.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// The journal cannot be read any more.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A record is another one than was answered.
+    #[error("line {line} of `{}` is not the record that was answered\nhint: restore the file as it was when the run started; the answers are safe in the journal", path.display())]
+    Changed {
+        /// The input file.
+        path: PathBuf,
+        /// 1-based line on which the record starts.
+        line: u64,
+    },
+    /// Records are missing at the end.
+    #[error("`{}` ends after {records} records, the run asked for the first {wanted}\nhint: restore the file as it was when the run started; the answers are safe in the journal", path.display())]
+    Shrunk {
+        /// The input file.
+        path: PathBuf,
+        /// Records it has.
+        records: u64,
+        /// Records up to the selection's end.
+        wanted: u64,
+    },
+    /// A record is no JSON object any more.
+    #[error("failed to read `{}`: line {line} {fault}", path.display())]
+    Malformed {
+        /// The input file.
+        path: PathBuf,
+        /// 1-based.
+        line: u64,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// The file cannot be written.
+    #[error("failed to write `{}`: {source}", path.display())]
+    Write {
+        /// The answers file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// It was asked to stop.
+    #[error(
+        "the answers file was not written: the run was cancelled\nhint: `export` writes it from the journal"
+    )]
+    Cancelled,
+}
