@@ -24,5 +24,7 @@ pub mod journal;
 pub mod model;
 pub mod output;
 pub mod policy;
+pub mod report;
 pub mod row;
 pub mod secret;
+pub mod stats;

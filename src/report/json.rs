@@ -1,0 +1,167 @@
+//! Reads and writes reports as JSON files. The shape is that of the types; `schema/report.schema.json` publishes it.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Report, SCHEMA_VERSION};
+
+/// Why a report was not read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The file system refused; the old file, if any, is as it was.
+    #[error("failed to write `{}`: {error}", .path.display())]
+    Write {
+        /// The report.
+        path: PathBuf,
+        /// The reason.
+        error: io::Error,
+    },
+    /// The file system refused.
+    #[error("failed to read `{}`: {error}", .path.display())]
+    Read {
+        /// The report.
+        path: PathBuf,
+        /// The reason.
+        error: io::Error,
+    },
+    /// The file holds something else.
+    #[error("failed to read `{}`: {error}\nhint: give the answers file of a finished run", .path.display())]
+    Parse {
+        /// The report.
+        path: PathBuf,
+        /// The reason, with line and column.
+        error: serde_json::Error,
+    },
+    /// The file was written by another version of the program.
+    #[error(
+        "failed to read `{}`: its schema version is {found}, this program reads {SCHEMA_VERSION}\n\
+         hint: use the version of the program that wrote it",
+        .path.display()
+    )]
+    Version {
+        /// The report.
+        path: PathBuf,
+        /// What the file says.
+        found: u32,
+    },
+}
+
+/// Writes a value (a [`Report`], a [`Comparison`](super::compare::Comparison)) as indented JSON, whole or not at all,
+/// readable by its owner only.
+pub fn write(path: &Path, value: &impl Serialize) -> Result<(), ReportError> {
+    write_whole(path, value).map_err(|error| ReportError::Write { path: path.to_owned(), error })
+}
+
+fn write_whole(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(&text)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    File::open(directory)?.sync_all()
+}
+
+/// Reads a report.
+pub fn read(path: &Path) -> Result<Report, ReportError> {
+    let text = std::fs::read(path).map_err(|error| ReportError::Read { path: path.to_owned(), error })?;
+    let parse_error = |error| ReportError::Parse { path: path.to_owned(), error };
+    let Versioned { schema_version: found } = serde_json::from_slice(&text).map_err(parse_error)?;
+    if found != SCHEMA_VERSION {
+        return Err(ReportError::Version { path: path.to_owned(), found });
+    }
+    serde_json::from_slice(&text).map_err(parse_error)
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    schema_version: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::report::tests::sample;
+    use crate::stats::Stats;
+
+    /// The published schema, with fields it does not describe forbidden.
+    fn strict_schema() -> jsonschema::Validator {
+        fn close(schema: &mut Value) {
+            if let Some(object) = schema.as_object_mut() {
+                if object.contains_key("properties") {
+                    object.insert("additionalProperties".into(), json!(false));
+                }
+                object.values_mut().for_each(close);
+            }
+        }
+        let mut schema = serde_json::from_str(include_str!("../../schema/report.schema.json")).unwrap();
+        close(&mut schema);
+        jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap()
+    }
+
+    fn faults(report: &Value) -> Vec<String> {
+        strict_schema().iter_errors(report).map(|error| error.to_string()).collect()
+    }
+
+    #[test]
+    fn a_full_report_is_what_the_published_schema_describes_and_no_more() {
+        assert_eq!(faults(&serde_json::to_value(sample()).unwrap()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_report_of_a_run_without_outcomes_is_valid_too() {
+        let full = sample();
+        let mut empty = sample();
+        empty.attempts = Stats::default().attempts().clone();
+        empty.latency_ms.ok = Stats::default().latency_ok();
+        (empty.cost_usd, empty.stopped) = (None, Some("the deadline has passed".into()));
+        assert_ne!(empty, full);
+        assert_eq!(faults(&serde_json::to_value(empty).unwrap()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_schema_refuses_a_report_that_lacks_or_renames_a_field() {
+        let mut report = serde_json::to_value(sample()).unwrap();
+        let wall = report.as_object_mut().unwrap().remove("wall_s").unwrap();
+        assert_eq!(faults(&report).len(), 1);
+        report["wall_ms"] = wall;
+        assert_eq!(faults(&report).len(), 2);
+    }
+
+    #[test]
+    fn a_report_is_read_back_as_it_was_written_and_only_by_its_owner() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("answers.csv.report.json");
+        std::fs::write(&path, "old").unwrap();
+        write(&path, &sample()).unwrap();
+        assert_eq!(read(&path).unwrap(), sample());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1, "a temporary file was left");
+    }
+
+    #[test]
+    fn an_unwritable_place_is_refused_by_name() {
+        let error = write(Path::new("no/such/directory/report.json"), &sample()).unwrap_err();
+        assert!(error.to_string().starts_with("failed to write `no/such/directory/report.json`: "), "{error}");
+    }
+
+    #[test]
+    fn a_report_of_another_version_or_none_at_all_is_refused_with_a_hint() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("report.json");
+        std::fs::write(&path, r#"{"schema_version": 2}"#).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.ends_with("its schema version is 2, this program reads 1\nhint: use the version of the program that wrote it"));
+        std::fs::write(&path, "question\n").unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("line 1 column 1\nhint: give the answers file"), "{error}");
+    }
+}

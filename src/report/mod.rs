@@ -1,0 +1,306 @@
+//! A run's timing report as one value, and its views: JSON, a table, progress. Measures nothing itself.
+
+pub mod compare;
+pub mod json;
+pub mod progress;
+pub mod table;
+pub mod text;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::stats::{AttemptCounts, ClassCounts, Distribution, Stats, TimeSums};
+
+/// The version of the report's JSON (`schema/report.schema.json`); new fields alone do not change it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a run's statistics cannot know of it.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Rows selected.
+    pub total: u64,
+    /// Rows of the input outside the selection.
+    pub skipped: u64,
+    /// Rows that earlier sessions answered.
+    pub resumed: u64,
+    /// The most calls allowed in flight.
+    pub concurrency: u64,
+    /// Starting Python and loading the predictor.
+    pub startup: Duration,
+    /// Reading and checking the input before the first call.
+    pub validate: Duration,
+    /// Writing the answers file.
+    pub project: Duration,
+    /// Why the run stopped before its last row.
+    pub stopped: Option<String>,
+    /// The journal's figures.
+    pub journal: JournalFigures,
+    /// Python's event loop.
+    pub event_loop: EventLoop,
+    /// What was run.
+    pub run: Run,
+}
+
+/// The timing report; field for field the JSON that scripts rely on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA_VERSION`] of the program that wrote it.
+    pub schema_version: u32,
+    /// Rows by what became of them.
+    pub rows: Rows,
+    /// Why the run stopped before its last row.
+    pub stopped: Option<String>,
+    /// Calls of the predictor.
+    pub attempts: AttemptCounts,
+    /// First call handed over to last outcome recorded, summed over sessions.
+    pub wall_s: f64,
+    /// Starting Python and loading the predictor.
+    pub startup_s: f64,
+    /// Reading and checking the input before the first call.
+    pub validate_s: f64,
+    /// Writing the answers file.
+    pub project_s: f64,
+    /// Outcomes recorded in a second of wall time.
+    pub rows_per_s: f64,
+    /// The last attempt of each called row, as seen on the event loop's thread.
+    pub latency_ms: Latency,
+    /// From a row's being read to its outcome's being recorded.
+    pub row_ms: Distribution,
+    /// From a call's start to its first chunk.
+    pub first_chunk_ms: Distribution,
+    /// Calls in flight.
+    pub concurrency: Concurrency,
+    /// Where the rows' time went.
+    pub time_ms: TimeSums,
+    /// The journal's figures.
+    pub journal: JournalFigures,
+    /// Tokens of all attempts.
+    pub tokens: Tokens,
+    /// What the attempts cost in US dollars, as far as prices are known.
+    pub cost_usd: Option<f64>,
+    /// Python's event loop.
+    pub event_loop: EventLoop,
+    /// What was run.
+    pub run: Run,
+}
+
+/// Rows by what became of them: total = ok + failed + unfinished.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rows {
+    /// Rows selected.
+    pub total: u64,
+    /// Answered.
+    pub ok: u64,
+    /// Failed, by their latest outcome.
+    pub failed: u64,
+    /// The failed ones by class.
+    pub failed_by_class: ClassCounts,
+    /// Rows of the input outside the selection.
+    pub skipped: u64,
+    /// Left without an outcome.
+    pub unfinished: u64,
+    /// Answered by earlier sessions, counted in ok.
+    pub resumed: u64,
+}
+
+/// Latencies by result.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Of answers.
+    pub ok: Distribution,
+    /// Of failures.
+    pub failed: Distribution,
+}
+
+/// Calls in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Concurrency {
+    /// The most allowed at once.
+    pub requested: u64,
+    /// The mean over the wall time.
+    pub achieved_mean: f64,
+    /// The most seen at once.
+    pub achieved_max: u64,
+}
+
+/// The journal's figures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct JournalFigures {
+    /// Its size.
+    pub bytes: u64,
+    /// Completed fdatasync calls.
+    pub syncs: u64,
+    /// The longest time for which a power cut could have lost a recorded outcome.
+    pub longest_unsynced_ms: f64,
+}
+
+/// Tokens and requests, as the predictor reported them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Prompt tokens.
+    pub input: u64,
+    /// Completion tokens.
+    pub output: u64,
+    /// Requests to the model.
+    pub calls: u64,
+}
+
+/// Python's event loop.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct EventLoop {
+    /// `asyncio` or `uvloop`.
+    pub name: String,
+    /// The longest time for which it did not turn.
+    pub max_lag_ms: f64,
+    /// Where it was blocked.
+    pub blocked: Vec<Blocked>,
+}
+
+/// One call that kept the event loop from turning.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// The innermost line of the user's code: `file:line in function`.
+    pub place: String,
+    /// For how long.
+    pub ms: f64,
+}
+
+/// What was run, where and when; secrets are masked by whoever fills this in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The command line.
+    pub argv: Vec<String>,
+    /// The input file.
+    pub input: String,
+    /// Its SHA-256 in lowercase hexadecimal digits.
+    pub input_sha256: String,
+    /// The predictor's SPEC.
+    pub predictor: String,
+    /// The bridge that made the calls.
+    pub bridge: String,
+    /// Versions by name: this program, Python, packages.
+    pub versions: BTreeMap<String, String>,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// RFC 3339, UTC.
+    pub finished_at: String,
+    /// Cores this process may use.
+    pub host_cores: usize,
+}
+
+impl Report {
+    /// Puts the figures and the facts together.
+    pub fn new(stats: &Stats, facts: Facts) -> Self {
+        let usage = stats.usage();
+        let failed = stats.failed().total();
+        Self {
+            schema_version: SCHEMA_VERSION,
+            rows: Rows {
+                total: facts.total,
+                ok: stats.ok(),
+                failed,
+                failed_by_class: stats.failed().clone(),
+                skipped: facts.skipped,
+                unfinished: facts.total.saturating_sub(stats.ok() + failed),
+                resumed: facts.resumed,
+            },
+            stopped: facts.stopped,
+            attempts: stats.attempts().clone(),
+            wall_s: stats.wall().as_secs_f64(),
+            startup_s: facts.startup.as_secs_f64(),
+            validate_s: facts.validate.as_secs_f64(),
+            project_s: facts.project.as_secs_f64(),
+            rows_per_s: stats.rows_per_s(),
+            latency_ms: Latency { ok: stats.latency_ok(), failed: stats.latency_failed() },
+            row_ms: stats.row(),
+            first_chunk_ms: stats.first_chunk(),
+            concurrency: Concurrency {
+                requested: facts.concurrency,
+                achieved_mean: stats.mean_in_flight(),
+                achieved_max: stats.most_in_flight(),
+            },
+            time_ms: stats.times(),
+            journal: facts.journal,
+            tokens: Tokens { input: usage.input, output: usage.output, calls: usage.calls },
+            cost_usd: usage.cost_usd,
+            event_loop: facts.event_loop,
+            run: facts.run,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::row::{Timing, Usage};
+    use crate::stats::OutcomeView;
+
+    /// A report of 1,201 rows: 1,196 answered, 4 failed after two retries each, one unfinished.
+    pub(crate) fn sample() -> Report {
+        let mut stats = Stats::default();
+        let timeouts = ["timeout".into(), "timeout".into(), "timeout".into()];
+        for row in 1..=1_200_u64 {
+            let failed = row.is_multiple_of(300);
+            let latency = Duration::from_millis(row);
+            stats.record(&OutcomeView {
+                failure: failed.then(|| if row == 1_200 { "ValueError".into() } else { "timeout".into() }),
+                attempts: if failed { 3 } else { 1 },
+                errors: if failed { &timeouts } else { &[] },
+                usage: Some(Usage { input: 1_000, output: 20, calls: 1, cost_usd: Some(1.0 / 4_096.0) }),
+                timing: Timing { running: latency, latency, row: 2 * latency, ..Timing::default() },
+                ..OutcomeView::default()
+            });
+        }
+        stats.add_session(Duration::from_secs(48), 16);
+        Report::new(&stats, facts())
+    }
+
+    fn facts() -> Facts {
+        Facts {
+            total: 1_201,
+            skipped: 20,
+            resumed: 100,
+            concurrency: 16,
+            startup: Duration::from_millis(400),
+            validate: Duration::from_millis(30),
+            project: Duration::from_millis(20),
+            stopped: None,
+            journal: JournalFigures { bytes: 300_000, syncs: 900, longest_unsynced_ms: 12.5 },
+            event_loop: EventLoop {
+                name: "asyncio".into(),
+                max_lag_ms: 25.0,
+                blocked: vec![Blocked { place: "predictor.py:12 in answer".into(), ms: 25.0 }],
+            },
+            run: Run {
+                argv: vec!["tokio-asyncio-bridge".into(), "process".into(), "questions.csv".into()],
+                input: "questions.csv".into(),
+                input_sha256: "0123456789abcdef".repeat(4),
+                predictor: "dspy".into(),
+                bridge: "python".into(),
+                versions: BTreeMap::from([("python".into(), "3.11.7".into())]),
+                started_at: "2026-01-02T03:04:05Z".into(),
+                finished_at: "2026-01-02T03:04:53Z".into(),
+                host_cores: 2,
+            },
+        }
+    }
+
+    #[test]
+    fn the_total_is_what_was_answered_what_failed_and_what_is_left() {
+        let rows = sample().rows;
+        assert_eq!((rows.total, rows.ok, rows.failed, rows.unfinished), (1_201, 1_196, 4, 1));
+        assert_eq!(rows.failed_by_class.most_frequent_first(), [("timeout", 3), ("ValueError", 1)]);
+    }
+
+    #[test]
+    fn the_report_carries_the_figures_of_its_statistics() {
+        let report = sample();
+        assert_eq!((report.attempts.total, report.attempts.retries, report.attempts.timeouts), (1_208, 8, 12));
+        assert_eq!((report.wall_s, report.rows_per_s), (48.0, 25.0));
+        assert_eq!((report.latency_ms.ok.count, report.latency_ms.failed.count), (1_196, 4));
+        assert_eq!((report.concurrency.requested, report.concurrency.achieved_max), (16, 16));
+        assert_eq!((report.tokens.input, report.cost_usd), (1_200_000, Some(1_200.0 / 4_096.0)));
+    }
+}

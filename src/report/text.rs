@@ -1,0 +1,159 @@
+//! How figures and foreign text are written for people. Not for machines: JSON carries plain numbers.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// A span of time in three digits or so: `850 ms`, `1.23 s`, `2 m 05 s`, `1 h 02 m`.
+pub fn duration(span: Duration) -> String {
+    let micros = span.as_micros();
+    let seconds = span.as_secs_f64();
+    let whole = (seconds + 0.5) as u64;
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..9_950 => format!("{:.1} ms", seconds * 1e3),
+        9_950..999_500 => format!("{:.0} ms", seconds * 1e3),
+        999_500..9_995_000 => format!("{seconds:.2} s"),
+        9_995_000..59_950_000 => format!("{seconds:.1} s"),
+        _ if whole < 3_600 => format!("{} m {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} m", count(whole / 3_600), whole % 3_600 / 60),
+    }
+}
+
+/// [`duration`] of a report's figure in milliseconds; one that is no span of time gives `-`.
+pub fn millis(figure: f64) -> String {
+    seconds(figure / 1e3)
+}
+
+/// [`duration`] of a report's figure in seconds; one that is no span of time gives `-`.
+pub fn seconds(figure: f64) -> String {
+    Duration::try_from_secs_f64(figure).map_or_else(|_| "-".to_owned(), duration)
+}
+
+/// A whole number with thousands separators: `1,234,567`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count and its noun, in the plural unless it is one: `1 row`, `2 rows`.
+pub fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", count(number))
+}
+
+/// A figure such as a rate in three digits: `0.52`, `8.10`, `80.0`, `1,234`.
+pub fn figure(number: f64) -> String {
+    match number.abs() {
+        size if size < 9.995 => format!("{number:.2}"),
+        size if size < 99.95 => format!("{number:.1}"),
+        _ => count(number.round().max(0.0) as u64),
+    }
+}
+
+/// US dollars, with more places the less they are: `$12.34`, `$0.0021`.
+pub fn dollars(amount: f64) -> String {
+    if amount > 0.0 && amount < 0.1 { format!("${amount:.4}") } else { format!("${amount:.2}") }
+}
+
+/// Text that came from outside, safe for a terminal: control and direction-changing characters are written as escapes.
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if is_unsafe(character) {
+            let _ = write!(safe, "{}", character.escape_default());
+        } else {
+            safe.push(character);
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// As [`escape`], but lines stay lines.
+pub fn escape_lines(text: &str) -> String {
+    text.lines().map(escape).collect::<Vec<_>>().join("\n")
+}
+
+/// [`escape`]d text in at most so many columns, the rest replaced by `…`.
+pub fn brief(text: &str, columns: usize) -> String {
+    console::truncate_str(&escape(text), columns, "…").into_owned()
+}
+
+fn is_unsafe(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_duration_is_written_in_the_unit_a_person_would_choose() {
+        let texts = [0, 12, 999, 1_000, 9_949, 9_950, 850_000, 999_499, 999_500, 1_230_000, 9_995_000]
+            .map(|micros| duration(Duration::from_micros(micros)));
+        assert_eq!(
+            texts,
+            [
+                "0 µs", "12 µs", "999 µs", "1.0 ms", "9.9 ms", "10 ms", "850 ms", "999 ms", "1.00 s", "1.23 s",
+                "10.0 s"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_long_duration_never_shows_sixty_seconds_or_minutes() {
+        let texts = [59_949, 59_950, 125_000, 3_599_499, 3_599_500, 3_720_000, 3_600_000_000]
+            .map(|millis| duration(Duration::from_millis(millis)));
+        assert_eq!(texts, ["59.9 s", "1 m 00 s", "2 m 05 s", "59 m 59 s", "1 h 00 m", "1 h 02 m", "1,000 h 00 m"]);
+    }
+
+    #[test]
+    fn a_figure_that_is_no_span_of_time_is_a_dash() {
+        assert_eq!([millis(f64::NAN), seconds(-1.0), seconds(f64::INFINITY)], ["-", "-", "-"]);
+    }
+
+    #[test]
+    fn numbers_have_thousands_separators_and_no_false_precision() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0.0, 0.524, 9.996, 80.04, 99.96, 1234.4].map(figure), ["0.00", "0.52", "10.0", "80.0", "100", "1,234"]);
+        assert_eq!([0.0, 0.00213, 12.3].map(dollars), ["$0.00", "$0.0021", "$12.30"]);
+        assert_eq!([counted(1, "row"), counted(1_000, "row")], ["1 row", "1,000 rows"]);
+    }
+
+    #[test]
+    fn control_and_direction_changing_characters_are_escaped() {
+        assert_eq!(escape("a\u{1b}[31mb\r\n\u{202e}c"), "a\\u{1b}[31mb\\r\\n\\u{202e}c");
+        assert!(matches!(escape("Größe 東京"), Cow::Borrowed(_)));
+        assert_eq!(escape_lines("one\u{7}\r\ntwo"), "one\\u{7}\ntwo");
+    }
+
+    #[test]
+    fn a_brief_text_is_cut_by_columns_not_characters() {
+        assert_eq!(brief("東京タワー", 6), "東京…");
+        assert_eq!(brief("RateLimitError", 20), "RateLimitError");
+    }
+
+    proptest! {
+        #[test]
+        fn no_control_character_survives_escaping(text in any::<String>()) {
+            prop_assert!(!escape(&text).chars().any(is_unsafe));
+        }
+
+        #[test]
+        fn removing_the_separators_gives_the_number_back(number in any::<u64>()) {
+            prop_assert_eq!(count(number).replace(',', ""), number.to_string());
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Folds outcomes into the figures of a report, in memory that does not grow with the rows. Not their presentation.
+//!
+//! A resumed run feeds the outcomes its journal holds, then its own: attempts, tokens and times add up over all
+//! sessions, while a row counts once, by its latest outcome (see [`OutcomeView::supersedes`]).
+
+mod classes;
+mod distribution;
+mod rate;
+mod speedup;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::classes::ClassCounts;
+pub use self::distribution::Distribution;
+pub use self::rate::RowRate;
+pub use self::speedup::{Speedup, mean, stddev};
+use self::distribution::{Spread, millis};
+use crate::row::{Outcome, Timing, Usage};
+
+/// What one recorded outcome adds to the figures, whether it is live or read back from a journal.
+#[derive(Debug, Clone, Default)]
+pub struct OutcomeView<'a> {
+    /// The class of the failure, or none for an answer.
+    pub failure: Option<Arc<str>>,
+    /// Calls handed to the bridge.
+    pub attempts: u32,
+    /// The classes of the attempts that failed.
+    pub errors: &'a [Arc<str>],
+    /// Calls that ignored cancellation.
+    pub abandoned: u32,
+    /// Tokens of all attempts.
+    pub usage: Option<Usage>,
+    /// Where the time went.
+    pub timing: Timing,
+    /// From the call's start to its first chunk.
+    pub first_chunk: Option<Duration>,
+    /// The class of the row's failure in an earlier session, already counted, whose place this outcome takes.
+    pub supersedes: Option<Arc<str>>,
+}
+
+impl<'a> From<&'a Outcome> for OutcomeView<'a> {
+    fn from(outcome: &'a Outcome) -> Self {
+        Self {
+            failure: outcome.result.as_ref().err().map(crate::call::CallError::class),
+            attempts: outcome.attempts,
+            errors: &outcome.errors,
+            abandoned: outcome.abandoned,
+            usage: outcome.usage,
+            timing: outcome.timing,
+            first_chunk: outcome.result.as_ref().ok().and_then(|answer| answer.first_chunk),
+            supersedes: None,
+        }
+    }
+}
+
+/// Counts of attempts over all rows and sessions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptCounts {
+    /// Calls handed to the bridge.
+    pub total: u64,
+    /// Those after the first of a row in its session.
+    pub retries: u64,
+    /// Those that took longer than they were allowed.
+    pub timeouts: u64,
+    /// Those that ignored cancellation and kept running.
+    pub abandoned: u64,
+    /// Rows that the very first attempt answered.
+    pub first_try_ok: u64,
+    /// Failed attempts by class.
+    pub by_error: ClassCounts,
+}
+
+/// Sums over rows of where their time went, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct TimeSums {
+    /// Waiting for a permit.
+    pub queued: f64,
+    /// The predictor running.
+    pub running: f64,
+    /// Waiting to retry.
+    pub backoff: f64,
+    /// Hand-over to the event loop and back.
+    pub bridge: f64,
+}
+
+/// The figures of a run, kept as it goes.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    ok: u64,
+    failed: ClassCounts,
+    attempts: AttemptCounts,
+    usage: Usage,
+    times: Timing,
+    latency_ok: Spread,
+    latency_failed: Spread,
+    row: Spread,
+    first_chunk: Spread,
+    wall: Duration,
+    most_in_flight: u64,
+}
+
+impl Stats {
+    /// Counts one recorded outcome.
+    pub fn record(&mut self, outcome: &OutcomeView<'_>) {
+        if let Some(class) = &outcome.supersedes {
+            self.failed.remove(class);
+        }
+        match &outcome.failure {
+            None => self.ok += 1,
+            Some(class) => self.failed.add(class),
+        }
+        if outcome.attempts > 0 {
+            self.record_attempts(outcome);
+        }
+        self.row.record(outcome.timing.row);
+        self.times.queued += outcome.timing.queued;
+        self.times.running += outcome.timing.running;
+        self.times.backoff += outcome.timing.backoff;
+        self.times.bridge += outcome.timing.bridge;
+        if let Some(usage) = outcome.usage {
+            self.usage += usage;
+        }
+        if let Some(span) = outcome.first_chunk {
+            self.first_chunk.record(span);
+        }
+    }
+
+    fn record_attempts(&mut self, outcome: &OutcomeView<'_>) {
+        let first_try = outcome.attempts == 1 && outcome.supersedes.is_none();
+        let counts = &mut self.attempts;
+        counts.total += u64::from(outcome.attempts);
+        counts.retries += u64::from(outcome.attempts - 1);
+        counts.abandoned += u64::from(outcome.abandoned);
+        counts.first_try_ok += u64::from(first_try && outcome.failure.is_none());
+        for class in outcome.errors {
+            counts.timeouts += u64::from(class.as_ref() == "timeout");
+            counts.by_error.add(class);
+        }
+        let spread = if outcome.failure.is_none() { &mut self.latency_ok } else { &mut self.latency_failed };
+        spread.record(outcome.timing.latency);
+    }
+
+    /// Adds a session's wall time (first call handed over to last outcome recorded) and its greatest number of calls
+    /// in flight. Each session whose outcomes are counted needs this once, or the rates come out too high.
+    pub fn add_session(&mut self, wall: Duration, most_in_flight: u64) {
+        self.wall += wall;
+        self.most_in_flight = self.most_in_flight.max(most_in_flight);
+    }
+
+    /// Rows answered.
+    pub fn ok(&self) -> u64 {
+        self.ok
+    }
+
+    /// Rows whose latest outcome is a failure, by class.
+    pub fn failed(&self) -> &ClassCounts {
+        &self.failed
+    }
+
+    /// Counts of attempts.
+    pub fn attempts(&self) -> &AttemptCounts {
+        &self.attempts
+    }
+
+    /// Tokens and cost of all attempts; the cost is the sum of what is known.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Where the rows' time went.
+    pub fn times(&self) -> TimeSums {
+        TimeSums {
+            queued: millis(self.times.queued),
+            running: millis(self.times.running),
+            backoff: millis(self.times.backoff),
+            bridge: millis(self.times.bridge),
+        }
+    }
+
+    /// Last attempts that gave an answer, as seen on the event loop's thread.
+    pub fn latency_ok(&self) -> Distribution {
+        self.latency_ok.distribution()
+    }
+
+    /// Last attempts that failed, as seen on the event loop's thread; rows never called have none.
+    pub fn latency_failed(&self) -> Distribution {
+        self.latency_failed.distribution()
+    }
+
+    /// From a row's being read to its outcome's being recorded.
+    pub fn row(&self) -> Distribution {
+        self.row.distribution()
+    }
+
+    /// From a call's start to its first chunk.
+    pub fn first_chunk(&self) -> Distribution {
+        self.first_chunk.distribution()
+    }
+
+    /// The wall time of all sessions.
+    pub fn wall(&self) -> Duration {
+        self.wall
+    }
+
+    /// Outcomes recorded in a second of wall time.
+    pub fn rows_per_s(&self) -> f64 {
+        self.per_wall_second(self.row.count() as f64)
+    }
+
+    /// The mean number of calls in flight: the time from hand-over to return, summed, over the wall time.
+    pub fn mean_in_flight(&self) -> f64 {
+        self.per_wall_second((self.times.running + self.times.bridge).as_secs_f64())
+    }
+
+    /// The greatest number of calls in flight.
+    pub fn most_in_flight(&self) -> u64 {
+        self.most_in_flight
+    }
+
+    fn per_wall_second(&self, amount: f64) -> f64 {
+        if self.wall.is_zero() { 0.0 } else { amount / self.wall.as_secs_f64() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::CallError;
+    use crate::row::{Answer, RowHash};
+
+    fn ok(attempts: u32) -> OutcomeView<'static> {
+        let latency = Duration::from_millis(100);
+        let timing = Timing { running: latency, latency, row: latency, ..Timing::default() };
+        OutcomeView { attempts, timing, ..OutcomeView::default() }
+    }
+
+    fn failed(class: &str) -> OutcomeView<'static> {
+        OutcomeView { failure: Some(class.into()), ..ok(1) }
+    }
+
+    #[test]
+    fn a_live_outcome_is_counted_whole() {
+        let second = Duration::from_secs(1);
+        let answer = Answer { fields: Vec::new(), usage: None, first_chunk: Some(second / 10) };
+        let outcome = Outcome {
+            row: 7,
+            hash: RowHash(7),
+            result: Ok(answer),
+            attempts: 3,
+            errors: vec!["timeout".into(), "RateLimitError".into()],
+            abandoned: 1,
+            usage: Some(Usage { input: 10, output: 5, calls: 3, cost_usd: Some(0.25) }),
+            timing: Timing {
+                queued: second,
+                running: 2 * second,
+                backoff: 3 * second,
+                bridge: 4 * second,
+                latency: second / 2,
+                row: 10 * second,
+            },
+        };
+        let mut stats = Stats::default();
+        stats.record(&OutcomeView::from(&outcome));
+        stats.add_session(4 * second, 2);
+
+        let counts = stats.attempts();
+        assert_eq!((counts.total, counts.retries, counts.timeouts), (3, 2, 1));
+        assert_eq!((counts.abandoned, counts.first_try_ok, counts.by_error.total()), (1, 0, 2));
+        assert_eq!(stats.usage(), outcome.usage.unwrap());
+        assert_eq!(
+            stats.times(),
+            TimeSums { queued: 1_000.0, running: 2_000.0, backoff: 3_000.0, bridge: 4_000.0 }
+        );
+        assert_eq!((stats.latency_ok().max, stats.latency_failed().count), (Some(500.0), 0));
+        assert_eq!((stats.first_chunk().max, stats.row().max), (Some(100.0), Some(10_000.0)));
+        assert_eq!((stats.mean_in_flight(), stats.most_in_flight(), stats.rows_per_s()), (1.5, 2, 0.25));
+    }
+
+    #[test]
+    fn a_row_never_called_fails_without_attempt_or_latency() {
+        let outcome = Outcome {
+            row: 0,
+            hash: RowHash(0),
+            result: Err(CallError::Input("the question is blank".into())),
+            attempts: 0,
+            errors: vec!["input".into()],
+            abandoned: 0,
+            usage: None,
+            timing: Timing::default(),
+        };
+        let mut stats = Stats::default();
+        stats.record(&OutcomeView::from(&outcome));
+        assert_eq!((stats.failed().get("input"), stats.failed().total()), (1, 1));
+        assert_eq!((stats.attempts(), stats.latency_failed().count), (&AttemptCounts::default(), 0));
+    }
+
+    #[test]
+    fn a_resumed_row_counts_once_while_its_attempts_add_up() {
+        let mut stats = Stats::default();
+        stats.record(&ok(1));
+        stats.record(&failed("timeout"));
+        stats.record(&failed("output"));
+        stats.record(&OutcomeView { supersedes: Some("timeout".into()), ..ok(1) });
+        stats.record(&OutcomeView { supersedes: Some("output".into()), ..failed("timeout") });
+        assert_eq!((stats.ok(), stats.failed().most_frequent_first()), (2, vec![("timeout", 1)]));
+        assert_eq!((stats.attempts().total, stats.attempts().retries, stats.attempts().first_try_ok), (5, 0, 1));
+        assert_eq!((stats.latency_ok().count, stats.latency_failed().count), (2, 3));
+    }
+
+    #[test]
+    fn sessions_add_up_in_wall_time_and_keep_the_greatest_concurrency() {
+        let mut stats = Stats::default();
+        (0..40).for_each(|_| stats.record(&ok(1)));
+        stats.add_session(Duration::from_secs(1), 8);
+        stats.add_session(Duration::from_secs(3), 4);
+        assert_eq!((stats.wall(), stats.most_in_flight()), (Duration::from_secs(4), 8));
+        assert!((stats.rows_per_s() - 10.0).abs() < 1e-9 && (stats.mean_in_flight() - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_run_of_no_length_has_no_rate() {
+        let mut stats = Stats::default();
+        stats.record(&ok(1));
+        assert_eq!((stats.rows_per_s(), stats.mean_in_flight()), (0.0, 0.0));
+    }
+}
