@@ -1,0 +1,247 @@
+//! A run's summary for people, on standard output. Scripts read the JSON instead.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use console::Style;
+
+use super::text::{Look, brief, count, counted, dollars, escape, figure, list, millis, seconds, shell_word};
+use super::{Distribution, Report};
+
+/// The columns before a line's value.
+const INDENT: usize = 17;
+
+/// Where a run's files are.
+#[derive(Debug, Clone, Copy)]
+pub struct Files<'a> {
+    /// The answers.
+    pub answers: &'a Path,
+    /// The timing report, where it was written.
+    pub report: Option<&'a Path>,
+}
+
+/// The summary: what became of the rows, how fast, where the files are, and what to do about the rows that are left.
+pub fn summary(report: &Report, files: Files<'_>, look: Look) -> String {
+    let mut table = Table { look, text: String::new() };
+    table.headline(report);
+    table.rows(report);
+    table.latencies(report);
+    table.calls(report);
+    table.files(report, files);
+    table.text
+}
+
+struct Table {
+    look: Look,
+    text: String,
+}
+
+impl Table {
+    fn headline(&mut self, report: &Report) {
+        let rows = &report.rows;
+        let style = if rows.ok == rows.total { Style::new().green() } else { Style::new().yellow() };
+        let answered = format!("Answered {} of {}", count(rows.ok), counted(rows.total, "row"));
+        self.text += &self.look.paint(style.bold(), &answered);
+        if report.wall_s > 0.0 {
+            let _ = write!(self.text, " in {} ({} rows/s)", seconds(report.wall_s), figure(report.rows_per_s));
+        }
+        self.text += "\n\n";
+    }
+
+    fn rows(&mut self, report: &Report) {
+        let rows = &report.rows;
+        if rows.resumed > 0 {
+            self.line("Resumed", &format!("{} answered before", counted(rows.resumed, "row")));
+        }
+        if rows.failed > 0 {
+            let total = format!("{}: ", counted(rows.failed, "row"));
+            let classes: Vec<_> = rows
+                .failed_by_class
+                .most_frequent_first()
+                .into_iter()
+                .map(|(class, failed)| format!("{} {}", count(failed), brief(class, 40)))
+                .collect();
+            let classes = list(&classes, self.look.width.saturating_sub(INDENT + total.len()));
+            self.line("Failed", &self.look.paint(Style::new().red(), &(total + &classes)));
+        }
+        if rows.unfinished > 0 {
+            self.line("Unfinished", &self.look.paint(Style::new().yellow(), &counted(rows.unfinished, "row")));
+        }
+        if let Some(reason) = &report.stopped {
+            self.line("Stopped", &escape(reason));
+        }
+    }
+
+    fn latencies(&mut self, report: &Report) {
+        let kinds = [
+            ("  answered", &report.latency_ms.ok),
+            ("  failed", &report.latency_ms.failed),
+            ("  first chunk", &report.first_chunk_ms),
+        ];
+        if kinds.iter().all(|(_, latency)| latency.count == 0) {
+            return;
+        }
+        self.line("Latency", &["p50", "p90", "p99", "max"].map(|name| format!("{name:>12}")).concat());
+        for (label, latency) in kinds {
+            if let Distribution { p50: Some(p50), p90: Some(p90), p99: Some(p99), max: Some(max), .. } = *latency {
+                self.line(label, &[p50, p90, p99, max].map(|figure| format!("{:>12}", millis(figure))).concat());
+            }
+        }
+    }
+
+    fn calls(&mut self, report: &Report) {
+        let (attempts, concurrency) = (&report.attempts, &report.concurrency);
+        if attempts.total == 0 {
+            return;
+        }
+        self.line(
+            "Concurrency",
+            &format!(
+                "{} on average, {} at most, {} requested",
+                figure(concurrency.achieved_mean),
+                count(concurrency.achieved_max),
+                count(concurrency.requested)
+            ),
+        );
+        self.line(
+            "Attempts",
+            &format!(
+                "{} ({}, {}, {} abandoned)",
+                count(attempts.total),
+                if attempts.retries == 1 { "1 retry".into() } else { format!("{} retries", count(attempts.retries)) },
+                counted(attempts.timeouts, "timeout"),
+                count(attempts.abandoned)
+            ),
+        );
+        let tokens = &report.tokens;
+        if tokens.input + tokens.output > 0 {
+            let cost = report.cost_usd.map_or_else(String::new, |cost| format!(", {}", dollars(cost)));
+            self.line("Tokens", &format!("{} in, {} out{cost}", count(tokens.input), count(tokens.output)));
+        }
+        if let Some(worst) = report.event_loop.blocked.iter().max_by(|a, b| a.ms.total_cmp(&b.ms)) {
+            let place = brief(&worst.place, self.look.width.saturating_sub(INDENT + 28));
+            self.line("Event loop", &format!("blocked for {} by {place}", millis(worst.ms)));
+        }
+    }
+
+    fn files(&mut self, report: &Report, files: Files<'_>) {
+        self.line("Answers", &escape(&files.answers.to_string_lossy()));
+        if let Some(path) = files.report {
+            self.line("Report", &escape(&path.to_string_lossy()));
+        }
+        let left = report.rows.failed + report.rows.unfinished;
+        if left > 0 {
+            let command = format!("tokio-asyncio-bridge resume {}", shell_word(&files.answers.to_string_lossy()));
+            let which = if left == 1 { "row that is" } else { "rows that are" };
+            let command = self.look.paint(Style::new().bold(), &command);
+            let _ = write!(self.text, "\nTo answer the {} {which} left:\n  {command}\n", count(left));
+        }
+    }
+
+    fn line(&mut self, label: &str, value: &str) {
+        let _ = writeln!(self.text, "  {label:<15}{value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::sample;
+    use crate::report::{Rows, Tokens};
+    use crate::stats::{ClassCounts, Stats};
+
+    const LOOK: Look = Look { color: false, width: 80 };
+
+    fn shown(report: &Report) -> String {
+        let files = Files {
+            answers: Path::new("questions.answers.csv"),
+            report: Some(Path::new("questions.answers.csv.report.json")),
+        };
+        summary(report, files, LOOK)
+    }
+
+    #[test]
+    fn a_run_with_failures_names_them_and_the_command_that_takes_them_up() {
+        insta::assert_snapshot!(shown(&sample()), @r"
+        Answered 1,196 of 1,201 rows in 48.0 s (25.0 rows/s)
+
+          Resumed        100 rows answered before
+          Failed         4 rows: 3 timeout, 1 ValueError
+          Unfinished     1 row
+          Latency                 p50         p90         p99         max
+            answered           599 ms      1.08 s      1.19 s      1.20 s
+            failed             600 ms      1.20 s      1.20 s      1.20 s
+          Concurrency    15.0 on average, 16 at most, 16 requested
+          Attempts       1,208 (8 retries, 12 timeouts, 0 abandoned)
+          Tokens         1,200,000 in, 24,000 out, $0.29
+          Event loop     blocked for 25 ms by predictor.py:12 in answer
+          Answers        questions.answers.csv
+          Report         questions.answers.csv.report.json
+
+        To answer the 5 rows that are left:
+          tokio-asyncio-bridge resume questions.answers.csv
+        ");
+    }
+
+    #[test]
+    fn a_run_without_failures_says_only_what_there_is_to_say() {
+        let mut report = sample();
+        report.rows = Rows { total: 1, ok: 1, failed: 0, unfinished: 0, resumed: 0, ..report.rows };
+        report.latency_ms.failed = Stats::default().latency_failed();
+        report.event_loop.blocked.clear();
+        (report.tokens, report.cost_usd) = (Tokens::default(), None);
+        insta::assert_snapshot!(shown(&report), @r"
+        Answered 1 of 1 row in 48.0 s (25.0 rows/s)
+
+          Latency                 p50         p90         p99         max
+            answered           599 ms      1.08 s      1.19 s      1.20 s
+          Concurrency    15.0 on average, 16 at most, 16 requested
+          Attempts       1,208 (8 retries, 12 timeouts, 0 abandoned)
+          Answers        questions.answers.csv
+          Report         questions.answers.csv.report.json
+        ");
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_before_its_first_call_has_no_figures() {
+        let mut report = sample();
+        report.rows = Rows { ok: 0, failed: 0, unfinished: report.rows.total, resumed: 0, ..report.rows };
+        report.stopped = Some("interrupted".into());
+        (report.attempts.total, report.wall_s) = (0, 0.0);
+        (report.latency_ms.ok, report.latency_ms.failed) = Default::default();
+        insta::assert_snapshot!(shown(&report), @r"
+        Answered 0 of 1,201 rows
+
+          Unfinished     1,201 rows
+          Stopped        interrupted
+          Answers        questions.answers.csv
+          Report         questions.answers.csv.report.json
+
+        To answer the 1,201 rows that are left:
+          tokio-asyncio-bridge resume questions.answers.csv
+        ");
+    }
+
+    #[test]
+    fn many_classes_and_hostile_names_stay_within_the_width() {
+        let mut report = sample();
+        let mut classes = ClassCounts::default();
+        (0..30).for_each(|number| classes.add(&format!("Very\u{1b}[2JLongErrorNameOfAnUnreasonablePackage{number}")));
+        report.rows.failed_by_class = classes;
+        report.event_loop.blocked[0].place = "x".repeat(300);
+        for width in [80, 60, 20, 0] {
+            let text = summary(&report, Files { answers: Path::new("a.csv"), report: None }, Look { width, ..LOOK });
+            assert!(!text.contains('\u{1b}'));
+            let widest = text.lines().map(console::measure_text_width).max();
+            assert!(widest <= Some(width.max(80)), "{text}");
+        }
+    }
+
+    #[test]
+    fn colour_changes_the_look_and_not_the_text() {
+        let files = Files { answers: Path::new("a.csv"), report: None };
+        let coloured = summary(&sample(), files, Look { color: true, ..LOOK });
+        assert!(coloured.contains("\u{1b}[31m4 rows: 3 timeout, 1 ValueError\u{1b}[0m"));
+        assert_eq!(console::strip_ansi_codes(&coloured), summary(&sample(), files, LOOK));
+    }
+}

@@ -2,7 +2,34 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::io::{self, Write};
 use std::time::Duration;
+
+use console::Style;
+
+/// Where text is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Whether to colour it.
+    pub color: bool,
+    /// Columns to keep within, where foreign text allows.
+    pub width: usize,
+}
+
+impl Look {
+    /// The text in a style, or plain where nothing is coloured.
+    pub fn paint(self, style: Style, text: &str) -> String {
+        style.force_styling(self.color).apply_to(text).to_string()
+    }
+}
+
+/// Writes text and flushes it; a reader that has gone away is no error.
+pub fn show(out: &mut dyn Write, text: &str) -> io::Result<()> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
 
 /// A span of time in three digits or so: `850 ms`, `1.23 s`, `2 m 05 s`, `1 h 02 m`.
 pub fn duration(span: Duration) -> String {
@@ -10,7 +37,8 @@ pub fn duration(span: Duration) -> String {
     let seconds = span.as_secs_f64();
     let whole = (seconds + 0.5) as u64;
     match micros {
-        0..1_000 => format!("{micros} µs"),
+        0 => "0 s".to_owned(),
+        1..1_000 => format!("{micros} µs"),
         1_000..9_950 => format!("{:.1} ms", seconds * 1e3),
         9_950..999_500 => format!("{:.0} ms", seconds * 1e3),
         999_500..9_995_000 => format!("{seconds:.2} s"),
@@ -89,6 +117,32 @@ pub fn brief(text: &str, columns: usize) -> String {
     console::truncate_str(&escape(text), columns, "…").into_owned()
 }
 
+/// A file name as one word of a shell command; control characters are escaped, so such a name is safe but not exact.
+pub fn shell_word(word: &str) -> String {
+    let plain = |character: char| character.is_alphanumeric() || "_-./+:,@%=".contains(character);
+    let word = escape(word);
+    let directory = if word.starts_with('-') { "./" } else { "" };
+    if !word.is_empty() && word.chars().all(plain) {
+        format!("{directory}{word}")
+    } else {
+        format!("'{directory}{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Items separated by commas, in so many columns; of more than fit, the first (at least one), then `7 more`.
+pub fn list(items: &[String], columns: usize) -> String {
+    let all = items.join(", ");
+    if console::measure_text_width(&all) <= columns {
+        return all;
+    }
+    let shortened = |kept: usize| format!("{}, {} more", items[..kept].join(", "), items.len() - kept);
+    (2..items.len())
+        .rev()
+        .map(shortened)
+        .find(|text| console::measure_text_width(text) <= columns)
+        .unwrap_or_else(|| if items.len() > 1 { shortened(1) } else { all })
+}
+
 fn is_unsafe(character: char) -> bool {
     character.is_control() || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -106,7 +160,7 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "0 µs", "12 µs", "999 µs", "1.0 ms", "9.9 ms", "10 ms", "850 ms", "999 ms", "1.00 s", "1.23 s",
+                "0 s", "12 µs", "999 µs", "1.0 ms", "9.9 ms", "10 ms", "850 ms", "999 ms", "1.00 s", "1.23 s",
                 "10.0 s"
             ]
         );
@@ -143,6 +197,41 @@ mod tests {
     fn a_brief_text_is_cut_by_columns_not_characters() {
         assert_eq!(brief("東京タワー", 6), "東京…");
         assert_eq!(brief("RateLimitError", 20), "RateLimitError");
+    }
+
+    #[test]
+    fn a_file_name_becomes_one_safe_word_of_a_shell_command() {
+        let words = ["data/answers-1.csv", "my answers.csv", "it's.csv", "-o.csv", "", "a\nb"].map(shell_word);
+        assert_eq!(
+            words,
+            ["data/answers-1.csv", "'my answers.csv'", r"'it'\''s.csv'", "./-o.csv", "''", r"'a\nb'"]
+        );
+    }
+
+    #[test]
+    fn a_list_that_does_not_fit_counts_its_rest() {
+        let items = ["3 timeout", "2 output", "1 input"].map(str::to_owned);
+        assert_eq!(list(&items, 80), "3 timeout, 2 output, 1 input");
+        assert_eq!(list(&items, 28), "3 timeout, 2 output, 1 input");
+        assert_eq!(list(&items, 27), "3 timeout, 2 output, 1 more");
+        assert_eq!(list(&items, 26), "3 timeout, 2 more");
+        assert_eq!(list(&items, 0), "3 timeout, 2 more");
+        assert_eq!(list(&[], 80), "");
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_away_is_no_error_but_a_full_disk_is() {
+        struct Refusing(io::ErrorKind);
+        impl Write for Refusing {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        assert!(show(&mut Refusing(io::ErrorKind::BrokenPipe), "text").is_ok());
+        assert!(show(&mut Refusing(io::ErrorKind::StorageFull), "text").is_err());
     }
 
     proptest! {
