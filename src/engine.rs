@@ -114,6 +114,11 @@ impl<B: Bridge> Engine<B> {
         }
     }
 
+    /// Calls in flight at most.
+    pub fn concurrency(&self) -> usize {
+        self.settings.concurrency
+    }
+
     /// Makes no new calls: rows without one in flight end unfinished.
     pub fn stop(&self) {
         self.stopping.cancel();

@@ -17,6 +17,7 @@
 
 pub mod bridge;
 pub mod call;
+pub mod config;
 pub mod engine;
 pub mod event;
 pub mod input;
@@ -26,5 +27,6 @@ pub mod output;
 pub mod policy;
 pub mod report;
 pub mod row;
+pub mod run;
 pub mod secret;
 pub mod stats;

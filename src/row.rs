@@ -155,6 +155,8 @@ pub struct Timing {
     pub latency: Duration,
     /// From the row's being read to its outcome's being recorded; the dispatcher fills it in.
     pub row: Duration,
+    /// From the session's first hand-over to this outcome's being recorded; the dispatcher fills it in.
+    pub recorded: Duration,
 }
 
 /// A row's final result in this session. A cancelled or unfinished row has none.

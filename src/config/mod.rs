@@ -2,6 +2,109 @@
 
 pub mod options;
 pub mod paths;
+pub mod recorded;
 mod values;
 
-pub use options::{Mode, PredictorOptions, RowOptions};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use self::options::{
+    FormatChoice, PaceOptions, PredictorOptions, RetryOptions, RowOptions, ShowOptions, StopOptions, TimeOptions,
+};
+use self::paths::JobPaths;
+use crate::input::{Format, InputError, Source};
+
+/// The options of `process`.
+#[derive(Debug, Clone, Args)]
+pub struct ProcessOptions {
+    /// A `.csv` or `.jsonl` file, or `-` for standard input (with `--format`)
+    pub input: PathBuf,
+    /// Where the answers go [default: INPUT's stem + `.answers.csv` or `.answers.jsonl`, in the current directory]
+    #[arg(short, long, value_name = "ANSWERS")]
+    pub output: Option<PathBuf>,
+    /// Start anew where a journal stands; it is kept as `<ANSWERS>.journal.<time>`
+    #[arg(long)]
+    pub force: bool,
+    /// Check everything, call nothing
+    #[arg(long, env = "TAB_DRY_RUN")]
+    pub dry_run: bool,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub predictor: PredictorOptions,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub rows: RowOptions,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub pace: PaceOptions,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub time: TimeOptions,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub retry: RetryOptions,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub stop: StopOptions,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub show: ShowOptions,
+}
+
+impl ProcessOptions {
+    /// Whether the rows come by standard input.
+    pub fn reads_stdin(&self) -> bool {
+        self.input == Path::new("-")
+    }
+
+    /// The input's format: `--format`, or what its name says.
+    pub fn format(&self) -> Result<Format, InputError> {
+        match self.rows.format {
+            Some(FormatChoice::Csv) => Ok(Format::Csv),
+            Some(FormatChoice::Jsonl) => Ok(Format::Jsonl),
+            None => Format::from_path(&self.input),
+        }
+    }
+
+    /// The job's files.
+    pub fn paths(&self, format: Format) -> JobPaths {
+        let extension = if format == Format::Csv { "csv" } else { "jsonl" };
+        let answers = self.output.clone();
+        JobPaths::of(&answers.unwrap_or_else(|| JobPaths::default_answers(&self.input, extension)))
+    }
+
+    /// The input file, or what standard input was spooled to, and how it is read.
+    pub fn source(&self, format: Format, paths: &JobPaths) -> Source {
+        Source {
+            path: if self.reads_stdin() { paths.spool.clone() } else { self.input.clone() },
+            format,
+            delimiter: self.rows.delimiter.unwrap_or(b','),
+            encoding: self.rows.encoding,
+        }
+    }
+}
+
+/// What makes two sessions the same run; a `resume` that differs in any of it is refused.
+pub fn identity(predictor: &PredictorOptions, rows: &RowOptions) -> BTreeMap<String, String> {
+    let list = |pairs: &[(String, String)]| {
+        let sorted: BTreeMap<_, _> = pairs.iter().map(|(name, value)| (name, value)).collect();
+        sorted.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+    };
+    let lm: Vec<_> = predictor.lm.iter().filter(|(key, _)| !recorded::is_key(key)).cloned().collect();
+    let selection = rows.selection();
+    let end = if selection.end == u64::MAX { String::new() } else { selection.end.to_string() };
+    [
+        ("predictor", predictor.predictor.clone()),
+        ("signature", predictor.signature.clone()),
+        ("model", predictor.model_name().to_owned()),
+        ("lm", list(&lm)),
+        ("column", rows.column.clone().unwrap_or_default()),
+        ("map", list(&rows.map)),
+        ("selection", format!("{}:{end}", selection.start)),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}

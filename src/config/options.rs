@@ -11,6 +11,7 @@ use super::values::{concurrency, delimiter, duration, encoding, pair, range, wai
 use crate::bridge::python::event_loop::LoopKind;
 use crate::policy::limits::MaxFailures;
 use crate::policy::retry::RetryPolicy;
+use crate::report::progress::ProgressKind;
 
 /// Which program answers.
 #[derive(Debug, Clone, Args)]
@@ -40,6 +41,13 @@ pub struct PredictorOptions {
     /// The bridge: `python`, `into_future`, or `fake[:SCRIPT]`
     #[arg(long, hide = true, default_value = "python")]
     pub bridge: String,
+}
+
+impl PredictorOptions {
+    /// The model asked for, `local` by default.
+    pub fn model_name(&self) -> &str {
+        self.model.as_deref().unwrap_or("local")
+    }
 }
 
 /// `--event-loop`.
@@ -124,10 +132,10 @@ pub enum Mode {
 #[command(next_help_heading = "Pace")]
 pub struct PaceOptions {
     /// One call at a time
-    #[arg(long, conflicts_with = "concurrent")]
+    #[arg(long, overrides_with = "concurrent")]
     pub sequential: bool,
     /// Several calls at a time (the default)
-    #[arg(long)]
+    #[arg(long, overrides_with = "sequential")]
     pub concurrent: bool,
     /// Calls in flight at most
     #[arg(short = 'c', long, value_name = "N", value_parser = concurrency, default_value = "16", env = "TAB_CONCURRENCY")]
@@ -213,17 +221,6 @@ pub struct StopOptions {
     pub max_failures: Option<MaxFailures>,
 }
 
-/// `--progress`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[allow(missing_docs)]
-pub enum ProgressChoice {
-    Auto,
-    Bar,
-    Plain,
-    Json,
-    None,
-}
-
 /// `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)]
@@ -239,7 +236,7 @@ pub enum ColorChoice {
 pub struct ShowOptions {
     /// Progress on standard error
     #[arg(long, value_name = "KIND", default_value = "auto", env = "TAB_PROGRESS")]
-    pub progress: ProgressChoice,
+    pub progress: ProgressKind,
     /// No summary and no progress; errors only
     #[arg(short, long, env = "TAB_QUIET")]
     pub quiet: bool,

@@ -182,6 +182,8 @@ struct TimingNanoseconds {
     latency: Duration,
     #[serde(with = "nanoseconds")]
     row: Duration,
+    #[serde(with = "nanoseconds", default)]
+    recorded: Duration,
 }
 
 mod nanoseconds {

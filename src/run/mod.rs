@@ -22,7 +22,7 @@ use crate::policy::limits::Limits;
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter, Snapshot};
 use crate::row::{Outcome, Row};
-use crate::stats::{OutcomeView, RowRate, Stats};
+use crate::stats::{Fold, RowRate};
 
 /// Events taken in at once.
 const BATCH: usize = 1024;
@@ -77,10 +77,6 @@ pub struct Ended {
     pub stop: Option<StopReason>,
     /// A second signal came: nothing more must be written.
     pub hurried: bool,
-    /// First call handed over to last outcome recorded.
-    pub wall: Duration,
-    /// The most calls in flight at once.
-    pub most_in_flight: usize,
 }
 
 /// One run: what it works with.
@@ -92,7 +88,7 @@ pub struct Run<'a, B> {
     /// The guards.
     pub limits: Limits,
     /// The figures.
-    pub stats: &'a mut Stats,
+    pub fold: &'a mut Fold,
     /// Who shows it.
     pub reporter: &'a mut dyn Reporter,
     /// What ends it early.
@@ -108,13 +104,13 @@ struct Dispatcher<'a, B> {
     in_hand: HashMap<u64, Instant>,
     started: Instant,
     first_call: Option<Instant>,
-    last_record: Option<Instant>,
     stop: Option<StopReason>,
     kill_at: Option<TokioInstant>,
     hurried: bool,
     disk_full: bool,
     rate: RowRate,
-    done: u64,
+    ok: u64,
+    failed: u64,
 }
 
 impl<B: Bridge> Run<'_, B> {
@@ -127,13 +123,13 @@ impl<B: Bridge> Run<'_, B> {
             in_hand: HashMap::new(),
             started: Instant::now(),
             first_call: None,
-            last_record: None,
             stop: None,
             kill_at: None,
             hurried: false,
             disk_full: false,
             rate: RowRate::default(),
-            done: 0,
+            ok: 0,
+            failed: 0,
         };
         dispatcher.dispatch(&mut todo, &mut inbox).await;
         dispatcher.finish().await
@@ -186,9 +182,6 @@ impl<B: Bridge> Dispatcher<'_, B> {
         if let Err(error) = self.record(&outcomes, &rows) {
             self.cannot_record(&error);
         }
-        if !outcomes.is_empty() {
-            self.last_record = Some(Instant::now());
-        }
         for outcome in outcomes {
             self.show(outcome);
         }
@@ -212,6 +205,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
             return None;
         }
         outcome.timing.row = read.map_or(Duration::ZERO, |read| now - read);
+        outcome.timing.recorded = self.first_call.map_or(Duration::ZERO, |first| now - first);
         Some(outcome)
     }
 
@@ -256,8 +250,11 @@ impl<B: Bridge> Dispatcher<'_, B> {
     }
 
     fn show(&mut self, outcome: Outcome) {
-        self.done += 1;
-        self.run.stats.record(&OutcomeView::from(&outcome));
+        match outcome.result {
+            Ok(_) => self.ok += 1,
+            Err(_) => self.failed += 1,
+        }
+        self.run.fold.live(&outcome);
         if let Some(reason) = self.run.limits.observe(&outcome) {
             self.stop(reason);
         }
@@ -301,18 +298,19 @@ impl<B: Bridge> Dispatcher<'_, B> {
     fn snapshot(&mut self) -> Snapshot {
         let elapsed = self.started.elapsed();
         let gauges = &self.run.engine.gauges;
-        let counts = self.run.journal.index().counts();
+        let done = self.ok + self.failed;
+        let open = self.run.bounds.total.saturating_sub(self.run.bounds.resumed + done);
         Snapshot {
             total: self.run.bounds.total,
             resumed: self.run.bounds.resumed,
-            ok: counts.ok,
-            failed: counts.failed,
-            unfinished: self.run.bounds.total.saturating_sub(counts.ok + counts.failed),
+            ok: self.ok,
+            failed: self.failed,
+            unfinished: if self.stop.is_some() { open - self.in_hand.len() as u64 } else { 0 },
             in_flight: gauges.in_flight.load(Ordering::Relaxed) as u64,
             waiting_retry: gauges.waiting_retry.load(Ordering::Relaxed) as u64,
             abandoned: gauges.abandoned.load(Ordering::Relaxed) as u64,
             elapsed,
-            rows_per_s: self.rate.update(self.done, elapsed),
+            rows_per_s: self.rate.update(done, elapsed),
             limited_by: None,
         }
     }
@@ -323,12 +321,8 @@ impl<B: Bridge> Dispatcher<'_, B> {
         }
         let snapshot = self.snapshot();
         self.run.reporter.finish(&snapshot);
-        let wall = match (self.first_call, self.last_record) {
-            (Some(first), Some(last)) => last.saturating_duration_since(first),
-            _ => Duration::ZERO,
-        };
-        let most_in_flight = self.run.engine.gauges.most_in_flight.load(Ordering::Relaxed);
-        Ended { stop: self.stop, hurried: self.hurried, wall, most_in_flight }
+        self.run.fold.close_live_session(self.run.engine.gauges.most_in_flight.load(Ordering::Relaxed) as u64);
+        Ended { stop: self.stop, hurried: self.hurried }
     }
 
     async fn wait_for_space(&mut self) {

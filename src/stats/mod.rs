@@ -5,6 +5,7 @@
 
 mod classes;
 mod distribution;
+mod fold;
 mod rate;
 mod speedup;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::classes::ClassCounts;
 pub use self::distribution::Distribution;
+pub use self::fold::Fold;
 pub use self::rate::RowRate;
 pub use self::speedup::{Speedup, mean, stddev};
 use self::distribution::{Spread, millis};

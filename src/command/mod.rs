@@ -1,0 +1,25 @@
+//! One file a subcommand, and what they share. Here errors become text for people, and runs become exit codes.
+
+pub mod compare;
+pub mod export;
+mod job;
+pub mod process;
+pub mod report;
+pub mod resume;
+mod session;
+mod setup;
+pub mod streams;
+
+use std::fmt;
+
+/// A usage error: exit code 2 instead of 1.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}

@@ -1,0 +1,212 @@
+//! One session of a job, from an open journal to its report: run, project, report. Not how the job was set up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::setup::{Answerer, now, panicked};
+use super::streams::Streams;
+use crate::config::options::{PaceOptions, RetryOptions, ShowOptions, StopOptions, TimeOptions};
+use crate::config::paths::JobPaths;
+use crate::engine::{Engine, EngineSettings};
+use crate::input::{Rows, Source, Validated};
+use crate::journal::{End, Index, Journal};
+use crate::output::{OutputError, Projected, Projection};
+use crate::policy::limits::Limits;
+use crate::policy::stop::StopReason;
+use crate::report::progress::{Level, Reporter};
+use crate::report::{self, EventLoop, Facts, JournalFigures, Report};
+use crate::run::signals::Signals;
+use crate::run::{Bounds, Ended, Run, Todo};
+use crate::stats::Fold;
+
+/// What a session runs on.
+pub struct Session<'a> {
+    /// The predictor.
+    pub answerer: &'a Answerer,
+    /// The input.
+    pub source: &'a Source,
+    /// What is known of it.
+    pub validated: &'a Validated,
+    /// The job's files.
+    pub paths: &'a JobPaths,
+    /// The truth, its header written.
+    pub journal: Journal,
+    /// The figures of the sessions before.
+    pub fold: Fold,
+    /// Calls in flight at most.
+    pub calls: usize,
+    /// Timeouts.
+    pub time: &'a TimeOptions,
+    /// Retries.
+    pub retry: &'a RetryOptions,
+    /// Guards.
+    pub stop: &'a StopOptions,
+    /// Facts for the report that were known before.
+    pub run: report::Run,
+    /// Reading and checking the input.
+    pub validate: Duration,
+}
+
+/// What a session came to.
+pub struct Outcome {
+    /// The process's exit code.
+    pub code: u8,
+    /// The report; none where a second signal cut the session short.
+    pub report: Option<Report>,
+}
+
+impl Session<'_> {
+    /// Runs all rows without an answer, writes the answers file and the report.
+    pub async fn run(
+        mut self,
+        reporter: &mut dyn Reporter,
+        signals: &mut Signals,
+    ) -> anyhow::Result<Outcome> {
+        let index = Arc::clone(self.journal.index());
+        let before = index.counts();
+        let ended = self.rows(reporter, signals, before.ok).await?;
+        let after = index.counts();
+        // A signal that came after the last outcome was recorded changes nothing.
+        let stop = ended.stop.filter(|stop| !(matches!(stop, StopReason::Signal(_)) && after.unfinished == 0));
+        let code = match &stop {
+            Some(reason) => reason.exit_code(),
+            None if after.failed + after.unfinished > 0 => 3,
+            None => 0,
+        };
+        if ended.hurried {
+            return Ok(Outcome { code, report: None });
+        }
+        self.end(code, stop.as_ref())?;
+        let projecting = Instant::now();
+        let Some(projected) = self.project(signals, stop.is_some()).await? else {
+            return Ok(Outcome { code, report: None });
+        };
+        for renamed in &projected.renamed {
+            reporter.message(Level::Warning, &renamed.to_string());
+        }
+        let report = self.report(before.ok, projecting.elapsed(), stop.as_ref());
+        report::json::write(&self.paths.report, &report)?;
+        Ok(Outcome { code, report: Some(report) })
+    }
+
+    async fn rows(
+        &mut self,
+        reporter: &mut dyn Reporter,
+        signals: &mut Signals,
+        resumed: u64,
+    ) -> anyhow::Result<Ended> {
+        let settings = EngineSettings {
+            concurrency: self.calls,
+            timeout: self.time.timeout,
+            row_timeout: self.time.row_timeout,
+            retry: self.retry.policy(),
+            seed: fastrand::u64(..),
+        };
+        let engine = Arc::new(Engine::new(Arc::clone(&self.answerer.bridge), settings));
+        let selected = self.validated.selected.clone();
+        let rows = Rows::open(self.source, &self.validated.binding, selected.clone())?;
+        let todo = Todo::new(rows, Arc::clone(self.journal.index()));
+        let bounds = Bounds {
+            total: selected.end - selected.start,
+            resumed,
+            look_ahead: 2 * self.calls,
+            deadline: self.time.deadline,
+            grace: self.time.grace,
+        };
+        let run = Run {
+            engine,
+            journal: &mut self.journal,
+            limits: Limits::new(self.stop.max_failures),
+            fold: &mut self.fold,
+            reporter,
+            signals,
+            bounds,
+        };
+        Ok(run.rows(todo).await)
+    }
+
+    /// Records the session's end and waits until all of it is on the disk.
+    fn end(&mut self, code: u8, stop: Option<&StopReason>) -> anyhow::Result<()> {
+        let stats = &self.fold.stats;
+        let end = End {
+            finished_at: now(),
+            exit_code: code.into(),
+            reason: stop.map(ToString::to_string),
+            totals: serde_json::json!({ "most_in_flight": stats.most_in_flight() }),
+        };
+        self.journal.append_end(&end)?;
+        Ok(self.journal.checkpoint()?)
+    }
+
+    /// Writes the answers file, on a thread of its own. `None` where a signal abandoned it: the second of the run,
+    /// or the second during the writing itself.
+    async fn project(&self, signals: &mut Signals, signalled: bool) -> anyhow::Result<Option<Projected>> {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let mut writing = tokio::task::spawn_blocking({
+            let cancelled = Arc::clone(&cancelled);
+            let (source, paths) = (self.source.clone(), self.paths.clone());
+            let (index, fields) = (Arc::clone(self.journal.index()), self.journal.fields().clone());
+            move || project(&source, &paths, &index, &fields, || cancelled.load(Ordering::Relaxed))
+        });
+        let mut signals_seen = u8::from(signalled);
+        loop {
+            tokio::select! {
+                written = &mut writing => return match written.map_err(|error| panicked(&error))? {
+                    Ok(projected) => Ok(Some(projected)),
+                    Err(OutputError::Cancelled) => Ok(None),
+                    Err(error) => Err(error.into()),
+                },
+                _ = signals.next() => {
+                    signals_seen += 1;
+                    if signals_seen > 1 {
+                        cancelled.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+    }
+
+    fn report(&self, resumed: u64, project: Duration, stop: Option<&StopReason>) -> Report {
+        let selected = self.validated.selected.end - self.validated.selected.start;
+        let (name, lag) = self.answerer.bridge.event_loop();
+        let journal = self.journal.stats();
+        let facts = Facts {
+            total: selected,
+            skipped: self.validated.rows - selected,
+            resumed,
+            concurrency: self.calls as u64,
+            startup: self.answerer.startup,
+            validate: self.validate,
+            project,
+            stopped: stop.map(ToString::to_string),
+            journal: JournalFigures {
+                bytes: journal.bytes,
+                syncs: journal.syncs,
+                longest_unsynced_ms: journal.longest_unsynced.as_secs_f64() * 1e3,
+            },
+            event_loop: EventLoop { name, max_lag_ms: lag.as_secs_f64() * 1e3, blocked: Vec::new() },
+            run: report::Run { finished_at: now(), ..self.run.clone() },
+        };
+        Report::new(&self.fold.stats, facts)
+    }
+}
+
+/// Writes the answers file from the journal.
+pub fn project(
+    source: &Source,
+    paths: &JobPaths,
+    index: &Index,
+    fields: &crate::journal::Fields,
+    cancelled: impl Fn() -> bool,
+) -> Result<Projected, OutputError> {
+    let projection = Projection {
+        source,
+        journal: &paths.journal,
+        index,
+        fields,
+        destination: &paths.answers,
+        format: crate::input::Format::from_path(&paths.answers).unwrap_or(source.format),
+    };
+    projection.write(cancelled)
+}

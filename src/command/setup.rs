@@ -1,0 +1,216 @@
+//! Starts what answers: the interpreter, the predictor, and the local model where one is needed. Makes no call.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+
+use crate::bridge::any::AnyBridge;
+use crate::bridge::fake::FakeBridge;
+use crate::bridge::into_future::IntoFutureBridge;
+use crate::bridge::python::PythonBridge;
+use crate::bridge::python::event_loop::run_exit_functions;
+use crate::bridge::python::interpreter::{Interpreter, choose};
+use crate::bridge::python::predictor::{Model, ModelSettings, Request};
+use crate::command::Usage;
+use crate::config::options::PredictorOptions;
+use crate::input::{Parameter, Wanted};
+use crate::config::RowOptions;
+use crate::model::{LocalModel, ModelError};
+use crate::secret::Secrets;
+
+/// How long the end of Python may take: what is left on the loop, threads, `atexit`.
+const SHUT_DOWN: Duration = Duration::from_secs(3);
+/// Distributions whose versions the report names.
+const PACKAGES: [&str; 5] = ["dspy", "litellm", "openai", "uvloop", "xllamacpp"];
+
+/// A predictor ready to be called.
+pub struct Answerer {
+    /// The way to it.
+    pub bridge: Arc<AnyBridge>,
+    /// The interpreter; none on the fake bridge.
+    pub interpreter: Option<Interpreter>,
+    /// What it took to start.
+    pub startup: Duration,
+    /// One line for people: what will run.
+    pub description: String,
+    model: Arc<Mutex<Option<LocalModel>>>,
+}
+
+/// A local model that is being started meanwhile.
+type Starting = JoinHandle<Result<LocalModel, ModelError>>;
+
+impl Answerer {
+    /// Starts what the options ask for. `calls` is how many will be in flight; with `dry_run` no model is started.
+    ///
+    /// Must be called within a Tokio runtime; blocks for seconds.
+    pub fn start(
+        options: &PredictorOptions,
+        calls: usize,
+        dry_run: bool,
+        secrets: &Secrets,
+    ) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        if let Some(script) = options.bridge.strip_prefix("fake") {
+            let script = script.trim_start_matches(':').parse().map_err(Usage)?;
+            return Ok(Self {
+                bridge: Arc::new(AnyBridge::Fake(FakeBridge::new(script))),
+                interpreter: None,
+                startup: started.elapsed(),
+                description: "the fake bridge".to_owned(),
+                model: Arc::default(),
+            });
+        }
+        let interpreter = Interpreter::start(&choose(options.python.as_deref()))?;
+        let is_local = options.model_name() == "local";
+        // The default predictor needs the model for sure: it loads while Python imports DSPy.
+        let early = (options.predictor == "dspy" && is_local && !dry_run).then(|| {
+            let python = interpreter.executable.clone();
+            std::thread::spawn(move || LocalModel::start(&python, calls))
+        });
+        let model = Arc::<Mutex<Option<LocalModel>>>::default();
+        let request = Request {
+            spec: options.predictor.clone(),
+            signature: options.signature.clone(),
+            model: Model {
+                explicit: options.model.is_some(),
+                provider: Box::new({
+                    let (options, model) = (options.clone(), Arc::clone(&model));
+                    let python = interpreter.executable.clone();
+                    move || provide(&options, early, python, calls, dry_run, &model)
+                }),
+            },
+        };
+        let kind = options.event_loop.into();
+        let bridge = match options.bridge.as_str() {
+            "python" => PythonBridge::start(kind, request, secrets.clone()).map(AnyBridge::Python),
+            "into_future" => IntoFutureBridge::start(kind, request, secrets.clone()).map(AnyBridge::IntoFuture),
+            other => return Err(Usage(format!("there is no bridge `{other}`")).into()),
+        };
+        let bridge = bridge.with_context(|| format!("failed to load the predictor `{}`", options.predictor))?;
+        let mut answerer = Self {
+            bridge: Arc::new(bridge),
+            interpreter: Some(interpreter),
+            startup: started.elapsed(),
+            description: String::new(),
+            model,
+        };
+        answerer.description = answerer.describe(options);
+        Ok(answerer)
+    }
+
+    fn describe(&self, options: &PredictorOptions) -> String {
+        let predictor = self.bridge.description();
+        let mut text = predictor.kind.clone();
+        if predictor.spec != "dspy" {
+            text = format!("{} ({text})", predictor.spec);
+        }
+        let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(model) = &*model {
+            text += &format!(" on the local model SmolLM2-135M-Instruct ({} calls at once)", model.slots());
+        } else if predictor.spec == "dspy" || options.model.is_some() {
+            text += &format!(" on {}", options.model_name());
+        }
+        text
+    }
+
+    /// What the predictor wants of a row.
+    pub fn wanted(&self, rows: &RowOptions) -> Wanted {
+        let description = self.bridge.description();
+        let parameter = |(name, required)| Parameter { name, required };
+        Wanted {
+            parameters: description.parameters.into_iter().map(parameter).collect(),
+            takes_all: description.takes_all,
+            column: rows.column.clone(),
+            map: rows.map.clone(),
+            id_column: rows.id_column.clone(),
+        }
+    }
+
+    /// Versions for the report: this program, Python, packages.
+    pub fn versions(&self) -> Vec<(String, String)> {
+        let mut versions = vec![(env!("CARGO_PKG_NAME").to_owned(), env!("CARGO_PKG_VERSION").to_owned())];
+        if let Some(interpreter) = &self.interpreter {
+            versions.push(("python".to_owned(), interpreter.version.clone()));
+            versions.extend(interpreter.package_versions(&PACKAGES));
+        }
+        versions
+    }
+
+    /// Ends the event loop, Python's exit functions and the model, in bounded time.
+    pub fn shut_down(&self) {
+        self.bridge.shut_down(SHUT_DOWN);
+        if self.interpreter.is_some() {
+            run_exit_functions(SHUT_DOWN);
+        }
+        drop(self.model.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+fn provide(
+    options: &PredictorOptions,
+    early: Option<Starting>,
+    python: PathBuf,
+    calls: usize,
+    dry_run: bool,
+    model: &Mutex<Option<LocalModel>>,
+) -> Result<ModelSettings, String> {
+    let mut settings = ModelSettings {
+        model: options.model_name().to_owned(),
+        api_base: options.api_base.clone(),
+        options: options.lm.clone(),
+    };
+    if settings.is_local() && settings.api_base.is_none() {
+        if dry_run {
+            // Only the shape of the LM is looked at; nothing is asked.
+            settings.api_base = Some("http://127.0.0.1:0/v1".to_owned());
+            return Ok(settings);
+        }
+        let started = match early {
+            Some(starting) => starting.join().map_err(|_| "the thread that starts the local model panicked")?,
+            None => LocalModel::start(&python, calls),
+        };
+        let started = started.map_err(|error| error.to_string())?;
+        settings.api_base = Some(started.api_base().to_owned());
+        *model.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
+    }
+    Ok(settings)
+}
+
+/// The secrets of this process and of the options.
+pub fn secrets(options: &PredictorOptions) -> Secrets {
+    let mut secrets = Secrets::from_environment();
+    for (key, value) in &options.lm {
+        if crate::config::recorded::is_key(key) {
+            secrets.add(value);
+        }
+    }
+    if let Some(url) = &options.api_base {
+        secrets.add_url(url);
+    }
+    secrets
+}
+
+/// The command line with secrets masked.
+pub fn masked_argv(secrets: &Secrets) -> Vec<String> {
+    std::env::args_os().map(|argument| secrets.mask(&argument.to_string_lossy()).into_owned()).collect()
+}
+
+/// SHA-256 of the predictor's source file, in lower-case hexadecimal; none where it has no file.
+pub fn predictor_sha256(bridge: &AnyBridge) -> Option<String> {
+    use sha2::Digest;
+    let source = std::fs::read(bridge.description().source?).ok()?;
+    Some(sha2::Sha256::digest(source).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Now, as RFC 3339 in UTC.
+pub fn now() -> String {
+    humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string()
+}
+
+/// The thread that blocks gave up.
+pub fn panicked(error: &tokio::task::JoinError) -> anyhow::Error {
+    anyhow!("an internal thread panicked: {error}")
+}

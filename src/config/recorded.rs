@@ -1,0 +1,46 @@
+//! The options of a run as the journal keeps them, so that `resume` starts from what `process` was given.
+
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Command};
+
+use super::options::Mode;
+
+/// Options that belong to one session only, or that the journal says otherwise.
+const NOT_KEPT: [&str; 9] =
+    ["output", "force", "dry_run", "progress", "quiet", "verbose", "color", "sequential", "concurrent"];
+
+/// The options that were given, by flag or (with `environment`) by variable, as arguments that give them again.
+/// Keys among `--lm` are left out: they are never written down.
+pub fn given(command: &Command, matches: &ArgMatches, environment: bool) -> Vec<String> {
+    let mut given = Vec::new();
+    for argument in command.get_arguments() {
+        let id = argument.get_id().as_str();
+        let Some(long) = argument.get_long().filter(|_| !NOT_KEPT.contains(&id)) else { continue };
+        match matches.value_source(id) {
+            Some(ValueSource::CommandLine) => {}
+            Some(ValueSource::EnvVariable) if environment => {}
+            _ => continue,
+        }
+        if matches!(argument.get_action(), ArgAction::Set | ArgAction::Append) {
+            let values = matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy());
+            let values = values.filter(|value| id != "lm" || !is_key(value));
+            given.extend(values.map(|value| format!("--{long}={value}")));
+        } else {
+            given.push(format!("--{long}"));
+        }
+    }
+    given
+}
+
+/// The flag that gives a mode.
+pub fn mode(mode: Mode) -> String {
+    match mode {
+        Mode::Sequential => "--sequential".to_owned(),
+        Mode::Concurrent => "--concurrent".to_owned(),
+    }
+}
+
+/// Whether an argument of the language model is a secret, by its name.
+pub fn is_key(pair: &str) -> bool {
+    pair.split('=').next().is_some_and(|key| ["key", "secret", "password"].iter().any(|word| key.contains(word)))
+}

@@ -1,0 +1,141 @@
+//! The figures of all sessions of a journal: those read back, then those made live. Not the figures themselves.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{OutcomeView, Stats};
+use crate::journal::{Record, Recorded, Verdict};
+use crate::row::Outcome;
+
+/// Which class each row failed with last, at one byte a row, so that a row counts once however often it is tried.
+#[derive(Debug, Default)]
+struct LatestFailures {
+    start: u64,
+    /// 0 for none, else 1 + the index of the class; what does not fit in a byte shares the last one.
+    rows: Vec<u8>,
+    classes: Vec<Arc<str>>,
+}
+
+impl LatestFailures {
+    fn new(selection: &Range<u64>) -> Self {
+        let rows = vec![0; (selection.end - selection.start) as usize];
+        Self { start: selection.start, rows, classes: Vec::new() }
+    }
+
+    /// Notes the row's latest failure, or that it has none now; returns the one it had.
+    fn replace(&mut self, row: u64, class: Option<&Arc<str>>) -> Option<Arc<str>> {
+        let id = class.map_or(0, |class| self.id(class));
+        let slot = row.checked_sub(self.start).and_then(|at| self.rows.get_mut(at as usize))?;
+        let before = std::mem::replace(slot, id);
+        self.classes.get(usize::from(before).checked_sub(1)?).cloned()
+    }
+
+    fn id(&mut self, class: &Arc<str>) -> u8 {
+        let known = self.classes.iter().position(|known| known == class).unwrap_or_else(|| {
+            if self.classes.len() < usize::from(u8::MAX) {
+                self.classes.push(Arc::clone(class));
+            }
+            self.classes.len() - 1
+        });
+        known as u8 + 1
+    }
+}
+
+/// Folds the outcomes of a run's sessions into one [`Stats`].
+#[derive(Debug, Default)]
+pub struct Fold {
+    /// The figures so far.
+    pub stats: Stats,
+    failures: LatestFailures,
+    session_wall: Duration,
+    session_most: u64,
+}
+
+impl Fold {
+    /// For the rows of a selection.
+    pub fn new(selection: &Range<u64>) -> Self {
+        Self { failures: LatestFailures::new(selection), ..Self::default() }
+    }
+
+    /// Takes in one record of a journal.
+    pub fn recovered(&mut self, record: &Record<'_>) {
+        match record {
+            Record::Header(_) => self.close_session(),
+            Record::Started(_) => {}
+            Record::Outcome(recorded) => self.recovered_outcome(recorded),
+            Record::End(end) => {
+                self.session_most = end.totals["most_in_flight"].as_u64().unwrap_or_default();
+            }
+        }
+    }
+
+    fn recovered_outcome(&mut self, recorded: &Recorded<'_>) {
+        let errors: Vec<Arc<str>> = recorded.errors.iter().map(|class| Arc::from(&**class)).collect();
+        let (failure, first_chunk) = match &recorded.result {
+            Verdict::Ok { first_chunk_ns, .. } => (None, first_chunk_ns.map(Duration::from_nanos)),
+            Verdict::Failed { class, .. } => (Some(Arc::from(&**class)), None),
+        };
+        let view = OutcomeView {
+            failure,
+            attempts: recorded.attempts,
+            errors: &errors,
+            abandoned: recorded.abandoned,
+            usage: recorded.usage,
+            timing: recorded.timing,
+            first_chunk,
+            supersedes: None,
+        };
+        self.record(recorded.row, view);
+    }
+
+    /// Takes in one outcome of this session, once it is recorded.
+    pub fn live(&mut self, outcome: &Outcome) {
+        self.record(outcome.row, OutcomeView::from(outcome));
+    }
+
+    fn record(&mut self, row: u64, mut view: OutcomeView<'_>) {
+        view.supersedes = self.failures.replace(row, view.failure.as_ref());
+        // The last outcome of a session, ended in order or killed, tells how long it took.
+        self.session_wall = self.session_wall.max(view.timing.recorded);
+        self.stats.record(&view);
+    }
+
+    /// Ends a session: its wall time and its most calls in flight count.
+    pub fn close_session(&mut self) {
+        let (wall, most) = (std::mem::take(&mut self.session_wall), std::mem::take(&mut self.session_most));
+        self.stats.add_session(wall, most);
+    }
+
+    /// Ends the live session.
+    pub fn close_live_session(&mut self, most_in_flight: u64) {
+        self.session_most = most_in_flight;
+        self.close_session();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rows_latest_failure_is_given_back_once() {
+        let mut failures = LatestFailures::new(&(10..20));
+        let (timeout, value): (Arc<str>, Arc<str>) = ("timeout".into(), "ValueError".into());
+        assert_eq!(failures.replace(12, Some(&timeout)), None);
+        assert_eq!(failures.replace(12, Some(&value)), Some(timeout));
+        assert_eq!(failures.replace(12, None), Some(value));
+        assert_eq!(failures.replace(12, None), None);
+        assert_eq!(failures.replace(99, None), None);
+    }
+
+    #[test]
+    fn more_classes_than_a_byte_holds_share_the_last() {
+        let mut failures = LatestFailures::new(&(0..400));
+        for row in 0..400 {
+            failures.replace(row, Some(&format!("E{row}").into()));
+        }
+        assert_eq!(failures.replace(0, None).as_deref(), Some("E0"));
+        assert_eq!(failures.replace(399, None).as_deref(), Some("E254"));
+    }
+}
