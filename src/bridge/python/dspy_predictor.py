@@ -4,6 +4,7 @@ Retries, timeouts and pace are Rust's: every LM made here sends exactly one requ
 """
 
 import contextlib
+import functools
 import inspect
 import os
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import dspy
 import pydantic
-from dspy.clients import base_lm
+from dspy.clients import base_lm, execution
 from dspy.utils.usage_tracker import UsageTracker
 from pydantic.fields import FieldInfo
 
@@ -25,6 +26,8 @@ LOCAL_DEFAULTS = {"temperature": 0.0, "max_tokens": 1024, "engine": "lm15"}
 # DSPy keeps the last 10,000 requests with their messages; a job of any length must not grow with them.
 HISTORY = 100
 base_lm.MAX_HISTORY_SIZE = HISTORY
+# DSPy opens at most 100 connections and queues the other calls unseen; how many run at once is Rust's to say.
+execution.RouterConfig = functools.partial(execution.RouterConfig, max_connections=10_000)
 # The attribute that carries a call's Usage on its prediction or exception.
 MARK = "_bridge_usage"
 
@@ -129,7 +132,7 @@ def usage(result: object) -> Usage | None:
 
 @contextlib.contextmanager
 def metered(lm: dspy.LM | None, adapter: dspy.Adapter) -> Iterator["Meter"]:
-    """One call's own DSPy settings, unseen by other tasks; an exception that leaves is marked with its usage."""
+    """One call's own DSPy settings, unseen by other tasks. Marks an exception that leaves with its usage."""
     meter = Meter()
     chosen = lm or dspy.settings.lm
     with dspy.context(
@@ -147,7 +150,7 @@ def metered(lm: dspy.LM | None, adapter: dspy.Adapter) -> Iterator["Meter"]:
 
 
 class Meter(UsageTracker):
-    """Adds up a call's requests. DSPy tells usage to its tracker, prices only to calling modules' histories."""
+    """Adds up a call's requests: DSPy tells usage to a tracker, but prices only to the callers' histories."""
 
     def __init__(self) -> None:
         super().__init__()
