@@ -20,8 +20,9 @@ from dspy.utils.usage_tracker import UsageTracker
 from pydantic.fields import FieldInfo
 
 LOCAL_MODEL = "openai/SmolLM2-135M-Instruct"
-# The local model's own limits: the longest text of one field, and enough tokens that the schema ends first.
+# The local model's own limits: characters of a text, items of a list, and enough tokens that these end first.
 LONGEST_TEXT = 200
+LONGEST_LIST = 5
 LOCAL_DEFAULTS = {"temperature": 0.0, "max_tokens": 1024, "engine": "lm15"}
 # DSPy keeps the last 10,000 requests with their messages; a job of any length must not grow with them.
 HISTORY = 100
@@ -31,14 +32,12 @@ execution.RouterConfig = functools.partial(execution.RouterConfig, max_connectio
 # The attribute that carries a call's Usage on its prediction or exception.
 MARK = "_bridge_usage"
 
-# A model this small answers much better after two examples.
+# A model this small answers much better, and shorter, after two examples.
 DEMOS = [
     dspy.Example(
-        question="What is the capital of Spain?",
-        reasoning="Madrid is the city where the government of Spain sits.",
-        answer="Madrid",
+        question="What is the capital of Spain?", reasoning="The capital of Spain is Madrid.", answer="Madrid"
     ),
-    dspy.Example(question="What is 1+1?", reasoning="Adding one to one gives two.", answer="2"),
+    dspy.Example(question="What is 1+1?", reasoning="One plus one is two.", answer="2"),
 ]
 
 
@@ -234,10 +233,12 @@ def constrained(lm_kwargs: dict[str, Any], signature: Any) -> dict[str, Any]:
 
 
 def bound(schema: Any) -> None:
-    """Bounds every free text of a JSON schema, so that an answer ends before the token limit cuts it."""
+    """Bounds every text and list of a JSON schema, so that an answer ends before the token limit cuts it."""
     if isinstance(schema, dict):
         if schema.get("type") == "string" and not schema.keys() & {"enum", "const", "pattern", "format"}:
             schema |= {"minLength": 1, "maxLength": LONGEST_TEXT}
+        elif schema.get("type") == "array":
+            schema |= {"maxItems": LONGEST_LIST}
         for part in schema.values():
             bound(part)
     elif isinstance(schema, list):
