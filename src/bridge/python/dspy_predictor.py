@@ -23,7 +23,8 @@ LOCAL_MODEL = "openai/SmolLM2-135M-Instruct"
 # The local model's own limits: characters of a text, items of a list, and enough tokens that these end first.
 LONGEST_TEXT = 200
 LONGEST_LIST = 5
-LOCAL_DEFAULTS = {"temperature": 0.0, "max_tokens": 1024, "engine": "lm15"}
+# The key keeps an `OPENAI_API_KEY` of the environment from being sent to it.
+LOCAL_DEFAULTS = {"temperature": 0.0, "max_tokens": 1024, "engine": "lm15", "api_key": "none"}
 # DSPy keeps the last 10,000 requests with their messages; a job of any length must not grow with them.
 HISTORY = 100
 base_lm.MAX_HISTORY_SIZE = HISTORY
