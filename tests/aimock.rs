@@ -3,9 +3,6 @@
 #[path = "support/aimock.rs"]
 mod aimock;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
 use aimock::{Aimock, Fixtures};
 use serde_json::json;
 
@@ -14,18 +11,7 @@ fn ask(server: &Aimock, question: &str) -> String {
     let content = format!("[[ ## question ## ]]\n{question}\n\nRespond with the fields.");
     let body =
         json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": content}]}).to_string();
-    let url = server.base_url();
-    let (address, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(
-        stream,
-        "POST /{path}/chat/completions HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).unwrap();
-    response
+    aimock::http::send("POST", &format!("{}/chat/completions", server.base_url()), &body)
 }
 
 #[test]

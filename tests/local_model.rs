@@ -1,6 +1,9 @@
 //! The local model's server, for real: needs the virtual environment that `make test` makes.
 
-use std::io::{BufRead, BufReader, Read, Write};
+#[path = "support/http.rs"]
+mod http;
+
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -16,20 +19,11 @@ fn python() -> PathBuf {
 #[test]
 fn it_completes_a_chat_and_ends_when_dropped() {
     let model = LocalModel::start(&python(), 2).unwrap();
-    let (address, path) = model.api_base().strip_prefix("http://").unwrap().split_once('/').unwrap();
-    let address = address.to_owned();
     let body = r#"{"model": "local", "max_tokens": 8, "messages": [{"role": "user", "content": "Hello!"}]}"#;
-    let mut stream = TcpStream::connect(&address).unwrap();
-    write!(
-        stream,
-        "POST /{path}/chat/completions HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).unwrap();
+    let response = http::send("POST", &format!("{}/chat/completions", model.api_base()), body);
     assert!(response.contains(r#""choices""#), "{response}");
 
+    let address = model.api_base().trim_start_matches("http://").trim_end_matches("/v1").to_owned();
     drop(model);
     assert!(TcpStream::connect(&address).is_err(), "the server still listens");
 }

@@ -3,10 +3,13 @@
 //! A test includes it with `#[path = "support/aimock.rs"] mod aimock;`. Faults by chance (`chaos`) are drawn in the
 //! order `dropRate` (a 500), `malformedRate`, `rateLimitRate` (a 429 with Retry-After), `disconnectRate`, each from
 //! the requests that the earlier ones spared: 5 % and 10 % of all are `{"dropRate": 0.05, "rateLimitRate": 0.105}`.
-#![allow(dead_code, reason = "each test uses another part")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(dead_code, unreachable_pub, reason = "each test is a crate of its own and uses another part")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+#[path = "http.rs"]
+pub mod http;
+
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -33,9 +36,9 @@ impl Fixtures {
 
     /// A question and the output fields of its answer.
     pub fn reply(self, question: &str, fields: &[(&str, &str)]) -> Self {
-        let mut content: String =
-            fields.iter().map(|(name, value)| format!("[[ ## {name} ## ]]\n{value}\n\n")).collect();
-        content.push_str("[[ ## completed ## ]]");
+        let fields: Vec<_> =
+            fields.iter().map(|(name, value)| format!("[[ ## {name} ## ]]\n{value}")).collect();
+        let content = format!("{}\n\n[[ ## completed ## ]]", fields.join("\n\n"));
         let usage = json!({"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110});
         self.fixture(&asks(question), &json!({"content": content, "usage": usage}))
     }
@@ -118,22 +121,10 @@ impl Aimock {
         self.call("POST", "/__aimock/chaos", &rates.to_string());
     }
 
-    /// One HTTP exchange; returns the body. HTTP/1.0 keeps the answer in one piece.
     fn call(&self, method: &str, path: &str, body: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut response = String::new();
-        stream.read_to_string(&mut response).unwrap();
+        let response = http::send(method, &format!("http://{}{path}", self.address), body);
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.split(' ').nth(1).is_some_and(|status| status.starts_with('2')),
-            "{method} {path}: {response}"
-        );
+        assert!(head.starts_with("HTTP/1.1 200 "), "{method} {path}: {response}");
         body.to_owned()
     }
 }

@@ -4,6 +4,7 @@ Retries, timeouts and pace are Rust's: every LM made here sends exactly one requ
 """
 
 import contextlib
+import functools
 import inspect
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -14,28 +15,30 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import dspy
 import pydantic
-from dspy.clients import base_lm
+from dspy.clients import base_lm, execution
 from dspy.utils.usage_tracker import UsageTracker
 from pydantic.fields import FieldInfo
 
 LOCAL_MODEL = "openai/SmolLM2-135M-Instruct"
-# The local model's own limits: the longest text of one field, and enough tokens that the schema ends first.
+# The local model's own limits: characters of a text, items of a list, and enough tokens that these end first.
 LONGEST_TEXT = 200
-LOCAL_DEFAULTS = {"temperature": 0.0, "max_tokens": 1024, "engine": "lm15"}
+LONGEST_LIST = 5
+# The key keeps an `OPENAI_API_KEY` of the environment from being sent to it.
+LOCAL_DEFAULTS = {"temperature": 0.0, "max_tokens": 1024, "engine": "lm15", "api_key": "none"}
 # DSPy keeps the last 10,000 requests with their messages; a job of any length must not grow with them.
 HISTORY = 100
 base_lm.MAX_HISTORY_SIZE = HISTORY
+# DSPy opens at most 100 connections and queues the other calls unseen; how many run at once is Rust's to say.
+execution.RouterConfig = functools.partial(execution.RouterConfig, max_connections=10_000)
 # The attribute that carries a call's Usage on its prediction or exception.
 MARK = "_bridge_usage"
 
-# A model this small answers much better after two examples.
+# A model this small answers much better, and shorter, after two examples.
 DEMOS = [
     dspy.Example(
-        question="What is the capital of Spain?",
-        reasoning="Madrid is the city where the government of Spain sits.",
-        answer="Madrid",
+        question="What is the capital of Spain?", reasoning="The capital of Spain is Madrid.", answer="Madrid"
     ),
-    dspy.Example(question="What is 1+1?", reasoning="Adding one to one gives two.", answer="2"),
+    dspy.Example(question="What is 1+1?", reasoning="One plus one is two.", answer="2"),
 ]
 
 
@@ -156,7 +159,7 @@ def lend(target: Any, lm: dspy.LM, local: bool) -> Any:
 
 @contextlib.contextmanager
 def metered(lm: dspy.LM | None, adapter: dspy.Adapter) -> Iterator["Meter"]:
-    """One call's own DSPy settings, unseen by other tasks; an exception that leaves is marked with its usage."""
+    """One call's own DSPy settings, unseen by other tasks. Marks an exception that leaves with its usage."""
     meter = Meter()
     chosen = lm or dspy.settings.lm
     with dspy.context(
@@ -174,7 +177,7 @@ def metered(lm: dspy.LM | None, adapter: dspy.Adapter) -> Iterator["Meter"]:
 
 
 class Meter(UsageTracker):
-    """Adds up a call's requests. DSPy tells usage to its tracker, prices only to calling modules' histories."""
+    """Adds up a call's requests: DSPy tells usage to a tracker, but prices only to the callers' histories."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -258,10 +261,12 @@ def constrained(lm_kwargs: dict[str, Any], signature: Any) -> dict[str, Any]:
 
 
 def bound(schema: Any) -> None:
-    """Bounds every free text of a JSON schema, so that an answer ends before the token limit cuts it."""
+    """Bounds every text and list of a JSON schema, so that an answer ends before the token limit cuts it."""
     if isinstance(schema, dict):
         if schema.get("type") == "string" and not schema.keys() & {"enum", "const", "pattern", "format"}:
             schema |= {"minLength": 1, "maxLength": LONGEST_TEXT}
+        elif schema.get("type") == "array":
+            schema |= {"maxItems": LONGEST_LIST}
         for part in schema.values():
             bound(part)
     elif isinstance(schema, list):
