@@ -109,11 +109,18 @@ impl Answerer {
         }
         let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(model) = &*model {
-            text += &format!(" on the local model SmolLM2-135M-Instruct ({} calls at once)", model.slots());
+            text += &format!(" on the local model SmolLM2-135M-Instruct, {} at once", model.slots());
         } else if predictor.spec == "dspy" || options.model.is_some() {
             text += &format!(" on {}", options.model_name());
         }
         text
+    }
+
+    /// Calls in flight at most: no more than the local model runs at once, for those that wait in its queue would
+    /// use up their timeouts there.
+    pub fn limit(&self, calls: usize) -> usize {
+        let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        model.as_ref().map_or(calls, |model| calls.min(model.slots().max(1)))
     }
 
     /// What the predictor wants of a row.

@@ -6,6 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 const PACKAGE: &CStr = c"_tokio_asyncio_bridge";
+/// LiteLLM downloads its price table at import unless this is set, also where a user's own file imports it.
+const INIT: &CStr = c"import os\nos.environ.setdefault('LITELLM_LOCAL_MODEL_COST_MAP', 'True')\n";
 /// In the order of their imports of each other.
 const FILES: [(&str, &str); 7] = [
     ("traces", include_str!("traces.py")),
@@ -19,7 +21,7 @@ const FILES: [(&str, &str); 7] = [
 
 /// Makes the package; once, when the interpreter has started.
 pub(in crate::bridge) fn install(py: Python<'_>) -> PyResult<()> {
-    let package = PyModule::from_code(py, c"", c"_tokio_asyncio_bridge/__init__.py", PACKAGE)?;
+    let package = PyModule::from_code(py, INIT, c"_tokio_asyncio_bridge/__init__.py", PACKAGE)?;
     package.setattr("__path__", PyList::empty(py))?;
     for (name, code) in FILES {
         let file = CString::new(format!("_tokio_asyncio_bridge/{name}.py"))?;

@@ -1,0 +1,70 @@
+//! `export`: the answers so far, from the journal. Calls nothing, and works beside a running job.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+
+use super::session::project;
+use super::streams::Streams;
+use crate::config::options::ShowOptions;
+use crate::config::paths::JobPaths;
+use crate::input::{Format, Source};
+use crate::journal::{Header, Recovered};
+use crate::report::progress::Level;
+use crate::report::text::{count, counted};
+
+/// The options of `export`.
+#[derive(Debug, Clone, Args)]
+pub struct ExportOptions {
+    /// The answers file of a run
+    pub answers: PathBuf,
+    /// Where to write instead of ANSWERS itself
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub show: ShowOptions,
+}
+
+/// Runs `export`.
+pub fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+    let mut paths = JobPaths::of(&options.answers);
+    let recovered = Recovered::read(&paths.journal, |_| {})?;
+    let header = recovered.sessions.last().context("the journal has no session")?;
+    let source = source_of(header)?;
+    if let Some(output) = &options.output {
+        paths.answers.clone_from(output);
+    }
+    let projected = project(&source, &paths, &recovered.index, &recovered.fields, || false)?;
+    let mut reporter = streams.reporter(&options.show);
+    for damaged in &recovered.damaged {
+        reporter.message(Level::Warning, &format!("line {} of the journal is damaged", damaged.line));
+    }
+    for renamed in &projected.renamed {
+        reporter.message(Level::Warning, &renamed.to_string());
+    }
+    let rows = projected.rows;
+    let text = format!(
+        "{}: {} ({} answered, {} failed, {} unfinished)\n",
+        paths.answers.display(),
+        counted(rows.ok + rows.failed + rows.unfinished, "row"),
+        count(rows.ok),
+        count(rows.failed),
+        count(rows.unfinished)
+    );
+    streams.say(&options.show, &text)?;
+    Ok(0)
+}
+
+/// The input as a session read it.
+pub fn source_of(header: &Header) -> anyhow::Result<Source> {
+    let input = &header.input;
+    Ok(Source {
+        path: Path::new(&input.path).to_owned(),
+        format: if input.format == "jsonl" { Format::Jsonl } else { Format::Csv },
+        delimiter: input.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok()).unwrap_or(b','),
+        encoding: encoding_rs::Encoding::for_label(input.encoding.as_bytes())
+            .ok_or_else(|| anyhow!("the journal names an unknown encoding `{}`", input.encoding))?,
+    })
+}
