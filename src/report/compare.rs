@@ -1,20 +1,19 @@
 //! The result of `compare` as one value, and its table. Not the statistics behind the speedup: see [`Speedup`].
 
-use std::fmt;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use console::Style;
 use serde::{Deserialize, Serialize};
 
-use super::text::{Look, brief, count, counted, figure, seconds};
+use super::text::{Look, brief, count, figure, seconds};
+use super::warning::Warning;
 use crate::stats::{Speedup, mean, stddev};
 
-/// Fewer runs a mode give an interval too wide to be of use.
-const FEWEST_RUNS: usize = 3;
-/// Shorter runs measure the start-up rather than the rows.
-const SHORTEST_RUN_S: f64 = 0.5;
-/// A greater standard deviation, relative to the mean, comes from something else on the machine or the server.
-const GREATEST_SPREAD: f64 = 0.1;
+/// An interval whose bounds lie further apart than this says nothing.
+const WIDEST_INTERVAL: f64 = 100.0;
+/// Columns of a mode's name that are shown.
+pub(super) const NAME_WIDTH: usize = 19;
 
 /// What was measured of one mode, over all its runs.
 #[derive(Debug, Clone)]
@@ -72,98 +71,6 @@ pub struct Mode {
     pub ideal_speedup: Option<f64>,
 }
 
-/// What makes a comparison doubtful, and the flag that mends it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Warning {
-    /// Too few runs for a useful interval.
-    FewRuns {
-        /// Runs of the mode with the fewest.
-        runs: usize,
-    },
-    /// The runs are over before they have begun.
-    ShortRuns {
-        /// The mode.
-        mode: String,
-        /// Its mean wall time.
-        mean_s: f64,
-    },
-    /// The runs of one mode differ much.
-    UnsteadyRuns {
-        /// The mode.
-        mode: String,
-        /// Standard deviation over mean.
-        spread: f64,
-    },
-    /// Slots stay empty for want of rows.
-    FewRows {
-        /// The mode.
-        mode: String,
-        /// Its concurrency.
-        concurrency: u64,
-        /// Rows of each run.
-        rows: u64,
-    },
-    /// Failed rows take another time than answered ones.
-    FailedRows {
-        /// The mode.
-        mode: String,
-        /// How many, over all runs.
-        failed: u64,
-    },
-    /// Waiting to retry is part of the wall time.
-    RetriedRows {
-        /// The mode.
-        mode: String,
-        /// Retries, over all runs.
-        retries: u64,
-    },
-    /// The interval holds 1, so there may be no difference at all.
-    NoDifference {
-        /// The mode.
-        mode: String,
-    },
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::FewRuns { runs } => {
-                write!(
-                    f,
-                    "{} of each mode: give `--runs {FEWEST_RUNS}` or more",
-                    counted(*runs as u64, "run")
-                )
-            }
-            Self::ShortRuns { mode, mean_s } => {
-                write!(f, "`{}` took only {}: use more rows (`--limit`)", brief(mode, 30), seconds(*mean_s))
-            }
-            Self::UnsteadyRuns { mode, spread } => {
-                write!(f, "the runs of `{}` vary by {:.0} %: raise `--runs`", brief(mode, 30), spread * 100.0)
-            }
-            Self::FewRows { mode, concurrency, rows } => write!(
-                f,
-                "`{}` has {} for {}: use more rows (`--limit`) or a lower `-c`",
-                brief(mode, 30),
-                counted(*rows, "row"),
-                counted(*concurrency, "slot")
-            ),
-            Self::FailedRows { mode, failed } => {
-                write!(f, "`{}` had {}: raise `--retries`", brief(mode, 30), counted(*failed, "failed row"))
-            }
-            Self::RetriedRows { mode, retries } => write!(
-                f,
-                "`{}` waited for {} repeated calls: lower `-c` or set `--rpm`",
-                brief(mode, 30),
-                count(*retries)
-            ),
-            Self::NoDifference { mode } => {
-                write!(f, "the speedup of `{}` may be none: raise `--runs`", brief(mode, 30))
-            }
-        }
-    }
-}
-
 impl Comparison {
     /// Compares modes that each answered so many rows in every run; modes without runs are left out.
     pub fn new(rows: u64, runs: Vec<ModeRuns>) -> Self {
@@ -173,14 +80,14 @@ impl Comparison {
         }
         let (speedup, ideal_speedup) =
             modes.last().map_or((None, None), |last| (last.speedup, last.ideal_speedup));
-        let warnings = warnings(rows, &modes);
+        let warnings = Warning::all(rows, &modes);
         Self { rows, modes, speedup, ideal_speedup, warnings }
     }
 
     /// The comparison for people.
     pub fn table(&self, look: Look) -> String {
         let mut text = format!(
-            "  {:<20}{:>18}{:>10}{:>8}  {}\n",
+            "  {:<20}{:>20}{:>10}{:>8}  {}\n",
             "", "Wall (mean ± σ)", "Rows/s", "Failed", "Speedup (ideal)"
         );
         for mode in &self.modes {
@@ -192,10 +99,15 @@ impl Comparison {
                 mode.speedup.zip(mode.ideal_speedup).map_or_else(String::new, |(speedup, ideal)| {
                     format!("{} ({})", figure(speedup.mean), figure(ideal))
                 });
-            let name =
-                console::pad_str(&brief(&mode.name, 19), 20, console::Alignment::Left, None).into_owned();
+            let name = console::pad_str(
+                &brief(&mode.name, NAME_WIDTH),
+                NAME_WIDTH + 1,
+                console::Alignment::Left,
+                None,
+            )
+            .into_owned();
             let line = format!(
-                "  {name}{wall:>18}{:>10}{:>8}  {speedup}",
+                "  {name}{wall:>20}{:>10}{:>8}  {speedup}",
                 figure(mode.rows_per_s),
                 count(mode.failed)
             );
@@ -206,15 +118,18 @@ impl Comparison {
             && let Some(speedup) = last.speedup
         {
             let times = look.paint(Style::new().green().bold(), &figure(speedup.mean));
-            let interval = speedup.ci95.map_or_else(String::new, |[low, high]| {
-                format!(" (95 % confidence: {} to {})", figure(low), figure(high))
-            });
-            let (last, first) = (brief(&last.name, 30), brief(&first.name, 30));
-            text += &format!("\n  {last} was\n    {times} times as fast as {first}{interval}\n");
+            let interval = match speedup.ci95 {
+                None => String::new(),
+                Some([low, high]) if high > WIDEST_INTERVAL * low => " (no useful interval)".into(),
+                Some([low, high]) => format!(" (95 % confidence: {} to {})", figure(low), figure(high)),
+            };
+            let (last, first) = (brief(&last.name, NAME_WIDTH), brief(&first.name, NAME_WIDTH));
+            let _ = writeln!(text, "\n  {last} was\n    {times} times as fast as {first}{interval}");
         }
         for (index, warning) in self.warnings.iter().enumerate() {
             let label = look.paint(Style::new().yellow().bold(), "warning:");
-            text += &format!("{}{label} {warning}\n", if index == 0 { "\n" } else { "" });
+            let gap = if index == 0 { "\n" } else { "" };
+            let _ = writeln!(text, "{gap}{label} {warning}");
         }
         text
     }
@@ -238,36 +153,6 @@ impl Mode {
             attempts: runs.attempts,
         }
     }
-
-    /// What is doubtful about this mode alone.
-    fn warnings(&self, rows: u64) -> Vec<Warning> {
-        let mode = || self.name.clone();
-        let spread = self.stddev_s.unwrap_or_default() / self.mean_s;
-        let retries = self.attempts.saturating_sub(rows * self.wall_s.len() as u64);
-        let alike = self
-            .speedup
-            .and_then(|speedup| speedup.ci95)
-            .is_some_and(|[low, high]| low <= 1.0 && 1.0 <= high);
-        let doubts = [
-            (self.mean_s < SHORTEST_RUN_S).then(|| Warning::ShortRuns { mode: mode(), mean_s: self.mean_s }),
-            (spread > GREATEST_SPREAD).then(|| Warning::UnsteadyRuns { mode: mode(), spread }),
-            (rows < self.concurrency).then(|| Warning::FewRows {
-                mode: mode(),
-                concurrency: self.concurrency,
-                rows,
-            }),
-            (self.failed > 0).then(|| Warning::FailedRows { mode: mode(), failed: self.failed }),
-            (retries > 0).then(|| Warning::RetriedRows { mode: mode(), retries }),
-            alike.then(|| Warning::NoDifference { mode: mode() }),
-        ];
-        doubts.into_iter().flatten().collect()
-    }
-}
-
-fn warnings(rows: u64, modes: &[Mode]) -> Vec<Warning> {
-    let fewest = modes.iter().map(|mode| mode.wall_s.len()).min();
-    let few_runs = fewest.filter(|runs| *runs < FEWEST_RUNS).map(|runs| Warning::FewRuns { runs });
-    few_runs.into_iter().chain(modes.iter().flat_map(|mode| mode.warnings(rows))).collect()
 }
 
 #[cfg(test)]
@@ -295,9 +180,9 @@ mod tests {
         let comparison =
             Comparison::new(100, vec![sequential(), runs("concurrent -c 16", 16, &[850, 870, 840])]);
         insta::assert_snapshot!(comparison.table(LOOK), @r"
-                               Wall (mean ± σ)    Rows/s  Failed  Speedup (ideal)
-        sequential             12.3 s ± 100 ms      8.13       0
-        concurrent -c 16        853 ms ± 15 ms       117       0  14.4 (14.3)
+                                 Wall (mean ± σ)    Rows/s  Failed  Speedup (ideal)
+        sequential               12.3 s ± 100 ms      8.13       0
+        concurrent -c 16          853 ms ± 15 ms       117       0  14.4 (14.3)
 
         concurrent -c 16 was
           14.4 times as fast as sequential (95 % confidence: 13.9 to 15.0)
@@ -313,20 +198,20 @@ mod tests {
             vec![sequential(), runs("concurrent -c 16", 16, &[300, 310, 300]), troubled],
         );
         insta::assert_snapshot!(comparison.table(LOOK), @r"
-                                 Wall (mean ± σ)    Rows/s  Failed  Speedup (ideal)
-          sequential             12.3 s ± 100 ms      8.13       0
-          concurrent -c 16       303 ms ± 5.8 ms       330       0  40.6 (14.3)
-          concurrent -c 128      7.05 s ± 9.83 s      14.2       3  10.4 (100)
+                                   Wall (mean ± σ)    Rows/s  Failed  Speedup (ideal)
+          sequential               12.3 s ± 100 ms      8.13       0
+          concurrent -c 16         303 ms ± 5.8 ms       330       0  40.6 (14.3)
+          concurrent -c 128        7.05 s ± 9.83 s      14.2       3  10.4 (100)
 
           concurrent -c 128 was
-            10.4 times as fast as sequential (95 % confidence: 0.00 to 133,165,903,672,935,216)
+            10.4 times as fast as sequential (no useful interval)
 
         warning: 2 runs of each mode: give `--runs 3` or more
-        warning: `concurrent -c 16` took only 303 ms: use more rows (`--limit`)
+        warning: `concurrent -c 16` took only 303 ms: raise `--limit`
         warning: the runs of `concurrent -c 128` vary by 139 %: raise `--runs`
-        warning: `concurrent -c 128` has 100 rows for 128 slots: use more rows (`--limit`) or a lower `-c`
+        warning: `concurrent -c 128` has only 100 rows: raise `--limit` or lower `-c`
         warning: `concurrent -c 128` had 3 failed rows: raise `--retries`
-        warning: `concurrent -c 128` waited for 12 repeated calls: lower `-c` or set `--rpm`
+        warning: `concurrent -c 128` had 12 retries: lower `-c` or set `--rpm`
         warning: the speedup of `concurrent -c 128` may be none: raise `--runs`
         ");
     }
@@ -363,6 +248,7 @@ mod tests {
         let mut modes =
             vec![runs(&long, 1, &[7_100_000, 7_300_000]), runs(&long, 100_000, &[3_700_000, 9_800_000])];
         modes[1].failed = 999_999;
+        modes[1].attempts = 3_000_000;
         for line in Comparison::new(1_000_000, modes).table(LOOK).lines() {
             assert!(console::measure_text_width(line) <= 80, "{line}");
         }

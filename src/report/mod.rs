@@ -5,6 +5,7 @@ pub mod json;
 pub mod progress;
 pub mod table;
 pub mod text;
+pub mod warning;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

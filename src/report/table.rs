@@ -117,11 +117,7 @@ impl Table {
             &format!(
                 "{} ({}, {}, {} abandoned)",
                 count(attempts.total),
-                if attempts.retries == 1 {
-                    "1 retry".into()
-                } else {
-                    format!("{} retries", count(attempts.retries))
-                },
+                counted(attempts.retries, "retry"),
                 counted(attempts.timeouts, "timeout"),
                 count(attempts.abandoned)
             ),
@@ -240,9 +236,9 @@ mod tests {
     fn many_classes_and_hostile_names_stay_within_the_width() {
         let mut report = sample();
         let mut classes = ClassCounts::default();
-        (0..30).for_each(|number| {
-            classes.add(&format!("Very\u{1b}[2JLongErrorNameOfAnUnreasonablePackage{number}"))
-        });
+        for number in 0..30 {
+            classes.add(&format!("Very\u{1b}[2JLongErrorNameOfAnUnreasonablePackage{number}"));
+        }
         report.rows.failed_by_class = classes;
         report.event_loop.blocked[0].place = "x".repeat(300);
         for width in [80, 60, 20, 0] {

@@ -71,10 +71,14 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// A count and its noun, in the plural unless it is one: `1 row`, `2 rows`.
+/// A count and its noun, in the plural unless it is one: `1 row`, `2 rows`, `3 retries`.
 pub fn counted(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", count(number))
+    let count = count(number);
+    match noun.strip_suffix('y') {
+        _ if number == 1 => format!("{count} {noun}"),
+        Some(stem) => format!("{count} {stem}ies"),
+        None => format!("{count} {noun}s"),
+    }
 }
 
 /// A figure such as a rate in three digits: `0.52`, `8.10`, `80.0`, `1,234`.
@@ -190,7 +194,11 @@ mod tests {
             ["0.00", "0.52", "10.0", "80.0", "100", "1,234"]
         );
         assert_eq!([0.0, 0.00213, 12.3].map(dollars), ["$0.00", "$0.0021", "$12.30"]);
-        assert_eq!([counted(1, "row"), counted(1_000, "row")], ["1 row", "1,000 rows"]);
+        assert_eq!(
+            [(1, "row"), (1_000, "row"), (1, "retry"), (0, "retry")]
+                .map(|(number, noun)| counted(number, noun)),
+            ["1 row", "1,000 rows", "1 retry", "0 retries"]
+        );
     }
 
     #[test]

@@ -131,7 +131,9 @@ mod tests {
             mut micros in prop::collection::vec(0_u64..100_000_000, 1..200)
         ) {
             let mut spread = Spread::default();
-            micros.iter().for_each(|&span| spread.record(Duration::from_micros(span)));
+            for span in &micros {
+                spread.record(Duration::from_micros(*span));
+            }
             micros.sort_unstable();
             let distribution = spread.distribution();
             for (found, quantile) in [(distribution.p50, 0.50), (distribution.p90, 0.90), (distribution.p99, 0.99)] {
