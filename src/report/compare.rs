@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use console::Style;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::text::{Look, brief, count, figure, seconds};
 use super::warning::Warning;
@@ -46,7 +46,7 @@ pub struct Comparison {
 }
 
 /// One mode's figures.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Mode {
     /// What the mode is called.
     pub name: String,

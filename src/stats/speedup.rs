@@ -1,7 +1,7 @@
 //! How much faster one mode is than another, with its uncertainty. Only for a few runs each: no bootstrap.
 
 use distrs::StudentsT;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// How many times faster, and the interval that holds the true figure with 95 % confidence.
 ///
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// mean logarithms, `difference ± t(0.975, dof) · sqrt(s1²/n1 + s2²/n2)`, with `dof` after Satterthwaite.
 /// See B. L. Welch, "The generalization of 'Student's' problem when several different population variances are
 /// involved", Biometrika 34 (1947), and F. E. Satterthwaite, Biometrics Bulletin 2 (1946).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Speedup {
     /// The ratio of geometric means: above 1 is faster than the baseline.
     pub mean: f64,
