@@ -1,27 +1,40 @@
 //! The command line: strings to options, errors to exit codes. Not what the commands do.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::command::Usage;
 use crate::command::compare::{CompareOptions, compare};
 use crate::command::export::{ExportOptions, export};
 use crate::command::process::process;
 use crate::command::report::{ReportOptions, report};
-use crate::command::resume::{earlier, resume};
+use crate::command::resume::{Earlier, earlier, resume};
 use crate::command::streams::Streams;
-use crate::command::{Usage, compare as _};
-use crate::config::{ProcessOptions, recorded};
+use crate::config::options::ShowOptions;
+use crate::config::{ProcessOptions, ResumeOptions, recorded};
 use crate::report::progress::Screen;
+use crate::report::text::escape_lines;
 use crate::secret::Secrets;
+
+const USES: &str = "\
+Answers a CSV or JSONL file of questions with an async Python predictor.
+
+  tokio-asyncio-bridge process questions.csv     answer every row
+  tokio-asyncio-bridge compare questions.csv     time one call at a time against several
+  tokio-asyncio-bridge resume ANSWERS            run failed and unfinished rows again
+
+Try `tokio-asyncio-bridge process data/questions.csv`: a small local model answers, with no key and no network.
+`tokio-asyncio-bridge help` lists all commands, `help COMMAND` its options.
+";
 
 /// Answers a CSV or JSONL file of questions with an async Python predictor
 #[derive(Debug, Parser)]
-#[command(name = "tokio-asyncio-bridge", version, about, max_term_width = 110, args_override_self = true)]
+#[command(name = "tokio-asyncio-bridge", version, about, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -31,10 +44,12 @@ struct Cli {
 #[allow(clippy::large_enum_variant)]
 enum Command {
     /// Answer the rows of a file; write the answers and the timing report
+    #[command(args_override_self = true)]
     Process(ProcessOptions),
     /// Run the failed and unfinished rows of an earlier run again
+    #[command(args_override_self = true)]
     Resume(ResumeOptions),
-    /// Time the same rows one at a time and several at a time
+    /// Time the same rows one call at a time and several at a time
     Compare(CompareOptions),
     /// Write the answers so far; calls nothing, works beside a running job
     Export(ExportOptions),
@@ -42,11 +57,130 @@ enum Command {
     Report(ReportOptions),
 }
 
-/// `resume` takes the options of `process`, but for the input, which the journal names.
-#[derive(Debug, Args)]
-struct ResumeOptions {
-    /// The answers file of the earlier run; its options hold again unless given anew
-    answers: OsString,
-    #[command(flatten)]
-    anew: Anew,
+impl Command {
+    fn show(&self) -> &ShowOptions {
+        match self {
+            Self::Process(options) => &options.job.show,
+            Self::Resume(options) => &options.job.show,
+            Self::Compare(options) => &options.job.show,
+            Self::Export(options) => &options.show,
+            Self::Report(options) => &options.show,
+        }
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match run(cli, &matches) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => ExitCode::from(complain(&error)),
+    }
+}
+
+fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
+    let mut streams = Streams::take().context("failed to set up standard output")?;
+    let Some(command) = cli.command else {
+        streams.print(USES)?;
+        return Ok(0);
+    };
+    log(command.show().verbose, &streams.screen);
+    // One thread for everything of ours: the event loop has its own, and the two share two cores.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let given = |environment| {
+        let (name, matches) = matches.subcommand().context("a command was parsed")?;
+        let command = Cli::command();
+        let command = command.find_subcommand(name).context("the command parsed is known")?;
+        anyhow::Ok(recorded::given(command, matches, environment))
+    };
+    let code = match command {
+        Command::Process(options) => runtime.block_on(process(options, given(true)?, &mut streams)),
+        Command::Resume(options) => {
+            let earlier = earlier(&options.answers)?;
+            let (options, given) = laid_over(&earlier, &options, given(false)?)?;
+            runtime.block_on(resume(options, given, &mut streams))
+        }
+        Command::Compare(options) => runtime.block_on(compare(options, &mut streams)),
+        Command::Export(options) => export(&options, &mut streams),
+        Command::Report(options) => report(&options, &mut streams),
+    };
+    // A thread of ours that is still blocked must not hold up the end of the process.
+    runtime.shutdown_background();
+    code
+}
+
+/// The earlier run's options with those given now laid over them: the later one wins.
+fn laid_over(
+    earlier: &Earlier,
+    options: &ResumeOptions,
+    mut given: Vec<String>,
+) -> anyhow::Result<(ProcessOptions, Vec<String>)> {
+    for (flag, mode) in [(options.pace.sequential, "--sequential"), (options.pace.concurrent, "--concurrent")] {
+        given.extend(flag.then(|| mode.to_owned()));
+    }
+    let mut arguments: Vec<OsString> = vec!["tokio-asyncio-bridge".into(), "process".into()];
+    arguments.extend(earlier.options.iter().map(OsString::from));
+    arguments.extend(given.iter().map(OsString::from));
+    arguments.push(format!("--format={}", earlier.format).into());
+    arguments.extend(["--output".into(), options.answers.clone().into_os_string(), "--".into()]);
+    arguments.push(earlier.input.clone().into_os_string());
+    let matches = Cli::command().try_get_matches_from(arguments)?;
+    let Some(Command::Process(mut merged)) = Cli::from_arg_matches(&matches)?.command else {
+        unreachable!("the arguments are those of `process`")
+    };
+    merged.job.show = options.job.show.clone();
+    merged.job.dry_run = options.job.dry_run;
+    let (_, matches) = matches.subcommand().context("a command was parsed")?;
+    let command = Cli::command();
+    let command = command.find_subcommand("process").context("`process` is known")?;
+    Ok((merged, recorded::given(command, matches, false)))
+}
+
+/// Logs to standard error: warnings, more with `-v`, or what `RUST_LOG` says; secrets masked.
+fn log(verbose: u8, screen: &Screen) {
+    let level = ["warn", "info", "debug"][usize::from(verbose.min(2))];
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let masked = Masked { screen: screen.clone(), secrets: Secrets::from_environment() };
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || masked.clone());
+    // Fails only where a test has set one up already.
+    let _ = subscriber.with_ansi(false).without_time().try_init();
+}
+
+/// Standard error without secrets.
+#[derive(Clone)]
+struct Masked {
+    screen: Screen,
+    secrets: Secrets,
+}
+
+impl Write for Masked {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let line = String::from_utf8_lossy(text);
+        self.screen.write_all(self.secrets.mask(&line).as_bytes())?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.screen.flush()
+    }
+}
+
+/// Says what went wrong; returns the exit code.
+fn complain(error: &anyhow::Error) -> u8 {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        // Most errors already say what caused them.
+        if !text.contains(&cause) {
+            text += if text.is_empty() { "" } else { ": " };
+            text += &cause;
+        }
+    }
+    let text = Secrets::from_environment().mask(&text).into_owned();
+    // Nobody may be left to read it.
+    let _ = writeln!(io::stderr(), "error: {}", escape_lines(&text));
+    if error.is::<Usage>() || error.is::<clap::Error>() { 2 } else { 1 }
 }

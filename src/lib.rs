@@ -17,6 +17,8 @@
 
 pub mod bridge;
 pub mod call;
+pub mod cli;
+pub mod command;
 pub mod config;
 pub mod engine;
 pub mod event;

@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod export;
 mod job;
+mod prepared;
 pub mod process;
 pub mod report;
 pub mod resume;

@@ -1,18 +1,16 @@
 //! `process`: a new job.
 
-use std::path::Path;
 
 use super::job;
 use super::streams::Streams;
 use crate::config::ProcessOptions;
-use crate::config::options::FormatChoice;
 
 /// Runs `process`; `given` are its options as the journal keeps them.
 pub async fn process(options: ProcessOptions, given: Vec<String>, streams: &mut Streams) -> anyhow::Result<u8> {
     let kept = job::kept_options(&options, given)?;
-    let format = options.format()?;
+    let format = options.job.rows.format_of(&options.input)?;
     let paths = options.paths(format);
-    if !options.dry_run {
+    if !options.job.dry_run {
         job::check_output(&options, &paths)?;
     }
     if options.reads_stdin() {

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::setup::{Answerer, now, panicked};
-use super::streams::Streams;
-use crate::config::options::{PaceOptions, RetryOptions, ShowOptions, StopOptions, TimeOptions};
+use crate::config::options::{RetryOptions, StopOptions, TimeOptions};
 use crate::config::paths::JobPaths;
 use crate::engine::{Engine, EngineSettings};
 use crate::input::{Rows, Source, Validated};
@@ -21,7 +20,7 @@ use crate::run::{Bounds, Ended, Run, Todo};
 use crate::stats::Fold;
 
 /// What a session runs on.
-pub struct Session<'a> {
+pub(super) struct Session<'a> {
     /// The predictor.
     pub answerer: &'a Answerer,
     /// The input.
@@ -49,7 +48,7 @@ pub struct Session<'a> {
 }
 
 /// What a session came to.
-pub struct Outcome {
+pub(super) struct Outcome {
     /// The process's exit code.
     pub code: u8,
     /// The report; none where a second signal cut the session short.
@@ -58,7 +57,7 @@ pub struct Outcome {
 
 impl Session<'_> {
     /// Runs all rows without an answer, writes the answers file and the report.
-    pub async fn run(
+    pub(super) async fn run(
         mut self,
         reporter: &mut dyn Reporter,
         signals: &mut Signals,
@@ -193,7 +192,7 @@ impl Session<'_> {
 }
 
 /// Writes the answers file from the journal.
-pub fn project(
+pub(super) fn project(
     source: &Source,
     paths: &JobPaths,
     index: &Index,

@@ -15,9 +15,8 @@ use crate::bridge::python::event_loop::run_exit_functions;
 use crate::bridge::python::interpreter::{Interpreter, choose};
 use crate::bridge::python::predictor::{Model, ModelSettings, Request};
 use crate::command::Usage;
-use crate::config::options::PredictorOptions;
+use crate::config::options::{PredictorOptions, RowOptions};
 use crate::input::{Parameter, Wanted};
-use crate::config::RowOptions;
 use crate::model::{LocalModel, ModelError};
 use crate::secret::Secrets;
 
@@ -27,7 +26,7 @@ const SHUT_DOWN: Duration = Duration::from_secs(3);
 const PACKAGES: [&str; 5] = ["dspy", "litellm", "openai", "uvloop", "xllamacpp"];
 
 /// A predictor ready to be called.
-pub struct Answerer {
+pub(super) struct Answerer {
     /// The way to it.
     pub bridge: Arc<AnyBridge>,
     /// The interpreter; none on the fake bridge.
@@ -46,7 +45,7 @@ impl Answerer {
     /// Starts what the options ask for. `calls` is how many will be in flight; with `dry_run` no model is started.
     ///
     /// Must be called within a Tokio runtime; blocks for seconds.
-    pub fn start(
+    pub(super) fn start(
         options: &PredictorOptions,
         calls: usize,
         dry_run: bool,
@@ -118,13 +117,13 @@ impl Answerer {
 
     /// Calls in flight at most: no more than the local model runs at once, for those that wait in its queue would
     /// use up their timeouts there.
-    pub fn limit(&self, calls: usize) -> usize {
+    pub(super) fn limit(&self, calls: usize) -> usize {
         let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         model.as_ref().map_or(calls, |model| calls.min(model.slots().max(1)))
     }
 
     /// What the predictor wants of a row.
-    pub fn wanted(&self, rows: &RowOptions) -> Wanted {
+    pub(super) fn wanted(&self, rows: &RowOptions) -> Wanted {
         let description = self.bridge.description();
         let parameter = |(name, required)| Parameter { name, required };
         Wanted {
@@ -137,7 +136,7 @@ impl Answerer {
     }
 
     /// Versions for the report: this program, Python, packages.
-    pub fn versions(&self) -> Vec<(String, String)> {
+    pub(super) fn versions(&self) -> Vec<(String, String)> {
         let mut versions = vec![(env!("CARGO_PKG_NAME").to_owned(), env!("CARGO_PKG_VERSION").to_owned())];
         if let Some(interpreter) = &self.interpreter {
             versions.push(("python".to_owned(), interpreter.version.clone()));
@@ -147,7 +146,7 @@ impl Answerer {
     }
 
     /// Ends the event loop, Python's exit functions and the model, in bounded time.
-    pub fn shut_down(&self) {
+    pub(super) fn shut_down(&self) {
         self.bridge.shut_down(SHUT_DOWN);
         if self.interpreter.is_some() {
             run_exit_functions(SHUT_DOWN);
@@ -187,7 +186,7 @@ fn provide(
 }
 
 /// The secrets of this process and of the options.
-pub fn secrets(options: &PredictorOptions) -> Secrets {
+pub(super) fn secrets(options: &PredictorOptions) -> Secrets {
     let mut secrets = Secrets::from_environment();
     for (key, value) in &options.lm {
         if crate::config::recorded::is_key(key) {
@@ -201,23 +200,23 @@ pub fn secrets(options: &PredictorOptions) -> Secrets {
 }
 
 /// The command line with secrets masked.
-pub fn masked_argv(secrets: &Secrets) -> Vec<String> {
+pub(super) fn masked_argv(secrets: &Secrets) -> Vec<String> {
     std::env::args_os().map(|argument| secrets.mask(&argument.to_string_lossy()).into_owned()).collect()
 }
 
 /// SHA-256 of the predictor's source file, in lower-case hexadecimal; none where it has no file.
-pub fn predictor_sha256(bridge: &AnyBridge) -> Option<String> {
+pub(super) fn predictor_sha256(bridge: &AnyBridge) -> Option<String> {
     use sha2::Digest;
     let source = std::fs::read(bridge.description().source?).ok()?;
     Some(sha2::Sha256::digest(source).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Now, as RFC 3339 in UTC.
-pub fn now() -> String {
+pub(super) fn now() -> String {
     humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string()
 }
 
 /// The thread that blocks gave up.
-pub fn panicked(error: &tokio::task::JoinError) -> anyhow::Error {
+pub(super) fn panicked(error: &tokio::task::JoinError) -> anyhow::Error {
     anyhow!("an internal thread panicked: {error}")
 }

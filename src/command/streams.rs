@@ -28,9 +28,14 @@ impl Streams {
         Look { color: options.colored(self.out.is_terminal()), width }
     }
 
+    /// Writes to standard output.
+    pub fn print(&mut self, text: &str) -> io::Result<()> {
+        show(&mut self.out, text)
+    }
+
     /// Writes to standard output; nothing when quiet. A reader that has gone away is no error.
     pub fn say(&mut self, options: &ShowOptions, text: &str) -> io::Result<()> {
-        if options.quiet { Ok(()) } else { show(&mut self.out, text) }
+        if options.quiet { Ok(()) } else { self.print(text) }
     }
 
     /// The reporter of progress, on standard error.

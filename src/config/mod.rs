@@ -3,7 +3,7 @@
 pub mod options;
 pub mod paths;
 pub mod recorded;
-mod values;
+pub mod values;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,17 @@ pub struct ProcessOptions {
     /// Start anew where a journal stands; it is kept as `<ANSWERS>.journal.<time>`
     #[arg(long)]
     pub force: bool,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub pace: PaceOptions,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub job: JobOptions,
+}
+
+/// What `process`, `resume` and `compare` share.
+#[derive(Debug, Clone, Args)]
+pub struct JobOptions {
     /// Check everything, call nothing
     #[arg(long, env = "TAB_DRY_RUN")]
     pub dry_run: bool,
@@ -36,9 +47,6 @@ pub struct ProcessOptions {
     #[allow(missing_docs)]
     #[command(flatten)]
     pub rows: RowOptions,
-    #[allow(missing_docs)]
-    #[command(flatten)]
-    pub pace: PaceOptions,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub time: TimeOptions,
@@ -53,19 +61,23 @@ pub struct ProcessOptions {
     pub show: ShowOptions,
 }
 
+/// The options of `resume`.
+#[derive(Debug, Clone, Args)]
+pub struct ResumeOptions {
+    /// The answers file of the earlier run, whose options hold again unless given anew
+    pub answers: PathBuf,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub pace: PaceOptions,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub job: JobOptions,
+}
+
 impl ProcessOptions {
     /// Whether the rows come by standard input.
     pub fn reads_stdin(&self) -> bool {
         self.input == Path::new("-")
-    }
-
-    /// The input's format: `--format`, or what its name says.
-    pub fn format(&self) -> Result<Format, InputError> {
-        match self.rows.format {
-            Some(FormatChoice::Csv) => Ok(Format::Csv),
-            Some(FormatChoice::Jsonl) => Ok(Format::Jsonl),
-            None => Format::from_path(&self.input),
-        }
     }
 
     /// The job's files.
@@ -77,11 +89,28 @@ impl ProcessOptions {
 
     /// The input file, or what standard input was spooled to, and how it is read.
     pub fn source(&self, format: Format, paths: &JobPaths) -> Source {
+        let path = if self.reads_stdin() { &paths.spool } else { &self.input };
+        self.job.rows.source(path, format)
+    }
+}
+
+impl RowOptions {
+    /// An input's format: `--format`, or what its name says.
+    pub fn format_of(&self, input: &Path) -> Result<Format, InputError> {
+        match self.format {
+            Some(FormatChoice::Csv) => Ok(Format::Csv),
+            Some(FormatChoice::Jsonl) => Ok(Format::Jsonl),
+            None => Format::from_path(input),
+        }
+    }
+
+    /// The input file and how it is read.
+    pub fn source(&self, path: &Path, format: Format) -> Source {
         Source {
-            path: if self.reads_stdin() { paths.spool.clone() } else { self.input.clone() },
+            path: path.to_owned(),
             format,
-            delimiter: self.rows.delimiter.unwrap_or(b','),
-            encoding: self.rows.encoding,
+            delimiter: self.delimiter.unwrap_or(b','),
+            encoding: self.encoding,
         }
     }
 }

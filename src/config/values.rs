@@ -13,7 +13,8 @@ pub(super) fn wait(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a duration such as `500ms`, `30s` or `5m`".to_owned())
 }
 
-pub(super) fn concurrency(text: &str) -> Result<usize, String> {
+/// A number of calls in flight.
+pub fn concurrency(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least one call must be allowed".to_owned()),
         Ok(number) if number <= 1_000_000 => Ok(number),

@@ -150,7 +150,10 @@ mod tests {
     #[test]
     fn an_unwritable_place_is_refused_by_name() {
         let error = write(Path::new("no/such/directory/report.json"), &sample()).unwrap_err();
-        assert!(error.to_string().starts_with("failed to write `no/such/directory/report.json`: "), "{error}");
+        assert!(
+            error.to_string().starts_with("failed to write `no/such/directory/report.json`: "),
+            "{error}"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod json;
 pub mod progress;
 pub mod table;
 pub mod text;
+pub mod warning;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -297,7 +298,10 @@ pub(crate) mod tests {
     #[test]
     fn the_report_carries_the_figures_of_its_statistics() {
         let report = sample();
-        assert_eq!((report.attempts.total, report.attempts.retries, report.attempts.timeouts), (1_208, 8, 12));
+        assert_eq!(
+            (report.attempts.total, report.attempts.retries, report.attempts.timeouts),
+            (1_208, 8, 12)
+        );
         assert_eq!((report.wall_s, report.rows_per_s), (48.0, 25.0));
         assert_eq!((report.latency_ms.ok.count, report.latency_ms.failed.count), (1_196, 4));
         assert_eq!((report.concurrency.requested, report.concurrency.achieved_max), (16, 16));

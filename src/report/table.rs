@@ -43,7 +43,8 @@ impl Table {
         let answered = format!("Answered {} of {}", count(rows.ok), counted(rows.total, "row"));
         self.text += &self.look.paint(style.bold(), &answered);
         if report.wall_s > 0.0 {
-            let _ = write!(self.text, " in {} ({} rows/s)", seconds(report.wall_s), figure(report.rows_per_s));
+            let _ =
+                write!(self.text, " in {} ({} rows/s)", seconds(report.wall_s), figure(report.rows_per_s));
         }
         self.text += "\n\n";
     }
@@ -65,7 +66,10 @@ impl Table {
             self.line("Failed", &self.look.paint(Style::new().red(), &(total + &classes)));
         }
         if rows.unfinished > 0 {
-            self.line("Unfinished", &self.look.paint(Style::new().yellow(), &counted(rows.unfinished, "row")));
+            self.line(
+                "Unfinished",
+                &self.look.paint(Style::new().yellow(), &counted(rows.unfinished, "row")),
+            );
         }
         if let Some(reason) = &report.stopped {
             self.line("Stopped", &escape(reason));
@@ -83,8 +87,13 @@ impl Table {
         }
         self.line("Latency", &["p50", "p90", "p99", "max"].map(|name| format!("{name:>12}")).concat());
         for (label, latency) in kinds {
-            if let Distribution { p50: Some(p50), p90: Some(p90), p99: Some(p99), max: Some(max), .. } = *latency {
-                self.line(label, &[p50, p90, p99, max].map(|figure| format!("{:>12}", millis(figure))).concat());
+            if let Distribution { p50: Some(p50), p90: Some(p90), p99: Some(p99), max: Some(max), .. } =
+                *latency
+            {
+                self.line(
+                    label,
+                    &[p50, p90, p99, max].map(|figure| format!("{:>12}", millis(figure))).concat(),
+                );
             }
         }
     }
@@ -108,7 +117,7 @@ impl Table {
             &format!(
                 "{} ({}, {}, {} abandoned)",
                 count(attempts.total),
-                if attempts.retries == 1 { "1 retry".into() } else { format!("{} retries", count(attempts.retries)) },
+                counted(attempts.retries, "retry"),
                 counted(attempts.timeouts, "timeout"),
                 count(attempts.abandoned)
             ),
@@ -131,7 +140,8 @@ impl Table {
         }
         let left = report.rows.failed + report.rows.unfinished;
         if left > 0 {
-            let command = format!("tokio-asyncio-bridge resume {}", shell_word(&files.answers.to_string_lossy()));
+            let command =
+                format!("tokio-asyncio-bridge resume {}", shell_word(&files.answers.to_string_lossy()));
             let which = if left == 1 { "row that is" } else { "rows that are" };
             let command = self.look.paint(Style::new().bold(), &command);
             let _ = write!(self.text, "\nTo answer the {} {which} left:\n  {command}\n", count(left));
@@ -226,11 +236,14 @@ mod tests {
     fn many_classes_and_hostile_names_stay_within_the_width() {
         let mut report = sample();
         let mut classes = ClassCounts::default();
-        (0..30).for_each(|number| classes.add(&format!("Very\u{1b}[2JLongErrorNameOfAnUnreasonablePackage{number}")));
+        for number in 0..30 {
+            classes.add(&format!("Very\u{1b}[2JLongErrorNameOfAnUnreasonablePackage{number}"));
+        }
         report.rows.failed_by_class = classes;
         report.event_loop.blocked[0].place = "x".repeat(300);
         for width in [80, 60, 20, 0] {
-            let text = summary(&report, Files { answers: Path::new("a.csv"), report: None }, Look { width, ..LOOK });
+            let text =
+                summary(&report, Files { answers: Path::new("a.csv"), report: None }, Look { width, ..LOOK });
             assert!(!text.contains('\u{1b}'));
             let widest = text.lines().map(console::measure_text_width).max();
             assert!(widest <= Some(width.max(80)), "{text}");

@@ -71,10 +71,14 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// A count and its noun, in the plural unless it is one: `1 row`, `2 rows`.
+/// A count and its noun, in the plural unless it is one: `1 row`, `2 rows`, `3 retries`.
 pub fn counted(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", count(number))
+    let count = count(number);
+    match noun.strip_suffix('y') {
+        _ if number == 1 => format!("{count} {noun}"),
+        Some(stem) => format!("{count} {stem}ies"),
+        None => format!("{count} {noun}s"),
+    }
 }
 
 /// A figure such as a rate in three digits: `0.52`, `8.10`, `80.0`, `1,234`.
@@ -144,7 +148,8 @@ pub fn list(items: &[String], columns: usize) -> String {
 }
 
 fn is_unsafe(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -160,8 +165,8 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "0 s", "12 µs", "999 µs", "1.0 ms", "9.9 ms", "10 ms", "850 ms", "999 ms", "1.00 s", "1.23 s",
-                "10.0 s"
+                "0 s", "12 µs", "999 µs", "1.0 ms", "9.9 ms", "10 ms", "850 ms", "999 ms", "1.00 s",
+                "1.23 s", "10.0 s"
             ]
         );
     }
@@ -170,7 +175,10 @@ mod tests {
     fn a_long_duration_never_shows_sixty_seconds_or_minutes() {
         let texts = [59_949, 59_950, 125_000, 3_599_499, 3_599_500, 3_720_000, 3_600_000_000]
             .map(|millis| duration(Duration::from_millis(millis)));
-        assert_eq!(texts, ["59.9 s", "1 m 00 s", "2 m 05 s", "59 m 59 s", "1 h 00 m", "1 h 02 m", "1,000 h 00 m"]);
+        assert_eq!(
+            texts,
+            ["59.9 s", "1 m 00 s", "2 m 05 s", "59 m 59 s", "1 h 00 m", "1 h 02 m", "1,000 h 00 m"]
+        );
     }
 
     #[test]
@@ -181,9 +189,16 @@ mod tests {
     #[test]
     fn numbers_have_thousands_separators_and_no_false_precision() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([0.0, 0.524, 9.996, 80.04, 99.96, 1234.4].map(figure), ["0.00", "0.52", "10.0", "80.0", "100", "1,234"]);
+        assert_eq!(
+            [0.0, 0.524, 9.996, 80.04, 99.96, 1234.4].map(figure),
+            ["0.00", "0.52", "10.0", "80.0", "100", "1,234"]
+        );
         assert_eq!([0.0, 0.00213, 12.3].map(dollars), ["$0.00", "$0.0021", "$12.30"]);
-        assert_eq!([counted(1, "row"), counted(1_000, "row")], ["1 row", "1,000 rows"]);
+        assert_eq!(
+            [(1, "row"), (1_000, "row"), (1, "retry"), (0, "retry")]
+                .map(|(number, noun)| counted(number, noun)),
+            ["1 row", "1,000 rows", "1 retry", "0 retries"]
+        );
     }
 
     #[test]
@@ -201,7 +216,8 @@ mod tests {
 
     #[test]
     fn a_file_name_becomes_one_safe_word_of_a_shell_command() {
-        let words = ["data/answers-1.csv", "my answers.csv", "it's.csv", "-o.csv", "", "a\nb"].map(shell_word);
+        let words =
+            ["data/answers-1.csv", "my answers.csv", "it's.csv", "-o.csv", "", "a\nb"].map(shell_word);
         assert_eq!(
             words,
             ["data/answers-1.csv", "'my answers.csv'", r"'it'\''s.csv'", "./-o.csv", "''", r"'a\nb'"]

@@ -72,7 +72,9 @@ mod tests {
     #[test]
     fn the_most_frequent_class_comes_first_and_equal_ones_by_name() {
         let mut counts = ClassCounts::default();
-        ["timeout", "output", "timeout", "input"].iter().for_each(|class| counts.add(class));
+        for class in ["timeout", "output", "timeout", "input"] {
+            counts.add(class);
+        }
         assert_eq!(counts.most_frequent_first(), [("timeout", 2), ("input", 1), ("output", 1)]);
     }
 }

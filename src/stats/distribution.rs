@@ -20,7 +20,8 @@ pub(super) struct Spread {
 impl Default for Spread {
     fn default() -> Self {
         let longest = LONGEST.as_micros() as u64;
-        let histogram = Histogram::new_with_max(longest, 3).expect("three digits below a week are within bounds");
+        let histogram =
+            Histogram::new_with_max(longest, 3).expect("three digits below a week are within bounds");
         Self { histogram, least: Duration::MAX, greatest: Duration::ZERO, sum: Duration::ZERO }
     }
 }
@@ -97,10 +98,16 @@ mod tests {
         (1..=1_000).for_each(|millis| spread.record(Duration::from_millis(millis)));
         let distribution = spread.distribution();
         assert_eq!(distribution.count, 1_000);
-        assert_eq!((distribution.min, distribution.mean, distribution.max), (Some(1.0), Some(500.5), Some(1_000.0)));
-        for (found, expected) in
-            [(distribution.p50, 500.0), (distribution.p90, 900.0), (distribution.p95, 950.0), (distribution.p99, 990.0)]
-        {
+        assert_eq!(
+            (distribution.min, distribution.mean, distribution.max),
+            (Some(1.0), Some(500.5), Some(1_000.0))
+        );
+        for (found, expected) in [
+            (distribution.p50, 500.0),
+            (distribution.p90, 900.0),
+            (distribution.p95, 950.0),
+            (distribution.p99, 990.0),
+        ] {
             let found = found.unwrap();
             assert!((found - expected).abs() <= expected * 1e-3, "{found} is not {expected}");
         }
@@ -124,7 +131,9 @@ mod tests {
             mut micros in prop::collection::vec(0_u64..100_000_000, 1..200)
         ) {
             let mut spread = Spread::default();
-            micros.iter().for_each(|&span| spread.record(Duration::from_micros(span)));
+            for span in &micros {
+                spread.record(Duration::from_micros(*span));
+            }
             micros.sort_unstable();
             let distribution = spread.distribution();
             for (found, quantile) in [(distribution.p50, 0.50), (distribution.p90, 0.90), (distribution.p99, 0.99)] {

@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 pub use self::classes::ClassCounts;
 pub use self::distribution::Distribution;
 pub use self::fold::Fold;
+use self::distribution::{Spread, millis};
 pub use self::rate::RowRate;
 pub use self::speedup::{Speedup, mean, stddev};
-use self::distribution::{Spread, millis};
 use crate::row::{Outcome, Timing, Usage};
 
 /// What one recorded outcome adds to the figures, whether it is live or read back from a journal.
@@ -308,7 +308,10 @@ mod tests {
         stats.record(&OutcomeView { supersedes: Some("timeout".into()), ..ok(1) });
         stats.record(&OutcomeView { supersedes: Some("output".into()), ..failed("timeout") });
         assert_eq!((stats.ok(), stats.failed().most_frequent_first()), (2, vec![("timeout", 1)]));
-        assert_eq!((stats.attempts().total, stats.attempts().retries, stats.attempts().first_try_ok), (5, 0, 1));
+        assert_eq!(
+            (stats.attempts().total, stats.attempts().retries, stats.attempts().first_try_ok),
+            (5, 0, 1)
+        );
         assert_eq!((stats.latency_ok().count, stats.latency_failed().count), (2, 3));
     }
 

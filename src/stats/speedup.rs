@@ -1,7 +1,7 @@
 //! How much faster one mode is than another, with its uncertainty. Only for a few runs each: no bootstrap.
 
 use distrs::StudentsT;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// How many times faster, and the interval that holds the true figure with 95 % confidence.
 ///
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// mean logarithms, `difference ± t(0.975, dof) · sqrt(s1²/n1 + s2²/n2)`, with `dof` after Satterthwaite.
 /// See B. L. Welch, "The generalization of 'Student's' problem when several different population variances are
 /// involved", Biometrika 34 (1947), and F. E. Satterthwaite, Biometrics Bulletin 2 (1946).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Speedup {
     /// The ratio of geometric means: above 1 is faster than the baseline.
     pub mean: f64,
@@ -21,13 +21,15 @@ pub struct Speedup {
 impl Speedup {
     /// The speedup over the baseline, both as wall times in seconds; none without runs or if a time is not positive.
     pub fn of(baseline: &[f64], other: &[f64]) -> Option<Self> {
-        let measured = |walls: &[f64]| !walls.is_empty() && walls.iter().all(|wall| wall.is_finite() && *wall > 0.0);
+        let measured =
+            |walls: &[f64]| !walls.is_empty() && walls.iter().all(|wall| wall.is_finite() && *wall > 0.0);
         if !measured(baseline) || !measured(other) {
             return None;
         }
         let (slow, fast) = (logarithms(baseline), logarithms(other));
         let difference = mean(&slow) - mean(&fast);
-        let ci95 = margin(&slow, &fast).map(|margin| [(difference - margin).exp(), (difference + margin).exp()]);
+        let ci95 =
+            margin(&slow, &fast).map(|margin| [(difference - margin).exp(), (difference + margin).exp()]);
         Some(Self { mean: difference.exp(), ci95 })
     }
 }
@@ -75,9 +77,14 @@ mod tests {
 
     #[test]
     fn the_quantile_agrees_with_printed_tables() {
-        for (dof, expected) in
-            [(1.0, 12.7062), (2.0, 4.302_65), (3.0, 3.182_45), (4.0, 2.776_45), (10.0, 2.228_14), (30.0, 2.042_27)]
-        {
+        for (dof, expected) in [
+            (1.0, 12.7062),
+            (2.0, 4.302_65),
+            (3.0, 3.182_45),
+            (4.0, 2.776_45),
+            (10.0, 2.228_14),
+            (30.0, 2.042_27),
+        ] {
             assert_near(StudentsT::ppf(0.975, dof), expected, 1e-3);
         }
     }
@@ -108,12 +115,19 @@ mod tests {
 
     #[test]
     fn no_runs_or_no_time_give_no_speedup() {
-        assert_eq!([Speedup::of(&[], &[1.0]), Speedup::of(&[1.0], &[0.0]), Speedup::of(&[f64::NAN], &[1.0])], [None; 3]);
+        assert_eq!(
+            [Speedup::of(&[], &[1.0]), Speedup::of(&[1.0], &[0.0]), Speedup::of(&[f64::NAN], &[1.0])],
+            [None; 3]
+        );
     }
 
     #[test]
     fn the_standard_deviation_is_that_of_a_sample() {
-        assert_near(stddev(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]).unwrap(), (32.0_f64 / 7.0).sqrt(), 1e-12);
+        assert_near(
+            stddev(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]).unwrap(),
+            (32.0_f64 / 7.0).sqrt(),
+            1e-12,
+        );
         assert_eq!(stddev(&[1.0]), None);
     }
 

@@ -78,8 +78,8 @@ impl Reporter for JsonLines {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::after;
     use super::super::LimitedBy;
+    use super::super::tests::after;
     use super::*;
     use crate::report::progress::screen::Captured;
 

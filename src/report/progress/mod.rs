@@ -92,7 +92,9 @@ impl Snapshot {
     pub fn eta(&self) -> Option<Duration> {
         let done = self.ok + self.failed;
         let left = self.total.saturating_sub(self.done() + self.unfinished);
-        (done > 0).then(|| Duration::try_from_secs_f64(self.elapsed.as_secs_f64() * left as f64 / done as f64).ok())?
+        (done > 0).then(|| {
+            Duration::try_from_secs_f64(self.elapsed.as_secs_f64() * left as f64 / done as f64).ok()
+        })?
     }
 
     /// The figures for people, the most wanted first.
@@ -105,7 +107,8 @@ impl Snapshot {
         figures.push(format!("{} running", count(self.in_flight)));
         let optional =
             [(self.waiting_retry, "retrying"), (self.failed, "failed"), (self.abandoned, "abandoned")];
-        figures.extend(optional.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))));
+        figures
+            .extend(optional.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))));
         figures.extend(self.limited_by.map(|limit| limit.to_string()));
         figures
     }
@@ -182,7 +185,10 @@ mod tests {
 
     #[test]
     fn the_figures_name_only_what_there_is() {
-        assert_eq!(after(10).figures().join(", "), "1,800/10,000 rows, 80.0 rows/s, 1 m 43 s left, 16 running");
+        assert_eq!(
+            after(10).figures().join(", "),
+            "1,800/10,000 rows, 80.0 rows/s, 1 m 43 s left, 16 running"
+        );
         let troubled = Snapshot {
             waiting_retry: 2,
             failed: 100,
