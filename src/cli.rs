@@ -119,7 +119,8 @@ fn laid_over(
     options: &ResumeOptions,
     mut given: Vec<String>,
 ) -> anyhow::Result<(ProcessOptions, Vec<String>)> {
-    for (flag, mode) in [(options.pace.sequential, "--sequential"), (options.pace.concurrent, "--concurrent")] {
+    for (flag, mode) in [(options.pace.sequential, "--sequential"), (options.pace.concurrent, "--concurrent")]
+    {
         given.extend(flag.then(|| mode.to_owned()));
     }
     let mut arguments: Vec<OsString> = vec!["tokio-asyncio-bridge".into(), "process".into()];

@@ -61,7 +61,8 @@ fn seen(name: &str) -> usize {
     Python::attach(|py| {
         let locals = pyo3::types::PyDict::new(py);
         locals.set_item("name", name).unwrap();
-        let sum = c"sum(m.seen[name] for m in list(__import__('sys').modules.values()) if hasattr(m, 'sleeper'))";
+        let sum =
+            c"sum(m.seen[name] for m in list(__import__('sys').modules.values()) if hasattr(m, 'sleeper'))";
         py.eval(sum, Some(&locals), None).unwrap().extract().unwrap()
     })
 }
@@ -135,8 +136,12 @@ async fn a_timeout_cancels_and_leaves_nothing_running<B: Subject>() {
         tokio::time::timeout(SOON, watch.over()).await.expect("the cancelled call is still running");
     }
     if let Some(seconds) = B::SECONDS {
-        let (started, cancelled) = (seen(&format!("started {seconds}")), seen(&format!("cancelled {seconds}")));
-        assert!(started > 0 && started == cancelled, "{started} tasks started, {cancelled} saw CancelledError");
+        let (started, cancelled) =
+            (seen(&format!("started {seconds}")), seen(&format!("cancelled {seconds}")));
+        assert!(
+            started > 0 && started == cancelled,
+            "{started} tasks started, {cancelled} saw CancelledError"
+        );
     }
     bridge.end();
 }
@@ -176,11 +181,13 @@ async fn ten_thousand_calls_each_get_their_own_answer<B: Subject>() {
 
 async fn a_failure_in_one_call_harms_no_other<B: Subject>() {
     let bridge = Arc::new(B::make(Behaviour::Mixed));
-    let hostile = ["value error", "exit", "interrupt", "cancel", "generator exit", "stop", "unprintable", "none"];
+    let hostile =
+        ["value error", "exit", "interrupt", "cancel", "generator exit", "stop", "unprintable", "none"];
     let mut calls = tokio::task::JoinSet::new();
     for row in 0..400_u64 {
         let bridge = Arc::clone(&bridge);
-        let question = hostile.get((row % 20) as usize).map_or_else(|| format!("question {row}"), |h| (*h).to_owned());
+        let question =
+            hostile.get((row % 20) as usize).map_or_else(|| format!("question {row}"), |h| (*h).to_owned());
         calls.spawn(async move {
             let reply = ask(&*bridge, row, &question).await;
             (question, reply)

@@ -36,7 +36,12 @@ struct Ended {
 }
 
 /// Runs the rows at once, as a dispatcher without bounds would; `act` may stop the engine meanwhile.
-async fn run<F>(script: Script, settings: EngineSettings, rows: u64, act: impl FnOnce(Arc<Engine<FakeBridge>>) -> F) -> Ended
+async fn run<F>(
+    script: Script,
+    settings: EngineSettings,
+    rows: u64,
+    act: impl FnOnce(Arc<Engine<FakeBridge>>) -> F,
+) -> Ended
 where
     F: Future<Output = ()> + Send + 'static,
 {

@@ -102,7 +102,8 @@ impl Bridge for FakeBridge {
         if rng.f64() < script.transient {
             return Err(failure("ScriptedTransient", FailureKind::Transient));
         }
-        let value = attempt.arguments.first().map_or_else(|| Value::Text(String::new()), |(_, value)| value.clone());
+        let value =
+            attempt.arguments.first().map_or_else(|| Value::Text(String::new()), |(_, value)| value.clone());
         Ok(Answer { fields: vec![(Arc::clone(&self.answer), value)], usage: None, first_chunk: None })
     }
 

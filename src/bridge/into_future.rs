@@ -105,7 +105,9 @@ impl Drop for CancelOnDrop<'_> {
         Python::try_attach(|py| {
             let cancel = task.bind(py).getattr("cancel");
             // A loop that is closed has no task left.
-            let _ = cancel.and_then(|cancel| self.event_loop.object(py).call_method1("call_soon_threadsafe", (cancel,)));
+            let _ = cancel.and_then(|cancel| {
+                self.event_loop.object(py).call_method1("call_soon_threadsafe", (cancel,))
+            });
         });
     }
 }
@@ -165,7 +167,8 @@ impl Bridge for IntoFutureBridge {
                 state: Arc::clone(&state),
             };
             let call = Bound::new(py, call)?;
-            let driver = self.predictor.drive.bind(py).call1((&call, self.predictor.target.bind(py), arguments))?;
+            let driver =
+                self.predictor.drive.bind(py).call1((&call, self.predictor.target.bind(py), arguments))?;
             let coroutine = helpers::module(py, "host")?.call_method1("cancellable", (call, driver))?;
             pyo3_asyncio::into_future_with_locals(&self.locals, coroutine)
         });

@@ -48,11 +48,12 @@ pub struct CompareOptions {
 impl CompareOptions {
     /// The modes asked for, both by default; sequential first, for it is the baseline.
     fn modes(&self) -> Vec<ModeRuns> {
-        let (sequential, concurrent) = match (self.sequential, self.concurrent || !self.concurrency.is_empty()) {
-            (false, false) => (true, true),
-            (false, true) if !self.concurrent => (true, true),
-            chosen => chosen,
-        };
+        let (sequential, concurrent) =
+            match (self.sequential, self.concurrent || !self.concurrency.is_empty()) {
+                (false, false) => (true, true),
+                (false, true) if !self.concurrent => (true, true),
+                chosen => chosen,
+            };
         let mode = |name: String, calls: usize| ModeRuns {
             name,
             concurrency: calls as u64,
@@ -61,7 +62,8 @@ impl CompareOptions {
             attempts: 0,
         };
         let widths = if self.concurrency.is_empty() { &[16][..] } else { &self.concurrency };
-        let mut modes: Vec<ModeRuns> = sequential.then(|| mode("sequential".to_owned(), 1)).into_iter().collect();
+        let mut modes: Vec<ModeRuns> =
+            sequential.then(|| mode("sequential".to_owned(), 1)).into_iter().collect();
         if concurrent {
             modes.extend(widths.iter().map(|calls| mode(format!("concurrent -c {calls}"), *calls)));
         }
@@ -95,7 +97,8 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
     }
     for run in 1..=options.runs {
         // Forth and back, so that no mode always comes first.
-        let order: Vec<usize> = if run % 2 == 1 { (0..modes.len()).collect() } else { (0..modes.len()).rev().collect() };
+        let order: Vec<usize> =
+            if run % 2 == 1 { (0..modes.len()).collect() } else { (0..modes.len()).rev().collect() };
         for mode in order {
             let title = format!("run {run} of {}: {}", options.runs, modes[mode].name);
             let code = measure(&prepared, &mut modes[mode], &title, &options, streams, &mut signals).await?;

@@ -30,7 +30,12 @@ pub(super) struct Opened {
 }
 
 /// Runs a job: prepares it, opens its journal by `open`, runs its session, shows the summary.
-pub(super) async fn run<F>(options: ProcessOptions, kept: Vec<String>, streams: &mut Streams, open: F) -> anyhow::Result<u8>
+pub(super) async fn run<F>(
+    options: ProcessOptions,
+    kept: Vec<String>,
+    streams: &mut Streams,
+    open: F,
+) -> anyhow::Result<u8>
 where
     F: FnOnce(&JobPaths, &Header, &mut dyn Reporter) -> anyhow::Result<Opened>,
 {
@@ -75,7 +80,12 @@ where
 }
 
 /// Prints a report's summary.
-pub(super) fn show_report(report: &Report, paths: &JobPaths, options: &ShowOptions, streams: &mut Streams) -> io::Result<()> {
+pub(super) fn show_report(
+    report: &Report,
+    paths: &JobPaths,
+    options: &ShowOptions,
+    streams: &mut Streams,
+) -> io::Result<()> {
     let files = table::Files { answers: &paths.answers, report: Some(&paths.report) };
     let text = table::summary(report, files, streams.look(options));
     streams.say(options, &text)
@@ -89,11 +99,12 @@ pub(super) fn kept_options(options: &ProcessOptions, mut given: Vec<String>) -> 
 
 /// Refuses what would destroy something: answers over the input, a directory that cannot be written, an earlier run.
 pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow::Result<()> {
-    let same = |one: &Path, other: &Path| {
-        matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
-    };
+    let same = |one: &Path, other: &Path| matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other);
     if same(&options.input, &paths.answers) {
-        bail!("the answers would replace the input `{}`\nhint: choose another `--output`", options.input.display());
+        bail!(
+            "the answers would replace the input `{}`\nhint: choose another `--output`",
+            options.input.display()
+        );
     }
     if paths.answers.is_dir() {
         bail!("`{}` is a directory\nhint: name a file with `--output`", paths.answers.display());
@@ -102,7 +113,8 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
         return Err(crate::journal::JournalError::Exists { path: paths.journal.clone() }.into());
     }
     // Asked of the file system itself: permissions do not tell of read-only mounts.
-    let directory = paths.answers.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory =
+        paths.answers.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     tempfile::tempfile_in(directory)
         .map(drop)
         .with_context(|| format!("failed to write into `{}`", directory.display()))
@@ -111,7 +123,8 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
 /// Copies standard input to the job's spool file, which only its owner may read.
 pub(super) fn spool(paths: &JobPaths) -> anyhow::Result<()> {
     let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&paths.spool)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&paths.spool)?;
         io::copy(&mut io::stdin().lock(), &mut file)?;
         file.sync_all()
     };
@@ -119,7 +132,12 @@ pub(super) fn spool(paths: &JobPaths) -> anyhow::Result<()> {
 }
 
 /// Makes the journal of a new job, setting an old one aside.
-pub(super) fn create(options: &ProcessOptions, paths: &JobPaths, header: &Header, reporter: &mut dyn Reporter) -> anyhow::Result<Opened> {
+pub(super) fn create(
+    options: &ProcessOptions,
+    paths: &JobPaths,
+    header: &Header,
+    reporter: &mut dyn Reporter,
+) -> anyhow::Result<Opened> {
     if options.force && paths.journal.exists() {
         let time = now().replace(':', "-");
         let aside: PathBuf = set_aside(&paths.journal, &time)?;

@@ -103,7 +103,11 @@ impl Prepared {
             text += &format!(", {} without a question", count(self.validated.unaskable));
         }
         let (event_loop, _) = self.answerer.bridge.event_loop();
-        text += &format!("; {}; {} at once on {event_loop}", self.answerer.description, counted(self.calls as u64, "call"));
+        text += &format!(
+            "; {}; {} at once on {event_loop}",
+            self.answerer.description,
+            counted(self.calls as u64, "call")
+        );
         if self.job.dry_run {
             text += "; dry run: nothing is called";
         }

@@ -1,12 +1,15 @@
 //! `process`: a new job.
 
-
 use super::job;
 use super::streams::Streams;
 use crate::config::ProcessOptions;
 
 /// Runs `process`; `given` are its options as the journal keeps them.
-pub async fn process(options: ProcessOptions, given: Vec<String>, streams: &mut Streams) -> anyhow::Result<u8> {
+pub async fn process(
+    options: ProcessOptions,
+    given: Vec<String>,
+    streams: &mut Streams,
+) -> anyhow::Result<u8> {
     let kept = job::kept_options(&options, given)?;
     let format = options.job.rows.format_of(&options.input)?;
     let paths = options.paths(format);
@@ -18,5 +21,8 @@ pub async fn process(options: ProcessOptions, given: Vec<String>, streams: &mut 
         tokio::task::spawn_blocking(move || job::spool(&paths)).await??;
     }
     let create = options.clone();
-    job::run(options, kept, streams, move |paths, header, reporter| job::create(&create, paths, header, reporter)).await
+    job::run(options, kept, streams, move |paths, header, reporter| {
+        job::create(&create, paths, header, reporter)
+    })
+    .await
 }

@@ -54,7 +54,11 @@ pub fn earlier(answers: &Path) -> anyhow::Result<Earlier> {
 }
 
 /// Runs `resume`; `options` are the earlier run's with this session's laid over them.
-pub async fn resume(options: ProcessOptions, given: Vec<String>, streams: &mut Streams) -> anyhow::Result<u8> {
+pub async fn resume(
+    options: ProcessOptions,
+    given: Vec<String>,
+    streams: &mut Streams,
+) -> anyhow::Result<u8> {
     let kept = job::kept_options(&options, given)?;
     job::run(options, kept, streams, |paths, header, reporter| reopen(paths, header, reporter)).await
 }
@@ -79,7 +83,8 @@ fn refuse_changed(before: &Header, now: &Header) -> anyhow::Result<()> {
     let differs = |(name, value): (&String, &String), other: &BTreeMap<String, String>| {
         (other.get(name) != Some(value)).then(|| name.clone())
     };
-    let changed: Vec<String> = now.identity.iter().filter_map(|entry| differs(entry, &before.identity)).collect();
+    let changed: Vec<String> =
+        now.identity.iter().filter_map(|entry| differs(entry, &before.identity)).collect();
     if let Some(name) = changed.first() {
         let text = |header: &Header| header.identity.get(name).cloned().unwrap_or_default();
         bail!(
@@ -111,11 +116,15 @@ fn tell(recovered: &Recovered, reporter: &mut dyn Reporter) {
     );
     reporter.message(Level::Note, &text);
     if recovered.torn_bytes > 0 {
-        let text = format!("the journal's last line was torn; its {} bytes are cut", count(recovered.torn_bytes));
+        let text =
+            format!("the journal's last line was torn; its {} bytes are cut", count(recovered.torn_bytes));
         reporter.message(Level::Warning, &text);
     }
     for damaged in &recovered.damaged {
-        let text = format!("line {} of the journal is damaged: the row it decided counts as unfinished", damaged.line);
+        let text = format!(
+            "line {} of the journal is damaged: the row it decided counts as unfinished",
+            damaged.line
+        );
         reporter.message(Level::Warning, &text);
     }
     if recovered.end.is_none() && !recovered.in_flight.is_empty() {

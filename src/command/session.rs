@@ -67,7 +67,8 @@ impl Session<'_> {
         let ended = self.rows(reporter, signals, before.ok).await?;
         let after = index.counts();
         // A signal that came after the last outcome was recorded changes nothing.
-        let stop = ended.stop.filter(|stop| !(matches!(stop, StopReason::Signal(_)) && after.unfinished == 0));
+        let stop =
+            ended.stop.filter(|stop| !(matches!(stop, StopReason::Signal(_)) && after.unfinished == 0));
         let code = match &stop {
             Some(reason) => reason.exit_code(),
             None if after.failed + after.unfinished > 0 => 3,

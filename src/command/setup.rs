@@ -11,7 +11,6 @@ use crate::bridge::any::AnyBridge;
 use crate::bridge::fake::FakeBridge;
 use crate::bridge::into_future::IntoFutureBridge;
 use crate::bridge::python::PythonBridge;
-use crate::bridge::python::event_loop::run_exit_functions;
 use crate::bridge::python::interpreter::{Interpreter, choose};
 use crate::bridge::python::predictor::{Model, ModelSettings, Request};
 use crate::command::Usage;
@@ -85,10 +84,13 @@ impl Answerer {
         let kind = options.event_loop.into();
         let bridge = match options.bridge.as_str() {
             "python" => PythonBridge::start(kind, request, secrets.clone()).map(AnyBridge::Python),
-            "into_future" => IntoFutureBridge::start(kind, request, secrets.clone()).map(AnyBridge::IntoFuture),
+            "into_future" => {
+                IntoFutureBridge::start(kind, request, secrets.clone()).map(AnyBridge::IntoFuture)
+            }
             other => return Err(Usage(format!("there is no bridge `{other}`")).into()),
         };
-        let bridge = bridge.with_context(|| format!("failed to load the predictor `{}`", options.predictor))?;
+        let bridge =
+            bridge.with_context(|| format!("failed to load the predictor `{}`", options.predictor))?;
         let mut answerer = Self {
             bridge: Arc::new(bridge),
             interpreter: Some(interpreter),
@@ -107,8 +109,8 @@ impl Answerer {
             text = format!("{} ({text})", predictor.spec);
         }
         let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(model) = &*model {
-            text += &format!(" on the local model SmolLM2-135M-Instruct, {} at once", model.slots());
+        if model.is_some() {
+            text += " on the local model SmolLM2-135M-Instruct";
         } else if predictor.spec == "dspy" || options.model.is_some() {
             text += &format!(" on {}", options.model_name());
         }
@@ -148,8 +150,8 @@ impl Answerer {
     /// Ends the event loop, Python's exit functions and the model, in bounded time.
     pub(super) fn shut_down(&self) {
         self.bridge.shut_down(SHUT_DOWN);
-        if self.interpreter.is_some() {
-            run_exit_functions(SHUT_DOWN);
+        if let Some(interpreter) = &self.interpreter {
+            interpreter.run_exit_functions(SHUT_DOWN);
         }
         drop(self.model.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
@@ -175,7 +177,9 @@ fn provide(
             return Ok(settings);
         }
         let started = match early {
-            Some(starting) => starting.join().map_err(|_| "the thread that starts the local model panicked")?,
+            Some(starting) => {
+                starting.join().map_err(|_| "the thread that starts the local model panicked")?
+            }
             None => LocalModel::start(&python, calls),
         };
         let started = started.map_err(|error| error.to_string())?;

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use self::options::{
-    FormatChoice, PaceOptions, PredictorOptions, RetryOptions, RowOptions, ShowOptions, StopOptions, TimeOptions,
+    FormatChoice, PaceOptions, PredictorOptions, RetryOptions, RowOptions, ShowOptions, StopOptions,
+    TimeOptions,
 };
 use self::paths::JobPaths;
 use crate::input::{Format, InputError, Source};

@@ -35,7 +35,11 @@ impl JobPaths {
     /// The answers file of an input without `-o`: `<stem>.answers.<extension>` in the current directory; standard
     /// input's stem is `stdin`.
     pub fn default_answers(input: &Path, extension: &str) -> PathBuf {
-        let stem = if input == Path::new("-") { "stdin".into() } else { input.file_stem().unwrap_or_default().to_owned() };
+        let stem = if input == Path::new("-") {
+            "stdin".into()
+        } else {
+            input.file_stem().unwrap_or_default().to_owned()
+        };
         let mut name = stem;
         name.push(".answers.");
         name.push(extension);

@@ -42,5 +42,7 @@ pub fn mode(mode: Mode) -> String {
 
 /// Whether an argument of the language model is a secret, by its name.
 pub fn is_key(pair: &str) -> bool {
-    pair.split('=').next().is_some_and(|key| ["key", "secret", "password"].iter().any(|word| key.contains(word)))
+    pair.split('=')
+        .next()
+        .is_some_and(|key| ["key", "secret", "password"].iter().any(|word| key.contains(word)))
 }

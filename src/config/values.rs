@@ -4,13 +4,19 @@ use std::ops::Range;
 use std::time::Duration;
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let parsed = humantime::parse_duration(text).map_err(|_| "expected a duration such as `500ms`, `30s` or `5m`")?;
-    if parsed.is_zero() { Err("a duration of zero leaves no time for anything".to_owned()) } else { Ok(parsed) }
+    let parsed =
+        humantime::parse_duration(text).map_err(|_| "expected a duration such as `500ms`, `30s` or `5m`")?;
+    if parsed.is_zero() {
+        Err("a duration of zero leaves no time for anything".to_owned())
+    } else {
+        Ok(parsed)
+    }
 }
 
 /// As [`duration`], zero allowed.
 pub(super) fn wait(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "expected a duration such as `500ms`, `30s` or `5m`".to_owned())
+    humantime::parse_duration(text)
+        .map_err(|_| "expected a duration such as `500ms`, `30s` or `5m`".to_owned())
 }
 
 /// A number of calls in flight.
@@ -33,17 +39,24 @@ pub(super) fn delimiter(text: &str) -> Result<u8, String> {
 }
 
 pub(super) fn encoding(text: &str) -> Result<&'static encoding_rs::Encoding, String> {
-    encoding_rs::Encoding::for_label(text.as_bytes())
-        .ok_or_else(|| "expected an encoding label of the WHATWG standard such as `latin1` or `utf-16le`".to_owned())
+    encoding_rs::Encoding::for_label(text.as_bytes()).ok_or_else(|| {
+        "expected an encoding label of the WHATWG standard such as `latin1` or `utf-16le`".to_owned()
+    })
 }
 
 /// `A:B`, 0-based, end exclusive; either may be left out.
 pub(super) fn range(text: &str) -> Result<Range<u64>, String> {
     let expected = || "expected `A:B`, 0-based, end exclusive, such as `0:100`".to_owned();
     let (start, end) = text.split_once(':').ok_or_else(expected)?;
-    let bound = |text: &str, default| if text.is_empty() { Ok(default) } else { text.parse().map_err(|_| expected()) };
+    let bound = |text: &str, default| {
+        if text.is_empty() { Ok(default) } else { text.parse().map_err(|_| expected()) }
+    };
     let range = bound(start, 0)?..bound(end, u64::MAX)?;
-    if range.start < range.end { Ok(range) } else { Err("the range is empty: its end is not after its start".to_owned()) }
+    if range.start < range.end {
+        Ok(range)
+    } else {
+        Err("the range is empty: its end is not after its start".to_owned())
+    }
 }
 
 /// `KEY=VALUE`.

@@ -14,7 +14,8 @@ pub fn fields(raw: &str, delimiter: u8, into: &mut csv::StringRecord) {
     }
 }
 
-/// Counts the fields of a record, refusing NUL and text after a closing quote.
+/// Counts the fields of a record, refusing NUL, text after a closing quote, and a quote inside an unquoted field, of
+/// which nobody can say whether it is text or the rest of a quoted field.
 pub(super) fn width(raw: &str, delimiter: u8) -> Result<usize, Fault> {
     let bytes = raw.as_bytes();
     if memchr(0, bytes).is_some() {
@@ -25,6 +26,7 @@ pub(super) fn width(raw: &str, delimiter: u8) -> Result<usize, Fault> {
     }
     RawFields::new(raw, delimiter).try_fold(0, |count, field| match closing_quote(field) {
         Some(at) if at + 1 < field.len() => Err(Fault::TextAfterQuote),
+        None if memchr(b'"', field.as_bytes()).is_some() => Err(Fault::BareQuote),
         _ => Ok(count + 1),
     })
 }
@@ -103,9 +105,10 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_quote_is_a_character() {
-        assert_eq!(values(r#"6" pipe, "x""#), ["6\" pipe", " \"x\""]);
-        assert!(matches!(width(r#"6" pipe, "x""#, b','), Ok(2)));
+    fn a_quote_inside_an_unquoted_field_is_refused() {
+        assert!(matches!(width(r#"6" pipe,x"#, b','), Err(Fault::BareQuote)));
+        assert!(matches!(width(r#"x, "y""#, b','), Err(Fault::BareQuote)));
+        assert!(matches!(width(r#""6"" pipe",x"#, b','), Ok(2)));
     }
 
     #[test]

@@ -62,6 +62,9 @@ pub enum Fault {
     /// CSV: `"a"b`.
     #[error("has text after a closing quote")]
     TextAfterQuote,
+    /// CSV: `a"b`.
+    #[error("has a quote inside an unquoted field")]
+    BareQuote,
     /// CSV: a record as wide as the header it is not.
     #[error("has {fields} field{}, the header has {header}", plural(*.fields))]
     Uneven {

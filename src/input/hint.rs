@@ -123,6 +123,7 @@ fn of_fault(fault: &Fault) -> Option<String> {
         Fault::TooLong(_) => "a quote may be unclosed on that line",
         Fault::UnclosedQuote => "close the quote, or double it where it is part of the text",
         Fault::TextAfterQuote => "double the quotes inside a quoted field: `\"say \"\"hi\"\"\"`",
+        Fault::BareQuote => "quote the whole field and double its quotes: `\"6\"\" pipe\"`",
         Fault::Uneven { fields, header } if fields > header => "quote the field that holds a delimiter",
         Fault::Uneven { .. } => "the line may be cut off or a delimiter missing",
         Fault::Json(_) | Fault::NotObject(_) => "write one JSON object a line",

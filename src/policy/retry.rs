@@ -86,7 +86,11 @@ mod tests {
         let error = predictor(FailureKind::Transient, None);
         let waits: Vec<_> = std::iter::from_fn(|| schedule.after(&error)).collect();
         assert_eq!(waits.len(), 3);
-        assert!(waits[0] <= Duration::from_secs(1) && waits[1] <= Duration::from_secs(2) && waits[2] <= Duration::from_secs(4));
+        assert!(
+            waits[0] <= Duration::from_secs(1)
+                && waits[1] <= Duration::from_secs(2)
+                && waits[2] <= Duration::from_secs(4)
+        );
     }
 
     #[test]
@@ -101,7 +105,8 @@ mod tests {
     fn throttling_uses_up_no_retries_and_its_wait_is_a_floor() {
         let mut schedule = policy().schedule(fastrand::Rng::with_seed(1));
         for _ in 0..50 {
-            let wait = schedule.after(&predictor(FailureKind::Throttled, Some(Duration::from_secs(7)))).unwrap();
+            let wait =
+                schedule.after(&predictor(FailureKind::Throttled, Some(Duration::from_secs(7)))).unwrap();
             assert!(wait >= Duration::from_secs(7) && wait <= Duration::from_secs(60), "{wait:?}");
         }
         assert!(schedule.after(&predictor(FailureKind::Transient, None)).is_some());

@@ -87,7 +87,9 @@ impl std::fmt::Display for StopReason {
             Self::Broken { rows, class, error } => {
                 write!(f, "the first {rows} finished rows all failed with `{class}`; the last: {error}")
             }
-            Self::MaxFailures { failed, finished } => write!(f, "{failed} of {finished} finished rows failed"),
+            Self::MaxFailures { failed, finished } => {
+                write!(f, "{failed} of {finished} finished rows failed")
+            }
             Self::Abandoned { calls } => {
                 write!(f, "{calls} calls ignore their cancellation and are still running")
             }

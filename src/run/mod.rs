@@ -231,7 +231,8 @@ impl<B: Bridge> Dispatcher<'_, B> {
             journal.append_outcome(outcome)?;
         }
         if self.stop.is_none() && !rows.is_empty() {
-            let started: Vec<_> = rows.iter().filter(|row| row.arguments.is_ok()).map(|row| (row.id, row.hash)).collect();
+            let started: Vec<_> =
+                rows.iter().filter(|row| row.arguments.is_ok()).map(|row| (row.id, row.hash)).collect();
             journal.append_started(&started)?;
         }
         journal.commit()?;
@@ -321,7 +322,9 @@ impl<B: Bridge> Dispatcher<'_, B> {
         }
         let snapshot = self.snapshot();
         self.run.reporter.finish(&snapshot);
-        self.run.fold.close_live_session(self.run.engine.gauges.most_in_flight.load(Ordering::Relaxed) as u64);
+        self.run
+            .fold
+            .close_live_session(self.run.engine.gauges.most_in_flight.load(Ordering::Relaxed) as u64);
         Ended { stop: self.stop, hurried: self.hurried }
     }
 

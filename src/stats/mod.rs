@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::classes::ClassCounts;
 pub use self::distribution::Distribution;
-pub use self::fold::Fold;
 use self::distribution::{Spread, millis};
+pub use self::fold::Fold;
 pub use self::rate::RowRate;
 pub use self::speedup::{Speedup, mean, stddev};
 use crate::row::{Outcome, Timing, Usage};
@@ -262,6 +262,7 @@ mod tests {
                 bridge: 4 * second,
                 latency: second / 2,
                 row: 10 * second,
+                recorded: 4 * second,
             },
         };
         let mut stats = Stats::default();

@@ -52,7 +52,11 @@ impl Converter {
             Err(_) => return self.structured(value),
         };
         match text {
-            Ok(text) => Ok(Answer { fields: vec![(Arc::clone(&self.answer), Value::Text(text))], usage: None, first_chunk: None }),
+            Ok(text) => Ok(Answer {
+                fields: vec![(Arc::clone(&self.answer), Value::Text(text))],
+                usage: None,
+                first_chunk: None,
+            }),
             Err(error) => Err(self.error(&error, value.py())),
         }
     }
@@ -69,7 +73,11 @@ impl Converter {
         let py = value.py();
         if let Ok(text) = value.cast::<PyString>() {
             let text = self.text(text).map_err(|error| self.error(&error, py))?;
-            return Ok(Answer { fields: vec![(Arc::clone(&self.answer), Value::Text(text))], usage: None, first_chunk: None });
+            return Ok(Answer {
+                fields: vec![(Arc::clone(&self.answer), Value::Text(text))],
+                usage: None,
+                first_chunk: None,
+            });
         }
         let columns: PyResult<Vec<(String, String, bool)>> =
             self.fields.bind(py).call1((value,)).and_then(|columns| columns.extract());
@@ -82,7 +90,9 @@ impl Converter {
         })?;
         let field = |(name, text, is_json): (String, String, bool)| {
             let value = if is_json {
-                RawValue::from_string(text).map(Value::Json).map_err(|error| CallError::Output(error.to_string()))?
+                RawValue::from_string(text)
+                    .map(Value::Json)
+                    .map_err(|error| CallError::Output(error.to_string()))?
             } else {
                 Value::Text(text)
             };
@@ -95,7 +105,8 @@ impl Converter {
     /// Tokens the value (a prediction or an exception) tells of; nothing where it cannot be read.
     fn usage_of(&self, value: &Bound<'_, PyAny>) -> Option<Usage> {
         let told = self.usage.bind(value.py()).call1((value,)).ok()?;
-        let (input, output, calls, cost_usd) = told.extract::<Option<(u64, u64, u64, Option<f64>)>>().ok()??;
+        let (input, output, calls, cost_usd) =
+            told.extract::<Option<(u64, u64, u64, Option<f64>)>>().ok()??;
         Some(Usage { input, output, calls, cost_usd })
     }
 
@@ -106,7 +117,8 @@ impl Converter {
 
     /// What an exception that left the predictor means.
     pub(in crate::bridge) fn error(&self, error: &PyErr, py: Python<'_>) -> CallError {
-        let class = error.get_type(py).name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
+        let class =
+            error.get_type(py).name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
         let (kind, retry_after) = self.kind(error, py);
         let origin: Option<String> = self
             .origin
@@ -135,7 +147,8 @@ impl Converter {
             "fatal" => FailureKind::Fatal,
             _ => FailureKind::Transient,
         };
-        let retry_after = retry_after.filter(|seconds| *seconds > 0.0).map(|seconds| seconds.min(LONGEST_RETRY_AFTER_S));
+        let retry_after =
+            retry_after.filter(|seconds| *seconds > 0.0).map(|seconds| seconds.min(LONGEST_RETRY_AFTER_S));
         (kind, retry_after.map(Duration::from_secs_f64))
     }
 }

@@ -1,8 +1,8 @@
 //! The thread that runs the asyncio event loop: started, watched, ended in bounded time. Not the calls on it.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -76,7 +76,9 @@ impl EventLoop {
             let _ = ended_tx.send(());
         })?;
         let (handle, name, value) = ready_rx.recv().map_err(|_| {
-            pyo3::exceptions::PyRuntimeError::new_err("the event loop's thread ended while it was being set up")
+            pyo3::exceptions::PyRuntimeError::new_err(
+                "the event loop's thread ended while it was being set up",
+            )
         })??;
         Ok((Self { handle, name, pulse, ending, ended: Mutex::new(ended_rx) }, value))
     }
@@ -98,7 +100,9 @@ impl EventLoop {
         Python::attach(|py| {
             let event_loop = self.handle.bind(py);
             // A loop that is closed already raises; then the thread has ended by itself.
-            let _ = event_loop.getattr("stop").and_then(|stop| event_loop.call_method1("call_soon_threadsafe", (stop,)));
+            let _ = event_loop
+                .getattr("stop")
+                .and_then(|stop| event_loop.call_method1("call_soon_threadsafe", (stop,)));
         });
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         !matches!(ended.recv_timeout(bound), Err(RecvTimeoutError::Timeout))
@@ -106,7 +110,8 @@ impl EventLoop {
 }
 
 fn make(py: Python<'_>, kind: LoopKind) -> PyResult<(Bound<'_, PyAny>, String)> {
-    let (event_loop, name): (Bound<'_, PyAny>, String) = helpers::module(py, "host")?.call_method1("new_loop", (kind.name(),))?.extract()?;
+    let (event_loop, name): (Bound<'_, PyAny>, String) =
+        helpers::module(py, "host")?.call_method1("new_loop", (kind.name(),))?.extract()?;
     py.import("asyncio")?.call_method1("set_event_loop", (event_loop.clone(),))?;
     Ok((event_loop, name))
 }
@@ -126,20 +131,4 @@ fn run(event_loop: &Bound<'_, PyAny>, ending: &AtomicBool) {
     if let Err(error) = closed {
         tracing::warn!("failed to close the event loop: {error}");
     }
-}
-
-/// Runs what CPython would run at its exit (non-daemon threads, `atexit`, buffered output), within the bound.
-/// For the end of the process; afterwards nothing must call into Python.
-pub fn run_exit_functions(bound: Duration) -> bool {
-    let (ended_tx, ended_rx) = sync_channel::<()>(1);
-    let spawned = std::thread::Builder::new().name("python-exit".into()).spawn(move || {
-        Python::attach(|py| {
-            let done = helpers::module(py, "host").and_then(|host| host.call_method0("exit_functions"));
-            if let Err(error) = done {
-                tracing::warn!("Python's exit functions raised: {error}");
-            }
-        });
-        let _ = ended_tx.send(());
-    });
-    spawned.is_ok() && ended_rx.recv_timeout(bound).is_ok()
 }

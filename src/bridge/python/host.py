@@ -81,13 +81,14 @@ def close(loop: asyncio.AbstractEventLoop) -> None:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=_PATIENCE_S)
-        await loop.shutdown_asyncgens()
+        async with asyncio.timeout(_PATIENCE_S):
+            await loop.shutdown_asyncgens()
+            await loop.shutdown_default_executor()
 
     try:
-        loop.run_until_complete(asyncio.wait_for(finish(), 2 * _PATIENCE_S))
-        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.run_until_complete(finish())
     except TimeoutError:
-        pass
+        pass  # Whatever holds out ends with the process.
     finally:
         asyncio.set_event_loop(None)
         loop.close()

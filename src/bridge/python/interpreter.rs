@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 
@@ -48,12 +50,17 @@ pub enum InterpreterError {
 }
 
 /// The running interpreter. There is one a process; it is never finalized, only its exit functions are run.
+///
+/// It lives on a thread of its own, for what Python takes for its main thread is the one that started it, and
+/// `threading._shutdown` waits for that thread unless it is called there.
 #[derive(Debug, Clone)]
 pub struct Interpreter {
     /// The executable it answers to (`sys.executable`).
     pub executable: PathBuf,
     /// `major.minor.micro`.
     pub version: String,
+    /// Asks its thread to run the exit functions; answered when they have run.
+    exit: Sender<SyncSender<()>>,
 }
 
 static STARTED: Mutex<Option<Interpreter>> = Mutex::new(None);
@@ -119,14 +126,30 @@ impl Interpreter {
         if found.version != linked {
             return Err(InterpreterError::Version { python: found.executable, found: found.version, linked });
         }
-        raw::initialize(&found.executable)
-            .map_err(|reason| InterpreterError::Start { python: found.executable.clone(), reason })?;
-        let version = Python::attach(|py| {
-            helpers::install(py)?;
-            let info = py.version_info();
-            Ok::<_, PyErr>(format!("{}.{}.{}", info.major, info.minor, info.patch))
-        })?;
-        Ok(started.insert(Self { executable: found.executable, version }).clone())
+        let executable = found.executable;
+        let failed = |reason: String| InterpreterError::Start { python: executable.clone(), reason };
+        let (ready, started_with) = sync_channel(1);
+        let (exit, exits) = channel::<SyncSender<()>>();
+        let python = executable.clone();
+        let thread = std::thread::Builder::new().name("python".into()).spawn(move || {
+            let version = initialize(&python);
+            let runs = version.is_ok();
+            let _ = ready.send(version);
+            while runs && let Ok(done) = exits.recv() {
+                run_exit_functions();
+                let _ = done.send(());
+            }
+        });
+        thread.map_err(|error| failed(error.to_string()))?;
+        let version = started_with.recv().map_err(|_| failed("its thread ended".to_owned()))??;
+        Ok(started.insert(Self { executable, version, exit }).clone())
+    }
+
+    /// Runs what CPython would run at its exit (non-daemon threads, `atexit`, buffered output). For the end of the
+    /// process; afterwards nothing must call into Python. Returns whether it ended within the bound.
+    pub fn run_exit_functions(&self, bound: Duration) -> bool {
+        let (done, wait) = sync_channel(1);
+        self.exit.send(done).is_ok() && wait.recv_timeout(bound).is_ok()
     }
 
     /// The versions of the named distributions that are installed; absent ones are left out.
@@ -140,6 +163,27 @@ impl Interpreter {
             names.iter().filter_map(version).collect()
         })
     }
+}
+
+/// Starts CPython on this thread; returns its version.
+fn initialize(python: &Path) -> Result<String, InterpreterError> {
+    raw::initialize(python)
+        .map_err(|reason| InterpreterError::Start { python: python.to_owned(), reason })?;
+    let version = Python::attach(|py| {
+        helpers::install(py)?;
+        let info = py.version_info();
+        Ok::<_, PyErr>(format!("{}.{}.{}", info.major, info.minor, info.patch))
+    })?;
+    Ok(version)
+}
+
+fn run_exit_functions() {
+    Python::attach(|py| {
+        let done = helpers::module(py, "host").and_then(|host| host.call_method0("exit_functions"));
+        if let Err(error) = done {
+            tracing::warn!("Python's exit functions raised: {error}");
+        }
+    });
 }
 
 #[allow(unsafe_code)]

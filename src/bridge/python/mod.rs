@@ -43,7 +43,8 @@ impl PythonBridge {
     ///
     /// Must be called within a Tokio runtime, to which the results are handed.
     pub fn start(kind: LoopKind, request: Request, secrets: Secrets) -> Result<Self, LoadError> {
-        let queue = Arc::new(Queue::new().map_err(|error| LoadError(format!("failed to make an eventfd: {error}")))?);
+        let queue =
+            Arc::new(Queue::new().map_err(|error| LoadError(format!("failed to make an eventfd: {error}")))?);
         let (results, inbox) = mpsc::unbounded_channel();
         let loop_queue = Arc::clone(&queue);
         let mask = secrets.clone();

@@ -89,9 +89,8 @@ impl LoadError {
     /// What an exception during loading means to the user: our own refusals as they are, theirs with the traceback.
     pub(in crate::bridge) fn of(error: &PyErr, secrets: &Secrets) -> Self {
         Python::attach(|py| {
-            let told = helpers::module(py, "loader").and_then(|loader| {
-                loader.call_method1("explain", (error.value(py),))?.extract::<String>()
-            });
+            let told = helpers::module(py, "loader")
+                .and_then(|loader| loader.call_method1("explain", (error.value(py),))?.extract::<String>());
             Self(secrets.mask(&told.unwrap_or_else(|_| error.to_string())).into_owned())
         })
     }
@@ -107,7 +106,8 @@ impl Predictor {
             let dspy = helpers::dspy(py)?;
             let (lm, settings) = language_model(&dspy, model)?;
             let module = dspy.call_method1("build", (&signature, lm, settings.is_local()))?;
-            loader.call_method1("describe", (module, py.None(), format!("dspy.ChainOfThought({signature})")))?
+            loader
+                .call_method1("describe", (module, py.None(), format!("dspy.ChainOfThought({signature})")))?
         } else {
             let (target, source): (Bound<'_, PyAny>, Option<String>) =
                 loader.call_method1("find", (&spec, event_loop))?.extract()?;
@@ -157,7 +157,9 @@ impl Predictor {
         for (name, value) in arguments {
             match value {
                 Value::Text(text) => keywords.set_item(name.as_ref(), text)?,
-                Value::Json(raw) => keywords.set_item(name.as_ref(), self.json_loads.bind(py).call1((raw.get(),))?)?,
+                Value::Json(raw) => {
+                    keywords.set_item(name.as_ref(), self.json_loads.bind(py).call1((raw.get(),))?)?
+                }
             }
         }
         if self.offers_row_id {
@@ -171,7 +173,10 @@ impl Predictor {
 }
 
 /// The LM and the settings it was made of.
-fn language_model<'py>(dspy: &Bound<'py, PyModule>, model: Model) -> PyResult<(Bound<'py, PyAny>, ModelSettings)> {
+fn language_model<'py>(
+    dspy: &Bound<'py, PyModule>,
+    model: Model,
+) -> PyResult<(Bound<'py, PyAny>, ModelSettings)> {
     let py = dspy.py();
     let settings = (model.provider)().map_err(|reason| refused(py, &reason))?;
     // Values as JSON where they are: `0.5` is a number, `gpt-4o` a string.
@@ -180,10 +185,15 @@ fn language_model<'py>(dspy: &Bound<'py, PyModule>, model: Model) -> PyResult<(B
         .iter()
         .map(|(key, text)| (key.clone(), serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into())))
         .collect();
-    let options = py.import("json")?.call_method1("loads", (serde_json::Value::from(options).to_string(),))?;
+    let options =
+        py.import("json")?.call_method1("loads", (serde_json::Value::from(options).to_string(),))?;
     let lm = dspy.call_method1("make_lm", (&settings.model, &settings.api_base, options));
     let lm = lm.map_err(|error| {
-        if error.is_instance_of::<PyValueError>(py) { refused(py, &error.value(py).to_string()) } else { error }
+        if error.is_instance_of::<PyValueError>(py) {
+            refused(py, &error.value(py).to_string())
+        } else {
+            error
+        }
     })?;
     Ok((lm, settings))
 }
@@ -218,6 +228,7 @@ fn lend<'py>(
 
 /// A refusal in our own words, which reaches the user without a traceback.
 fn refused(py: Python<'_>, reason: &str) -> PyErr {
-    let error = helpers::module(py, "loader").and_then(|loader| loader.getattr("LoadError")?.call1((reason,)));
+    let error =
+        helpers::module(py, "loader").and_then(|loader| loader.getattr("LoadError")?.call1((reason,)));
     error.map_or_else(|error| error, PyErr::from_value)
 }

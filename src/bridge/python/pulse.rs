@@ -49,7 +49,8 @@ impl Pulse {
 
     /// For how long the loop has not turned now: zero unless it is stalled at this moment.
     pub fn stalled_now(&self) -> Duration {
-        let gap = Duration::from_nanos(self.now_ns().saturating_sub(self.last_beat_ns.load(Ordering::Acquire)));
+        let gap =
+            Duration::from_nanos(self.now_ns().saturating_sub(self.last_beat_ns.load(Ordering::Acquire)));
         if gap > STALL { gap.saturating_sub(INTERVAL) } else { Duration::ZERO }
     }
 

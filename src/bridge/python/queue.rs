@@ -193,7 +193,8 @@ impl Shared {
         let py = call.py();
         let attempt = &call.get().attempt;
         let arguments = self.predictor.arguments(py, &attempt.arguments, attempt.row, attempt.number)?;
-        let coroutine = self.predictor.drive.bind(py).call1((call, self.predictor.target.bind(py), arguments))?;
+        let coroutine =
+            self.predictor.drive.bind(py).call1((call, self.predictor.target.bind(py), arguments))?;
         let options = PyDict::new(py);
         options.set_item(pyo3::intern!(py, "context"), self.copy_context.bind(py).call0()?)?;
         Ok(self.create_task.bind(py).call((coroutine,), Some(&options))?.unbind())
