@@ -31,7 +31,7 @@ fn it_completes_a_chat_and_ends_when_dropped() {
 #[test]
 fn it_ends_with_its_parent_however_that_ends() {
     let mut child = Command::new(python())
-        .args(["-P", "-c", include_str!("../src/model/server.py"), "1"])
+        .args(["-P", "-c", include_str!("../../src/model/server.py"), "1"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -1,13 +1,8 @@
 //! An OpenAI-compatible server with scripted answers, for tests of the real predictor. Not a model, no limiter.
 //!
-//! A test includes it with `#[path = "support/aimock.rs"] mod aimock;`. Faults by chance (`chaos`) are drawn in the
+//! Faults by chance (`chaos`) are drawn in the
 //! order `dropRate` (a 500), `malformedRate`, `rateLimitRate` (a 429 with Retry-After), `disconnectRate`, each from
 //! the requests that the earlier ones spared: 5 % and 10 % of all are `{"dropRate": 0.05, "rateLimitRate": 0.105}`.
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-#![allow(dead_code, unreachable_pub, reason = "each test is a crate of its own and uses another part")]
-
-#[path = "http.rs"]
-pub mod http;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -19,23 +14,23 @@ const PROGRAM: &str = "tests/node_modules/@copilotkit/aimock/dist/cli.js";
 
 /// What the server answers, first match first.
 #[derive(Default)]
-pub struct Fixtures(Vec<Value>);
+pub(crate) struct Fixtures(Vec<Value>);
 
 impl Fixtures {
     /// `Question 0?` to `Question <count - 1>?`, answered with `Answer 0` and so on.
-    pub fn numbered(count: usize) -> Self {
+    pub(crate) fn numbered(count: usize) -> Self {
         (0..count).fold(Self::default(), |fixtures, i| {
             fixtures.answer(&format!("Question {i}?"), &format!("Answer {i}"))
         })
     }
 
     /// A question and its answer, for `dspy.ChainOfThought("question -> answer")` and DSPy's `ChatAdapter`.
-    pub fn answer(self, question: &str, answer: &str) -> Self {
+    pub(crate) fn answer(self, question: &str, answer: &str) -> Self {
         self.reply(question, &[("reasoning", "By heart."), ("answer", answer)])
     }
 
     /// A question and the output fields of its answer.
-    pub fn reply(self, question: &str, fields: &[(&str, &str)]) -> Self {
+    pub(crate) fn reply(self, question: &str, fields: &[(&str, &str)]) -> Self {
         let fields: Vec<_> =
             fields.iter().map(|(name, value)| format!("[[ ## {name} ## ]]\n{value}")).collect();
         let content = format!("{}\n\n[[ ## completed ## ]]", fields.join("\n\n"));
@@ -44,24 +39,24 @@ impl Fixtures {
     }
 
     /// A question whose answer is this text, parsable or not.
-    pub fn text(self, question: &str, content: &str) -> Self {
+    pub(crate) fn text(self, question: &str, content: &str) -> Self {
         self.fixture(&asks(question), &json!({"content": content}))
     }
 
     /// A question that fails once with the status (a 429 with Retry-After, in seconds); later fixtures answer it.
-    pub fn fail_once(self, question: &str, status: u16, retry_after: u32) -> Self {
+    pub(crate) fn fail_once(self, question: &str, status: u16, retry_after: u32) -> Self {
         let mut request = asks(question);
         request["sequenceIndex"] = json!(0);
         self.fixture(&request, &error(status, retry_after))
     }
 
     /// A question that always fails with the status.
-    pub fn fail(self, question: &str, status: u16) -> Self {
+    pub(crate) fn fail(self, question: &str, status: u16) -> Self {
         self.fixture(&asks(question), &error(status, 1))
     }
 
     /// A match and a response as aimock's documentation has them.
-    pub fn fixture(mut self, request: &Value, response: &Value) -> Self {
+    pub(crate) fn fixture(mut self, request: &Value, response: &Value) -> Self {
         self.0.push(json!({"match": request, "response": response}));
         self
     }
@@ -78,7 +73,7 @@ fn error(status: u16, retry_after: u32) -> Value {
 }
 
 /// A running server; dropping it ends it.
-pub struct Aimock {
+pub(crate) struct Aimock {
     child: Child,
     address: String,
     _fixtures: tempfile::NamedTempFile,
@@ -86,7 +81,7 @@ pub struct Aimock {
 
 impl Aimock {
     /// Starts the server on a free loopback port and waits until it listens.
-    pub fn start(fixtures: &Fixtures) -> Self {
+    pub(crate) fn start(fixtures: &Fixtures) -> Self {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(PROGRAM);
         assert!(program.exists(), "`{PROGRAM}` is missing: run `make test`");
         let mut file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
@@ -107,22 +102,22 @@ impl Aimock {
     }
 
     /// For `--api-base`.
-    pub fn base_url(&self) -> String {
+    pub(crate) fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
 
     /// Every request to a model so far, failed ones too, in order of arrival.
-    pub fn journal(&self) -> Vec<Value> {
+    pub(crate) fn journal(&self) -> Vec<Value> {
         serde_json::from_str(&self.call("GET", "/__aimock/journal", "")).unwrap()
     }
 
     /// Injects faults from now on, for example `{"latencyMs": 500, "rateLimitRate": 0.1}`.
-    pub fn chaos(&self, rates: &Value) {
+    pub(crate) fn chaos(&self, rates: &Value) {
         self.call("POST", "/__aimock/chaos", &rates.to_string());
     }
 
     fn call(&self, method: &str, path: &str, body: &str) -> String {
-        let response = http::send(method, &format!("http://{}{path}", self.address), body);
+        let response = super::http::send(method, &format!("http://{}{path}", self.address), body);
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 "), "{method} {path}: {response}");
         body.to_owned()

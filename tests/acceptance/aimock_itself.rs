@@ -1,9 +1,7 @@
 //! That the scripted server does what the other tests take for granted.
 
-#[path = "support/aimock.rs"]
-mod aimock;
-
-use aimock::{Aimock, Fixtures};
+use super::support::aimock::{Aimock, Fixtures};
+use super::support::http;
 use serde_json::json;
 
 /// Asks as DSPy's `ChatAdapter` does; returns the whole HTTP response.
@@ -11,7 +9,7 @@ fn ask(server: &Aimock, question: &str) -> String {
     let content = format!("[[ ## question ## ]]\n{question}\n\nRespond with the fields.");
     let body =
         json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": content}]}).to_string();
-    aimock::http::send("POST", &format!("{}/chat/completions", server.base_url()), &body)
+    http::send("POST", &format!("{}/chat/completions", server.base_url()), &body)
 }
 
 #[test]

@@ -1,15 +1,10 @@
 //! One HTTP exchange over a plain socket, for tests. No client library, no TLS.
-#![allow(
-    clippy::unwrap_used,
-    unreachable_pub,
-    reason = "tests fail by panicking; each is a crate of its own"
-)]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 /// Sends a request to a URL on this host and returns the whole response, head and body.
-pub fn send(method: &str, url: &str, body: &str) -> String {
+pub(crate) fn send(method: &str, url: &str, body: &str) -> String {
     let (address, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     // HTTP/1.0 keeps the answer in one piece and ends it with the connection.

@@ -1,0 +1,272 @@
+//! One job in a directory of its own: files in, the program run, files out. Calls are counted by the predictor itself,
+//! one line each in `calls`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// No test's job takes longer.
+const HANG: Duration = Duration::from_secs(120);
+
+/// What predictors in tests start with: `called(row)` notes a call, one line each, outside the program.
+const PRELUDE: &str = r#"
+import asyncio, json, os, time
+_calls = os.open(os.path.join(os.path.dirname(__file__), "calls"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def called(what):
+    os.write(_calls, (json.dumps(what) + "\n").encode())
+"#;
+
+/// A job to be run, in the fluent form.
+pub(crate) struct Job {
+    directory: TempDir,
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+    stdin: Option<Vec<u8>>,
+}
+
+/// What the program did.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// Exit code; negative for the signal that killed it.
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) took: Duration,
+}
+
+/// The program, running; killed if it is dropped.
+pub(crate) struct Running {
+    child: Child,
+    started: Instant,
+    directory: PathBuf,
+}
+
+impl Job {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self { directory, arguments: Vec::new(), environment: BTreeMap::new(), stdin: None }
+    }
+
+    /// A path in the job's directory, which is also where the program runs.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        fs::write(self.path(name), content).unwrap();
+        self
+    }
+
+    /// `questions.csv` with `rows` questions, `Question 0?` and so on.
+    pub(crate) fn questions(self, rows: usize) -> Self {
+        let lines: String = (0..rows).map(|i| format!("{i},Question {i}?\n")).collect();
+        self.file("questions.csv", format!("id,question\n{lines}"))
+    }
+
+    /// `predictor.py`; it may call `called(what)`, and `asyncio`, `json`, `os`, `time` are imported.
+    pub(crate) fn predictor(self, code: &str) -> Self {
+        self.file("predictor.py", format!("{PRELUDE}\n{code}"))
+    }
+
+    /// A predictor that notes its question and returns it.
+    pub(crate) fn echo(self) -> Self {
+        self.predictor("async def predict(question):\n    called(question)\n    return question\n")
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Options given to every run of this job from now on.
+    pub(crate) fn args<I: IntoIterator<Item = S>, S: Into<String>>(mut self, arguments: I) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// `process questions.csv -o answers.csv --predictor predictor.py:predict` and the job's options.
+    pub(crate) fn process(&self) -> Done {
+        self.run(&["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"])
+    }
+
+    /// As [`Self::process`], not waited for.
+    pub(crate) fn start(&self) -> Running {
+        self.spawn(&["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"])
+    }
+
+    /// `resume answers.csv`.
+    pub(crate) fn resume(&self) -> Done {
+        self.run(&["resume", "answers.csv"])
+    }
+
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Done {
+        self.spawn(arguments).wait()
+    }
+
+    pub(crate) fn spawn<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Running {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokio-asyncio-bridge"));
+        command.args(arguments).args(&self.arguments).current_dir(self.directory.path());
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if name.starts_with("TAB_")
+                || name == "VIRTUAL_ENV"
+                || name == "RUST_LOG"
+                || name.ends_with("_API_KEY")
+            {
+                command.env_remove(name);
+            }
+        }
+        let environment = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv");
+        assert!(environment.exists(), "`.venv` is missing: run `make test`");
+        command.env("VIRTUAL_ENV", environment).envs(&self.environment);
+        let stdin = match &self.stdin {
+            Some(bytes) => {
+                fs::write(self.path(".stdin"), bytes).unwrap();
+                Stdio::from(fs::File::open(self.path(".stdin")).unwrap())
+            }
+            None => Stdio::null(),
+        };
+        // Files, not pipes: whatever the program or its children print can never block them.
+        let out = |name: &str| Stdio::from(fs::File::create(self.path(name)).unwrap());
+        let child = command.stdin(stdin).stdout(out(".stdout")).stderr(out(".stderr")).spawn().unwrap();
+        Running { child, started: Instant::now(), directory: self.directory.path().to_owned() }
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// What `called` was given, in order.
+    pub(crate) fn calls(&self) -> Vec<Value> {
+        let lines = fs::read_to_string(self.path("calls")).unwrap_or_default();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The records of `answers.csv`, by column.
+    pub(crate) fn answers(&self) -> Vec<BTreeMap<String, String>> {
+        let mut reader = csv::Reader::from_path(self.path("answers.csv")).unwrap();
+        reader.deserialize().map(Result::unwrap).collect()
+    }
+
+    /// One column of `answers.csv`.
+    pub(crate) fn column(&self, name: &str) -> Vec<String> {
+        let column = |record: BTreeMap<String, String>| {
+            record.get(name).unwrap_or_else(|| panic!("no column {name} in {record:?}")).clone()
+        };
+        self.answers().into_iter().map(column).collect()
+    }
+
+    /// The objects of a JSONL file.
+    pub(crate) fn lines(&self, name: &str) -> Vec<Value> {
+        self.read(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// `answers.csv.report.json`.
+    pub(crate) fn report(&self) -> Value {
+        serde_json::from_str(&self.read("answers.csv.report.json")).unwrap()
+    }
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until the predictor has noted at least so many calls.
+    pub(crate) fn wait_for_calls(&mut self, calls: usize) {
+        let started = Instant::now();
+        while self.calls() < calls {
+            assert!(started.elapsed() < HANG, "{} of {calls} calls were made in time", self.calls());
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!(
+                    "the program ended ({status}) after {} of {calls} calls: {}",
+                    self.calls(),
+                    self.text(".stderr")
+                );
+            }
+            sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Calls noted so far.
+    pub(crate) fn calls(&self) -> usize {
+        self.text("calls").lines().count()
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// What a file in the job's directory holds now; nothing where there is none.
+    pub(crate) fn text(&self, name: &str) -> String {
+        let mut text = String::new();
+        if let Ok(mut file) = fs::File::open(self.directory.join(name)) {
+            let _ = file.read_to_string(&mut text);
+        }
+        text
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(mut self) -> Done {
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if self.started.elapsed() > HANG => {
+                    panic!("the program hangs: {}", self.text(".stderr"));
+                }
+                None => sleep(Duration::from_millis(2)),
+            }
+        };
+        use std::os::unix::process::ExitStatusExt;
+        let code = status.code().unwrap_or_else(|| -status.signal().unwrap());
+        Done {
+            code,
+            stdout: self.text(".stdout"),
+            stderr: self.text(".stderr"),
+            took: self.started.elapsed(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Done {
+    /// The exit code is the one expected; what was printed is shown otherwise.
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert!(!self.stderr.contains("panicked at"), "{}", self.stderr);
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Standard error holds the text.
+    #[track_caller]
+    pub(crate) fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "no `{text}` in:\n{}", self.stderr);
+        self
+    }
+}

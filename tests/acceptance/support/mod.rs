@@ -1,0 +1,5 @@
+//! What the tests share.
+
+pub(crate) mod aimock;
+pub(crate) mod http;
+pub(crate) mod job;
