@@ -51,13 +51,13 @@ async def drive_stream(call: Any, target: Callable[..., Any], arguments: dict[st
         call.finish(value)
 
 
-_threads = Threads()
+threads = Threads()
 
 
 async def drive_thread(call: Any, target: Callable[..., Any], arguments: dict[str, Any]) -> None:
     """One call of a plain function."""
     try:
-        value = await _threads.run(call, target, arguments)
+        value = await threads.run(call, target, arguments)
     except BaseException as error:
         call.fail(error)
     else:

@@ -13,6 +13,8 @@ pub mod interpreter;
 pub mod predictor;
 pub mod pulse;
 mod queue;
+mod step;
+mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::event_loop::{EventLoop, LoopKind};
 use self::predictor::{Description, LoadError, Predictor, Request};
-use self::queue::{Command, LoopSide, Queue};
+use self::queue::{Batch, Job, Queue};
 use super::Bridge;
 use crate::call::{Attempt, BridgeError, CallError};
 use crate::row::Answer;
@@ -51,7 +53,7 @@ impl PythonBridge {
         let set_up = move |event_loop: &pyo3::Bound<'_, pyo3::PyAny>| {
             let predictor = Predictor::load(event_loop, request)?;
             let description = predictor.description.clone();
-            LoopSide::start(event_loop, loop_queue, predictor, results, secrets)?;
+            worker::start(event_loop, loop_queue, predictor, results, secrets)?;
             Ok(description)
         };
         let (event_loop, description) =
@@ -83,7 +85,7 @@ impl PythonBridge {
 }
 
 /// Hands each result to its call's future, on a Tokio thread: one wake of the runtime a batch.
-async fn settle(mut inbox: mpsc::UnboundedReceiver<Vec<(oneshot::Sender<Reply>, Reply)>>) {
+async fn settle(mut inbox: mpsc::UnboundedReceiver<Batch>) {
     while let Some(batch) = inbox.recv().await {
         for (sender, reply) in batch {
             // The receiver of a call that was cancelled meanwhile is gone.
@@ -102,7 +104,7 @@ struct CancelOnDrop<'a> {
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         if self.armed {
-            self.queue.push(Command::Cancel(self.call));
+            self.queue.cancel(self.call);
         }
     }
 }
@@ -111,7 +113,7 @@ impl Bridge for PythonBridge {
     async fn call(&self, attempt: Attempt) -> Reply {
         let (sender, receiver) = oneshot::channel();
         let call = self.queue.next_id();
-        if !self.queue.push(Command::Call { call, attempt, sender }) {
+        if !self.queue.push(Job { id: call, attempt, sender }) {
             return Err(BridgeError::LoopStopped.into());
         }
         let mut guard = CancelOnDrop { queue: &self.queue, call, armed: true };

@@ -38,10 +38,24 @@ pub struct ModelSettings {
     pub options: Vec<(String, String)>,
 }
 
+/// How a call of the predictor is made.
+#[derive(Debug)]
+pub(super) enum Driver {
+    /// The target returns an awaitable.
+    Async,
+    /// The same, and takes `on_first_chunk`.
+    Stream,
+    /// The target is run by this function on a thread.
+    Thread(Py<PyAny>),
+}
+
 /// A predictor in the interpreter.
 #[derive(Debug)]
 pub struct Predictor {
     pub(in crate::bridge) target: Py<PyAny>,
+    /// How production drives it.
+    pub(super) driver: Driver,
+    /// How a task of its own drives it.
     pub(in crate::bridge) drive: Py<PyAny>,
     pub(in crate::bridge) context: Py<PyAny>,
     json_loads: Py<PyAny>,
@@ -127,7 +141,13 @@ impl Predictor {
             (_, true) => "drive_stream",
             _ => "drive",
         };
+        let driver = match (threaded, streaming) {
+            (true, _) => Driver::Thread(helpers::module(py, "host")?.getattr("threads")?.getattr("run")?.unbind()),
+            (_, true) => Driver::Stream,
+            _ => Driver::Async,
+        };
         Ok(Self {
+            driver,
             target: loaded.getattr("call")?.unbind(),
             drive: helpers::module(py, "host")?.getattr(drive)?.unbind(),
             context: py.import("contextvars")?.call_method0("copy_context")?.unbind(),

@@ -1,46 +1,42 @@
-//! The hand-over: a queue from Tokio to the loop, and the loop's own side of it. Not what a result means.
+//! The hand-over between Tokio and the event loop's thread: calls one way, results the other. Not how a call is run.
 
-use std::collections::HashMap;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Reply;
-use super::convert::Converter;
-use super::predictor::Predictor;
-use crate::call::{Attempt, BridgeError};
-use crate::secret::Secrets;
-
-/// What Tokio asks of the loop.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// Make a call.
-    Call { call: u64, attempt: Attempt, sender: oneshot::Sender<Reply> },
-    /// Cancel it.
-    Cancel(u64),
-}
+use crate::call::Attempt;
 
 /// A mutex whose holders never panic half-way: a poisoned one is as good.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A call that waits to be run.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) id: u64,
+    pub(super) attempt: Attempt,
+    pub(super) sender: oneshot::Sender<Reply>,
+}
+
 #[derive(Debug, Default)]
-struct Pending {
-    commands: Vec<Command>,
+struct Waiting {
+    calls: VecDeque<Job>,
+    cancellations: Vec<u64>,
+    /// The loop has been woken and has not looked yet.
+    woken: bool,
     closed: bool,
 }
 
-/// Commands on their way to the loop.
+/// What Tokio asks of the loop. Workers take calls from it directly; the loop is woken to have enough of them.
 #[derive(Debug)]
 pub(super) struct Queue {
-    pending: Mutex<Pending>,
+    waiting: Mutex<Waiting>,
     wake: OwnedFd,
     next_id: AtomicU64,
 }
@@ -48,253 +44,115 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new() -> rustix::io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Self { pending: Mutex::default(), wake, next_id: AtomicU64::new(0) })
+        Ok(Self { waiting: Mutex::default(), wake, next_id: AtomicU64::new(0) })
     }
 
     pub(super) fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Queues a command; wakes the loop where none was waiting. False once the queue is closed.
-    pub(super) fn push(&self, command: Command) -> bool {
-        let mut pending = lock(&self.pending);
-        if pending.closed {
+    /// Readable when [`Self::look`] has something to tell.
+    pub(super) fn wake_fd(&self) -> RawFd {
+        self.wake.as_raw_fd()
+    }
+
+    /// Queues a call. False once the queue is closed.
+    pub(super) fn push(&self, job: Job) -> bool {
+        self.put(|waiting| waiting.calls.push_back(job))
+    }
+
+    /// Asks that a call be cancelled.
+    pub(super) fn cancel(&self, id: u64) {
+        self.put(|waiting| waiting.cancellations.push(id));
+    }
+
+    fn put(&self, change: impl FnOnce(&mut Waiting)) -> bool {
+        let mut waiting = lock(&self.waiting);
+        if waiting.closed {
             return false;
         }
-        pending.commands.push(command);
-        let first = pending.commands.len() == 1;
-        drop(pending);
-        if first {
+        change(&mut waiting);
+        let wake = !std::mem::replace(&mut waiting.woken, true);
+        drop(waiting);
+        if wake {
             // It can only fail where the counter is full, and then the loop is awake.
             let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
         }
         true
     }
 
-    /// Takes no more commands and drops what waits: their futures end as [`BridgeError::LoopStopped`].
+    /// For the woken loop: how many calls wait, and what is to be cancelled.
+    pub(super) fn look(&self) -> (usize, Vec<u64>) {
+        let mut counter = [0; 8];
+        let _ = rustix::io::read(&self.wake, &mut counter);
+        let mut waiting = lock(&self.waiting);
+        waiting.woken = false;
+        (waiting.calls.len(), std::mem::take(&mut waiting.cancellations))
+    }
+
+    /// The next call that somebody still waits for: one cancelled while it was queued is not even made.
+    pub(super) fn pop(&self) -> Option<Job> {
+        let mut waiting = lock(&self.waiting);
+        loop {
+            let job = waiting.calls.pop_front()?;
+            if !job.sender.is_closed() {
+                return Some(job);
+            }
+        }
+    }
+
+    /// Takes no more calls and drops those that wait: their futures end as a stopped loop.
     pub(super) fn close(&self) {
-        let mut pending = lock(&self.pending);
-        pending.closed = true;
-        let left = std::mem::take(&mut pending.commands);
-        drop(pending);
+        let mut waiting = lock(&self.waiting);
+        waiting.closed = true;
+        let left = std::mem::take(&mut waiting.calls);
+        drop(waiting);
         drop(left);
     }
 
-    fn is_closed(&self) -> bool {
-        lock(&self.pending).closed
-    }
-
-    fn take(&self, into: &mut Vec<Command>) {
-        let mut counter = [0; 8];
-        let _ = rustix::io::read(&self.wake, &mut counter);
-        std::mem::swap(&mut lock(&self.pending).commands, into);
+    pub(super) fn is_closed(&self) -> bool {
+        lock(&self.waiting).closed
     }
 }
 
-/// What the loop's callbacks share. Its locks are only ever taken by the loop's thread (a thread predictor's
-/// [`Call`] aside), so they are free.
+/// Results on their way to their calls' futures, gathered over one turn of the loop.
+pub(super) type Batch = Vec<(oneshot::Sender<Reply>, Reply)>;
+
+/// Results that are worth waking Tokio for.
+const FULL: usize = 16;
+
+/// The loop's side of the results.
 #[derive(Debug)]
-struct Shared {
-    queue: Arc<Queue>,
-    predictor: Predictor,
-    converter: Converter,
-    create_task: Py<PyAny>,
-    call_soon: Py<PyAny>,
-    copy_context: Py<PyAny>,
-    tasks: Mutex<HashMap<u64, Py<PyAny>>>,
-    outbox: Mutex<Vec<(oneshot::Sender<Reply>, Reply)>>,
-    results: mpsc::UnboundedSender<Vec<(oneshot::Sender<Reply>, Reply)>>,
-    flush: Mutex<Option<Py<PyAny>>>,
+pub(super) struct Outbox {
+    batch: Mutex<Batch>,
+    results: mpsc::UnboundedSender<Batch>,
 }
 
-/// The loop's side: drains the queue whenever it was woken.
-#[pyclass(frozen)]
-pub(super) struct LoopSide(Arc<Shared>);
-
-/// Sends the turn's results.
-#[pyclass(frozen)]
-struct Flush(Arc<Shared>);
-
-/// One call, as its task sees it.
-#[pyclass(frozen)]
-struct Call {
-    id: u64,
-    shared: Arc<Shared>,
-    attempt: Attempt,
-    sender: Mutex<Option<oneshot::Sender<Reply>>>,
-    begun: Mutex<Option<Instant>>,
-    first_chunk: Mutex<Option<Duration>>,
-}
-
-impl LoopSide {
-    pub(super) fn start(
-        event_loop: &Bound<'_, PyAny>,
-        queue: Arc<Queue>,
-        predictor: Predictor,
-        results: mpsc::UnboundedSender<Vec<(oneshot::Sender<Reply>, Reply)>>,
-        secrets: Secrets,
-    ) -> PyResult<()> {
-        let py = event_loop.py();
-        let wake = queue.wake.as_raw_fd();
-        let shared = Arc::new(Shared {
-            queue,
-            converter: Converter::new(py, secrets)?,
-            create_task: event_loop.getattr("create_task")?.unbind(),
-            call_soon: event_loop.getattr("call_soon")?.unbind(),
-            copy_context: predictor.context.bind(py).getattr("copy")?.unbind(),
-            predictor,
-            tasks: Mutex::default(),
-            outbox: Mutex::default(),
-            results,
-            flush: Mutex::default(),
-        });
-        *lock(&shared.flush) = Some(Py::new(py, Flush(Arc::clone(&shared)))?.into_any());
-        event_loop.call_method1("add_reader", (wake, Self(shared)))?;
-        Ok(())
+impl Outbox {
+    pub(super) fn new(results: mpsc::UnboundedSender<Batch>) -> Self {
+        Self { batch: Mutex::default(), results }
     }
-}
 
-#[pymethods]
-impl LoopSide {
-    fn __call__(&self, py: Python<'_>) {
-        let mut commands = Vec::new();
-        self.0.queue.take(&mut commands);
-        for command in commands {
-            match command {
-                Command::Call { call, attempt, sender } => Shared::begin(&self.0, py, call, attempt, sender),
-                Command::Cancel(call) => self.0.cancel(py, call),
-            }
+    /// Puts a result in; true if it is the first of its batch, which somebody must then [`Self::send`] by the end of
+    /// the turn. A full batch goes at once, so that the next calls come while the loop is still at work on these.
+    pub(super) fn put(&self, sender: oneshot::Sender<Reply>, reply: Reply) -> bool {
+        let mut batch = lock(&self.batch);
+        batch.push((sender, reply));
+        let length = batch.len();
+        drop(batch);
+        if length >= FULL {
+            self.send();
         }
+        length == 1
     }
-}
 
-impl Shared {
-    fn begin(this: &Arc<Self>, py: Python<'_>, id: u64, attempt: Attempt, sender: oneshot::Sender<Reply>) {
-        if sender.is_closed() {
-            return; // Cancelled while it was queued: it is not even made.
+    /// Sends what has gathered.
+    pub(super) fn send(&self) {
+        let batch = std::mem::take(&mut *lock(&self.batch));
+        if batch.is_empty() {
+            return;
         }
-        let call = Call {
-            id,
-            shared: Arc::clone(this),
-            attempt,
-            sender: Mutex::new(Some(sender)),
-            begun: Mutex::default(),
-            first_chunk: Mutex::default(),
-        };
-        let made = Bound::new(py, call).and_then(|call| {
-            this.task(&call).inspect_err(|error| call.get().settle(py, Err(this.converter.error(error, py))))
-        });
-        if let Ok(task) = made {
-            lock(&this.tasks).insert(id, task);
-        }
-    }
-
-    fn task(&self, call: &Bound<'_, Call>) -> PyResult<Py<PyAny>> {
-        let py = call.py();
-        let attempt = &call.get().attempt;
-        let arguments = self.predictor.arguments(py, &attempt.arguments, attempt.row, attempt.number)?;
-        let coroutine =
-            self.predictor.drive.bind(py).call1((call, self.predictor.target.bind(py), arguments))?;
-        let options = PyDict::new(py);
-        options.set_item(pyo3::intern!(py, "context"), self.copy_context.bind(py).call0()?)?;
-        Ok(self.create_task.bind(py).call((coroutine,), Some(&options))?.unbind())
-    }
-
-    fn cancel(&self, py: Python<'_>, call: u64) {
-        // The guard is not held over the call into Python, which may come back here.
-        let task = lock(&self.tasks).get(&call).map(|task| task.clone_ref(py));
-        if let Some(task) = task
-            && let Err(error) = task.bind(py).call_method0("cancel")
-        {
-            tracing::warn!("failed to cancel a call: {error}");
-        }
-    }
-
-    fn send(&self, py: Python<'_>, sender: oneshot::Sender<Reply>, reply: Reply) {
-        let mut outbox = lock(&self.outbox);
-        outbox.push((sender, reply));
-        let first = outbox.len() == 1;
-        drop(outbox);
-        if first {
-            let flush = lock(&self.flush).as_ref().map(|flush| flush.clone_ref(py));
-            let scheduled = flush.map(|flush| self.call_soon.bind(py).call1((flush,)));
-            if !matches!(scheduled, Some(Ok(_))) {
-                self.flush();
-            }
-        }
-    }
-
-    fn flush(&self) {
-        let batch = std::mem::take(&mut *lock(&self.outbox));
         // Nobody listens once the runtime is gone; the process is ending then.
         let _ = self.results.send(batch);
-    }
-}
-
-#[pymethods]
-impl Flush {
-    fn __call__(&self) {
-        self.0.flush();
-    }
-}
-
-#[pymethods]
-impl Call {
-    /// The predictor starts.
-    fn begin(&self) {
-        *lock(&self.begun) = Some(Instant::now());
-        self.attempt.clock.begin();
-    }
-
-    /// It has ended (a plain function, on its thread).
-    fn end(&self) {
-        self.attempt.clock.end();
-    }
-
-    /// A chunk came; the first is noted.
-    fn first_chunk(&self) {
-        let mut first = lock(&self.first_chunk);
-        if first.is_none() {
-            *first = lock(&self.begun).map(|begun| begun.elapsed());
-        }
-    }
-
-    /// It has returned.
-    fn finish(&self, value: &Bound<'_, PyAny>) {
-        self.attempt.clock.end();
-        let mut reply = self.shared.converter.answer(value);
-        if let Ok(answer) = &mut reply {
-            answer.first_chunk = *lock(&self.first_chunk);
-        }
-        self.settle(value.py(), reply);
-    }
-
-    /// It has raised.
-    fn fail(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
-        self.attempt.clock.end();
-        // Whatever a task raises because the loop is being closed is not the predictor's doing.
-        let reply = if self.shared.queue.is_closed() {
-            BridgeError::LoopStopped.into()
-        } else {
-            self.shared.converter.error(&PyErr::from_value(error), py)
-        };
-        self.settle(py, Err(reply));
-    }
-}
-
-impl Call {
-    fn settle(&self, py: Python<'_>, reply: Reply) {
-        let sender = lock(&self.sender).take();
-        if let Some(sender) = sender {
-            self.shared.send(py, sender, reply);
-        }
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        // Here and not in `settle`: a task that was cancelled before its first step runs nothing of ours.
-        let task = lock(&self.shared.tasks).remove(&self.id);
-        drop(task);
     }
 }

@@ -1,0 +1,86 @@
+//! One step of a coroutine in a context of its own. The only unsafe code besides the interpreter's start.
+#![allow(unsafe_code)]
+
+use pyo3::exceptions::PyStopIteration;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// What a step came to.
+pub(super) enum Step<'py> {
+    /// It waits for this.
+    Yielded(Bound<'py, PyAny>),
+    /// It has returned.
+    Returned(Bound<'py, PyAny>),
+    /// It has raised.
+    Raised(PyErr),
+}
+
+/// Makes a context the current one for as long as it lives.
+struct Entered<'a, 'py>(&'a Bound<'py, PyAny>);
+
+impl<'a, 'py> Entered<'a, 'py> {
+    fn new(context: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        // SAFETY: attached (by `Bound`); CPython itself checks that it is a context and not entered yet.
+        if unsafe { ffi::PyContext_Enter(context.as_ptr()) } == 0 {
+            Ok(Self(context))
+        } else {
+            Err(PyErr::fetch(context.py()))
+        }
+    }
+}
+
+impl Drop for Entered<'_, '_> {
+    fn drop(&mut self) {
+        // SAFETY: as above; it is the innermost one entered. A failure leaves an exception set, which is taken away.
+        if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } != 0 {
+            drop(PyErr::take(self.0.py()));
+        }
+    }
+}
+
+/// A copy of a context.
+pub(super) fn copy<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: attached; CPython checks the type; the result is a new reference or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(context.py(), ffi::PyContext_Copy(context.as_ptr())) }
+}
+
+/// Resumes a coroutine (or the iterator of another awaitable).
+pub(super) fn resume<'py>(coroutine: &Bound<'py, PyAny>, context: &Bound<'py, PyAny>) -> Step<'py> {
+    let py = coroutine.py();
+    let _entered = match Entered::new(context) {
+        Ok(entered) => entered,
+        Err(error) => return Step::Raised(error),
+    };
+    let mut result = std::ptr::null_mut();
+    // SAFETY: attached; all pointers are valid; `result` becomes a new reference unless an exception is set.
+    unsafe {
+        match ffi::PyIter_Send(coroutine.as_ptr(), ffi::Py_None(), &raw mut result) {
+            ffi::PySendResult::PYGEN_NEXT => Step::Yielded(Bound::from_owned_ptr(py, result)),
+            ffi::PySendResult::PYGEN_RETURN => Step::Returned(Bound::from_owned_ptr(py, result)),
+            ffi::PySendResult::PYGEN_ERROR => Step::Raised(PyErr::fetch(py)),
+        }
+    }
+}
+
+/// Raises an exception where the coroutine waits.
+pub(super) fn throw<'py>(
+    coroutine: &Bound<'py, PyAny>,
+    context: &Bound<'py, PyAny>,
+    error: &Bound<'py, PyAny>,
+) -> Step<'py> {
+    let py = coroutine.py();
+    let _entered = match Entered::new(context) {
+        Ok(entered) => entered,
+        Err(error) => return Step::Raised(error),
+    };
+    match coroutine.call_method1(pyo3::intern!(py, "throw"), (error,)) {
+        Ok(yielded) => Step::Yielded(yielded),
+        Err(stop) if stop.is_instance_of::<PyStopIteration>(py) => {
+            match stop.value(py).getattr(pyo3::intern!(py, "value")) {
+                Ok(value) => Step::Returned(value),
+                Err(error) => Step::Raised(error),
+            }
+        }
+        Err(error) => Step::Raised(error),
+    }
+}
