@@ -89,7 +89,7 @@ impl Bridge for FakeBridge {
         let mut rng = fastrand::Rng::with_seed(row_seed.rotate_left(17) ^ u64::from(attempt.number));
         attempt.clock.begin();
         if script.max > Duration::ZERO {
-            let spread = (script.max - script.min).mul_f64(rng.f64());
+            let spread = script.max.saturating_sub(script.min).mul_f64(rng.f64());
             tokio::time::sleep(script.min + spread).await;
         }
         if rng.f64() < script.hang {

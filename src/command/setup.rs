@@ -1,6 +1,6 @@
 //! Starts what answers: the interpreter, the predictor, and the local model where one is needed. Makes no call.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::bridge::python::interpreter::{Interpreter, choose};
 use crate::bridge::python::predictor::{Model, ModelSettings, Request};
 use crate::command::Usage;
 use crate::config::options::{PredictorOptions, RowOptions};
-use crate::input::{Parameter, Wanted};
+use crate::input::{Parameter, Wanted, hexadecimal};
 use crate::model::{LocalModel, ModelError};
 use crate::secret::Secrets;
 
@@ -77,7 +77,7 @@ impl Answerer {
                 provider: Box::new({
                     let (options, model) = (options.clone(), Arc::clone(&model));
                     let python = interpreter.executable.clone();
-                    move || provide(&options, early, python, calls, dry_run, &model)
+                    move || provide(&options, early, &python, calls, dry_run, &model)
                 }),
             },
         };
@@ -160,7 +160,7 @@ impl Answerer {
 fn provide(
     options: &PredictorOptions,
     early: Option<Starting>,
-    python: PathBuf,
+    python: &Path,
     calls: usize,
     dry_run: bool,
     model: &Mutex<Option<LocalModel>>,
@@ -180,7 +180,7 @@ fn provide(
             Some(starting) => {
                 starting.join().map_err(|_| "the thread that starts the local model panicked")?
             }
-            None => LocalModel::start(&python, calls),
+            None => LocalModel::start(python, calls),
         };
         let started = started.map_err(|error| error.to_string())?;
         settings.api_base = Some(started.api_base().to_owned());
@@ -212,7 +212,7 @@ pub(super) fn masked_argv(secrets: &Secrets) -> Vec<String> {
 pub(super) fn predictor_sha256(bridge: &AnyBridge) -> Option<String> {
     use sha2::Digest;
     let source = std::fs::read(bridge.description().source?).ok()?;
-    Some(sha2::Sha256::digest(source).iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hexadecimal(&sha2::Sha256::digest(source)))
 }
 
 /// Now, as RFC 3339 in UTC.

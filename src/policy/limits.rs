@@ -56,12 +56,9 @@ impl Limits {
     /// Takes in an outcome. The caller stops the run at the first reason.
     pub fn observe(&mut self, outcome: &Outcome) -> Option<StopReason> {
         self.finished += 1;
-        let error = match &outcome.result {
-            Ok(_) => {
-                self.mixed = true;
-                return self.share_of_failures();
-            }
-            Err(error) => error,
+        let Err(error) = &outcome.result else {
+            self.mixed = true;
+            return self.share_of_failures();
         };
         self.failed += 1;
         if error.kind() == FailureKind::Fatal {

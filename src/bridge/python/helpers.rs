@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 const PACKAGE: &CStr = c"_tokio_asyncio_bridge";
-/// LiteLLM downloads its price table at import unless this is set, also where a user's own file imports it.
+/// `LiteLLM` downloads its price table at import unless this is set, also where a user's own file imports it.
 const INIT: &CStr = c"import os\nos.environ.setdefault('LITELLM_LOCAL_MODEL_COST_MAP', 'True')\n";
 /// In the order of their imports of each other.
 const FILES: [(&str, &str); 7] = [
@@ -36,12 +36,11 @@ pub(in crate::bridge) fn install(py: Python<'_>) -> PyResult<()> {
 pub(in crate::bridge) fn dspy(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
     const NAME: &CStr = c"_tokio_asyncio_bridge.dspy_predictor";
     let modules = py.import("sys")?.getattr("modules")?;
-    match modules.get_item(NAME) {
-        Ok(module) => Ok(module.cast_into()?),
-        Err(_) => {
-            let code = CString::new(include_str!("dspy_predictor.py"))?;
-            PyModule::from_code(py, &code, c"_tokio_asyncio_bridge/dspy_predictor.py", NAME)
-        }
+    if let Ok(module) = modules.get_item(NAME) {
+        Ok(module.cast_into()?)
+    } else {
+        let code = CString::new(include_str!("dspy_predictor.py"))?;
+        PyModule::from_code(py, &code, c"_tokio_asyncio_bridge/dspy_predictor.py", NAME)
     }
 }
 

@@ -36,12 +36,12 @@ pub enum InterpreterError {
         /// The version linked in.
         linked: String,
     },
-    /// CPython itself refused.
+    /// `CPython` itself refused.
     #[error("failed to start Python with `{}`: {reason}", .python.display())]
     Start {
         /// The executable.
         python: PathBuf,
-        /// CPython's own words.
+        /// `CPython`'s own words.
         reason: String,
     },
     /// Our Python helpers did not load.
@@ -112,7 +112,7 @@ pub fn linked_version() -> String {
 }
 
 impl Interpreter {
-    /// Starts CPython as the given executable (see [`choose`]), or returns the one already running.
+    /// Starts `CPython` as the given executable (see [`choose`]), or returns the one already running.
     ///
     /// Tokio's signal handlers must have been made before: importing `asyncio` installs Python's own SIGINT handler
     /// where that signal is still at its default.
@@ -145,7 +145,7 @@ impl Interpreter {
         Ok(started.insert(Self { executable, version, exit }).clone())
     }
 
-    /// Runs what CPython would run at its exit (non-daemon threads, `atexit`, buffered output). For the end of the
+    /// Runs what `CPython` would run at its exit (non-daemon threads, `atexit`, buffered output). For the end of the
     /// process; afterwards nothing must call into Python. Returns whether it ended within the bound.
     pub fn run_exit_functions(&self, bound: Duration) -> bool {
         let (done, wait) = sync_channel(1);
@@ -165,7 +165,7 @@ impl Interpreter {
     }
 }
 
-/// Starts CPython on this thread; returns its version.
+/// Starts `CPython` on this thread; returns its version.
 fn initialize(python: &Path) -> Result<String, InterpreterError> {
     raw::initialize(python)
         .map_err(|reason| InterpreterError::Start { python: python.to_owned(), reason })?;

@@ -158,7 +158,7 @@ impl Predictor {
             match value {
                 Value::Text(text) => keywords.set_item(name.as_ref(), text)?,
                 Value::Json(raw) => {
-                    keywords.set_item(name.as_ref(), self.json_loads.bind(py).call1((raw.get(),))?)?
+                    keywords.set_item(name.as_ref(), self.json_loads.bind(py).call1((raw.get(),))?)?;
                 }
             }
         }
