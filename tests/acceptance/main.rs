@@ -6,3 +6,5 @@ mod support;
 mod aimock_itself;
 mod local_model;
 mod process;
+mod readme;
+mod scale;

@@ -133,4 +133,13 @@ def describe(target: Any, source: str | None, kind: str | None) -> Predictor:
 
 def explain(error: BaseException) -> str:
     """The text of a refusal: ours as it is, anything else with its traceback trimmed to the user's lines."""
-    return str(error) if isinstance(error, LoadError) else traces.full(error)
+    return str(error) if isinstance(error, LoadError) else traces.full(error) + _remedy(error)
+
+
+def _remedy(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package, python = error.name.partition(".")[0], sys.executable
+        return f"\nhint: install `{package}` for `{python}`, or choose another interpreter with `--python`"
+    if isinstance(error, RuntimeError) and traces.message(error) == "no running event loop":
+        return "\nhint: the file is loaded before the event loop runs: ask for the loop inside the `async def`"
+    return ""

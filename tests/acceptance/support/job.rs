@@ -41,6 +41,8 @@ pub(crate) struct Done {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) took: Duration,
+    /// Most bytes resident at once, as last seen a few ms before the end.
+    pub(crate) peak_memory: u64,
 }
 
 /// The program, running; killed if it is dropped.
@@ -227,7 +229,9 @@ impl Running {
 
     /// Waits for the end.
     pub(crate) fn wait(mut self) -> Done {
+        let mut peak_memory = 0;
         let status = loop {
+            peak_memory = self.peak_memory().unwrap_or(peak_memory);
             match self.child.try_wait().unwrap() {
                 Some(status) => break status,
                 None if self.started.elapsed() > HANG => {
@@ -243,7 +247,15 @@ impl Running {
             stdout: self.text(".stdout"),
             stderr: self.text(".stderr"),
             took: self.started.elapsed(),
+            peak_memory,
         }
+    }
+
+    /// The kernel's high-water mark; none once the process has ended.
+    fn peak_memory(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
     }
 }
 
