@@ -1,7 +1,7 @@
 """What people write without this project, for the benches to be measured against; and the least that asyncio costs.
 
-    script.py floor|script ROWS PREDICTOR asyncio|uvloop      prints the seconds that the calls took
-    script.py pipeline INPUT OUTPUT PREDICTOR asyncio|uvloop  answers a CSV file, one JSON line a row
+script.py floor|script ROWS PREDICTOR asyncio|uvloop      prints the seconds that the calls took
+script.py pipeline INPUT OUTPUT PREDICTOR asyncio|uvloop  answers a CSV file, one JSON line a row
 """
 
 import asyncio

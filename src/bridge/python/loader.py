@@ -68,7 +68,8 @@ def _resolve(spec: str) -> tuple[Any, str | None]:
     try:
         return getattr(module, name), getattr(module, "__file__", None)
     except AttributeError:
-        names = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", None) == module.__name__]
+        own = {n: v for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__}
+        names = [n for n, v in own.items() if callable(v)]
         has = f"it has {', '.join(f'`{n}`' for n in names)}" if names else "it defines nothing that can be called"
         raise LoadError(f"`{place}` has no `{name}`; {has}") from None
 
