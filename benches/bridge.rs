@@ -33,8 +33,8 @@ fn main() {
     let designs: [Design; 4] = [
         ("asyncio: worker tasks (floor)", Box::new(|column| python("floor", column))),
         ("asyncio: Semaphore and timeout", Box::new(|column| python("script", column))),
-        ("bridge: into_future", Box::new(|column| bridge(column, into_future))),
-        ("bridge: python (production)", Box::new(|column| bridge(column, production))),
+        ("bridge: into_future", Box::new(|column| bridge(column, &into_future()))),
+        ("bridge: python (production)", Box::new(|column| bridge(column, &production()))),
     ];
     let title = format!("microseconds a call, {ROWS} calls, {IN_FLIGHT} in flight");
     compare(&title, 1, &columns.collect::<Vec<_>>(), &designs);
@@ -45,20 +45,28 @@ fn python(design: &str, column: &Column) -> f64 {
     script(&[design, &rows, column.predictor, column.event_loop]).parse::<f64>().unwrap() / ROWS as f64 * 1e6
 }
 
-fn production(kind: LoopKind, request: Request) -> (PythonBridge, fn(&PythonBridge)) {
-    (PythonBridge::start(kind, request, Secrets::default()).unwrap(), |bridge| {
-        assert!(bridge.shut_down(SHUT_DOWN));
-    })
+/// Starts a bridge; and shuts it down.
+struct Subject<B> {
+    start: fn(LoopKind, Request) -> B,
+    shut_down: fn(&B) -> bool,
 }
 
-fn into_future(kind: LoopKind, request: Request) -> (IntoFutureBridge, fn(&IntoFutureBridge)) {
-    (IntoFutureBridge::start(kind, request, Secrets::default()).unwrap(), |bridge| {
-        assert!(bridge.shut_down(SHUT_DOWN));
-    })
+fn production() -> Subject<PythonBridge> {
+    Subject {
+        start: |kind, request| PythonBridge::start(kind, request, Secrets::default()).unwrap(),
+        shut_down: |bridge| bridge.shut_down(SHUT_DOWN),
+    }
+}
+
+fn into_future() -> Subject<IntoFutureBridge> {
+    Subject {
+        start: |kind, request| IntoFutureBridge::start(kind, request, Secrets::default()).unwrap(),
+        shut_down: |bridge| bridge.shut_down(SHUT_DOWN),
+    }
 }
 
 /// Calls from as many Tokio tasks as there may be calls in flight, on one thread as in the program.
-fn bridge<B: Bridge>(column: &Column, start: fn(LoopKind, Request) -> (B, fn(&B))) -> f64 {
+fn bridge<B: Bridge>(column: &Column, subject: &Subject<B>) -> f64 {
     let kind = if column.event_loop == "uvloop" { LoopKind::Uvloop } else { LoopKind::Asyncio };
     let request = Request {
         spec: format!("benches/script.py:{}", column.predictor),
@@ -67,8 +75,7 @@ fn bridge<B: Bridge>(column: &Column, start: fn(LoopKind, Request) -> (B, fn(&B)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let (bridge, shut_down) = start(kind, request);
-        let bridge = Arc::new(bridge);
+        let bridge = Arc::new((subject.start)(kind, request));
         let (next, mut workers) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
         let started = Instant::now();
         for _ in 0..IN_FLIGHT {
@@ -90,7 +97,7 @@ fn bridge<B: Bridge>(column: &Column, start: fn(LoopKind, Request) -> (B, fn(&B)
             worker.unwrap();
         }
         let micros = started.elapsed().as_secs_f64() / ROWS as f64 * 1e6;
-        shut_down(&bridge);
+        assert!((subject.shut_down)(&bridge));
         micros
     })
 }

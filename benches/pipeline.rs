@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::fmt::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -14,8 +15,9 @@ const ROWS: usize = 100_000;
 fn main() {
     let directory = tempfile::tempdir().unwrap();
     let input = directory.path().join("questions.csv");
-    let rows: String = (0..ROWS).map(|row| format!("{row},\"What is {row}, plus one?\"\n")).collect();
-    std::fs::write(&input, format!("id,question\n{rows}")).unwrap();
+    let mut rows = "id,question\n".to_owned();
+    (0..ROWS).for_each(|row| writeln!(rows, "{row},\"What is {row}, plus one?\"").unwrap());
+    std::fs::write(&input, rows).unwrap();
 
     let columns = ["asyncio", "uvloop"]
         .into_iter()

@@ -1,13 +1,11 @@
 //! The local model's server, for real: needs the virtual environment that `make test` makes.
 
-#[path = "support/http.rs"]
-mod http;
-
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use super::support::http;
 use tokio_asyncio_bridge::model::LocalModel;
 
 fn python() -> PathBuf {

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fmt::Write;
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -70,8 +72,9 @@ impl Job {
 
     /// `questions.csv` with `rows` questions, `Question 0?` and so on.
     pub(crate) fn questions(self, rows: usize) -> Self {
-        let lines: String = (0..rows).map(|i| format!("{i},Question {i}?\n")).collect();
-        self.file("questions.csv", format!("id,question\n{lines}"))
+        let mut lines = "id,question\n".to_owned();
+        (0..rows).for_each(|i| writeln!(lines, "{i},Question {i}?").unwrap());
+        self.file("questions.csv", lines)
     }
 
     /// `predictor.py`; it may call `called(what)`, and `asyncio`, `json`, `os`, `time` are imported.
@@ -240,7 +243,6 @@ impl Running {
                 None => sleep(Duration::from_millis(2)),
             }
         };
-        use std::os::unix::process::ExitStatusExt;
         let code = status.code().unwrap_or_else(|| -status.signal().unwrap());
         Done {
             code,
