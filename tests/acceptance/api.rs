@@ -108,6 +108,28 @@ fn output_that_does_not_parse_is_asked_for_again_and_billed_as_it_was() {
 }
 
 #[test]
+fn a_refused_request_fails_its_row_alone_and_output_that_never_parses_uses_up_its_retries() {
+    let fixtures = Fixtures::default().fail("Question 3?", 400).text("Question 5?", "I would rather not.");
+    let base = (0..8).filter(|row| ![3, 5].contains(row)).fold(fixtures, |fixtures, row| {
+        fixtures.answer(&format!("Question {row}?"), &format!("Answer {row}"))
+    });
+    let server = Aimock::start(&base);
+    let job = Job::new().questions(8);
+    ask(&job, &server, &["--retries", "2", "--backoff", "10ms"]).expect(3);
+    let answers = job.answers();
+    for (row, record) in answers.iter().enumerate() {
+        let (status, attempts, error) = match row {
+            3 => ("failed", "1", "LMInvalidRequestError"),
+            5 => ("failed", "3", "AdapterParseError"),
+            _ => ("ok", "1", ""),
+        };
+        assert_eq!((record["status"].as_str(), record["attempts"].as_str()), (status, attempts), "row {row}");
+        assert!(record["error"].starts_with(error), "{}", record["error"]);
+    }
+    assert_eq!(server.journal().len(), 6 + 1 + 3);
+}
+
+#[test]
 fn a_missing_key_is_refused_before_anything_is_called_or_written() {
     let job = Job::new().questions(3);
     let done = job

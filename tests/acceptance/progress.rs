@@ -65,7 +65,8 @@ async def predict(question):
 ",
     );
     let done = job.process().expect(0);
-    for printed in ["import", "print", "sys.stdout", "sys.__stdout__", "os.write", "a child", "the C library"]
+    for printed in
+        ["the import", "print", "sys.stdout", "sys.__stdout__", "os.write", "a child", "the C library"]
     {
         assert!(done.stderr.contains(&format!("from {printed}\n")), "no {printed} in {}", done.stderr);
     }

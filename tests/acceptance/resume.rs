@@ -146,3 +146,28 @@ fn standard_input_is_kept_for_resume_and_removed_once_all_is_answered() {
     assert_eq!(job.calls(), ["Who?", "Why?", "Why?", "Why?"]);
     assert!(!job.path("answers.csv.input").exists());
 }
+
+#[test]
+fn rows_that_fail_again_do_not_keep_resume_from_the_rows_after_them() {
+    let job = Job::new().questions(200).env("TAB_CONCURRENCY", "4").predictor(
+        "
+async def predict(question):
+    called(question)
+    row = int(question.split()[1].rstrip('?'))
+    while row >= 60 and not os.path.exists('gate'):
+        await asyncio.sleep(0.005)
+    if row % 2 == 1 and row < 60:
+        raise ValueError('odd')
+    return question
+",
+    );
+    let mut running = job.start();
+    running.wait_for_calls(64);
+    running.signal(Signal::KILL);
+    running.wait();
+    std::fs::write(job.path("gate"), "").unwrap();
+    job.resume().expect(3).says("(30 failed, ");
+    let status = job.column("status");
+    assert_eq!(status.iter().filter(|status| *status == "ok").count(), 170);
+    job.run(&["resume", "answers.csv", "--max-failures", "20%"]).expect(3);
+}

@@ -9,7 +9,7 @@ use serde_json::Value;
 const ROWS: usize = 300;
 const CONCURRENCY: usize = 8;
 
-/// Every seventh row fails, the first time it is called by a process.
+/// Every seventh row fails.
 const SLOW: &str = "
 async def predict(question):
     called(question)
@@ -20,12 +20,12 @@ async def predict(question):
 ";
 
 fn job() -> Job {
-    Job::new().questions(ROWS).predictor(SLOW).args(["-c", "8"])
+    Job::new().questions(ROWS).predictor(SLOW).env("TAB_CONCURRENCY", "8")
 }
 
 /// The questions with this status in what `export` writes.
 fn exported(job: &Job, status: &str) -> BTreeSet<String> {
-    job.run(&["export", "answers.csv", "-o", "so_far.csv"]).code.eq(&0).then_some(()).unwrap();
+    job.run(&["export", "answers.csv", "-o", "so_far.csv"]).expect(0);
     let records = job.records("so_far.csv").into_iter();
     records.filter(|record| record["status"] == status).map(|record| record["question"].clone()).collect()
 }
@@ -48,7 +48,7 @@ fn killed_again_and_again_no_recorded_answer_is_asked_for_twice() {
     let uninterrupted = job();
     uninterrupted.process().expect(3);
 
-    let job = job().args(["--progress", "none"]);
+    let job = job();
     let mut sessions = 0;
     let mut answered = BTreeSet::new();
     let mut recorded_attempts = 0;
@@ -111,7 +111,7 @@ fn export_after_a_kill_writes_what_is_recorded_and_changes_nothing_else() {
 
 #[test]
 fn a_torn_tail_is_cut_by_resume_alone_and_costs_only_its_row() {
-    let job = Job::new().questions(20).echo().args(["-c", "1"]);
+    let job = Job::new().questions(20).echo().env("TAB_CONCURRENCY", "1");
     job.process().expect(0);
     let answers = lasting(&job);
     let journal = job.read("answers.csv.journal");
@@ -128,7 +128,7 @@ fn a_torn_tail_is_cut_by_resume_alone_and_costs_only_its_row() {
 
 #[test]
 fn a_damaged_line_costs_only_its_row_loudly() {
-    let job = Job::new().questions(20).echo().args(["-c", "1"]);
+    let job = Job::new().questions(20).echo().env("TAB_CONCURRENCY", "1");
     job.process().expect(0);
     let answers = lasting(&job);
     let journal = job.read("answers.csv.journal").replacen("Question 7?", "Question 9?", 1);
