@@ -53,6 +53,15 @@ impl Limits {
         Self { max_failures, finished: 0, failed: 0, alike: None, alike_rows: 0, mixed }
     }
 
+    /// The same for a run whose earlier sessions answered so many rows: these are its first, and finished. Rows that
+    /// failed there are run again, and often fail again, before those that no session has reached.
+    #[must_use]
+    pub fn resuming(mut self, answered: u64) -> Self {
+        self.finished += answered;
+        self.mixed |= answered > 0;
+        self
+    }
+
     /// Takes in an outcome. The caller stops the run at the first reason.
     pub fn observe(&mut self, outcome: &Outcome) -> Option<StopReason> {
         self.finished += 1;

@@ -4,7 +4,14 @@
 mod support;
 
 mod aimock_itself;
+mod api;
+mod compare;
 mod local_model;
 mod process;
 mod readme;
 mod scale;
+mod progress;
+mod resume;
+mod resume_after_kill;
+mod resume_refused;
+mod signals;

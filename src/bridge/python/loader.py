@@ -74,6 +74,14 @@ def _resolve(spec: str) -> tuple[Any, str | None]:
         raise LoadError(f"`{place}` has no `{name}`; {has}") from None
 
 
+def require_dspy() -> None:
+    """Refuses an environment without DSPy; one whose DSPy is broken is left to say so itself."""
+    if importlib.util.find_spec("dspy") is None:
+        raise LoadError(
+            f"`{sys.executable}` has no package `dspy`\nhint: run `make setup`, or `{sys.executable} -m pip install dspy`"
+        )
+
+
 def is_dspy_module(target: Any) -> bool:
     """Whether it is an instance of `dspy.Module`, without importing DSPy where the user did not."""
     dspy = sys.modules.get("dspy")

@@ -33,6 +33,7 @@ pub(crate) struct Job {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
     stdin: Option<Vec<u8>>,
+    stdout_closed: bool,
 }
 
 /// What the program did.
@@ -57,7 +58,13 @@ pub(crate) struct Running {
 impl Job {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self { directory, arguments: Vec::new(), environment: BTreeMap::new(), stdin: None }
+        Self {
+            directory,
+            arguments: Vec::new(),
+            environment: BTreeMap::new(),
+            stdin: None,
+            stdout_closed: false,
+        }
     }
 
     /// A path in the job's directory, which is also where the program runs.
@@ -94,6 +101,12 @@ impl Job {
 
     pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Whoever reads the program's standard output has gone before it starts.
+    pub(crate) fn stdout_closed(mut self) -> Self {
+        self.stdout_closed = true;
         self
     }
 
@@ -147,7 +160,9 @@ impl Job {
         };
         // Files, not pipes: whatever the program or its children print can never block them.
         let out = |name: &str| Stdio::from(fs::File::create(self.path(name)).unwrap());
-        let child = command.stdin(stdin).stdout(out(".stdout")).stderr(out(".stderr")).spawn().unwrap();
+        let stdout = out(".stdout");
+        let stdout = if self.stdout_closed { Stdio::from(std::io::pipe().unwrap().1) } else { stdout };
+        let child = command.stdin(stdin).stdout(stdout).stderr(out(".stderr")).spawn().unwrap();
         Running { child, started: Instant::now(), directory: self.directory.path().to_owned() }
     }
 
@@ -163,7 +178,12 @@ impl Job {
 
     /// The records of `answers.csv`, by column.
     pub(crate) fn answers(&self) -> Vec<BTreeMap<String, String>> {
-        let mut reader = csv::Reader::from_path(self.path("answers.csv")).unwrap();
+        self.records("answers.csv")
+    }
+
+    /// The records of a CSV file, by column.
+    pub(crate) fn records(&self, name: &str) -> Vec<BTreeMap<String, String>> {
+        let mut reader = csv::Reader::from_path(self.path(name)).unwrap();
         reader.deserialize().map(Result::unwrap).collect()
     }
 
@@ -207,6 +227,17 @@ impl Running {
                     self.text(".stderr")
                 );
             }
+            sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until a file in the job's directory (`.stderr` is what it says) holds the text so often.
+    pub(crate) fn wait_for(&mut self, name: &str, text: &str, times: usize) {
+        let started = Instant::now();
+        while self.text(name).matches(text).count() < times {
+            let (said, running) = (self.text(".stderr"), self.is_running());
+            assert!(running || self.text(name).matches(text).count() >= times, "it ended: {said}");
+            assert!(started.elapsed() < HANG, "no `{text}` in {name} in time: {said}");
             sleep(Duration::from_millis(2));
         }
     }
