@@ -29,9 +29,11 @@ pub(super) struct Opened {
     pub fold: Fold,
 }
 
-/// Runs a job: prepares it, opens its journal by `open`, runs its session, shows the summary.
+/// Runs a job: prepares it, opens its journal by `open`, runs its session, shows the summary. `stdin` says that the
+/// rows came by standard input, in this session or in the first.
 pub(super) async fn run<F>(
     options: ProcessOptions,
+    stdin: bool,
     kept: Vec<String>,
     streams: &mut Streams,
     open: F,
@@ -48,7 +50,7 @@ where
         job: options.job.clone(),
         source: options.source(format, &paths),
         calls,
-        settings: serde_json::json!({ "options": kept, "stdin": options.reads_stdin() }),
+        settings: serde_json::json!({ "options": kept, "stdin": stdin }),
     };
     let prepared = match preparing.run(&mut signals).await? {
         Ok(prepared) => prepared,
@@ -70,7 +72,7 @@ where
     // Without a report the session was cut short: the process ends at once.
     if let Some(report) = &outcome.report {
         show_report(report, &paths, &options.job.show, streams)?;
-        if options.reads_stdin() && report.rows.ok == report.rows.total {
+        if stdin && report.rows.ok == report.rows.total {
             std::fs::remove_file(&paths.spool)
                 .with_context(|| format!("failed to remove `{}`", paths.spool.display()))?;
         }

@@ -20,8 +20,8 @@ pub async fn process(
         let paths = paths.clone();
         tokio::task::spawn_blocking(move || job::spool(&paths)).await??;
     }
-    let create = options.clone();
-    job::run(options, kept, streams, move |paths, header, reporter| {
+    let (create, stdin) = (options.clone(), options.reads_stdin());
+    job::run(options, stdin, kept, streams, move |paths, header, reporter| {
         job::create(&create, paths, header, reporter)
     })
     .await

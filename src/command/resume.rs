@@ -53,14 +53,16 @@ pub fn earlier(answers: &Path) -> anyhow::Result<Earlier> {
     })
 }
 
-/// Runs `resume`; `options` are the earlier run's with this session's laid over them.
+/// Runs `resume`; `options` are the earlier run's with this session's laid over them, `stdin` says that its rows came
+/// by standard input.
 pub async fn resume(
     options: ProcessOptions,
+    stdin: bool,
     given: Vec<String>,
     streams: &mut Streams,
 ) -> anyhow::Result<u8> {
     let kept = job::kept_options(&options, given)?;
-    job::run(options, kept, streams, |paths, header, reporter| reopen(paths, header, reporter)).await
+    job::run(options, stdin, kept, streams, |paths, header, reporter| reopen(paths, header, reporter)).await
 }
 
 fn reopen(paths: &JobPaths, header: &Header, reporter: &mut dyn Reporter) -> anyhow::Result<Opened> {
