@@ -4,5 +4,12 @@
 mod support;
 
 mod aimock_itself;
+mod environment;
+mod formats;
+mod guards;
 mod local_model;
+mod pace;
+mod predictors;
 mod process;
+mod refusals;
+mod secrets;
