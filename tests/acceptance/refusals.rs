@@ -243,18 +243,12 @@ fn a_predictor_that_exits_while_it_is_imported() {
 
 #[test]
 fn a_class_that_cannot_be_made() {
-    insta::assert_snapshot!(predictor("class predict:\n    def __init__(self, model):\n        pass"), @r#"
-    error: failed to load the predictor `predictor.py:predict`: Python says:
-    Traceback (most recent call last):
-      File "uvloop/loop.pyx", line 1515, in uvloop.loop.Loop.run_until_complete
-    TypeError: predict.__init__() missing 1 required positional argument: 'model'
-    "#);
+    insta::assert_snapshot!(predictor("class predict:\n    def __init__(self, model):\n        pass"), @"error: failed to load the predictor `predictor.py:predict`: TypeError: predict.__init__() missing 1 required positional argument: 'model'");
     insta::assert_snapshot!(
         predictor("class predict:\n    def __init__(self):\n        self.key = {}['key']"),
         @r#"
     error: failed to load the predictor `predictor.py:predict`: Python says:
     Traceback (most recent call last):
-      File "uvloop/loop.pyx", line 1515, in uvloop.loop.Loop.run_until_complete
       File "DIR/predictor.py", line 9, in __init__
         self.key = {}['key']
                    ~~^^^^^^^
@@ -269,14 +263,7 @@ fn a_predictor_file_or_package_that_is_not_there() {
     insta::assert_snapshot!(refused(&job), @"error: failed to load the predictor `predictor.py:predict`: there is no file `predictor.py`");
     insta::assert_snapshot!(
         refused_with(&job, &["process", "questions.csv", "--predictor", "no_such_package:predict"]),
-        @r#"
-    error: failed to load the predictor `no_such_package:predict`: Python says:
-    Traceback (most recent call last):
-      File "/root/.pyenv/versions/3.11.7/lib/python3.11/importlib/__init__.py", line 126, in import_module
-        return _bootstrap._gcd_import(name[level:], package, level)
-               ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-    ModuleNotFoundError: No module named 'no_such_package'
-    "#
+        @"error: failed to load the predictor `no_such_package:predict`: ModuleNotFoundError: No module named 'no_such_package'"
     );
     insta::assert_snapshot!(refused_with(&job, &["process", "questions.csv", "--predictor", "predict"]), @r"
     error: failed to load the predictor `predict`: `predict` names no predictor
