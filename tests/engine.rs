@@ -1,4 +1,5 @@
 //! The engine on the fake bridge, on paused time: permits, timeouts, retries, stopping.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::collections::HashMap;
 use std::sync::Arc;

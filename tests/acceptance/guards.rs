@@ -122,7 +122,7 @@ fn at_its_deadline_a_run_ends_with_what_it_has() {
              return question",
     );
     let done = job.process().expect(4).says("the deadline has passed").prints("resume answers.csv");
-    assert!(done.took.as_secs_f64() < 8.0, "{:?}", done.took);
+    assert!(done.took.as_secs_f64() < 30.0, "{:?}", done.took);
     let calls = job.calls().len();
     assert!((4..100).contains(&calls), "{calls}");
     let counts = statuses(&job);

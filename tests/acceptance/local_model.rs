@@ -1,14 +1,13 @@
 //! The local model's server, for real: needs the virtual environment that `make test` makes.
 
-#[path = "support/http.rs"]
-mod http;
-
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use tokio_asyncio_bridge::model::LocalModel;
+
+use super::support::http;
 
 fn python() -> PathBuf {
     let python = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");

@@ -27,10 +27,11 @@ fn an_async_generator_is_joined_and_its_first_chunk_is_timed() {
                  yield letter
              await asyncio.sleep(0.2)",
     );
-    let first: f64 = job.report()["first_chunk_ms"]["p50"].as_f64().unwrap();
-    assert!((50.0..200.0).contains(&first), "{first}");
-    assert_eq!(job.report()["first_chunk_ms"]["count"], 3);
-    assert!(job.report()["latency_ms"]["ok"]["p50"].as_f64().unwrap() >= 250.0);
+    let report = job.report();
+    assert_eq!(report["first_chunk_ms"]["count"], 3);
+    let median = |times: &Value| times["p50"].as_f64().unwrap();
+    let (first, whole) = (median(&report["first_chunk_ms"]), median(&report["latency_ms"]["ok"]));
+    assert!(first >= 50.0 && whole >= first + 190.0, "{first} of {whole}");
 }
 
 #[test]

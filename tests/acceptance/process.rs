@@ -23,10 +23,13 @@ fn every_row_is_called_once_and_answered_beside_itself() {
 #[test]
 fn answers_stand_in_input_order_whatever_the_order_of_completion() {
     let job = Job::new().questions(16).predictor(
-        "async def predict(question, id):
-             await asyncio.sleep((16 - int(id)) * 0.02)
-             called(question)
-             return f'answer to {question}'",
+        "answered = [asyncio.Event() for _ in range(17)]
+answered[16].set()
+async def predict(question, row_id):
+    await answered[row_id + 1].wait()
+    called(question)
+    answered[row_id].set()
+    return f'answer to {question}'",
     );
     job.process().expect(0);
     let questions: Vec<_> = (0..16).map(|i| format!("Question {i}?")).collect();
