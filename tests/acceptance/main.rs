@@ -1,12 +1,18 @@
 //! The program as a user runs it: the real binary as a child process, real Python, calls counted outside of it.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(clippy::format_collect, reason = "small inputs, made once")]
 
 mod support;
 
 mod aimock_itself;
 mod api;
 mod compare;
+mod environment;
+mod formats;
+mod guards;
 mod local_model;
+mod pace;
+mod predictors;
 mod process;
 mod readme;
 mod scale;
@@ -15,3 +21,5 @@ mod resume;
 mod resume_after_kill;
 mod resume_refused;
 mod signals;
+mod refusals;
+mod secrets;

@@ -142,7 +142,10 @@ def describe(target: Any, source: str | None, kind: str | None) -> Predictor:
 
 def explain(error: BaseException) -> str:
     """The text of a refusal: ours as it is, anything else with its traceback trimmed to the user's lines."""
-    return str(error) if isinstance(error, LoadError) else traces.full(error) + _remedy(error)
+    if isinstance(error, LoadError):
+        return str(error)
+    text = traces.full(error)
+    return (f"Python says:\n{text}" if "\n" in text else text) + _remedy(error)
 
 
 def _remedy(error: BaseException) -> str:

@@ -121,6 +121,18 @@ impl Job {
         self.run(&["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"])
     }
 
+    /// As [`Self::process`], with further options.
+    pub(crate) fn process_with(&self, options: &[&str]) -> Done {
+        let process =
+            ["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"];
+        self.run(&[&process[..], options].concat())
+    }
+
+    /// As [`Self::process`], from and to other files.
+    pub(crate) fn process_file(&self, input: &str, answers: &str) -> Done {
+        self.run(&["process", input, "-o", answers, "--predictor", "predictor.py:predict"])
+    }
+
     /// As [`Self::process`], not waited for.
     pub(crate) fn start(&self) -> Running {
         self.spawn(&["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"])
@@ -168,6 +180,16 @@ impl Job {
 
     pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The files in the job's directory, sorted, without those that the fixture itself makes.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.directory.path()).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| !["calls", "__pycache__", ".stdin", ".stdout", ".stderr"].contains(&&**name));
+        names.sort();
+        names
     }
 
     /// What `called` was given, in order.
@@ -305,6 +327,13 @@ impl Done {
     pub(crate) fn expect(self, code: i32) -> Self {
         assert!(!self.stderr.contains("panicked at"), "{}", self.stderr);
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Standard output holds the text.
+    #[track_caller]
+    pub(crate) fn prints(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text), "no `{text}` in:\n{}", self.stdout);
         self
     }
 
