@@ -167,6 +167,14 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_earlier_sessions_answered_are_the_first_and_finished() {
+        let mut limits = Limits::new(Some("10%".parse().unwrap())).resuming(1000);
+        assert!((0..100).all(|_| limits.observe(&failed("NameError", FailureKind::Permanent)).is_none()));
+        let mut limits = Limits::new(None).resuming(0);
+        assert!((0..20).any(|_| limits.observe(&failed("NameError", FailureKind::Permanent)).is_some()));
+    }
+
+    #[test]
     fn rows_that_were_never_called_do_not_count_as_a_broken_predictor() {
         let mut limits = Limits::new(None);
         assert!((0..100).all(|_| limits.observe(&outcome(Err(CallError::Input(String::new())))).is_none()));

@@ -60,7 +60,7 @@ fn both_modes_alternate_over_the_same_rows() {
             mode["wall_s"].as_array().unwrap().iter().map(|wall| wall.as_f64().unwrap()).collect();
         assert_eq!(walls.len(), 2);
         let mean = mode["mean_s"].as_f64().unwrap();
-        assert!((mean - (walls[0] + walls[1]) / 2.0).abs() < 1e-9);
+        assert!((mean - f64::midpoint(walls[0], walls[1])).abs() < 1e-9);
         assert!((mode["rows_per_s"].as_f64().unwrap() - 12.0 / mean).abs() < 1e-6);
         assert!(mode["stddev_s"].as_f64().unwrap() >= 0.0);
     }

@@ -78,7 +78,8 @@ def require_dspy() -> None:
     """Refuses an environment without DSPy; one whose DSPy is broken is left to say so itself."""
     if importlib.util.find_spec("dspy") is None:
         raise LoadError(
-            f"`{sys.executable}` has no package `dspy`\nhint: run `make setup`, or `{sys.executable} -m pip install dspy`"
+            f"`{sys.executable}` has no package `dspy`\n"
+            f"hint: run `make setup`, or `{sys.executable} -m pip install dspy`"
         )
 
 
