@@ -57,7 +57,7 @@ where
         job: options.job.clone(),
         source: options.source(format, &paths),
         calls,
-        settings: serde_json::json!({ "options": kept, "stdin": spooled }),
+        settings: serde_json::json!({ "options": kept, "stdin": spooled, "directory": std::env::current_dir()? }),
     };
     let prepared = match preparing.run(&mut signals).await? {
         Ok(prepared) => prepared,

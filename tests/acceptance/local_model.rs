@@ -9,8 +9,6 @@ use super::support::http;
 use super::support::job::Job;
 use tokio_asyncio_bridge::model::LocalModel;
 
-use super::support::http;
-
 fn python() -> PathBuf {
     let python = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
     assert!(python.exists(), "`.venv` is missing: run `make test`");
