@@ -76,7 +76,8 @@ async def predict(question, row_id):
     }
     assert_eq!(answers[49]["error"], "timeout: no answer within 200ms");
     let latency: f64 = answers[49]["latency_ms"].parse().unwrap();
-    assert!((200.0..5000.0).contains(&latency), "{latency}");
+    // The timeout runs from the hand-over, the latency from the call's start on the loop, a little later.
+    assert!((100.0..5000.0).contains(&latency), "{latency}");
     let mut notes = job.calls();
     assert_eq!(notes.pop(), Some(json!({"left running": 0})));
     notes.sort_by_key(|note| note["cancelled"].as_u64());

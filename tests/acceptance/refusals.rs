@@ -28,7 +28,8 @@ fn refused_with(job: &Job, arguments: &[&str]) -> String {
     // On some systems the temporary directory is a symbolic link.
     let directory = job.path("").canonicalize().unwrap();
     let text = done.stderr.replace(directory.to_str().unwrap(), "DIR");
-    text.replace(job.path("").to_str().unwrap().trim_end_matches('/'), "DIR")
+    let text = text.replace(job.path("").to_str().unwrap().trim_end_matches('/'), "DIR");
+    text.replace(concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/python"), "PYTHON")
 }
 
 /// What a CSV file is refused with.
@@ -221,6 +222,7 @@ fn a_missing_import_in_the_predictor() {
       File "DIR/predictor.py", line 8, in load
         import no_such_library
     ModuleNotFoundError: No module named 'no_such_library'
+    hint: install `no_such_library` for `PYTHON`, or choose another interpreter with `--python`
     "#);
 }
 
@@ -263,7 +265,10 @@ fn a_predictor_file_or_package_that_is_not_there() {
     insta::assert_snapshot!(refused(&job), @"error: failed to load the predictor `predictor.py:predict`: there is no file `predictor.py`");
     insta::assert_snapshot!(
         refused_with(&job, &["process", "questions.csv", "--predictor", "no_such_package:predict"]),
-        @"error: failed to load the predictor `no_such_package:predict`: ModuleNotFoundError: No module named 'no_such_package'"
+        @r"
+    error: failed to load the predictor `no_such_package:predict`: ModuleNotFoundError: No module named 'no_such_package'
+    hint: install `no_such_package` for `PYTHON`, or choose another interpreter with `--python`
+    "
     );
     insta::assert_snapshot!(refused_with(&job, &["process", "questions.csv", "--predictor", "predict"]), @r"
     error: failed to load the predictor `predict`: `predict` names no predictor
