@@ -8,16 +8,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::Usage;
-use super::prepared::Preparing;
+use super::prepared::{Prepared, Preparing};
 use super::setup::now;
 use super::streams::Streams;
 use crate::config::options::ShowOptions;
 use crate::config::paths::JobPaths;
 use crate::config::{ProcessOptions, recorded};
-use crate::journal::{Header, Journal, set_aside};
+use crate::journal::{Header, Journal, refuse_existing, set_aside};
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter};
 use crate::report::{Report, table};
+use crate::run::Wanted;
 use crate::run::signals::Signals;
 use crate::stats::Fold;
 
@@ -27,6 +28,15 @@ pub(super) struct Opened {
     pub journal: Journal,
     /// The earlier sessions' figures.
     pub fold: Fold,
+    /// Which rows are to be run.
+    pub wanted: Wanted,
+}
+
+impl Opened {
+    /// A new journal: there is no session before, and all rows are to be run.
+    pub(super) fn new(journal: Journal, header: &Header) -> Self {
+        Self { journal, fold: Fold::new(&header.selection), wanted: |_| true }
+    }
 }
 
 /// Runs a job: prepares it, opens its journal by `open`, runs its session, shows the summary.
@@ -37,7 +47,7 @@ pub(super) async fn run<F>(
     open: F,
 ) -> anyhow::Result<u8>
 where
-    F: FnOnce(&JobPaths, &Header, &mut dyn Reporter) -> anyhow::Result<Opened>,
+    F: FnOnce(&JobPaths, &Prepared, &mut dyn Reporter) -> anyhow::Result<Opened>,
 {
     // Before the first Python import: see `Signals`.
     let mut signals = Signals::new()?;
@@ -58,12 +68,9 @@ where
     prepared.announce(reporter.as_mut());
     if options.job.dry_run {
         prepared.answerer.shut_down();
-        if options.reads_stdin() {
-            std::fs::remove_file(&paths.spool)?;
-        }
         return Ok(0);
     }
-    let opened = open(&paths, &prepared.header, reporter.as_mut())?;
+    let opened = open(&paths, &prepared, reporter.as_mut())?;
     let outcome = prepared.session(opened, prepared.calls, &paths).run(reporter.as_mut(), &mut signals).await;
     drop(reporter);
     let outcome = outcome?;
@@ -106,11 +113,13 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
             options.input.display()
         );
     }
-    if paths.answers.is_dir() {
-        bail!("`{}` is a directory\nhint: name a file with `--output`", paths.answers.display());
+    // The answers file is replaced whole: a device or a pipe would be too.
+    if std::fs::metadata(&paths.answers).is_ok_and(|metadata| !metadata.is_file()) {
+        let what = if paths.answers.is_dir() { "a directory" } else { "no regular file" };
+        bail!("`{}` is {what}\nhint: name a file with `--output`", paths.answers.display());
     }
-    if paths.journal.exists() && !options.force {
-        return Err(crate::journal::JournalError::Exists { path: paths.journal.clone() }.into());
+    if !options.force {
+        refuse_existing(&paths.journal)?;
     }
     // Asked of the file system itself: permissions do not tell of read-only mounts.
     let directory =
@@ -143,6 +152,5 @@ pub(super) fn create(
         let aside: PathBuf = set_aside(&paths.journal, &time)?;
         reporter.message(Level::Note, &format!("the earlier journal is kept as `{}`", aside.display()));
     }
-    let journal = Journal::create(&paths.journal, header)?;
-    Ok(Opened { journal, fold: Fold::new(&header.selection) })
+    Ok(Opened::new(Journal::create(&paths.journal, header)?, header))
 }

@@ -13,7 +13,8 @@ pub async fn process(
     let kept = job::kept_options(&options, given)?;
     let format = options.job.rows.format_of(&options.input)?;
     let paths = options.paths(format);
-    if !options.job.dry_run {
+    // Also where it would only seem a trial: standard input is kept beside the answers.
+    if !options.job.dry_run || options.reads_stdin() {
         job::check_output(&options, &paths)?;
     }
     if options.reads_stdin() {
@@ -21,8 +22,13 @@ pub async fn process(
         tokio::task::spawn_blocking(move || job::spool(&paths)).await??;
     }
     let create = options.clone();
-    job::run(options, kept, streams, move |paths, header, reporter| {
-        job::create(&create, paths, header, reporter)
+    let spooled = (options.job.dry_run && options.reads_stdin()).then_some(paths.spool);
+    let code = job::run(options, kept, streams, move |paths, prepared, reporter| {
+        job::create(&create, paths, &prepared.header, reporter)
     })
-    .await
+    .await;
+    if let Some(spooled) = spooled {
+        std::fs::remove_file(spooled)?;
+    }
+    code
 }
