@@ -45,6 +45,16 @@ impl Matching {
         passed.map(|place| self.rows[place].1)
     }
 
+    /// Takes the first row left that has this hash: the k-th asked for is the k-th there is. Not to be mixed with
+    /// [`Self::take`].
+    pub fn take_first(&mut self, hash: u64) -> Option<u64> {
+        let first = self.rows.partition_point(|row| row.0 < hash);
+        let end = first + self.rows[first..].partition_point(|row| row.0 == hash);
+        let place = first + self.taken[first..end].partition_point(|taken| *taken);
+        *self.taken[..end].get_mut(place)? = true;
+        Some(self.rows[place].1)
+    }
+
     /// Whether any row has this hash, taken or not.
     pub fn knows(&self, hash: u64) -> bool {
         let first = self.rows.partition_point(|row| row.0 < hash);
@@ -76,6 +86,15 @@ mod tests {
         assert_eq!([7, 7, 7, 7].map(|hash| rows.take(hash)), [Some(0), Some(2), Some(3), None]);
         assert_eq!(rows.left(), [1]);
         assert!(rows.knows(7) && !rows.knows(6));
+    }
+
+    #[test]
+    fn the_first_left_is_taken_whatever_came_before() {
+        let mut rows = matching(&[7, 5, 7, 9]);
+        assert_eq!(
+            [9, 7, 7, 7, 6].map(|hash| rows.take_first(hash)),
+            [Some(3), Some(0), Some(2), None, None]
+        );
     }
 
     #[test]

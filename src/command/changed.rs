@@ -133,9 +133,9 @@ pub(super) fn rematch(
             continue;
         }
         let hash = RowHash::of(record.raw.as_bytes()).0;
-        let was_answered = answered.take(hash);
+        let was_answered = answered.take_first(hash);
         kept += u64::from(was_answered.is_some());
-        if let Some(row) = was_answered.or_else(|| failed.take(hash)) {
+        if let Some(row) = was_answered.or_else(|| failed.take_first(hash)) {
             moved[(row - before.start) as usize] = record.id;
         }
     }

@@ -4,5 +4,11 @@
 mod support;
 
 mod aimock_itself;
+#[cfg(target_os = "linux")]
+mod disk;
+mod kill;
+mod limits;
 mod local_model;
 mod process;
+mod resume;
+mod verify;

@@ -21,7 +21,8 @@ fn with_failures() -> Job {
 }
 
 fn called_since(job: &Job, before: usize) -> Vec<String> {
-    let mut calls: Vec<_> = job.calls()[before..].iter().map(|call| call.as_str().unwrap().to_owned()).collect();
+    let mut calls: Vec<_> =
+        job.calls()[before..].iter().map(|call| call.as_str().unwrap().to_owned()).collect();
     calls.sort_unstable();
     calls
 }
@@ -52,8 +53,15 @@ fn exactly_the_failed_rows_are_called_again_and_figures_add_up() {
 fn only_failed_leaves_the_unfinished_and_only_unfinished_the_failed() {
     let job = Job::new().questions(30).predictor(PICKY).file("bad", "Question 1?");
     job.run(&[
-        "process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict",
-        "--max-failures", "1", "--sequential",
+        "process",
+        "questions.csv",
+        "-o",
+        "answers.csv",
+        "--predictor",
+        "predictor.py:predict",
+        "--max-failures",
+        "1",
+        "--sequential",
     ])
     .expect(4);
     let first = job.calls().len();
@@ -72,7 +80,10 @@ fn only_failed_leaves_the_unfinished_and_only_unfinished_the_failed() {
 fn another_option_is_refused_by_name_and_an_operational_one_is_not() {
     let job = with_failures();
     for (arguments, text) in [
-        (["--model", "openai/x"], "`--model` was `local` and is `openai/x` now"),
+        (
+            ["--signature", "question -> reply"],
+            "`--signature` was `question -> answer` and is `question -> reply` now",
+        ),
         (["--column", "id"], "`--column` was not given and is `id` now"),
         (["--limit", "3"], "`--range` or `--limit` was `0:` and is `0:3` now"),
     ] {
@@ -91,7 +102,8 @@ fn a_mended_predictor_is_warned_of_and_recorded() {
     job.resume().expect(0).says("the predictor's source has changed since the last session");
     let hashes = |job: &Job| -> Vec<String> {
         let journal = job.read("answers.csv.journal");
-        let headers = journal.lines().filter_map(|line| line.get(9..)).filter(|json| json.starts_with("{\"header\""));
+        let headers =
+            journal.lines().filter_map(|line| line.get(9..)).filter(|json| json.starts_with("{\"header\""));
         let sha = |json: &str| {
             let header: serde_json::Value = serde_json::from_str(json).unwrap();
             header["header"]["predictor_sha256"].as_str().unwrap().to_owned()
@@ -139,7 +151,10 @@ async def predict(question):
         raise ValueError("bad")
     return f"{question} {count}"
 "#;
-    let job = Job::new().predictor(numbered).args(["--sequential"]).file("questions.csv", input(&["a", "b", "a", "bad", "c", "a"]));
+    let job = Job::new()
+        .predictor(numbered)
+        .args(["--sequential"])
+        .file("questions.csv", input(&["a", "b", "a", "bad", "c", "a"]));
     job.process().expect(3);
     assert_eq!(job.column("answer"), ["a 1", "b 2", "a 3", "", "c 5", "a 6"]);
 
@@ -165,8 +180,17 @@ async def predict(question):
 #[test]
 fn another_selection_is_run_with_allow_changed() {
     let job = Job::new().questions(6).echo();
-    job.run(&["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict", "--range", "1:3"])
-        .expect(0);
+    job.run(&[
+        "process",
+        "questions.csv",
+        "-o",
+        "answers.csv",
+        "--predictor",
+        "predictor.py:predict",
+        "--range",
+        "1:3",
+    ])
+    .expect(0);
     job.run(&["resume", "answers.csv", "--range", "2:5", "--allow-changed"]).expect(0);
     assert_eq!(called_since(&job, 2), ["Question 3?", "Question 4?"]);
     assert_eq!(job.column("id"), ["2", "3", "4"]);

@@ -15,7 +15,8 @@ const PAIRS: [(&str, &str); 4] = [
 
 /// Rows that are hard to tell apart, with columns whose names the answers want too.
 fn hard() -> Job {
-    let rows = [("a", "x, \"y\""), ("b", ""), ("a", "x, \"y\""), ("c", "two\nlines"), ("", "blank"), ("a", "z")];
+    let rows =
+        [("a", "x, \"y\""), ("b", ""), ("a", "x, \"y\""), ("c", "two\nlines"), ("", "blank"), ("a", "z")];
     let mut csv = csv::Writer::from_writer(Vec::new());
     csv.write_record(["question", "answer", "status"]).unwrap();
     let mut jsonl = String::new();
@@ -63,9 +64,9 @@ fn an_interrupted_run_and_a_part_of_the_rows_pass() {
     job.run(&[&process[..], &["--range", "10:30"]].concat()).expect(0);
     assert_eq!(findings(&job, "questions.csv", "answers.csv"), []);
 
-    let job = Job::new().questions(40).predictor(
-        "async def predict(question):\n    called(question)\n    raise ValueError(question)\n",
-    );
+    let job = Job::new()
+        .questions(400)
+        .predictor("async def predict(question):\n    called(question)\n    raise ValueError(question)\n");
     job.process().expect(4);
     assert!(job.column("status").iter().any(|status| status == "unfinished"));
     assert_eq!(findings(&job, "questions.csv", "answers.csv"), []);
@@ -78,7 +79,8 @@ fn planted(plant: impl Fn(&str) -> String, expected: &[(&str, u64)], without: &[
     };
     for answers in ["answers.csv", "answers.jsonl"] {
         let job = Job::new().questions(8).echo();
-        job.run(&["process", "questions.csv", "-o", answers, "--predictor", "predictor.py:predict"]).expect(0);
+        job.run(&["process", "questions.csv", "-o", answers, "--predictor", "predictor.py:predict"])
+            .expect(0);
         let whole = job.read(answers);
         fs::write(job.path(answers), plant(&whole)).unwrap();
         assert_eq!(findings(&job, "questions.csv", answers), own(expected), "{answers}");

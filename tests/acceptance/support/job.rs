@@ -31,6 +31,7 @@ pub(crate) struct Job {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
     stdin: Option<Vec<u8>>,
+    stdout: PathBuf,
 }
 
 /// What the program did.
@@ -48,12 +49,14 @@ pub(crate) struct Running {
     child: Child,
     started: Instant,
     directory: PathBuf,
+    stderr: fs::File,
 }
 
 impl Job {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self { directory, arguments: Vec::new(), environment: BTreeMap::new(), stdin: None }
+        let stdout = directory.path().join(".stdout");
+        Self { directory, arguments: Vec::new(), environment: BTreeMap::new(), stdin: None, stdout }
     }
 
     /// A path in the job's directory, which is also where the program runs.
@@ -89,6 +92,12 @@ impl Job {
 
     pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Where standard output goes instead of into [`Done::stdout`].
+    pub(crate) fn stdout_to(mut self, path: &str) -> Self {
+        self.stdout = PathBuf::from(path);
         self
     }
 
@@ -141,9 +150,13 @@ impl Job {
             None => Stdio::null(),
         };
         // Files, not pipes: whatever the program or its children print can never block them.
-        let out = |name: &str| Stdio::from(fs::File::create(self.path(name)).unwrap());
-        let child = command.stdin(stdin).stdout(out(".stdout")).stderr(out(".stderr")).spawn().unwrap();
-        Running { child, started: Instant::now(), directory: self.directory.path().to_owned() }
+        let out = |path: &Path| fs::File::create(path).unwrap();
+        let stderr = self.path(".stderr");
+        // A new file, for another process of this job may still be writing into the last one.
+        let _ = fs::remove_file(&stderr);
+        let child = command.stdin(stdin).stdout(out(&self.stdout)).stderr(out(&stderr)).spawn().unwrap();
+        let stderr = fs::File::open(&stderr).unwrap();
+        Running { child, started: Instant::now(), directory: self.directory.path().to_owned(), stderr }
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
@@ -206,6 +219,25 @@ impl Running {
         }
     }
 
+    /// Waits until a file in the job's directory holds the text.
+    pub(crate) fn wait_for_text(&mut self, name: &str, text: &str) {
+        let started = Instant::now();
+        while !self.text(name).contains(text) {
+            assert!(started.elapsed() < HANG, "no `{text}` in `{name}` in time: {}", self.text(name));
+            assert!(self.is_running(), "it ended without `{text}` in `{name}`: {}", self.text(name));
+            sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Lets no file that the program writes grow beyond so many bytes, like a disk that is full.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+        let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
+        let pid = Pid::from_child(&self.child);
+        prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum }).unwrap();
+    }
+
     /// Calls noted so far.
     pub(crate) fn calls(&self) -> usize {
         self.text("calls").lines().count()
@@ -238,12 +270,9 @@ impl Running {
         };
         use std::os::unix::process::ExitStatusExt;
         let code = status.code().unwrap_or_else(|| -status.signal().unwrap());
-        Done {
-            code,
-            stdout: self.text(".stdout"),
-            stderr: self.text(".stderr"),
-            took: self.started.elapsed(),
-        }
+        let mut stderr = String::new();
+        self.stderr.read_to_string(&mut stderr).unwrap();
+        Done { code, stdout: self.text(".stdout"), stderr, took: self.started.elapsed() }
     }
 }
 
