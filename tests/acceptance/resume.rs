@@ -153,7 +153,7 @@ async def predict(question):
 "#;
     let job = Job::new()
         .predictor(numbered)
-        .args(["--sequential"])
+        .env("TAB_SEQUENTIAL", "1")
         .file("questions.csv", input(&["a", "b", "a", "bad", "c", "a"]));
     job.process().expect(3);
     assert_eq!(job.column("answer"), ["a 1", "b 2", "a 3", "", "c 5", "a 6"]);
