@@ -111,7 +111,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
             let which = options.which;
             let earlier = earlier(&options.answers)?;
             let (options, given) = laid_over(&earlier, &options, given(false)?)?;
-            runtime.block_on(resume(options, which, given, &mut streams))
+            runtime.block_on(resume(options, which, given, earlier.stdin, &mut streams))
         }
         Command::Compare(options) => runtime.block_on(compare(options, &mut streams)),
         Command::Export(options) => export(&options, &mut streams),
@@ -138,7 +138,7 @@ fn laid_over(
     arguments.extend(given.iter().map(OsString::from));
     arguments.push(format!("--format={}", earlier.format).into());
     arguments.extend(["--output".into(), options.answers.clone().into_os_string(), "--".into()]);
-    arguments.push(if earlier.stdin { "-".into() } else { earlier.input.clone().into_os_string() });
+    arguments.push(earlier.input.clone().into_os_string());
     let matches = Cli::command().try_get_matches_from(arguments)?;
     let Some(Command::Process(mut merged)) = Cli::from_arg_matches(&matches)?.command else {
         unreachable!("the arguments are those of `process`")

@@ -36,9 +36,9 @@ impl Change {
         };
         let changed = now.identity.iter().filter(|(name, value)| before.identity.get(*name) != Some(value));
         let sentence = |(name, _): (&String, _)| {
-            // Two options make the selection.
-            let option = if name == "selection" { "range` or `--limit" } else { name.as_str() };
-            format!("`--{option}` was {} and is {} now", value(before, name), value(now, name))
+            // No one flag is the selection: `--limit` and `--range` both make it.
+            let what = if name == "selection" { "the selection".to_owned() } else { format!("`--{name}`") };
+            format!("{what} was {} in the earlier run and is {} now", value(before, name), value(now, name))
         };
         let read = |header: &Header| {
             let input = &header.input;

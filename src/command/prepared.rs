@@ -73,7 +73,7 @@ impl Preparing {
             settings,
         };
         let calls = answerer.limit(calls);
-        Ok(Prepared { answerer, validated, header, calls, job, source, validate })
+        Ok(Prepared { answerer, validated, header, calls, source, job, validate })
     }
 }
 

@@ -13,22 +13,15 @@ pub async fn process(
     let kept = job::kept_options(&options, given)?;
     let format = options.job.rows.format_of(&options.input)?;
     let paths = options.paths(format);
-    // Also where it would only seem a trial: standard input is kept beside the answers.
-    if !options.job.dry_run || options.reads_stdin() {
-        job::check_output(&options, &paths)?;
-    }
-    if options.reads_stdin() {
-        let paths = paths.clone();
-        tokio::task::spawn_blocking(move || job::spool(&paths)).await??;
-    }
-    let create = options.clone();
-    let spooled = (options.job.dry_run && options.reads_stdin()).then_some(paths.spool);
-    let code = job::run(options, kept, streams, move |paths, prepared, reporter| {
+    job::check_output(&options, &paths)?;
+    let (create, reads_stdin) = (options.clone(), options.reads_stdin());
+    let ended = job::run(options, kept, reads_stdin, streams, move |paths, prepared, reporter| {
         job::create(&create, paths, &prepared.header, reporter)
     })
     .await;
-    if let Some(spooled) = spooled {
-        std::fs::remove_file(spooled)?;
+    // Whatever ended it before there was a journal: standard input was kept for nobody.
+    if reads_stdin && !paths.journal.exists() && paths.spool.exists() {
+        job::remove_spool(&paths)?;
     }
-    code
+    ended
 }

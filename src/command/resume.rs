@@ -55,16 +55,19 @@ pub fn earlier(answers: &Path) -> anyhow::Result<Earlier> {
     })
 }
 
-/// Runs `resume`; `options` are the earlier run's with this session's laid over them.
+/// Runs `resume`; `options` are the earlier run's with this session's laid over them. `spooled` is [`Earlier::stdin`].
 pub async fn resume(
     options: ProcessOptions,
     which: WhichOptions,
     given: Vec<String>,
+    spooled: bool,
     streams: &mut Streams,
 ) -> anyhow::Result<u8> {
     let kept = job::kept_options(&options, given)?;
-    job::run(options, kept, streams, |paths, prepared, reporter| reopen(paths, prepared, which, reporter))
-        .await
+    job::run(options, kept, spooled, streams, |paths, prepared, reporter| {
+        reopen(paths, prepared, which, reporter)
+    })
+    .await
 }
 
 fn reopen(

@@ -50,13 +50,9 @@ pub(super) fn open_locked(path: &Path) -> Result<File, JournalError> {
     }
 }
 
-/// Says why a new run cannot use a journal that exists: it is in use, or holds an earlier run.
-pub fn refuse_existing(path: &Path) -> Result<(), JournalError> {
-    if !path.exists() {
-        return Ok(());
-    }
-    open_locked(path)?;
-    Err(JournalError::Exists { path: path.to_owned() })
+/// Refuses a journal that a running process records into, naming the process.
+pub fn refuse_locked(path: &Path) -> Result<(), JournalError> {
+    open_locked(path).map(drop)
 }
 
 /// Renames a journal that no process holds to `<path>.<time>` and returns that name.

@@ -31,7 +31,7 @@ mod writer;
 pub use error::JournalError;
 pub use fields::Fields;
 pub(crate) use file::sync_directory_of;
-pub use file::{refuse_existing, set_aside};
+pub use file::{refuse_locked, set_aside};
 pub use index::{Counts, Index, Status};
 pub use reader::Reader;
 pub use record::{AnswerFields, End, Header, InputIdentity, Record, Recorded, VERSION, Values, Verdict};

@@ -121,7 +121,9 @@ impl Audit<'_> {
                 Err(_) => findings.foreign.at(stray.line),
             }
         }
-        left.iter().for_each(|row| findings.missing.at(*row));
+        for row in left {
+            findings.missing.at(row);
+        }
         Ok(findings)
     }
 

@@ -61,7 +61,7 @@ fn a_full_disk_stops_the_calls_and_resume_goes_on_once_there_is_space() {
 #[test]
 fn answers_kept_in_memory_are_recorded_when_space_is_freed() {
     let (job, mut running) = nearly_full("30s");
-    running.wait_for_text(".stderr", "for space on the disk");
+    running.wait_for(".stderr", "for space on the disk", 1);
     running.limit_files(None);
     running.wait().expect(1);
     let answered = job.column("status").iter().filter(|status| *status == "ok").count();

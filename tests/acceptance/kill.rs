@@ -1,5 +1,6 @@
 //! `kill -9` at random moments, and two processes that want the same output. `make torture` runs the long forms:
 //! `TORTURE_JOBS` jobs of 20 kills each, `TORTURE_RACES` races.
+#![allow(clippy::print_stdout, reason = "the table that `make torture` shows")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,12 +18,12 @@ const KILLS: usize = 20;
 /// Calls at once, and rows read ahead of them.
 const MOST_UNRECORDED: usize = CALLS + 2 * CALLS;
 
-const SLOW: &str = r#"
+const SLOW: &str = "
 async def predict(question, row_id):
     called(row_id)
     await asyncio.sleep(0.03)
     return question.upper()
-"#;
+";
 
 fn from_environment(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
