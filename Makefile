@@ -33,7 +33,7 @@ test: $(VENV)/.tools tests/node_modules/.installed ## run all tests
 	$(BIN)/python -m unittest discover --start-directory tests/python
 
 torture: $(VENV)/.tools ## kill a job 200 times and race for its output 50 times; print a table
-	TORTURE_JOBS=10 TORTURE_RACES=50 \
+	TORTURE_KILLS=200 TORTURE_RACES=50 \
 	  cargo test --release --locked --test acceptance kill:: -- --nocapture --test-threads 1
 
 bench: $(VENV)/.installed ## measure the bridge against plain asyncio
