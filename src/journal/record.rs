@@ -220,31 +220,6 @@ impl<'a> Recorded<'a, AnswerFields<'a>> {
     }
 }
 
-impl<'a> Recorded<'a> {
-    /// The same under another row's id.
-    pub(super) fn under(&self, row: u64) -> Recorded<'_, &Values<'a>> {
-        let result = match &self.result {
-            Verdict::Ok { fields, first_chunk_ns } => Verdict::Ok { fields, first_chunk_ns: *first_chunk_ns },
-            Verdict::Failed { class, kind, message, traceback } => Verdict::Failed {
-                class: Cow::Borrowed(class),
-                kind: *kind,
-                message: Cow::Borrowed(message),
-                traceback: traceback.as_deref().map(Cow::Borrowed),
-            },
-        };
-        Recorded {
-            row,
-            hash: self.hash,
-            result,
-            attempts: self.attempts,
-            errors: self.errors.iter().map(|class| Cow::Borrowed(&**class)).collect(),
-            abandoned: self.abandoned,
-            usage: self.usage,
-            timing: self.timing,
-        }
-    }
-}
-
 impl<'a, F> Verdict<'a, F> {
     fn failed(error: &'a CallError) -> Self {
         let kind = error.kind();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::error::JournalError;
 use super::file;
-use super::record::{Header, Record};
+use super::record::{Header, Record, Recorded, Values, Verdict};
 use super::recover::Recovered;
 use super::writer::{Batch, Journal};
 use crate::row::RowHash;
@@ -92,6 +92,31 @@ impl<M: Fn(u64) -> Option<u64>> Transcript<'_, M> {
             self.batch.clear();
         }
         Ok(())
+    }
+}
+
+impl<'a> Recorded<'a> {
+    /// The same under another row's id.
+    fn under(&self, row: u64) -> Recorded<'_, &Values<'a>> {
+        let result = match &self.result {
+            Verdict::Ok { fields, first_chunk_ns } => Verdict::Ok { fields, first_chunk_ns: *first_chunk_ns },
+            Verdict::Failed { class, kind, message, traceback } => Verdict::Failed {
+                class: Cow::Borrowed(class),
+                kind: *kind,
+                message: Cow::Borrowed(message),
+                traceback: traceback.as_deref().map(Cow::Borrowed),
+            },
+        };
+        Recorded {
+            row,
+            hash: self.hash,
+            result,
+            attempts: self.attempts,
+            errors: self.errors.iter().map(|class| Cow::Borrowed(&**class)).collect(),
+            abandoned: self.abandoned,
+            usage: self.usage,
+            timing: self.timing,
+        }
     }
 }
 
