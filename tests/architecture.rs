@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// The modules of each layer, from 1 upwards, as the map in `src/lib.rs` has them.
 const LAYERS: [&[&str]; 7] = [
-    &["row", "call"],
+    &["row", "call", "matching"],
     &["event", "policy", "secret"],
     &["input", "output", "journal", "bridge", "model"],
     &["engine", "stats"],

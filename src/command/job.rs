@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::Usage;
-use super::prepared::Preparing;
+use super::prepared::{Prepared, Preparing};
 use super::setup::{now, panicked};
 use super::streams::Streams;
 use crate::config::options::ShowOptions;
@@ -18,6 +18,7 @@ use crate::journal::{Header, Journal, JournalError, refuse_locked, set_aside};
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter};
 use crate::report::{Report, table};
+use crate::run::Wanted;
 use crate::run::signals::Signals;
 use crate::stats::Fold;
 
@@ -27,6 +28,15 @@ pub(super) struct Opened {
     pub journal: Journal,
     /// The earlier sessions' figures.
     pub fold: Fold,
+    /// Which rows are to be run.
+    pub wanted: Wanted,
+}
+
+impl Opened {
+    /// A new journal: there is no session before, and all rows are to be run.
+    pub(super) fn new(journal: Journal, header: &Header) -> Self {
+        Self { journal, fold: Fold::new(&header.selection), wanted: |_| true }
+    }
 }
 
 /// Runs a job: prepares it, opens its journal by `open`, runs its session, shows the summary. `spooled` says that its
@@ -39,7 +49,7 @@ pub(super) async fn run<F>(
     open: F,
 ) -> anyhow::Result<u8>
 where
-    F: FnOnce(&JobPaths, &Header, &mut dyn Reporter) -> anyhow::Result<Opened>,
+    F: FnOnce(&JobPaths, &Prepared, &mut dyn Reporter) -> anyhow::Result<Opened>,
 {
     // Before the first Python import: see `Signals`.
     let mut signals = Signals::new()?;
@@ -69,7 +79,7 @@ where
         prepared.answerer.shut_down();
         return Ok(0);
     }
-    let opened = open(&paths, &prepared.header, reporter.as_mut())?;
+    let opened = open(&paths, &prepared, reporter.as_mut())?;
     let outcome = prepared.session(opened, prepared.calls, &paths).run(reporter.as_mut(), &mut signals).await;
     drop(reporter);
     let outcome = outcome?;
@@ -111,8 +121,10 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
             options.input.display()
         );
     }
-    if paths.answers.is_dir() {
-        bail!("`{}` is a directory\nhint: name a file with `--output`", paths.answers.display());
+    // The answers file is replaced whole: a device or a pipe would be too.
+    if std::fs::metadata(&paths.answers).is_ok_and(|metadata| !metadata.is_file()) {
+        let what = if paths.answers.is_dir() { "a directory" } else { "no regular file" };
+        bail!("`{}` is {what}\nhint: name a file with `--output`", paths.answers.display());
     }
     if paths.journal.exists() {
         refuse_locked(&paths.journal)?;
@@ -157,6 +169,5 @@ pub(super) fn create(
         let aside: PathBuf = set_aside(&paths.journal, &time)?;
         reporter.message(Level::Note, &format!("the earlier journal is kept as `{}`", aside.display()));
     }
-    let journal = Journal::create(&paths.journal, header)?;
-    Ok(Opened { journal, fold: Fold::new(&header.selection) })
+    Ok(Opened::new(Journal::create(&paths.journal, header)?, header))
 }

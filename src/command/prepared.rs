@@ -37,8 +37,9 @@ pub(super) struct Prepared {
     pub header: Header,
     /// Calls in flight at most.
     pub calls: usize,
+    /// The input.
+    pub source: Source,
     job: JobOptions,
-    source: Source,
     validate: Duration,
 }
 
@@ -72,7 +73,7 @@ impl Preparing {
             settings,
         };
         let calls = answerer.limit(calls);
-        Ok(Prepared { answerer, validated, header, calls, job, source, validate })
+        Ok(Prepared { answerer, validated, header, calls, source, job, validate })
     }
 }
 
@@ -123,6 +124,7 @@ impl Prepared {
             paths,
             journal: opened.journal,
             fold: opened.fold,
+            wanted: opened.wanted,
             calls,
             time: &self.job.time,
             retry: &self.job.retry,

@@ -1,17 +1,19 @@
 //! `resume`: the rows of an earlier run that are not answered yet.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::changed::{self, Change};
 use super::job::{self, Opened};
+use super::prepared::Prepared;
 use super::streams::Streams;
-use crate::config::ProcessOptions;
 use crate::config::paths::JobPaths;
-use crate::journal::{Header, Journal, Recovered};
+use crate::config::{OnlyChoice, ProcessOptions, WhichOptions};
+use crate::journal::{Journal, Recovered};
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted};
+use crate::run::Wanted;
 use crate::stats::Fold;
 
 /// How many rows in flight are named one by one.
@@ -56,54 +58,52 @@ pub fn earlier(answers: &Path) -> anyhow::Result<Earlier> {
 /// Runs `resume`; `options` are the earlier run's with this session's laid over them. `spooled` is [`Earlier::stdin`].
 pub async fn resume(
     options: ProcessOptions,
+    which: WhichOptions,
     given: Vec<String>,
     spooled: bool,
     streams: &mut Streams,
 ) -> anyhow::Result<u8> {
     let kept = job::kept_options(&options, given)?;
-    job::run(options, kept, spooled, streams, |paths, header, reporter| reopen(paths, header, reporter)).await
+    job::run(options, kept, spooled, streams, |paths, prepared, reporter| {
+        reopen(paths, prepared, which, reporter)
+    })
+    .await
 }
 
-fn reopen(paths: &JobPaths, header: &Header, reporter: &mut dyn Reporter) -> anyhow::Result<Opened> {
+fn reopen(
+    paths: &JobPaths,
+    prepared: &Prepared,
+    which: WhichOptions,
+    reporter: &mut dyn Reporter,
+) -> anyhow::Result<Opened> {
+    let header = &prepared.header;
     let mut fold = Fold::new(&header.selection);
     let (mut journal, recovered) = Journal::recover(&paths.journal, |record| fold.recovered(record))?;
-    fold.close_session();
     let before = recovered.sessions.last().context("the journal has no session")?;
-    refuse_changed(before, header)?;
+    let change = Change::between(before, header);
+    if which.allow_changed {
+        change.tell(reporter);
+    } else {
+        change.refuse(&prepared.source, &paths.journal, &recovered.index)?;
+    }
     tell(&recovered, reporter);
     if before.predictor_sha256 != header.predictor_sha256 {
         reporter.message(Level::Warning, "the predictor's source has changed since the last session");
     }
-    journal.append_header(header)?;
-    journal.commit()?;
-    Ok(Opened { journal, fold })
-}
-
-/// Refuses to continue with another job than was started.
-fn refuse_changed(before: &Header, now: &Header) -> anyhow::Result<()> {
-    let differs = |(name, value): (&String, &String), other: &BTreeMap<String, String>| {
-        (other.get(name) != Some(value)).then(|| name.clone())
+    if change.rows() {
+        fold = Fold::new(&header.selection);
+        journal = changed::rematch(journal, paths, prepared, &mut fold, reporter)?;
+    } else {
+        journal.append_header(header)?;
+        journal.commit()?;
+    }
+    fold.close_session();
+    let wanted: Wanted = match which.only {
+        None => |_| true,
+        Some(OnlyChoice::Failed) => |status| status.is_some(),
+        Some(OnlyChoice::Unfinished) => |status| status.is_none(),
     };
-    let changed: Vec<String> =
-        now.identity.iter().filter_map(|entry| differs(entry, &before.identity)).collect();
-    if let Some(name) = changed.first() {
-        let text = |header: &Header| header.identity.get(name).cloned().unwrap_or_default();
-        // No one flag is the selection: `--limit` and `--range` both make it.
-        let what = if name == "selection" { "the selection".to_owned() } else { format!("`--{name}`") };
-        bail!(
-            "{what} was `{}` in the earlier run and is `{}` now: the answers would not belong together\n\
-             hint: leave it out, or start a new run with `process --output`",
-            text(before),
-            text(now)
-        );
-    }
-    if before.input.sha256 != now.input.sha256 {
-        bail!(
-            "`{}` has changed since the earlier run\nhint: restore the file, or start a new run with `process --output`",
-            now.input.path
-        );
-    }
-    Ok(())
+    Ok(Opened { journal, fold, wanted })
 }
 
 /// Says what the journal holds, and which calls may be billed twice.

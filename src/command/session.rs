@@ -16,7 +16,7 @@ use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter};
 use crate::report::{self, EventLoop, Facts, JournalFigures, Report};
 use crate::run::signals::Signals;
-use crate::run::{Bounds, Ended, Run, Todo};
+use crate::run::{Bounds, Ended, Run, Todo, Wanted};
 use crate::stats::Fold;
 
 /// What a session runs on.
@@ -33,6 +33,8 @@ pub(super) struct Session<'a> {
     pub journal: Journal,
     /// The figures of the sessions before.
     pub fold: Fold,
+    /// Which rows are to be run.
+    pub wanted: Wanted,
     /// Calls in flight at most.
     pub calls: usize,
     /// Timeouts.
@@ -106,7 +108,7 @@ impl Session<'_> {
         let engine = Arc::new(Engine::new(Arc::clone(&self.answerer.bridge), settings));
         let selected = self.validated.selected.clone();
         let rows = Rows::open(self.source, &self.validated.binding, selected.clone())?;
-        let todo = Todo::new(rows, Arc::clone(self.journal.index()));
+        let todo = Todo::new(rows, Arc::clone(self.journal.index()), self.wanted);
         let bounds = Bounds {
             total: selected.end - selected.start,
             resumed,

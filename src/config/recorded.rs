@@ -7,8 +7,19 @@ use super::options::Mode;
 use crate::secret::without_credentials;
 
 /// Options that belong to one session only, or that the journal says otherwise.
-const NOT_KEPT: [&str; 9] =
-    ["output", "force", "dry_run", "progress", "quiet", "verbose", "color", "sequential", "concurrent"];
+const NOT_KEPT: [&str; 11] = [
+    "output",
+    "force",
+    "dry_run",
+    "progress",
+    "quiet",
+    "verbose",
+    "color",
+    "sequential",
+    "concurrent",
+    "only",
+    "allow_changed",
+];
 
 /// The options that were given, by flag or (with `environment`) by variable, as arguments that give them again.
 /// Keys among `--lm` and the credentials of `--api-base` are left out: they are never written down.

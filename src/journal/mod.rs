@@ -24,6 +24,7 @@ mod sync;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod transcribe;
 mod windows;
 mod writer;
 
@@ -35,4 +36,5 @@ pub use index::{Counts, Index, Status};
 pub use reader::Reader;
 pub use record::{AnswerFields, End, Header, InputIdentity, Record, Recorded, VERSION, Values, Verdict};
 pub use recover::{Damaged, Recovered};
+pub use transcribe::Transcribed;
 pub use writer::{Journal, JournalStats};

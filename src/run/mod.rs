@@ -21,6 +21,7 @@ use crate::journal::{Index, Journal, JournalError, Status};
 use crate::policy::limits::Limits;
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter, Snapshot};
+use crate::report::text::duration;
 use crate::row::{Outcome, Row};
 use crate::stats::{Fold, RowRate};
 
@@ -28,25 +29,30 @@ use crate::stats::{Fold, RowRate};
 const BATCH: usize = 1024;
 /// How often reporters are told of the gauges.
 const TICK: Duration = Duration::from_millis(100);
-/// For how long a full disk is given the chance to have space freed, once the calls have ended.
-const DISK_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a full disk is tried again, once the calls have ended.
+const DISK_RETRY: Duration = Duration::from_millis(250);
+
+/// Which rows are to be run, by how earlier sessions decided them.
+pub type Wanted = fn(Option<Status>) -> bool;
 
 /// The rows of a run, in input order, without those that need no call.
 pub struct Todo {
     rows: Rows,
     index: Arc<Index>,
+    wanted: Wanted,
     ended: bool,
 }
 
 impl Todo {
-    /// The rows that the journal's index does not count as answered.
-    pub fn new(rows: Rows, index: Arc<Index>) -> Self {
-        Self { rows, index, ended: false }
+    /// The rows that are wanted; those that the journal's index counts as answered never are.
+    pub fn new(rows: Rows, index: Arc<Index>, wanted: Wanted) -> Self {
+        Self { rows, index, wanted, ended: false }
     }
 
     fn next(&mut self) -> Result<Option<Row>, InputError> {
         while let Some(row) = self.rows.next()? {
-            if self.index.status(row.id) != Some(Status::Ok) {
+            let status = self.index.status(row.id);
+            if status != Some(Status::Ok) && (self.wanted)(status) {
                 return Ok(Some(row));
             }
         }
@@ -330,12 +336,18 @@ impl<B: Bridge> Dispatcher<'_, B> {
         Ended { stop: self.stop, hurried: self.hurried }
     }
 
+    /// Tries to record what is finished until there is space, the grace has passed again, or a signal says not to.
     async fn wait_for_space(&mut self) {
-        let text = format!("waiting {} s for space on the disk", DISK_PATIENCE.as_secs());
+        let grace = self.run.bounds.grace;
+        let text = format!("waiting up to {} for space on the disk", duration(grace));
         self.run.reporter.message(Level::Warning, &text);
-        let until = Instant::now() + DISK_PATIENCE;
-        while self.run.journal.commit().is_err_and(|error| error.is_disk_full()) && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(250)).await;
+        let until = TokioInstant::now() + grace;
+        while self.run.journal.commit().is_err_and(|error| error.is_disk_full()) {
+            tokio::select! {
+                () = tokio::time::sleep(DISK_RETRY) => {}
+                () = sleep_until(until) => return,
+                _ = self.run.signals.next() => return,
+            }
         }
     }
 }

@@ -21,12 +21,12 @@ fn another_job_under_the_same_name_is_refused_saying_what_changed() {
     let journal = job.read("answers.csv.journal");
     for (options, said) in [
         (&["--predictor", "other.py:predict"][..], "`--predictor` was `predictor.py:predict`"),
-        (&["--column", "other"], "`--column` was ``"),
-        (&["--map", "question=other"], "`--map` was ``"),
+        (&["--column", "other"], "`--column` was not given"),
+        (&["--map", "question=other"], "`--map` was not given"),
         (&["--signature", "question -> text"], "`--signature` was `question -> answer`"),
         (&["--limit", "1"], "the selection was `0:` in the earlier run and is `0:1` now"),
         (&["--range", "1:2"], "the selection was `0:` in the earlier run and is `1:2` now"),
-        (&["--lm", "temperature=1"], "`--lm` was `` in the earlier run and is `temperature=1` now"),
+        (&["--lm", "temperature=1"], "`--lm` was not given in the earlier run and is `temperature=1` now"),
     ] {
         let resumed = job.run(&[&["resume", "answers.csv"], options].concat());
         resumed.expect(1).says(said).says("hint: ");

@@ -33,6 +33,7 @@ pub(crate) struct Job {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
     stdin: Option<Vec<u8>>,
+    stdout: Option<PathBuf>,
     stdout_closed: bool,
 }
 
@@ -53,6 +54,7 @@ pub(crate) struct Running {
     child: Child,
     started: Instant,
     directory: PathBuf,
+    stderr: fs::File,
 }
 
 impl Job {
@@ -63,6 +65,7 @@ impl Job {
             arguments: Vec::new(),
             environment: BTreeMap::new(),
             stdin: None,
+            stdout: None,
             stdout_closed: false,
         }
     }
@@ -101,6 +104,12 @@ impl Job {
 
     pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Where standard output goes instead of into [`Done::stdout`].
+    pub(crate) fn stdout_to(mut self, path: &str) -> Self {
+        self.stdout = Some(PathBuf::from(path));
         self
     }
 
@@ -171,11 +180,15 @@ impl Job {
             None => Stdio::null(),
         };
         // Files, not pipes: whatever the program or its children print can never block them.
-        let out = |name: &str| Stdio::from(fs::File::create(self.path(name)).unwrap());
-        let stdout = out(".stdout");
+        let out = |path: &Path| Stdio::from(fs::File::create(path).unwrap());
+        let stdout = out(self.stdout.as_deref().unwrap_or(&self.path(".stdout")));
         let stdout = if self.stdout_closed { Stdio::from(std::io::pipe().unwrap().1) } else { stdout };
-        let child = command.stdin(stdin).stdout(stdout).stderr(out(".stderr")).spawn().unwrap();
-        Running { child, started: Instant::now(), directory: self.directory.path().to_owned() }
+        let stderr = self.path(".stderr");
+        // A new file, for another process of this job may still be writing into the last one.
+        let _ = fs::remove_file(&stderr);
+        let child = command.stdin(stdin).stdout(stdout).stderr(out(&stderr)).spawn().unwrap();
+        let stderr = fs::File::open(&stderr).unwrap();
+        Running { child, started: Instant::now(), directory: self.directory.path().to_owned(), stderr }
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
@@ -264,6 +277,15 @@ impl Running {
         }
     }
 
+    /// Lets no file that the program writes grow beyond so many bytes, like a disk that is full.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+        let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
+        let pid = Pid::from_child(&self.child);
+        prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum }).unwrap();
+    }
+
     /// Calls noted so far.
     pub(crate) fn calls(&self) -> usize {
         self.text("calls").lines().count()
@@ -297,13 +319,9 @@ impl Running {
             }
         };
         let code = status.code().unwrap_or_else(|| -status.signal().unwrap());
-        Done {
-            code,
-            stdout: self.text(".stdout"),
-            stderr: self.text(".stderr"),
-            took: self.started.elapsed(),
-            peak_memory,
-        }
+        let mut stderr = String::new();
+        self.stderr.read_to_string(&mut stderr).unwrap();
+        Done { code, stdout: self.text(".stdout"), stderr, took: self.started.elapsed(), peak_memory }
     }
 
     /// The kernel's high-water mark; none once the process has ended.
