@@ -1,7 +1,9 @@
 //! One job from its options to its exit code: what `process` and `resume` share. Not the rows' own story.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +29,17 @@ pub(super) struct Opened {
     pub journal: Journal,
     /// The earlier sessions' figures.
     pub fold: Fold,
+    /// Rows to be run first and one at a time, in this order.
+    pub suspects: Vec<u64>,
+    /// Rows not to be run.
+    pub left_out: BTreeSet<u64>,
+}
+
+impl Opened {
+    /// A journal without sessions before.
+    pub(super) fn new(journal: Journal, selection: &Range<u64>) -> Self {
+        Self { journal, fold: Fold::new(selection), suspects: Vec::new(), left_out: BTreeSet::new() }
+    }
 }
 
 /// Runs a job: prepares it, opens its journal by `open`, runs its session, shows the summary.
@@ -144,5 +157,5 @@ pub(super) fn create(
         reporter.message(Level::Note, &format!("the earlier journal is kept as `{}`", aside.display()));
     }
     let journal = Journal::create(&paths.journal, header)?;
-    Ok(Opened { journal, fold: Fold::new(&header.selection) })
+    Ok(Opened::new(journal, &header.selection))
 }

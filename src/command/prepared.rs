@@ -123,6 +123,8 @@ impl Prepared {
             paths,
             journal: opened.journal,
             fold: opened.fold,
+            suspects: opened.suspects,
+            left_out: opened.left_out,
             calls,
             time: &self.job.time,
             retry: &self.job.retry,

@@ -1,21 +1,20 @@
 //! `resume`: the rows of an earlier run that are not answered yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
 use super::job::{self, Opened};
 use super::streams::Streams;
+use crate::call::CallError;
 use crate::config::ProcessOptions;
 use crate::config::paths::JobPaths;
-use crate::journal::{Header, Journal, Recovered};
+use crate::journal::{CRASHES, Header, Journal, Poison, Recovered};
 use crate::report::progress::{Level, Reporter};
-use crate::report::text::{count, counted};
+use crate::report::text::{count, counted, numbers};
+use crate::row::{Outcome, Timing};
 use crate::stats::Fold;
-
-/// How many rows in flight are named one by one.
-const NAMED: usize = 20;
 
 /// What an earlier run was asked for, read back from its journal.
 pub struct Earlier {
@@ -74,8 +73,16 @@ fn reopen(paths: &JobPaths, header: &Header, reporter: &mut dyn Reporter) -> any
         reporter.message(Level::Warning, "the predictor's source has changed since the last session");
     }
     journal.append_header(header)?;
+    let mut left_out = recovered.suspects.set_aside().clone();
+    for poison in recovered.suspects.poison() {
+        left_out.insert(poison.row);
+        let outcome = set_aside(&poison);
+        journal.append_outcome(&outcome)?;
+        fold.live(&outcome);
+    }
     journal.commit()?;
-    Ok(Opened { journal, fold })
+    tell_left_out(&left_out, reporter);
+    Ok(Opened { journal, fold, suspects: recovered.suspects.in_order(), left_out })
 }
 
 /// Refuses to continue with another job than was started.
@@ -103,6 +110,38 @@ fn refuse_changed(before: &Header, now: &Header) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The outcome of a row that the process does not survive.
+fn set_aside(poison: &Poison) -> Outcome {
+    let text = format!(
+        "the run crashed {} times while this row alone was in flight, in the sessions started {}",
+        poison.crashes.len(),
+        poison.crashes.join(", ")
+    );
+    Outcome {
+        row: poison.row,
+        hash: poison.hash,
+        result: Err(CallError::Crash(text)),
+        attempts: 0,
+        errors: Vec::new(),
+        abandoned: 0,
+        usage: None,
+        timing: Timing::default(),
+    }
+}
+
+fn tell_left_out(rows: &BTreeSet<u64>, reporter: &mut dyn Reporter) {
+    if rows.is_empty() {
+        return;
+    }
+    let text = format!(
+        "the run crashed {CRASHES} times with one row alone in flight: {} set aside (row {})\n\
+         hint: `resume --only failed` calls what is set aside again",
+        counted(rows.len() as u64, "row"),
+        numbers(rows.iter().copied())
+    );
+    reporter.message(Level::Warning, &text);
+}
+
 /// Says what the journal holds, and which calls may be billed twice.
 fn tell(recovered: &Recovered, reporter: &mut dyn Reporter) {
     let counts = recovered.index.counts();
@@ -127,15 +166,12 @@ fn tell(recovered: &Recovered, reporter: &mut dyn Reporter) {
         );
         reporter.message(Level::Warning, &text);
     }
-    if recovered.end.is_none() && !recovered.in_flight.is_empty() {
-        let mut rows: Vec<String> = recovered.in_flight.iter().take(NAMED).map(u64::to_string).collect();
-        if recovered.in_flight.len() > NAMED {
-            rows.push("…".to_owned());
-        }
+    let cut_off = recovered.end.as_ref().is_none_or(|end| end.hurried);
+    if cut_off && !recovered.in_flight.is_empty() {
         let text = format!(
             "the last session did not end in order: up to {} may have been under way and may be billed twice (row {})",
             counted(recovered.in_flight.len() as u64, "call"),
-            rows.join(", ")
+            numbers(recovered.in_flight.iter().copied())
         );
         reporter.message(Level::Warning, &text);
     }

@@ -91,6 +91,9 @@ pub struct End {
     /// Why it stopped before all rows were done, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// A second signal cut off the calls in flight.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hurried: bool,
     /// The session's totals.
     pub totals: serde_json::Value,
 }

@@ -2,7 +2,7 @@
 
 pub mod signals;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,17 +36,42 @@ pub struct Todo {
     rows: Rows,
     index: Arc<Index>,
     ended: bool,
+    /// To be run before the others, one at a time.
+    suspects: VecDeque<Row>,
+    one_at_a_time: bool,
+    /// Rows that are not for the others' turn.
+    apart: BTreeSet<u64>,
 }
 
 impl Todo {
     /// The rows that the journal's index does not count as answered.
     pub fn new(rows: Rows, index: Arc<Index>) -> Self {
-        Self { rows, index, ended: false }
+        let (suspects, apart) = (VecDeque::new(), BTreeSet::new());
+        Self { rows, index, ended: false, suspects, one_at_a_time: false, apart }
+    }
+
+    /// Has the suspects run before the others and one at a time, so that a crash has one row to blame; rows left out
+    /// are not run at all.
+    #[must_use]
+    pub fn carefully(mut self, suspects: Vec<Row>, left_out: &BTreeSet<u64>) -> Self {
+        self.apart = suspects.iter().map(|row| row.id).chain(left_out.iter().copied()).collect();
+        self.one_at_a_time = !suspects.is_empty();
+        self.suspects = suspects.into();
+        self
+    }
+
+    /// How many rows may be in hand now.
+    fn most_in_hand(&self, look_ahead: usize) -> usize {
+        if self.one_at_a_time { 1 } else { look_ahead }
     }
 
     fn next(&mut self) -> Result<Option<Row>, InputError> {
+        if let Some(suspect) = self.suspects.pop_front() {
+            return Ok(Some(suspect));
+        }
+        self.one_at_a_time = false;
         while let Some(row) = self.rows.next()? {
-            if self.index.status(row.id) != Some(Status::Ok) {
+            if self.index.status(row.id) != Some(Status::Ok) && !self.apart.contains(&row.id) {
                 return Ok(Some(row));
             }
         }
@@ -175,7 +200,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
                 Event::Unfinished { row } => {
                     self.in_hand.remove(&row);
                 }
-                Event::Retrying { .. } => self.run.reporter.event(&event),
+                Event::Retrying { .. } | Event::Blocked { .. } => self.run.reporter.event(&event),
             }
         }
         let rows = self.read(todo, now);
@@ -202,6 +227,8 @@ impl<B: Bridge> Dispatcher<'_, B> {
         let read = self.in_hand.remove(&outcome.row);
         if let Err(CallError::Bridge(error)) = outcome.result {
             self.stop(StopReason::Bridge(error));
+            // Calls in flight can come to no end either.
+            self.run.engine.kill();
             return None;
         }
         outcome.timing.row = read.map_or(Duration::ZERO, |read| now - read);
@@ -212,7 +239,8 @@ impl<B: Bridge> Dispatcher<'_, B> {
     /// The next rows, as many as may be in hand.
     fn read(&mut self, todo: &mut Todo, now: Instant) -> Vec<Row> {
         let mut rows = Vec::new();
-        while self.stop.is_none() && !todo.ended && self.in_hand.len() < self.run.bounds.look_ahead {
+        let look_ahead = self.run.bounds.look_ahead;
+        while self.stop.is_none() && !todo.ended && self.in_hand.len() < todo.most_in_hand(look_ahead) {
             match todo.next() {
                 Ok(Some(row)) => {
                     self.in_hand.insert(row.id, now);
@@ -291,6 +319,11 @@ impl<B: Bridge> Dispatcher<'_, B> {
         let abandoned = self.run.engine.gauges.abandoned.load(Ordering::Relaxed);
         if abandoned > self.run.engine.concurrency() {
             self.stop(StopReason::Abandoned { calls: abandoned });
+        }
+        for blockage in self.run.engine.blocked() {
+            let mut in_hand: Vec<u64> = self.in_hand.keys().copied().collect();
+            in_hand.sort_unstable();
+            self.run.reporter.event(&Event::Blocked { blockage, in_hand });
         }
         let snapshot = self.snapshot();
         self.run.reporter.tick(&snapshot);
