@@ -56,6 +56,7 @@ where
     let mut signals = Signals::new()?;
     let format = options.job.rows.format_of(&options.input)?;
     let paths = options.paths(format);
+    let files = paths.absolute()?;
     let calls = options.pace.calls().map_err(Usage)?;
     let preparing = Preparing {
         job: options.job.clone(),
@@ -72,19 +73,19 @@ where
     if options.job.dry_run {
         prepared.answerer.shut_down();
         if options.reads_stdin() {
-            std::fs::remove_file(&paths.spool)?;
+            std::fs::remove_file(&files.spool)?;
         }
         return Ok(0);
     }
-    let opened = open(&paths, &prepared.header, reporter.as_mut())?;
-    let outcome = prepared.session(opened, prepared.calls, &paths).run(reporter.as_mut(), &mut signals).await;
+    let opened = open(&files, &prepared.header, reporter.as_mut())?;
+    let outcome = prepared.session(opened, prepared.calls, &files).run(reporter.as_mut(), &mut signals).await;
     drop(reporter);
     let outcome = outcome?;
     // Without a report the session was cut short: the process ends at once.
     if let Some(report) = &outcome.report {
         show_report(report, &paths, &options.job.show, streams)?;
         if options.reads_stdin() && report.rows.ok == report.rows.total {
-            std::fs::remove_file(&paths.spool)
+            std::fs::remove_file(&files.spool)
                 .with_context(|| format!("failed to remove `{}`", paths.spool.display()))?;
         }
         prepared.answerer.shut_down();
