@@ -4,5 +4,6 @@
 mod support;
 
 mod aimock_itself;
+mod hostile;
 mod local_model;
 mod process;

@@ -79,7 +79,7 @@ impl PythonBridge {
 
     /// The longest times in which the loop did not turn.
     pub fn blockages(&self) -> Vec<Blockage> {
-        self.event_loop.watchdog.longest(self.event_loop.pulse.stalled_now())
+        self.event_loop.watchdog.longest(&self.event_loop.pulse)
     }
 
     /// Cancels what is left on the loop and closes it. Returns whether that ended within the bound.

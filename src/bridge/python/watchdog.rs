@@ -104,11 +104,11 @@ impl Watchdog {
     }
 
     /// The longest ones, the present one included, in the order of their beginning.
-    pub(in crate::bridge) fn longest(&self, stalled: Duration) -> Vec<Blockage> {
+    pub(in crate::bridge) fn longest(&self, pulse: &Pulse) -> Vec<Blockage> {
         let mut found = self.found();
-        if !stalled.is_zero() {
-            found.lasts(stalled);
-        }
+        // Over, and not looked at since, or still going on.
+        let stalled = pulse.stalled_now();
+        found.lasts(if stalled.is_zero() { pulse.last_stall() } else { stalled });
         found.longest.iter().chain(&found.now).cloned().collect()
     }
 }

@@ -206,6 +206,15 @@ impl Running {
         }
     }
 
+    /// Waits until something is so while the program runs.
+    pub(crate) fn wait_until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let started = Instant::now();
+        while !is_so(self) {
+            assert!(started.elapsed() < HANG && self.is_running(), "never: {what}: {}", self.text(".stderr"));
+            sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Calls noted so far.
     pub(crate) fn calls(&self) -> usize {
         self.text("calls").lines().count()
