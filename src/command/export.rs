@@ -1,6 +1,6 @@
 //! `export`: the answers so far, from the journal. Calls nothing, and works beside a running job.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::Args;

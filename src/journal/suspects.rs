@@ -166,7 +166,7 @@ mod tests {
         let twice: &[(&[u64], &[u64], bool)] =
             &[(&[7, 8], &[8], false), (&[7], &[], false), (&[7, 9], &[], false), (&[7], &[], true)];
         assert_eq!(after(twice).poison(), []);
-        let thrice = [twice, &[(&[7], &[], false)]].concat();
+        let thrice = [twice, &[(&[7][..], &[][..], false)]].concat();
         let poison = after(&thrice).poison();
         assert_eq!(
             poison.iter().map(|poison| (poison.row, poison.crashes.len())).collect::<Vec<_>>(),
@@ -186,8 +186,9 @@ mod tests {
 
     #[test]
     fn an_answer_clears_a_rows_name() {
-        let thrice: &[(&[u64], &[u64], bool)] = &[(&[7], &[], false); 3];
+        let once: (&[u64], &[u64], bool) = (&[7], &[], false);
+        let thrice: &[_] = &[once; 3];
         assert_eq!(after(thrice).poison().len(), 1);
-        assert_eq!(after(&[thrice, &[(&[7], &[7], false)]].concat()).poison(), []);
+        assert_eq!(after(&[thrice, &[(&[7][..], &[7][..], false)]].concat()).poison(), []);
     }
 }

@@ -15,7 +15,7 @@ fn hostile(misbehaviour: &str) -> Job {
 }
 
 fn hostile_among(rows: usize, before: &str, misbehaviour: &str) -> Job {
-    let body: String = misbehaviour.trim().lines().map(|line| format!("        {line}\n")).collect();
+    let body = format!("        {}\n", misbehaviour.trim().replace('\n', "\n        "));
     let code = format!(
         "{before}\nasync def predict(question):\n    called(question)\n    n = int(question.split()[1][:-1])\n    if n % 20 == 7:\n{body}    await asyncio.sleep(0.005)\n    return question\n"
     );

@@ -84,7 +84,7 @@ impl Watchdog {
         let over = if before.is_some() { stalled } else { Duration::ZERO };
         found.ends(over);
         found.since = over;
-        let blockage = Blockage { row, place, lasted: stalled - over };
+        let blockage = Blockage { row, place, lasted: stalled.saturating_sub(over) };
         if found.news.len() < KEPT {
             found.news.push(blockage.clone());
         }
