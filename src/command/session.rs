@@ -131,7 +131,7 @@ impl Session<'_> {
         let run = Run {
             engine,
             journal: &mut self.journal,
-            limits: Limits::new(self.stop.max_failures),
+            limits: Limits::new(self.stop.max_failures).resuming(resumed),
             fold: &mut self.fold,
             reporter,
             signals,

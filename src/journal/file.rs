@@ -35,6 +35,11 @@ pub(super) fn open_locked(path: &Path) -> Result<File, JournalError> {
     Ok(file)
 }
 
+/// Refuses a journal that a running process records into, naming the process.
+pub fn refuse_locked(path: &Path) -> Result<(), JournalError> {
+    open_locked(path).map(drop)
+}
+
 /// Renames a journal that no process holds to `<path>.<time>` and returns that name.
 pub fn set_aside(path: &Path, time: &str) -> Result<PathBuf, JournalError> {
     let _lock = open_locked(path)?;

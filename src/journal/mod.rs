@@ -30,8 +30,8 @@ mod writer;
 
 pub use error::JournalError;
 pub use fields::Fields;
-pub use file::set_aside;
 pub(crate) use file::sync_directory_of;
+pub use file::{refuse_locked, set_aside};
 pub use index::{Counts, Index, Status};
 pub use reader::Reader;
 pub use record::{AnswerFields, End, Header, InputIdentity, Record, Recorded, VERSION, Values, Verdict};

@@ -207,9 +207,11 @@ impl<B: Bridge> Dispatcher<'_, B> {
         if let Err(error) = self.record(&outcomes, &rows) {
             self.cannot_record(&error);
         }
+        let called = outcomes.iter().filter(|outcome| outcome.attempts > 0).count();
         for outcome in outcomes {
             self.show(outcome);
         }
+        self.run.engine.recorded(called);
         if !rows.is_empty() && self.stop.is_none() {
             self.first_call.get_or_insert_with(Instant::now);
             for row in rows {

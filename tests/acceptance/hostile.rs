@@ -167,7 +167,7 @@ fn the_watchdog_speaks_while_the_loop_is_blocked() {
     let job =
         hostile("if n == 7:\n    os.mkdir('blocked')\n    while not os.path.exists('go'): time.sleep(0.01)");
     let mut running = job.start();
-    running.wait_until("the row is named", |running| running.text(".stderr").contains("blocked by row 7"));
+    running.wait_for(".stderr", "blocked by row 7", 1);
     assert!(running.is_running() && job.path("blocked").exists());
     std::fs::write(job.path("go"), "").unwrap();
     running.wait().expect(0);

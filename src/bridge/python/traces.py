@@ -20,7 +20,8 @@ def _is_noise(filename: str) -> bool:
 
 
 def _is_library(filename: str) -> bool:
-    return os.path.normcase(filename).startswith(_LIBRARIES)
+    # Compiled libraries name their source (`uvloop/loop.pyx`), which is not on this machine.
+    return os.path.normcase(filename).startswith(_LIBRARIES) or filename.endswith(".pyx")
 
 
 def message(error: BaseException) -> str:
@@ -40,14 +41,15 @@ def shorten(text: str) -> str:
 
 
 def full(error: BaseException) -> str:
-    """Python's own traceback, trimmed to the user's frames (a library's last frame stays where it raised)."""
+    """Python's own traceback, trimmed to the user's frames (below them, a library's last stays: it raised)."""
     try:
         trace = traceback.TracebackException.from_exception(error, compact=True)
         link: traceback.TracebackException | None = trace
         while link is not None:
             frames = [frame for frame in link.stack if not _is_noise(frame.filename)]
-            last = len(frames) - 1
-            kept = [f for i, f in enumerate(frames) if i == last or not _is_library(f.filename)]
+            kept = [frame for frame in frames if not _is_library(frame.filename)]
+            if kept and kept[-1] is not frames[-1]:
+                kept.append(frames[-1])
             link.stack = traceback.StackSummary.from_list(kept)
             link = link.__cause__ or link.__context__
         return "".join(trace.format()).rstrip()
