@@ -169,7 +169,8 @@ pub(super) fn create(
     if options.force && paths.journal.exists() {
         let time = now().replace(':', "-");
         let aside: PathBuf = set_aside(&paths.journal, &time)?;
-        reporter.message(Level::Note, &format!("the earlier journal is kept as `{}`", aside.display()));
+        let name = aside.file_name().unwrap_or(aside.as_os_str()).display();
+        reporter.message(Level::Note, &format!("the earlier journal is kept as `{name}`"));
     }
     let journal = Journal::create(&paths.journal, header)?;
     Ok(Opened::new(journal, &header.selection))
