@@ -384,12 +384,8 @@ mod tests {
                 "no answer within 1m",
             ),
             (CallError::Predictor(Box::new(raised)), "RateLimitError", FailureKind::Throttled, "slow down"),
-            (
-                CallError::Bridge(BridgeError::LoopStopped),
-                "bridge",
-                FailureKind::Fatal,
-                "the event loop has stopped",
-            ),
+            (BridgeError::LoopStopped.into(), "bridge", FailureKind::Fatal, "the event loop has stopped"),
+            (CallError::Crash("three times".to_owned()), "crash", FailureKind::Permanent, "three times"),
         ];
         for (error, expected_class, expected_kind, expected_message) in cases {
             let json = json(&Outcome { result: Err(error), ..failed(1) });
