@@ -12,15 +12,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Bridge;
 use crate::call::{Attempt, BridgeError, CallError, CallWatch, call_clock};
-use crate::event::Event;
+use crate::event::{Blockage, Event};
 use crate::policy::retry::{RetryPolicy, Schedule};
 use crate::row::{Answer, Arguments, Outcome, Row, Timing, Usage};
 
 /// How long a cancelled call may take to end before it counts as abandoned and its permit is given back
 /// (CONTRACT: the slot is back within 100 ms).
 const ABANDON_AFTER: Duration = Duration::from_millis(80);
-/// A loop that has not turned for the timeout and this much longer is stuck.
-const STUCK_AFTER: Duration = Duration::from_secs(10);
+/// A stuck loop is looked at again after so long: a process that was stopped for a while (SIGTSTP) finds its loop late
+/// once, and turning a moment later.
+const STUCK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What bounds the attempts.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +32,8 @@ pub struct EngineSettings {
     pub timeout: Duration,
     /// For all attempts of a row and the waits between them, from its first hand-over (waits for a permit aside).
     pub row_timeout: Option<Duration>,
+    /// A loop that has not turned for the timeout and this much longer is stuck.
+    pub stuck_after: Duration,
     /// When to try again.
     pub retry: RetryPolicy,
     /// Seed of the jitter.
@@ -117,6 +120,11 @@ impl<B: Bridge> Engine<B> {
     /// Calls in flight at most.
     pub fn concurrency(&self) -> usize {
         self.settings.concurrency
+    }
+
+    /// What keeps the event loop from turning, as far as not told yet.
+    pub fn blocked(&self) -> Vec<Blockage> {
+        self.bridge.blocked()
     }
 
     /// Makes no new calls: rows without one in flight end unfinished.
@@ -269,6 +277,7 @@ impl<B: Bridge> Engine<B> {
         let stalled_before = self.bridge.stalled();
         let mut call = pin!(self.bridge.call(attempt));
         let mut wake = pin!(sleep_until(handed_over + limit));
+        let mut stuck: Option<Instant> = None;
         loop {
             tokio::select! {
                 biased;
@@ -277,7 +286,9 @@ impl<B: Bridge> Engine<B> {
             }
             let excused = self.bridge.stalled().saturating_sub(stalled_before);
             let deadline = handed_over + limit + excused;
-            if self.bridge.stalled_now() > self.settings.timeout + STUCK_AFTER {
+            if self.bridge.stalled_now() <= self.settings.timeout + self.settings.stuck_after {
+                stuck = None;
+            } else if stuck.get_or_insert_with(Instant::now).elapsed() > STUCK_AGAIN {
                 return Err(BridgeError::HandoverStuck.into());
             }
             if Instant::now() >= deadline {

@@ -20,7 +20,14 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn settings() -> EngineSettings {
     let retry = RetryPolicy { retries: 3, base: SECOND, cap: 60 * SECOND };
-    EngineSettings { concurrency: 10, timeout: 60 * SECOND, row_timeout: None, retry, seed: 7 }
+    EngineSettings {
+        concurrency: 10,
+        timeout: 60 * SECOND,
+        row_timeout: None,
+        stuck_after: 10 * SECOND,
+        retry,
+        seed: 7,
+    }
 }
 
 fn row(id: u64) -> Row {
@@ -62,6 +69,7 @@ where
                 assert!(ended.outcomes.insert(outcome.row, *outcome).is_none());
                 engine.recorded(1);
             }
+            Event::Blocked { blockage, .. } => panic!("{blockage:?}"),
             Event::Unfinished { row } => ended.unfinished.push(row),
         }
     }

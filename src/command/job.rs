@@ -18,8 +18,8 @@ use crate::journal::{Header, Journal, JournalError, refuse_locked, set_aside};
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter};
 use crate::report::{Report, table};
-use crate::run::Wanted;
 use crate::run::signals::Signals;
+use crate::run::todo::Choice;
 use crate::stats::Fold;
 
 /// The journal of a job, and the figures of the sessions before.
@@ -29,13 +29,13 @@ pub(super) struct Opened {
     /// The earlier sessions' figures.
     pub fold: Fold,
     /// Which rows are to be run.
-    pub wanted: Wanted,
+    pub choice: Choice,
 }
 
 impl Opened {
     /// A new journal: there is no session before, and all rows are to be run.
     pub(super) fn new(journal: Journal, header: &Header) -> Self {
-        Self { journal, fold: Fold::new(&header.selection), wanted: |_| true }
+        Self { journal, fold: Fold::new(&header.selection), choice: Choice::default() }
     }
 }
 
@@ -55,6 +55,7 @@ where
     let mut signals = Signals::new()?;
     let format = options.job.rows.format_of(&options.input)?;
     let paths = options.paths(format);
+    let files = paths.absolute()?;
     let calls = options.pace.calls().map_err(Usage)?;
     if options.reads_stdin() {
         let paths = paths.clone();
@@ -79,15 +80,15 @@ where
         prepared.answerer.shut_down();
         return Ok(0);
     }
-    let opened = open(&paths, &prepared, reporter.as_mut())?;
-    let outcome = prepared.session(opened, prepared.calls, &paths).run(reporter.as_mut(), &mut signals).await;
+    let opened = open(&files, &prepared, reporter.as_mut())?;
+    let outcome = prepared.session(opened, prepared.calls, &files).run(reporter.as_mut(), &mut signals).await;
     drop(reporter);
     let outcome = outcome?;
     // Without a report the session was cut short: the process ends at once.
     if let Some(report) = &outcome.report {
         show_report(report, &paths, &options.job.show, streams)?;
         if spooled && report.rows.ok == report.rows.total {
-            remove_spool(&paths)?;
+            remove_spool(&files)?;
         }
         prepared.answerer.shut_down();
     }
@@ -167,7 +168,8 @@ pub(super) fn create(
     if options.force && paths.journal.exists() {
         let time = now().replace(':', "-");
         let aside: PathBuf = set_aside(&paths.journal, &time)?;
-        reporter.message(Level::Note, &format!("the earlier journal is kept as `{}`", aside.display()));
+        let name = aside.file_name().unwrap_or(aside.as_os_str()).display();
+        reporter.message(Level::Note, &format!("the earlier journal is kept as `{name}`"));
     }
     Ok(Opened::new(Journal::create(&paths.journal, header)?, header))
 }

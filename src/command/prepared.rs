@@ -66,7 +66,7 @@ impl Preparing {
             started_at: now(),
             pid: std::process::id(),
             argv: masked_argv(&secrets),
-            input: input_identity(&source, &validated)?,
+            input: input_identity(&source, &validated),
             selection: validated.selected.clone(),
             identity: identity(&job.predictor, &job.rows),
             predictor_sha256: predictor_sha256(&answerer.bridge),
@@ -77,16 +77,16 @@ impl Preparing {
     }
 }
 
-fn input_identity(source: &Source, validated: &Validated) -> std::io::Result<InputIdentity> {
-    Ok(InputIdentity {
-        path: std::path::absolute(&source.path)?.to_string_lossy().into_owned(),
+fn input_identity(source: &Source, validated: &Validated) -> InputIdentity {
+    InputIdentity {
+        path: source.at.to_string_lossy().into_owned(),
         format: if source.format == Format::Csv { "csv" } else { "jsonl" }.to_owned(),
         delimiter: (source.format == Format::Csv).then(|| char::from(source.delimiter)),
         encoding: source.encoding.name().to_owned(),
         sha256: validated.sha256.clone(),
         rows: validated.rows,
         header_hash: validated.header_hash,
-    })
+    }
 }
 
 impl Prepared {
@@ -124,7 +124,7 @@ impl Prepared {
             paths,
             journal: opened.journal,
             fold: opened.fold,
-            wanted: opened.wanted,
+            choice: opened.choice,
             calls,
             time: &self.job.time,
             retry: &self.job.retry,

@@ -130,10 +130,9 @@ impl RowOptions {
     /// The input file and how it is read.
     pub fn source(&self, path: &Path, format: Format) -> Source {
         Source {
-            path: path.to_owned(),
-            format,
             delimiter: self.delimiter.unwrap_or(b','),
             encoding: self.encoding,
+            ..Source::new(path, format)
         }
     }
 }

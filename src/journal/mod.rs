@@ -19,6 +19,7 @@ mod line;
 mod reader;
 mod record;
 mod recover;
+mod suspects;
 mod sync;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -36,5 +37,6 @@ pub use index::{Counts, Index, Status};
 pub use reader::Reader;
 pub use record::{AnswerFields, End, Header, InputIdentity, Record, Recorded, VERSION, Values, Verdict};
 pub use recover::{Damaged, Recovered};
+pub use suspects::{CRASHES, Poison, Suspects};
 pub use transcribe::Transcribed;
 pub use writer::{Journal, JournalStats};

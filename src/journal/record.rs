@@ -91,6 +91,9 @@ pub struct End {
     /// Why it stopped before all rows were done, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// A second signal cut off the calls in flight.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hurried: bool,
     /// The session's totals.
     pub totals: serde_json::Value,
 }
@@ -387,12 +390,8 @@ mod tests {
                 "no answer within 1m",
             ),
             (CallError::Predictor(Box::new(raised)), "RateLimitError", FailureKind::Throttled, "slow down"),
-            (
-                CallError::Bridge(BridgeError::LoopStopped),
-                "bridge",
-                FailureKind::Fatal,
-                "the event loop has stopped",
-            ),
+            (BridgeError::LoopStopped.into(), "bridge", FailureKind::Fatal, "the event loop has stopped"),
+            (CallError::Crash("three times".to_owned()), "crash", FailureKind::Permanent, "three times"),
         ];
         for (error, expected_class, expected_kind, expected_message) in cases {
             let json = json(&Outcome { result: Err(error), ..failed(1) });

@@ -185,6 +185,7 @@ fn the_end_of_the_last_session_is_told() {
         finished_at: "2026-01-01T00:00:09Z".to_owned(),
         exit_code: 3,
         reason: None,
+        hurried: false,
         totals: serde_json::json!({"rows": 2}),
     };
     let mut journal = Journal::create(&path, &header(1, 0..2)).unwrap();

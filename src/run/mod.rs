@@ -1,6 +1,7 @@
 //! The dispatcher: rows in, outcomes out, in one order: record, then show. Not the attempts, nor the files' formats.
 
 pub mod signals;
+pub mod todo;
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -12,12 +13,12 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
 use self::signals::Signals;
+use self::todo::Todo;
 use crate::bridge::Bridge;
 use crate::call::CallError;
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::input::{InputError, Rows};
-use crate::journal::{Index, Journal, JournalError, Status};
+use crate::journal::{Journal, JournalError};
 use crate::policy::limits::Limits;
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter, Snapshot};
@@ -31,35 +32,6 @@ const BATCH: usize = 1024;
 const TICK: Duration = Duration::from_millis(100);
 /// How often a full disk is tried again, once the calls have ended.
 const DISK_RETRY: Duration = Duration::from_millis(250);
-
-/// Which rows are to be run, by how earlier sessions decided them.
-pub type Wanted = fn(Option<Status>) -> bool;
-
-/// The rows of a run, in input order, without those that need no call.
-pub struct Todo {
-    rows: Rows,
-    index: Arc<Index>,
-    wanted: Wanted,
-    ended: bool,
-}
-
-impl Todo {
-    /// The rows that are wanted; those that the journal's index counts as answered never are.
-    pub fn new(rows: Rows, index: Arc<Index>, wanted: Wanted) -> Self {
-        Self { rows, index, wanted, ended: false }
-    }
-
-    fn next(&mut self) -> Result<Option<Row>, InputError> {
-        while let Some(row) = self.rows.next()? {
-            let status = self.index.status(row.id);
-            if status != Some(Status::Ok) && (self.wanted)(status) {
-                return Ok(Some(row));
-            }
-        }
-        self.ended = true;
-        Ok(None)
-    }
-}
 
 /// What bounds a run from outside.
 #[derive(Debug, Clone, Copy)]
@@ -149,7 +121,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             self.take_in(&mut batch, todo);
-            if self.in_hand.is_empty() && (todo.ended || self.stop.is_some()) {
+            if self.in_hand.is_empty() && (todo.ended() || self.stop.is_some()) {
                 return;
             }
             tokio::select! {
@@ -181,7 +153,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
                 Event::Unfinished { row } => {
                     self.in_hand.remove(&row);
                 }
-                Event::Retrying { .. } => self.run.reporter.event(&event),
+                Event::Retrying { .. } | Event::Blocked { .. } => self.run.reporter.event(&event),
             }
         }
         let rows = self.read(todo, now);
@@ -210,6 +182,8 @@ impl<B: Bridge> Dispatcher<'_, B> {
         let read = self.in_hand.remove(&outcome.row);
         if let Err(CallError::Bridge(error)) = outcome.result {
             self.stop(StopReason::Bridge(error));
+            // Calls in flight can come to no end either.
+            self.run.engine.kill();
             return None;
         }
         outcome.timing.row = read.map_or(Duration::ZERO, |read| now - read);
@@ -220,7 +194,8 @@ impl<B: Bridge> Dispatcher<'_, B> {
     /// The next rows, as many as may be in hand.
     fn read(&mut self, todo: &mut Todo, now: Instant) -> Vec<Row> {
         let mut rows = Vec::new();
-        while self.stop.is_none() && !todo.ended && self.in_hand.len() < self.run.bounds.look_ahead {
+        let look_ahead = self.run.bounds.look_ahead;
+        while self.stop.is_none() && !todo.ended() && self.in_hand.len() < todo.most_in_hand(look_ahead) {
             match todo.next() {
                 Ok(Some(row)) => {
                     self.in_hand.insert(row.id, now);
@@ -299,6 +274,11 @@ impl<B: Bridge> Dispatcher<'_, B> {
         let abandoned = self.run.engine.gauges.abandoned.load(Ordering::Relaxed);
         if abandoned > self.run.engine.concurrency() {
             self.stop(StopReason::Abandoned { calls: abandoned });
+        }
+        for blockage in self.run.engine.blocked() {
+            let mut in_hand: Vec<u64> = self.in_hand.keys().copied().collect();
+            in_hand.sort_unstable();
+            self.run.reporter.event(&Event::Blocked { blockage, in_hand });
         }
         let snapshot = self.snapshot();
         self.run.reporter.tick(&snapshot);

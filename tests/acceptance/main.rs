@@ -12,6 +12,7 @@ mod disk;
 mod environment;
 mod formats;
 mod guards;
+mod hostile;
 mod kill;
 mod limits;
 mod local_model;

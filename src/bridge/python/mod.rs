@@ -13,6 +13,7 @@ pub mod interpreter;
 pub mod predictor;
 pub mod pulse;
 mod queue;
+mod watchdog;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use self::predictor::{Description, LoadError, Predictor, Request};
 use self::queue::{Command, LoopSide, Queue};
 use super::Bridge;
 use crate::call::{Attempt, BridgeError, CallError};
+use crate::event::Blockage;
 use crate::row::Answer;
 use crate::secret::Secrets;
 
@@ -55,7 +57,7 @@ impl PythonBridge {
             Ok(description)
         };
         let (event_loop, description) =
-            EventLoop::start(kind, set_up).map_err(|error| LoadError::of(&error, &mask))?;
+            EventLoop::start(kind, mask.clone(), set_up).map_err(|error| LoadError::of(&error, &mask))?;
         tokio::spawn(settle(inbox));
         Ok(Self { queue, event_loop, description })
     }
@@ -73,6 +75,11 @@ impl PythonBridge {
     /// The latest that the loop came to a turn it had asked for.
     pub fn longest_lag(&self) -> Duration {
         self.event_loop.pulse.longest_lag()
+    }
+
+    /// The longest times in which the loop did not turn.
+    pub fn blockages(&self) -> Vec<Blockage> {
+        self.event_loop.watchdog.longest(&self.event_loop.pulse)
     }
 
     /// Cancels what is left on the loop and closes it. Returns whether that ended within the bound.
@@ -126,5 +133,9 @@ impl Bridge for PythonBridge {
 
     fn stalled_now(&self) -> Duration {
         self.event_loop.pulse.stalled_now()
+    }
+
+    fn blocked(&self) -> Vec<Blockage> {
+        self.event_loop.watchdog.news()
     }
 }

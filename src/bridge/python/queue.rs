@@ -240,6 +240,12 @@ impl Flush {
 
 #[pymethods]
 impl Call {
+    /// The row, for the watchdog.
+    #[getter]
+    fn row(&self) -> u64 {
+        self.attempt.row
+    }
+
     /// The predictor starts.
     fn begin(&self) {
         *lock(&self.begun) = Some(Instant::now());

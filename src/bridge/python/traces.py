@@ -4,6 +4,7 @@ import os
 import sys
 import sysconfig
 import traceback
+from types import FrameType
 
 _OURS = "_tokio_asyncio_bridge/"
 _LIBRARIES = tuple(
@@ -70,12 +71,21 @@ def origin(error: BaseException) -> str | None:
         return None
 
 
-def where_is(thread_id: int) -> str | None:
-    """The innermost line a thread is at, the user's own if there is one."""
+def where_is(thread_id: int) -> tuple[str, int | None] | None:
+    """The innermost line a thread is at, the user's own if there is one, and the row of the call it is in."""
     frame = sys._current_frames().get(thread_id)
     if frame is None:
         return None
     stack = traceback.extract_stack(frame)
     own = [f for f in stack if not _is_noise(f.filename) and not _is_library(f.filename)]
     at = (own or list(stack))[-1]
-    return f"{at.filename}:{at.lineno} in {at.name}: {at.line}"
+    return shorten(f"{at.filename}:{at.lineno} in {at.name}: {at.line}"), _row_of(frame)
+
+
+def _row_of(frame: FrameType | None) -> int | None:
+    """The row of the `drive` that the frame runs under; a task of the predictor's own making has none."""
+    while frame is not None:
+        if frame.f_code.co_filename == f"{_OURS}host.py" and "call" in frame.f_locals:
+            return getattr(frame.f_locals["call"], "row", None)
+        frame = frame.f_back
+    return None
