@@ -107,9 +107,14 @@ fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
     };
     let code = match command {
         Command::Process(options) => runtime.block_on(process(options, given(true)?, &mut streams)),
-        Command::Resume(options) => {
+        Command::Resume(mut options) => {
             let which = options.which;
             let earlier = earlier(&options.answers)?;
+            options.answers = std::path::absolute(&options.answers)?;
+            // Relative paths, the predictor's above all, mean what they meant to the earlier run.
+            std::env::set_current_dir(&earlier.directory).with_context(|| {
+                format!("failed to enter `{}`, where the run was started", earlier.directory.display())
+            })?;
             let (options, given) = laid_over(&earlier, &options, given(false)?)?;
             runtime.block_on(resume(options, which, given, earlier.stdin, &mut streams))
         }

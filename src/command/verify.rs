@@ -79,20 +79,23 @@ pub fn verify(options: &VerifyOptions, streams: &mut Streams) -> anyhow::Result<
 impl VerifyOptions {
     /// The input as the run read it, unless the options say otherwise.
     fn source(&self, recovered: Option<&Recovered>) -> anyhow::Result<Source> {
-        let mut source = match recovered {
-            Some(recovered) => source_of(recovered.sessions.last().context("the journal has no session")?)?,
-            None => Source::new("", Format::Csv),
+        let read = match recovered {
+            Some(recovered) => {
+                Some(source_of(recovered.sessions.last().context("the journal has no session")?)?)
+            }
+            None => None,
         };
-        source.path.clone_from(&self.input);
-        source.format = match (self.format, recovered) {
+        let format = match (self.format, &read) {
             (Some(FormatChoice::Csv), _) => Format::Csv,
             (Some(FormatChoice::Jsonl), _) => Format::Jsonl,
-            (None, Some(_)) => source.format,
+            (None, Some(read)) => read.format,
             (None, None) => Format::from_path(&self.input)?,
         };
-        source.delimiter = self.delimiter.unwrap_or(source.delimiter);
-        source.encoding = self.encoding.unwrap_or(source.encoding);
-        Ok(source)
+        let source = Source::new(&self.input, format);
+        let read = read.as_ref().unwrap_or(&source);
+        let (delimiter, encoding) =
+            (self.delimiter.unwrap_or(read.delimiter), self.encoding.unwrap_or(read.encoding));
+        Ok(Source { delimiter, encoding, ..source })
     }
 
     fn table(&self, findings: &Findings, journal: bool) -> String {

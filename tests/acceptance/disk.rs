@@ -82,7 +82,7 @@ fn answers_that_do_not_fit_leave_the_old_file_and_can_be_exported() {
     running.wait_for_calls(1);
     running.limit_files(Some(200_000));
     fs::write(job.path("go"), "").unwrap();
-    running.wait().expect(1).says("failed to write `answers.csv`").says("`export` writes them");
+    running.wait().expect(1).says("answers.csv`: File too large").says("`export` writes them");
     assert_eq!(job.read("answers.csv"), "old");
     let mut names: Vec<_> = fs::read_dir(job.path(""))
         .unwrap()

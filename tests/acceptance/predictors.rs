@@ -31,7 +31,8 @@ fn an_async_generator_is_joined_and_its_first_chunk_is_timed() {
     assert_eq!(report["first_chunk_ms"]["count"], 3);
     let median = |times: &Value| times["p50"].as_f64().unwrap();
     let (first, whole) = (median(&report["first_chunk_ms"]), median(&report["latency_ms"]["ok"]));
-    assert!(first >= 50.0 && whole >= first + 190.0, "{first} of {whole}");
+    // Event loops count whole milliseconds and may be one early.
+    assert!(first >= 45.0 && whole >= first + 190.0, "{first} of {whole}");
 }
 
 #[test]

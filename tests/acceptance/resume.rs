@@ -67,6 +67,15 @@ fn only_failed_and_unfinished_rows_are_called_again_and_all_are_written_anew() {
 }
 
 #[test]
+fn a_run_is_resumed_from_any_directory() {
+    let job = interrupted();
+    std::fs::write(job.path("gate"), "").unwrap();
+    job.run_in("elsewhere", &["resume", "../answers.csv"]).expect(3);
+    assert!(!job.column("status").contains(&"unfinished".to_owned()));
+    assert!(!job.path("elsewhere/answers.csv").exists());
+}
+
+#[test]
 fn the_report_adds_up_over_sessions() {
     let job = interrupted();
     let before = job.report();

@@ -156,9 +156,19 @@ impl Job {
         self.spawn(arguments).wait()
     }
 
+    /// As [`Self::run`], from a directory within the job's.
+    pub(crate) fn run_in<S: AsRef<OsStr>>(&self, directory: &str, arguments: &[S]) -> Done {
+        fs::create_dir_all(self.path(directory)).unwrap();
+        self.spawn_in(&self.path(directory), arguments).wait()
+    }
+
     pub(crate) fn spawn<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Running {
+        self.spawn_in(self.directory.path(), arguments)
+    }
+
+    fn spawn_in<S: AsRef<OsStr>>(&self, directory: &Path, arguments: &[S]) -> Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tokio-asyncio-bridge"));
-        command.args(arguments).args(&self.arguments).current_dir(self.directory.path());
+        command.args(arguments).args(&self.arguments).current_dir(directory);
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             if name.starts_with("TAB_")
