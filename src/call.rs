@@ -91,6 +91,9 @@ pub enum CallError {
     /// The predictor returned something that is no answer; the text keeps its `repr`.
     #[error("{0}")]
     Output(String),
+    /// The run crashed each time this was the one row in flight; it is not called any more.
+    #[error("{0}")]
+    Crash(String),
     /// The way to the predictor is broken; no fault of the row.
     #[error(transparent)]
     Bridge(#[from] BridgeError),
@@ -142,13 +145,14 @@ pub enum BridgeError {
 }
 
 impl CallError {
-    /// The class failures are counted by: `input`, `timeout`, `output`, `bridge`, or the exception's class name.
+    /// The class failures are counted by: `input`, `timeout`, `output`, `crash`, `bridge`, or the exception's class name.
     pub fn class(&self) -> Arc<str> {
         match self {
             Self::Input(_) => "input".into(),
             Self::Timeout(_) => "timeout".into(),
             Self::Predictor(error) => Arc::clone(&error.class),
             Self::Output(_) => "output".into(),
+            Self::Crash(_) => "crash".into(),
             Self::Bridge(_) => "bridge".into(),
         }
     }
@@ -156,7 +160,7 @@ impl CallError {
     /// What kind of failure it is.
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::Input(_) | Self::Output(_) => FailureKind::Permanent,
+            Self::Input(_) | Self::Output(_) | Self::Crash(_) => FailureKind::Permanent,
             Self::Timeout(_) => FailureKind::Transient,
             Self::Predictor(error) => error.kind,
             Self::Bridge(_) => FailureKind::Fatal,

@@ -15,10 +15,12 @@ use crate::command::process::process;
 use crate::command::report::{ReportOptions, report};
 use crate::command::resume::{Earlier, earlier, resume};
 use crate::command::streams::Streams;
+use crate::command::verify::{VerifyOptions, verify};
 use crate::config::options::ShowOptions;
 use crate::config::{ProcessOptions, ResumeOptions, recorded};
 use crate::report::progress::Screen;
 use crate::report::text::escape_lines;
+use crate::run::signals::outlive_file_size_limit;
 use crate::secret::Secrets;
 
 const USES: &str = "\
@@ -53,6 +55,8 @@ enum Command {
     Compare(CompareOptions),
     /// Write the answers so far; calls nothing, works beside a running job
     Export(ExportOptions),
+    /// Check an answers file against its input and its journal; exit 1 on any fault
+    Verify(VerifyOptions),
     /// Print a run's timing report again
     Report(ReportOptions),
 }
@@ -64,6 +68,7 @@ impl Command {
             Self::Resume(options) => &options.job.show,
             Self::Compare(options) => &options.job.show,
             Self::Export(options) => &options.show,
+            Self::Verify(options) => &options.show,
             Self::Report(options) => &options.show,
         }
     }
@@ -91,6 +96,9 @@ fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
     log(command.show().verbose, &streams.screen);
     // One thread for everything of ours: the event loop has its own, and the two share two cores.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let within = runtime.enter();
+    let _outlive = outlive_file_size_limit()?;
+    drop(within);
     let given = |environment| {
         let (name, matches) = matches.subcommand().context("a command was parsed")?;
         let command = Cli::command();
@@ -99,13 +107,20 @@ fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
     };
     let code = match command {
         Command::Process(options) => runtime.block_on(process(options, given(true)?, &mut streams)),
-        Command::Resume(options) => {
+        Command::Resume(mut options) => {
+            let which = options.which;
             let earlier = earlier(&options.answers)?;
+            options.answers = std::path::absolute(&options.answers)?;
+            // Relative paths, the predictor's above all, mean what they meant to the earlier run.
+            std::env::set_current_dir(&earlier.directory).with_context(|| {
+                format!("failed to enter `{}`, where the run was started", earlier.directory.display())
+            })?;
             let (options, given) = laid_over(&earlier, &options, given(false)?)?;
-            runtime.block_on(resume(options, given, &mut streams))
+            runtime.block_on(resume(options, which, given, earlier.stdin, &mut streams))
         }
         Command::Compare(options) => runtime.block_on(compare(options, &mut streams)),
         Command::Export(options) => export(&options, &mut streams),
+        Command::Verify(options) => verify(&options, &mut streams),
         Command::Report(options) => report(&options, &mut streams),
     };
     // A thread of ours that is still blocked must not hold up the end of the process.

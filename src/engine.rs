@@ -12,15 +12,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Bridge;
 use crate::call::{Attempt, BridgeError, CallError, CallWatch, call_clock};
-use crate::event::Event;
+use crate::event::{Blockage, Event};
 use crate::policy::retry::{RetryPolicy, Schedule};
 use crate::row::{Answer, Arguments, Outcome, Row, Timing, Usage};
 
 /// How long a cancelled call may take to end before it counts as abandoned and its permit is given back
 /// (CONTRACT: the slot is back within 100 ms).
 const ABANDON_AFTER: Duration = Duration::from_millis(80);
-/// A loop that has not turned for the timeout and this much longer is stuck.
-const STUCK_AFTER: Duration = Duration::from_secs(10);
+/// A stuck loop is looked at again after so long: a process that was stopped for a while (SIGTSTP) finds its loop late
+/// once, and turning a moment later.
+const STUCK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What bounds the attempts.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +32,8 @@ pub struct EngineSettings {
     pub timeout: Duration,
     /// For all attempts of a row and the waits between them, from its first hand-over (waits for a permit aside).
     pub row_timeout: Option<Duration>,
+    /// A loop that has not turned for the timeout and this much longer is stuck.
+    pub stuck_after: Duration,
     /// When to try again.
     pub retry: RetryPolicy,
     /// Seed of the jitter.
@@ -119,6 +122,11 @@ impl<B: Bridge> Engine<B> {
         self.settings.concurrency
     }
 
+    /// What keeps the event loop from turning, as far as not told yet.
+    pub fn blocked(&self) -> Vec<Blockage> {
+        self.bridge.blocked()
+    }
+
     /// Makes no new calls: rows without one in flight end unfinished.
     pub fn stop(&self) {
         self.stopping.cancel();
@@ -129,6 +137,12 @@ impl<B: Bridge> Engine<B> {
     pub fn kill(&self) {
         self.stop();
         self.killed.cancel();
+    }
+
+    /// Gives back the permits of so many called rows whose outcomes are recorded and judged by the guards. Until then
+    /// they count: no next call is made before the last answer is safe, nor where it stops the run.
+    pub fn recorded(&self, rows: usize) {
+        self.permits.add_permits(rows);
     }
 
     /// Takes one row to its outcome and tells the dispatcher. A full channel holds the row back: a slow disk slows
@@ -180,19 +194,24 @@ impl<B: Bridge> Engine<B> {
                 None => self.settings.row_timeout.map(|limit| now + limit),
             };
             let error = match self.attempt(row.id, arguments, row_deadline, tally).await {
-                Ok(answer) => return Ok(Ok(answer)),
+                Ok(answer) => {
+                    permit.forget(); // See `recorded`.
+                    return Ok(Ok(answer));
+                }
                 // No fault of the row's: it stays open, and the dispatcher learns why from the bridge itself.
                 Err(CallError::Bridge(error)) => return Ok(Err(CallError::Bridge(error))),
                 Err(error) => error,
             };
-            drop(permit);
             let schedule = schedule.get_or_insert_with(|| {
                 self.settings.retry.schedule(fastrand::Rng::with_seed(self.settings.seed ^ row.id))
             });
-            let Some(delay) = schedule.after(&error) else { return Ok(Err(error)) };
-            if row_deadline.is_some_and(|deadline| Instant::now() + delay >= deadline) {
+            let delay = schedule.after(&error);
+            let too_late = |delay| row_deadline.is_some_and(|deadline| Instant::now() + delay >= deadline);
+            let Some(delay) = delay.filter(|delay| !too_late(*delay)) else {
+                permit.forget(); // See `recorded`.
                 return Ok(Err(error));
-            }
+            };
+            drop(permit);
             self.wait(row.id, tally, error.class(), delay, events).await?;
         }
     }
@@ -258,6 +277,7 @@ impl<B: Bridge> Engine<B> {
         let stalled_before = self.bridge.stalled();
         let mut call = pin!(self.bridge.call(attempt));
         let mut wake = pin!(sleep_until(handed_over + limit));
+        let mut stuck: Option<Instant> = None;
         loop {
             tokio::select! {
                 biased;
@@ -266,7 +286,9 @@ impl<B: Bridge> Engine<B> {
             }
             let excused = self.bridge.stalled().saturating_sub(stalled_before);
             let deadline = handed_over + limit + excused;
-            if self.bridge.stalled_now() > self.settings.timeout + STUCK_AFTER {
+            if self.bridge.stalled_now() <= self.settings.timeout + self.settings.stuck_after {
+                stuck = None;
+            } else if stuck.get_or_insert_with(Instant::now).elapsed() > STUCK_AGAIN {
                 return Err(BridgeError::HandoverStuck.into());
             }
             if Instant::now() >= deadline {

@@ -5,6 +5,18 @@ use std::time::Duration;
 
 use crate::row::Outcome;
 
+/// A time in which the event loop did not turn, a second or longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blockage {
+    /// The row whose call held it up; none where that cannot be seen.
+    pub row: Option<u64>,
+    /// The innermost line of the user's code: `file:line in function: source`. None where code in C held the
+    /// interpreter's lock, so that no thread could look.
+    pub place: Option<String>,
+    /// How long, or how long so far.
+    pub lasted: Duration,
+}
+
 /// One thing that happened to one row.
 #[derive(Debug)]
 pub enum Event {
@@ -18,6 +30,13 @@ pub enum Event {
         class: Arc<str>,
         /// The wait before the next attempt.
         delay: Duration,
+    },
+    /// The event loop does not turn.
+    Blocked {
+        /// What is known of it.
+        blockage: Blockage,
+        /// The rows in hand; one of them does it.
+        in_hand: Vec<u64>,
     },
     /// The row has its final outcome.
     Finished(Box<Outcome>),

@@ -13,7 +13,7 @@
 //! | 4 | [`engine`] [`stats`] | permits, the attempt loop, deadlines; histograms |
 //! | 3 | [`input`] [`output`] [`journal`] [`bridge`] [`model`] | formats, the truth on disk, the seam to Python |
 //! | 2 | [`event`] [`policy`] [`secret`] | events as data; retry and limits, pure |
-//! | 1 | [`row`] [`call`] | rows, answers, attempts, outcomes, their errors |
+//! | 1 | [`row`] [`call`] [`matching`] | rows, answers, attempts, outcomes, their errors; rows paired by hash |
 
 pub mod bridge;
 pub mod call;
@@ -24,6 +24,7 @@ pub mod engine;
 pub mod event;
 pub mod input;
 pub mod journal;
+pub mod matching;
 pub mod model;
 pub mod output;
 pub mod policy;

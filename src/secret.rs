@@ -36,9 +36,7 @@ impl Secrets {
 
     /// Adds the password, or the lone user name, of a URL such as `https://user:password@host/`.
     pub fn add_url(&mut self, url: &str) {
-        let Some((_, rest)) = url.split_once("://") else { return };
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        if let Some((credentials, _)) = authority.rsplit_once('@') {
+        if let Some(credentials) = credentials(url) {
             self.add(credentials.split_once(':').map_or(credentials, |(_, password)| password));
         }
     }
@@ -53,6 +51,18 @@ impl Secrets {
         }
         masked
     }
+}
+
+/// What stands before the `@` of a URL's host.
+fn credentials(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    authority.rsplit_once('@').map(|(credentials, _)| credentials)
+}
+
+/// The URL without its user name and password.
+pub fn without_credentials(url: &str) -> String {
+    credentials(url).map_or(url.to_owned(), |credentials| url.replacen(&format!("{credentials}@"), "", 1))
 }
 
 #[cfg(test)]
@@ -82,5 +92,14 @@ mod tests {
             secrets.mask("POST https://ann:hunter22@example.org:8080/v1"),
             "POST https://ann:***@example.org:8080/v1"
         );
+    }
+
+    #[test]
+    fn a_url_is_written_down_without_its_credentials() {
+        assert_eq!(
+            without_credentials("https://ann:pw@example.org/v1?a=b@c"),
+            "https://example.org/v1?a=b@c"
+        );
+        assert_eq!(without_credentials("http://127.0.0.1:8080/v1"), "http://127.0.0.1:8080/v1");
     }
 }

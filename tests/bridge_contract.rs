@@ -1,4 +1,5 @@
 //! One contract, three bridges: production, textbook (`into_future`) and fake.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! The engine on the fake bridge, on paused time: permits, timeouts, retries, stopping.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +20,14 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn settings() -> EngineSettings {
     let retry = RetryPolicy { retries: 3, base: SECOND, cap: 60 * SECOND };
-    EngineSettings { concurrency: 10, timeout: 60 * SECOND, row_timeout: None, retry, seed: 7 }
+    EngineSettings {
+        concurrency: 10,
+        timeout: 60 * SECOND,
+        row_timeout: None,
+        stuck_after: 10 * SECOND,
+        retry,
+        seed: 7,
+    }
 }
 
 fn row(id: u64) -> Row {
@@ -57,7 +65,11 @@ where
     while let Some(event) = events.recv().await {
         match event {
             Event::Retrying { .. } => ended.retries += 1,
-            Event::Finished(outcome) => assert!(ended.outcomes.insert(outcome.row, *outcome).is_none()),
+            Event::Finished(outcome) => {
+                assert!(ended.outcomes.insert(outcome.row, *outcome).is_none());
+                engine.recorded(1);
+            }
+            Event::Blocked { blockage, .. } => panic!("{blockage:?}"),
             Event::Unfinished { row } => ended.unfinished.push(row),
         }
     }
@@ -116,6 +128,21 @@ async fn a_row_that_waits_to_retry_holds_no_permit() {
     let ended = run(script, settings, 100, nothing).await;
     // Were the permit kept, some 50 waits of up to 1000 s would stand in line.
     assert!(ended.retries > 20 && ended.took < 1200 * SECOND, "{} retries, {:?}", ended.retries, ended.took);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_call_waits_until_the_last_outcome_is_recorded() {
+    let settings = EngineSettings { concurrency: 1, ..settings() };
+    let engine = Arc::new(Engine::new(Arc::new(FakeBridge::new(latency(SECOND))), settings));
+    let (sender, mut events) = mpsc::channel(16);
+    for id in 0..2 {
+        tokio::spawn(Arc::clone(&engine).run(row(id), sender.clone()));
+    }
+    assert!(matches!(events.recv().await, Some(Event::Finished(_))));
+    let next = tokio::time::timeout(100 * SECOND, events.recv()).await;
+    assert!(next.is_err(), "{next:?}");
+    engine.recorded(1);
+    assert!(matches!(events.recv().await, Some(Event::Finished(_))));
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use super::into_future::IntoFutureBridge;
 use super::python::PythonBridge;
 use super::python::predictor::Description;
 use crate::call::{Attempt, CallError};
+use crate::event::Blockage;
 use crate::row::Answer;
 
 /// One of the bridges.
@@ -57,6 +58,15 @@ impl AnyBridge {
         }
     }
 
+    /// The longest times in which the event loop did not turn, in the order of their beginning.
+    pub fn blockages(&self) -> Vec<Blockage> {
+        match self {
+            Self::Python(bridge) => bridge.blockages(),
+            Self::IntoFuture(bridge) => bridge.blockages(),
+            Self::Fake(_) => Vec::new(),
+        }
+    }
+
     /// Cancels what is left and ends the event loop. Returns whether that was done within the bound.
     pub fn shut_down(&self, bound: Duration) -> bool {
         match self {
@@ -89,6 +99,14 @@ impl Bridge for AnyBridge {
             Self::Python(bridge) => bridge.stalled_now(),
             Self::IntoFuture(bridge) => bridge.stalled_now(),
             Self::Fake(bridge) => bridge.stalled_now(),
+        }
+    }
+
+    fn blocked(&self) -> Vec<Blockage> {
+        match self {
+            Self::Python(bridge) => bridge.blocked(),
+            Self::IntoFuture(bridge) => bridge.blocked(),
+            Self::Fake(bridge) => bridge.blocked(),
         }
     }
 }

@@ -18,6 +18,7 @@ use super::python::event_loop::{EventLoop, LoopKind};
 use super::python::helpers;
 use super::python::predictor::{Description, LoadError, Predictor, Request};
 use crate::call::{Attempt, BridgeError, CallClock, CallError};
+use crate::event::Blockage;
 use crate::row::Answer;
 use crate::secret::Secrets;
 
@@ -45,6 +46,7 @@ struct State {
 /// One call, as its task sees it. Only Python holds it, so that the clock goes when the task does.
 #[pyclass(frozen)]
 struct Call {
+    row: u64,
     clock: CallClock,
     begun: OnceLock<Instant>,
     first_chunk: OnceLock<Duration>,
@@ -54,6 +56,12 @@ struct Call {
 
 #[pymethods]
 impl Call {
+    /// The row, for the watchdog.
+    #[getter]
+    fn row(&self) -> u64 {
+        self.row
+    }
+
     /// The task runs; false if nobody waits for it any more.
     fn started(&self, task: Py<PyAny>) -> bool {
         *lock(&self.state.task) = Some(task);
@@ -116,7 +124,7 @@ impl IntoFutureBridge {
     /// Starts an event loop and loads the predictor on its thread. The interpreter must be running.
     pub fn start(kind: LoopKind, request: Request, secrets: Secrets) -> Result<Self, LoadError> {
         let mask = secrets.clone();
-        let set_up = move |event_loop: &Bound<'_, PyAny>| {
+        let set_up = move |event_loop: &Bound<'_, PyAny>, _: &_| {
             let py = event_loop.py();
             let predictor = Predictor::load(event_loop, request)?;
             let context = predictor.context.bind(py).clone();
@@ -124,7 +132,7 @@ impl IntoFutureBridge {
             Ok((locals, predictor, Arc::new(Converter::new(py, secrets)?)))
         };
         let (event_loop, (locals, predictor, converter)) =
-            EventLoop::start(kind, set_up).map_err(|error| LoadError::of(&error, &mask))?;
+            EventLoop::start(kind, mask.clone(), set_up).map_err(|error| LoadError::of(&error, &mask))?;
         Ok(Self { event_loop, locals, predictor, converter })
     }
 
@@ -141,6 +149,11 @@ impl IntoFutureBridge {
     /// The latest that the loop came to a turn it had asked for.
     pub fn longest_lag(&self) -> Duration {
         self.event_loop.pulse.longest_lag()
+    }
+
+    /// The longest times in which the loop did not turn.
+    pub fn blockages(&self) -> Vec<Blockage> {
+        self.event_loop.watchdog.longest(&self.event_loop.pulse)
     }
 
     /// Cancels what is left on the loop and closes it. Returns whether that ended within the bound.
@@ -160,6 +173,7 @@ impl Bridge for IntoFutureBridge {
         let future = Python::try_attach(|py| {
             let arguments = self.predictor.arguments(py, &attempt.arguments, attempt.row, attempt.number)?;
             let call = Call {
+                row: attempt.row,
                 clock: attempt.clock,
                 begun: OnceLock::new(),
                 first_chunk: OnceLock::new(),
@@ -193,6 +207,10 @@ impl Bridge for IntoFutureBridge {
 
     fn stalled_now(&self) -> Duration {
         self.event_loop.pulse.stalled_now()
+    }
+
+    fn blocked(&self) -> Vec<Blockage> {
+        self.event_loop.watchdog.news()
     }
 }
 

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::call::{Attempt, CallError};
+use crate::event::Blockage;
 use crate::row::Answer;
 
 /// Runs predictor calls.
@@ -23,4 +24,10 @@ pub trait Bridge: Send + Sync + 'static {
 
     /// For how long the event loop has not turned at this moment: zero, or over 250 ms.
     fn stalled_now(&self) -> Duration;
+
+    /// What was found to keep the event loop from turning since this was asked last; each blockage is told once, soon
+    /// after it has begun.
+    fn blocked(&self) -> Vec<Blockage> {
+        Vec::new()
+    }
 }

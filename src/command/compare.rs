@@ -18,7 +18,6 @@ use crate::report::compare::{Comparison, ModeRuns};
 use crate::report::json;
 use crate::report::progress::Level;
 use crate::run::signals::Signals;
-use crate::stats::Fold;
 
 /// The options of `compare`.
 #[derive(Debug, Clone, Args)]
@@ -131,7 +130,7 @@ async fn measure(
     let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
     let paths = JobPaths::of(&directory.path().join("answers.jsonl"));
     let journal = Journal::create(&paths.journal, &prepared.header)?;
-    let opened = Opened { journal, fold: Fold::new(&prepared.header.selection) };
+    let opened = Opened::new(journal, &prepared.header);
     let mut reporter = streams.reporter(&options.job.show);
     reporter.message(Level::Note, title);
     let calls = prepared.answerer.limit(mode.concurrency as usize);

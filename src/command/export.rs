@@ -1,6 +1,6 @@
 //! `export`: the answers so far, from the journal. Calls nothing, and works beside a running job.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -60,11 +60,11 @@ pub fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<
 /// The input as a session read it.
 pub fn source_of(header: &Header) -> anyhow::Result<Source> {
     let input = &header.input;
+    let format = if input.format == "jsonl" { Format::Jsonl } else { Format::Csv };
     Ok(Source {
-        path: Path::new(&input.path).to_owned(),
-        format: if input.format == "jsonl" { Format::Jsonl } else { Format::Csv },
         delimiter: input.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok()).unwrap_or(b','),
         encoding: encoding_rs::Encoding::for_label(input.encoding.as_bytes())
             .ok_or_else(|| anyhow!("the journal names an unknown encoding `{}`", input.encoding))?,
+        ..Source::new(&input.path, format)
     })
 }

@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::Usage;
-use super::prepared::Preparing;
-use super::setup::now;
+use super::prepared::{Prepared, Preparing};
+use super::setup::{now, panicked};
 use super::streams::Streams;
 use crate::config::options::ShowOptions;
 use crate::config::paths::JobPaths;
 use crate::config::{ProcessOptions, recorded};
-use crate::journal::{Header, Journal, set_aside};
+use crate::journal::{Header, Journal, JournalError, refuse_locked, set_aside};
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter};
 use crate::report::{Report, table};
 use crate::run::signals::Signals;
+use crate::run::todo::Choice;
 use crate::stats::Fold;
 
 /// The journal of a job, and the figures of the sessions before.
@@ -27,28 +28,47 @@ pub(super) struct Opened {
     pub journal: Journal,
     /// The earlier sessions' figures.
     pub fold: Fold,
+    /// Which rows are to be run.
+    pub choice: Choice,
 }
 
-/// Runs a job: prepares it, opens its journal by `open`, runs its session, shows the summary.
+impl Opened {
+    /// A new journal: there is no session before, and all rows are to be run.
+    pub(super) fn new(journal: Journal, header: &Header) -> Self {
+        Self { journal, fold: Fold::new(&header.selection), choice: Choice::default() }
+    }
+}
+
+/// Runs a job: prepares it, opens its journal by `open`, runs its session, shows the summary. `spooled` says that its
+/// input came by standard input, now or in an earlier session.
 pub(super) async fn run<F>(
     options: ProcessOptions,
     kept: Vec<String>,
+    spooled: bool,
     streams: &mut Streams,
     open: F,
 ) -> anyhow::Result<u8>
 where
-    F: FnOnce(&JobPaths, &Header, &mut dyn Reporter) -> anyhow::Result<Opened>,
+    F: FnOnce(&JobPaths, &Prepared, &mut dyn Reporter) -> anyhow::Result<Opened>,
 {
     // Before the first Python import: see `Signals`.
     let mut signals = Signals::new()?;
     let format = options.job.rows.format_of(&options.input)?;
     let paths = options.paths(format);
+    let files = paths.absolute()?;
     let calls = options.pace.calls().map_err(Usage)?;
+    if options.reads_stdin() {
+        let paths = paths.clone();
+        tokio::select! {
+            kept = tokio::task::spawn_blocking(move || spool(&paths)) => kept.map_err(|error| panicked(&error))??,
+            signal = signals.next() => return Ok(StopReason::Signal(signal).exit_code()),
+        }
+    }
     let preparing = Preparing {
         job: options.job.clone(),
         source: options.source(format, &paths),
         calls,
-        settings: serde_json::json!({ "options": kept, "stdin": options.reads_stdin() }),
+        settings: serde_json::json!({ "options": kept, "stdin": spooled, "directory": std::env::current_dir()? }),
     };
     let prepared = match preparing.run(&mut signals).await? {
         Ok(prepared) => prepared,
@@ -58,21 +78,17 @@ where
     prepared.announce(reporter.as_mut());
     if options.job.dry_run {
         prepared.answerer.shut_down();
-        if options.reads_stdin() {
-            std::fs::remove_file(&paths.spool)?;
-        }
         return Ok(0);
     }
-    let opened = open(&paths, &prepared.header, reporter.as_mut())?;
-    let outcome = prepared.session(opened, prepared.calls, &paths).run(reporter.as_mut(), &mut signals).await;
+    let opened = open(&files, &prepared, reporter.as_mut())?;
+    let outcome = prepared.session(opened, prepared.calls, &files).run(reporter.as_mut(), &mut signals).await;
     drop(reporter);
     let outcome = outcome?;
     // Without a report the session was cut short: the process ends at once.
     if let Some(report) = &outcome.report {
         show_report(report, &paths, &options.job.show, streams)?;
-        if options.reads_stdin() && report.rows.ok == report.rows.total {
-            std::fs::remove_file(&paths.spool)
-                .with_context(|| format!("failed to remove `{}`", paths.spool.display()))?;
+        if spooled && report.rows.ok == report.rows.total {
+            remove_spool(&files)?;
         }
         prepared.answerer.shut_down();
     }
@@ -106,11 +122,16 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
             options.input.display()
         );
     }
-    if paths.answers.is_dir() {
-        bail!("`{}` is a directory\nhint: name a file with `--output`", paths.answers.display());
+    // The answers file is replaced whole: a device or a pipe would be too.
+    if std::fs::metadata(&paths.answers).is_ok_and(|metadata| !metadata.is_file()) {
+        let what = if paths.answers.is_dir() { "a directory" } else { "no regular file" };
+        bail!("`{}` is {what}\nhint: name a file with `--output`", paths.answers.display());
     }
-    if paths.journal.exists() && !options.force {
-        return Err(crate::journal::JournalError::Exists { path: paths.journal.clone() }.into());
+    if paths.journal.exists() {
+        refuse_locked(&paths.journal)?;
+        if !options.force {
+            return Err(JournalError::Exists { path: paths.journal.clone() }.into());
+        }
     }
     // Asked of the file system itself: permissions do not tell of read-only mounts.
     let directory =
@@ -121,7 +142,7 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
 }
 
 /// Copies standard input to the job's spool file, which only its owner may read.
-pub(super) fn spool(paths: &JobPaths) -> anyhow::Result<()> {
+fn spool(paths: &JobPaths) -> anyhow::Result<()> {
     let write = || -> io::Result<()> {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&paths.spool)?;
@@ -129,6 +150,12 @@ pub(super) fn spool(paths: &JobPaths) -> anyhow::Result<()> {
         file.sync_all()
     };
     write().with_context(|| format!("failed to keep standard input in `{}`", paths.spool.display()))
+}
+
+/// Removes what was kept of standard input.
+pub(super) fn remove_spool(paths: &JobPaths) -> anyhow::Result<()> {
+    std::fs::remove_file(&paths.spool)
+        .with_context(|| format!("failed to remove `{}`", paths.spool.display()))
 }
 
 /// Makes the journal of a new job, setting an old one aside.
@@ -141,8 +168,8 @@ pub(super) fn create(
     if options.force && paths.journal.exists() {
         let time = now().replace(':', "-");
         let aside: PathBuf = set_aside(&paths.journal, &time)?;
-        reporter.message(Level::Note, &format!("the earlier journal is kept as `{}`", aside.display()));
+        let name = aside.file_name().unwrap_or(aside.as_os_str()).display();
+        reporter.message(Level::Note, &format!("the earlier journal is kept as `{name}`"));
     }
-    let journal = Journal::create(&paths.journal, header)?;
-    Ok(Opened { journal, fold: Fold::new(&header.selection) })
+    Ok(Opened::new(Journal::create(&paths.journal, header)?, header))
 }

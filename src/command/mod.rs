@@ -1,5 +1,6 @@
 //! One file a subcommand, and what they share. Here errors become text for people, and runs become exit codes.
 
+mod changed;
 pub mod compare;
 pub mod export;
 mod job;
@@ -10,6 +11,7 @@ pub mod resume;
 mod session;
 mod setup;
 pub mod streams;
+pub mod verify;
 
 use std::fmt;
 

@@ -37,8 +37,9 @@ pub(super) struct Prepared {
     pub header: Header,
     /// Calls in flight at most.
     pub calls: usize,
+    /// The input.
+    pub source: Source,
     job: JobOptions,
-    source: Source,
     validate: Duration,
 }
 
@@ -65,27 +66,27 @@ impl Preparing {
             started_at: now(),
             pid: std::process::id(),
             argv: masked_argv(&secrets),
-            input: input_identity(&source, &validated)?,
+            input: input_identity(&source, &validated),
             selection: validated.selected.clone(),
             identity: identity(&job.predictor, &job.rows),
             predictor_sha256: predictor_sha256(&answerer.bridge),
             settings,
         };
         let calls = answerer.limit(calls);
-        Ok(Prepared { answerer, validated, header, calls, job, source, validate })
+        Ok(Prepared { answerer, validated, header, calls, source, job, validate })
     }
 }
 
-fn input_identity(source: &Source, validated: &Validated) -> std::io::Result<InputIdentity> {
-    Ok(InputIdentity {
-        path: std::path::absolute(&source.path)?.to_string_lossy().into_owned(),
+fn input_identity(source: &Source, validated: &Validated) -> InputIdentity {
+    InputIdentity {
+        path: source.at.to_string_lossy().into_owned(),
         format: if source.format == Format::Csv { "csv" } else { "jsonl" }.to_owned(),
         delimiter: (source.format == Format::Csv).then(|| char::from(source.delimiter)),
         encoding: source.encoding.name().to_owned(),
         sha256: validated.sha256.clone(),
         rows: validated.rows,
         header_hash: validated.header_hash,
-    })
+    }
 }
 
 impl Prepared {
@@ -123,6 +124,7 @@ impl Prepared {
             paths,
             journal: opened.journal,
             fold: opened.fold,
+            choice: opened.choice,
             calls,
             time: &self.job.time,
             retry: &self.job.retry,

@@ -13,16 +13,15 @@ pub async fn process(
     let kept = job::kept_options(&options, given)?;
     let format = options.job.rows.format_of(&options.input)?;
     let paths = options.paths(format);
-    if !options.job.dry_run {
-        job::check_output(&options, &paths)?;
-    }
-    if options.reads_stdin() {
-        let paths = paths.clone();
-        tokio::task::spawn_blocking(move || job::spool(&paths)).await??;
-    }
-    let create = options.clone();
-    job::run(options, kept, streams, move |paths, header, reporter| {
-        job::create(&create, paths, header, reporter)
+    job::check_output(&options, &paths)?;
+    let (create, reads_stdin) = (options.clone(), options.reads_stdin());
+    let ended = job::run(options, kept, reads_stdin, streams, move |paths, prepared, reporter| {
+        job::create(&create, paths, &prepared.header, reporter)
     })
-    .await
+    .await;
+    // Whatever ended it before there was a journal: standard input was kept for nobody.
+    if reads_stdin && !paths.journal.exists() && paths.spool.exists() {
+        job::remove_spool(&paths)?;
+    }
+    ended
 }

@@ -1,21 +1,23 @@
 //! `resume`: the rows of an earlier run that are not answered yet.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::changed::{self, Change};
 use super::job::{self, Opened};
+use super::prepared::Prepared;
 use super::streams::Streams;
-use crate::config::ProcessOptions;
+use crate::call::CallError;
 use crate::config::paths::JobPaths;
-use crate::journal::{Header, Journal, Recovered};
+use crate::config::{OnlyChoice, ProcessOptions, WhichOptions};
+use crate::journal::{CRASHES, Journal, Poison, Recovered};
 use crate::report::progress::{Level, Reporter};
-use crate::report::text::{count, counted};
+use crate::report::text::{count, counted, numbers};
+use crate::row::{Outcome, Timing};
+use crate::run::todo::Choice;
 use crate::stats::Fold;
-
-/// How many rows in flight are named one by one.
-const NAMED: usize = 20;
 
 /// What an earlier run was asked for, read back from its journal.
 pub struct Earlier {
@@ -53,54 +55,105 @@ pub fn earlier(answers: &Path) -> anyhow::Result<Earlier> {
     })
 }
 
-/// Runs `resume`; `options` are the earlier run's with this session's laid over them.
+/// Runs `resume`; `options` are the earlier run's with this session's laid over them. `spooled` is [`Earlier::stdin`].
 pub async fn resume(
     options: ProcessOptions,
+    which: WhichOptions,
     given: Vec<String>,
+    spooled: bool,
     streams: &mut Streams,
 ) -> anyhow::Result<u8> {
     let kept = job::kept_options(&options, given)?;
-    job::run(options, kept, streams, |paths, header, reporter| reopen(paths, header, reporter)).await
+    job::run(options, kept, spooled, streams, |paths, prepared, reporter| {
+        reopen(paths, prepared, which, reporter)
+    })
+    .await
 }
 
-fn reopen(paths: &JobPaths, header: &Header, reporter: &mut dyn Reporter) -> anyhow::Result<Opened> {
+fn reopen(
+    paths: &JobPaths,
+    prepared: &Prepared,
+    which: WhichOptions,
+    reporter: &mut dyn Reporter,
+) -> anyhow::Result<Opened> {
+    let header = &prepared.header;
     let mut fold = Fold::new(&header.selection);
     let (mut journal, recovered) = Journal::recover(&paths.journal, |record| fold.recovered(record))?;
-    fold.close_session();
     let before = recovered.sessions.last().context("the journal has no session")?;
-    refuse_changed(before, header)?;
+    let change = Change::between(before, header);
+    if which.allow_changed {
+        change.tell(reporter);
+    } else {
+        change.refuse(&prepared.source, &paths.journal, &recovered.index)?;
+    }
     tell(&recovered, reporter);
     if before.predictor_sha256 != header.predictor_sha256 {
         reporter.message(Level::Warning, "the predictor's source has changed since the last session");
     }
+    let mut choice = Choice::default();
+    match which.only {
+        None => {}
+        Some(OnlyChoice::Failed) => choice.wanted = |status| status.is_some(),
+        Some(OnlyChoice::Unfinished) => choice.wanted = |status| status.is_none(),
+    }
+    if change.rows() {
+        fold = Fold::new(&header.selection);
+        journal = changed::rematch(journal, paths, prepared, &mut fold, reporter)?;
+        fold.close_session();
+        return Ok(Opened { journal, fold, choice });
+    }
     journal.append_header(header)?;
+    fold.close_session();
+    let mut set_aside = recovered.suspects.set_aside().clone();
+    for poison in recovered.suspects.poison() {
+        set_aside.insert(poison.row);
+        let outcome = outcome_of(&poison);
+        journal.append_outcome(&outcome)?;
+        fold.live(&outcome);
+    }
     journal.commit()?;
-    Ok(Opened { journal, fold })
+    choice.suspects = recovered.suspects.in_order();
+    choice.suspects.retain(|row| (choice.wanted)(recovered.index.status(*row)));
+    if which.only == Some(OnlyChoice::Failed) {
+        // Asked for: they are called again, each alone.
+        choice.suspects.extend(set_aside);
+    } else {
+        tell_left_out(&set_aside, reporter);
+        choice.left_out = set_aside;
+    }
+    Ok(Opened { journal, fold, choice })
 }
 
-/// Refuses to continue with another job than was started.
-fn refuse_changed(before: &Header, now: &Header) -> anyhow::Result<()> {
-    let differs = |(name, value): (&String, &String), other: &BTreeMap<String, String>| {
-        (other.get(name) != Some(value)).then(|| name.clone())
-    };
-    let changed: Vec<String> =
-        now.identity.iter().filter_map(|entry| differs(entry, &before.identity)).collect();
-    if let Some(name) = changed.first() {
-        let text = |header: &Header| header.identity.get(name).cloned().unwrap_or_default();
-        bail!(
-            "`--{name}` was `{}` in the earlier run and is `{}` now: the answers would not belong together\n\
-             hint: leave it out, or start a new run with `process --output`",
-            text(before),
-            text(now)
-        );
+/// The outcome of a row that the process does not survive.
+fn outcome_of(poison: &Poison) -> Outcome {
+    let text = format!(
+        "the run crashed {} times while this row alone was in flight, in the sessions started {}",
+        poison.crashes.len(),
+        poison.crashes.join(", ")
+    );
+    Outcome {
+        row: poison.row,
+        hash: poison.hash,
+        result: Err(CallError::Crash(text)),
+        attempts: 0,
+        errors: Vec::new(),
+        abandoned: 0,
+        usage: None,
+        timing: Timing::default(),
     }
-    if before.input.sha256 != now.input.sha256 {
-        bail!(
-            "`{}` has changed since the earlier run\nhint: restore the file, or start a new run with `process --output`",
-            now.input.path
-        );
+}
+
+fn tell_left_out(rows: &BTreeSet<u64>, reporter: &mut dyn Reporter) {
+    if rows.is_empty() {
+        return;
     }
-    Ok(())
+    let text = format!(
+        "the run crashed {CRASHES} times with one row alone in flight: {} set aside (row {})\n\
+         hint: `resume --only failed` calls what is set aside again",
+        counted(rows.len() as u64, "row"),
+        numbers(rows.iter().copied())
+    );
+    reporter.message(Level::Warning, &text);
 }
 
 /// Says what the journal holds, and which calls may be billed twice.
@@ -127,15 +180,12 @@ fn tell(recovered: &Recovered, reporter: &mut dyn Reporter) {
         );
         reporter.message(Level::Warning, &text);
     }
-    if recovered.end.is_none() && !recovered.in_flight.is_empty() {
-        let mut rows: Vec<String> = recovered.in_flight.iter().take(NAMED).map(u64::to_string).collect();
-        if recovered.in_flight.len() > NAMED {
-            rows.push("…".to_owned());
-        }
+    let cut_off = recovered.end.as_ref().is_none_or(|end| end.hurried);
+    if cut_off && !recovered.in_flight.is_empty() {
         let text = format!(
             "the last session did not end in order: up to {} may have been under way and may be billed twice (row {})",
             counted(recovered.in_flight.len() as u64, "call"),
-            rows.join(", ")
+            numbers(recovered.in_flight.iter().copied())
         );
         reporter.message(Level::Warning, &text);
     }

@@ -1,5 +1,6 @@
 //! One session of a job, from an open journal to its report: run, project, report. Not how the job was set up.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,14 +10,16 @@ use crate::config::options::{RetryOptions, StopOptions, TimeOptions};
 use crate::config::paths::JobPaths;
 use crate::engine::{Engine, EngineSettings};
 use crate::input::{Rows, Source, Validated};
-use crate::journal::{End, Index, Journal};
+use crate::journal::{End, Index, Journal, JournalError};
 use crate::output::{OutputError, Projected, Projection};
 use crate::policy::limits::Limits;
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter};
 use crate::report::{self, EventLoop, Facts, JournalFigures, Report};
+use crate::row::Row;
 use crate::run::signals::Signals;
-use crate::run::{Bounds, Ended, Run, Todo};
+use crate::run::todo::{Choice, Todo};
+use crate::run::{Bounds, Ended, Run};
 use crate::stats::Fold;
 
 /// What a session runs on.
@@ -33,6 +36,8 @@ pub(super) struct Session<'a> {
     pub journal: Journal,
     /// The figures of the sessions before.
     pub fold: Fold,
+    /// Which rows are to be run.
+    pub choice: Choice,
     /// Calls in flight at most.
     pub calls: usize,
     /// Timeouts.
@@ -75,9 +80,15 @@ impl Session<'_> {
             None => 0,
         };
         if ended.hurried {
+            // Not waited for, and no matter if it fails: it only tells that this was no crash.
+            let _ = self.append_end(code, stop.as_ref(), true).and_then(|()| self.journal.commit());
             return Ok(Outcome { code, report: None });
         }
-        self.end(code, stop.as_ref())?;
+        // A broken bridge is some row's doing: like a crash, it leaves the rows in flight as suspects.
+        if !matches!(stop, Some(StopReason::Bridge(_))) {
+            self.append_end(code, stop.as_ref(), false)?;
+        }
+        self.journal.checkpoint()?;
         let projecting = Instant::now();
         let Some(projected) = self.project(signals, stop.is_some()).await? else {
             return Ok(Outcome { code, report: None });
@@ -100,13 +111,14 @@ impl Session<'_> {
             concurrency: self.calls,
             timeout: self.time.timeout,
             row_timeout: self.time.row_timeout,
+            stuck_after: self.time.stuck_after,
             retry: self.retry.policy(),
             seed: fastrand::u64(..),
         };
         let engine = Arc::new(Engine::new(Arc::clone(&self.answerer.bridge), settings));
         let selected = self.validated.selected.clone();
         let rows = Rows::open(self.source, &self.validated.binding, selected.clone())?;
-        let todo = Todo::new(rows, Arc::clone(self.journal.index()));
+        let todo = Todo::new(rows, self.read_suspects()?, Arc::clone(self.journal.index()), &self.choice);
         let bounds = Bounds {
             total: selected.end - selected.start,
             resumed,
@@ -117,7 +129,7 @@ impl Session<'_> {
         let run = Run {
             engine,
             journal: &mut self.journal,
-            limits: Limits::new(self.stop.max_failures),
+            limits: Limits::new(self.stop.max_failures).resuming(resumed),
             fold: &mut self.fold,
             reporter,
             signals,
@@ -126,17 +138,33 @@ impl Session<'_> {
         Ok(run.rows(todo).await)
     }
 
-    /// Records the session's end and waits until all of it is on the disk.
-    fn end(&mut self, code: u8, stop: Option<&StopReason>) -> anyhow::Result<()> {
+    /// The suspects' rows, in their order.
+    fn read_suspects(&self) -> anyhow::Result<Vec<Row>> {
+        let suspects = &self.choice.suspects;
+        let (Some(first), Some(last)) = (suspects.iter().min(), suspects.iter().max()) else {
+            return Ok(Vec::new());
+        };
+        let place: HashMap<u64, usize> = suspects.iter().copied().zip(0..).collect();
+        let mut rows = Rows::open(self.source, &self.validated.binding, *first..*last + 1)?;
+        let mut found = Vec::with_capacity(place.len());
+        while let Some(row) = rows.next()? {
+            found.extend(place.contains_key(&row.id).then_some(row));
+        }
+        found.sort_unstable_by_key(|row| place[&row.id]);
+        Ok(found)
+    }
+
+    /// Records the session's end.
+    fn append_end(&mut self, code: u8, stop: Option<&StopReason>, hurried: bool) -> Result<(), JournalError> {
         let stats = &self.fold.stats;
         let end = End {
             finished_at: now(),
             exit_code: code.into(),
             reason: stop.map(ToString::to_string),
+            hurried,
             totals: serde_json::json!({ "most_in_flight": stats.most_in_flight() }),
         };
-        self.journal.append_end(&end)?;
-        Ok(self.journal.checkpoint()?)
+        self.journal.append_end(&end)
     }
 
     /// Writes the answers file, on a thread of its own. `None` where a signal abandoned it: the second of the run,
@@ -171,6 +199,7 @@ impl Session<'_> {
         let selected = self.validated.selected.end - self.validated.selected.start;
         let (name, lag) = self.answerer.bridge.event_loop();
         let journal = self.journal.stats();
+        let blocked = self.answerer.bridge.blockages().into_iter().map(Into::into).collect();
         let facts = Facts {
             total: selected,
             skipped: self.validated.rows - selected,
@@ -185,7 +214,7 @@ impl Session<'_> {
                 syncs: journal.syncs,
                 longest_unsynced_ms: journal.longest_unsynced.as_secs_f64() * 1e3,
             },
-            event_loop: EventLoop { name, max_lag_ms: lag.as_secs_f64() * 1e3, blocked: Vec::new() },
+            event_loop: EventLoop { name, max_lag_ms: lag.as_secs_f64() * 1e3, blocked },
             run: report::Run { finished_at: now(), ..self.run.clone() },
         };
         Report::new(&self.fold.stats, facts)

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 
+use crate::bridge::Bridge;
 use crate::bridge::any::AnyBridge;
 use crate::bridge::fake::FakeBridge;
 use crate::bridge::into_future::IntoFutureBridge;
@@ -21,6 +22,8 @@ use crate::secret::Secrets;
 
 /// How long the end of Python may take: what is left on the loop, threads, `atexit`.
 const SHUT_DOWN: Duration = Duration::from_secs(3);
+/// The same where the event loop is blocked.
+const SHUT_DOWN_BLOCKED: Duration = Duration::from_millis(500);
 /// Distributions whose versions the report names.
 const PACKAGES: [&str; 5] = ["dspy", "litellm", "openai", "uvloop", "xllamacpp"];
 
@@ -149,9 +152,12 @@ impl Answerer {
 
     /// Ends the event loop, Python's exit functions and the model, in bounded time.
     pub(super) fn shut_down(&self) {
-        self.bridge.shut_down(SHUT_DOWN);
+        // A loop that is blocked now will hardly end, and what blocks it may hold the interpreter's lock.
+        let blocked = !self.bridge.stalled_now().is_zero();
+        let bound = if blocked { SHUT_DOWN_BLOCKED } else { SHUT_DOWN };
+        self.bridge.shut_down(bound);
         if let Some(interpreter) = &self.interpreter {
-            interpreter.run_exit_functions(SHUT_DOWN);
+            interpreter.run_exit_functions(bound);
         }
         drop(self.model.lock().unwrap_or_else(PoisonError::into_inner).take());
     }

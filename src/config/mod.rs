@@ -8,7 +8,7 @@ pub mod values;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use self::options::{
     FormatChoice, PaceOptions, PredictorOptions, RetryOptions, RowOptions, ShowOptions, StopOptions,
@@ -69,10 +69,32 @@ pub struct ResumeOptions {
     pub answers: PathBuf,
     #[allow(missing_docs)]
     #[command(flatten)]
+    pub which: WhichOptions,
+    #[allow(missing_docs)]
+    #[command(flatten)]
     pub pace: PaceOptions,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub job: JobOptions,
+}
+
+/// Which rows `resume` takes up.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct WhichOptions {
+    /// Only the rows that failed, or only those without an outcome [default: both]
+    #[arg(long, value_name = "STATE")]
+    pub only: Option<OnlyChoice>,
+    /// Go on although the input, the predictor or the selection has changed; rows are matched by their content
+    #[arg(long)]
+    pub allow_changed: bool,
+}
+
+/// `--only`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum OnlyChoice {
+    Failed,
+    Unfinished,
 }
 
 impl ProcessOptions {
@@ -108,10 +130,9 @@ impl RowOptions {
     /// The input file and how it is read.
     pub fn source(&self, path: &Path, format: Format) -> Source {
         Source {
-            path: path.to_owned(),
-            format,
             delimiter: self.delimiter.unwrap_or(b','),
             encoding: self.encoding,
+            ..Source::new(path, format)
         }
     }
 }

@@ -185,6 +185,9 @@ pub struct TimeOptions {
     /// For the whole run; then no new calls are made
     #[arg(long, value_name = "DURATION", value_parser = duration, env = "TAB_DEADLINE")]
     pub deadline: Option<Duration>,
+    /// A loop that has not turned for the timeout and this much longer ends the run
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s", hide = true, env = "TAB_STUCK_AFTER")]
+    pub stuck_after: Duration,
     /// How long calls in flight may go on once the run is stopping
     #[arg(long, value_name = "DURATION", value_parser = wait, default_value = "30s", env = "TAB_GRACE")]
     pub grace: Duration,

@@ -32,6 +32,11 @@ impl JobPaths {
         }
     }
 
+    /// The same files, wherever the process goes: a predictor may change its directory.
+    pub fn absolute(&self) -> std::io::Result<Self> {
+        Ok(Self::of(&std::path::absolute(&self.answers)?))
+    }
+
     /// The answers file of an input without `-o`: `<stem>.answers.<extension>` in the current directory; standard
     /// input's stem is `stdin`.
     pub fn default_answers(input: &Path, extension: &str) -> PathBuf {

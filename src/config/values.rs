@@ -28,7 +28,7 @@ pub fn concurrency(text: &str) -> Result<usize, String> {
     }
 }
 
-pub(super) fn delimiter(text: &str) -> Result<u8, String> {
+pub(crate) fn delimiter(text: &str) -> Result<u8, String> {
     match text {
         "\\t" | "tab" => Ok(b'\t'),
         _ => match text.as_bytes() {
@@ -38,14 +38,14 @@ pub(super) fn delimiter(text: &str) -> Result<u8, String> {
     }
 }
 
-pub(super) fn encoding(text: &str) -> Result<&'static encoding_rs::Encoding, String> {
+pub(crate) fn encoding(text: &str) -> Result<&'static encoding_rs::Encoding, String> {
     encoding_rs::Encoding::for_label(text.as_bytes()).ok_or_else(|| {
         "expected an encoding label of the WHATWG standard such as `latin1` or `utf-16le`".to_owned()
     })
 }
 
 /// `A:B`, 0-based, end exclusive; either may be left out.
-pub(super) fn range(text: &str) -> Result<Range<u64>, String> {
+pub(crate) fn range(text: &str) -> Result<Range<u64>, String> {
     let expected = || "expected `A:B`, 0-based, end exclusive, such as `0:100`".to_owned();
     let (start, end) = text.split_once(':').ok_or_else(expected)?;
     let bound = |text: &str, default| {

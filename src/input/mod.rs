@@ -1,6 +1,6 @@
 //! Reads the rows: strict CSV and JSONL, validated whole before the first paid call. Not for writing them back.
 //!
-//! [`Records`] alone splits a file into records. [`validate`], [`Rows`] and the projection of the answers all walk it,
+//! [`Records`] alone splits a file into records. [`validate()`], [`Rows`] and the projection of the answers all walk it,
 //! so they cannot disagree about which record is which.
 
 mod arguments;

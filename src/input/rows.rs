@@ -1,4 +1,4 @@
-//! The rows of a run, one at a time, in input order. Not for refusing a file; [`super::validate`] did that before.
+//! The rows of a run, one at a time, in input order. Not for refusing a file; [`super::validate()`] did that before.
 
 use std::ops::Range;
 use std::sync::Arc;

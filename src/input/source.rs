@@ -35,6 +35,8 @@ impl Format {
 pub struct Source {
     /// A regular file; it is read at least twice.
     pub path: PathBuf,
+    /// The same, absolute: a predictor may change the process's directory.
+    pub at: PathBuf,
     /// Its format.
     pub format: Format,
     /// CSV only: what separates fields, an ASCII byte other than a quote, a line end or NUL.
@@ -46,7 +48,9 @@ pub struct Source {
 impl Source {
     /// A file of comma-separated values, or of JSON lines, in UTF-8.
     pub fn new(path: impl Into<PathBuf>, format: Format) -> Self {
-        Self { path: path.into(), format, delimiter: b',', encoding: encoding_rs::UTF_8 }
+        let path = path.into();
+        let at = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+        Self { path, at, format, delimiter: b',', encoding: encoding_rs::UTF_8 }
     }
 
     /// Opens the file, refusing what cannot be read twice.
@@ -56,13 +60,13 @@ impl Source {
             return Err(refuse(Fault::Delimiter(self.delimiter)));
         }
         // Asked before the file is opened: opening a pipe waits for its writer.
-        let metadata = std::fs::metadata(&self.path).map_err(|error| refuse(error.into()))?;
+        let metadata = std::fs::metadata(&self.at).map_err(|error| refuse(error.into()))?;
         if metadata.is_dir() {
             return Err(refuse(Fault::Directory));
         }
         if !metadata.is_file() {
             return Err(refuse(Fault::NotRegular));
         }
-        File::open(&self.path).map_err(|error| refuse(error.into()))
+        File::open(&self.at).map_err(|error| refuse(error.into()))
     }
 }

@@ -3,16 +3,25 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, test_kill_process};
+use tempfile::NamedTempFile;
 
 use super::error::JournalError;
 use super::recover::last_header;
+
+/// How long a process that resumes may take to read a journal before it writes its own header.
+const READING: Duration = Duration::from_secs(3);
 
 /// Creates the file under its name with its first bytes, locked and synced, mode 0600. A crash on the way leaves no
 /// journal without a header.
 pub(super) fn create(path: &Path, first: &[u8]) -> Result<File, JournalError> {
     let io = |source| JournalError::Io { action: "create", path: path.to_owned(), source };
-    let mut file = tempfile::Builder::new().append(true).tempfile_in(directory_of(path)).map_err(io)?;
+    let mut file = temporary(path)?;
     lock(file.as_file(), path)?;
     file.write_all(first).and_then(|()| file.as_file().sync_all()).map_err(io)?;
     let file = match file.persist_noclobber(path) {
@@ -29,24 +38,65 @@ pub(super) fn create(path: &Path, first: &[u8]) -> Result<File, JournalError> {
 
 /// Opens the file to read and append, and takes the lock.
 pub(super) fn open_locked(path: &Path) -> Result<File, JournalError> {
-    let file = OpenOptions::new().read(true).append(true).open(path);
-    let file = file.map_err(|source| JournalError::Io { action: "open", path: path.to_owned(), source })?;
-    lock(&file, path)?;
-    Ok(file)
+    let io = |source| JournalError::Io { action: "open", path: path.to_owned(), source };
+    loop {
+        let file = OpenOptions::new().read(true).append(true).open(path).map_err(io)?;
+        lock(&file, path)?;
+        // Its holder may have set it aside in between; what is locked must be what has the name.
+        let (locked, named) = (file.metadata().map_err(io)?, fs::metadata(path).map_err(io)?);
+        if (locked.dev(), locked.ino()) == (named.dev(), named.ino()) {
+            return Ok(file);
+        }
+    }
+}
+
+/// Refuses a journal that a running process records into, naming the process.
+pub fn refuse_locked(path: &Path) -> Result<(), JournalError> {
+    open_locked(path).map(drop)
 }
 
 /// Renames a journal that no process holds to `<path>.<time>` and returns that name.
 pub fn set_aside(path: &Path, time: &str) -> Result<PathBuf, JournalError> {
     let _lock = open_locked(path)?;
+    let aside = link_aside(path, time)?;
+    let io = |source| JournalError::Io { action: "set aside", path: path.to_owned(), source };
+    fs::remove_file(path).and_then(|()| sync_directory_of(path)).map_err(io)?;
+    Ok(aside)
+}
+
+/// Replaces a journal that this process holds by another file, locked too, and keeps it as `<path>.<time>`. At any
+/// point of it one of the two has the name.
+pub(super) fn replace(
+    path: &Path,
+    fresh: NamedTempFile,
+    time: &str,
+) -> Result<(File, PathBuf), JournalError> {
+    let io = |source| JournalError::Io { action: "replace", path: path.to_owned(), source };
+    lock(fresh.as_file(), path)?;
+    fresh.as_file().sync_all().map_err(io)?;
+    let aside = link_aside(path, time)?;
+    let file = fresh.persist(path).map_err(|error| io(error.error))?;
+    sync_directory_of(path).map_err(io)?;
+    Ok((file, aside))
+}
+
+/// A new file beside the journal, to be made into one.
+pub(super) fn temporary(path: &Path) -> Result<NamedTempFile, JournalError> {
+    let file = tempfile::Builder::new().append(true).tempfile_in(directory_of(path));
+    file.map_err(|source| JournalError::Io { action: "create", path: path.to_owned(), source })
+}
+
+fn link_aside(path: &Path, time: &str) -> Result<PathBuf, JournalError> {
     let mut name = OsString::from(path);
     name.push(".");
     name.push(time);
     let aside = PathBuf::from(name);
-    let io = |source| JournalError::Io { action: "set aside", path: path.to_owned(), source };
     // A hard link refuses to replace what is there; a rename would not.
-    fs::hard_link(path, &aside).and_then(|()| fs::remove_file(path)).map_err(io)?;
-    sync_directory_of(path).map_err(io)?;
-    Ok(aside)
+    fs::hard_link(path, &aside).map(|()| aside).map_err(|source| JournalError::Io {
+        action: "set aside",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Makes a rename in the file's directory last through a power loss.
@@ -65,12 +115,25 @@ fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
-            let pid =
-                File::open(path).ok().and_then(|file| last_header(&file).ok()?).map(|header| header.pid);
-            Err(JournalError::Locked { path: path.to_owned(), pid })
+            Err(JournalError::Locked { path: path.to_owned(), pid: holder(path) })
         }
         Err(TryLockError::Error(source)) => {
             Err(JournalError::Io { action: "lock", path: path.to_owned(), source })
         }
+    }
+}
+
+/// The process that holds the lock, as its header says. Until that is written the last one is of a process long gone.
+fn holder(path: &Path) -> Option<u32> {
+    let until = Instant::now() + READING;
+    loop {
+        let header = last_header(&File::open(path).ok()?).ok()?;
+        let pid = header.map(|header| header.pid);
+        let process = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let lives = process.is_some_and(|process| test_kill_process(process).is_ok());
+        if lives || Instant::now() > until {
+            return pid;
+        }
+        sleep(Duration::from_millis(10));
     }
 }

@@ -19,20 +19,24 @@ mod line;
 mod reader;
 mod record;
 mod recover;
+mod suspects;
 mod sync;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod transcribe;
 mod windows;
 mod writer;
 
 pub use error::JournalError;
 pub use fields::Fields;
-pub use file::set_aside;
 pub(crate) use file::sync_directory_of;
+pub use file::{refuse_locked, set_aside};
 pub use index::{Counts, Index, Status};
 pub use reader::Reader;
 pub use record::{AnswerFields, End, Header, InputIdentity, Record, Recorded, VERSION, Values, Verdict};
 pub use recover::{Damaged, Recovered};
+pub use suspects::{CRASHES, Poison, Suspects};
+pub use transcribe::Transcribed;
 pub use writer::{Journal, JournalStats};

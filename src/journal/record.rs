@@ -91,6 +91,9 @@ pub struct End {
     /// Why it stopped before all rows were done, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// A second signal cut off the calls in flight.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hurried: bool,
     /// The session's totals.
     pub totals: serde_json::Value,
 }
@@ -254,6 +257,12 @@ impl Serialize for AnswerFields<'_> {
     }
 }
 
+impl Serialize for Values<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Values<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         /// A bare `Cow<str>` never borrows.
@@ -307,12 +316,12 @@ mod tests {
 
     #[test]
     fn an_answer_reads_like_this() {
-        insta::assert_snapshot!(json(&answered(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"ok":{"fields":{"answer":"answer 7","reasoning":"reasoning 7"}}},"attempts":1,"usage":{"input":12,"output":34,"calls":1},"timing_ns":{"queued":0,"running":0,"backoff":0,"bridge":0,"latency":1234567000,"row":0}}}"#);
+        insta::assert_snapshot!(json(&answered(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"ok":{"fields":{"answer":"answer 7","reasoning":"reasoning 7"}}},"attempts":1,"usage":{"input":12,"output":34,"calls":1},"timing_ns":{"queued":0,"running":0,"backoff":0,"bridge":0,"latency":1234567000,"row":0,"recorded":0}}}"#);
     }
 
     #[test]
     fn a_failure_reads_like_this() {
-        insta::assert_snapshot!(json(&failed(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"failed":{"class":"timeout","kind":"transient","message":"no answer within 1s"}},"attempts":1,"errors":["timeout"],"usage":{"input":12,"output":34,"calls":1},"timing_ns":{"queued":0,"running":0,"backoff":0,"bridge":0,"latency":1234567000,"row":0}}}"#);
+        insta::assert_snapshot!(json(&failed(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"failed":{"class":"timeout","kind":"transient","message":"no answer within 1s"}},"attempts":1,"errors":["timeout"],"usage":{"input":12,"output":34,"calls":1},"timing_ns":{"queued":0,"running":0,"backoff":0,"bridge":0,"latency":1234567000,"row":0,"recorded":0}}}"#);
     }
 
     #[test]
@@ -381,12 +390,8 @@ mod tests {
                 "no answer within 1m",
             ),
             (CallError::Predictor(Box::new(raised)), "RateLimitError", FailureKind::Throttled, "slow down"),
-            (
-                CallError::Bridge(BridgeError::LoopStopped),
-                "bridge",
-                FailureKind::Fatal,
-                "the event loop has stopped",
-            ),
+            (BridgeError::LoopStopped.into(), "bridge", FailureKind::Fatal, "the event loop has stopped"),
+            (CallError::Crash("three times".to_owned()), "crash", FailureKind::Permanent, "three times"),
         ];
         for (error, expected_class, expected_kind, expected_message) in cases {
             let json = json(&Outcome { result: Err(error), ..failed(1) });

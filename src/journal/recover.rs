@@ -13,6 +13,7 @@ use super::fields::Fields;
 use super::index::Index;
 use super::line;
 use super::record::{End, Header, Record, VERSION, Verdict};
+use super::suspects::Suspects;
 
 const BUFFER: usize = 1 << 20;
 /// How a header's JSON begins.
@@ -29,6 +30,8 @@ pub struct Recovered {
     pub fields: Fields,
     /// Rows that the last session had started and not finished: their calls may have been billed.
     pub in_flight: BTreeSet<u64>,
+    /// Rows that were in flight when a session died.
+    pub suspects: Suspects,
     /// How the last session ended, if it did so in order.
     pub end: Option<End>,
     /// Lines that cost one row each.
@@ -74,18 +77,22 @@ impl Recovered {
             }
             match json.map(serde_json::from_slice) {
                 Some(Ok(record)) => match recovered.take(&record, position) {
-                    Taken::Yes => visit(&record),
+                    Taken::Yes => {
+                        recovered.suspects.see(&record);
+                        visit(&record);
+                    }
                     Taken::Copy => {}
                     // Without the selection every row would seem to be outside it, and be called and billed again.
                     Taken::No if recovered.sessions.is_empty() => break,
-                    Taken::No => recovered.damaged.push(position),
+                    Taken::No => recovered.damage(position),
                 },
-                _ => recovered.damaged.push(position),
+                _ => recovered.damage(position),
             }
         }
         if recovered.sessions.is_empty() {
             return Err(JournalError::NoHeader { path: path.to_owned() });
         }
+        recovered.suspects.close();
         recovered.whole_bytes = lines.offset;
         recovered.torn_bytes = lines.line.len() as u64;
         Ok(recovered)
@@ -97,11 +104,17 @@ impl Recovered {
             index: Arc::new(Index::new(0..0)),
             fields: Fields::default(),
             in_flight: BTreeSet::new(),
+            suspects: Suspects::default(),
             end: None,
             damaged: Vec::new(),
             torn_bytes: 0,
             whole_bytes: 0,
         }
+    }
+
+    fn damage(&mut self, position: Damaged) {
+        self.suspects.see_damage();
+        self.damaged.push(position);
     }
 
     fn take(&mut self, record: &Record<'_>, position: Damaged) -> Taken {

@@ -185,6 +185,7 @@ fn the_end_of_the_last_session_is_told() {
         finished_at: "2026-01-01T00:00:09Z".to_owned(),
         exit_code: 3,
         reason: None,
+        hurried: false,
         totals: serde_json::json!({"rows": 2}),
     };
     let mut journal = Journal::create(&path, &header(1, 0..2)).unwrap();
@@ -194,38 +195,4 @@ fn the_end_of_the_last_session_is_told() {
     journal.append_header(&header(2, 0..2)).unwrap();
     journal.commit().unwrap();
     assert_eq!(Recovered::read(&path, |_| ()).unwrap().end, None);
-}
-
-/// `cargo test --release --lib a_million -- --ignored --nocapture`
-#[test]
-#[ignore = "takes seconds and 400 MB; for measurements"]
-#[allow(clippy::print_stderr, reason = "the figures are what it is run for")]
-fn a_million_rows_are_recovered_in_three_seconds() {
-    use std::time::{Duration, Instant};
-
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("million");
-    let mut journal = Journal::create(&path, &header(1, 0..1_000_000)).unwrap();
-    let begun = Instant::now();
-    for batch in 0..10_000 {
-        let rows = batch * 100..batch * 100 + 100;
-        journal.append_started(&rows.clone().map(|row| (row, hash_of(row))).collect::<Vec<_>>()).unwrap();
-        rows.for_each(|row| journal.append_outcome(&answered(row)).unwrap());
-        journal.commit().unwrap();
-    }
-    let written = begun.elapsed();
-    journal.checkpoint().unwrap();
-    let stats = journal.stats();
-    drop(journal);
-    let begun = Instant::now();
-    let (_, recovered) = Journal::recover(&path, |_| ()).unwrap();
-    let read = begun.elapsed();
-    let begun = Instant::now();
-    let mut reader = Reader::open(&path).unwrap();
-    assert!((0..1_000_000).all(|row| reader.outcome(&recovered.index, row).unwrap().is_some()));
-    eprintln!(
-        "written in {written:?} ({stats:?}), recovered in {read:?}, read by row in {:?}",
-        begun.elapsed()
-    );
-    assert!(read < Duration::from_secs(3));
 }

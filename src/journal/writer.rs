@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::error::JournalError;
 use super::fields::Fields;
 use super::file;
@@ -20,7 +22,7 @@ use crate::row::{Outcome, RowHash};
 /// A journal open for writing, and the lock on it.
 #[derive(Debug)]
 pub struct Journal {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     file: Arc<File>,
     /// Length of the file up to the current batch.
     bytes: u64,
@@ -54,7 +56,15 @@ impl Journal {
     /// Takes the lock, reads the journal, cuts its torn tail and stands ready to append. `visit` is given every record.
     /// Killed at any point, it can be run again.
     pub fn recover(path: &Path, visit: impl FnMut(&Record<'_>)) -> Result<(Self, Recovered), JournalError> {
-        let file = file::open_locked(path)?;
+        Self::continued(path, file::open_locked(path)?, visit)
+    }
+
+    /// Reads a journal that is locked already, from where the file stands.
+    pub(super) fn continued(
+        path: &Path,
+        file: File,
+        visit: impl FnMut(&Record<'_>),
+    ) -> Result<(Self, Recovered), JournalError> {
         let recovered = Recovered::scan(&file, path, visit)?;
         if recovered.torn_bytes > 0 {
             file.set_len(recovered.whole_bytes).map_err(|source| JournalError::Io {
@@ -94,7 +104,7 @@ impl Journal {
 
     /// Appends to the batch that these rows are about to be called.
     pub fn append_started(&mut self, rows: &[(u64, RowHash)]) -> Result<(), JournalError> {
-        self.batch.append(&Record::Started(Cow::Borrowed(rows)))
+        self.batch.append(&Record::<AnswerFields<'_>>::Started(Cow::Borrowed(rows)))
     }
 
     /// Appends an outcome to the batch.
@@ -112,7 +122,7 @@ impl Journal {
 
     /// Appends to the batch that the session ended in order.
     pub fn append_end(&mut self, end: &End) -> Result<(), JournalError> {
-        self.batch.append(&Record::End(Cow::Borrowed(end)))
+        self.batch.append(&Record::<AnswerFields<'_>>::End(Cow::Borrowed(end)))
     }
 
     /// Writes the batch in one `write()`. Once it returns, the death of the process loses none of it.
@@ -168,8 +178,8 @@ impl Journal {
 
 /// Lines that wait to be written together.
 #[derive(Debug, Default)]
-struct Batch {
-    bytes: Vec<u8>,
+pub(super) struct Batch {
+    pub(super) bytes: Vec<u8>,
     /// How many of them a write that then failed has already put into the file.
     written: usize,
     decided: Vec<Decided>,
@@ -184,20 +194,20 @@ struct Decided {
 }
 
 impl Batch {
-    fn append(&mut self, record: &Record<'_, AnswerFields<'_>>) -> Result<(), JournalError> {
+    pub(super) fn append<F: Serialize>(&mut self, record: &Record<'_, F>) -> Result<(), JournalError> {
         Ok(line::append(&mut self.bytes, record)?)
     }
 
     /// Twice, because without it nothing else can be read; the blank line between keeps a damaged line feed from
     /// joining the two into one damaged line.
-    fn header(&mut self, header: &Header) -> Result<(), JournalError> {
-        let record = Record::Header(Cow::Borrowed(header));
+    pub(super) fn header(&mut self, header: &Header) -> Result<(), JournalError> {
+        let record = Record::<AnswerFields<'_>>::Header(Cow::Borrowed(header));
         self.append(&record)?;
         self.bytes.push(b'\n');
         self.append(&record)
     }
 
-    fn write_to(&mut self, writer: &mut impl Write) -> io::Result<()> {
+    pub(super) fn write_to(&mut self, writer: &mut impl Write) -> io::Result<()> {
         while self.written < self.bytes.len() {
             match writer.write(&self.bytes[self.written..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -209,7 +219,7 @@ impl Batch {
         Ok(())
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.decided.clear();
         self.written = 0;

@@ -43,8 +43,24 @@ pub enum OutputError {
         /// What is wrong with it.
         fault: Fault,
     },
+    /// The answers file is not one of this input.
+    #[error("`{}` has no column `{column}` where the answers of this input have it\nhint: name the input that it was made from", path.display())]
+    Columns {
+        /// The answers file.
+        path: PathBuf,
+        /// The first column that is missing.
+        column: String,
+    },
+    /// The answers file cannot be read.
+    #[error("failed to read `{}`: {source}", path.display())]
+    Read {
+        /// The answers file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// The file cannot be written.
-    #[error("failed to write `{}`: {source}", path.display())]
+    #[error("failed to write `{}`: {source}\nhint: make room; the answers are safe in the journal, and `export` writes them from it", path.display())]
     Write {
         /// The answers file.
         path: PathBuf,

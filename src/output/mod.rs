@@ -2,6 +2,7 @@
 //! whole or not at all. Not the reports.
 
 mod atomic;
+mod audit;
 mod cell;
 mod columns;
 mod csv;
@@ -14,6 +15,7 @@ mod project;
 mod tests;
 
 pub use atomic::write_atomically;
+pub use audit::{Audit, Findings, Found};
 pub use columns::Renamed;
 pub use error::OutputError;
 pub use project::{Projected, Projection};

@@ -53,6 +53,15 @@ impl Limits {
         Self { max_failures, finished: 0, failed: 0, alike: None, alike_rows: 0, mixed }
     }
 
+    /// The same for a run whose earlier sessions answered so many rows: these are its first, and finished. Rows that
+    /// failed there are run again, and often fail again, before those that no session has reached.
+    #[must_use]
+    pub fn resuming(mut self, answered: u64) -> Self {
+        self.finished += answered;
+        self.mixed |= answered > 0;
+        self
+    }
+
     /// Takes in an outcome. The caller stops the run at the first reason.
     pub fn observe(&mut self, outcome: &Outcome) -> Option<StopReason> {
         self.finished += 1;
@@ -155,6 +164,14 @@ mod tests {
         let mut limits = Limits::new(None);
         limits.observe(&failed("KeyError", FailureKind::Permanent));
         assert!((0..100).all(|_| limits.observe(&failed("NameError", FailureKind::Permanent)).is_none()));
+    }
+
+    #[test]
+    fn rows_that_earlier_sessions_answered_are_the_first_and_finished() {
+        let mut limits = Limits::new(Some("10%".parse().unwrap())).resuming(1000);
+        assert!((0..100).all(|_| limits.observe(&failed("NameError", FailureKind::Permanent)).is_none()));
+        let mut limits = Limits::new(None).resuming(0);
+        assert!((0..20).any(|_| limits.observe(&failed("NameError", FailureKind::Permanent)).is_some()));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Blockage;
 use crate::stats::{AttemptCounts, ClassCounts, Distribution, Stats, TimeSums};
 
 /// The version of the report's JSON (`schema/report.schema.json`); new fields alone do not change it.
@@ -162,10 +163,20 @@ pub struct EventLoop {
 /// One call that kept the event loop from turning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Blocked {
+    /// The row whose call it was, where that is known.
+    #[serde(default)]
+    pub row: Option<u64>,
     /// The innermost line of the user's code: `file:line in function`.
     pub place: String,
     /// For how long.
     pub ms: f64,
+}
+
+impl From<Blockage> for Blocked {
+    fn from(blockage: Blockage) -> Self {
+        let place = blockage.place.unwrap_or_else(|| "code that holds the interpreter's lock".to_owned());
+        Self { row: blockage.row, place, ms: blockage.lasted.as_secs_f64() * 1e3 }
+    }
 }
 
 /// What was run, where and when; secrets are masked by whoever fills this in.
@@ -272,7 +283,7 @@ pub(crate) mod tests {
             event_loop: EventLoop {
                 name: "asyncio".into(),
                 max_lag_ms: 25.0,
-                blocked: vec![Blocked { place: "predictor.py:12 in answer".into(), ms: 25.0 }],
+                blocked: vec![Blocked { row: Some(7), place: "predictor.py:12 in answer".into(), ms: 25.0 }],
             },
             run: Run {
                 argv: vec!["tokio-asyncio-bridge".into(), "process".into(), "questions.csv".into()],

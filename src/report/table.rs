@@ -140,8 +140,12 @@ impl Table {
         }
         let left = report.rows.failed + report.rows.unfinished;
         if left > 0 {
-            let command =
+            let mut command =
                 format!("tokio-asyncio-bridge resume {}", shell_word(&files.answers.to_string_lossy()));
+            // Rows set aside are called again only where they are asked for.
+            if report.rows.failed_by_class.get("crash") == left {
+                command += " --only failed";
+            }
             let which = if left == 1 { "row that is" } else { "rows that are" };
             let command = self.look.paint(Style::new().bold(), &command);
             let _ = write!(self.text, "\nTo answer the {} {which} left:\n  {command}\n", count(left));

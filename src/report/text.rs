@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use console::Style;
 
+use crate::event::Blockage;
+
 /// Where text is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
@@ -87,6 +89,36 @@ pub fn figure(number: f64) -> String {
         size if size < 9.995 => format!("{number:.2}"),
         size if size < 99.95 => format!("{number:.1}"),
         _ => count(number.round().max(0.0) as u64),
+    }
+}
+
+/// The first twenty of some rows' numbers.
+pub fn numbers(rows: impl IntoIterator<Item = u64>) -> String {
+    let mut rows = rows.into_iter();
+    let mut text = rows.by_ref().take(20).map(|row| row.to_string()).collect::<Vec<_>>().join(", ");
+    if rows.next().is_some() {
+        text += ", …";
+    }
+    text
+}
+
+/// That the event loop does not turn, whose doing it is, and the remedy.
+pub fn blocked(blockage: &Blockage, in_hand: &[u64]) -> String {
+    let by = match (blockage.row, in_hand) {
+        (Some(row), _) | (None, &[row]) => format!(" by row {row}"),
+        (None, []) => String::new(),
+        (None, rows) => format!(" by one of rows {}", numbers(rows.iter().copied())),
+    };
+    let lasted = duration(blockage.lasted);
+    match &blockage.place {
+        Some(place) => format!(
+            "the event loop has been blocked{by} for {lasted} at {place}\n\
+             hint: await instead, or make the predictor a plain `def`, which runs on threads"
+        ),
+        None => format!(
+            "the event loop has been blocked{by} for {lasted} by code that holds the interpreter's lock: no thread \
+             can see where\nhint: move what computes in C (a regular expression, a big sum) to another process"
+        ),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The dispatcher: rows in, outcomes out, in one order: record, then show. Not the attempts, nor the files' formats.
 
 pub mod signals;
+pub mod todo;
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -12,15 +13,16 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
 use self::signals::Signals;
+use self::todo::Todo;
 use crate::bridge::Bridge;
 use crate::call::CallError;
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::input::{InputError, Rows};
-use crate::journal::{Index, Journal, JournalError, Status};
+use crate::journal::{Journal, JournalError};
 use crate::policy::limits::Limits;
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter, Snapshot};
+use crate::report::text::duration;
 use crate::row::{Outcome, Row};
 use crate::stats::{Fold, RowRate};
 
@@ -28,32 +30,8 @@ use crate::stats::{Fold, RowRate};
 const BATCH: usize = 1024;
 /// How often reporters are told of the gauges.
 const TICK: Duration = Duration::from_millis(100);
-/// For how long a full disk is given the chance to have space freed, once the calls have ended.
-const DISK_PATIENCE: Duration = Duration::from_secs(10);
-
-/// The rows of a run, in input order, without those that need no call.
-pub struct Todo {
-    rows: Rows,
-    index: Arc<Index>,
-    ended: bool,
-}
-
-impl Todo {
-    /// The rows that the journal's index does not count as answered.
-    pub fn new(rows: Rows, index: Arc<Index>) -> Self {
-        Self { rows, index, ended: false }
-    }
-
-    fn next(&mut self) -> Result<Option<Row>, InputError> {
-        while let Some(row) = self.rows.next()? {
-            if self.index.status(row.id) != Some(Status::Ok) {
-                return Ok(Some(row));
-            }
-        }
-        self.ended = true;
-        Ok(None)
-    }
-}
+/// How often a full disk is tried again, once the calls have ended.
+const DISK_RETRY: Duration = Duration::from_millis(250);
 
 /// What bounds a run from outside.
 #[derive(Debug, Clone, Copy)]
@@ -143,7 +121,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             self.take_in(&mut batch, todo);
-            if self.in_hand.is_empty() && (todo.ended || self.stop.is_some()) {
+            if self.in_hand.is_empty() && (todo.ended() || self.stop.is_some()) {
                 return;
             }
             tokio::select! {
@@ -175,16 +153,18 @@ impl<B: Bridge> Dispatcher<'_, B> {
                 Event::Unfinished { row } => {
                     self.in_hand.remove(&row);
                 }
-                Event::Retrying { .. } => self.run.reporter.event(&event),
+                Event::Retrying { .. } | Event::Blocked { .. } => self.run.reporter.event(&event),
             }
         }
         let rows = self.read(todo, now);
         if let Err(error) = self.record(&outcomes, &rows) {
             self.cannot_record(&error);
         }
+        let called = outcomes.iter().filter(|outcome| outcome.attempts > 0).count();
         for outcome in outcomes {
             self.show(outcome);
         }
+        self.run.engine.recorded(called);
         if !rows.is_empty() && self.stop.is_none() {
             self.first_call.get_or_insert_with(Instant::now);
             for row in rows {
@@ -202,6 +182,8 @@ impl<B: Bridge> Dispatcher<'_, B> {
         let read = self.in_hand.remove(&outcome.row);
         if let Err(CallError::Bridge(error)) = outcome.result {
             self.stop(StopReason::Bridge(error));
+            // Calls in flight can come to no end either.
+            self.run.engine.kill();
             return None;
         }
         outcome.timing.row = read.map_or(Duration::ZERO, |read| now - read);
@@ -212,7 +194,8 @@ impl<B: Bridge> Dispatcher<'_, B> {
     /// The next rows, as many as may be in hand.
     fn read(&mut self, todo: &mut Todo, now: Instant) -> Vec<Row> {
         let mut rows = Vec::new();
-        while self.stop.is_none() && !todo.ended && self.in_hand.len() < self.run.bounds.look_ahead {
+        let look_ahead = self.run.bounds.look_ahead;
+        while self.stop.is_none() && !todo.ended() && self.in_hand.len() < todo.most_in_hand(look_ahead) {
             match todo.next() {
                 Ok(Some(row)) => {
                     self.in_hand.insert(row.id, now);
@@ -292,6 +275,11 @@ impl<B: Bridge> Dispatcher<'_, B> {
         if abandoned > self.run.engine.concurrency() {
             self.stop(StopReason::Abandoned { calls: abandoned });
         }
+        for blockage in self.run.engine.blocked() {
+            let mut in_hand: Vec<u64> = self.in_hand.keys().copied().collect();
+            in_hand.sort_unstable();
+            self.run.reporter.event(&Event::Blocked { blockage, in_hand });
+        }
         let snapshot = self.snapshot();
         self.run.reporter.tick(&snapshot);
     }
@@ -328,12 +316,18 @@ impl<B: Bridge> Dispatcher<'_, B> {
         Ended { stop: self.stop, hurried: self.hurried }
     }
 
+    /// Tries to record what is finished until there is space, the grace has passed again, or a signal says not to.
     async fn wait_for_space(&mut self) {
-        let text = format!("waiting {} s for space on the disk", DISK_PATIENCE.as_secs());
+        let grace = self.run.bounds.grace;
+        let text = format!("waiting up to {} for space on the disk", duration(grace));
         self.run.reporter.message(Level::Warning, &text);
-        let until = Instant::now() + DISK_PATIENCE;
-        while self.run.journal.commit().is_err_and(|error| error.is_disk_full()) && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(250)).await;
+        let until = TokioInstant::now() + grace;
+        while self.run.journal.commit().is_err_and(|error| error.is_disk_full()) {
+            tokio::select! {
+                () = tokio::time::sleep(DISK_RETRY) => {}
+                () = sleep_until(until) => return,
+                _ = self.run.signals.next() => return,
+            }
         }
     }
 }

@@ -15,6 +15,15 @@ pub struct Signals {
     terminate: Stream,
 }
 
+/// SIGXFSZ, which rustix names for some systems only; it has this number on all.
+const FILE_TOO_LARGE: i32 = 25;
+
+/// Lets a write past the limit on file sizes fail like one to a full disk, for as long as the value lives; the signal's
+/// default is to kill. Must be called within a Tokio runtime.
+pub fn outlive_file_size_limit() -> io::Result<impl Sized> {
+    signal(SignalKind::from_raw(FILE_TOO_LARGE))
+}
+
 impl Signals {
     /// Takes the signals over from their default; must be called within a Tokio runtime.
     pub fn new() -> io::Result<Self> {

@@ -1,13 +1,12 @@
 //! The local model's server, for real: needs the virtual environment that `make test` makes.
 
-#[path = "support/http.rs"]
-mod http;
-
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use super::support::http;
+use super::support::job::Job;
 use tokio_asyncio_bridge::model::LocalModel;
 
 fn python() -> PathBuf {
@@ -43,4 +42,28 @@ fn it_ends_with_its_parent_however_that_ends() {
     // All that a killed parent leaves behind is the closed pipe.
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn the_default_predictor_answers_a_questions_file_with_no_key_and_no_network() {
+    let job = Job::new();
+    let questions = concat!(env!("CARGO_MANIFEST_DIR"), "/data/questions.csv");
+    job.run(&["process", questions, "-o", "answers.csv", "--limit", "3"]).expect(0).says("local model");
+    let answers = job.column("answer");
+    assert!(answers[0].contains("Paris") && answers[1].contains("Jupiter"), "{answers:?}");
+    assert_eq!(job.report()["tokens"]["calls"], 3);
+}
+
+#[test]
+fn an_environment_without_the_packages_is_refused_with_the_command_that_installs_them() {
+    let job = Job::new().questions(3);
+    let bare = job.path("bare");
+    let made = Command::new(python()).args(["-m", "venv", "--without-pip"]).arg(&bare).status().unwrap();
+    assert!(made.success());
+    let job = job.env("VIRTUAL_ENV", bare.to_str().unwrap());
+    job.run(&["process", "questions.csv", "-o", "answers.csv"])
+        .expect(1)
+        .says("`dspy`")
+        .says("run `make setup`");
+    assert!(!job.path("answers.csv.journal").exists());
 }

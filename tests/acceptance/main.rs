@@ -1,8 +1,32 @@
 //! The program as a user runs it: the real binary as a child process, real Python, calls counted outside of it.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(clippy::format_collect, reason = "small inputs, made once")]
 
 mod support;
 
 mod aimock_itself;
+mod api;
+mod compare;
+#[cfg(target_os = "linux")]
+mod disk;
+mod environment;
+mod formats;
+mod guards;
+mod hostile;
+mod kill;
+mod limits;
 mod local_model;
+mod pace;
+mod predictors;
 mod process;
+mod progress;
+mod readme;
+mod refusals;
+mod resume;
+mod resume_after_kill;
+mod resume_changed;
+mod resume_refused;
+mod scale;
+mod secrets;
+mod signals;
+mod verify;

@@ -36,9 +36,7 @@ class Failure(unittest.TestCase):
         self.kinds("permanent", *bugs, NotImplementedError(), AssertionError(), UnicodeError())
 
     def test_what_may_pass_is_transient(self) -> None:
-        self.kinds(
-            "transient", TimeoutError(), ConnectionResetError(), RuntimeError(), Exception(), SystemExit(403)
-        )
+        self.kinds("transient", TimeoutError(), ConnectionResetError(), RuntimeError(), Exception(), SystemExit(403))
 
     def test_unreadable_model_output_is_transient_although_a_value_error(self) -> None:
         invalid = type("ValidationError", (ValueError,), {"__module__": "pydantic_core._pydantic_core"})

@@ -120,13 +120,10 @@ impl Converter {
         let class =
             error.get_type(py).name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
         let (kind, retry_after) = self.kind(error, py);
-        let origin: Option<String> = self
-            .origin
-            .bind(py)
-            .call1((error.value(py),))
-            .ok()
-            .and_then(|origin| origin.extract().ok())
-            .flatten();
+        // Not `value`: until Python 3.12 an exception caught here knows its traceback only if it is told.
+        let raised = error.clone_ref(py).into_value(py);
+        let origin: Option<String> =
+            self.origin.bind(py).call1((raised,)).ok().and_then(|origin| origin.extract().ok()).flatten();
         CallError::Predictor(Box::new(PredictorError {
             class: class.into(),
             message: self.secrets.mask(&self.message_of(error, py)).into_owned(),

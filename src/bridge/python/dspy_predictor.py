@@ -103,9 +103,7 @@ def wrap(module: dspy.Module, lm: dspy.LM | None, local: bool) -> "Predictor":
 
 def adapter_for(local: bool) -> dspy.Adapter:
     """The adapter that the user's file configured, or the one that sends exactly one request a call."""
-    return dspy.settings.adapter or (
-        LocalAdapter() if local else dspy.ChatAdapter(use_json_adapter_fallback=False)
-    )
+    return dspy.settings.adapter or (LocalAdapter() if local else dspy.ChatAdapter(use_json_adapter_fallback=False))
 
 
 class Predictor:

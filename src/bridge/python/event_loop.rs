@@ -9,6 +9,8 @@ use pyo3::prelude::*;
 
 use super::helpers;
 use super::pulse::{Pulse, Ticker};
+use super::watchdog::Watchdog;
+use crate::secret::Secrets;
 
 /// Which event loop to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,11 +37,13 @@ impl LoopKind {
 /// A running event loop on a thread of its own.
 #[derive(Debug)]
 pub struct EventLoop {
-    handle: Py<PyAny>,
+    handle: Arc<Py<PyAny>>,
     /// `asyncio` or `uvloop`.
     pub name: String,
     /// Its heartbeat.
     pub pulse: Arc<Pulse>,
+    /// What was found to block it.
+    pub(in crate::bridge) watchdog: Arc<Watchdog>,
     ending: Arc<AtomicBool>,
     ended: Mutex<Receiver<()>>,
 }
@@ -47,27 +51,28 @@ pub struct EventLoop {
 impl EventLoop {
     /// Makes the loop on a new thread, runs `set_up` there (no task is running yet), then runs the loop.
     ///
-    /// Fails with what making the loop or `set_up` raised; the thread is gone then.
-    pub fn start<T, F>(kind: LoopKind, set_up: F) -> PyResult<(Self, T)>
+    /// `secrets` are masked in what is told of it. Fails with what making the loop or `set_up` raised; the thread is gone then.
+    pub fn start<T, F>(kind: LoopKind, secrets: Secrets, set_up: F) -> PyResult<(Self, T)>
     where
         T: Send + 'static,
-        F: for<'py> FnOnce(&Bound<'py, PyAny>) -> PyResult<T> + Send + 'static,
+        F: for<'py> FnOnce(&Bound<'py, PyAny>, &Arc<Pulse>) -> PyResult<T> + Send + 'static,
     {
         let pulse = Arc::<Pulse>::default();
         let ending = Arc::<AtomicBool>::default();
-        let (ready_tx, ready_rx) = sync_channel::<PyResult<(Py<PyAny>, String, T)>>(1);
+        let (ready_tx, ready_rx) = sync_channel::<PyResult<(Py<PyAny>, String, u64, T)>>(1);
         let (ended_tx, ended_rx) = sync_channel::<()>(1);
         let (thread_pulse, thread_ending) = (Arc::clone(&pulse), Arc::clone(&ending));
         std::thread::Builder::new().name("asyncio".into()).spawn(move || {
             Python::attach(|py| {
                 let made = make(py, kind).and_then(|(event_loop, name)| {
-                    let value = set_up(&event_loop)?;
+                    let value = set_up(&event_loop, &thread_pulse)?;
                     Ticker::start(&event_loop, &thread_pulse)?;
-                    Ok((event_loop, name, value))
+                    let id = py.import("threading")?.call_method0("get_ident")?.extract()?;
+                    Ok((event_loop, name, id, value))
                 });
                 match made {
-                    Ok((event_loop, name, value)) => {
-                        let _ = ready_tx.send(Ok((event_loop.clone().unbind(), name, value)));
+                    Ok((event_loop, name, id, value)) => {
+                        let _ = ready_tx.send(Ok((event_loop.clone().unbind(), name, id, value)));
                         run(&event_loop, &thread_ending);
                     }
                     Err(error) => drop(ready_tx.send(Err(error))),
@@ -75,12 +80,16 @@ impl EventLoop {
             });
             let _ = ended_tx.send(());
         })?;
-        let (handle, name, value) = ready_rx.recv().map_err(|_| {
+        let (handle, name, id, value) = ready_rx.recv().map_err(|_| {
             pyo3::exceptions::PyRuntimeError::new_err(
                 "the event loop's thread ended while it was being set up",
             )
         })??;
-        Ok((Self { handle, name, pulse, ending, ended: Mutex::new(ended_rx) }, value))
+        let watchdog = Watchdog::start(id, Arc::clone(&pulse), Arc::clone(&ending), secrets)?;
+        Ok((
+            Self { handle: Arc::new(handle), name, pulse, watchdog, ending, ended: Mutex::new(ended_rx) },
+            value,
+        ))
     }
 
     /// The loop object.
@@ -97,13 +106,20 @@ impl EventLoop {
     /// if not, the thread is left to die with the process.
     pub fn shut_down(&self, bound: Duration) -> bool {
         self.ending.store(true, Ordering::Release);
-        Python::attach(|py| {
-            let event_loop = self.handle.bind(py);
-            // A loop that is closed already raises; then the thread has ended by itself.
-            let _ = event_loop
-                .getattr("stop")
-                .and_then(|stop| event_loop.call_method1("call_soon_threadsafe", (stop,)));
+        let handle = Arc::clone(&self.handle);
+        // On a thread of its own: whatever blocks the loop may hold the interpreter's lock.
+        let stopping = std::thread::Builder::new().name("stop".into()).spawn(move || {
+            Python::try_attach(|py| {
+                let event_loop = handle.bind(py);
+                // A loop that is closed already raises; then the thread has ended by itself.
+                let _ = event_loop
+                    .getattr("stop")
+                    .and_then(|stop| event_loop.call_method1("call_soon_threadsafe", (stop,)));
+            });
         });
+        if stopping.is_err() {
+            return false;
+        }
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         !matches!(ended.recv_timeout(bound), Err(RecvTimeoutError::Timeout))
     }

@@ -72,8 +72,7 @@ def quota_exhausted(exc: Exception, status: int | None) -> bool:
 def unreadable_output(exc: Exception) -> bool:
     """JSON that does not parse and fields that do not validate: a model may do better next time."""
     return isinstance(exc, json.JSONDecodeError) or any(
-        cls.__name__ == "ValidationError" and cls.__module__.startswith("pydantic")
-        for cls in type(exc).__mro__
+        cls.__name__ == "ValidationError" and cls.__module__.startswith("pydantic") for cls in type(exc).__mro__
     )
 
 

@@ -39,6 +39,7 @@ pub(in crate::bridge) fn dspy(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
     if let Ok(module) = modules.get_item(NAME) {
         Ok(module.cast_into()?)
     } else {
+        module(py, "loader")?.call_method0("require_dspy")?;
         let code = CString::new(include_str!("dspy_predictor.py"))?;
         PyModule::from_code(py, &code, c"_tokio_asyncio_bridge/dspy_predictor.py", NAME)
     }

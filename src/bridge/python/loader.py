@@ -68,9 +68,19 @@ def _resolve(spec: str) -> tuple[Any, str | None]:
     try:
         return getattr(module, name), getattr(module, "__file__", None)
     except AttributeError:
-        names = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", None) == module.__name__]
+        own = {n: v for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__}
+        names = [n for n, v in own.items() if callable(v)]
         has = f"it has {', '.join(f'`{n}`' for n in names)}" if names else "it defines nothing that can be called"
         raise LoadError(f"`{place}` has no `{name}`; {has}") from None
+
+
+def require_dspy() -> None:
+    """Refuses an environment without DSPy; one whose DSPy is broken is left to say so itself."""
+    if importlib.util.find_spec("dspy") is None:
+        raise LoadError(
+            f"`{sys.executable}` has no package `dspy`\n"
+            f"hint: run `make setup`, or `{sys.executable} -m pip install dspy`"
+        )
 
 
 def is_dspy_module(target: Any) -> bool:
@@ -133,4 +143,16 @@ def describe(target: Any, source: str | None, kind: str | None) -> Predictor:
 
 def explain(error: BaseException) -> str:
     """The text of a refusal: ours as it is, anything else with its traceback trimmed to the user's lines."""
-    return str(error) if isinstance(error, LoadError) else traces.full(error)
+    if isinstance(error, LoadError):
+        return str(error)
+    text = traces.full(error)
+    return (f"Python says:\n{text}" if "\n" in text else text) + _remedy(error)
+
+
+def _remedy(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package, python = error.name.partition(".")[0], sys.executable
+        return f"\nhint: install `{package}` for `{python}`, or choose another interpreter with `--python`"
+    if isinstance(error, RuntimeError) and traces.message(error) == "no running event loop":
+        return "\nhint: the file is loaded before the event loop runs: ask for the loop inside the `async def`"
+    return ""

@@ -14,6 +14,7 @@ pub mod predictor;
 pub mod pulse;
 mod queue;
 mod step;
+mod watchdog;
 mod worker;
 
 use std::sync::Arc;
@@ -23,9 +24,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::event_loop::{EventLoop, LoopKind};
 use self::predictor::{Description, LoadError, Predictor, Request};
+use self::pulse::Pulse;
 use self::queue::{Batch, Job, Queue};
 use super::Bridge;
 use crate::call::{Attempt, BridgeError, CallError};
+use crate::event::Blockage;
 use crate::row::Answer;
 use crate::secret::Secrets;
 
@@ -50,14 +53,14 @@ impl PythonBridge {
         let (results, inbox) = mpsc::unbounded_channel();
         let loop_queue = Arc::clone(&queue);
         let mask = secrets.clone();
-        let set_up = move |event_loop: &pyo3::Bound<'_, pyo3::PyAny>| {
+        let set_up = move |event_loop: &pyo3::Bound<'_, pyo3::PyAny>, pulse: &Arc<Pulse>| {
             let predictor = Predictor::load(event_loop, request)?;
             let description = predictor.description.clone();
-            worker::start(event_loop, loop_queue, predictor, results, secrets)?;
+            worker::start(event_loop, loop_queue, predictor, results, secrets, Arc::clone(pulse))?;
             Ok(description)
         };
         let (event_loop, description) =
-            EventLoop::start(kind, set_up).map_err(|error| LoadError::of(&error, &mask))?;
+            EventLoop::start(kind, mask.clone(), set_up).map_err(|error| LoadError::of(&error, &mask))?;
         tokio::spawn(settle(inbox));
         Ok(Self { queue, event_loop, description })
     }
@@ -75,6 +78,11 @@ impl PythonBridge {
     /// The latest that the loop came to a turn it had asked for.
     pub fn longest_lag(&self) -> Duration {
         self.event_loop.pulse.longest_lag()
+    }
+
+    /// The longest times in which the loop did not turn.
+    pub fn blockages(&self) -> Vec<Blockage> {
+        self.event_loop.watchdog.longest(&self.event_loop.pulse)
     }
 
     /// Cancels what is left on the loop and closes it. Returns whether that ended within the bound.
@@ -128,5 +136,9 @@ impl Bridge for PythonBridge {
 
     fn stalled_now(&self) -> Duration {
         self.event_loop.pulse.stalled_now()
+    }
+
+    fn blocked(&self) -> Vec<Blockage> {
+        self.event_loop.watchdog.news()
     }
 }

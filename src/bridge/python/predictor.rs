@@ -103,8 +103,10 @@ impl LoadError {
     /// What an exception during loading means to the user: our own refusals as they are, theirs with the traceback.
     pub(in crate::bridge) fn of(error: &PyErr, secrets: &Secrets) -> Self {
         Python::attach(|py| {
+            // Not `value`: until Python 3.12 an exception caught here knows its traceback only if it is told.
+            let exception = error.clone_ref(py).into_value(py);
             let told = helpers::module(py, "loader")
-                .and_then(|loader| loader.call_method1("explain", (error.value(py),))?.extract::<String>());
+                .and_then(|loader| loader.call_method1("explain", (exception,))?.extract::<String>());
             Self(secrets.mask(&told.unwrap_or_else(|_| error.to_string())).into_owned())
         })
     }
@@ -142,7 +144,9 @@ impl Predictor {
             _ => "drive",
         };
         let driver = match (threaded, streaming) {
-            (true, _) => Driver::Thread(helpers::module(py, "host")?.getattr("threads")?.getattr("run")?.unbind()),
+            (true, _) => {
+                Driver::Thread(helpers::module(py, "host")?.getattr("threads")?.getattr("run")?.unbind())
+            }
             (_, true) => Driver::Stream,
             _ => Driver::Async,
         };

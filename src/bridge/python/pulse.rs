@@ -18,6 +18,9 @@ pub struct Pulse {
     last_beat_ns: AtomicU64,
     stalled_ns: AtomicU64,
     longest_lag_ns: AtomicU64,
+    last_stall_ns: AtomicU64,
+    /// The row whose call is being stepped, plus one; 0 for none.
+    stepped: AtomicU64,
 }
 
 impl Default for Pulse {
@@ -27,6 +30,8 @@ impl Default for Pulse {
             last_beat_ns: AtomicU64::new(0),
             stalled_ns: AtomicU64::new(0),
             longest_lag_ns: AtomicU64::new(0),
+            last_stall_ns: AtomicU64::new(0),
+            stepped: AtomicU64::new(0),
         }
     }
 }
@@ -42,6 +47,7 @@ impl Pulse {
         let lag = gap.saturating_sub(INTERVAL);
         self.longest_lag_ns.fetch_max(lag.as_nanos() as u64, Ordering::Relaxed);
         if gap > STALL {
+            self.last_stall_ns.store(gap.as_nanos() as u64, Ordering::Release);
             self.stalled_ns.fetch_add(lag.as_nanos() as u64, Ordering::Release);
         }
         self.last_beat_ns.store(now, Ordering::Release);
@@ -57,6 +63,21 @@ impl Pulse {
     /// The sum of all stalls, the present one included.
     pub fn stalled(&self) -> Duration {
         Duration::from_nanos(self.stalled_ns.load(Ordering::Acquire)) + self.stalled_now()
+    }
+
+    /// How long the last stall was that has ended.
+    pub fn last_stall(&self) -> Duration {
+        Duration::from_nanos(self.last_stall_ns.load(Ordering::Acquire))
+    }
+
+    /// Notes the row whose call is being stepped.
+    pub(super) fn steps(&self, row: Option<u64>) {
+        self.stepped.store(row.map_or(0, |row| row + 1), Ordering::Relaxed);
+    }
+
+    /// The row whose call is being stepped.
+    pub(super) fn stepped(&self) -> Option<u64> {
+        self.stepped.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// The latest that a beat came after its time.

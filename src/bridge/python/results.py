@@ -31,7 +31,7 @@ def _as_mapping(value: Any) -> Mapping[Any, Any] | None:
     if hasattr(type(value), "model_dump") and hasattr(type(value), "model_fields"):
         return {name: getattr(value, name) for name in type(value).model_fields}
     if hasattr(type(value), "toDict") and hasattr(type(value), "keys"):
-        return {name: value[name] for name in value.keys()}
+        return {name: value[name] for name in value.keys()}  # noqa: SIM118 (only `keys` is known to be there)
     return None
 
 

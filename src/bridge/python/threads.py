@@ -1,6 +1,7 @@
 """Runs plain functions on threads: one for every call in flight, so that no hidden pool size caps the concurrency."""
 
 import asyncio
+import contextlib
 import contextvars
 import queue
 import threading
@@ -56,10 +57,9 @@ class Threads:
                 failed = error
             call.end()
             del call
-            try:
+            # The loop may be closed: the call was abandoned and the run is over.
+            with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(settle, value, failed)
-            except RuntimeError:
-                pass  # The loop is closed: the call was abandoned and the run is over.
 
         self._submit(work)
         del work, call

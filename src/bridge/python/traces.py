@@ -4,6 +4,7 @@ import os
 import sys
 import sysconfig
 import traceback
+from types import FrameType
 
 _OURS = "_tokio_asyncio_bridge/"
 _LIBRARIES = tuple(
@@ -19,7 +20,8 @@ def _is_noise(filename: str) -> bool:
 
 
 def _is_library(filename: str) -> bool:
-    return os.path.normcase(filename).startswith(_LIBRARIES)
+    # Compiled libraries name their source (`uvloop/loop.pyx`), which is not on this machine.
+    return os.path.normcase(filename).startswith(_LIBRARIES) or filename.endswith(".pyx")
 
 
 def message(error: BaseException) -> str:
@@ -39,14 +41,15 @@ def shorten(text: str) -> str:
 
 
 def full(error: BaseException) -> str:
-    """Python's own traceback, trimmed to the user's frames (a library's last frame stays where it raised)."""
+    """Python's own traceback, trimmed to the user's frames (below them, a library's last stays: it raised)."""
     try:
         trace = traceback.TracebackException.from_exception(error, compact=True)
         link: traceback.TracebackException | None = trace
         while link is not None:
             frames = [frame for frame in link.stack if not _is_noise(frame.filename)]
-            last = len(frames) - 1
-            kept = [f for i, f in enumerate(frames) if i == last or not _is_library(f.filename)]
+            kept = [frame for frame in frames if not _is_library(frame.filename)]
+            if kept and kept[-1] is not frames[-1]:
+                kept.append(frames[-1])
             link.stack = traceback.StackSummary.from_list(kept)
             link = link.__cause__ or link.__context__
         return "".join(trace.format()).rstrip()
@@ -68,12 +71,21 @@ def origin(error: BaseException) -> str | None:
         return None
 
 
-def where_is(thread_id: int) -> str | None:
-    """The innermost line a thread is at, the user's own if there is one."""
+def where_is(thread_id: int) -> tuple[str, int | None] | None:
+    """The innermost line a thread is at, the user's own if there is one, and the row of the call it is in."""
     frame = sys._current_frames().get(thread_id)
     if frame is None:
         return None
     stack = traceback.extract_stack(frame)
     own = [f for f in stack if not _is_noise(f.filename) and not _is_library(f.filename)]
     at = (own or list(stack))[-1]
-    return f"{at.filename}:{at.lineno} in {at.name}: {at.line}"
+    return shorten(f"{at.filename}:{at.lineno} in {at.name}: {at.line}"), _row_of(frame)
+
+
+def _row_of(frame: FrameType | None) -> int | None:
+    """The row of the `drive` that the frame runs under; a task of the predictor's own making has none."""
+    while frame is not None:
+        if frame.f_code.co_filename == f"{_OURS}host.py" and "call" in frame.f_locals:
+            return getattr(frame.f_locals["call"], "row", None)
+        frame = frame.f_back
+    return None

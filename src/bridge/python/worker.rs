@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Reply;
 use super::convert::Converter;
 use super::predictor::{Driver, Predictor};
+use super::pulse::Pulse;
 use super::queue::{Batch, Job, Outbox, Queue, lock};
 use super::step::{self, Step};
 use crate::call::{Attempt, BridgeError, CallClock};
@@ -32,6 +33,8 @@ const CALLS_A_TURN: usize = 64;
 struct Pool {
     queue: Arc<Queue>,
     outbox: Outbox,
+    /// Told whose call is being stepped, for the watchdog.
+    pulse: Arc<Pulse>,
     predictor: Predictor,
     converter: Converter,
     event_loop: Py<PyAny>,
@@ -65,6 +68,7 @@ struct Worker {
 /// A call that a worker runs.
 struct Running {
     id: u64,
+    row: u64,
     clock: Arc<CallClock>,
     sender: oneshot::Sender<Reply>,
     coroutine: Py<PyAny>,
@@ -105,12 +109,14 @@ pub(super) fn start(
     predictor: Predictor,
     results: mpsc::UnboundedSender<Batch>,
     secrets: Secrets,
+    pulse: Arc<Pulse>,
 ) -> PyResult<()> {
     let py = event_loop.py();
     let wake = queue.wake_fd();
     let pool = Arc::new(Pool {
         queue,
         outbox: Outbox::new(results),
+        pulse,
         converter: Converter::new(py, secrets)?,
         predictor,
         event_loop: event_loop.clone().unbind(),
@@ -207,7 +213,9 @@ impl Pool {
             Ok((self.steppable(awaitable)?.unbind(), step::copy(predictor.context.bind(py))?.unbind()))
         });
         match made {
-            Ok((coroutine, context)) => Some(Running { id, clock, sender, coroutine, context, first_chunk }),
+            Ok((coroutine, context)) => {
+                Some(Running { id, row, clock, sender, coroutine, context, first_chunk })
+            }
             Err(error) => {
                 clock.end();
                 self.settle(py, sender, Err(self.converter.error(&error, py)));
@@ -244,16 +252,16 @@ impl Pool {
 
     fn settle(&self, py: Python<'_>, sender: oneshot::Sender<Reply>, reply: Reply) {
         if self.outbox.put(sender, reply) {
-            let soon = self.flush.get().map(|flush| {
-                self.event_loop.bind(py).call_method1(pyo3::intern!(py, "call_soon"), (flush,))
-            });
+            let soon = self
+                .flush
+                .get()
+                .map(|flush| self.event_loop.bind(py).call_method1(pyo3::intern!(py, "call_soon"), (flush,)));
             if !matches!(soon, Some(Ok(_))) {
                 self.outbox.send();
             }
         }
     }
 }
-
 
 #[pymethods]
 impl Worker {
@@ -300,10 +308,12 @@ impl Worker {
         };
         for _ in 0..CALLS_A_TURN {
             let (coroutine, context) = (running.coroutine.bind(py), running.context.bind(py));
+            pool.pulse.steps(Some(running.row));
             let step = match error.take() {
                 Some(error) => step::throw(coroutine, context, error),
                 None => step::resume(coroutine, context),
             };
+            pool.pulse.steps(None);
             let result = match step {
                 Step::Yielded(awaited) => {
                     *lock(&self.running) = Some(running);
@@ -351,7 +361,8 @@ impl Worker {
     /// Whether anybody asked the task to cancel, in this call or by it.
     fn was_cancelled(&self, py: Python<'_>) -> bool {
         let task = lock(&self.task).as_ref().map(|task| task.clone_ref(py));
-        let requests = task.map(|task| task.bind(py).call_method0(pyo3::intern!(py, "cancelling"))?.extract::<u32>());
+        let requests =
+            task.map(|task| task.bind(py).call_method0(pyo3::intern!(py, "cancelling"))?.extract::<u32>());
         !matches!(requests, Some(Ok(0)))
     }
 

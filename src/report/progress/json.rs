@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{Level, Reporter, Screen, Snapshot};
 use crate::event::Event;
+use crate::report::text::blocked;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -56,7 +57,11 @@ impl JsonLines {
 }
 
 impl Reporter for JsonLines {
-    fn event(&mut self, _: &Event) {}
+    fn event(&mut self, event: &Event) {
+        if let Event::Blocked { blockage, in_hand } = event {
+            self.message(Level::Warning, &blocked(blockage, in_hand));
+        }
+    }
 
     fn tick(&mut self, snapshot: &Snapshot) {
         if snapshot.elapsed >= self.next {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use console::Style;
 
 use super::{Level, Reporter, Screen, Snapshot};
-use crate::event::Event;
-use crate::report::text::{Look, brief, escape_lines};
+use crate::event::{Blockage, Event};
+use crate::report::text::{Look, blocked, brief, escape_lines};
 
 /// So many classes have their first failure shown.
 const MOST_CLASSES: usize = 20;
@@ -19,16 +19,29 @@ pub(super) struct Log {
     quiet: bool,
     color: bool,
     seen: BTreeSet<Arc<str>>,
+    blocked_at: BTreeSet<Option<String>>,
 }
 
 impl Log {
     pub(super) fn new(screen: Screen, quiet: bool, color: bool) -> Self {
-        Self { screen, quiet, color, seen: BTreeSet::new() }
+        Self { screen, quiet, color, seen: BTreeSet::new(), blocked_at: BTreeSet::new() }
+    }
+}
+
+impl Log {
+    /// Each place is named once.
+    fn blocked(&mut self, blockage: &Blockage, in_hand: &[u64]) {
+        if self.blocked_at.len() < MOST_CLASSES && self.blocked_at.insert(blockage.place.clone()) {
+            self.message(Level::Warning, &blocked(blockage, in_hand));
+        }
     }
 }
 
 impl Reporter for Log {
     fn event(&mut self, event: &Event) {
+        if let Event::Blocked { blockage, in_hand } = event {
+            return self.blocked(blockage, in_hand);
+        }
         let Event::Finished(outcome) = event else { return };
         let Err(error) = &outcome.result else { return };
         if self.quiet || self.seen.len() == MOST_CLASSES || !self.seen.insert(error.class()) {

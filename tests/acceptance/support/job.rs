@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fmt::Write;
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -31,6 +33,8 @@ pub(crate) struct Job {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
     stdin: Option<Vec<u8>>,
+    stdout: Option<PathBuf>,
+    stdout_closed: bool,
 }
 
 /// What the program did.
@@ -41,6 +45,8 @@ pub(crate) struct Done {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) took: Duration,
+    /// Most bytes resident at once, as last seen a few ms before the end.
+    pub(crate) peak_memory: u64,
 }
 
 /// The program, running; killed if it is dropped.
@@ -48,12 +54,20 @@ pub(crate) struct Running {
     child: Child,
     started: Instant,
     directory: PathBuf,
+    stderr: fs::File,
 }
 
 impl Job {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self { directory, arguments: Vec::new(), environment: BTreeMap::new(), stdin: None }
+        Self {
+            directory,
+            arguments: Vec::new(),
+            environment: BTreeMap::new(),
+            stdin: None,
+            stdout: None,
+            stdout_closed: false,
+        }
     }
 
     /// A path in the job's directory, which is also where the program runs.
@@ -68,8 +82,9 @@ impl Job {
 
     /// `questions.csv` with `rows` questions, `Question 0?` and so on.
     pub(crate) fn questions(self, rows: usize) -> Self {
-        let lines: String = (0..rows).map(|i| format!("{i},Question {i}?\n")).collect();
-        self.file("questions.csv", format!("id,question\n{lines}"))
+        let mut lines = "id,question\n".to_owned();
+        (0..rows).for_each(|i| writeln!(lines, "{i},Question {i}?").unwrap());
+        self.file("questions.csv", lines)
     }
 
     /// `predictor.py`; it may call `called(what)`, and `asyncio`, `json`, `os`, `time` are imported.
@@ -92,6 +107,18 @@ impl Job {
         self
     }
 
+    /// Where standard output goes instead of into [`Done::stdout`].
+    pub(crate) fn stdout_to(mut self, path: &str) -> Self {
+        self.stdout = Some(PathBuf::from(path));
+        self
+    }
+
+    /// Whoever reads the program's standard output has gone before it starts.
+    pub(crate) fn stdout_closed(mut self) -> Self {
+        self.stdout_closed = true;
+        self
+    }
+
     /// Options given to every run of this job from now on.
     pub(crate) fn args<I: IntoIterator<Item = S>, S: Into<String>>(mut self, arguments: I) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
@@ -101,6 +128,18 @@ impl Job {
     /// `process questions.csv -o answers.csv --predictor predictor.py:predict` and the job's options.
     pub(crate) fn process(&self) -> Done {
         self.run(&["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"])
+    }
+
+    /// As [`Self::process`], with further options.
+    pub(crate) fn process_with(&self, options: &[&str]) -> Done {
+        let process =
+            ["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"];
+        self.run(&[&process[..], options].concat())
+    }
+
+    /// As [`Self::process`], from and to other files.
+    pub(crate) fn process_file(&self, input: &str, answers: &str) -> Done {
+        self.run(&["process", input, "-o", answers, "--predictor", "predictor.py:predict"])
     }
 
     /// As [`Self::process`], not waited for.
@@ -117,9 +156,19 @@ impl Job {
         self.spawn(arguments).wait()
     }
 
+    /// As [`Self::run`], from a directory within the job's.
+    pub(crate) fn run_in<S: AsRef<OsStr>>(&self, directory: &str, arguments: &[S]) -> Done {
+        fs::create_dir_all(self.path(directory)).unwrap();
+        self.spawn_in(&self.path(directory), arguments).wait()
+    }
+
     pub(crate) fn spawn<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Running {
+        self.spawn_in(self.directory.path(), arguments)
+    }
+
+    fn spawn_in<S: AsRef<OsStr>>(&self, directory: &Path, arguments: &[S]) -> Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tokio-asyncio-bridge"));
-        command.args(arguments).args(&self.arguments).current_dir(self.directory.path());
+        command.args(arguments).args(&self.arguments).current_dir(directory);
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             if name.starts_with("TAB_")
@@ -141,13 +190,29 @@ impl Job {
             None => Stdio::null(),
         };
         // Files, not pipes: whatever the program or its children print can never block them.
-        let out = |name: &str| Stdio::from(fs::File::create(self.path(name)).unwrap());
-        let child = command.stdin(stdin).stdout(out(".stdout")).stderr(out(".stderr")).spawn().unwrap();
-        Running { child, started: Instant::now(), directory: self.directory.path().to_owned() }
+        let out = |path: &Path| Stdio::from(fs::File::create(path).unwrap());
+        let stdout = out(self.stdout.as_deref().unwrap_or(&self.path(".stdout")));
+        let stdout = if self.stdout_closed { Stdio::from(std::io::pipe().unwrap().1) } else { stdout };
+        let stderr = self.path(".stderr");
+        // A new file, for another process of this job may still be writing into the last one.
+        let _ = fs::remove_file(&stderr);
+        let child = command.stdin(stdin).stdout(stdout).stderr(out(&stderr)).spawn().unwrap();
+        let stderr = fs::File::open(&stderr).unwrap();
+        Running { child, started: Instant::now(), directory: self.directory.path().to_owned(), stderr }
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The files in the job's directory, sorted, without those that the fixture itself makes.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.directory.path()).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| !["calls", "__pycache__", ".stdin", ".stdout", ".stderr"].contains(&&**name));
+        names.sort();
+        names
     }
 
     /// What `called` was given, in order.
@@ -158,7 +223,12 @@ impl Job {
 
     /// The records of `answers.csv`, by column.
     pub(crate) fn answers(&self) -> Vec<BTreeMap<String, String>> {
-        let mut reader = csv::Reader::from_path(self.path("answers.csv")).unwrap();
+        self.records("answers.csv")
+    }
+
+    /// The records of a CSV file, by column.
+    pub(crate) fn records(&self, name: &str) -> Vec<BTreeMap<String, String>> {
+        let mut reader = csv::Reader::from_path(self.path(name)).unwrap();
         reader.deserialize().map(Result::unwrap).collect()
     }
 
@@ -206,6 +276,26 @@ impl Running {
         }
     }
 
+    /// Waits until a file in the job's directory (`.stderr` is what it says) holds the text so often.
+    pub(crate) fn wait_for(&mut self, name: &str, text: &str, times: usize) {
+        let started = Instant::now();
+        while self.text(name).matches(text).count() < times {
+            let (said, running) = (self.text(".stderr"), self.is_running());
+            assert!(running || self.text(name).matches(text).count() >= times, "it ended: {said}");
+            assert!(started.elapsed() < HANG, "no `{text}` in {name} in time: {said}");
+            sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Lets no file that the program writes grow beyond so many bytes, like a disk that is full.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+        let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
+        let pid = Pid::from_child(&self.child);
+        prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum }).unwrap();
+    }
+
     /// Calls noted so far.
     pub(crate) fn calls(&self) -> usize {
         self.text("calls").lines().count()
@@ -227,7 +317,9 @@ impl Running {
 
     /// Waits for the end.
     pub(crate) fn wait(mut self) -> Done {
+        let mut peak_memory = 0;
         let status = loop {
+            peak_memory = self.peak_memory().unwrap_or(peak_memory);
             match self.child.try_wait().unwrap() {
                 Some(status) => break status,
                 None if self.started.elapsed() > HANG => {
@@ -236,14 +328,17 @@ impl Running {
                 None => sleep(Duration::from_millis(2)),
             }
         };
-        use std::os::unix::process::ExitStatusExt;
         let code = status.code().unwrap_or_else(|| -status.signal().unwrap());
-        Done {
-            code,
-            stdout: self.text(".stdout"),
-            stderr: self.text(".stderr"),
-            took: self.started.elapsed(),
-        }
+        let mut stderr = String::new();
+        self.stderr.read_to_string(&mut stderr).unwrap();
+        Done { code, stdout: self.text(".stdout"), stderr, took: self.started.elapsed(), peak_memory }
+    }
+
+    /// The kernel's high-water mark; none once the process has ended.
+    fn peak_memory(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
     }
 }
 
@@ -260,6 +355,13 @@ impl Done {
     pub(crate) fn expect(self, code: i32) -> Self {
         assert!(!self.stderr.contains("panicked at"), "{}", self.stderr);
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Standard output holds the text.
+    #[track_caller]
+    pub(crate) fn prints(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text), "no `{text}` in:\n{}", self.stdout);
         self
     }
 

@@ -1,0 +1,171 @@
+//! What differs between an earlier run and the `resume` of it: refused, or with `--allow-changed` made to fit. Not the
+//! predictor's source, which people mend.
+
+use std::path::Path;
+
+use anyhow::bail;
+
+use super::prepared::Prepared;
+use super::setup::now;
+use crate::config::paths::JobPaths;
+use crate::input::{Records, Source};
+use crate::journal::{Header, Index, Journal, Reader, Status};
+use crate::matching::Matching;
+use crate::report::progress::{Level, Reporter};
+use crate::report::text::{count, counted};
+use crate::row::RowHash;
+use crate::stats::Fold;
+
+/// Stands for a row that is gone.
+const GONE: u64 = u64::MAX;
+
+/// What differs between two sessions of one run.
+pub(super) struct Change {
+    /// One sentence each: which option, from what, to what.
+    options: Vec<String>,
+    input: bool,
+    selection: bool,
+}
+
+impl Change {
+    /// What differs between the last session and this one.
+    pub(super) fn between(before: &Header, now: &Header) -> Self {
+        let value = |header: &Header, name: &str| match header.identity.get(name).map_or("", String::as_str) {
+            "" => "not given".to_owned(),
+            value => format!("`{value}`"),
+        };
+        let changed = now.identity.iter().filter(|(name, value)| before.identity.get(*name) != Some(value));
+        let sentence = |(name, _): (&String, _)| {
+            // No one flag is the selection: `--limit` and `--range` both make it.
+            let what = if name == "selection" { "the selection".to_owned() } else { format!("`--{name}`") };
+            format!("{what} was {} in the earlier run and is {} now", value(before, name), value(now, name))
+        };
+        let read = |header: &Header| {
+            let input = &header.input;
+            (input.sha256.clone(), input.encoding.clone(), input.format.clone())
+        };
+        Self {
+            options: changed.map(sentence).collect(),
+            input: read(before) != read(now),
+            selection: before.selection != now.selection,
+        }
+    }
+
+    /// Whether the journal's rows are other ones now.
+    pub(super) fn rows(&self) -> bool {
+        self.input || self.selection
+    }
+
+    /// Refuses to go on, if anything differs.
+    pub(super) fn refuse(&self, source: &Source, journal: &Path, index: &Index) -> anyhow::Result<()> {
+        if !self.options.is_empty() {
+            bail!(
+                "{}: the answers would not belong together\nhint: leave it out, start a new run with `process \
+                 --output`, or go on all the same with `--allow-changed`",
+                self.options.join("; ")
+            );
+        }
+        if self.input {
+            bail!(
+                "`{}` has changed since the earlier run: {}\nhint: restore the file, or keep the answers of the rows \
+                 that are still there with `--allow-changed`",
+                source.path.display(),
+                mismatches(source, journal, index)?
+            );
+        }
+        Ok(())
+    }
+
+    /// Says what differs.
+    pub(super) fn tell(&self, reporter: &mut dyn Reporter) {
+        for option in &self.options {
+            reporter.message(Level::Warning, &format!("{option}: earlier answers stay"));
+        }
+    }
+}
+
+/// How many recorded rows are not what was answered, and where the first one is.
+fn mismatches(source: &Source, journal: &Path, index: &Index) -> anyhow::Result<String> {
+    let (mut reader, mut records) = (Reader::open(journal)?, Records::open(source)?);
+    let (mut recorded, mut differ, mut first) = (0, 0, None);
+    let mut ended = false;
+    for row in 0..index.selection().end {
+        // The record of a row that was not selected is passed over too.
+        let record = if ended { None } else { records.next()? };
+        ended = record.is_none();
+        let Some(outcome) = reader.outcome(index, row)? else { continue };
+        recorded += 1;
+        if record.is_none_or(|record| RowHash::of(record.raw.as_bytes()) != outcome.hash) {
+            differ += 1;
+            first = first.or_else(|| Some(record.map(|record| record.line)));
+        }
+    }
+    let of = format!("of {} no longer", counted(recorded, "recorded row"));
+    Ok(match first {
+        None => format!("{} still as before, something else in it is not", counted(recorded, "recorded row")),
+        Some(Some(line)) => format!("{} {of} match, the first on line {line}", count(differ)),
+        Some(None) => format!("{} {of} match, for the file ends before them", count(differ)),
+    })
+}
+
+/// Rewrites the journal for the rows as they are now, matched by their content.
+///
+/// Of rows with the same content, the answered ones are matched first, each group in its order: no answer is given up
+/// while a copy of its row stands.
+pub(super) fn rematch(
+    journal: Journal,
+    paths: &JobPaths,
+    prepared: &Prepared,
+    fold: &mut Fold,
+    reporter: &mut dyn Reporter,
+) -> anyhow::Result<Journal> {
+    let before = journal.index().selection();
+    let (mut answered, mut failed) = recorded(&paths.journal, journal.index())?;
+    let mut moved = vec![GONE; (before.end - before.start) as usize];
+    let now_selected = prepared.header.selection.clone();
+    let mut records = Records::open(&prepared.source)?;
+    let mut kept = 0_u64;
+    while let Some(record) = records.next()? {
+        if record.id >= now_selected.end {
+            break;
+        }
+        if record.id < now_selected.start {
+            continue;
+        }
+        let hash = RowHash::of(record.raw.as_bytes()).0;
+        let was_answered = answered.take_first(hash);
+        kept += u64::from(was_answered.is_some());
+        if let Some(row) = was_answered.or_else(|| failed.take_first(hash)) {
+            moved[(row - before.start) as usize] = record.id;
+        }
+    }
+    let gone = answered.left().len() as u64;
+    drop((answered, failed));
+    let moved = |row: u64| {
+        let row = moved.get(usize::try_from(row.checked_sub(before.start)?).ok()?).copied();
+        row.filter(|row| *row != GONE)
+    };
+    let time = now().replace(':', "-");
+    let transcribed = journal.transcribe(&prepared.header, &time, moved, |record| fold.recovered(record))?;
+    let text = format!(
+        "rows are matched by content: {} kept, {} gone from the input; the earlier journal is kept as `{}`",
+        counted(kept, "answer"),
+        count(gone),
+        transcribed.aside.display()
+    );
+    reporter.message(Level::Warning, &text);
+    Ok(transcribed.journal)
+}
+
+/// The rows of a journal by their hashes: those answered, those failed.
+fn recorded(journal: &Path, index: &Index) -> anyhow::Result<(Matching, Matching)> {
+    let mut reader = Reader::open(journal)?;
+    let (mut answered, mut failed) = (Vec::new(), Vec::new());
+    for row in index.selection() {
+        if let Some(outcome) = reader.outcome(index, row)? {
+            let rows = if outcome.result.status() == Status::Ok { &mut answered } else { &mut failed };
+            rows.push((outcome.hash.0, row));
+        }
+    }
+    Ok((Matching::new(answered), Matching::new(failed)))
+}

@@ -1,0 +1,131 @@
+//! `verify`: whether an answers file is what its input and its journal make of it. Changes nothing, calls nothing.
+
+use std::fmt::Write;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use encoding_rs::Encoding;
+
+use super::export::source_of;
+use super::streams::Streams;
+use crate::config::options::{FormatChoice, ShowOptions};
+use crate::config::paths::JobPaths;
+use crate::config::values::{delimiter, encoding, range};
+use crate::input::{Format, Source};
+use crate::journal::Recovered;
+use crate::output::{Audit, Findings};
+use crate::report::text::{count, counted, escape};
+
+/// The options of `verify`.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyOptions {
+    /// The input of the run
+    pub input: PathBuf,
+    /// Its answers file; the journal beside it, if there is one, is held against it too
+    pub answers: PathBuf,
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The rows that were asked for, where no journal tells: A to B, 0-based, end exclusive
+    #[arg(long, value_name = "A:B", value_parser = range)]
+    pub range: Option<Range<u64>>,
+    /// The CSV field delimiter [default: what the journal says, or ,]
+    #[arg(long, value_name = "CHAR", value_parser = delimiter, env = "TAB_DELIMITER")]
+    pub delimiter: Option<u8>,
+    /// The input's encoding [default: what the journal says, or utf-8]
+    #[arg(long, value_name = "LABEL", value_parser = encoding, env = "TAB_ENCODING")]
+    pub encoding: Option<&'static Encoding>,
+    /// The input's format, where neither its name nor the journal tells
+    #[arg(long, value_name = "FORMAT", env = "TAB_FORMAT")]
+    pub format: Option<FormatChoice>,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub show: ShowOptions,
+}
+
+/// Runs `verify`.
+pub fn verify(options: &VerifyOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+    let journal = JobPaths::of(&options.answers).journal;
+    let recovered = if journal.exists() { Some(Recovered::read(&journal, |_| {})?) } else { None };
+    let source = options.source(recovered.as_ref())?;
+    let format = Format::from_path(&options.answers).unwrap_or(source.format);
+    let answers = Source {
+        // From JSONL to CSV there is no delimiter to keep.
+        delimiter: if source.format == Format::Csv { source.delimiter } else { b',' },
+        ..Source::new(&options.answers, format)
+    };
+    let selection = match (&options.range, &recovered) {
+        (Some(range), _) => range.clone(),
+        (None, Some(recovered)) => recovered.index.selection(),
+        (None, None) => 0..u64::MAX,
+    };
+    let recovered = recovered.as_ref();
+    let journal = recovered.map(|recovered| (&*journal, &*recovered.index, &recovered.fields));
+    let findings = Audit { source: &source, answers: &answers, selection, journal }.run()?;
+    if options.json {
+        let faults = findings.faults();
+        let mut json = serde_json::to_value(&findings)?;
+        json["faults"] = faults.into();
+        json["journal"] = recovered.is_some().into();
+        streams.say(&options.show, &format!("{json:#}\n"))?;
+    } else {
+        streams.say(&options.show, &options.table(&findings, recovered.is_some()))?;
+    }
+    Ok(u8::from(findings.faults() > 0))
+}
+
+impl VerifyOptions {
+    /// The input as the run read it, unless the options say otherwise.
+    fn source(&self, recovered: Option<&Recovered>) -> anyhow::Result<Source> {
+        let read = match recovered {
+            Some(recovered) => {
+                Some(source_of(recovered.sessions.last().context("the journal has no session")?)?)
+            }
+            None => None,
+        };
+        let format = match (self.format, &read) {
+            (Some(FormatChoice::Csv), _) => Format::Csv,
+            (Some(FormatChoice::Jsonl), _) => Format::Jsonl,
+            (None, Some(read)) => read.format,
+            (None, None) => Format::from_path(&self.input)?,
+        };
+        let source = Source::new(&self.input, format);
+        let read = read.as_ref().unwrap_or(&source);
+        let (delimiter, encoding) =
+            (self.delimiter.unwrap_or(read.delimiter), self.encoding.unwrap_or(read.encoding));
+        Ok(Source { delimiter, encoding, ..source })
+    }
+
+    fn table(&self, findings: &Findings, journal: bool) -> String {
+        let mut text = format!(
+            "{}: {} for {} of {}\n",
+            escape(&self.answers.to_string_lossy()),
+            counted(findings.records, "record"),
+            counted(findings.rows, "row"),
+            escape(&self.input.to_string_lossy())
+        );
+        for (kind, found) in findings.kinds() {
+            if found.count == 0 {
+                continue;
+            }
+            let unit = if kind == "missing" { "row" } else { "line" };
+            let mut places: Vec<String> = found.first.iter().map(u64::to_string).collect();
+            if found.count > places.len() as u64 {
+                places.push("…".to_owned());
+            }
+            let _ = writeln!(text, "  {kind:<11}{:>9}   {unit} {}", count(found.count), places.join(", "));
+        }
+        if findings.faults() == 0 {
+            text += "  no fault\n";
+        }
+        if findings.altered.count > 0 {
+            text += "  (altered, or older than the journal: `export` writes them anew)\n";
+        }
+        if !journal {
+            text += "  there is no journal: what the predictor answered could not be checked\n";
+        }
+        text
+    }
+}

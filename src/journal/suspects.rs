@@ -1,0 +1,194 @@
+//! Rows that were in flight when a session died: which of them to be careful with, and which to set aside. Not what
+//! is done with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::record::{Record, Recorded, Verdict};
+use crate::row::RowHash;
+
+/// A row that was alone in flight at so many deaths of the process is set aside.
+pub const CRASHES: usize = 3;
+/// The class of the outcome that sets a row aside.
+const CLASS: &str = "crash";
+
+/// What the sessions that did not end in order leave behind.
+#[derive(Debug, Default)]
+pub struct Suspects {
+    /// When the session being read started.
+    session: String,
+    in_flight: BTreeMap<u64, RowHash>,
+    /// A line of the session cannot be read: it may have named further rows.
+    doubtful: bool,
+    /// In flight at a death, and without an outcome since.
+    open: BTreeMap<u64, RowHash>,
+    /// When those sessions started at whose death the row was alone in flight.
+    alone: BTreeMap<u64, Vec<String>>,
+    set_aside: BTreeSet<u64>,
+}
+
+/// A row to be set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Poison {
+    /// The row.
+    pub row: u64,
+    /// Its hash.
+    pub hash: RowHash,
+    /// When the sessions started at whose death it was alone in flight.
+    pub crashes: Vec<String>,
+}
+
+impl Suspects {
+    /// Takes in the next record.
+    pub(super) fn see(&mut self, record: &Record<'_>) {
+        match record {
+            Record::Header(header) => {
+                self.close();
+                self.session.clone_from(&header.started_at);
+            }
+            Record::Started(rows) => self.in_flight.extend(rows.iter().copied()),
+            Record::Outcome(outcome) => self.decided(outcome),
+            Record::End(_) => self.in_flight.clear(),
+        }
+    }
+
+    /// Notes a line that cannot be read.
+    pub(super) fn see_damage(&mut self) {
+        self.doubtful = true;
+    }
+
+    fn decided(&mut self, outcome: &Recorded<'_>) {
+        let row = outcome.row;
+        self.in_flight.remove(&row);
+        self.open.remove(&row);
+        if sets_aside(outcome) {
+            self.set_aside.insert(row);
+        } else if !self.alone.is_empty() || !self.set_aside.is_empty() {
+            self.alone.remove(&row);
+            self.set_aside.remove(&row);
+        }
+    }
+
+    /// The session being read is over; whatever is still in flight saw its death.
+    pub(super) fn close(&mut self) {
+        let in_flight = std::mem::take(&mut self.in_flight);
+        if let (1, Some(&row)) = (in_flight.len(), in_flight.keys().next())
+            && !self.doubtful
+        {
+            self.alone.entry(row).or_default().push(self.session.clone());
+        }
+        self.open.extend(in_flight);
+        self.doubtful = false;
+    }
+
+    /// The rows to be run first and one at a time, so that the next death has one row to blame: those never found
+    /// alone before those that were, for they are likely innocent and waiting.
+    pub fn in_order(&self) -> Vec<u64> {
+        let mut rows: Vec<_> = self.open.keys().map(|row| (self.deaths(*row), *row)).collect();
+        rows.retain(|(deaths, _)| *deaths < CRASHES);
+        rows.sort_unstable();
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// The rows that were alone in flight once too often, to be set aside now.
+    pub fn poison(&self) -> Vec<Poison> {
+        let poison = self.open.iter().filter(|(row, _)| self.deaths(**row) >= CRASHES);
+        poison
+            .map(|(&row, &hash)| Poison {
+                row,
+                hash,
+                crashes: self.alone.get(&row).cloned().unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    /// The rows whose last outcome set them aside.
+    pub fn set_aside(&self) -> &BTreeSet<u64> {
+        &self.set_aside
+    }
+
+    fn deaths(&self, row: u64) -> usize {
+        self.alone.get(&row).map_or(0, Vec::len)
+    }
+}
+
+/// Whether an outcome was made of crashes, not by a predictor: that one has attempts, also where it raises a class
+/// called `crash`.
+fn sets_aside(outcome: &Recorded<'_>) -> bool {
+    outcome.attempts == 0 && matches!(&outcome.result, Verdict::Failed { class, .. } if class == CLASS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+    use crate::journal::End;
+    use crate::journal::testing::{hash_of, header};
+
+    /// Sessions one after the other, each given as the rows it started, those it decided, and whether it ended in order.
+    fn after(sessions: &[(&[u64], &[u64], bool)]) -> Suspects {
+        let mut suspects = Suspects::default();
+        for (started, decided, in_order) in sessions {
+            suspects.see(&Record::Header(Cow::Owned(header(1, 0..100))));
+            let started: Vec<_> = started.iter().map(|row| (*row, hash_of(*row))).collect();
+            suspects.see(&Record::Started(Cow::Owned(started)));
+            for row in *decided {
+                let json = format!(
+                    r#"{{"outcome":{{"row":{row},"hash":"00","result":{{"ok":{{"fields":{{}}}}}},"attempts":1,"timing_ns":{{"queued":0,"running":0,"backoff":0,"bridge":0,"latency":0,"row":0}}}}}}"#
+                );
+                suspects.see(&serde_json::from_str(&json).unwrap());
+            }
+            if *in_order {
+                let totals = serde_json::Value::Null;
+                let end =
+                    End { finished_at: String::new(), exit_code: 130, reason: None, hurried: false, totals };
+                suspects.see(&Record::End(Cow::Owned(end)));
+            }
+        }
+        suspects.close();
+        suspects
+    }
+
+    #[test]
+    fn rows_in_flight_at_a_death_are_suspects_until_they_are_decided() {
+        assert_eq!(after(&[(&[1, 2, 3], &[2], false)]).in_order(), [1, 3]);
+        assert_eq!(after(&[(&[1, 2, 3], &[2], false), (&[1], &[1], false)]).in_order(), [3]);
+        assert_eq!(after(&[(&[1, 2, 3], &[2], true)]).in_order(), [0; 0]);
+    }
+
+    #[test]
+    fn those_never_found_alone_go_before_those_that_were() {
+        assert_eq!(after(&[(&[1, 2, 3], &[], false), (&[1], &[], false)]).in_order(), [2, 3, 1]);
+    }
+
+    #[test]
+    fn only_a_row_alone_at_three_deaths_is_poison() {
+        let twice: &[(&[u64], &[u64], bool)] =
+            &[(&[7, 8], &[8], false), (&[7], &[], false), (&[7, 9], &[], false), (&[7], &[], true)];
+        assert_eq!(after(twice).poison(), []);
+        let thrice = [twice, &[(&[7][..], &[][..], false)]].concat();
+        let poison = after(&thrice).poison();
+        assert_eq!(
+            poison.iter().map(|poison| (poison.row, poison.crashes.len())).collect::<Vec<_>>(),
+            [(7, 3)]
+        );
+        assert_eq!(after(&thrice).in_order(), [9]);
+    }
+
+    #[test]
+    fn a_session_with_an_unreadable_line_blames_no_one() {
+        let mut suspects = after(&[(&[7], &[], false), (&[7], &[], false)]);
+        suspects.see(&Record::Started(Cow::Owned(vec![(7, hash_of(7))])));
+        suspects.see_damage();
+        suspects.close();
+        assert_eq!((suspects.poison(), suspects.in_order()), (vec![], vec![7]));
+    }
+
+    #[test]
+    fn an_answer_clears_a_rows_name() {
+        let once: (&[u64], &[u64], bool) = (&[7], &[], false);
+        let thrice: &[_] = &[once; 3];
+        assert_eq!(after(thrice).poison().len(), 1);
+        assert_eq!(after(&[thrice, &[(&[7][..], &[7][..], false)]].concat()).poison(), []);
+    }
+}

@@ -1,0 +1,300 @@
+//! Holds an answers file against its input and, where there is one, its journal. Not how the findings are shown.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::Path;
+
+use indexmap::IndexSet;
+use serde::Serialize;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::cell::{self, Cell};
+use super::columns;
+use super::error::OutputError;
+use super::own::Own;
+use crate::input::{Fault, Format, Records, Source, entries};
+use crate::journal::{Fields, Index, Reader};
+use crate::matching::Matching;
+
+/// How many places of each kind of fault are told.
+const TOLD: usize = 5;
+/// `status`, `error`, `attempts`, `latency_ms`.
+const OURS: usize = 4;
+
+/// What is held against what.
+#[derive(Debug)]
+pub struct Audit<'a> {
+    /// The input.
+    pub source: &'a Source,
+    /// The answers file.
+    pub answers: &'a Source,
+    /// Ids of the rows that were asked for; what lies beyond the input is not missed.
+    pub selection: Range<u64>,
+    /// The journal: its path, where each row was decided, the predictor's field names.
+    pub journal: Option<(&'a Path, &'a Index, &'a Fields)>,
+}
+
+/// What an audit found.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Findings {
+    /// Rows of the input that were asked for.
+    pub rows: u64,
+    /// Records of the answers file, torn ones too.
+    pub records: u64,
+    /// Rows without a record; their 0-based ids.
+    pub missing: Found,
+    /// Records of rows that have one already; lines of the answers file, as in all that follow.
+    pub duplicate: Found,
+    /// Records of no row of the input.
+    pub foreign: Found,
+    /// Records that stand for a row, with other input columns than it has.
+    pub drifted: Found,
+    /// Records that are not whole.
+    pub torn: Found,
+    /// Records whose answer is not the journal's.
+    pub altered: Found,
+}
+
+/// Faults of one kind.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// How many.
+    pub count: u64,
+    /// Where the first ones are.
+    pub first: Vec<u64>,
+}
+
+impl Found {
+    fn at(&mut self, place: u64) {
+        self.count += 1;
+        if self.first.len() < TOLD {
+            self.first.push(place);
+        }
+    }
+}
+
+impl Findings {
+    /// The kinds of faults, by name.
+    pub fn kinds(&self) -> [(&'static str, &Found); 6] {
+        [
+            ("missing", &self.missing),
+            ("duplicate", &self.duplicate),
+            ("foreign", &self.foreign),
+            ("drifted", &self.drifted),
+            ("torn", &self.torn),
+            ("altered", &self.altered),
+        ]
+    }
+
+    /// Faults of all kinds.
+    pub fn faults(&self) -> u64 {
+        self.kinds().iter().map(|(_, found)| found.count).sum()
+    }
+}
+
+/// A record that matches no row.
+struct Stray {
+    line: u64,
+    /// The row it would be for, by its place.
+    row: u64,
+    torn: bool,
+}
+
+impl Audit<'_> {
+    /// Reads the input once (twice where it is JSONL) and the answers once. Takes 17 bytes a row.
+    pub fn run(&self) -> Result<Findings, OutputError> {
+        let mut findings = Findings::default();
+        let own = self.own_names()?;
+        let fields: Vec<String> =
+            self.journal.iter().flat_map(|(_, _, fields)| fields.names()).map(str::to_owned).collect();
+        let (added, _) = columns::added(&own, &fields);
+        let mut rows = self.rows(&own)?;
+        findings.rows = rows.left().len() as u64;
+        let strays = self.records(&own, &added, &fields, &mut rows, &mut findings)?;
+        let mut left = rows.left();
+        for stray in strays {
+            let row = left.binary_search(&stray.row).map(|place| left.remove(place));
+            match row {
+                _ if stray.torn => findings.torn.at(stray.line),
+                Ok(_) => findings.drifted.at(stray.line),
+                Err(_) => findings.foreign.at(stray.line),
+            }
+        }
+        for row in left {
+            findings.missing.at(row);
+        }
+        Ok(findings)
+    }
+
+    /// The names of the input's columns as they stand in the answers.
+    fn own_names(&self) -> Result<Vec<String>, OutputError> {
+        let mut records = Records::open(self.source)?;
+        if let Some(header) = records.header() {
+            let names = header.names.clone();
+            let same = self.answers.format == Format::Csv;
+            return Ok(if same { names } else { columns::numbered(&names).0 });
+        }
+        let mut keys = IndexSet::new();
+        while let Some(record) = records.next()? {
+            if self.selection.contains(&record.id) {
+                let entries = entries(record.raw).map_err(|fault| self.malformed(record.line, fault))?;
+                for (key, _) in entries {
+                    if !keys.contains(&*key) {
+                        keys.insert(key.into_owned());
+                    }
+                }
+            }
+        }
+        Ok(keys.into_iter().collect())
+    }
+
+    /// The input's rows by the fingerprints of their columns.
+    fn rows(&self, own: &[String]) -> Result<Matching, OutputError> {
+        let mut records = Records::open(self.source)?;
+        let mut columns = Own::new(self.source, own.to_vec());
+        let mut rows = Vec::new();
+        while let Some(record) = records.next()? {
+            if self.selection.contains(&record.id) {
+                let mut cells = Vec::with_capacity(own.len());
+                columns.cells(record.raw, &mut cells).map_err(|fault| self.malformed(record.line, fault))?;
+                rows.push((self.fingerprint(&cells), record.id));
+            }
+        }
+        Ok(Matching::new(rows))
+    }
+
+    /// Walks the answers, taking the row of each record that has one; returns those that have none.
+    fn records(
+        &self,
+        own: &[String],
+        added: &[String],
+        fields: &[String],
+        rows: &mut Matching,
+        findings: &mut Findings,
+    ) -> Result<Vec<Stray>, OutputError> {
+        let mut records = Records::open(self.answers)?;
+        let places = self.places(records.header().map(|header| &header.names[..]), own, added)?;
+        let names = own.iter().chain(added).cloned().collect();
+        let mut columns = Own::new(self.answers, names);
+        let mut journal = self.journal.map(|(path, ..)| Reader::open(path)).transpose()?;
+        let mut strays: Vec<Stray> = Vec::new();
+        let (mut expected, mut last) = (self.selection.start, 1);
+        loop {
+            let record = match records.next() {
+                Ok(None) => break,
+                Ok(Some(record)) => record,
+                Err(error) if matches!(error.fault(), Fault::Io(_)) => return Err(error.into()),
+                Err(error) => {
+                    findings.records += 1;
+                    last = error.line().unwrap_or(last);
+                    strays.push(Stray { line: last, row: expected, torn: true });
+                    expected += 1;
+                    continue;
+                }
+            };
+            findings.records += 1;
+            last = record.line;
+            let mut cells = Vec::new();
+            let whole = columns.cells(record.raw, &mut cells).is_ok()
+                && places[places.len() - OURS].is_some_and(|status| !matches!(cells[status], Cell::Absent));
+            if !whole {
+                strays.push(Stray { line: record.line, row: expected, torn: true });
+                expected += 1;
+                continue;
+            }
+            let fingerprint = self.fingerprint(&cells[..own.len()]);
+            match rows.take(fingerprint) {
+                Some(row) => {
+                    expected = row + 1;
+                    if let (Some((_, index, _)), Some(journal)) = (self.journal, &mut journal) {
+                        let outcome = journal.outcome(index, row)?;
+                        let answer = places.iter().map(|place| place.map_or(&Cell::Absent, |at| &cells[at]));
+                        let recorded = cell::added(outcome.as_ref(), fields);
+                        if !answer.zip(&recorded).all(|(one, other)| one.text() == other.text()) {
+                            findings.altered.at(record.line);
+                        }
+                    }
+                }
+                None if rows.knows(fingerprint) => findings.duplicate.at(record.line),
+                None => {
+                    strays.push(Stray { line: record.line, row: expected, torn: false });
+                    expected += 1;
+                }
+            }
+        }
+        // Every record is written with its line's end.
+        let last_is_told = strays.last().is_some_and(|stray| stray.torn && stray.line == last);
+        if !last_is_told && !ends_with_a_line(&self.answers.path).map_err(|error| self.unreadable(error))? {
+            findings.torn.at(last);
+        }
+        Ok(strays)
+    }
+
+    /// Where the added columns stand among a record's cells; `None` for those that an older file does not have.
+    fn places(
+        &self,
+        header: Option<&[String]>,
+        own: &[String],
+        added: &[String],
+    ) -> Result<Vec<Option<usize>>, OutputError> {
+        let Some(header) = header else {
+            return Ok((own.len()..own.len() + added.len()).map(Some).collect());
+        };
+        let place = |name: &String| {
+            let behind = header.get(own.len()..)?;
+            Some(own.len() + behind.iter().position(|column| column == name)?)
+        };
+        let places: Vec<_> = added.iter().map(place).collect();
+        let missing = own.iter().zip(header.iter().map(Some).chain(std::iter::repeat(None)));
+        let mut missing = missing.filter(|(name, column)| Some(*name) != *column).map(|(name, _)| name);
+        let ours = added.len() - OURS..;
+        let absent = added[ours.clone()].iter().zip(&places[ours]).find(|(_, place)| place.is_none());
+        match missing.next().or(absent.map(|(name, _)| name)) {
+            None => Ok(places),
+            Some(column) => {
+                Err(OutputError::Columns { path: self.answers.path.clone(), column: column.clone() })
+            }
+        }
+    }
+
+    /// What tells a row's own columns, alike in the input and in the answers.
+    fn fingerprint(&self, cells: &[Cell<'_>]) -> u64 {
+        let json = self.answers.format == Format::Jsonl;
+        let mut hasher = Xxh3::new();
+        for cell in cells {
+            let text = match cell {
+                // CSV has no way not to have a value.
+                Cell::Absent if json => {
+                    hasher.update(&[0]);
+                    continue;
+                }
+                Cell::Json(raw) if json && self.source.format == Format::Jsonl => raw.get().into(),
+                cell => cell.text(),
+            };
+            hasher.update(&[1]);
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+        hasher.digest()
+    }
+
+    fn unreadable(&self, source: io::Error) -> OutputError {
+        OutputError::Read { path: self.answers.path.clone(), source }
+    }
+
+    fn malformed(&self, line: u64, fault: Fault) -> OutputError {
+        OutputError::Malformed { path: self.source.path.clone(), line, fault }
+    }
+}
+
+fn ends_with_a_line(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(matches!(last, [b'\n' | b'\r']))
+}

@@ -1,0 +1,131 @@
+//! When a run stops before its rows do: exit 4, nothing lost, the rest unfinished. Not signals.
+
+use std::collections::BTreeMap;
+
+use super::support::job::Job;
+
+fn statuses(job: &Job) -> BTreeMap<String, usize> {
+    job.column("status").into_iter().fold(BTreeMap::new(), |mut counts, status| {
+        *counts.entry(status).or_default() += 1;
+        counts
+    })
+}
+
+const TYPO: &str = "async def predict(question):
+    called(question)
+    return quesion.upper()";
+
+#[test]
+fn a_predictor_broken_for_every_row_stops_after_the_first_20_and_shows_the_line() {
+    let job = Job::new().questions(1319).predictor(TYPO);
+    let done = job
+        .process()
+        .expect(4)
+        .says("the first 20 finished rows all failed with `NameError`")
+        .says("predictor.py:9 in predict: return quesion.upper()");
+    // Some were in flight when the 20th was seen.
+    let calls = job.calls().len();
+    assert!((20..=20 + 2 * 16).contains(&calls), "{calls} calls: {}", done.stderr);
+    let counts = statuses(&job);
+    assert_eq!(counts["failed"], calls);
+    assert_eq!(counts["unfinished"], 1319 - calls);
+    assert_eq!(job.report()["rows"]["unfinished"], 1319 - calls);
+    assert!(job.report()["stopped"].as_str().unwrap().contains("NameError"));
+}
+
+#[test]
+fn one_at_a_time_a_broken_predictor_costs_exactly_20_calls() {
+    let job = Job::new().questions(100).predictor(TYPO).args(["--sequential"]);
+    job.process().expect(4);
+    assert_eq!(job.calls().len(), 20);
+}
+
+#[test]
+fn a_hundred_per_cent_of_failures_may_be_asked_for() {
+    let job = Job::new().questions(100).predictor(TYPO).args(["--max-failures", "100%"]);
+    job.process().expect(3);
+    assert_eq!(job.calls().len(), 100);
+    assert_eq!(statuses(&job)["failed"], 100);
+}
+
+#[test]
+fn one_answer_among_the_first_20_lets_the_run_go_on() {
+    let job = Job::new().questions(100).predictor(
+        "async def predict(question):
+             called(question)
+             return question if question == 'Question 5?' else quesion",
+    );
+    job.process().expect(3);
+    assert_eq!(job.calls().len(), 100);
+}
+
+#[test]
+fn a_number_of_failures_stops_the_run() {
+    let job = Job::new().questions(100).args(["--max-failures", "3", "--sequential"]).predictor(
+        "async def predict(question, row_id):
+             called(row_id)
+             if row_id % 5 == 4:
+                 raise ValueError('a fifth')
+             return question",
+    );
+    job.process().expect(4).says("3 of 15 finished rows failed");
+    assert_eq!(job.calls().len(), 15);
+    assert_eq!(statuses(&job)["unfinished"], 85);
+}
+
+#[test]
+fn a_share_of_failures_stops_the_run_from_20_finished_rows_on() {
+    let job = Job::new().questions(100).args(["--max-failures", "10%", "--sequential"]).predictor(
+        "async def predict(question, row_id):
+             called(row_id)
+             if row_id < 3:
+                 raise ValueError('at first')
+             return question",
+    );
+    job.process().expect(4).says("3 of 20 finished rows failed");
+    assert_eq!(job.calls().len(), 20);
+}
+
+#[test]
+fn a_refused_key_stops_the_run_at_once() {
+    let job = Job::new().questions(100).args(["--sequential"]).predictor(
+        "class Refused(Exception):
+             status_code = 401
+async def predict(question):
+    called(question)
+    raise Refused('incorrect API key provided')",
+    );
+    job.process().expect(4).says("every row would meet this error: Refused: incorrect API key provided");
+    assert_eq!(job.calls().len(), 1);
+}
+
+#[test]
+fn an_exhausted_quota_is_not_taken_for_a_busy_server() {
+    let job = Job::new().questions(100).args(["--sequential"]).predictor(
+        "class Limited(Exception):
+             status_code = 429
+             code = 'insufficient_quota'
+async def predict(question):
+    called(question)
+    raise Limited('you exceeded your current quota')",
+    );
+    job.process().expect(4);
+    assert_eq!(job.calls().len(), 1);
+}
+
+#[test]
+fn at_its_deadline_a_run_ends_with_what_it_has() {
+    let job = Job::new().questions(100).args(["--deadline", "500ms", "-c", "4"]).predictor(
+        "async def predict(question):
+             called(question)
+             await asyncio.sleep(0.1)
+             return question",
+    );
+    let done = job.process().expect(4).says("the deadline has passed").prints("resume answers.csv");
+    assert!(done.took.as_secs_f64() < 30.0, "{:?}", done.took);
+    let calls = job.calls().len();
+    assert!((4..100).contains(&calls), "{calls}");
+    let counts = statuses(&job);
+    // The calls in flight were let finish.
+    assert_eq!([counts["ok"], counts["unfinished"]], [calls, 100 - calls]);
+}

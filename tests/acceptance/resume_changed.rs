@@ -1,0 +1,213 @@
+//! `resume` of a part of the rows, or of what has changed: refused, or matched by content. Not the plain case.
+
+use std::fs;
+
+use super::support::job::Job;
+
+/// Fails the questions named in the file `bad`, answers the others.
+const PICKY: &str = r#"
+async def predict(question):
+    called(question)
+    if question in open("bad").read().split("|"):
+        raise ValueError("bad")
+    return question.upper()
+"#;
+
+/// A finished job of six questions of which the second and the fifth have failed.
+fn with_failures() -> Job {
+    let job = Job::new().questions(6).predictor(PICKY).file("bad", "Question 1?|Question 4?");
+    job.process().expect(3);
+    job
+}
+
+fn called_since(job: &Job, before: usize) -> Vec<String> {
+    let mut calls: Vec<_> =
+        job.calls()[before..].iter().map(|call| call.as_str().unwrap().to_owned()).collect();
+    calls.sort_unstable();
+    calls
+}
+
+fn input(questions: &[&str]) -> String {
+    let lines: String = questions.iter().map(|question| format!("{question}\n")).collect();
+    format!("question\n{lines}")
+}
+
+#[test]
+fn exactly_the_failed_rows_are_called_again_and_figures_add_up() {
+    let job = with_failures();
+    fs::write(job.path("bad"), "Question 4?").unwrap();
+    job.resume().expect(3);
+    assert_eq!(called_since(&job, 6), ["Question 1?", "Question 4?"]);
+    fs::write(job.path("bad"), "").unwrap();
+    job.resume().expect(0).says("5 rows answered before; 1 to go (1 failed, 0 unfinished)");
+    assert_eq!(called_since(&job, 8), ["Question 4?"]);
+    let report = job.report();
+    assert_eq!(report["attempts"]["total"], 9);
+    assert_eq!(report["attempts"]["by_error"]["ValueError"], 3);
+    assert_eq!(report["latency_ms"]["failed"]["count"], 3);
+    assert_eq!(report["latency_ms"]["ok"]["count"], 6);
+    assert_eq!((&report["rows"]["ok"], &report["rows"]["resumed"]), (&6.into(), &5.into()));
+}
+
+#[test]
+fn only_failed_leaves_the_unfinished_and_only_unfinished_the_failed() {
+    let job = Job::new().questions(30).predictor(PICKY).file("bad", "Question 1?");
+    job.run(&[
+        "process",
+        "questions.csv",
+        "-o",
+        "answers.csv",
+        "--predictor",
+        "predictor.py:predict",
+        "--max-failures",
+        "1",
+        "--sequential",
+    ])
+    .expect(4);
+    let first = job.calls().len();
+    assert!(first < 30, "some rows are unfinished");
+    fs::write(job.path("bad"), "").unwrap();
+    job.run(&["resume", "answers.csv", "--only", "failed", "--max-failures", "100%"]).expect(3);
+    assert_eq!(called_since(&job, first), ["Question 1?"]);
+    fs::write(job.path("bad"), "Question 20?").unwrap();
+    job.run(&["resume", "answers.csv", "--max-failures", "100%"]).expect(3);
+    let second = job.calls().len();
+    job.run(&["resume", "answers.csv", "--only", "unfinished"]).expect(3);
+    assert_eq!(job.calls().len(), second, "the one row left has failed");
+}
+
+#[test]
+fn another_option_is_refused_by_name_and_an_operational_one_is_not() {
+    let job = with_failures();
+    for (arguments, text) in [
+        (
+            ["--signature", "question -> reply"],
+            "`--signature` was `question -> answer` in the earlier run and is `question -> reply` now",
+        ),
+        (["--column", "id"], "`--column` was not given in the earlier run and is `id` now"),
+        (["--limit", "3"], "the selection was `0:` in the earlier run and is `0:3` now"),
+    ] {
+        let [option, value] = arguments;
+        job.run(&["resume", "answers.csv", option, value]).expect(1).says(text).says("`--allow-changed`");
+    }
+    assert_eq!(job.calls().len(), 6);
+    job.run(&["resume", "answers.csv", "-c", "2", "--timeout", "5s", "--retries", "0"]).expect(3);
+    assert_eq!(job.calls().len(), 8);
+}
+
+#[test]
+fn a_mended_predictor_is_warned_of_and_recorded() {
+    let job = with_failures();
+    let job = job.echo();
+    job.resume().expect(0).says("the predictor's source has changed since the last session");
+    let hashes = |job: &Job| -> Vec<String> {
+        let journal = job.read("answers.csv.journal");
+        let headers =
+            journal.lines().filter_map(|line| line.get(9..)).filter(|json| json.starts_with("{\"header\""));
+        let sha = |json: &str| {
+            let header: serde_json::Value = serde_json::from_str(json).unwrap();
+            header["header"]["predictor_sha256"].as_str().unwrap().to_owned()
+        };
+        headers.map(sha).collect()
+    };
+    let hashes = hashes(&job);
+    assert_eq!(hashes.len(), 4, "two sessions, each header twice");
+    assert_ne!(hashes[0], hashes[3]);
+}
+
+#[test]
+fn a_changed_input_is_refused_naming_how_many_rows_and_the_first_line() {
+    let job = with_failures();
+    let journal = fs::read(job.path("answers.csv.journal")).unwrap();
+    let edited = job.read("questions.csv").replace("Question 2?", "Other?").replace("Question 5?", "Too?");
+    fs::write(job.path("questions.csv"), &edited).unwrap();
+    job.resume().expect(1).says("2 of 6 recorded rows no longer match, the first on line 4");
+    fs::write(job.path("questions.csv"), &edited[..edited.find("3,").unwrap()]).unwrap();
+    job.resume().expect(1).says("4 of 6 recorded rows no longer match, the first on line 4");
+    assert_eq!(job.calls().len(), 6, "nothing was called");
+    assert_eq!(fs::read(job.path("answers.csv.journal")).unwrap(), journal);
+}
+
+#[test]
+fn rows_added_at_the_end_are_a_change_too_that_touches_no_recorded_row() {
+    let job = with_failures();
+    fs::write(job.path("questions.csv"), job.read("questions.csv") + "6,Question 6?\n").unwrap();
+    job.resume().expect(1).says("6 recorded rows still as before");
+    fs::write(job.path("bad"), "").unwrap();
+    job.run(&["resume", "answers.csv", "--allow-changed"]).expect(0);
+    assert_eq!(called_since(&job, 6), ["Question 1?", "Question 4?", "Question 6?"]);
+    assert_eq!(job.column("answer")[6], "QUESTION 6?");
+}
+
+#[test]
+fn with_allow_changed_rows_are_matched_by_content_and_duplicates_kept_apart() {
+    let numbered = r#"
+count = 0
+async def predict(question):
+    global count
+    count += 1
+    called(question)
+    if question == "bad":
+        raise ValueError("bad")
+    return f"{question} {count}"
+"#;
+    let job = Job::new()
+        .predictor(numbered)
+        .env("TAB_SEQUENTIAL", "1")
+        .file("questions.csv", input(&["a", "b", "a", "bad", "c", "a"]));
+    job.process().expect(3);
+    assert_eq!(job.column("answer"), ["a 1", "b 2", "a 3", "", "c 5", "a 6"]);
+
+    // Moved, one copy fewer, one row gone, two new.
+    fs::write(job.path("questions.csv"), input(&["new", "c", "a", "bad", "a", "newer"])).unwrap();
+    job.run(&["resume", "answers.csv", "--allow-changed"])
+        .expect(3)
+        .says("3 answers kept, 2 gone from the input");
+    assert_eq!(called_since(&job, 6), ["bad", "new", "newer"]);
+    assert_eq!(job.column("answer"), ["new 1", "c 5", "a 1", "", "a 3", "newer 3"]);
+    assert_eq!(job.report()["attempts"]["total"], 4 + 3, "the attempts of rows that are gone do not count");
+
+    // The journal is whole: a further `resume` has one row to ask, and the old one is there.
+    job.resume().expect(3);
+    assert_eq!(called_since(&job, 9), ["bad"]);
+    let kept = fs::read_dir(job.path("")).unwrap().filter(|entry| {
+        entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("answers.csv.journal.")
+    });
+    assert_eq!(kept.count(), 1);
+    job.run(&["verify", "questions.csv", "answers.csv"]).expect(0);
+}
+
+#[test]
+fn another_selection_is_run_with_allow_changed() {
+    let job = Job::new().questions(6).echo();
+    job.run(&[
+        "process",
+        "questions.csv",
+        "-o",
+        "answers.csv",
+        "--predictor",
+        "predictor.py:predict",
+        "--range",
+        "1:3",
+    ])
+    .expect(0);
+    job.run(&["resume", "answers.csv", "--range", "2:5", "--allow-changed"]).expect(0);
+    assert_eq!(called_since(&job, 2), ["Question 3?", "Question 4?"]);
+    assert_eq!(job.column("id"), ["2", "3", "4"]);
+    assert_eq!(job.column("answer"), job.column("question"));
+}
+
+#[test]
+fn a_new_run_over_an_earlier_one_is_refused_and_forced_keeps_its_journal() {
+    let job = Job::new().questions(3).echo();
+    job.process().expect(0);
+    let journal = fs::read(job.path("answers.csv.journal")).unwrap();
+    job.process().expect(1).says("`resume`").says("`--force`");
+    assert_eq!(job.calls().len(), 3);
+    let job = job.args(["--force"]);
+    job.process().expect(0);
+    let kept = fs::read_dir(job.path("")).unwrap().map(|entry| entry.unwrap().path());
+    let kept: Vec<_> = kept.filter(|path| path.to_string_lossy().contains("answers.csv.journal.")).collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(fs::read(&kept[0]).unwrap(), journal);
+}

@@ -1,0 +1,115 @@
+//! When a journal is not continued, and who may read it meanwhile. Nothing is called, nothing is lost.
+
+use super::support::job::Job;
+
+/// Rows from 10 on wait for the file `gate`.
+const WAITS: &str = "
+async def predict(question):
+    called(question)
+    while int(question.split()[1].rstrip('?')) >= 10 and not os.path.exists('gate'):
+        await asyncio.sleep(0.005)
+    return question
+";
+
+#[test]
+fn another_job_under_the_same_name_is_refused_saying_what_changed() {
+    let job = Job::new()
+        .file("questions.csv", "question,other\nWho?,a\nWhy?,b\n")
+        .file("other.py", "async def predict(question):\n    return question\n")
+        .predictor("async def predict(question):\n    called(question)\n    raise ValueError\n");
+    job.process().expect(3);
+    let journal = job.read("answers.csv.journal");
+    for (options, said) in [
+        (&["--predictor", "other.py:predict"][..], "`--predictor` was `predictor.py:predict`"),
+        (&["--column", "other"], "`--column` was not given"),
+        (&["--map", "question=other"], "`--map` was not given"),
+        (&["--signature", "question -> text"], "`--signature` was `question -> answer`"),
+        (&["--limit", "1"], "the selection was `0:` in the earlier run and is `0:1` now"),
+        (&["--range", "1:2"], "the selection was `0:` in the earlier run and is `1:2` now"),
+        (&["--lm", "temperature=1"], "`--lm` was not given in the earlier run and is `temperature=1` now"),
+    ] {
+        let resumed = job.run(&[&["resume", "answers.csv"], options].concat());
+        resumed.expect(1).says(said).says("hint: ");
+    }
+    assert_eq!(job.calls().len(), 2);
+    assert_eq!(job.read("answers.csv.journal"), journal);
+}
+
+#[test]
+fn a_changed_input_is_refused() {
+    let job = Job::new()
+        .questions(3)
+        .predictor("async def predict(question):\n    called(question)\n    raise ValueError\n");
+    job.process().expect(3);
+    let job = job.file("questions.csv", "id,question\n0,Question 0?\n1,Changed?\n2,Question 2?\n");
+    job.resume().expect(1).says("questions.csv` has changed since the earlier run");
+    assert_eq!(job.calls().len(), 3);
+}
+
+#[test]
+fn a_journal_in_use_is_refused_naming_its_process() {
+    let job = Job::new().questions(20).predictor(WAITS);
+    let mut running = job.start();
+    running.wait_for_calls(20);
+    let calls = job.calls().len();
+    let commands: [&[&str]; 3] = [
+        &["resume", "answers.csv"],
+        &["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"],
+        &["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict", "--force"],
+    ];
+    let holder = format!("in use by process {}", running.pid());
+    for command in commands {
+        job.run(command).expect(1).says(&holder);
+    }
+    assert_eq!(job.calls().len(), calls);
+    std::fs::write(job.path("gate"), "").unwrap();
+    running.wait().expect(0);
+    assert_eq!(job.column("answer"), job.column("question"));
+}
+
+#[test]
+fn the_answers_so_far_are_exported_beside_a_running_job() {
+    let job = Job::new().questions(20).predictor(WAITS);
+    let mut running = job.start();
+    running.wait_for("answers.csv.journal", "\"outcome\"", 10);
+    job.run(&["export", "answers.csv", "-o", "so_far.csv"]).expect(0);
+    let so_far = job.records("so_far.csv");
+    assert_eq!(so_far.len(), 20);
+    for (row, record) in so_far.iter().enumerate() {
+        let (answer, status) =
+            if row < 10 { (format!("Question {row}?"), "ok") } else { (String::new(), "unfinished") };
+        assert_eq!((&record["answer"], record["status"].as_str()), (&answer, status), "row {row}");
+    }
+    assert!(!job.path("answers.csv").exists() && running.is_running());
+    std::fs::write(job.path("gate"), "").unwrap();
+    running.wait().expect(0);
+    assert_eq!(job.calls().len(), 20);
+}
+
+#[test]
+fn process_onto_an_earlier_run_is_refused_and_force_keeps_its_journal() {
+    let job = Job::new().questions(3).echo();
+    job.process().expect(0);
+    let journal = job.read("answers.csv.journal");
+    job.process().expect(1).says("holds an earlier run").says("`resume`").says("`--force`");
+    assert_eq!(job.calls().len(), 3);
+
+    let forced =
+        ["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict", "--force"];
+    job.run(&forced).expect(0).says("the earlier journal is kept as `answers.csv.journal.");
+    assert_eq!(job.calls().len(), 6);
+    let kept: Vec<_> = std::fs::read_dir(job.path("."))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("answers.csv.journal."))
+        .collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(job.read(&kept[0]), journal);
+}
+
+#[test]
+fn answers_without_a_journal_are_refused_with_a_hint() {
+    let job = Job::new().file("answers.csv", "question,answer\nWho?,Me\n");
+    job.resume().expect(1).says("`answers.csv` has no journal `answers.csv.journal`").says("hint: ");
+    assert_eq!(job.read("answers.csv"), "question,answer\nWho?,Me\n");
+}

@@ -1,0 +1,70 @@
+//! Many rows: no call lost or doubled, no time wasted between calls, no memory kept a row.
+
+use std::fmt::Write;
+
+use super::support::job::Job;
+
+/// As many questions as calls for, answered by the bridge without Python; returns the peak memory in bytes.
+fn peak_memory_of(rows: usize) -> u64 {
+    let job = Job::new().questions(rows);
+    job.run(&["process", "questions.csv", "-o", "answers.csv", "--bridge", "fake"]).expect(0).peak_memory
+}
+
+#[test]
+fn memory_grows_by_at_most_16_bytes_a_row() {
+    let (few, many) = (30_000, 300_000);
+    let grown = peak_memory_of(many).saturating_sub(peak_memory_of(few));
+    // What the allocator keeps of what is in flight differs from run to run by less than this.
+    let noise = 2_000_000;
+    assert!(grown < (many - few) as u64 * 16 + noise, "{grown} bytes more for {} rows more", many - few);
+}
+
+#[test]
+fn calls_that_take_50_ms_keep_a_thousand_slots_filled() {
+    let job = Job::new()
+        .questions(20_000)
+        .predictor("async def predict(question):\n    await asyncio.sleep(0.05)\n    return question\n")
+        .args(["-c", "1000"]);
+    // The tests that run beside this one take the processor from it now and then, never three times.
+    let walls: Vec<f64> = (0..3)
+        .map(|_| {
+            job.run(&[
+                "process",
+                "questions.csv",
+                "-o",
+                "answers.csv",
+                "--predictor",
+                "predictor.py:predict",
+                "--force",
+            ])
+            .expect(0);
+            job.report()["wall_s"].as_f64().unwrap()
+        })
+        .collect();
+    assert!(walls.iter().any(|wall| *wall <= 1.25), "ideal is 1 s: {walls:?}");
+    assert_eq!(job.column("answer"), job.column("question"));
+}
+
+#[test]
+fn a_file_that_has_an_answer_column_keeps_it_and_every_byte_of_its_own() {
+    let mut input = String::new();
+    for i in 0..1319 {
+        let question = format!("Janet\\u2019s {i} \\\"ducks\\\",\\n how many eggs? é");
+        writeln!(input, r#"{{"question": "{question}",  "answer": "{i} - 4\n#### {i}", "n": {i}.0}}"#)
+            .unwrap();
+    }
+    let job = Job::new().file("questions.jsonl", &input).echo();
+    let arguments =
+        ["process", "questions.jsonl", "-o", "answers.jsonl", "--predictor", "predictor.py:predict"];
+    job.run(&[&arguments[..], &["-c", "256"]].concat()).expect(0).says("`predicted_answer`");
+
+    assert_eq!(job.calls().len(), 1319);
+    let answers = job.read("answers.jsonl");
+    assert_eq!(answers.lines().count(), 1319);
+    for (asked, answered) in input.lines().zip(answers.lines()) {
+        assert!(answered.starts_with(asked.strip_suffix('}').unwrap()), "{answered}");
+    }
+    for answer in job.lines("answers.jsonl") {
+        assert_eq!(answer["predicted_answer"], answer["question"]);
+    }
+}

@@ -1,0 +1,174 @@
+//! Signals at every stage of a run: what is let go on, what is written, the exit code. Not what `resume` then does.
+
+use std::time::{Duration, Instant};
+
+use super::support::job::{Job, Running};
+use rustix::process::Signal;
+
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// Row 0 is told to wait for ten minutes; the others wait for the file `gate`.
+const WAITS: &str = "
+class SlowDown(Exception):
+    status, retry_after = 429, 600
+
+async def predict(question):
+    called(question)
+    if question == 'Question 0?':
+        raise SlowDown
+    while not os.path.exists('gate'):
+        await asyncio.sleep(0.005)
+    return question
+";
+
+/// 50 rows at `-c 4`: row 0 in backoff, rows 1 to 4 in flight.
+fn under_way(job: &Job) -> Running {
+    let mut running = job.start();
+    running.wait_for_calls(5);
+    running
+}
+
+fn ends_at_once(running: Running) -> super::support::job::Done {
+    let signalled = Instant::now();
+    let done = running.wait();
+    assert!(signalled.elapsed() < AT_ONCE, "it took {:?}", signalled.elapsed());
+    done
+}
+
+fn drains(signal: Signal, code: i32) {
+    let job = Job::new().questions(50).predictor(WAITS).args(["-c", "4"]);
+    let mut running = under_way(&job);
+    running.signal(signal);
+    running.wait_for(".stderr", "stopping: ", 1);
+    std::fs::write(job.path("gate"), "").unwrap();
+    let done = running.wait().expect(code);
+    assert!(done.stdout.contains("tokio-asyncio-bridge resume answers.csv"), "{}", done.stdout);
+    assert_eq!(job.calls().len(), 5, "no new calls");
+    for (row, record) in job.answers().iter().enumerate() {
+        let status = if (1..=4).contains(&row) { "ok" } else { "unfinished" };
+        assert_eq!(record["status"], status, "row {row}");
+    }
+    assert_eq!(job.answers().len(), 50);
+    assert_eq!(job.report()["rows"]["unfinished"], 46);
+}
+
+#[test]
+fn sigint_lets_calls_in_flight_finish_and_writes_everything() {
+    drains(Signal::INT, 130);
+}
+
+#[test]
+fn sigterm_lets_calls_in_flight_finish_and_writes_everything() {
+    drains(Signal::TERM, 143);
+}
+
+#[test]
+fn sighup_lets_calls_in_flight_finish_and_writes_everything() {
+    drains(Signal::HUP, 129);
+}
+
+#[test]
+fn calls_in_flight_are_cancelled_when_the_grace_has_passed() {
+    let job = Job::new().questions(50).predictor(WAITS).args(["-c", "4", "--grace", "200ms"]);
+    let running = under_way(&job);
+    running.signal(Signal::INT);
+    running.wait().expect(130).says("the grace has passed");
+    assert!(job.column("status").iter().all(|status| status == "unfinished"));
+}
+
+#[test]
+fn a_second_signal_ends_at_once_and_leaves_the_old_answers_and_a_whole_journal() {
+    let job = Job::new().questions(50).predictor(WAITS).args(["-c", "4"]);
+    let first = under_way(&job);
+    first.signal(Signal::INT);
+    std::fs::write(job.path("gate"), "").unwrap();
+    first.wait().expect(130);
+    let (answers, report) = (job.read("answers.csv"), job.read("answers.csv.report.json"));
+    std::fs::remove_file(job.path("gate")).unwrap();
+
+    let mut second = job.spawn(&["resume", "answers.csv"]);
+    second.wait_for_calls(10);
+    second.signal(Signal::INT);
+    second.wait_for(".stderr", "stopping: ", 1);
+    second.signal(Signal::TERM);
+    ends_at_once(second).expect(130);
+    assert_eq!(job.read("answers.csv"), answers);
+    assert_eq!(job.read("answers.csv.report.json"), report);
+
+    // Row 0 answers too by now.
+    let job = job.predictor("async def predict(question):\n    called(question)\n    return question\n");
+    let done = job.resume().expect(0).says("4 rows answered before");
+    assert!(!done.stderr.contains("torn") && !done.stderr.contains("damaged"), "{}", done.stderr);
+    assert_eq!(job.column("answer"), job.column("question"));
+}
+
+#[test]
+fn a_signal_that_leaves_no_row_open_changes_nothing() {
+    let job = Job::new().questions(3).args(["-c", "1"]).predictor(
+        "
+import signal
+async def predict(question):
+    called(question)
+    if question == 'Question 2?':
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0.1)
+    return question
+",
+    );
+    job.process().expect(0);
+    assert_eq!(job.column("answer"), job.column("question"));
+}
+
+#[test]
+fn a_signal_after_the_last_outcome_changes_nothing() {
+    let job = Job::new().questions(3).predictor(
+        "
+import atexit
+@atexit.register
+def leave():
+    called('leaving')
+    time.sleep(0.3)
+async def predict(question):
+    called(question)
+    return question
+",
+    );
+    let mut running = job.start();
+    running.wait_for_calls(4);
+    running.signal(Signal::INT);
+    running.wait().expect(0);
+    assert!(job.column("status").iter().all(|status| status == "ok"));
+}
+
+/// Starts a job whose predictor takes long to import, interrupts it there; what is left in the directory.
+fn interrupted_at_import(job: Job, input: &str) -> Vec<String> {
+    let job = job.file("slow.py", "open('importing', 'w').write('yes')\nimport time\ntime.sleep(60)\n");
+    let mut running = job.spawn(&[
+        "process",
+        input,
+        "--format",
+        "csv",
+        "-o",
+        "answers.csv",
+        "--predictor",
+        "slow.py:predict",
+    ]);
+    running.wait_for("importing", "yes", 1);
+    running.signal(Signal::INT);
+    ends_at_once(running).expect(130);
+    let mut left: Vec<_> = std::fs::read_dir(job.path("."))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    left.sort();
+    left
+}
+
+#[test]
+fn ctrl_c_during_start_up_ends_at_once_and_leaves_nothing() {
+    let left = interrupted_at_import(Job::new().questions(3), "questions.csv");
+    assert_eq!(left, ["importing", "questions.csv", "slow.py"]);
+    let left = interrupted_at_import(Job::new().stdin("question\nWho?\n"), "-");
+    assert_eq!(left, ["importing", "slow.py"]);
+}
