@@ -182,8 +182,17 @@ async fn ten_thousand_calls_each_get_their_own_answer<B: Subject>() {
 
 async fn a_failure_in_one_call_harms_no_other<B: Subject>() {
     let bridge = Arc::new(B::make(Behaviour::Mixed));
-    let hostile =
-        ["value error", "exit", "interrupt", "cancel", "generator exit", "stop", "unprintable", "none"];
+    let hostile = [
+        "value error",
+        "exit",
+        "interrupt",
+        "cancel",
+        "generator exit",
+        "stop",
+        "cancel itself",
+        "unprintable",
+        "none",
+    ];
     let mut calls = tokio::task::JoinSet::new();
     for row in 0..400_u64 {
         let bridge = Arc::clone(&bridge);

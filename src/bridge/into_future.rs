@@ -191,14 +191,17 @@ impl Bridge for IntoFutureBridge {
             Some(Err(error)) => return Err(self.broken(&error)),
             Some(Ok(future)) => future,
         };
-        if let Err(error) = future.await {
-            return Err(self.broken(&error));
-        }
-        // Whatever a task raises because the loop is being closed is not the predictor's doing.
+        let awaited = future.await;
         lock(&state.task).take();
-        let ended = lock(&state.ended).take().filter(|ended| ended.is_ok() || !self.event_loop.is_ending());
         drop(guard); // The task it would cancel is gone.
-        ended.unwrap_or(Err(BridgeError::LoopStopped.into()))
+        // Whatever a task raises because the loop is being closed is not the predictor's doing.
+        let ended = lock(&state.ended).take().filter(|ended| ended.is_ok() || !self.event_loop.is_ending());
+        match (ended, awaited) {
+            // Also where the task itself was cancelled afterwards: the answer is there, and paid for.
+            (Some(ended), _) => ended,
+            (None, Err(error)) => Err(self.broken(&error)),
+            (None, Ok(_)) => Err(BridgeError::LoopStopped.into()),
+        }
     }
 
     fn stalled(&self) -> Duration {

@@ -38,6 +38,8 @@ async def mixed(question):
         raise GeneratorExit
     if question == "stop":
         asyncio.get_running_loop().stop()
+    if question == "cancel itself":
+        asyncio.current_task().cancel()
     if question == "unprintable":
         raise Unprintable
     if question == "none":
