@@ -1,9 +1,9 @@
 //! The production bridge: calls handed to the event loop's thread in batches, results handed back in batches.
 //!
 //! No Tokio thread ever attaches to the interpreter. A call is queued in Rust, and the loop is woken through an
-//! `eventfd` only where no wake is pending ([`queue`]). There a pool of long-lived tasks takes the calls from the queue;
+//! `eventfd` only where no wake is pending (`queue`). There a pool of long-lived tasks takes the calls from the queue;
 //! each steps the predictor's coroutine in a fresh copy of the context the predictor was loaded in, converts the result
-//! and takes the next call ([`worker`]). Results gather over a turn of the loop and go to one Tokio task, which settles
+//! and takes the next call (`worker`). Results gather over a turn of the loop and go to one Tokio task, which settles
 //! the calls' futures. Not the textbook form; see [`super::into_future`] for that.
 
 pub(super) mod convert;
