@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -17,7 +18,7 @@ use crate::command::resume::{Earlier, earlier, resume};
 use crate::command::streams::Streams;
 use crate::command::verify::{VerifyOptions, verify};
 use crate::config::options::ShowOptions;
-use crate::config::{ProcessOptions, ResumeOptions, recorded};
+use crate::config::{ProcessOptions, ResumeOptions, opposites, recorded};
 use crate::report::progress::Screen;
 use crate::report::text::escape_lines;
 use crate::run::signals::outlive_file_size_limit;
@@ -76,15 +77,29 @@ impl Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
+    let (cli, matches) = match parsed(std::env::args_os().collect()) {
+        Ok(parsed) => parsed,
         Err(error) => error.exit(),
     };
     match run(cli, &matches) {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(complain(&error)),
     }
+}
+
+/// The command, and where its options come from.
+fn parsed(arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), clap::Error> {
+    let mut command = Cli::command();
+    let mut matches = command.try_get_matches_from_mut(&arguments)?;
+    if let Some((name, options)) = matches.subcommand() {
+        let conflict = |text| command.error(ErrorKind::ArgumentConflict, text);
+        let beaten = opposites::beaten(options).map_err(conflict)?;
+        let without = |command: clap::Command, option| command.mut_arg(option, |arg| arg.env(None::<&str>));
+        let command =
+            Cli::command().mut_subcommand(name, |command| beaten.into_iter().fold(command, without));
+        matches = command.try_get_matches_from(arguments)?;
+    }
+    Ok((Cli::from_arg_matches(&matches)?, matches))
 }
 
 fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
@@ -139,13 +154,13 @@ fn laid_over(
         given.extend(flag.then(|| mode.to_owned()));
     }
     let mut arguments: Vec<OsString> = vec!["tokio-asyncio-bridge".into(), "process".into()];
-    arguments.extend(earlier.options.iter().map(OsString::from));
+    arguments.extend(opposites::give_way(&earlier.options, &given).map(OsString::from));
     arguments.extend(given.iter().map(OsString::from));
     arguments.push(format!("--format={}", earlier.format).into());
     arguments.extend(["--output".into(), options.answers.clone().into_os_string(), "--".into()]);
     arguments.push(earlier.input.clone().into_os_string());
-    let matches = Cli::command().try_get_matches_from(arguments)?;
-    let Some(Command::Process(mut merged)) = Cli::from_arg_matches(&matches)?.command else {
+    let (cli, matches) = parsed(arguments)?;
+    let Some(Command::Process(mut merged)) = cli.command else {
         unreachable!("the arguments are those of `process`")
     };
     merged.job.show = options.job.show.clone();

@@ -1,11 +1,11 @@
 //! One job from its options to its exit code: what `process` and `resume` share. Not the rows' own story.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
+use tempfile::TempPath;
 
 use super::Usage;
 use super::prepared::{Prepared, Preparing};
@@ -14,7 +14,9 @@ use super::streams::Streams;
 use crate::config::options::ShowOptions;
 use crate::config::paths::JobPaths;
 use crate::config::{ProcessOptions, recorded};
-use crate::journal::{Header, Journal, JournalError, refuse_locked, set_aside};
+use crate::journal::{
+    Header, Journal, JournalError, directory_of, refuse_locked, set_aside, sync_directory_of,
+};
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter};
 use crate::report::{Report, table};
@@ -57,20 +59,29 @@ where
     let paths = options.paths(format);
     let files = paths.absolute()?;
     let calls = options.pace.calls().map_err(Usage)?;
+    let mut source = options.source(format, &paths);
+    let mut fresh = None;
     if options.reads_stdin() {
-        let paths = paths.clone();
+        // Removed by whatever ends the job before it has a journal. Only its owner may read it.
+        let (file, at) = tempfile::NamedTempFile::new_in(directory_of(&files.spool))
+            .with_context(|| format!("failed to write into `{}`", directory_of(&paths.spool).display()))?
+            .into_parts();
         tokio::select! {
-            kept = tokio::task::spawn_blocking(move || spool(&paths)) => kept.map_err(|error| panicked(&error))??,
+            kept = tokio::task::spawn_blocking(move || spool(file)) => kept
+                .map_err(|error| panicked(&error))?
+                .with_context(|| format!("failed to keep standard input in `{}`", paths.spool.display()))?,
             signal = signals.next() => return Ok(StopReason::Signal(signal).exit_code()),
         }
+        source.at = at.to_path_buf();
+        fresh = Some(at);
     }
     let preparing = Preparing {
         job: options.job.clone(),
-        source: options.source(format, &paths),
+        source,
         calls,
         settings: serde_json::json!({ "options": kept, "stdin": spooled, "directory": std::env::current_dir()? }),
     };
-    let prepared = match preparing.run(&mut signals).await? {
+    let mut prepared = match preparing.run(&mut signals).await? {
         Ok(prepared) => prepared,
         Err(signal) => return Ok(StopReason::Signal(signal).exit_code()),
     };
@@ -80,7 +91,14 @@ where
         prepared.answerer.shut_down();
         return Ok(0);
     }
+    if fresh.is_some() {
+        prepared.moves_to(&files.spool);
+    }
     let opened = open(&files, &prepared, reporter.as_mut())?;
+    // Only now: what was kept for an earlier job is its own until that is set aside and the journal is locked.
+    if let Some(fresh) = fresh {
+        keep(fresh, &files.spool)?;
+    }
     let outcome = prepared.session(opened, prepared.calls, &files).run(reporter.as_mut(), &mut signals).await;
     drop(reporter);
     let outcome = outcome?;
@@ -134,22 +152,22 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
         }
     }
     // Asked of the file system itself: permissions do not tell of read-only mounts.
-    let directory =
-        paths.answers.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(&paths.answers);
     tempfile::tempfile_in(directory)
         .map(drop)
         .with_context(|| format!("failed to write into `{}`", directory.display()))
 }
 
-/// Copies standard input to the job's spool file, which only its owner may read.
-fn spool(paths: &JobPaths) -> anyhow::Result<()> {
-    let write = || -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&paths.spool)?;
-        io::copy(&mut io::stdin().lock(), &mut file)?;
-        file.sync_all()
-    };
-    write().with_context(|| format!("failed to keep standard input in `{}`", paths.spool.display()))
+/// Copies standard input to a file.
+fn spool(mut file: File) -> io::Result<()> {
+    io::copy(&mut io::stdin().lock(), &mut file)?;
+    file.sync_all()
+}
+
+/// Gives what was kept of standard input its name.
+fn keep(fresh: TempPath, spool: &Path) -> anyhow::Result<()> {
+    let kept = fresh.persist(spool).map_err(|error| error.error).and_then(|()| sync_directory_of(spool));
+    kept.with_context(|| format!("failed to keep standard input in `{}`", spool.display()))
 }
 
 /// Removes what was kept of standard input.
@@ -167,9 +185,20 @@ pub(super) fn create(
 ) -> anyhow::Result<Opened> {
     if options.force && paths.journal.exists() {
         let time = now().replace(':', "-");
-        let aside: PathBuf = set_aside(&paths.journal, &time)?;
-        let name = aside.file_name().unwrap_or(aside.as_os_str()).display();
-        reporter.message(Level::Note, &format!("the earlier journal is kept as `{name}`"));
+        let journal = set_aside(&paths.journal, &time)?;
+        let mut text = format!("the earlier journal is kept as `{}`", name_of(&journal));
+        if paths.spool.exists() {
+            let mut spool = paths.spool.clone().into_os_string();
+            spool.push(format!(".{time}"));
+            std::fs::rename(&paths.spool, &spool)
+                .with_context(|| format!("failed to set aside `{}`", paths.spool.display()))?;
+            text += &format!(", its input as `{}`", name_of(Path::new(&spool)));
+        }
+        reporter.message(Level::Note, &text);
     }
     Ok(Opened::new(Journal::create(&paths.journal, header)?, header))
+}
+
+fn name_of(path: &Path) -> std::path::Display<'_> {
+    Path::new(path.file_name().unwrap_or(path.as_os_str())).display()
 }

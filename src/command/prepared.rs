@@ -1,5 +1,6 @@
 //! A job ready to run: everything is checked, the predictor is loaded, nothing is called or written yet.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::job::Opened;
@@ -90,6 +91,12 @@ fn input_identity(source: &Source, validated: &Validated) -> InputIdentity {
 }
 
 impl Prepared {
+    /// Its input has got another name since it was read.
+    pub(super) fn moves_to(&mut self, input: &Path) {
+        self.source.at = input.to_owned();
+        self.header.input.path = input.to_string_lossy().into_owned();
+    }
+
     /// Says what is about to run, before the first call.
     pub(super) fn announce(&self, reporter: &mut dyn Reporter) {
         for warning in &self.validated.warnings {

@@ -15,13 +15,8 @@ pub async fn process(
     let paths = options.paths(format);
     job::check_output(&options, &paths)?;
     let (create, reads_stdin) = (options.clone(), options.reads_stdin());
-    let ended = job::run(options, kept, reads_stdin, streams, move |paths, prepared, reporter| {
+    job::run(options, kept, reads_stdin, streams, move |paths, prepared, reporter| {
         job::create(&create, paths, &prepared.header, reporter)
     })
-    .await;
-    // Whatever ended it before there was a journal: standard input was kept for nobody.
-    if reads_stdin && !paths.journal.exists() && paths.spool.exists() {
-        job::remove_spool(&paths)?;
-    }
-    ended
+    .await
 }

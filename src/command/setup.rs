@@ -124,7 +124,7 @@ impl Answerer {
     /// use up their timeouts there.
     pub(super) fn limit(&self, calls: usize) -> usize {
         let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
-        model.as_ref().map_or(calls, |model| calls.min(model.slots().max(1)))
+        model.as_ref().map_or(calls, |model| calls.min(model.slots()))
     }
 
     /// What the predictor wants of a row.
@@ -177,15 +177,12 @@ fn provide(
         options: options.lm.clone(),
     };
     if settings.is_local() && settings.api_base.is_none() {
-        if dry_run {
-            // Only the shape of the LM is looked at; nothing is asked.
-            settings.api_base = Some("http://127.0.0.1:0/v1".to_owned());
-            return Ok(settings);
-        }
         let started = match early {
             Some(starting) => {
                 starting.join().map_err(|_| "the thread that starts the local model panicked")?
             }
+            // Only the shape of the LM is looked at; nothing is asked.
+            None if dry_run => Ok(LocalModel::not_started(calls)),
             None => LocalModel::start(python, calls),
         };
         let started = started.map_err(|error| error.to_string())?;

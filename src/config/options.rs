@@ -90,8 +90,8 @@ pub struct RowOptions {
     /// A column that names the rows; passed on, never a key
     #[arg(long, value_name = "NAME", env = "TAB_ID_COLUMN")]
     pub id_column: Option<String>,
-    /// Only the first N rows
-    #[arg(short = 'n', long, value_name = "N", conflicts_with = "range", env = "TAB_LIMIT")]
+    /// Only the first N rows (not with `--range`)
+    #[arg(short = 'n', long, value_name = "N", env = "TAB_LIMIT")]
     pub limit: Option<u64>,
     /// Only rows A to B, 0-based, end exclusive
     #[arg(long, value_name = "A:B", value_parser = range, env = "TAB_RANGE")]

@@ -31,7 +31,7 @@ mod writer;
 
 pub use error::JournalError;
 pub use fields::Fields;
-pub(crate) use file::sync_directory_of;
+pub(crate) use file::{directory_of, sync_directory_of};
 pub use file::{refuse_locked, set_aside};
 pub use index::{Counts, Index, Status};
 pub use reader::Reader;

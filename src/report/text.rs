@@ -9,6 +9,9 @@ use console::Style;
 
 use crate::event::Blockage;
 
+/// Columns of the reason a run stopped for: enough for an error and its place.
+const REASON_WIDTH: usize = 400;
+
 /// Where text is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
@@ -151,6 +154,15 @@ pub fn escape_lines(text: &str) -> String {
 /// [`escape`]d text in at most so many columns, the rest replaced by `…`.
 pub fn brief(text: &str, columns: usize) -> String {
     console::truncate_str(&escape(text), columns, "…").into_owned()
+}
+
+/// Why a run stopped, shortened, on one line; what hint there is stays on a line of its own, for it is no foreign text.
+pub fn reason(text: &str) -> (String, Option<&str>) {
+    let (text, hint) = match text.rsplit_once("\nhint: ") {
+        Some((text, hint)) if !hint.contains('\n') => (text, Some(hint)),
+        _ => (text, None),
+    };
+    (brief(text, REASON_WIDTH), hint)
 }
 
 /// A file name as one word of a shell command; control characters are escaped, so such a name is safe but not exact.

@@ -22,7 +22,7 @@ use crate::journal::{Journal, JournalError};
 use crate::policy::limits::Limits;
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter, Snapshot};
-use crate::report::text::duration;
+use crate::report::text::{self, counted, duration};
 use crate::row::{Outcome, Row};
 use crate::stats::{Fold, RowRate};
 
@@ -251,7 +251,11 @@ impl<B: Bridge> Dispatcher<'_, B> {
             self.run.engine.stop();
             self.kill_at = Some(TokioInstant::now() + self.run.bounds.grace);
             let left = self.in_hand.len();
-            self.run.reporter.message(Level::Warning, &format!("stopping: {reason}; {left} rows in hand"));
+            let why = reason.to_string();
+            let (why, hint) = text::reason(&why);
+            let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+            let text = format!("stopping: {why}; {} in hand{hint}", counted(left as u64, "row"));
+            self.run.reporter.message(Level::Warning, &text);
         }
         if self.stop.as_ref().is_none_or(|current| reason.outweighs(current)) {
             self.stop = Some(reason);

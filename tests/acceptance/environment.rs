@@ -50,6 +50,29 @@ fn a_flag_beats_the_variable_of_its_opposite() {
 }
 
 #[test]
+fn a_selection_by_flag_beats_the_other_kind_by_variable_also_for_resume() {
+    let selected = |job: Job, options: &[&str]| {
+        job.process_with(options).expect(0);
+        // What was beaten is not kept for later sessions either.
+        job.resume().expect(0);
+        job.calls().into_iter().step_by(2).collect::<Vec<_>>()
+    };
+    assert_eq!(selected(job().env("TAB_LIMIT", "9"), &["--range", "3:4"]), ["Question 3?"]);
+    assert_eq!(selected(job().env("TAB_RANGE", "3:9"), &["-n", "1"]), ["Question 0?"]);
+    let both = job().env("TAB_LIMIT", "2").env("TAB_RANGE", "0:1");
+    both.process().expect(2).says("`TAB_LIMIT` and `TAB_RANGE` cannot both be set");
+}
+
+#[test]
+fn a_selection_given_to_resume_takes_the_place_of_the_other_kind() {
+    let job = job();
+    job.process_with(&["--range", "3:5"]).expect(0);
+    job.run(&["resume", "answers.csv", "-n", "4"]).expect(1).says("selection");
+    job.run(&["resume", "answers.csv", "-n", "4", "--allow-changed"]).expect(0);
+    assert_eq!(job.column("question").len(), 4);
+}
+
+#[test]
 fn what_could_destroy_or_misdirect_has_no_variable() {
     let job = Job::new().questions(1).echo().env("TAB_OUTPUT", "elsewhere.csv").env("TAB_FORCE", "true");
     let process = ["process", "questions.csv", "--predictor", "predictor.py:predict"];

@@ -34,6 +34,20 @@ fn a_predictor_broken_for_every_row_stops_after_the_first_20_and_shows_the_line(
 }
 
 #[test]
+fn an_error_of_many_lines_is_one_short_line_where_it_stops_the_run() {
+    let job = Job::new().questions(30).predictor(
+        "async def predict(question):
+             raise ValueError('first\\nsecond\\n' + 'x' * 5000)",
+    );
+    let done =
+        job.process().expect(4).says(r"the last: ValueError: first\nsecond\nxxx").prints(r"first\nsecond");
+    for line in done.stdout.lines().chain(done.stderr.lines()) {
+        assert!(line.len() < 500 && !line.starts_with("second"), "{line}");
+    }
+    assert!(done.stderr.contains("rows in hand"), "{}", done.stderr);
+}
+
+#[test]
 fn one_at_a_time_a_broken_predictor_costs_exactly_20_calls() {
     let job = Job::new().questions(100).predictor(TYPO).args(["--sequential"]);
     job.process().expect(4);

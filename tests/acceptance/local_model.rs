@@ -30,7 +30,7 @@ fn it_completes_a_chat_and_ends_when_dropped() {
 #[test]
 fn it_ends_with_its_parent_however_that_ends() {
     let mut child = Command::new(python())
-        .args(["-P", "-c", include_str!("../../src/model/server.py"), "1"])
+        .args(["-P", "-c", include_str!("../../src/model/server.py"), "1", "1"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -52,6 +52,20 @@ fn the_default_predictor_answers_a_questions_file_with_no_key_and_no_network() {
     let answers = job.column("answer");
     assert!(answers[0].contains("Paris") && answers[1].contains("Jupiter"), "{answers:?}");
     assert_eq!(job.report()["tokens"]["calls"], 3);
+}
+
+#[test]
+fn a_dry_run_announces_as_many_calls_at_once_as_a_run_makes() {
+    let job = Job::new().questions(1);
+    let announced = |options: &[&str]| {
+        let process = ["process", "questions.csv", "-o", "answers.csv", "-c", "64"];
+        let done = job.run(&[&process[..], options].concat()).expect(0).says("on the local model");
+        let line = done.stderr.lines().find(|line| line.contains(" at once on ")).unwrap().to_owned();
+        line.replace("; dry run: nothing is called", "")
+    };
+    let planned = announced(&["--dry-run"]);
+    assert_eq!(planned, announced(&[]));
+    assert!(!planned.contains("; 64 calls at once"), "{planned}");
 }
 
 #[test]

@@ -157,6 +157,46 @@ fn standard_input_is_kept_for_resume_and_removed_once_all_is_answered() {
 }
 
 #[test]
+fn a_job_set_aside_keeps_the_standard_input_that_belongs_to_it() {
+    let first = "question\nWho?\nWhy?\n";
+    let job = Job::new().stdin(first).predictor(
+        "async def predict(question):\n    called(question)\n    if question == 'Why?' and not os.path.exists('gate'):\n        raise ValueError\n    return question\n",
+    );
+    let process =
+        ["process", "-", "--format", "csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"];
+    job.run(&process).expect(3);
+    let before = job.files();
+
+    // Neither a check nor a refusal touches the earlier job.
+    let job = job.stdin("question\nWhere?\nWhy?\n");
+    job.run(&process).expect(1).says("`--force`");
+    job.run(&[&process[..], &["--force", "--dry-run"]].concat()).expect(0);
+    let job = job.stdin("other\nWhere?\n");
+    job.run(&[&process[..], &["--force"]].concat()).expect(1).says("answers.csv.input");
+    assert_eq!((job.files(), job.read("answers.csv.input")), (before, first.to_owned()));
+
+    let job = job.stdin("question\nWhere?\nWhy?\n");
+    job.run(&[&process[..], &["--force"]].concat()).expect(3).says("its input as `answers.csv.input.");
+    assert_eq!(job.read("answers.csv.input"), "question\nWhere?\nWhy?\n");
+    let aside = |kind: &str| {
+        let mut files = job.files();
+        files.retain(|name| name.starts_with(&format!("answers.csv.{kind}.20")));
+        assert_eq!(files.len(), 1, "{files:?}");
+        files.remove(0)
+    };
+    let (journal, input) = (aside("journal"), aside("input"));
+    assert_eq!(journal.replace("journal", "input"), input);
+    assert_eq!(job.read(&input), first);
+
+    // Under their old names again, they are the earlier job.
+    std::fs::rename(job.path(&journal), job.path("answers.csv.journal")).unwrap();
+    std::fs::rename(job.path(&input), job.path("answers.csv.input")).unwrap();
+    std::fs::write(job.path("gate"), "").unwrap();
+    job.resume().expect(0);
+    assert_eq!(job.column("answer"), ["Who?", "Why?"]);
+}
+
+#[test]
 fn rows_that_fail_again_do_not_keep_resume_from_the_rows_after_them() {
     let job = Job::new().questions(200).env("TAB_CONCURRENCY", "4").predictor(
         "
