@@ -163,6 +163,12 @@ fn laid_over(
     let Some(Command::Process(mut merged)) = cli.command else {
         unreachable!("the arguments are those of `process`")
     };
+    let given_keys = merged.job.predictor.keys();
+    if let Some(key) = earlier.keys.iter().find(|key| !given_keys.contains(&key.as_str())) {
+        let text =
+            format!("the run was started with `--lm {key}=…`, which is never written down: give it again");
+        return Err(Usage(text).into());
+    }
     merged.job.show = options.job.show.clone();
     merged.job.dry_run = options.job.dry_run;
     let (_, matches) = matches.subcommand().context("a command was parsed")?;

@@ -28,8 +28,10 @@ const STUCK_AGAIN: Duration = Duration::from_millis(500);
 pub struct EngineSettings {
     /// Calls in flight at most.
     pub concurrency: usize,
-    /// For each attempt, from its hand-over to the bridge.
+    /// For each attempt.
     pub timeout: Duration,
+    /// From when on.
+    pub clock: Clock,
     /// For all attempts of a row and the waits between them, from its first hand-over (waits for a permit aside).
     pub row_timeout: Option<Duration>,
     /// A loop that has not turned for the timeout and this much longer is stuck.
@@ -38,6 +40,15 @@ pub struct EngineSettings {
     pub retry: RetryPolicy,
     /// Seed of the jitter.
     pub seed: u64,
+}
+
+/// When the clock of an attempt's timeout starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// When the call is handed over to the bridge.
+    Handover,
+    /// When the predictor begins: a plain function on its thread.
+    Begin,
 }
 
 /// What is going on now, for reporters to read at any time.
@@ -248,7 +259,7 @@ impl<B: Bridge> Engine<B> {
         gauges.most_in_flight.fetch_max(all, Ordering::Relaxed);
         let attempt = Attempt { row, number: tally.attempts, arguments: Arc::clone(arguments), clock };
         let handed_over = Instant::now();
-        let result = self.bounded(attempt, handed_over, row_deadline).await;
+        let result = self.bounded(attempt, &watch, handed_over, row_deadline).await;
         let received = Instant::now();
         let begun = watch.begun().map_or(handed_over, Instant::from_std);
         let ended = watch.ended().map_or(received, Instant::from_std);
@@ -269,6 +280,7 @@ impl<B: Bridge> Engine<B> {
     async fn bounded(
         &self,
         attempt: Attempt,
+        watch: &CallWatch,
         handed_over: Instant,
         row_deadline: Option<Instant>,
     ) -> Result<Answer, CallError> {
@@ -285,7 +297,13 @@ impl<B: Bridge> Engine<B> {
                 () = &mut wake => {}
             }
             let excused = self.bridge.stalled().saturating_sub(stalled_before);
-            let deadline = handed_over + limit + excused;
+            let since = match (self.settings.clock, watch.begun()) {
+                (Clock::Handover, _) => handed_over,
+                (Clock::Begin, Some(begun)) => Instant::from_std(begun),
+                // Not charged before its thread has it.
+                (Clock::Begin, None) => Instant::now(),
+            };
+            let deadline = since + limit + excused;
             if self.bridge.stalled_now() <= self.settings.timeout + self.settings.stuck_after {
                 stuck = None;
             } else if stuck.get_or_insert_with(Instant::now).elapsed() > STUCK_AGAIN {

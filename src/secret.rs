@@ -16,13 +16,23 @@ impl Secrets {
     /// The values of all environment variables whose names end in `_KEY`, `_TOKEN`, `_SECRET` or `_PASSWORD`.
     pub fn from_environment() -> Self {
         let mut secrets = Self::default();
+        secrets.add_environment();
+        secrets
+    }
+
+    /// Adds those that have come since: a predictor's file may have read them from another.
+    pub fn add_environment(&mut self) {
         for (name, value) in std::env::vars_os() {
             let name = name.to_string_lossy().to_uppercase();
             if SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
-                secrets.add(&value.to_string_lossy());
+                self.add(&value.to_string_lossy());
             }
         }
-        secrets
+    }
+
+    /// All of them.
+    pub fn values(&self) -> &[String] {
+        &self.0
     }
 
     /// Adds one value; blank and very short ones are passed over.
@@ -41,9 +51,9 @@ impl Secrets {
         }
     }
 
-    /// The text with every secret replaced by `***`.
+    /// The text with every secret, and every password in a URL, replaced by `***`.
     pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut masked = Cow::Borrowed(text);
+        let mut masked = mask_urls(text);
         for secret in &self.0 {
             if masked.contains(secret.as_str()) {
                 masked = Cow::Owned(masked.replace(secret.as_str(), MASK));
@@ -51,6 +61,27 @@ impl Secrets {
         }
         masked
     }
+}
+
+/// The text with `scheme://user:password@` as `scheme://user:***@`.
+fn mask_urls(text: &str) -> Cow<'_, str> {
+    let mut masked = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        masked += before;
+        let end = after.find(|c: char| c.is_whitespace() || "/?#\"'<>".contains(c)).unwrap_or(after.len());
+        let password = after[..end].rfind('@').and_then(|at| Some((after[..at].find(':')?, at)));
+        rest = match password {
+            Some((colon, at)) => {
+                masked += &after[..=colon];
+                masked += MASK;
+                &after[at..]
+            }
+            None => after,
+        };
+    }
+    if masked.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(masked + rest) }
 }
 
 /// What stands before the `@` of a URL's host.
@@ -92,6 +123,13 @@ mod tests {
             secrets.mask("POST https://ann:hunter22@example.org:8080/v1"),
             "POST https://ann:***@example.org:8080/v1"
         );
+    }
+
+    #[test]
+    fn any_password_in_a_url_is_masked() {
+        let text = "connect to postgres://bob:pw@db/x, 'http://h:80/a@b' and ftp://ann@h: no";
+        let masked = "connect to postgres://bob:***@db/x, 'http://h:80/a@b' and ftp://ann@h: no";
+        assert_eq!(Secrets::default().mask(text), masked);
     }
 
     #[test]

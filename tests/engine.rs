@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_asyncio_bridge::bridge::fake::{FakeBridge, Script};
 use tokio_asyncio_bridge::call::CallError;
-use tokio_asyncio_bridge::engine::{Engine, EngineSettings};
+use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings};
 use tokio_asyncio_bridge::event::Event;
 use tokio_asyncio_bridge::policy::retry::RetryPolicy;
 use tokio_asyncio_bridge::row::{Outcome, Row, RowHash, Value};
@@ -23,6 +23,7 @@ fn settings() -> EngineSettings {
     EngineSettings {
         concurrency: 10,
         timeout: 60 * SECOND,
+        clock: Clock::Handover,
         row_timeout: None,
         stuck_after: 10 * SECOND,
         retry,

@@ -126,7 +126,8 @@ impl IntoFutureBridge {
         let mask = secrets.clone();
         let set_up = move |event_loop: &Bound<'_, PyAny>, _: &_| {
             let py = event_loop.py();
-            let predictor = Predictor::load(event_loop, request)?;
+            let mut secrets = secrets;
+            let predictor = Predictor::load(event_loop, request, &mut secrets)?;
             let context = predictor.context.bind(py).clone();
             let locals = TaskLocals::new(event_loop.clone()).with_context(context);
             Ok((locals, predictor, Arc::new(Converter::new(py, secrets)?)))

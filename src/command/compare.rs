@@ -75,6 +75,12 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
     if options.input == Path::new("-") {
         return Err(Usage("`compare` reads its input once for each run: give it a file".to_owned()).into());
     }
+    if let Some(file) = &options.export_json {
+        let directory =
+            file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        tempfile::tempfile_in(directory)
+            .with_context(|| format!("failed to write into `{}`", directory.display()))?;
+    }
     // Before the first Python import: see `Signals`.
     let mut signals = Signals::new()?;
     let format = options.job.rows.format_of(&options.input)?;
@@ -93,6 +99,14 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
     if options.job.dry_run {
         prepared.answerer.shut_down();
         return Ok(0);
+    }
+    for mode in &mut modes {
+        let calls = prepared.answerer.limit(mode.concurrency as usize) as u64;
+        if calls < mode.concurrency {
+            // The name must not promise what is not reached.
+            mode.name += &format!(" ({calls} at once)");
+            mode.concurrency = calls;
+        }
     }
     for run in 1..=options.runs {
         // Forth and back, so that no mode always comes first.
@@ -133,8 +147,7 @@ async fn measure(
     let opened = Opened::new(journal, &prepared.header);
     let mut reporter = streams.reporter(&options.job.show);
     reporter.message(Level::Note, title);
-    let calls = prepared.answerer.limit(mode.concurrency as usize);
-    mode.concurrency = calls as u64;
+    let calls = mode.concurrency as usize;
     let outcome = prepared.session(opened, calls, &paths).run(reporter.as_mut(), signals).await?;
     if let Some(report) = outcome.report {
         mode.walls.push(std::time::Duration::from_secs_f64(report.wall_s));

@@ -79,7 +79,7 @@ where
         job: options.job.clone(),
         source,
         calls,
-        settings: serde_json::json!({ "options": kept, "stdin": spooled, "directory": std::env::current_dir()? }),
+        settings: serde_json::json!({ "keys": options.job.predictor.keys(), "options": kept, "stdin": spooled, "directory": std::env::current_dir()? }),
     };
     let mut prepared = match preparing.run(&mut signals).await? {
         Ok(prepared) => prepared,
@@ -139,6 +139,10 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
             "the answers would replace the input `{}`\nhint: choose another `--output`",
             options.input.display()
         );
+    }
+    if options.output.as_ref().is_some_and(|output| output.starts_with("/dev") || output.starts_with("/proc"))
+    {
+        bail!("`{}` is no place for a file\nhint: name a file with `--output`", paths.answers.display());
     }
     // The answers file is replaced whole: a device or a pipe would be too.
     if std::fs::metadata(&paths.answers).is_ok_and(|metadata| !metadata.is_file()) {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::Usage;
 use super::job::Opened;
 use super::session::Session;
 use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, secrets};
@@ -57,6 +58,11 @@ impl Preparing {
     fn prepare(self) -> anyhow::Result<Prepared> {
         let Self { job, source, calls, settings } = self;
         let secrets = secrets(&job.predictor);
+        if job.predictor.api_base.as_ref().is_some_and(|url| !url.contains("://")) {
+            return Err(
+                Usage("`--api-base` expects a URL such as `http://127.0.0.1:8000/v1`".to_owned()).into()
+            );
+        }
         let answerer = Answerer::start(&job.predictor, calls, job.dry_run, &secrets)?;
         let validating = Instant::now();
         let validated = validate(&source, &answerer.wanted(&job.rows), job.rows.selection())?;

@@ -1,5 +1,6 @@
 //! `process`: a new job.
 
+use super::Usage;
 use super::job;
 use super::streams::Streams;
 use crate::config::ProcessOptions;
@@ -11,6 +12,13 @@ pub async fn process(
     streams: &mut Streams,
 ) -> anyhow::Result<u8> {
     let kept = job::kept_options(&options, given)?;
+    if options.reads_stdin() && options.job.rows.format.is_none() {
+        return Err(Usage(
+            "standard input has no name to tell its format: give `--format csv` or `--format jsonl`"
+                .to_owned(),
+        )
+        .into());
+    }
     let format = options.job.rows.format_of(&options.input)?;
     let paths = options.paths(format);
     job::check_output(&options, &paths)?;

@@ -29,6 +29,8 @@ pub struct Earlier {
     pub stdin: bool,
     /// The options it was given.
     pub options: Vec<String>,
+    /// Names of the secrets it was given by `--lm`.
+    pub keys: Vec<String>,
     /// The directory it ran in.
     pub directory: PathBuf,
 }
@@ -45,12 +47,16 @@ pub fn earlier(answers: &Path) -> anyhow::Result<Earlier> {
     }
     let recovered = Recovered::read(&paths.journal, |_| {})?;
     let header = recovered.sessions.last().context("the journal has no session")?;
-    let options = header.settings["options"].as_array().into_iter().flatten();
+    let texts = |name: &str| {
+        let texts = header.settings[name].as_array().into_iter().flatten();
+        texts.filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    };
     Ok(Earlier {
         input: PathBuf::from(&header.input.path),
         format: header.input.format.clone(),
         stdin: header.settings["stdin"].as_bool().unwrap_or_default(),
-        options: options.filter_map(|option| option.as_str().map(str::to_owned)).collect(),
+        options: texts("options"),
+        keys: texts("keys"),
         directory: PathBuf::from(header.settings["directory"].as_str().unwrap_or(".")),
     })
 }

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use super::setup::{Answerer, now, panicked};
 use crate::config::options::{RetryOptions, StopOptions, TimeOptions};
 use crate::config::paths::JobPaths;
-use crate::engine::{Engine, EngineSettings};
+use crate::engine::{Clock, Engine, EngineSettings};
 use crate::input::{Rows, Source, Validated};
 use crate::journal::{End, Index, Journal, JournalError};
 use crate::output::{OutputError, Projected, Projection};
 use crate::policy::limits::Limits;
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter};
+use crate::report::text::counted;
 use crate::report::{self, EventLoop, Facts, JournalFigures, Report};
 use crate::row::Row;
 use crate::run::signals::Signals;
@@ -82,6 +83,11 @@ impl Session<'_> {
         if ended.hurried {
             // Not waited for, and no matter if it fails: it only tells that this was no crash.
             let _ = self.append_end(code, stop.as_ref(), true).and_then(|()| self.journal.commit());
+            let text = format!(
+                "ended at once; what was recorded is safe in the journal\nhint: `resume {}` goes on",
+                self.paths.answers.display()
+            );
+            reporter.message(Level::Warning, &text);
             return Ok(Outcome { code, report: None });
         }
         // A broken bridge is some row's doing: like a crash, it leaves the rows in flight as suspects.
@@ -110,6 +116,7 @@ impl Session<'_> {
         let settings = EngineSettings {
             concurrency: self.calls,
             timeout: self.time.timeout,
+            clock: if self.answerer.bridge.description().threaded { Clock::Begin } else { Clock::Handover },
             row_timeout: self.time.row_timeout,
             stuck_after: self.time.stuck_after,
             retry: self.retry.policy(),
@@ -119,6 +126,13 @@ impl Session<'_> {
         let selected = self.validated.selected.clone();
         let rows = Rows::open(self.source, &self.validated.binding, selected.clone())?;
         let todo = Todo::new(rows, self.read_suspects()?, Arc::clone(self.journal.index()), &self.choice);
+        if !self.choice.suspects.is_empty() {
+            let text = format!(
+                "{} in flight when a session died: run first and one at a time, so that another crash has one row to blame",
+                counted(self.choice.suspects.len() as u64, "row")
+            );
+            reporter.message(Level::Note, &text);
+        }
         let bounds = Bounds {
             total: selected.end - selected.start,
             resumed,

@@ -108,7 +108,10 @@ impl ProcessOptions {
     pub fn paths(&self, format: Format) -> JobPaths {
         let extension = if format == Format::Csv { "csv" } else { "jsonl" };
         let answers = self.output.clone();
-        JobPaths::of(&answers.unwrap_or_else(|| JobPaths::default_answers(&self.input, extension)))
+        let answers = answers.unwrap_or_else(|| JobPaths::default_answers(&self.input, extension));
+        // What a link leads to is written, not the link replaced.
+        let target = answers.is_symlink().then(|| answers.canonicalize().ok()).flatten();
+        JobPaths::of(&target.unwrap_or(answers))
     }
 
     /// The input file, or what standard input was spooled to, and how it is read.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use encoding_rs::Encoding;
 
+use super::recorded::is_key;
 use super::values::{concurrency, delimiter, duration, encoding, pair, range, wait};
 use crate::bridge::python::event_loop::LoopKind;
 use crate::policy::limits::MaxFailures;
@@ -44,6 +45,11 @@ pub struct PredictorOptions {
 }
 
 impl PredictorOptions {
+    /// Names of the secrets among `--lm`, whose values are never written down.
+    pub fn keys(&self) -> Vec<&str> {
+        self.lm.iter().map(|(key, _)| key.as_str()).filter(|key| is_key(key)).collect()
+    }
+
     /// The model asked for, `local` by default.
     pub fn model_name(&self) -> &str {
         self.model.as_deref().unwrap_or("local")

@@ -207,19 +207,21 @@ impl Stats {
         self.wall
     }
 
-    /// Outcomes recorded in a second of wall time.
+    /// Rows answered in a second of wall time; failed ones are no output.
     pub fn rows_per_s(&self) -> f64 {
-        self.per_wall_second(self.row.count() as f64)
+        self.per_wall_second(self.ok as f64)
     }
 
-    /// The mean number of calls in flight: the time from hand-over to return, summed, over the wall time.
+    /// The mean number of calls running: the predictor's own time, summed, over the wall time. Calls that wait for the
+    /// event loop to come to them are not running.
     pub fn mean_in_flight(&self) -> f64 {
-        self.per_wall_second((self.times.running + self.times.bridge).as_secs_f64())
+        self.per_wall_second(self.times.running.as_secs_f64())
     }
 
-    /// The greatest number of calls in flight.
+    /// The greatest number of calls in flight that is known of: a session that was killed left none, but there were
+    /// at least as many as in the mean.
     pub fn most_in_flight(&self) -> u64 {
-        self.most_in_flight
+        self.most_in_flight.max(self.mean_in_flight().ceil() as u64)
     }
 
     fn per_wall_second(&self, amount: f64) -> f64 {

@@ -72,6 +72,33 @@ async def cancellable(call: Any, driver: Coroutine[Any, Any, None]) -> None:
         driver.close()
 
 
+class _Masked:
+    """A text stream that shows no secret, whatever is printed or logged."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        for secret in _secrets:
+            text = text.replace(secret, "***")
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+_secrets: list[str] = []
+
+
+def mask_output(secrets: list[str]) -> None:
+    """Masks the secrets in all that Python prints from now on; said again, it replaces them."""
+    _secrets[:] = secrets
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, _Masked):
+            setattr(sys, name, _Masked(stream))
+
+
 def close(loop: asyncio.AbstractEventLoop) -> None:
     """Ends everything on the loop, as `asyncio.run` does, but waits for no task longer than a second."""
 

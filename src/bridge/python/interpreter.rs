@@ -70,12 +70,12 @@ pub fn choose(option: Option<&Path>) -> PathBuf {
     if let Some(python) = option {
         return python.to_owned();
     }
-    let environment = std::env::var_os("VIRTUAL_ENV").map(PathBuf::from).into_iter();
-    environment
-        .chain([PathBuf::from(".venv")])
-        .map(|directory| directory.join("bin/python"))
-        .find(|python| python.exists())
-        .unwrap_or_else(|| PathBuf::from("python3"))
+    // Not looked for: an environment that was activated and is gone must be told of, not passed over.
+    if let Some(environment) = std::env::var_os("VIRTUAL_ENV").filter(|environment| !environment.is_empty()) {
+        return PathBuf::from(environment).join("bin/python");
+    }
+    let local = PathBuf::from(".venv/bin/python");
+    if local.exists() { local } else { PathBuf::from("python3") }
 }
 
 /// What a Python executable says of itself.

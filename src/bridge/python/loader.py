@@ -131,6 +131,8 @@ def describe(target: Any, source: str | None, kind: str | None) -> Predictor:
     if not callable(call):
         raise LoadError(f"the predictor is a value of type {type(target).__name__}, which cannot be called")
     body = call if inspect.isroutine(call) or hasattr(call, "func") else type(call).__call__
+    if inspect.isgeneratorfunction(body):
+        raise LoadError("the predictor is a generator\nhint: make it an `async def`; its chunks are joined")
     if inspect.isasyncgenfunction(body):
         predictor = Predictor(joined(call), kind or "async generator", source, streaming=True)
     elif inspect.iscoroutinefunction(body):
@@ -138,6 +140,11 @@ def describe(target: Any, source: str | None, kind: str | None) -> Predictor:
     else:
         predictor = Predictor(call, kind or "function on threads", source, threaded=True)
     _take_parameters(predictor, call)
+    if not (predictor.parameters or predictor.takes_all or predictor.offered):
+        raise LoadError(
+            "the predictor takes no argument: every row would be the same call"
+            "\nhint: give it a parameter named after a column, such as `question`"
+        )
     return predictor
 
 

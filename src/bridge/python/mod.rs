@@ -54,7 +54,8 @@ impl PythonBridge {
         let loop_queue = Arc::clone(&queue);
         let mask = secrets.clone();
         let set_up = move |event_loop: &pyo3::Bound<'_, pyo3::PyAny>, pulse: &Arc<Pulse>| {
-            let predictor = Predictor::load(event_loop, request)?;
+            let mut secrets = secrets;
+            let predictor = Predictor::load(event_loop, request, &mut secrets)?;
             let description = predictor.description.clone();
             worker::start(event_loop, loop_queue, predictor, results, secrets, Arc::clone(pulse))?;
             Ok(description)

@@ -114,7 +114,21 @@ impl LoadError {
 
 impl Predictor {
     /// Loads what is requested. For the event loop's thread, before the loop runs.
-    pub(in crate::bridge) fn load(event_loop: &Bound<'_, PyAny>, request: Request) -> PyResult<Self> {
+    pub(in crate::bridge) fn load(
+        event_loop: &Bound<'_, PyAny>,
+        request: Request,
+        secrets: &mut Secrets,
+    ) -> PyResult<Self> {
+        let host = helpers::module(event_loop.py(), "host")?;
+        host.call_method1("mask_output", (secrets.values(),))?;
+        let loaded = Self::find(event_loop, request)?;
+        // The predictor's file may have read some more.
+        secrets.add_environment();
+        host.call_method1("mask_output", (secrets.values(),))?;
+        Ok(loaded)
+    }
+
+    fn find(event_loop: &Bound<'_, PyAny>, request: Request) -> PyResult<Self> {
         let py = event_loop.py();
         let loader = helpers::module(py, "loader")?;
         let Request { spec, signature, model } = request;
