@@ -99,7 +99,7 @@ fn input_identity(source: &Source, validated: &Validated) -> InputIdentity {
 impl Prepared {
     /// Its input has got another name since it was read.
     pub(super) fn moves_to(&mut self, input: &Path) {
-        self.source.at = input.to_owned();
+        input.clone_into(&mut self.source.at);
         self.header.input.path = input.to_string_lossy().into_owned();
     }
 
