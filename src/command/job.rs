@@ -126,9 +126,10 @@ pub(super) fn show_report(
 }
 
 /// The options to be kept for `resume`, the mode among them.
-pub(super) fn kept_options(options: &ProcessOptions, mut given: Vec<String>) -> anyhow::Result<Vec<String>> {
-    given.push(recorded::mode(options.pace.mode().map_err(Usage)?));
-    Ok(given)
+pub(super) fn kept_options(options: &ProcessOptions, given: Vec<String>) -> anyhow::Result<Vec<String>> {
+    let mut kept = recorded::without_secrets(given);
+    kept.push(recorded::mode(options.pace.mode().map_err(Usage)?));
+    Ok(kept)
 }
 
 /// Refuses what would destroy something: answers over the input, a directory that cannot be written, an earlier run.
@@ -140,8 +141,8 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
             options.input.display()
         );
     }
-    if options.output.as_ref().is_some_and(|output| output.starts_with("/dev") || output.starts_with("/proc"))
-    {
+    // A symbolic link such as `/dev/stdout` would lead to some file and its companions beside it.
+    if options.output.as_ref().is_some_and(|output| output.starts_with("/dev") && output.is_symlink()) {
         bail!("`{}` is no place for a file\nhint: name a file with `--output`", paths.answers.display());
     }
     // The answers file is replaced whole: a device or a pipe would be too.

@@ -22,7 +22,7 @@ const NOT_KEPT: [&str; 11] = [
 ];
 
 /// The options that were given, by flag or (with `environment`) by variable, as arguments that give them again.
-/// Keys among `--lm` and the credentials of `--api-base` are left out: they are never written down.
+/// Secrets are among them: see [`without_secrets`].
 pub fn given(command: &Command, matches: &ArgMatches, environment: bool) -> Vec<String> {
     let mut given = Vec::new();
     for argument in command.get_arguments() {
@@ -35,15 +35,22 @@ pub fn given(command: &Command, matches: &ArgMatches, environment: bool) -> Vec<
         }
         if matches!(argument.get_action(), ArgAction::Set | ArgAction::Append) {
             let values = matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy());
-            let values = values.filter(|value| id != "lm" || !is_key(value));
-            let values =
-                values.map(|value| if id == "api_base" { without_credentials(&value).into() } else { value });
             given.extend(values.map(|value| format!("--{long}={value}")));
         } else {
             given.push(format!("--{long}"));
         }
     }
     given
+}
+
+/// The same without the keys among `--lm` and the credentials of `--api-base`: they are never written down.
+pub fn without_secrets(given: Vec<String>) -> Vec<String> {
+    let is_secret = |option: &String| option.strip_prefix("--lm=").is_some_and(is_key);
+    let strip = |option: String| match option.strip_prefix("--api-base=") {
+        Some(url) => format!("--api-base={}", without_credentials(url)),
+        None => option,
+    };
+    given.into_iter().filter(|option| !is_secret(option)).map(strip).collect()
 }
 
 /// The flag that gives a mode.

@@ -313,7 +313,7 @@ pub(crate) mod tests {
             (report.attempts.total, report.attempts.retries, report.attempts.timeouts),
             (1_208, 8, 12)
         );
-        assert_eq!((report.wall_s, report.rows_per_s), (48.0, 25.0));
+        assert_eq!((report.wall_s, report.rows_per_s), (48.0, 1_196.0 / 48.0));
         assert_eq!((report.latency_ms.ok.count, report.latency_ms.failed.count), (1_196, 4));
         assert_eq!((report.concurrency.requested, report.concurrency.achieved_max), (16, 16));
         assert_eq!((report.tokens.input, report.cost_usd), (1_200_000, Some(1_200.0 / 4_096.0)));

@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn a_run_with_failures_names_them_and_the_command_that_takes_them_up() {
         insta::assert_snapshot!(shown(&sample()), @r"
-        Answered 1,196 of 1,201 rows in 48.0 s (25.0 rows/s)
+        Answered 1,196 of 1,201 rows in 48.0 s (24.9 rows/s)
 
           Resumed        100 rows answered before
           Failed         4 rows: 3 timeout, 1 ValueError
@@ -207,7 +207,7 @@ mod tests {
         report.event_loop.blocked.clear();
         (report.tokens, report.cost_usd) = (Tokens::default(), None);
         insta::assert_snapshot!(shown(&report), @r"
-        Answered 1 of 1 row in 48.0 s (25.0 rows/s)
+        Answered 1 of 1 row in 48.0 s (24.9 rows/s)
 
           Latency                 p50         p90         p99         max
             answered           599 ms      1.08 s      1.19 s      1.20 s

@@ -281,7 +281,7 @@ mod tests {
         );
         assert_eq!((stats.latency_ok().max, stats.latency_failed().count), (Some(500.0), 0));
         assert_eq!((stats.first_chunk().max, stats.row().max), (Some(100.0), Some(10_000.0)));
-        assert_eq!((stats.mean_in_flight(), stats.most_in_flight(), stats.rows_per_s()), (1.5, 2, 0.25));
+        assert_eq!((stats.mean_in_flight(), stats.most_in_flight(), stats.rows_per_s()), (0.5, 2, 0.25));
     }
 
     #[test]

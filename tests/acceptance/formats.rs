@@ -223,7 +223,7 @@ fn standard_input_is_kept_for_resume_until_every_row_is_answered() {
 #[test]
 fn standard_input_without_a_format_is_refused() {
     let job = Job::new().echo().stdin("question\na\n");
-    job.process_file("-", "answers.csv").expect(1).says("--format csv");
+    job.process_file("-", "answers.csv").expect(2).says("--format csv");
     assert_eq!(job.files(), ["predictor.py"]);
 }
 

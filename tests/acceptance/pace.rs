@@ -216,3 +216,27 @@ fn a_row_timeout_bounds_all_attempts_of_a_row_together() {
     let calls = job.calls().len();
     assert!((2..=5).contains(&calls), "{calls}");
 }
+
+#[test]
+fn a_plain_functions_clock_starts_on_its_thread() {
+    // Starting 64 threads at once takes longer than the 10 ms that the timeout leaves.
+    let job = Job::new().questions(400).args(["-c", "64", "--timeout", "100ms", "--retries", "0"]).predictor(
+        "def predict(question):
+             time.sleep(0.05)
+             return question",
+    );
+    job.process().expect(0);
+    assert_eq!(job.report()["attempts"]["timeouts"], 0);
+}
+
+#[test]
+fn a_call_that_blocks_the_loop_does_not_count_as_concurrency() {
+    let job = Job::new().questions(100).args(["-c", "50"]).predictor(
+        "async def predict(question):
+             time.sleep(0.01)
+             return question",
+    );
+    job.process().expect(0);
+    let concurrency = job.report()["concurrency"]["achieved_mean"].as_f64().unwrap();
+    assert!((0.5..1.1).contains(&concurrency), "{concurrency}");
+}

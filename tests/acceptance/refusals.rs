@@ -337,3 +337,15 @@ fn a_python_that_is_not_there_or_not_the_one_linked() {
     );
     assert!(text.contains("\nhint: make the virtual environment with Python 3."), "{text}");
 }
+
+#[test]
+fn a_predictor_that_takes_nothing_and_a_generator() {
+    insta::assert_snapshot!(predictor("async def predict():\n    return 'x'"), @r"
+    error: failed to load the predictor `predictor.py:predict`: the predictor takes no argument: every row would be the same call
+    hint: give it a parameter named after a column, such as `question`
+    ");
+    insta::assert_snapshot!(predictor("def predict(question):\n    yield 'x'"), @r"
+    error: failed to load the predictor `predictor.py:predict`: the predictor is a generator
+    hint: make it an `async def`; its chunks are joined
+    ");
+}

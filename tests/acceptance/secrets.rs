@@ -99,3 +99,35 @@ fn answers_and_inputs_are_data_and_stay_as_they_are() {
     job.process().expect(0);
     assert_eq!(job.column("answer"), ["what is tok-planted-0009?"]);
 }
+
+#[test]
+fn a_key_that_the_predictors_file_reads_itself_is_masked_also_in_what_python_logs() {
+    let job = Job::new().questions(8).args(["--retries", "0"]).predictor(
+        "import logging
+os.environ['DOTENV_API_KEY'] = 'sk-planted-0099'
+async def leak():
+    raise RuntimeError('background ' + os.environ['DOTENV_API_KEY'])
+async def predict(question, row_id):
+    print('printed', os.environ['DOTENV_API_KEY'], flush=True)
+    logging.warning('logged %s', os.environ['DOTENV_API_KEY'])
+    if row_id == 1:
+        asyncio.ensure_future(leak())
+        await asyncio.sleep(0.01)
+    if row_id == 2:
+        raise RuntimeError('at postgres://bob:hunter2@db/x with ' + os.environ['DOTENV_API_KEY'])
+    return question",
+    );
+    let done = job.process().expect(3);
+    hidden(&job, &done, &["sk-planted-0099", "hunter2"]);
+    assert!(done.stderr.contains("printed ***") && done.stderr.contains("logged ***"), "{}", done.stderr);
+    assert_eq!(job.column("error")[2], "RuntimeError: at postgres://bob:***@db/x with ***");
+}
+
+#[test]
+fn a_key_given_by_lm_is_asked_for_again_and_never_done_without() {
+    let job = Job::new().questions(3).predictor("async def predict(question):\n    raise ValueError\n");
+    job.process_with(&["--lm", "api_key=sk-planted-0100"]).expect(3);
+    let done = job.resume().expect(2).says("`--lm api_key=…`");
+    hidden(&job, &done, &["sk-planted-0100"]);
+    job.run(&["resume", "answers.csv", "--lm", "api_key=sk-planted-0100"]).expect(3);
+}

@@ -306,7 +306,7 @@ impl Worker {
                 running
             }
         };
-        for _ in 0..CALLS_A_TURN {
+        for turn in 1..=CALLS_A_TURN {
             let (coroutine, context) = (running.coroutine.bind(py), running.context.bind(py));
             pool.pulse.steps(Some(running.row));
             let step = match error.take() {
@@ -327,11 +327,14 @@ impl Worker {
                 self.retire();
                 return Ok(None);
             }
+            if turn == CALLS_A_TURN {
+                break;
+            }
             let Some(next) = self.take(py) else { return self.park(py) };
             running = next;
         }
-        // The others' turn; this call begins in the next.
-        *lock(&self.running) = Some(running);
+        // The others' turn. The next call is taken, and its clock started, when this worker comes again.
+        pool.coming.fetch_add(1, Ordering::Relaxed);
         Ok(Some(py.None()))
     }
 
