@@ -50,22 +50,22 @@ fn each_of_2000_rows_gets_the_answer_to_its_own_question_by_one_request() {
 
 #[test]
 fn injected_429_and_500_are_retried_until_every_row_is_answered() {
-    let server = Aimock::start(&Fixtures::numbered(500));
+    let server = Aimock::start(&Fixtures::numbered(2_000));
     server.chaos(&json!({"dropRate": 0.05, "rateLimitRate": 0.105}));
-    let job = Job::new().questions(500);
+    let job = Job::new().questions(2_000);
     ask(&job, &server, &["-c", "64", "--retries", "8", "--backoff", "50ms"]).expect(0);
-    assert_eq!(job.column("answer"), answers(500));
+    assert_eq!(job.column("answer"), answers(2_000));
 
     let statuses = statuses(&server);
     let of = |status: u64| statuses.iter().filter(|seen| **seen == status).count();
-    assert!(of(429) > 10 && of(500) > 5, "{} and {} were injected", of(429), of(500));
-    assert_eq!(of(200), 500);
+    assert!(of(429) > 100 && of(500) > 50, "{} and {} were injected", of(429), of(500));
+    assert_eq!(of(200), 2_000);
     let report = job.report();
     let attempts = &report["attempts"];
     assert_eq!(attempts["total"], statuses.len(), "one request an attempt, failed ones too");
     assert_eq!(attempts["by_error"], json!({"LMRateLimitError": of(429), "LMServerError": of(500)}));
-    assert_eq!(report["tokens"]["input"], 500 * 100, "as billed");
-    assert_eq!(report["tokens"]["output"], 500 * 10);
+    assert_eq!(report["tokens"]["input"], 2_000 * 100, "as billed");
+    assert_eq!(report["tokens"]["output"], 2_000 * 10);
 }
 
 #[test]

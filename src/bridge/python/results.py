@@ -75,7 +75,7 @@ def fields(value: Any) -> list[tuple[str, str, bool]]:
 
 
 def escaped(text: str) -> str:
-    """The text with lone surrogates, which UTF-8 cannot hold, written as `\\udXXX`: a paid answer is never lost."""
+    """The text with lone surrogates, which UTF-8 cannot hold, written as in `\\ud800`: a paid answer is never lost."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
