@@ -1,12 +1,16 @@
 //! What one call costs on each bridge, beside a hand-written asyncio script and the least that asyncio itself costs.
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and fails by panicking")]
+//!
+//! `cargo bench --bench bridge -- uvloop sleep_zero 100` measures the lines that have all these words.
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "a bench prints, and panics")]
 
 mod support;
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_asyncio_bridge::bridge::Bridge;
@@ -19,30 +23,58 @@ use tokio_asyncio_bridge::call::{Attempt, call_clock};
 use tokio_asyncio_bridge::row::Value;
 use tokio_asyncio_bridge::secret::Secrets;
 
-use self::support::{Column, Design, compare, script};
+use self::support::{Cost, Design, chosen, compare, script};
 
-const ROWS: usize = 20_000;
-const IN_FLIGHT: usize = 100;
 const SHUT_DOWN: Duration = Duration::from_secs(5);
+
+/// What all designs are measured under.
+struct Condition {
+    /// `asyncio` or `uvloop`.
+    event_loop: &'static str,
+    /// A function of `benches/script.py`.
+    predictor: &'static str,
+    in_flight: usize,
+}
+
+impl Condition {
+    /// Enough calls for some tenths of a second.
+    fn rows(&self) -> usize {
+        match (self.predictor, self.in_flight) {
+            ("sleep_50_ms", in_flight) => in_flight * 5,
+            (_, 1) => 5_000,
+            (_, in_flight) => (in_flight * 5).max(20_000),
+        }
+    }
+}
+
+impl Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:7} {:11} {:>6}", self.event_loop, self.predictor, self.in_flight)
+    }
+}
 
 fn main() {
     Interpreter::start(&interpreter::choose(None)).unwrap();
-    let columns = ["asyncio", "uvloop"]
-        .into_iter()
-        .flat_map(|event_loop| ["at_once", "sleep_zero"].map(|predictor| Column { event_loop, predictor }));
-    let designs: [Design; 4] = [
-        ("asyncio: worker tasks (floor)", Box::new(|column| python("floor", column))),
-        ("asyncio: Semaphore and timeout", Box::new(|column| python("script", column))),
-        ("bridge: into_future", Box::new(|column| bridge(column, &into_future()))),
-        ("bridge: python (production)", Box::new(|column| bridge(column, &production()))),
+    let conditions = ["asyncio", "uvloop"].into_iter().flat_map(|event_loop| {
+        ["at_once", "sleep_zero", "sleep_50_ms"].into_iter().flat_map(move |predictor| {
+            [1, 10, 100, 1_000, 10_000].map(|in_flight| Condition { event_loop, predictor, in_flight })
+        })
+    });
+    let designs: [Design<Condition>; 5] = [
+        ("floor", Box::new(|condition| python("floor", condition))),
+        ("floor + timeout", Box::new(|condition| python("floor_timeout", condition))),
+        ("Semaphore script", Box::new(|condition| python("script", condition))),
+        ("into_future", Box::new(|condition| bridge(condition, &into_future()))),
+        ("python (production)", Box::new(|condition| bridge(condition, &production()))),
     ];
-    let title = format!("microseconds a call, {ROWS} calls, {IN_FLIGHT} in flight");
-    compare(&title, 1, &columns.collect::<Vec<_>>(), &designs);
+    compare("the bridge alone", 0, &chosen(conditions), &designs);
 }
 
-fn python(design: &str, column: &Column) -> f64 {
-    let rows = ROWS.to_string();
-    script(&[design, &rows, column.predictor, column.event_loop]).parse::<f64>().unwrap() / ROWS as f64 * 1e6
+fn python(design: &str, condition: &Condition) -> Cost {
+    let Condition { event_loop, predictor, in_flight } = condition;
+    let rows = condition.rows();
+    let (wall, cpu) = script(&[design, &rows.to_string(), &in_flight.to_string(), predictor, event_loop]);
+    Cost::of(wall, cpu, rows)
 }
 
 /// Starts a bridge; and shuts it down.
@@ -65,29 +97,32 @@ fn into_future() -> Subject<IntoFutureBridge> {
     }
 }
 
-/// Calls from as many Tokio tasks as there may be calls in flight, on one thread as in the program.
-fn bridge<B: Bridge>(column: &Column, subject: &Subject<B>) -> f64 {
-    let kind = if column.event_loop == "uvloop" { LoopKind::Uvloop } else { LoopKind::Asyncio };
+/// Calls from as many Tokio tasks as there may be calls in flight, each under a timeout, on one thread as in the
+/// program.
+fn bridge<B: Bridge>(condition: &Condition, subject: &Subject<B>) -> Cost {
+    let kind = if condition.event_loop == "uvloop" { LoopKind::Uvloop } else { LoopKind::Asyncio };
     let request = Request {
-        spec: format!("benches/script.py:{}", column.predictor),
+        spec: format!("benches/script.py:{}", condition.predictor),
         signature: String::new(),
         model: Model { explicit: false, provider: Box::new(|| Ok(ModelSettings::default())) },
     };
+    let rows = condition.rows();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let bridge = Arc::new((subject.start)(kind, request));
         let (next, mut workers) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
-        let started = Instant::now();
-        for _ in 0..IN_FLIGHT {
-            let (bridge, next) = (Arc::clone(&bridge), Arc::clone(&next));
+        let name: Arc<str> = "question".into();
+        let (started, cpu) = (Instant::now(), processor_s());
+        for _ in 0..condition.in_flight {
+            let (bridge, next, name) = (Arc::clone(&bridge), Arc::clone(&next), Arc::clone(&name));
             workers.spawn(async move {
                 loop {
                     let row = next.fetch_add(1, Ordering::Relaxed);
-                    if row >= ROWS {
+                    if row >= rows {
                         return;
                     }
-                    let arguments =
-                        Arc::new(vec![("question".into(), Value::Text(format!("question {row}")))]);
+                    let question = Value::Text(format!("question {row}"));
+                    let arguments = Arc::new(vec![(Arc::clone(&name), question)]);
                     let attempt = Attempt { row: row as u64, number: 1, arguments, clock: call_clock().0 };
                     timeout(Duration::from_secs(60), bridge.call(attempt)).await.unwrap().unwrap();
                 }
@@ -96,8 +131,14 @@ fn bridge<B: Bridge>(column: &Column, subject: &Subject<B>) -> f64 {
         while let Some(worker) = workers.join_next().await {
             worker.unwrap();
         }
-        let micros = started.elapsed().as_secs_f64() / ROWS as f64 * 1e6;
+        let cost = Cost::of(started.elapsed().as_secs_f64(), processor_s() - cpu, rows);
         assert!((subject.shut_down)(&bridge));
-        micros
+        cost
     })
+}
+
+/// Processor time of this process so far, all threads.
+fn processor_s() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

@@ -1,7 +1,9 @@
 """What people write without this project, for the benches to be measured against; and the least that asyncio costs.
 
-script.py floor|script ROWS PREDICTOR asyncio|uvloop      prints the seconds that the calls took
-script.py pipeline INPUT OUTPUT PREDICTOR asyncio|uvloop  answers a CSV file, one JSON line a row
+script.py DESIGN ROWS IN_FLIGHT PREDICTOR LOOP           calls only: DESIGN is floor, floor_timeout or script
+script.py FORM INPUT OUTPUT IN_FLIGHT PREDICTOR LOOP     CSV in, JSON lines out: FORM is semaphore or workers
+
+LOOP is asyncio or uvloop. Prints the seconds the work took, of the wall and of the processor.
 """
 
 import asyncio
@@ -9,9 +11,8 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-
-IN_FLIGHT = 100
+from collections.abc import Awaitable, Callable
+from typing import TextIO
 
 Predictor = Callable[[str], Awaitable[str]]
 
@@ -25,31 +26,49 @@ async def sleep_zero(question: str) -> str:
     return question
 
 
-async def floor(rows: int, predict: Predictor) -> float:
+async def sleep_50_ms(question: str) -> str:
+    await asyncio.sleep(0.05)
+    return question
+
+
+async def floor(rows: int, in_flight: int, predict: Predictor) -> None:
     """Long-lived tasks that only call: no timeout, no task a row."""
-    questions = iter([f"question {row}" for row in range(rows)])
+    questions = (f"question {row}" for row in range(rows))
 
     async def work() -> None:
         for question in questions:
             await predict(question)
 
-    started = time.perf_counter()
-    await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
-    return time.perf_counter() - started
+    await asyncio.gather(*(work() for _ in range(in_flight)))
 
 
-async def script(rows: int, predict: Predictor) -> float:
-    """A task a row, held back by a semaphore, each under a timeout."""
-    questions = [f"question {row}" for row in range(rows)]
-    semaphore = asyncio.Semaphore(IN_FLIGHT)
+async def floor_timeout(rows: int, in_flight: int, predict: Predictor) -> None:
+    """The same, each call under a timeout."""
+    questions = (f"question {row}" for row in range(rows))
 
-    async def answer(question: str) -> str:
-        async with semaphore, asyncio.timeout(60):
-            return await predict(question)
+    async def work() -> None:
+        for question in questions:
+            async with asyncio.timeout(60):
+                await predict(question)
 
-    started = time.perf_counter()
-    await asyncio.gather(*map(answer, questions))
-    return time.perf_counter() - started
+    await asyncio.gather(*(work() for _ in range(in_flight)))
+
+
+async def script(rows: int, in_flight: int, predict: Predictor) -> None:
+    """A task a row, as many as a semaphore lets in, each under a timeout."""
+    semaphore = asyncio.Semaphore(in_flight)
+
+    async def answer(question: str) -> None:
+        try:
+            async with asyncio.timeout(60):
+                await predict(question)
+        finally:
+            semaphore.release()
+
+    async with asyncio.TaskGroup() as group:
+        for row in range(rows):
+            await semaphore.acquire()
+            group.create_task(answer(f"question {row}"))
 
 
 async def retried(question: str, predict: Predictor) -> tuple[str, int]:
@@ -63,45 +82,71 @@ async def retried(question: str, predict: Predictor) -> tuple[str, int]:
         return await predict(question), 4
 
 
-async def pipeline(source: str, target: str, predict: Predictor) -> None:
-    """CSV in; semaphore, timeout, retries; a line appended and flushed an answer."""
-    semaphore = asyncio.Semaphore(IN_FLIGHT)
+async def record(row: dict[str, str], predict: Predictor, answers: TextIO) -> None:
+    """One row: its answer or its failure, appended and flushed as one line."""
+    try:
+        text, attempts = await retried(row["question"], predict)
+        line = row | {"answer": text, "status": "ok", "attempts": attempts}
+    except Exception as error:
+        line = row | {"status": "failed", "error": repr(error)}
+    answers.write(json.dumps(line) + "\n")
+    answers.flush()
 
-    with open(source, newline="") as rows, open(target, "a") as answers:
 
-        async def answer(row: dict[str, str]) -> None:
-            try:
-                text, attempts = await retried(row["question"], predict)
-                record = row | {"answer": text, "status": "ok", "attempts": attempts}
-            except Exception as error:
-                record = row | {"status": "failed", "error": repr(error)}
-            finally:
-                semaphore.release()
-            answers.write(json.dumps(record) + "\n")
-            answers.flush()
+async def semaphore(rows: csv.DictReader, answers: TextIO, in_flight: int, predict: Predictor) -> None:
+    """A task a row, as many as a semaphore lets in."""
+    permits = asyncio.Semaphore(in_flight)
 
-        async with asyncio.TaskGroup() as group:
-            for row in csv.DictReader(rows):
-                await semaphore.acquire()
-                group.create_task(answer(row))
+    async def answer(row: dict[str, str]) -> None:
+        try:
+            await record(row, predict, answers)
+        finally:
+            permits.release()
+
+    async with asyncio.TaskGroup() as group:
+        for row in rows:
+            await permits.acquire()
+            group.create_task(answer(row))
+
+
+async def workers(rows: csv.DictReader, answers: TextIO, in_flight: int, predict: Predictor) -> None:
+    """So many tasks, each taking row after row."""
+
+    async def work() -> None:
+        for row in rows:
+            await record(row, predict, answers)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(in_flight):
+            group.create_task(work())
+
+
+async def measured(job: Callable[[], Awaitable[None]]) -> None:
+    wall, processor = time.perf_counter(), time.process_time()
+    await job()
+    print(time.perf_counter() - wall, time.process_time() - processor)
 
 
 def main() -> None:
     match sys.argv[1:]:
-        case ["pipeline", source, target, predictor, kind]:
-            job: Coroutine[None, None, float | None] = pipeline(source, target, globals()[predictor])
-        case [name, rows, predictor, kind]:
-            job = globals()[name](int(rows), globals()[predictor])
+        case [form, source, target, in_flight, predictor, kind]:
+            with open(source, newline="") as rows, open(target, "a") as answers:
+                reader, calls = csv.DictReader(rows), int(in_flight)
+                run(lambda: globals()[form](reader, answers, calls, globals()[predictor]), kind)
+        case [design, rows, in_flight, predictor, kind]:
+            run(lambda: globals()[design](int(rows), int(in_flight), globals()[predictor]), kind)
         case _:
             sys.exit(__doc__)
+
+
+def run(job: Callable[[], Awaitable[None]], kind: str) -> None:
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if kind == "uvloop":
         import uvloop
 
-        factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
-    else:
-        factory = None
+        factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        print(runner.run(job))
+        runner.run(measured(job))
 
 
 if __name__ == "__main__":

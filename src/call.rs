@@ -1,6 +1,7 @@
 //! One attempt at a row: what the bridge is given, what it tells while the call runs, how it can fail.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -20,12 +21,39 @@ pub struct Attempt {
     pub clock: CallClock,
 }
 
+/// A moment that one thread sets and another reads: nanoseconds since [`EPOCH`]; 0 stands for none.
+#[derive(Debug, Default)]
+struct Mark(AtomicU64);
+
+/// Before all marks. An `Instant` fits into no atomic.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+impl Mark {
+    /// The first time counts.
+    fn set_now(&self) {
+        if self.0.load(Ordering::Relaxed) == 0 {
+            self.0.store(EPOCH.elapsed().as_nanos() as u64 + 1, Ordering::Release);
+        }
+    }
+
+    fn get(&self) -> Option<Instant> {
+        let nanos = self.0.load(Ordering::Acquire).checked_sub(1)?;
+        Some(*EPOCH + Duration::from_nanos(nanos))
+    }
+}
+
 #[derive(Debug, Default)]
 struct Shared {
-    begun: OnceLock<Instant>,
-    ended: OnceLock<Instant>,
+    begun: Mark,
+    ended: Mark,
+    /// [`RUNNING`], [`AWAITED`] or [`OVER`]: most calls end with nobody waiting for it, and then nobody is woken.
+    state: AtomicU8,
     over: Notify,
 }
+
+const RUNNING: u8 = 0;
+const AWAITED: u8 = 1;
+const OVER: u8 = 2;
 
 /// The bridge's end: marks when the call began and ended; dropping it says that nothing of the call is left running.
 #[derive(Debug)]
@@ -37,6 +65,7 @@ pub struct CallWatch(Arc<Shared>);
 
 /// A clock for one call: the end that marks and the end that watches.
 pub fn call_clock() -> (CallClock, CallWatch) {
+    LazyLock::force(&EPOCH);
     let shared = Arc::<Shared>::default();
     (CallClock(Arc::clone(&shared)), CallWatch(shared))
 }
@@ -44,35 +73,40 @@ pub fn call_clock() -> (CallClock, CallWatch) {
 impl CallClock {
     /// The predictor starts to run, seen on the thread that runs it.
     pub fn begin(&self) {
-        let _ = self.0.begun.set(Instant::now());
+        self.0.begun.set_now();
     }
 
     /// The predictor has returned or raised, seen on the thread that runs it.
     pub fn end(&self) {
-        let _ = self.0.ended.set(Instant::now());
+        self.0.ended.set_now();
     }
 }
 
 impl Drop for CallClock {
     fn drop(&mut self) {
-        self.0.over.notify_one();
+        if self.0.state.swap(OVER, Ordering::AcqRel) == AWAITED {
+            self.0.over.notify_one();
+        }
     }
 }
 
 impl CallWatch {
     /// When the predictor started to run.
     pub fn begun(&self) -> Option<Instant> {
-        self.0.begun.get().copied()
+        self.0.begun.get()
     }
 
     /// When the predictor returned or raised.
     pub fn ended(&self) -> Option<Instant> {
-        self.0.ended.get().copied()
+        self.0.ended.get()
     }
 
     /// Resolves once nothing of the call is left running. For one waiter; cancel-safe.
     pub async fn over(&self) {
-        self.0.over.notified().await;
+        let seen = self.0.state.compare_exchange(RUNNING, AWAITED, Ordering::AcqRel, Ordering::Acquire);
+        if seen != Err(OVER) {
+            self.0.over.notified().await;
+        }
     }
 }
 

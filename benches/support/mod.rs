@@ -1,53 +1,94 @@
-//! Measures designs in turn, so that a busy machine is unfair to none, and prints one table of medians and ratios.
+//! Measures designs in turn, so that a busy machine is unfair to none, and prints medians and ratios.
 
 use std::process::Command;
 
 /// Times each is measured.
 pub(crate) const ROUNDS: usize = 5;
 
-/// One design: its name and what measures it once, given a column, in microseconds a row.
-pub(crate) type Design<'a> = (&'static str, Box<dyn Fn(&Column) -> f64 + 'a>);
-
-/// What all designs are measured on.
-pub(crate) struct Column {
-    /// `asyncio` or `uvloop`.
-    pub(crate) event_loop: &'static str,
-    /// A function of `benches/script.py`.
-    pub(crate) predictor: &'static str,
+/// What a row costs, in microseconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Cost {
+    /// Of the clock on the wall.
+    pub(crate) wall: f64,
+    /// Of all threads' processor time.
+    pub(crate) cpu: f64,
 }
 
-/// Measures every design on every column and prints the table; ratios are to the design `base`.
-pub(crate) fn compare(title: &str, base: usize, columns: &[Column], designs: &[Design]) {
-    let medians: Vec<Vec<f64>> = columns.iter().map(|column| medians(column, designs)).collect();
-    println!("\n{title}");
-    println!("median of {ROUNDS}, measured in turn; in brackets: times `{}`\n", designs[base].0);
-    let heads =
-        columns.iter().map(|column| format!("{:>22}", format!("{} {}", column.event_loop, column.predictor)));
-    println!("{:32}{}", "", heads.collect::<String>());
-    for (i, (name, _)) in designs.iter().enumerate() {
-        let cells = medians.iter().map(|of| format!("{:>14.2} ({:>5.2})", of[i], of[i] / of[base]));
-        println!("{name:32}{}", cells.collect::<String>());
+impl Cost {
+    /// From what all rows took, in seconds.
+    pub(crate) fn of(wall_s: f64, cpu_s: f64, rows: usize) -> Self {
+        Self { wall: wall_s / rows as f64 * 1e6, cpu: cpu_s / rows as f64 * 1e6 }
     }
 }
 
-fn medians(column: &Column, designs: &[Design]) -> Vec<f64> {
-    let mut figures = vec![Vec::new(); designs.len()];
+/// One design: its name and what measures it once under a condition.
+pub(crate) type Design<'a, C> = (&'static str, Box<dyn Fn(&C) -> Cost + 'a>);
+
+/// The conditions to measure under: those whose text has every word given on the command line.
+pub(crate) fn chosen<C: std::fmt::Display>(conditions: impl Iterator<Item = C>) -> Vec<C> {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let has = |text: &str, word: &String| text.split_whitespace().any(|part| part == word);
+    conditions.filter(|condition| words.iter().all(|word| has(&condition.to_string(), word))).collect()
+}
+
+/// Measures every design under every condition and prints a table of the wall and one of the processor time; the
+/// figure in brackets is the ratio to the design `base`.
+pub(crate) fn compare<C: std::fmt::Display>(
+    title: &str,
+    base: usize,
+    conditions: &[C],
+    designs: &[Design<C>],
+) {
+    let mut wall = heading(&format!("{title}: wall"), base, designs);
+    let mut cpu = heading(&format!("{title}: processor"), base, designs);
+    for condition in conditions {
+        let costs = medians(condition, designs);
+        wall.push_str(&line(condition, costs.iter().map(|cost| cost.wall).collect(), base));
+        cpu.push_str(&line(condition, costs.iter().map(|cost| cost.cpu).collect(), base));
+        eprint!(".");
+    }
+    eprintln!();
+    println!("{wall}{cpu}");
+}
+
+fn heading<C>(title: &str, base: usize, designs: &[Design<C>]) -> String {
+    let names = designs.iter().map(|(name, _)| format!("{name:>21}")).collect::<String>();
+    format!(
+        "\n{title}, microseconds a row\nmedian of {ROUNDS}, measured in turn; in brackets: times `{}`\n\n{:28}{names}\n",
+        designs[base].0, ""
+    )
+}
+
+fn line<C: std::fmt::Display>(condition: &C, figures: Vec<f64>, base: usize) -> String {
+    let cells =
+        figures.iter().map(|figure| format!("{figure:>12.2} ({:>6.2})", figure / figures[base])).collect::<String>();
+    format!("{:28}{cells}\n", condition.to_string())
+}
+
+fn medians<C>(condition: &C, designs: &[Design<C>]) -> Vec<Cost> {
+    let mut costs = vec![Vec::new(); designs.len()];
     for _ in 0..ROUNDS {
-        for ((_, measure), figures) in designs.iter().zip(&mut figures) {
-            figures.push(measure(column));
+        for ((_, measure), costs) in designs.iter().zip(&mut costs) {
+            costs.push(measure(condition));
         }
     }
-    let median = |mut figures: Vec<f64>| {
+    let median = |costs: &Vec<Cost>, figure: fn(&Cost) -> f64| {
+        let mut figures: Vec<f64> = costs.iter().map(figure).collect();
         figures.sort_by(f64::total_cmp);
         figures[figures.len() / 2]
     };
-    figures.into_iter().map(median).collect()
+    costs
+        .iter()
+        .map(|costs| Cost { wall: median(costs, |cost| cost.wall), cpu: median(costs, |cost| cost.cpu) })
+        .collect()
 }
 
-/// Runs `benches/script.py` and returns what it prints.
-pub(crate) fn script(arguments: &[&str]) -> String {
+/// Runs `benches/script.py` and returns the two numbers it prints: seconds of the wall and of the processor.
+pub(crate) fn script(arguments: &[&str]) -> (f64, f64) {
     let output = Command::new(".venv/bin/python").arg("benches/script.py").args(arguments).output();
     let output = output.expect("`.venv` is missing: run `make setup`");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut numbers = told.split_whitespace().map(|number| number.parse().expect("script.py prints numbers"));
+    (numbers.next().expect("the wall"), numbers.next().expect("the processor"))
 }

@@ -172,7 +172,8 @@ impl Bridge for IntoFutureBridge {
         let guard = CancelOnDrop { event_loop: &self.event_loop, state: Arc::clone(&state) };
         // The textbook's one line, in its three steps: attach, make the coroutine a future, detach.
         let future = Python::try_attach(|py| {
-            let arguments = self.predictor.arguments(py, &attempt.arguments, attempt.row, attempt.number)?;
+            let passed = self.predictor.keywords.of(py, &attempt.arguments, attempt.row, attempt.number)?;
+            let arguments = passed.dict()?;
             let call = Call {
                 row: attempt.row,
                 clock: attempt.clock,

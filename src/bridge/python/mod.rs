@@ -10,11 +10,14 @@ pub(super) mod convert;
 pub mod event_loop;
 pub(super) mod helpers;
 pub mod interpreter;
+mod keywords;
 pub mod predictor;
 pub mod pulse;
 mod queue;
 mod step;
 mod watchdog;
+mod pool;
+mod running;
 mod worker;
 
 use std::sync::Arc;
@@ -48,16 +51,17 @@ impl PythonBridge {
     ///
     /// Must be called within a Tokio runtime, to which the results are handed.
     pub fn start(kind: LoopKind, request: Request, secrets: Secrets) -> Result<Self, LoadError> {
-        let queue =
-            Arc::new(Queue::new().map_err(|error| LoadError(format!("failed to make an eventfd: {error}")))?);
         let (results, inbox) = mpsc::unbounded_channel();
+        let queue = Queue::new(results)
+            .map_err(|error| LoadError(format!("failed to make an eventfd: {error}")))?;
+        let queue = Arc::new(queue);
         let loop_queue = Arc::clone(&queue);
         let mask = secrets.clone();
         let set_up = move |event_loop: &pyo3::Bound<'_, pyo3::PyAny>, pulse: &Arc<Pulse>| {
             let mut secrets = secrets;
             let predictor = Predictor::load(event_loop, request, &mut secrets)?;
             let description = predictor.description.clone();
-            worker::start(event_loop, loop_queue, predictor, results, secrets, Arc::clone(pulse))?;
+            pool::start(event_loop, loop_queue, predictor, secrets, Arc::clone(pulse))?;
             Ok(description)
         };
         let (event_loop, description) =

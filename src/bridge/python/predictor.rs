@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use super::helpers;
-use crate::row::{Arguments, Value};
+use super::keywords::Keywords;
 use crate::secret::Secrets;
 
 /// What a predictor takes and what it is, for binding columns and for telling the user.
@@ -58,9 +57,8 @@ pub struct Predictor {
     /// How a task of its own drives it.
     pub(in crate::bridge) drive: Py<PyAny>,
     pub(in crate::bridge) context: Py<PyAny>,
-    json_loads: Py<PyAny>,
-    offers_row_id: bool,
-    offers_attempt: bool,
+    /// What it is called with.
+    pub(in crate::bridge) keywords: Keywords,
     /// What it is.
     pub description: Description,
 }
@@ -169,9 +167,7 @@ impl Predictor {
             target: loaded.getattr("call")?.unbind(),
             drive: helpers::module(py, "host")?.getattr(drive)?.unbind(),
             context: py.import("contextvars")?.call_method0("copy_context")?.unbind(),
-            json_loads: py.import("json")?.getattr("loads")?.unbind(),
-            offers_row_id: offered.iter().any(|name| name == "row_id"),
-            offers_attempt: offered.iter().any(|name| name == "attempt"),
+            keywords: Keywords::new(py, &offered)?,
             description: Description {
                 spec: spec.to_owned(),
                 kind: loaded.getattr("kind")?.extract()?,
@@ -181,32 +177,6 @@ impl Predictor {
                 threaded,
             },
         })
-    }
-
-    /// The keyword arguments of one call.
-    pub(in crate::bridge) fn arguments<'py>(
-        &self,
-        py: Python<'py>,
-        arguments: &Arguments,
-        row: u64,
-        attempt: u32,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        let keywords = PyDict::new(py);
-        for (name, value) in arguments {
-            match value {
-                Value::Text(text) => keywords.set_item(name.as_ref(), text)?,
-                Value::Json(raw) => {
-                    keywords.set_item(name.as_ref(), self.json_loads.bind(py).call1((raw.get(),))?)?;
-                }
-            }
-        }
-        if self.offers_row_id {
-            keywords.set_item("row_id", row)?;
-        }
-        if self.offers_attempt {
-            keywords.set_item("attempt", attempt)?;
-        }
-        Ok(keywords)
     }
 }
 

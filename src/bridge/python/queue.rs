@@ -1,10 +1,12 @@
 //! The hand-over between Tokio and the event loop's thread: calls one way, results the other. Not how a call is run.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use pyo3::{Py, PyAny, Python};
+use rustc_hash::FxBuildHasher;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, oneshot};
 
@@ -24,6 +26,13 @@ pub(super) struct Job {
     pub(super) sender: oneshot::Sender<Reply>,
 }
 
+/// Results on their way to their calls' futures.
+pub(super) type Batch = Vec<(oneshot::Sender<Reply>, Reply)>;
+
+/// Results that are worth waking Tokio for while the loop is still in its turn.
+const FULL: usize = 32;
+
+/// Tokio's side: what it asks and the loop has not fetched yet.
 #[derive(Debug, Default)]
 struct Waiting {
     calls: VecDeque<Job>,
@@ -33,18 +42,42 @@ struct Waiting {
     closed: bool,
 }
 
-/// What Tokio asks of the loop. Workers take calls from it directly; the loop is woken to have enough of them.
+/// The loop's side. Apart from closing, only its thread takes the lock, which is therefore free, and once a call.
+#[derive(Debug, Default)]
+struct Desk {
+    /// Fetched all at once, not taken yet.
+    calls: VecDeque<Job>,
+    /// The task that runs each call that waits for something, for cancelling it.
+    tasks: HashMap<u64, Py<PyAny>, FxBuildHasher>,
+    results: Batch,
+    /// Somebody was asked to [`Queue::send`] by the end of the turn.
+    asked: bool,
+}
+
+/// What Tokio asks of the loop, and what it gets. Workers take calls from it directly; the loop is woken to have enough
+/// of them.
 #[derive(Debug)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
+    desk: Mutex<Desk>,
     wake: OwnedFd,
+    results: mpsc::UnboundedSender<Batch>,
     next_id: AtomicU64,
 }
 
+/// What the loop finds when it was woken.
+pub(super) struct Look {
+    /// Calls that wait for a worker.
+    pub(super) calls: usize,
+    /// The tasks whose calls are to be cancelled. A call that still waits for a worker is passed over by [`Queue::take`].
+    pub(super) cancelled: Vec<Py<PyAny>>,
+}
+
 impl Queue {
-    pub(super) fn new() -> rustix::io::Result<Self> {
+    pub(super) fn new(results: mpsc::UnboundedSender<Batch>) -> rustix::io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Self { waiting: Mutex::default(), wake, next_id: AtomicU64::new(0) })
+        let (waiting, desk) = (Mutex::default(), Mutex::default());
+        Ok(Self { waiting, desk, wake, results, next_id: AtomicU64::new(0) })
     }
 
     pub(super) fn next_id(&self) -> u64 {
@@ -58,15 +91,15 @@ impl Queue {
 
     /// Queues a call. False once the queue is closed.
     pub(super) fn push(&self, job: Job) -> bool {
-        self.put(|waiting| waiting.calls.push_back(job))
+        self.ask(|waiting| waiting.calls.push_back(job))
     }
 
     /// Asks that a call be cancelled.
     pub(super) fn cancel(&self, id: u64) {
-        self.put(|waiting| waiting.cancellations.push(id));
+        self.ask(|waiting| waiting.cancellations.push(id));
     }
 
-    fn put(&self, change: impl FnOnce(&mut Waiting)) -> bool {
+    fn ask(&self, change: impl FnOnce(&mut Waiting)) -> bool {
         let mut waiting = lock(&self.waiting);
         if waiting.closed {
             return false;
@@ -81,78 +114,92 @@ impl Queue {
         true
     }
 
-    /// For the woken loop: how many calls wait, and what is to be cancelled.
-    pub(super) fn look(&self) -> (usize, Vec<u64>) {
+    /// For the woken loop.
+    pub(super) fn look(&self, py: Python<'_>) -> Look {
         let mut counter = [0; 8];
         let _ = rustix::io::read(&self.wake, &mut counter);
+        let desk = lock(&self.desk);
         let mut waiting = lock(&self.waiting);
         waiting.woken = false;
-        (waiting.calls.len(), std::mem::take(&mut waiting.cancellations))
+        let calls = desk.calls.len() + waiting.calls.len();
+        let cancelled = waiting.cancellations.drain(..).filter_map(|call| desk.tasks.get(&call));
+        Look { calls, cancelled: cancelled.map(|task| task.clone_ref(py)).collect() }
     }
 
     /// The next call that somebody still waits for: one cancelled while it was queued is not even made.
-    pub(super) fn pop(&self) -> Option<Job> {
-        let mut waiting = lock(&self.waiting);
+    pub(super) fn take(&self) -> Option<Job> {
+        self.next(&mut lock(&self.desk))
+    }
+
+    fn next(&self, desk: &mut Desk) -> Option<Job> {
         loop {
-            let job = waiting.calls.pop_front()?;
+            if desk.calls.is_empty() {
+                std::mem::swap(&mut desk.calls, &mut lock(&self.waiting).calls);
+            }
+            let job = desk.calls.pop_front()?;
             if !job.sender.is_closed() {
                 return Some(job);
             }
         }
     }
 
+    /// Enters a call that waits for something under the task that runs it.
+    pub(super) fn enter(&self, call: u64, task: Py<PyAny>) {
+        lock(&self.desk).tasks.insert(call, task);
+    }
+
+    /// Puts a result in; and takes the next call where `more` are wanted. The first result of a turn is told (`true`):
+    /// somebody must then [`Self::send`] by the end of the turn. A full batch goes at once, so that the next calls come
+    /// while the loop is still at work on these.
+    pub(super) fn settle(
+        &self,
+        entered: Option<u64>,
+        sender: oneshot::Sender<Reply>,
+        reply: Reply,
+        more: bool,
+    ) -> (bool, Option<Job>) {
+        let mut desk = lock(&self.desk);
+        let task = entered.and_then(|call| desk.tasks.remove(&call));
+        desk.results.push((sender, reply));
+        let full = (desk.results.len() >= FULL)
+            .then(|| std::mem::replace(&mut desk.results, Vec::with_capacity(FULL)));
+        let ask = !std::mem::replace(&mut desk.asked, true);
+        let next = if more { self.next(&mut desk) } else { None };
+        drop(desk);
+        drop(task);
+        if let Some(full) = full {
+            self.deliver(full);
+        }
+        (ask, next)
+    }
+
+    /// Sends what has gathered over the turn.
+    pub(super) fn send(&self) {
+        let mut desk = lock(&self.desk);
+        desk.asked = false;
+        let results = std::mem::take(&mut desk.results);
+        drop(desk);
+        if !results.is_empty() {
+            self.deliver(results);
+        }
+    }
+
+    fn deliver(&self, batch: Batch) {
+        // Nobody listens once the runtime is gone; the process is ending then.
+        let _ = self.results.send(batch);
+    }
+
     /// Takes no more calls and drops those that wait: their futures end as a stopped loop.
     pub(super) fn close(&self) {
+        let fetched = std::mem::take(&mut lock(&self.desk).calls);
         let mut waiting = lock(&self.waiting);
         waiting.closed = true;
         let left = std::mem::take(&mut waiting.calls);
         drop(waiting);
-        drop(left);
+        drop((fetched, left));
     }
 
     pub(super) fn is_closed(&self) -> bool {
         lock(&self.waiting).closed
-    }
-}
-
-/// Results on their way to their calls' futures, gathered over one turn of the loop.
-pub(super) type Batch = Vec<(oneshot::Sender<Reply>, Reply)>;
-
-/// Results that are worth waking Tokio for.
-const FULL: usize = 16;
-
-/// The loop's side of the results.
-#[derive(Debug)]
-pub(super) struct Outbox {
-    batch: Mutex<Batch>,
-    results: mpsc::UnboundedSender<Batch>,
-}
-
-impl Outbox {
-    pub(super) fn new(results: mpsc::UnboundedSender<Batch>) -> Self {
-        Self { batch: Mutex::default(), results }
-    }
-
-    /// Puts a result in; true if it is the first of its batch, which somebody must then [`Self::send`] by the end of
-    /// the turn. A full batch goes at once, so that the next calls come while the loop is still at work on these.
-    pub(super) fn put(&self, sender: oneshot::Sender<Reply>, reply: Reply) -> bool {
-        let mut batch = lock(&self.batch);
-        batch.push((sender, reply));
-        let length = batch.len();
-        drop(batch);
-        if length >= FULL {
-            self.send();
-        }
-        length == 1
-    }
-
-    /// Sends what has gathered.
-    pub(super) fn send(&self) {
-        let batch = std::mem::take(&mut *lock(&self.batch));
-        if batch.is_empty() {
-            return;
-        }
-        // Nobody listens once the runtime is gone; the process is ending then.
-        let _ = self.results.send(batch);
     }
 }

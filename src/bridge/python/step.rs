@@ -1,9 +1,10 @@
-//! One step of a coroutine in a context of its own. The only unsafe code besides the interpreter's start.
+//! A call made, and one step of its coroutine in a context of its own. The only unsafe code besides the interpreter's start.
 #![allow(unsafe_code)]
 
 use pyo3::exceptions::PyStopIteration;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 /// What a step came to.
 pub(super) enum Step<'py> {
@@ -42,6 +43,21 @@ impl Drop for Entered<'_, '_> {
 pub(super) fn copy<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: attached; CPython checks the type; the result is a new reference or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(context.py(), ffi::PyContext_Copy(context.as_ptr())) }
+}
+
+/// Calls with keyword arguments only, without making a dictionary of them: `values` in the order of `names`.
+pub(super) fn call<'py>(
+    target: &Bound<'py, PyAny>,
+    names: &Bound<'py, PyTuple>,
+    values: &[Bound<'py, PyAny>],
+) -> PyResult<Bound<'py, PyAny>> {
+    assert_eq!(names.len(), values.len(), "one value a name");
+    // SAFETY: attached; `values` are as many valid objects as there are names (`Bound` is one pointer, transparently);
+    // all of them are keyword arguments; the result is a new reference or null with an exception set.
+    unsafe {
+        let result = ffi::PyObject_Vectorcall(target.as_ptr(), values.as_ptr().cast(), 0, names.as_ptr());
+        Bound::from_owned_ptr_or_err(target.py(), result)
+    }
 }
 
 /// Resumes a coroutine (or the iterator of another awaitable).

@@ -1,0 +1,189 @@
+//! What the loop's workers share: calls to make, results to give, who is idle. Not how a call is stepped.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tokio::sync::oneshot;
+
+use super::Reply;
+use super::convert::Converter;
+use super::predictor::Predictor;
+use super::pulse::Pulse;
+use super::queue::{Job, Queue, lock};
+use super::running::{Caller, Running};
+use super::worker::Worker;
+use crate::call::BridgeError;
+use crate::secret::Secrets;
+
+/// What the loop's callbacks share, on the loop's thread. No lock is held while Python runs.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub(super) queue: Arc<Queue>,
+    /// Told whose call is being stepped, for the watchdog.
+    pub(super) pulse: Arc<Pulse>,
+    caller: Caller,
+    converter: Converter,
+    event_loop: Py<PyAny>,
+    task: Py<PyAny>,
+    flush: OnceLock<Py<PyAny>>,
+    /// Futures of the workers that have nothing to do.
+    idle: Mutex<Vec<Py<PyAny>>>,
+    /// Workers woken or made that have not come to take a call yet. Only the loop's thread writes it.
+    coming: AtomicUsize,
+}
+
+/// Called by the loop when the queue has woken it.
+#[pyclass(frozen)]
+struct Wake(Arc<Pool>);
+
+/// Called by the loop at the end of a turn with results.
+#[pyclass(frozen)]
+struct Flush(Arc<Pool>);
+
+/// Makes the pool on the loop's thread, before the loop runs.
+pub(super) fn start(
+    event_loop: &Bound<'_, PyAny>,
+    queue: Arc<Queue>,
+    predictor: Predictor,
+    secrets: Secrets,
+    pulse: Arc<Pulse>,
+) -> PyResult<()> {
+    let py = event_loop.py();
+    let wake = queue.wake_fd();
+    let pool = Arc::new(Pool {
+        queue,
+        pulse,
+        caller: Caller::new(py, predictor)?,
+        converter: Converter::new(py, secrets)?,
+        event_loop: event_loop.clone().unbind(),
+        task: py.import("asyncio")?.getattr("Task")?.unbind(),
+        flush: OnceLock::new(),
+        idle: Mutex::default(),
+        coming: AtomicUsize::new(0),
+    });
+    let _ = pool.flush.set(Py::new(py, Flush(Arc::clone(&pool)))?.into_any());
+    event_loop.call_method1("add_reader", (wake, Wake(pool)))?;
+    Ok(())
+}
+
+#[pymethods]
+impl Wake {
+    fn __call__(&self, py: Python<'_>) {
+        let pool = &self.0;
+        let look = pool.queue.look(py);
+        for task in look.cancelled {
+            if let Err(error) = task.bind(py).call_method0(pyo3::intern!(py, "cancel")) {
+                tracing::warn!("failed to cancel a call: {error}");
+            }
+        }
+        while pool.coming.load(Ordering::Relaxed) < look.calls {
+            if let Err(error) = Pool::call_worker(pool, py) {
+                tracing::error!("failed to make a worker: {error}");
+                return;
+            }
+            pool.comes();
+        }
+    }
+}
+
+#[pymethods]
+impl Flush {
+    fn __call__(&self) {
+        self.0.queue.send();
+    }
+}
+
+impl Pool {
+    /// Wakes an idle worker, or makes one.
+    fn call_worker(this: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let idle = lock(&this.idle).pop();
+        if let Some(future) = idle {
+            future.bind(py).call_method1(pyo3::intern!(py, "set_result"), (py.None(),))?;
+            return Ok(());
+        }
+        let worker = Bound::new(py, Worker::new(Arc::clone(this)))?;
+        let options = PyDict::new(py);
+        options.set_item("loop", this.event_loop.bind(py))?;
+        let task = this.task.bind(py).call((&worker,), Some(&options))?;
+        worker.try_borrow_mut()?.is_driven_by(task.unbind());
+        Ok(())
+    }
+
+    /// A worker will come to take a call.
+    pub(super) fn comes(&self) {
+        self.coming.store(self.coming.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// A worker that was to come takes a call, if there still is one.
+    pub(super) fn take(&self, py: Python<'_>) -> Option<Running> {
+        self.coming.store(self.coming.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+        self.begin(py, self.queue.take()?)
+    }
+
+    /// Begins the call; where that raises, the next one.
+    fn begin(&self, py: Python<'_>, mut job: Job) -> Option<Running> {
+        loop {
+            match self.caller.begin(py, job) {
+                Ok(running) => return Some(running),
+                Err((sender, error)) => {
+                    job = self.settle(py, None, sender, Err(self.converter.error(&error, py)), true)?;
+                }
+            }
+        }
+    }
+
+    /// What a worker that has nothing to do waits for, as a task does: a future.
+    pub(super) fn park(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let future = self.event_loop.bind(py).call_method0(pyo3::intern!(py, "create_future"))?;
+        // What a future's own `__await__` does before it yields the future.
+        future.setattr(pyo3::intern!(py, "_asyncio_future_blocking"), true)?;
+        lock(&self.idle).push(future.clone().unbind());
+        Ok(future.unbind())
+    }
+
+    /// Ends a call; and begins the next where the worker can take `more`.
+    pub(super) fn end(
+        &self,
+        py: Python<'_>,
+        running: Running,
+        result: PyResult<Bound<'_, PyAny>>,
+        more: impl FnOnce() -> bool,
+    ) -> Option<Running> {
+        running.end();
+        let reply = match result {
+            Ok(value) => self.converter.answer(&value).map(|mut answer| {
+                answer.first_chunk = running.first_chunk();
+                answer
+            }),
+            // Whatever a call raises because the loop is being closed is not the predictor's doing.
+            Err(_) if self.queue.is_closed() => Err(BridgeError::LoopStopped.into()),
+            Err(error) => Err(self.converter.error(&error, py)),
+        };
+        let entered = running.entered.then_some(running.id);
+        let next = self.settle(py, entered, running.sender, reply, more())?;
+        self.begin(py, next)
+    }
+
+    fn settle(
+        &self,
+        py: Python<'_>,
+        entered: Option<u64>,
+        sender: oneshot::Sender<Reply>,
+        reply: Reply,
+        more: bool,
+    ) -> Option<Job> {
+        let (ask, next) = self.queue.settle(entered, sender, reply, more);
+        if ask {
+            let soon = self
+                .flush
+                .get()
+                .map(|flush| self.event_loop.bind(py).call_method1(pyo3::intern!(py, "call_soon"), (flush,)));
+            if !matches!(soon, Some(Ok(_))) {
+                self.queue.send();
+            }
+        }
+        next
+    }
+}
