@@ -1,7 +1,12 @@
 //! What one call costs on each bridge, beside a hand-written asyncio script and the least that asyncio itself costs.
 //!
 //! `cargo bench --bench bridge -- uvloop sleep_zero 100` measures the lines that have all these words.
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "a bench prints, and panics")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a bench prints, and panics"
+)]
 
 mod support;
 

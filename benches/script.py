@@ -2,8 +2,9 @@
 
 script.py DESIGN ROWS IN_FLIGHT PREDICTOR LOOP           calls only: DESIGN is floor, floor_timeout or script
 script.py FORM INPUT OUTPUT IN_FLIGHT PREDICTOR LOOP     CSV in, JSON lines out: FORM is semaphore or workers
+script.py IN_FLIGHT                                      memory of so many tasks that wait
 
-LOOP is asyncio or uvloop. Prints the seconds the work took, of the wall and of the processor.
+LOOP is asyncio or uvloop. Prints the seconds the work took, of the wall and of the processor; or bytes a task.
 """
 
 import asyncio
@@ -28,6 +29,11 @@ async def sleep_zero(question: str) -> str:
 
 async def sleep_50_ms(question: str) -> str:
     await asyncio.sleep(0.05)
+    return question
+
+
+async def hold(question: str) -> str:
+    await asyncio.sleep(3600)
     return question
 
 
@@ -121,6 +127,27 @@ async def workers(rows: csv.DictReader, answers: TextIO, in_flight: int, predict
             group.create_task(work())
 
 
+async def memory(in_flight: int) -> float:
+    """Bytes a task costs that waits in a call under a timeout."""
+
+    def resident() -> int:
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * 4096
+
+    async def answer(question: str) -> None:
+        async with asyncio.timeout(7200):
+            await hold(question)
+
+    before = resident()
+    tasks = [asyncio.create_task(answer(f"question {row}")) for row in range(in_flight)]
+    await asyncio.sleep(0.1)
+    held = resident() - before
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return held / in_flight
+
+
 async def measured(job: Callable[[], Awaitable[None]]) -> None:
     wall, processor = time.perf_counter(), time.process_time()
     await job()
@@ -135,6 +162,8 @@ def main() -> None:
                 run(lambda: globals()[form](reader, answers, calls, globals()[predictor]), kind)
         case [design, rows, in_flight, predictor, kind]:
             run(lambda: globals()[design](int(rows), int(in_flight), globals()[predictor]), kind)
+        case [in_flight]:
+            print(asyncio.run(memory(int(in_flight))), 0)
         case _:
             sys.exit(__doc__)
 

@@ -1,6 +1,8 @@
 //! Measures designs in turn, so that a busy machine is unfair to none, and prints medians and ratios.
 
-use std::process::Command;
+mod script;
+
+pub(crate) use self::script::script;
 
 /// Times each is measured.
 pub(crate) const ROUNDS: usize = 5;
@@ -60,8 +62,10 @@ fn heading<C>(title: &str, base: usize, designs: &[Design<C>]) -> String {
 }
 
 fn line<C: std::fmt::Display>(condition: &C, figures: Vec<f64>, base: usize) -> String {
-    let cells =
-        figures.iter().map(|figure| format!("{figure:>12.2} ({:>6.2})", figure / figures[base])).collect::<String>();
+    let cells = figures
+        .iter()
+        .map(|figure| format!("{figure:>12.2} ({:>6.2})", figure / figures[base]))
+        .collect::<String>();
     format!("{:28}{cells}\n", condition.to_string())
 }
 
@@ -81,14 +85,4 @@ fn medians<C>(condition: &C, designs: &[Design<C>]) -> Vec<Cost> {
         .iter()
         .map(|costs| Cost { wall: median(costs, |cost| cost.wall), cpu: median(costs, |cost| cost.cpu) })
         .collect()
-}
-
-/// Runs `benches/script.py` and returns the two numbers it prints: seconds of the wall and of the processor.
-pub(crate) fn script(arguments: &[&str]) -> (f64, f64) {
-    let output = Command::new(".venv/bin/python").arg("benches/script.py").args(arguments).output();
-    let output = output.expect("`.venv` is missing: run `make setup`");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut numbers = told.split_whitespace().map(|number| number.parse().expect("script.py prints numbers"));
-    (numbers.next().expect("the wall"), numbers.next().expect("the processor"))
 }

@@ -11,13 +11,13 @@ pub mod event_loop;
 pub(super) mod helpers;
 pub mod interpreter;
 mod keywords;
+mod pool;
 pub mod predictor;
 pub mod pulse;
 mod queue;
+mod running;
 mod step;
 mod watchdog;
-mod pool;
-mod running;
 mod worker;
 
 use std::sync::Arc;
@@ -52,8 +52,8 @@ impl PythonBridge {
     /// Must be called within a Tokio runtime, to which the results are handed.
     pub fn start(kind: LoopKind, request: Request, secrets: Secrets) -> Result<Self, LoadError> {
         let (results, inbox) = mpsc::unbounded_channel();
-        let queue = Queue::new(results)
-            .map_err(|error| LoadError(format!("failed to make an eventfd: {error}")))?;
+        let queue =
+            Queue::new(results).map_err(|error| LoadError(format!("failed to make an eventfd: {error}")))?;
         let queue = Arc::new(queue);
         let loop_queue = Arc::clone(&queue);
         let mask = secrets.clone();

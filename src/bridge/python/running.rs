@@ -103,11 +103,8 @@ impl Caller {
             return Ok((Clock::Own(clock), step::call(target, &passed.names, &passed.values)?, None));
         }
         let (clock, first_chunk) = (Arc::new(clock), Arc::<OnceLock<Duration>>::default());
-        let marks = Marks {
-            clock: Arc::clone(&clock),
-            begun: Instant::now(),
-            first_chunk: Arc::clone(&first_chunk),
-        };
+        let marks =
+            Marks { clock: Arc::clone(&clock), begun: Instant::now(), first_chunk: Arc::clone(&first_chunk) };
         let (marks, arguments) = (Bound::new(py, marks)?, passed.dict()?);
         let awaitable = if let Driver::Thread(run) = &self.predictor.driver {
             run.bind(py).call1((marks, target, arguments))?
