@@ -19,6 +19,7 @@ mod line;
 mod reader;
 mod record;
 mod recover;
+mod session;
 mod suspects;
 mod sync;
 #[cfg(test)]
@@ -35,8 +36,9 @@ pub(crate) use file::{directory_of, sync_directory_of};
 pub use file::{refuse_locked, set_aside};
 pub use index::{Counts, Index, Status};
 pub use reader::Reader;
-pub use record::{AnswerFields, End, Header, InputIdentity, Record, Recorded, VERSION, Values, Verdict};
+pub use record::{AnswerFields, Record, Recorded, Values, Verdict};
 pub use recover::{Damaged, Recovered};
+pub use session::{End, Header, InputIdentity, VERSION};
 pub use suspects::{CRASHES, Poison, Suspects};
 pub use transcribe::Transcribed;
 pub use writer::{Journal, JournalStats};

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use serde_json::value::RawValue;
 
-use super::record::{End, Record, VERSION, Verdict};
+use super::record::{Record, Verdict};
 use super::recover::{Damaged, Recovered};
+use super::session::{End, VERSION};
 use super::testing::{answered, failed, hash_of, header};
 use super::{Journal, JournalError, Reader, Status};
 use crate::row::Value;

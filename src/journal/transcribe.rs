@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use super::error::JournalError;
 use super::file;
-use super::record::{Header, Record, Recorded, Values, Verdict};
+use super::record::{Record, Recorded, Values, Verdict};
 use super::recover::Recovered;
+use super::session::Header;
 use super::writer::{Batch, Journal};
 use crate::row::RowHash;
 
