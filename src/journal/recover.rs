@@ -182,6 +182,11 @@ pub(super) fn last_header(file: &File) -> io::Result<Option<Header>> {
     Ok(last)
 }
 
+/// Whether any line is whole.
+pub(super) fn has_lines(file: &File) -> io::Result<bool> {
+    Ok(Lines::of(file).next()?.is_some())
+}
+
 /// The file's lines that are neither empty nor without their line feed.
 struct Lines<R> {
     reader: BufReader<R>,

@@ -8,6 +8,8 @@ mod aimock_itself;
 mod api;
 mod compare;
 #[cfg(target_os = "linux")]
+mod crash_points;
+#[cfg(target_os = "linux")]
 mod disk;
 mod environment;
 mod formats;
