@@ -7,6 +7,7 @@ mod support;
 mod aimock_itself;
 mod api;
 mod compare;
+mod conservation;
 #[cfg(target_os = "linux")]
 mod crash_points;
 #[cfg(target_os = "linux")]
