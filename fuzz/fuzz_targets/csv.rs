@@ -45,7 +45,8 @@ fuzz_target!(|bytes: &[u8]| {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let mut reader =
         csv::ReaderBuilder::new().has_headers(false).delimiter(delimiter).flexible(true).from_reader(bytes);
-    let theirs: Vec<csv::StringRecord> = reader.records().map(|record| record.expect("it was accepted")).collect();
+    let theirs: Vec<csv::StringRecord> =
+        reader.records().map(|record| record.expect("it was accepted")).collect();
     assert_eq!(read.len(), theirs.len());
     let mut ours = csv::StringRecord::new();
     for ((_, raw), theirs) in read.iter().zip(&theirs) {

@@ -131,6 +131,8 @@ fn reopen(
         Some(OnlyChoice::Unfinished) => choice.wanted = |status| status.is_none(),
     }
     if change.rows() {
+        // It shares the journal's index, which makes room for what the rewriting needs.
+        drop(recovered);
         fold = Fold::new(&header.selection);
         journal = changed::rematch(journal, paths, prepared, &mut fold, reporter)?;
         fold.close_session();

@@ -24,11 +24,11 @@ use crate::row::{Outcome, RowHash};
 #[derive(Debug)]
 pub struct Journal {
     pub(super) path: PathBuf,
-    file: Arc<File>,
+    pub(super) file: Arc<File>,
     /// Length of the file up to the current batch.
     bytes: u64,
     batch: Batch,
-    index: Arc<Index>,
+    pub(super) index: Arc<Index>,
     fields: Fields,
     syncer: Syncer,
 }
