@@ -209,8 +209,8 @@ mod tests {
         }
         journal.commit().unwrap();
         // Two rows new, the last ten in turn, the others gone.
-        let lines: String = (30..42).rev().map(|row| format!("question {row}\n")).collect();
-        std::fs::write(&input, format!("question\n{lines}")).unwrap();
+        let lines: Vec<_> = (30..42).rev().map(|row| format!("question {row}\n")).collect();
+        std::fs::write(&input, format!("question\n{}", lines.concat())).unwrap();
         let source = Source::new(&input, Format::Csv);
         let moves = |passes| moves(&path, journal.index(), &source, 1..u64::MAX, passes).unwrap();
         let (moved, kept) = moves(1);

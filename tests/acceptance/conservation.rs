@@ -74,9 +74,10 @@ impl Session {
             "fake:seed={seed},min=1ms,max=8ms,transient={transient},permanent={permanent},hang={hang}"
         );
         let concurrency = concurrency.to_string();
-        let mut arguments = match job.path("answers.csv.journal").exists() {
-            true => vec!["resume", "answers.csv"],
-            false => vec!["process", "questions.csv", "-o", "answers.csv"],
+        let mut arguments = if job.path("answers.csv.journal").exists() {
+            vec!["resume", "answers.csv"]
+        } else {
+            vec!["process", "questions.csv", "-o", "answers.csv"]
         };
         let options = ["--bridge", &bridge, "-c", &concurrency, "--timeout", "20ms", "--backoff", "1ms"];
         arguments.extend(options.iter().chain(&["--grace", "30ms", "--max-failures", "100%"]));
@@ -128,7 +129,7 @@ fn damage(job: &Job, damage: Damage) -> usize {
         Damage::None => return 0,
         Damage::Cut(part) => {
             let tail = bytes.split_off(place(part));
-            1 + tail.iter().filter(|byte| **byte == b'\n').count()
+            1 + memchr::memchr_iter(b'\n', &tail).count()
         }
         Damage::Flip(part, bit) => {
             let place = place(part);
