@@ -42,7 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     assert!(read.is_sorted_by(|(line, _), (next, _)| line < next));
 
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    // It strips the byte order mark too.
     let mut reader =
         csv::ReaderBuilder::new().has_headers(false).delimiter(delimiter).flexible(true).from_reader(bytes);
     let theirs: Vec<csv::StringRecord> =
