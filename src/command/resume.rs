@@ -12,7 +12,7 @@ use super::streams::Streams;
 use crate::call::CallError;
 use crate::config::paths::JobPaths;
 use crate::config::{OnlyChoice, ProcessOptions, WhichOptions};
-use crate::journal::{CRASHES, Journal, Poison, Recovered};
+use crate::journal::{CRASHES, Journal, Poison, Recovered, holds_lines};
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted, numbers};
 use crate::row::{Outcome, Timing};
@@ -70,10 +70,48 @@ pub async fn resume(
     streams: &mut Streams,
 ) -> anyhow::Result<u8> {
     let kept = job::kept_options(&options, given)?;
+    let dry_run = options.job.dry_run;
     job::run(options, kept, spooled, streams, |paths, prepared, reporter| {
-        reopen(paths, prepared, which, reporter)
+        if dry_run {
+            return check(paths, prepared, which, reporter).map(|()| None);
+        }
+        reopen(paths, prepared, which, reporter).map(Some)
     })
     .await
+}
+
+/// What [`reopen`] refuses and says, without changing anything.
+fn check(
+    paths: &JobPaths,
+    prepared: &Prepared,
+    which: WhichOptions,
+    reporter: &mut dyn Reporter,
+) -> anyhow::Result<()> {
+    holds_lines(&paths.journal)?;
+    let recovered = Recovered::read(&paths.journal, |_| {})?;
+    compare(&recovered, paths, prepared, which, reporter).map(drop)
+}
+
+/// Refuses what has changed since the last session, unless it may; says what the journal holds.
+fn compare(
+    recovered: &Recovered,
+    paths: &JobPaths,
+    prepared: &Prepared,
+    which: WhichOptions,
+    reporter: &mut dyn Reporter,
+) -> anyhow::Result<Change> {
+    let before = recovered.sessions.last().context("the journal has no session")?;
+    let change = Change::between(before, &prepared.header);
+    if which.allow_changed {
+        change.tell(reporter);
+    } else {
+        change.refuse(&prepared.source, &paths.journal, &recovered.index)?;
+    }
+    tell(recovered, reporter);
+    if before.predictor_sha256 != prepared.header.predictor_sha256 {
+        reporter.message(Level::Warning, "the predictor's source has changed since the last session");
+    }
+    Ok(change)
 }
 
 fn reopen(
@@ -85,17 +123,7 @@ fn reopen(
     let header = &prepared.header;
     let mut fold = Fold::new(&header.selection);
     let (mut journal, recovered) = Journal::recover(&paths.journal, |record| fold.recovered(record))?;
-    let before = recovered.sessions.last().context("the journal has no session")?;
-    let change = Change::between(before, header);
-    if which.allow_changed {
-        change.tell(reporter);
-    } else {
-        change.refuse(&prepared.source, &paths.journal, &recovered.index)?;
-    }
-    tell(&recovered, reporter);
-    if before.predictor_sha256 != header.predictor_sha256 {
-        reporter.message(Level::Warning, "the predictor's source has changed since the last session");
-    }
+    let change = compare(&recovered, paths, prepared, which, reporter)?;
     let mut choice = Choice::default();
     match which.only {
         None => {}
@@ -103,6 +131,8 @@ fn reopen(
         Some(OnlyChoice::Unfinished) => choice.wanted = |status| status.is_none(),
     }
     if change.rows() {
+        // It shares the journal's index, which makes room for what the rewriting needs.
+        drop(recovered);
         fold = Fold::new(&header.selection);
         journal = changed::rematch(journal, paths, prepared, &mut fold, reporter)?;
         fold.close_session();
@@ -175,8 +205,10 @@ fn tell(recovered: &Recovered, reporter: &mut dyn Reporter) {
     );
     reporter.message(Level::Note, &text);
     if recovered.torn_bytes > 0 {
-        let text =
-            format!("the journal's last line was torn; its {} bytes are cut", count(recovered.torn_bytes));
+        let text = format!(
+            "the journal's last line was torn; its {} bytes count for nothing",
+            count(recovered.torn_bytes)
+        );
         reporter.message(Level::Warning, &text);
     }
     for damaged in &recovered.damaged {

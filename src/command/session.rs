@@ -90,11 +90,13 @@ impl Session<'_> {
             reporter.message(Level::Warning, &text);
             return Ok(Outcome { code, report: None });
         }
+        // No end is claimed of outcomes that the disk may have lost.
+        self.journal.checkpoint()?;
         // A broken bridge is some row's doing: like a crash, it leaves the rows in flight as suspects.
         if !matches!(stop, Some(StopReason::Bridge(_))) {
             self.append_end(code, stop.as_ref(), false)?;
+            self.journal.checkpoint()?;
         }
-        self.journal.checkpoint()?;
         let projecting = Instant::now();
         let Some(projected) = self.project(signals, stop.is_some()).await? else {
             return Ok(Outcome { code, report: None });

@@ -49,7 +49,7 @@ impl Records<File> {
 
 impl<R: Read> Records<R> {
     /// Reads the source's bytes from elsewhere; the source's path serves messages only.
-    pub(super) fn from_reader(source: &Source, reader: R) -> Result<Self, InputError> {
+    pub fn from_reader(source: &Source, reader: R) -> Result<Self, InputError> {
         match Self::start(source, reader)? {
             (records, None) => Ok(records),
             (_, Some(fault)) => Err(fault),

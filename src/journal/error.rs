@@ -22,7 +22,7 @@ pub enum JournalError {
         pid: Option<u32>,
     },
     /// Neither copy of the first header is whole.
-    #[error("`{}` has no whole header\nhint: is it a journal? `head -n 1` of one shows a checksum and `{{\"header\":…`", path.display())]
+    #[error("`{}` has no whole header\nhint: start the run again with `process`; where the file has other lines, `--force` keeps it under another name", path.display())]
     NoHeader {
         /// The file.
         path: PathBuf,

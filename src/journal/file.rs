@@ -12,7 +12,7 @@ use rustix::process::{Pid, test_kill_process};
 use tempfile::NamedTempFile;
 
 use super::error::JournalError;
-use super::recover::last_header;
+use super::recover::{has_lines, last_header};
 
 /// How long a process that resumes may take to read a journal before it writes its own header.
 const READING: Duration = Duration::from_secs(3);
@@ -50,9 +50,11 @@ pub(super) fn open_locked(path: &Path) -> Result<File, JournalError> {
     }
 }
 
-/// Refuses a journal that a running process records into, naming the process.
-pub fn refuse_locked(path: &Path) -> Result<(), JournalError> {
-    open_locked(path).map(drop)
+/// Whether the journal has a whole line. Without one its header never got out, and nothing was called. Refused while a
+/// running process records into it, naming the process.
+pub fn holds_lines(path: &Path) -> Result<bool, JournalError> {
+    let lines = has_lines(&open_locked(path)?);
+    lines.map_err(|source| JournalError::Io { action: "read", path: path.to_owned(), source })
 }
 
 /// Renames a journal that no process holds to `<path>.<time>` and returns that name.

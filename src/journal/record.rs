@@ -2,9 +2,7 @@
 //! the line around them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::index::Status;
+use super::session::{End, Header};
 use crate::call::{CallError, FailureKind};
 use crate::row::{Outcome, RowHash, Timing, Usage, Value};
-
-/// The version of the format; a journal of another one is refused.
-pub const VERSION: u32 = 1;
 
 /// One line of the journal: `{"outcome": {…}}` and so on. `F` is how an answer's fields are held.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,70 +28,6 @@ pub enum Record<'a, F = Values<'a>> {
     Outcome(Recorded<'a, F>),
     /// The session ended in order.
     End(Cow<'a, End>),
-}
-
-/// What a session was started with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Header {
-    /// [`VERSION`].
-    pub version: u32,
-    /// Version of the program.
-    pub program: String,
-    /// RFC 3339.
-    pub started_at: String,
-    /// Process id, to name who holds the lock.
-    pub pid: u32,
-    /// The command line, secrets masked.
-    pub argv: Vec<String>,
-    /// The input file.
-    pub input: InputIdentity,
-    /// Ids of the rows that were asked for, end exclusive.
-    pub selection: Range<u64>,
-    /// What makes two sessions the same run, by name, so that a mismatch can be named.
-    pub identity: BTreeMap<String, String>,
-    /// SHA-256 of the predictor's source file, where there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub predictor_sha256: Option<String>,
-    /// Settings that may differ between sessions.
-    pub settings: serde_json::Value,
-}
-
-/// What identifies the input file and how it was read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct InputIdentity {
-    /// As given, made absolute.
-    pub path: String,
-    /// `csv` or `jsonl`.
-    pub format: String,
-    /// CSV's field delimiter.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delimiter: Option<char>,
-    /// WHATWG name of the encoding.
-    pub encoding: String,
-    /// SHA-256 of the file's bytes.
-    pub sha256: String,
-    /// Data records in the file.
-    pub rows: u64,
-    /// Hash of CSV's header record.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub header_hash: Option<RowHash>,
-}
-
-/// How a session ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct End {
-    /// RFC 3339.
-    pub finished_at: String,
-    /// The exit code the session is about to end with.
-    pub exit_code: i32,
-    /// Why it stopped before all rows were done, if it did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// A second signal cut off the calls in flight.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub hurried: bool,
-    /// The session's totals.
-    pub totals: serde_json::Value,
 }
 
 /// An [`Outcome`] as recorded.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use super::error::JournalError;
 use super::fields::Fields;
 use super::index::Index;
 use super::line;
-use super::record::{End, Header, Record, VERSION, Verdict};
+use super::record::{Record, Verdict};
+use super::session::{End, Header, VERSION};
 use super::suspects::Suspects;
 
 const BUFFER: usize = 1 << 20;
@@ -58,17 +59,17 @@ impl Recovered {
         let file = File::open(path);
         let file =
             file.map_err(|source| JournalError::Io { action: "open", path: path.to_owned(), source })?;
-        Self::scan(&file, path, visit)
+        Self::from_reader(file, path, visit)
     }
 
-    /// Reads from where the file stands.
-    pub(super) fn scan(
-        file: &File,
+    /// Reads the journal's bytes from elsewhere; the path serves messages only.
+    pub fn from_reader(
+        reader: impl Read,
         path: &Path,
         mut visit: impl FnMut(&Record<'_>),
     ) -> Result<Self, JournalError> {
         let mut recovered = Self::nothing();
-        let mut lines = Lines::of(file);
+        let mut lines = Lines::of(reader);
         let io = |source| JournalError::Io { action: "read", path: path.to_owned(), source };
         while let Some(position) = lines.next().map_err(io)? {
             let json = line::decode(&lines.line);
@@ -181,9 +182,14 @@ pub(super) fn last_header(file: &File) -> io::Result<Option<Header>> {
     Ok(last)
 }
 
+/// Whether any line is whole.
+pub(super) fn has_lines(file: &File) -> io::Result<bool> {
+    Ok(Lines::of(file).next()?.is_some())
+}
+
 /// The file's lines that are neither empty nor without their line feed.
-struct Lines<'a> {
-    reader: BufReader<&'a File>,
+struct Lines<R> {
+    reader: BufReader<R>,
     /// The last line without its line feed; after the end, what follows the last line feed.
     line: Vec<u8>,
     number: u64,
@@ -191,9 +197,9 @@ struct Lines<'a> {
     offset: u64,
 }
 
-impl<'a> Lines<'a> {
-    fn of(file: &'a File) -> Self {
-        Self { reader: BufReader::with_capacity(BUFFER, file), line: Vec::new(), number: 0, offset: 0 }
+impl<R: Read> Lines<R> {
+    fn of(reader: R) -> Self {
+        Self { reader: BufReader::with_capacity(BUFFER, reader), line: Vec::new(), number: 0, offset: 0 }
     }
 
     fn next(&mut self) -> io::Result<Option<Damaged>> {

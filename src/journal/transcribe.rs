@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use super::error::JournalError;
 use super::file;
-use super::record::{Header, Record, Recorded, Values, Verdict};
+use super::record::{Record, Recorded, Values, Verdict};
 use super::recover::Recovered;
+use super::session::Header;
 use super::writer::{Batch, Journal};
 use crate::row::RowHash;
 
@@ -37,12 +38,15 @@ impl Journal {
         moved: impl Fn(u64) -> Option<u64>,
         visit: impl FnMut(&Record<'_>),
     ) -> Result<Transcribed, JournalError> {
-        let mut fresh = file::temporary(&self.path)?;
-        let write = |source| JournalError::Write { path: self.path.clone(), source };
+        // The lock is held until the new journal's is; the index makes room for those of the two readings.
+        let Self { path, file: _held, index, .. } = self;
+        drop(index);
+        let mut fresh = file::temporary(&path)?;
+        let write = |source| JournalError::Write { path: path.clone(), source };
         let selection = &header.selection;
         let mut transcript = Transcript { batch: Batch::default(), selection, moved };
         let mut result = Ok(());
-        Recovered::read(&self.path, |record| {
+        Recovered::read(&path, |record| {
             if result.is_ok() {
                 result = transcript.take(record).and_then(|()| transcript.spill(&mut fresh).map_err(write));
             }
@@ -50,9 +54,10 @@ impl Journal {
         result?;
         transcript.batch.header(header)?;
         transcript.batch.write_to(&mut fresh).map_err(write)?;
-        let (mut file, aside) = file::replace(&self.path, fresh, time)?;
+        drop(transcript);
+        let (mut file, aside) = file::replace(&path, fresh, time)?;
         file.rewind().map_err(write)?;
-        let (journal, recovered) = Self::continued(&self.path, file, visit)?;
+        let (journal, recovered) = Self::continued(&path, file, visit)?;
         Ok(Transcribed { journal, recovered, aside })
     }
 }

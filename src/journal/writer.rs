@@ -14,8 +14,9 @@ use super::fields::Fields;
 use super::file;
 use super::index::{Index, Status};
 use super::line;
-use super::record::{AnswerFields, End, Header, Record, Recorded};
+use super::record::{AnswerFields, Record, Recorded};
 use super::recover::Recovered;
+use super::session::{End, Header};
 use super::sync::Syncer;
 use crate::row::{Outcome, RowHash};
 
@@ -23,11 +24,11 @@ use crate::row::{Outcome, RowHash};
 #[derive(Debug)]
 pub struct Journal {
     pub(super) path: PathBuf,
-    file: Arc<File>,
+    pub(super) file: Arc<File>,
     /// Length of the file up to the current batch.
     bytes: u64,
     batch: Batch,
-    index: Arc<Index>,
+    pub(super) index: Arc<Index>,
     fields: Fields,
     syncer: Syncer,
 }
@@ -65,7 +66,7 @@ impl Journal {
         file: File,
         visit: impl FnMut(&Record<'_>),
     ) -> Result<(Self, Recovered), JournalError> {
-        let recovered = Recovered::scan(&file, path, visit)?;
+        let recovered = Recovered::from_reader(&file, path, visit)?;
         if recovered.torn_bytes > 0 {
             file.set_len(recovered.whole_bytes).map_err(|source| JournalError::Io {
                 action: "cut the torn tail of",

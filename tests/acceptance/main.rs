@@ -7,6 +7,9 @@ mod support;
 mod aimock_itself;
 mod api;
 mod compare;
+mod conservation;
+#[cfg(target_os = "linux")]
+mod crash_points;
 #[cfg(target_os = "linux")]
 mod disk;
 mod environment;

@@ -113,3 +113,43 @@ fn answers_without_a_journal_are_refused_with_a_hint() {
     job.resume().expect(1).says("`answers.csv` has no journal `answers.csv.journal`").says("hint: ");
     assert_eq!(job.read("answers.csv"), "question,answer\nWho?,Me\n");
 }
+
+#[test]
+fn a_dry_run_refuses_what_resume_would_and_changes_nothing() {
+    let job = Job::new()
+        .questions(3)
+        .predictor("async def predict(question):\n    called(question)\n    raise ValueError\n");
+    job.process().expect(3);
+    let journal = job.read("answers.csv.journal");
+    let dry_run = ["resume", "answers.csv", "--dry-run"];
+    job.run(&dry_run).expect(0).says("0 rows answered before; 3 to go (3 failed, 0 unfinished)");
+    job.run(&[&dry_run[..], &["--column", "id"]].concat()).expect(1).says("`--column` was not given");
+    let job = job.file("questions.csv", "id,question\n0,Question 0?\n1,Changed?\n2,Question 2?\n");
+    job.run(&dry_run).expect(1).says("1 of 3 recorded rows no longer match, the first on line 3");
+    job.run(&[&dry_run[..], &["--allow-changed"]].concat()).expect(0);
+    assert_eq!(job.calls().len(), 3);
+    assert_eq!(job.read("answers.csv.journal"), journal);
+}
+
+#[test]
+fn a_journal_whose_first_write_was_cut_short_is_nothing_to_process() {
+    let job = Job::new().questions(3).echo();
+    job.process().expect(0);
+    let journal = job.read("answers.csv.journal");
+    for header in ["", &journal[..journal.find('\n').unwrap()]] {
+        std::fs::write(job.path("answers.csv.journal"), header).unwrap();
+        let before = job.calls().len();
+        job.resume().expect(1).says("has no whole header").says("hint: start the run again with `process`");
+        job.process().expect(0).says("its first write was cut short, so nothing was called");
+        assert_eq!(job.calls().len(), before + 3);
+        assert_eq!(job.column("answer"), job.column("question"));
+    }
+    // One whole line, and it may have been of an answer.
+    std::fs::write(job.path("answers.csv.journal"), "0".to_owned() + &journal[1..]).unwrap();
+    job.process().expect(1).says("holds an earlier run");
+    let lost = journal.replacen("{\"header\"", "{\"hexder\"", 2);
+    std::fs::write(job.path("answers.csv.journal"), &lost).unwrap();
+    job.resume().expect(1).says("has no whole header").says("`--force`");
+    job.process().expect(1).says("holds an earlier run");
+    assert_eq!(job.read("answers.csv.journal"), lost);
+}

@@ -1,0 +1,75 @@
+//! What the journal says of a session as a whole: how it was started, how it ended. Not its rows.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::row::RowHash;
+
+/// The version of the format; a journal of another one is refused.
+pub const VERSION: u32 = 1;
+
+/// What a session was started with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Version of the program.
+    pub program: String,
+    /// RFC 3339.
+    pub started_at: String,
+    /// Process id, to name who holds the lock.
+    pub pid: u32,
+    /// The command line, secrets masked.
+    pub argv: Vec<String>,
+    /// The input file.
+    pub input: InputIdentity,
+    /// Ids of the rows that were asked for, end exclusive.
+    pub selection: Range<u64>,
+    /// What makes two sessions the same run, by name, so that a mismatch can be named.
+    pub identity: BTreeMap<String, String>,
+    /// SHA-256 of the predictor's source file, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predictor_sha256: Option<String>,
+    /// Settings that may differ between sessions.
+    pub settings: serde_json::Value,
+}
+
+/// What identifies the input file and how it was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputIdentity {
+    /// As given, made absolute.
+    pub path: String,
+    /// `csv` or `jsonl`.
+    pub format: String,
+    /// CSV's field delimiter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<char>,
+    /// WHATWG name of the encoding.
+    pub encoding: String,
+    /// SHA-256 of the file's bytes.
+    pub sha256: String,
+    /// Data records in the file.
+    pub rows: u64,
+    /// Hash of CSV's header record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header_hash: Option<RowHash>,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// RFC 3339.
+    pub finished_at: String,
+    /// The exit code the session is about to end with.
+    pub exit_code: i32,
+    /// Why it stopped before all rows were done, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// A second signal cut off the calls in flight.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hurried: bool,
+    /// The session's totals.
+    pub totals: serde_json::Value,
+}

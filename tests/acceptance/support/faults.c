@@ -1,0 +1,88 @@
+/* Preloaded into the program. In the job's own files (FAULTS_IN/answers…, FAULTS_IN/.tmp…, and FAULTS_IN itself):
+ *   FAULTS_KILL_AT=n  ends the process with SIGKILL right after its nth change; a write gets only half of its bytes out.
+ *   FAULTS_NO_SYNC=f  fails every sync with EIO once there is a file f. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+static int is_ours(const char *path) {
+    const char *in = getenv("FAULTS_IN");
+    size_t length = in ? strlen(in) : 0;
+    if (!length || strncmp(path, in, length))
+        return 0;
+    const char *rest = path + length;
+    return !*rest || !strncmp(rest, "/answers", 8) || !strncmp(rest, "/.tmp", 5);
+}
+
+static int is_our_file(int file) {
+    char link[64], path[PATH_MAX + 1] = {0};
+    int before = errno;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    int ours = readlink(link, path, PATH_MAX) > 0 && is_ours(path);
+    errno = before;
+    return ours;
+}
+
+/* Whether this change is the one to die at. */
+static int is_last(void) {
+    static atomic_long changes;
+    const char *at = getenv("FAULTS_KILL_AT");
+    return at && atomic_fetch_add(&changes, 1) + 1 == atol(at);
+}
+
+static void die(void) {
+    kill(getpid(), SIGKILL);
+    for (;;)
+        pause();
+}
+
+#define CHANGE(ours, call)                                                                                           \
+    int last = (ours) && is_last();                                                                                  \
+    int result = call;                                                                                               \
+    if (last)                                                                                                        \
+        die();                                                                                                       \
+    return result
+
+ssize_t write(int file, const void *bytes, size_t count) {
+    if (is_our_file(file) && is_last()) {
+        NEXT(write)(file, bytes, count / 2);
+        die();
+    }
+    return NEXT(write)(file, bytes, count);
+}
+
+static int is_broken(int file) {
+    const char *broken = getenv("FAULTS_NO_SYNC");
+    return broken && is_our_file(file) && !access(broken, F_OK);
+}
+
+int fsync(int file) {
+    if (is_broken(file))
+        return errno = EIO, -1;
+    CHANGE(is_our_file(file), NEXT(fsync)(file));
+}
+
+int fdatasync(int file) {
+    if (is_broken(file))
+        return errno = EIO, -1;
+    CHANGE(is_our_file(file), NEXT(fdatasync)(file));
+}
+
+int ftruncate64(int file, off64_t length) { CHANGE(is_our_file(file), NEXT(ftruncate64)(file, length)); }
+
+int linkat(int from, const char *old, int to, const char *new, int flags) {
+    CHANGE(is_ours(new), NEXT(linkat)(from, old, to, new, flags));
+}
+
+int rename(const char *old, const char *new) { CHANGE(is_ours(new), NEXT(rename)(old, new)); }
+
+int unlink(const char *path) { CHANGE(is_ours(path), NEXT(unlink)(path)); }

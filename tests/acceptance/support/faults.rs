@@ -1,0 +1,39 @@
+//! A disk that fails and a process that dies at a chosen system call: `faults.c`, preloaded into the program.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
+
+use super::job::Job;
+
+static LIBRARY: LazyLock<String> = LazyLock::new(|| {
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/acceptance/support/faults.c");
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
+    assert!(compiled.unwrap().success(), "`cc` is needed, as it is to link Rust");
+    library.into_os_string().into_string().unwrap()
+});
+
+impl Job {
+    /// What runs from now on dies right after its `nth` change to the job's files, a write half done.
+    pub(crate) fn killed_at_change(self, nth: usize) -> Self {
+        self.preloaded().env("FAULTS_KILL_AT", &nth.to_string())
+    }
+
+    /// What runs from now on cannot sync once there is a file `broken`.
+    pub(crate) fn disk_may_break(self) -> Self {
+        let broken = self.path("broken");
+        self.preloaded().env("FAULTS_NO_SYNC", broken.to_str().unwrap())
+    }
+
+    /// What runs from now on meets no fault.
+    pub(crate) fn without_faults(self) -> Self {
+        self.env("LD_PRELOAD", "")
+    }
+
+    fn preloaded(self) -> Self {
+        let directory = self.path("");
+        let directory = directory.to_str().unwrap().trim_end_matches('/').to_owned();
+        self.env("LD_PRELOAD", &LIBRARY).env("FAULTS_IN", &directory)
+    }
+}
