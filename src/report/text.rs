@@ -36,13 +36,14 @@ pub fn show(out: &mut dyn Write, text: &str) -> io::Result<()> {
     }
 }
 
-/// A span of time in three digits or so: `850 ms`, `1.23 s`, `2 m 05 s`, `1 h 02 m`.
+/// A span of time in three digits or so: `400 ns`, `850 ms`, `1.23 s`, `2 m 05 s`, `1 h 02 m`.
 pub fn duration(span: Duration) -> String {
     let micros = span.as_micros();
     let seconds = span.as_secs_f64();
     let whole = (seconds + 0.5) as u64;
     match micros {
-        0 => "0 s".to_owned(),
+        0 if span.is_zero() => "0 s".to_owned(),
+        0 => format!("{} ns", span.as_nanos()),
         1..1_000 => format!("{micros} µs"),
         1_000..9_950 => format!("{:.1} ms", seconds * 1e3),
         9_950..999_500 => format!("{:.0} ms", seconds * 1e3),
@@ -193,7 +194,7 @@ pub fn list(items: &[String], columns: usize) -> String {
 
 fn is_unsafe(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -213,6 +214,7 @@ mod tests {
                 "1.23 s", "10.0 s"
             ]
         );
+        assert_eq!(duration(Duration::from_nanos(400)), "400 ns");
     }
 
     #[test]
