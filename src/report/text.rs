@@ -167,14 +167,18 @@ pub fn reason(text: &str) -> (String, Option<&str>) {
 }
 
 /// A file name as one word of a shell command; control characters are escaped, so such a name is safe but not exact.
-pub fn shell_word(word: &str) -> String {
+pub fn shell_word(file: &str) -> String {
+    argument(&if file.starts_with('-') { Cow::Owned(format!("./{file}")) } else { Cow::Borrowed(file) })
+}
+
+/// Any word of a shell command, quoted where it must be; escaped as by [`shell_word`].
+pub fn argument(word: &str) -> String {
     let plain = |character: char| character.is_alphanumeric() || "_-./+:,@%=".contains(character);
     let word = escape(word);
-    let directory = if word.starts_with('-') { "./" } else { "" };
     if !word.is_empty() && word.chars().all(plain) {
-        format!("{directory}{word}")
+        word.into_owned()
     } else {
-        format!("'{directory}{}'", word.replace('\'', r"'\''"))
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Chart {
     pub x: Vec<Tick>,
     /// Up the side.
     pub y: Vec<Tick>,
+    /// Whether those are names of lines rather than figures of a scale.
+    pub named: bool,
     /// Vertical lines with words at their tops.
     pub rules: Vec<Rule>,
     /// A dashed line across, in pixels from the top.
@@ -102,6 +104,16 @@ impl fmt::Display for Pixels {
 }
 
 impl Chart {
+    /// Pixels with the words below.
+    pub(super) fn whole_height(&self) -> f64 {
+        self.height + if self.x.is_empty() { 0.0 } else { 24.0 }
+    }
+
+    /// The class of a tick's words along x: on a narrow page every other one of many is left out.
+    pub(super) fn spared(&self, index: &usize) -> &'static str {
+        if self.x.len() > 4 && index % 2 == 1 { "spare" } else { "" }
+    }
+
     /// A tick along x at a share of the width, its words kept within it.
     pub(super) fn tick_x(&mut self, share: f64, label: String) {
         let anchor = match share {

@@ -96,10 +96,7 @@ pub(super) fn density(course: &Course) -> Chart {
     let mut grid = Cells::new(moments.len(), until, HEIGHT / rows as f64, LEVELS.len());
     for (column, counts) in cells.iter().enumerate() {
         for (row, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-            // As eyes see it: each level as many times as dense as the one before.
-            let share = (*count as f64).ln() / (densest as f64).ln().max(1.0);
-            let level = (share * (LEVELS.len() - 1) as f64).round() as usize;
-            grid.fill(level, column, rows - 1 - row);
+            grid.fill(level(*count, densest), column, rows - 1 - row);
         }
     }
     let (shortest, longest) = (latency_from(least) / 1e3, latency_from(least + rows * together) / 1e3);
@@ -115,9 +112,15 @@ pub(super) fn density(course: &Course) -> Chart {
     for tick in up.ticks(5) {
         chart.tick_y(up.share(tick), time_label(tick));
     }
-    chart.legend.push((LEVELS[0], "1 row".to_owned()));
+    chart.legend.push((LEVELS[level(1, densest)], "1 row".to_owned()));
     if densest > 1 {
         chart.legend.push((LEVELS[LEVELS.len() - 1], counted(densest, "row")));
     }
     chart
+}
+
+/// The colour of a cell, as eyes see it: each level is as many times as dense as the one before.
+fn level(count: u64, densest: u64) -> usize {
+    let share = (count as f64).ln_1p() / (densest as f64).ln_1p();
+    (share * (LEVELS.len() - 1) as f64).round() as usize
 }

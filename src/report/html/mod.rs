@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use self::chart::Chart;
 use super::json::{ReportError, write_whole};
 use super::text::{
-    brief, count, counted, dollars, duration, escape, figure, millis, reason, seconds, shell_word,
+    argument, brief, count, counted, dollars, duration, escape, figure, millis, reason, seconds,
 };
 use super::{Distribution, Report};
 use crate::stats::{Fold, Span};
@@ -104,7 +104,7 @@ fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> 
         title: brief(&answers.file_name().unwrap_or(answers.as_os_str()).to_string_lossy(), NAME),
         state: state(report),
         stopped: report.stopped.as_ref().map(|stopped| reason(stopped).0),
-        when: brief(&report.run.started_at, NAME),
+        when: when(&report.run.started_at),
         figures: figures(report),
         throughput: ran.then(|| over_time::throughput(report, course)),
         in_flight: called.then(|| over_time::in_flight(report, course)),
@@ -122,6 +122,11 @@ fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> 
         program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")),
     }
     .render()
+}
+
+/// A time of RFC 3339 to the second, as people write it.
+fn when(time: &str) -> String {
+    brief(&time.chars().take(19).collect::<String>().replacen('T', " ", 1), NAME) + " UTC"
 }
 
 fn state(report: &Report) -> (&'static str, String) {
@@ -248,7 +253,7 @@ fn settings(report: &Report) -> Vec<(&'static str, String)> {
     let journal = &report.journal;
     let event_loop = &report.event_loop;
     let mut settings = vec![
-        ("command", run.argv.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")),
+        ("command", run.argv.iter().map(|word| argument(word)).collect::<Vec<_>>().join(" ")),
         ("input", foreign(&run.input)),
         ("input SHA-256", foreign(&run.input_sha256)),
         (

@@ -23,7 +23,7 @@ pub(super) fn waterfall(course: &Course) -> Option<Chart> {
     }
     let (pitch, thick) = if spans.len() <= FEW { ROOMY } else { TIGHT };
     let says = format!("When each of {} rows waited, ran and was tried again.", spans.len());
-    let mut chart = Chart { says, height: pitch * spans.len() as f64, ..Chart::default() };
+    let mut chart = Chart { says, height: pitch * spans.len() as f64, named: true, ..Chart::default() };
     time_axis(&mut chart, course);
     let time = Scale::up_to(course.length().as_secs_f64());
     for (place, span) in spans.iter().enumerate() {
