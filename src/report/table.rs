@@ -76,7 +76,7 @@ impl Table {
                 .map(|(class, failed)| format!("{} {}", count(failed), brief(class, 40)))
                 .collect();
             let classes = list(&classes, self.look.width.saturating_sub(INDENT + total.len()));
-            self.line("Failed", &self.look.paint(Style::new().red(), &(total + &classes)));
+            self.wrapped_line("Failed", &self.look.paint(Style::new().red(), &(total + &classes)), " ");
         }
         if rows.unfinished > 0 {
             self.line(
@@ -242,7 +242,8 @@ mod tests {
           Tokens         1,200,000 in, 24,000 out, $0.29
           Event loop     blocked for 25 ms by predictor.py:12 in answer
           Answers        questions.answers.csv
-          Report         questions.answers.csv.report.json
+          Report         questions.answers.csv.report.html
+                         questions.answers.csv.report.json
 
         To answer the 5 rows that are left:
           tokio-asyncio-bridge resume questions.answers.csv
@@ -264,7 +265,8 @@ mod tests {
           Concurrency    15.0 on average, 16 at most, 16 requested
           Attempts       1,208 (8 retries, 12 timeouts, 0 abandoned)
           Answers        questions.answers.csv
-          Report         questions.answers.csv.report.json
+          Report         questions.answers.csv.report.html
+                         questions.answers.csv.report.json
         ");
     }
 
@@ -281,7 +283,8 @@ mod tests {
           Unfinished     1,201 rows
           Stopped        interrupted
           Answers        questions.answers.csv
-          Report         questions.answers.csv.report.json
+          Report         questions.answers.csv.report.html
+                         questions.answers.csv.report.json
 
         To answer the 1,201 rows that are left:
           tokio-asyncio-bridge resume questions.answers.csv
@@ -307,6 +310,27 @@ mod tests {
             let widest = text.lines().map(console::measure_text_width).max();
             assert!(widest <= Some(width.max(80)), "{text}");
         }
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_lines_of_its_own_width() {
+        let mut report = sample();
+        (report.sessions, report.attempts.abandoned) = (2, 3);
+        report.stopped = Some("the first 20 finished rows all failed with one class".into());
+        let files = Files { answers: Path::new("a.csv"), report: None, page: None };
+        let text = summary(&report, files, Look { width: 40, ..LOOK });
+        insta::assert_snapshot!(text, @"");
+        let narrow = text.lines().filter(|line| !line.contains("resume"));
+        assert!(narrow.map(console::measure_text_width).max() <= Some(40), "{text}");
+    }
+
+    #[test]
+    fn a_session_that_found_nothing_left_to_do_claims_no_time_of_its_own() {
+        let mut report = sample();
+        report.rows = Rows { ok: 1_201, failed: 0, unfinished: 0, resumed: 1_201, ..report.rows };
+        let first = shown(&report);
+        let first = first.lines().next().unwrap();
+        assert_eq!(first, "Answered 1,201 of 1,201 rows before, in 48.0 s (24.9 rows/s)");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod aimock;
+pub(crate) mod browser;
 pub(crate) mod http;
 pub(crate) mod job;
+pub(crate) mod terminal;
