@@ -65,7 +65,8 @@ impl Table {
     fn rows(&mut self, report: &Report) {
         let rows = &report.rows;
         if rows.resumed > 0 && rows.resumed < rows.total {
-            self.line("Resumed", &format!("{} answered before", counted(rows.resumed, "row")));
+            let resumed = format!("{} answered before", counted(rows.resumed, "row"));
+            self.wrapped_line("Resumed", &resumed, " ");
         }
         if rows.failed > 0 {
             let total = format!("{}: ", counted(rows.failed, "row"));
@@ -75,8 +76,12 @@ impl Table {
                 .into_iter()
                 .map(|(class, failed)| format!("{} {}", count(failed), brief(class, 40)))
                 .collect();
-            let classes = list(&classes, self.look.width.saturating_sub(INDENT + total.len()));
-            self.wrapped_line("Failed", &self.look.paint(Style::new().red(), &(total + &classes)), " ");
+            let columns = self.look.width.saturating_sub(INDENT);
+            let mut text = total.clone() + &list(&classes, columns.saturating_sub(total.len()));
+            if console::measure_text_width(&text) > columns {
+                text = format!("{}\n{:INDENT$}{}", total.trim_end(), "", list(&classes, columns));
+            }
+            self.line("Failed", &self.look.paint(Style::new().red(), &text));
         }
         if rows.unfinished > 0 {
             self.line(
@@ -132,7 +137,7 @@ impl Table {
                 figure(concurrency.achieved_mean),
                 count(concurrency.achieved_max),
                 // They are in the one figure and not in the other.
-                if attempts.abandoned > 0 { " with the abandoned" } else { "" },
+                if attempts.abandoned > 0 { ", abandoned included" } else { "" },
                 count(concurrency.requested)
             ),
             ", ",
@@ -319,7 +324,40 @@ mod tests {
         report.stopped = Some("the first 20 finished rows all failed with one class".into());
         let files = Files { answers: Path::new("a.csv"), report: None, page: None };
         let text = summary(&report, files, Look { width: 40, ..LOOK });
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+        Answered 1,196 of 1,201 rows in 48.0 s
+        over 2 sessions (24.9 rows/s)
+
+          Resumed        100 rows answered
+                         before
+          Failed         4 rows:
+                         3 timeout, 1 ValueError
+          Unfinished     1 row
+          Stopped        the first 20 finished
+                         rows all failed with
+                         one class
+          Latency
+            answered     p50 599 ms, p90 1.08 s,
+                         p99 1.19 s, max 1.20 s
+            failed       p50 600 ms, p90 1.20 s,
+                         p99 1.20 s, max 1.20 s
+          Concurrency    15.0 on average,
+                         16 at most,
+                         abandoned included,
+                         16 requested
+          Attempts       1,208 (8 retries,
+                         12 timeouts,
+                         3 abandoned)
+          Tokens         1,200,000 in,
+                         24,000 out, $0.29
+          Event loop     blocked for 25 ms by
+                         predictor.py:12 in
+                         answer
+          Answers        a.csv
+
+        To answer the 5 rows that are left:
+          tokio-asyncio-bridge resume a.csv
+        ");
         let narrow = text.lines().filter(|line| !line.contains("resume"));
         assert!(narrow.map(console::measure_text_width).max() <= Some(40), "{text}");
     }

@@ -70,7 +70,8 @@ fn a_page_loads_nothing_and_runs_nothing() {
         "url(",
         "@import",
         "javascript:",
-        " on",
+        " onload=",
+        " onerror=",
         " style=",
     ] {
         let tags = page.split('<').skip(1).filter_map(|tag| tag.split('>').next());

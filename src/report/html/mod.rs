@@ -1,7 +1,7 @@
 //! The report as one page for people: no script, nothing from elsewhere, every foreign word escaped. What its charts
 //! show is said in the files beside this one, how they look in `page.html` and `page.css`.
 //!
-//! The page says nothing of questions and answers, only of times, counts and errors: it can be shown to others.
+//! The page holds times, counts and error messages, no questions and no answers: it is made to be shown to others.
 
 mod chart;
 mod latency;
