@@ -118,7 +118,7 @@ pub struct Span {
 impl Span {
     /// From its first call's being handed over, waits for further permits aside.
     pub fn took(&self) -> Duration {
-        (self.to - self.from).saturating_sub(self.queued)
+        self.to.saturating_sub(self.from).saturating_sub(self.queued)
     }
 }
 
@@ -161,11 +161,11 @@ impl Course {
         }
         if earlier > 0.0 && called < last {
             // Where the attempts before the last one lay is not recorded: they are spread over the time they had.
-            let share = earlier / (last - called).as_secs_f64();
+            let share = earlier / last.saturating_sub(called).as_secs_f64();
             self.moments.spread(called, last, |moment, seconds| moment.running_s += seconds * share);
         }
         for (number, class) in (1..).zip(outcome.errors) {
-            let at = called + (to - called) * number / outcome.attempts.max(number);
+            let at = called + to.saturating_sub(called) * number / outcome.attempts.max(number);
             let class = self.class(class);
             let moment = self.moments.at(at);
             moment.errors.add(class);
@@ -196,7 +196,7 @@ impl Course {
 
     fn note_span(&mut self, row: u64, outcome: &OutcomeView<'_>, from: Duration, to: Duration) {
         let timing = &outcome.timing;
-        let took = (to - from).saturating_sub(timing.queued);
+        let took = to.saturating_sub(from).saturating_sub(timing.queued);
         let is_slow = self.slowest.len() < SLOWEST
             || self.slowest.peek().is_some_and(|Reverse(least)| least.0.took() < took);
         self.outcomes += 1;

@@ -110,6 +110,7 @@ impl Chart {
     }
 
     /// The class of a tick's words along x: on a narrow page every other one of many is left out.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "how templates pass it")]
     pub(super) fn spared(&self, index: &usize) -> &'static str {
         if self.x.len() > 4 && index % 2 == 1 { "spare" } else { "" }
     }

@@ -53,16 +53,16 @@ impl Columns {
     fn greatest(&self, of: impl Fn(&Moment) -> f64) -> f64 {
         self.moments.iter().map(of).fold(0.0, f64::max)
     }
+}
 
-    /// A chart with its axes: time, and figures up to a greatest one.
-    fn chart(&self, course: &Course, up: Scale, says: String) -> Chart {
-        let mut chart = Chart { says, height: HEIGHT, ..Chart::default() };
-        time_axis(&mut chart, course);
-        for tick in up.ticks(4) {
-            chart.tick_y(up.share(tick), label(tick));
-        }
-        chart
+/// A chart with its axes: time, and figures up to a greatest one.
+fn axes(course: &Course, up: Scale, says: String) -> Chart {
+    let mut chart = Chart { says, height: HEIGHT, ..Chart::default() };
+    time_axis(&mut chart, course);
+    for tick in up.ticks(4) {
+        chart.tick_y(up.share(tick), label(tick));
     }
+    chart
 }
 
 /// Ticks along the run's time, and lines where one session follows another.
@@ -89,7 +89,7 @@ pub(super) fn throughput(report: &Report, course: &Course) -> Chart {
         figure(report.rows_per_s),
         figure(columns.greatest(|moment| rate(moment.ok)))
     );
-    let mut chart = columns.chart(course, up, says);
+    let mut chart = axes(course, up, says);
     for (column, moment) in columns.moments.iter().enumerate() {
         let (from, to) = columns.sides(column);
         let parts = [("ok", up.share(rate(moment.ok))), ("failed", up.share(rate(moment.failed)))];
@@ -120,7 +120,7 @@ pub(super) fn in_flight(report: &Report, course: &Course) -> Chart {
         figure(concurrency.achieved_mean),
         count(concurrency.requested)
     );
-    let mut chart = columns.chart(course, up, says);
+    let mut chart = axes(course, up, says);
     let shares: Vec<f64> = columns.moments.iter().map(|moment| up.share(calls(moment))).collect();
     let until = columns.start(columns.moments.len()) / course.length().as_secs_f64();
     chart.steps("running", &shares, until);
@@ -144,7 +144,7 @@ pub(super) fn errors(report: &Report, course: &Course) -> Chart {
     let up = Scale::up_to(columns.greatest(|moment| all(moment) as f64) * 1.08);
     let failed = report.attempts.by_error.total();
     let says = format!("Failed attempts over the run's time by class: {} in all.", count(failed));
-    let mut chart = columns.chart(course, up, says);
+    let mut chart = axes(course, up, says);
     let mut coloured = 0;
     for (column, moment) in columns.moments.iter().enumerate() {
         let (from, to) = columns.sides(column);
@@ -180,7 +180,7 @@ pub(super) fn retries(report: &Report, course: &Course) -> Chart {
     let columns = Columns::bars(course);
     let up = Scale::up_to(columns.greatest(|moment| moment.retries as f64) * 1.08);
     let says = format!("Retries over the run's time: {} in all.", count(report.attempts.retries));
-    let mut chart = columns.chart(course, up, says);
+    let mut chart = axes(course, up, says);
     for (column, moment) in columns.moments.iter().enumerate() {
         let (from, to) = columns.sides(column);
         let title = format!("{}: {} retries", time_label(columns.start(column)), count(moment.retries));

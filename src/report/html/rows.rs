@@ -80,7 +80,7 @@ fn title(span: &Span) -> String {
         "row {}: {} in {}, {} queued, {} running, {} backing off",
         span.row,
         if span.failure.is_some() { "failed" } else { "answered" },
-        duration(span.to - span.from),
+        duration(span.to.saturating_sub(span.from)),
         duration(span.queued),
         duration(span.running),
         duration(span.backoff)
