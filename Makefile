@@ -20,7 +20,7 @@ export PYO3_PYTHON := $(shell command -v $(PYTHON))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test torture fuzz bench lint clean prerequisites
+.PHONY: browser help setup build run test torture fuzz bench lint clean prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ build: $(VENV)/.installed ## build the program
 run: build ## answer data/questions.csv with the local model (no key, no network)
 	$(PROGRAM) process data/questions.csv --force
 
-test: $(VENV)/.tools tests/node_modules/.installed ## run all tests
+test: $(VENV)/.tools tests/node_modules/.installed browser ## run all tests
 	cargo test --release --locked
 	$(BIN)/python -m unittest discover --start-directory tests/python
 
@@ -63,6 +63,11 @@ lint: $(VENV)/.tools ## check format, lints and documentation of the Rust and th
 
 clean: ## remove everything that was built or installed
 	rm -rf target $(VENV) tests/node_modules
+
+# The report's page is looked at as people see it.
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit; done; \
+	  echo 'make test needs a browser: install Chromium (Debian: apt install chromium; Fedora: dnf install chromium)'; exit 1
 
 # The stamps stand for the last complete installation.
 $(VENV)/.installed: requirements.txt constraints.txt | prerequisites

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -19,7 +20,7 @@ use crate::command::streams::Streams;
 use crate::command::verify::{VerifyOptions, verify};
 use crate::config::options::ShowOptions;
 use crate::config::{ProcessOptions, ResumeOptions, opposites, recorded};
-use crate::report::progress::Screen;
+use crate::report::progress::{Level, Screen};
 use crate::report::text::escape_lines;
 use crate::run::signals::outlive_file_size_limit;
 use crate::secret::Secrets;
@@ -120,6 +121,12 @@ fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
         let command = command.find_subcommand(name).context("the command parsed is known")?;
         anyhow::Ok(recorded::given(command, matches, environment))
     };
+    if matches!(command, Command::Process(_) | Command::Resume(_))
+        && let Some(calls) = idle_concurrency(matches)
+    {
+        let text = format!("`--sequential` makes one call at a time: `-c {calls}` has no effect");
+        streams.reporter(command.show()).message(Level::Warning, &text);
+    }
     let code = match command {
         Command::Process(options) => runtime.block_on(process(options, given(true)?, &mut streams)),
         Command::Resume(mut options) => {
@@ -141,6 +148,14 @@ fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
     // A thread of ours that is still blocked must not hold up the end of the process.
     runtime.shutdown_background();
     code
+}
+
+/// The `-c` that was given beside `--sequential`.
+fn idle_concurrency(matches: &ArgMatches) -> Option<usize> {
+    let (_, options) = matches.subcommand()?;
+    let given = |id| options.value_source(id) == Some(ValueSource::CommandLine);
+    let idle = given("concurrency") && given("sequential") && options.get_flag("sequential");
+    idle.then(|| options.get_one("concurrency").copied()).flatten()
 }
 
 /// The earlier run's options with those given now laid over them: the later one wins.

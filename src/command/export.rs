@@ -12,7 +12,7 @@ use crate::config::paths::JobPaths;
 use crate::input::{Format, Source};
 use crate::journal::{Header, Recovered};
 use crate::report::progress::Level;
-use crate::report::text::{count, counted};
+use crate::report::text::{count, counted, escape};
 
 /// The options of `export`.
 #[derive(Debug, Clone, Args)]
@@ -47,7 +47,7 @@ pub fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<
     let rows = projected.rows;
     let text = format!(
         "{}: {} ({} answered, {} failed, {} unfinished)\n",
-        paths.answers.display(),
+        escape(&paths.answers.to_string_lossy()),
         counted(rows.ok + rows.failed + rows.unfinished, "row"),
         count(rows.ok),
         count(rows.failed),

@@ -9,6 +9,7 @@ use tempfile::TempPath;
 
 use super::Usage;
 use super::prepared::{Prepared, Preparing};
+use super::session::Session;
 use super::setup::{now, panicked};
 use super::streams::Streams;
 use crate::config::options::ShowOptions;
@@ -18,8 +19,9 @@ use crate::journal::{
     Header, Journal, JournalError, directory_of, holds_lines, set_aside, sync_directory_of,
 };
 use crate::policy::stop::StopReason;
+use crate::report::Report;
 use crate::report::progress::{Level, Reporter};
-use crate::report::{Report, table};
+use crate::report::table::{self, Files};
 use crate::run::signals::Signals;
 use crate::run::todo::Choice;
 use crate::stats::Fold;
@@ -60,6 +62,7 @@ where
     let paths = options.paths(format);
     let files = paths.absolute()?;
     let calls = options.pace.calls().map_err(Usage)?;
+    let page = options.page.wanted().map_err(Usage)?;
     let mut source = options.source(format, &paths);
     let mut fresh = None;
     if options.reads_stdin() {
@@ -99,12 +102,15 @@ where
     if let Some(fresh) = fresh {
         keep(fresh, &files.spool)?;
     }
-    let outcome = prepared.session(opened, prepared.calls, &files).run(reporter.as_mut(), &mut signals).await;
+    let session = Session { page, ..prepared.session(opened, prepared.calls, &files) };
+    let outcome = session.run(reporter.as_mut(), &mut signals).await;
     drop(reporter);
     let outcome = outcome?;
     // Without a report the session was cut short: the process ends at once.
     if let Some(report) = &outcome.report {
-        show_report(report, &paths, &options.job.show, streams)?;
+        let named =
+            Files { answers: &paths.answers, report: Some(&paths.report), page: page.then_some(&paths.page) };
+        show_report(report, named, &options.job.show, streams)?;
         if spooled && report.rows.ok == report.rows.total {
             remove_spool(&files)?;
         }
@@ -116,11 +122,10 @@ where
 /// Prints a report's summary.
 pub(super) fn show_report(
     report: &Report,
-    paths: &JobPaths,
+    files: Files<'_>,
     options: &ShowOptions,
     streams: &mut Streams,
 ) -> io::Result<()> {
-    let files = table::Files { answers: &paths.answers, report: Some(&paths.report) };
     let text = table::summary(report, files, streams.look(options));
     streams.say(options, &text)
 }

@@ -6,6 +6,7 @@ pub mod export;
 mod job;
 mod prepared;
 pub mod process;
+mod rebuilt;
 pub mod report;
 pub mod resume;
 mod session;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Usage;
 use super::job::Opened;
+use super::rebuilt::{KEPT, Kept, cores};
 use super::session::Session;
 use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, secrets};
 use crate::config::paths::JobPaths;
@@ -56,7 +57,7 @@ impl Preparing {
     }
 
     fn prepare(self) -> anyhow::Result<Prepared> {
-        let Self { job, source, calls, settings } = self;
+        let Self { job, source, calls, mut settings } = self;
         let secrets = secrets(&job.predictor);
         if job.predictor.api_base.as_ref().is_some_and(|url| !url.contains("://")) {
             return Err(
@@ -67,6 +68,14 @@ impl Preparing {
         let validating = Instant::now();
         let validated = validate(&source, &answerer.wanted(&job.rows), job.rows.selection())?;
         let validate = validating.elapsed();
+        let calls = answerer.limit(calls);
+        // For `report`, should this session not live to write its own.
+        settings[KEPT] = serde_json::to_value(Kept {
+            calls: calls as u64,
+            bridge: answerer.bridge.name().to_owned(),
+            versions: answerer.versions().into_iter().collect(),
+            cores: cores(),
+        })?;
         let header = Header {
             version: VERSION,
             program: env!("CARGO_PKG_VERSION").to_owned(),
@@ -79,7 +88,6 @@ impl Preparing {
             predictor_sha256: predictor_sha256(&answerer.bridge),
             settings,
         };
-        let calls = answerer.limit(calls);
         Ok(Prepared { answerer, validated, header, calls, source, job, validate })
     }
 }
@@ -144,6 +152,7 @@ impl Prepared {
             stop: &self.job.stop,
             run: self.facts(),
             validate: self.validate,
+            page: false,
         }
     }
 
@@ -157,7 +166,7 @@ impl Prepared {
             versions: self.answerer.versions().into_iter().collect(),
             started_at: self.header.started_at.clone(),
             finished_at: String::new(),
-            host_cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            host_cores: cores(),
         }
     }
 }

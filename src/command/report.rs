@@ -1,20 +1,26 @@
-//! `report`: a run's timing report again.
+//! `report`: a run's timing report again, from its journal.
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::Args;
 
 use super::job::show_report;
+use super::rebuilt::rebuilt;
 use super::streams::Streams;
 use crate::config::options::ShowOptions;
 use crate::config::paths::JobPaths;
-use crate::report::json;
+use crate::report::table::Files;
+use crate::report::{html, json};
 
 /// The options of `report`.
 #[derive(Debug, Clone, Args)]
 pub struct ReportOptions {
     /// The answers file of a run
     pub answers: PathBuf,
+    /// Also writes the report as a page
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Also writes the report as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -26,10 +32,23 @@ pub struct ReportOptions {
 /// Runs `report`.
 pub fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let paths = JobPaths::of(&options.answers);
-    let report = json::read(&paths.report)?;
+    if !paths.journal.exists() {
+        bail!(
+            "`{}` has no journal `{}`\nhint: name the answers file of an earlier `process`",
+            options.answers.display(),
+            paths.journal.display()
+        );
+    }
+    let (report, fold) = rebuilt(&paths)?;
     if let Some(file) = &options.json {
         json::write(file, &report)?;
     }
-    show_report(&report, &paths, &options.show, streams)?;
+    if let Some(file) = &options.html {
+        html::write(file, &paths.answers, &report, &fold)?;
+    }
+    let there = |given: &Option<PathBuf>, own: PathBuf| given.clone().or_else(|| own.exists().then_some(own));
+    let (page, report_file) = (there(&options.html, paths.page), there(&options.json, paths.report));
+    let files = Files { answers: &paths.answers, report: report_file.as_deref(), page: page.as_deref() };
+    show_report(&report, files, &options.show, streams)?;
     Ok(0)
 }

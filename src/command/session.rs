@@ -51,6 +51,8 @@ pub(super) struct Session<'a> {
     pub run: report::Run,
     /// Reading and checking the input.
     pub validate: Duration,
+    /// Whether the page is written too.
+    pub page: bool,
 }
 
 /// What a session came to.
@@ -106,6 +108,9 @@ impl Session<'_> {
         }
         let report = self.report(before.ok, projecting.elapsed(), stop.as_ref());
         report::json::write(&self.paths.report, &report)?;
+        if self.page {
+            report::html::write(&self.paths.page, &self.paths.answers, &report, &self.fold)?;
+        }
         Ok(Outcome { code, report: Some(report) })
     }
 

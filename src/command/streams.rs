@@ -7,6 +7,9 @@ use crate::config::options::ShowOptions;
 use crate::report::progress::{Reporter, Screen, reporter};
 use crate::report::text::{Look, show};
 
+/// Columns where no terminal tells its own.
+const WIDTH: usize = 80;
+
 /// The process's streams.
 pub struct Streams {
     out: File,
@@ -24,7 +27,10 @@ impl Streams {
 
     /// How text on standard output looks.
     pub fn look(&self, options: &ShowOptions) -> Look {
-        let width = console::Term::stdout().size_checked().map_or(80, |(_, columns)| usize::from(columns));
+        // Of the real standard output: the process's own is standard error by now.
+        let size = rustix::termios::tcgetwinsize(&self.out);
+        let width = size.map_or(0, |size| usize::from(size.ws_col));
+        let width = if width == 0 { WIDTH } else { width };
         Look { color: options.colored(self.out.is_terminal()), width }
     }
 

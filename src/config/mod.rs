@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use self::options::{
-    FormatChoice, PaceOptions, PredictorOptions, RetryOptions, RowOptions, ShowOptions, StopOptions,
-    TimeOptions,
+    FormatChoice, PaceOptions, PageOptions, PredictorOptions, RetryOptions, RowOptions, ShowOptions,
+    StopOptions, TimeOptions,
 };
 use self::paths::JobPaths;
 use crate::input::{Format, InputError, Source};
@@ -29,6 +29,9 @@ pub struct ProcessOptions {
     /// Start anew where a journal stands; it is kept as `<ANSWERS>.journal.<time>`
     #[arg(long)]
     pub force: bool,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub page: PageOptions,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub pace: PaceOptions,
@@ -71,6 +74,9 @@ pub struct ResumeOptions {
     #[allow(missing_docs)]
     #[command(flatten)]
     pub which: WhichOptions,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub page: PageOptions,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub pace: PaceOptions,

@@ -230,6 +230,33 @@ pub struct StopOptions {
     pub max_failures: Option<MaxFailures>,
 }
 
+/// What is written beside the answers.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Output")]
+pub struct PageOptions {
+    /// Write the report as a page, `<ANSWERS>.report.html`, too (the default)
+    #[arg(long, overrides_with = "no_html")]
+    pub html: bool,
+    /// Write no page
+    #[arg(long, overrides_with = "html")]
+    pub no_html: bool,
+}
+
+impl PageOptions {
+    /// Whether the page is wanted: a flag beats both variables, also that of its opposite.
+    pub fn wanted(self) -> Result<bool, String> {
+        match (self.html, self.no_html) {
+            (true, _) => return Ok(true),
+            (_, true) => return Ok(false),
+            _ => {}
+        }
+        match (switched_on("TAB_HTML")?, switched_on("TAB_NO_HTML")?) {
+            (true, true) => Err("`TAB_HTML` and `TAB_NO_HTML` cannot both be set".to_owned()),
+            (_, without) => Ok(!without),
+        }
+    }
+}
+
 /// `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)]

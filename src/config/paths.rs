@@ -12,6 +12,8 @@ pub struct JobPaths {
     pub journal: PathBuf,
     /// `answers.csv.report.json`.
     pub report: PathBuf,
+    /// `answers.csv.report.html`.
+    pub page: PathBuf,
     /// `answers.csv.input`: what came by standard input.
     pub spool: PathBuf,
 }
@@ -28,6 +30,7 @@ impl JobPaths {
             answers: answers.to_owned(),
             journal: beside(".journal"),
             report: beside(".report.json"),
+            page: beside(".report.html"),
             spool: beside(".input"),
         }
     }

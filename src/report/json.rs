@@ -52,15 +52,19 @@ pub enum ReportError {
 /// Writes a value (a [`Report`], a [`Comparison`](super::compare::Comparison)) as indented JSON, whole or not at all,
 /// readable by its owner only.
 pub fn write(path: &Path, value: &impl Serialize) -> Result<(), ReportError> {
-    write_whole(path, value).map_err(|error| ReportError::Write { path: path.to_owned(), error })
+    let text = serde_json::to_vec_pretty(value).map_err(io::Error::from);
+    let written = text.and_then(|mut text| {
+        text.push(b'\n');
+        write_whole(path, &text)
+    });
+    written.map_err(|error| ReportError::Write { path: path.to_owned(), error })
 }
 
-fn write_whole(path: &Path, value: &impl Serialize) -> io::Result<()> {
+/// Replaces a file in one step.
+pub(super) fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut text = serde_json::to_vec_pretty(value)?;
-    text.push(b'\n');
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(&text)?;
+    file.write_all(text)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     File::open(directory)?.sync_all()

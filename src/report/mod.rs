@@ -1,6 +1,7 @@
-//! A run's timing report as one value, and its views: JSON, a table, progress. Measures nothing itself.
+//! A run's timing report as one value, and its views: JSON, a table, a page, progress. Measures nothing itself.
 
 pub mod compare;
+pub mod html;
 pub mod json;
 pub mod progress;
 pub mod table;
@@ -56,6 +57,9 @@ pub struct Report {
     pub stopped: Option<String>,
     /// Calls of the predictor.
     pub attempts: AttemptCounts,
+    /// Sessions that recorded an outcome of a call.
+    #[serde(default)]
+    pub sessions: u64,
     /// First call handed over to last outcome recorded, summed over sessions.
     pub wall_s: f64,
     /// Starting Python and loading the predictor.
@@ -64,7 +68,7 @@ pub struct Report {
     pub validate_s: f64,
     /// Writing the answers file.
     pub project_s: f64,
-    /// Outcomes recorded in a second of wall time.
+    /// Rows answered in a second of wall time.
     pub rows_per_s: f64,
     /// The last attempt of each called row, as seen on the event loop's thread.
     pub latency_ms: Latency,
@@ -121,9 +125,9 @@ pub struct Latency {
 pub struct Concurrency {
     /// The most allowed at once.
     pub requested: u64,
-    /// The mean over the wall time.
+    /// The mean over the wall time; a call counts until it is abandoned.
     pub achieved_mean: f64,
-    /// The most seen at once.
+    /// The most seen at once, abandoned calls that still run included.
     pub achieved_max: u64,
 }
 
@@ -220,6 +224,7 @@ impl Report {
             },
             stopped: facts.stopped,
             attempts: stats.attempts().clone(),
+            sessions: stats.sessions(),
             wall_s: stats.wall().as_secs_f64(),
             startup_s: facts.startup.as_secs_f64(),
             validate_s: facts.validate.as_secs_f64(),

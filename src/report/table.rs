@@ -12,6 +12,9 @@ use super::{Distribution, Report};
 
 /// The columns before a line's value.
 const INDENT: usize = 17;
+/// Columns of a latency, and how many there are.
+const LATENCY: usize = 12;
+const LATENCIES: usize = 4;
 
 /// Where a run's files are.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +23,8 @@ pub struct Files<'a> {
     pub answers: &'a Path,
     /// The timing report, where it was written.
     pub report: Option<&'a Path>,
+    /// The same as a page, where it was written.
+    pub page: Option<&'a Path>,
 }
 
 /// The summary: what became of the rows, how fast, where the files are, and what to do about the rows that are left.
@@ -43,18 +48,25 @@ impl Table {
         let rows = &report.rows;
         let style = if rows.ok == rows.total { Style::new().green() } else { Style::new().yellow() };
         let answered = format!("Answered {} of {}", count(rows.ok), counted(rows.total, "row"));
-        self.text += &self.look.paint(style.bold(), &answered);
+        let mut line = self.look.paint(style.bold(), &answered);
         if report.wall_s > 0.0 {
-            let _ =
-                write!(self.text, " in {} ({} rows/s)", seconds(report.wall_s), figure(report.rows_per_s));
+            // What was done before is no doing of a session that found nothing left to do.
+            line += if rows.resumed == rows.total { " before, in" } else { " in" };
+            line += &format!(" {}", seconds(report.wall_s));
+            if report.sessions > 1 {
+                line += &format!(" over {} sessions", count(report.sessions));
+            }
+            line += &format!(" ({} rows/s)", figure(report.rows_per_s));
         }
+        self.text += &wrapped(&line, " ", self.look.width).join("\n");
         self.text += "\n\n";
     }
 
     fn rows(&mut self, report: &Report) {
         let rows = &report.rows;
-        if rows.resumed > 0 {
-            self.line("Resumed", &format!("{} answered before", counted(rows.resumed, "row")));
+        if rows.resumed > 0 && rows.resumed < rows.total {
+            let resumed = format!("{} answered before", counted(rows.resumed, "row"));
+            self.wrapped_line("Resumed", &resumed, " ");
         }
         if rows.failed > 0 {
             let total = format!("{}: ", counted(rows.failed, "row"));
@@ -64,8 +76,12 @@ impl Table {
                 .into_iter()
                 .map(|(class, failed)| format!("{} {}", count(failed), brief(class, 40)))
                 .collect();
-            let classes = list(&classes, self.look.width.saturating_sub(INDENT + total.len()));
-            self.line("Failed", &self.look.paint(Style::new().red(), &(total + &classes)));
+            let columns = self.look.width.saturating_sub(INDENT);
+            let mut text = total.clone() + &list(&classes, columns.saturating_sub(total.len()));
+            if console::measure_text_width(&text) > columns {
+                text = format!("{}\n{:INDENT$}{}", total.trim_end(), "", list(&classes, columns));
+            }
+            self.line("Failed", &self.look.paint(Style::new().red(), &text));
         }
         if rows.unfinished > 0 {
             self.line(
@@ -74,7 +90,7 @@ impl Table {
             );
         }
         if let Some(stopped) = &report.stopped {
-            self.line("Stopped", &reason(stopped).0);
+            self.wrapped_line("Stopped", &reason(stopped).0, " ");
         }
     }
 
@@ -87,15 +103,24 @@ impl Table {
         if kinds.iter().all(|(_, latency)| latency.count == 0) {
             return;
         }
-        self.line("Latency", &["p50", "p90", "p99", "max"].map(|name| format!("{name:>12}")).concat());
+        let names = ["p50", "p90", "p99", "max"];
+        let is_table = self.look.width >= INDENT + LATENCIES * LATENCY;
+        let heading =
+            if is_table { names.map(|name| format!("{name:>LATENCY$}")).concat() } else { String::new() };
+        self.line("Latency", &heading);
         for (label, latency) in kinds {
-            if let Distribution { p50: Some(p50), p90: Some(p90), p99: Some(p99), max: Some(max), .. } =
+            let Distribution { p50: Some(p50), p90: Some(p90), p99: Some(p99), max: Some(max), .. } =
                 *latency
-            {
-                self.line(
-                    label,
-                    &[p50, p90, p99, max].map(|figure| format!("{:>12}", millis(figure))).concat(),
-                );
+            else {
+                continue;
+            };
+            let figures = [p50, p90, p99, max].map(millis);
+            if is_table {
+                self.line(label, &figures.map(|figure| format!("{figure:>LATENCY$}")).concat());
+            } else {
+                let named: Vec<_> =
+                    names.iter().zip(figures).map(|(name, figure)| format!("{name} {figure}")).collect();
+                self.wrapped_line(label, &named.join(", "), ", ");
             }
         }
     }
@@ -105,16 +130,19 @@ impl Table {
         if attempts.total == 0 {
             return;
         }
-        self.line(
+        self.wrapped_line(
             "Concurrency",
             &format!(
-                "{} on average, {} at most, {} requested",
+                "{} on average, {} at most{}, {} requested",
                 figure(concurrency.achieved_mean),
                 count(concurrency.achieved_max),
+                // They are in the one figure and not in the other.
+                if attempts.abandoned > 0 { ", abandoned included" } else { "" },
                 count(concurrency.requested)
             ),
+            ", ",
         );
-        self.line(
+        self.wrapped_line(
             "Attempts",
             &format!(
                 "{} ({}, {}, {} abandoned)",
@@ -123,22 +151,24 @@ impl Table {
                 counted(attempts.timeouts, "timeout"),
                 count(attempts.abandoned)
             ),
+            ", ",
         );
         let tokens = &report.tokens;
         if tokens.input + tokens.output > 0 {
             let cost = report.cost_usd.map_or_else(String::new, |cost| format!(", {}", dollars(cost)));
-            self.line("Tokens", &format!("{} in, {} out{cost}", count(tokens.input), count(tokens.output)));
+            let tokens = format!("{} in, {} out{cost}", count(tokens.input), count(tokens.output));
+            self.wrapped_line("Tokens", &tokens, ", ");
         }
         if let Some(worst) = report.event_loop.blocked.iter().max_by(|a, b| a.ms.total_cmp(&b.ms)) {
-            let place = brief(&worst.place, self.look.width.saturating_sub(INDENT + 28));
-            self.line("Event loop", &format!("blocked for {} by {place}", millis(worst.ms)));
+            let place = brief(&worst.place, self.look.width.max(80).saturating_sub(INDENT + 28));
+            self.wrapped_line("Event loop", &format!("blocked for {} by {place}", millis(worst.ms)), " ");
         }
     }
 
     fn files(&mut self, report: &Report, files: Files<'_>) {
         self.line("Answers", &escape(&files.answers.to_string_lossy()));
-        if let Some(path) = files.report {
-            self.line("Report", &escape(&path.to_string_lossy()));
+        for (label, path) in ["Report", ""].into_iter().zip(files.page.into_iter().chain(files.report)) {
+            self.line(label, &escape(&path.to_string_lossy()));
         }
         let left = report.rows.failed + report.rows.unfinished;
         if left > 0 {
@@ -155,8 +185,32 @@ impl Table {
     }
 
     fn line(&mut self, label: &str, value: &str) {
-        let _ = writeln!(self.text, "  {label:<15}{value}");
+        let line = format!("  {label:<15}{value}");
+        self.text += line.trim_end();
+        self.text.push('\n');
     }
+
+    /// As [`Self::line`], on as many lines as it takes.
+    fn wrapped_line(&mut self, label: &str, value: &str, separator: &str) {
+        let lines = wrapped(value, separator, self.look.width.saturating_sub(INDENT));
+        self.line(label, &lines.join(&format!("\n{:INDENT$}", "")));
+    }
+}
+
+/// The text on lines of so many columns, broken after separators alone.
+fn wrapped(text: &str, separator: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for part in text.split_inclusive(separator) {
+        let line = lines.last_mut().filter(|line| {
+            line.is_empty()
+                || console::measure_text_width(line) + console::measure_text_width(part.trim_end()) <= columns
+        });
+        match line {
+            Some(line) => line.push_str(part),
+            None => lines.push(part.to_owned()),
+        }
+    }
+    lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -172,6 +226,7 @@ mod tests {
         let files = Files {
             answers: Path::new("questions.answers.csv"),
             report: Some(Path::new("questions.answers.csv.report.json")),
+            page: Some(Path::new("questions.answers.csv.report.html")),
         };
         summary(report, files, LOOK)
     }
@@ -192,7 +247,8 @@ mod tests {
           Tokens         1,200,000 in, 24,000 out, $0.29
           Event loop     blocked for 25 ms by predictor.py:12 in answer
           Answers        questions.answers.csv
-          Report         questions.answers.csv.report.json
+          Report         questions.answers.csv.report.html
+                         questions.answers.csv.report.json
 
         To answer the 5 rows that are left:
           tokio-asyncio-bridge resume questions.answers.csv
@@ -214,7 +270,8 @@ mod tests {
           Concurrency    15.0 on average, 16 at most, 16 requested
           Attempts       1,208 (8 retries, 12 timeouts, 0 abandoned)
           Answers        questions.answers.csv
-          Report         questions.answers.csv.report.json
+          Report         questions.answers.csv.report.html
+                         questions.answers.csv.report.json
         ");
     }
 
@@ -231,7 +288,8 @@ mod tests {
           Unfinished     1,201 rows
           Stopped        interrupted
           Answers        questions.answers.csv
-          Report         questions.answers.csv.report.json
+          Report         questions.answers.csv.report.html
+                         questions.answers.csv.report.json
 
         To answer the 1,201 rows that are left:
           tokio-asyncio-bridge resume questions.answers.csv
@@ -248,8 +306,11 @@ mod tests {
         report.rows.failed_by_class = classes;
         report.event_loop.blocked[0].place = "x".repeat(300);
         for width in [80, 60, 20, 0] {
-            let text =
-                summary(&report, Files { answers: Path::new("a.csv"), report: None }, Look { width, ..LOOK });
+            let text = summary(
+                &report,
+                Files { answers: Path::new("a.csv"), report: None, page: None },
+                Look { width, ..LOOK },
+            );
             assert!(!text.contains('\u{1b}'));
             let widest = text.lines().map(console::measure_text_width).max();
             assert!(widest <= Some(width.max(80)), "{text}");
@@ -257,8 +318,62 @@ mod tests {
     }
 
     #[test]
+    fn a_narrow_terminal_gets_lines_of_its_own_width() {
+        let mut report = sample();
+        (report.sessions, report.attempts.abandoned) = (2, 3);
+        report.stopped = Some("the first 20 finished rows all failed with one class".into());
+        let files = Files { answers: Path::new("a.csv"), report: None, page: None };
+        let text = summary(&report, files, Look { width: 40, ..LOOK });
+        insta::assert_snapshot!(text, @r"
+        Answered 1,196 of 1,201 rows in 48.0 s
+        over 2 sessions (24.9 rows/s)
+
+          Resumed        100 rows answered
+                         before
+          Failed         4 rows:
+                         3 timeout, 1 ValueError
+          Unfinished     1 row
+          Stopped        the first 20 finished
+                         rows all failed with
+                         one class
+          Latency
+            answered     p50 599 ms, p90 1.08 s,
+                         p99 1.19 s, max 1.20 s
+            failed       p50 600 ms, p90 1.20 s,
+                         p99 1.20 s, max 1.20 s
+          Concurrency    15.0 on average,
+                         16 at most,
+                         abandoned included,
+                         16 requested
+          Attempts       1,208 (8 retries,
+                         12 timeouts,
+                         3 abandoned)
+          Tokens         1,200,000 in,
+                         24,000 out, $0.29
+          Event loop     blocked for 25 ms by
+                         predictor.py:12 in
+                         answer
+          Answers        a.csv
+
+        To answer the 5 rows that are left:
+          tokio-asyncio-bridge resume a.csv
+        ");
+        let narrow = text.lines().filter(|line| !line.contains("resume"));
+        assert!(narrow.map(console::measure_text_width).max() <= Some(40), "{text}");
+    }
+
+    #[test]
+    fn a_session_that_found_nothing_left_to_do_claims_no_time_of_its_own() {
+        let mut report = sample();
+        report.rows = Rows { ok: 1_201, failed: 0, unfinished: 0, resumed: 1_201, ..report.rows };
+        let first = shown(&report);
+        let first = first.lines().next().unwrap();
+        assert_eq!(first, "Answered 1,201 of 1,201 rows before, in 48.0 s (24.9 rows/s)");
+    }
+
+    #[test]
     fn colour_changes_the_look_and_not_the_text() {
-        let files = Files { answers: Path::new("a.csv"), report: None };
+        let files = Files { answers: Path::new("a.csv"), report: None, page: None };
         let coloured = summary(&sample(), files, Look { color: true, ..LOOK });
         assert!(coloured.contains("\u{1b}[31m4 rows: 3 timeout, 1 ValueError\u{1b}[0m"));
         assert_eq!(console::strip_ansi_codes(&coloured), summary(&sample(), files, LOOK));

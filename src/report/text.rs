@@ -36,13 +36,14 @@ pub fn show(out: &mut dyn Write, text: &str) -> io::Result<()> {
     }
 }
 
-/// A span of time in three digits or so: `850 ms`, `1.23 s`, `2 m 05 s`, `1 h 02 m`.
+/// A span of time in three digits or so: `400 ns`, `850 ms`, `1.23 s`, `2 m 05 s`, `1 h 02 m`.
 pub fn duration(span: Duration) -> String {
     let micros = span.as_micros();
     let seconds = span.as_secs_f64();
     let whole = (seconds + 0.5) as u64;
     match micros {
-        0 => "0 s".to_owned(),
+        0 if span.is_zero() => "0 s".to_owned(),
+        0 => format!("{} ns", span.as_nanos()),
         1..1_000 => format!("{micros} µs"),
         1_000..9_950 => format!("{:.1} ms", seconds * 1e3),
         9_950..999_500 => format!("{:.0} ms", seconds * 1e3),
@@ -166,14 +167,18 @@ pub fn reason(text: &str) -> (String, Option<&str>) {
 }
 
 /// A file name as one word of a shell command; control characters are escaped, so such a name is safe but not exact.
-pub fn shell_word(word: &str) -> String {
+pub fn shell_word(file: &str) -> String {
+    argument(&if file.starts_with('-') { Cow::Owned(format!("./{file}")) } else { Cow::Borrowed(file) })
+}
+
+/// Any word of a shell command, quoted where it must be; escaped as by [`shell_word`].
+pub fn argument(word: &str) -> String {
     let plain = |character: char| character.is_alphanumeric() || "_-./+:,@%=".contains(character);
     let word = escape(word);
-    let directory = if word.starts_with('-') { "./" } else { "" };
     if !word.is_empty() && word.chars().all(plain) {
-        format!("{directory}{word}")
+        word.into_owned()
     } else {
-        format!("'{directory}{}'", word.replace('\'', r"'\''"))
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 
@@ -193,7 +198,7 @@ pub fn list(items: &[String], columns: usize) -> String {
 
 fn is_unsafe(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -213,6 +218,7 @@ mod tests {
                 "1.23 s", "10.0 s"
             ]
         );
+        assert_eq!(duration(Duration::from_nanos(400)), "400 ns");
     }
 
     #[test]

@@ -38,6 +38,17 @@ impl Spread {
         self.histogram.len()
     }
 
+    /// Each span, to the microsecond or a thousandth, and how often it was recorded; ascending.
+    pub(super) fn counts(&self) -> Vec<(Duration, u64)> {
+        let recorded = self.histogram.iter_recorded();
+        recorded
+            .map(|step| {
+                let span = Duration::from_micros(step.value_iterated_to());
+                (span.max(self.least).min(self.greatest), step.count_at_value())
+            })
+            .collect()
+    }
+
     pub(super) fn distribution(&self) -> Distribution {
         let count = self.count();
         if count == 0 {
@@ -81,9 +92,13 @@ pub struct Distribution {
     pub max: Option<f64>,
 }
 
-/// Milliseconds, to the microsecond.
+/// Milliseconds, to the microsecond; shorter spans to the nanosecond, for they did take time.
 pub(super) fn millis(span: Duration) -> f64 {
-    (span.as_secs_f64() * 1e6).round() / 1e3
+    if span < Duration::from_micros(1) {
+        span.as_nanos() as f64 / 1e6
+    } else {
+        (span.as_secs_f64() * 1e6).round() / 1e3
+    }
 }
 
 #[cfg(test)]
@@ -111,6 +126,15 @@ mod tests {
             let found = found.unwrap();
             assert!((found - expected).abs() <= expected * 1e-3, "{found} is not {expected}");
         }
+    }
+
+    #[test]
+    fn what_takes_less_than_a_microsecond_takes_some_time() {
+        let mut spread = Spread::default();
+        spread.record(Duration::from_nanos(400));
+        let distribution = spread.distribution();
+        assert_eq!((distribution.p50, distribution.max), (Some(0.0004), Some(0.0004)));
+        assert_eq!(spread.counts(), [(Duration::from_nanos(400), 1)]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{OutcomeView, Stats};
+use super::{Course, OutcomeView, Stats};
 use crate::journal::{Record, Recorded, Verdict};
 use crate::row::Outcome;
 
@@ -47,6 +47,8 @@ impl LatestFailures {
 pub struct Fold {
     /// The figures so far.
     pub stats: Stats,
+    /// How they came about over time.
+    pub course: Course,
     failures: LatestFailures,
     session_wall: Duration,
     session_most: u64,
@@ -72,12 +74,13 @@ impl Fold {
 
     fn recovered_outcome(&mut self, recorded: &Recorded<'_>) {
         let errors: Vec<Arc<str>> = recorded.errors.iter().map(|class| Arc::from(&**class)).collect();
-        let (failure, first_chunk) = match &recorded.result {
-            Verdict::Ok { first_chunk_ns, .. } => (None, first_chunk_ns.map(Duration::from_nanos)),
-            Verdict::Failed { class, .. } => (Some(Arc::from(&**class)), None),
+        let (failure, message, first_chunk) = match &recorded.result {
+            Verdict::Ok { first_chunk_ns, .. } => (None, "", first_chunk_ns.map(Duration::from_nanos)),
+            Verdict::Failed { class, message, .. } => (Some(Arc::from(&**class)), &**message, None),
         };
         let view = OutcomeView {
             failure,
+            message: message.into(),
             attempts: recorded.attempts,
             errors: &errors,
             abandoned: recorded.abandoned,
@@ -99,12 +102,14 @@ impl Fold {
         // The last outcome of a session, ended in order or killed, tells how long it took.
         self.session_wall = self.session_wall.max(view.timing.recorded);
         self.stats.record(&view);
+        self.course.record(row, &view);
     }
 
     /// Ends a session: its wall time and its most calls in flight count.
     pub fn close_session(&mut self) {
         let (wall, most) = (std::mem::take(&mut self.session_wall), std::mem::take(&mut self.session_most));
         self.stats.add_session(wall, most);
+        self.course.close_session(wall);
     }
 
     /// Ends the live session.

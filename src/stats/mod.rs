@@ -4,22 +4,28 @@
 //! sessions, while a row counts once, by its latest outcome (see [`OutcomeView::supersedes`]).
 
 mod classes;
+mod course;
 mod distribution;
 mod fold;
 mod rate;
+mod series;
 mod speedup;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::classes::ClassCounts;
+pub use self::course::{Course, Moment, Span, latency_bin, latency_from};
 pub use self::distribution::Distribution;
 use self::distribution::{Spread, millis};
 pub use self::fold::Fold;
 pub use self::rate::RowRate;
+pub use self::series::Series;
 pub use self::speedup::{Speedup, mean, stddev};
+use crate::call::CallError;
 use crate::row::{Outcome, Timing, Usage};
 
 /// What one recorded outcome adds to the figures, whether it is live or read back from a journal.
@@ -27,6 +33,8 @@ use crate::row::{Outcome, Timing, Usage};
 pub struct OutcomeView<'a> {
     /// The class of the failure, or none for an answer.
     pub failure: Option<Arc<str>>,
+    /// The failure without its class.
+    pub message: Cow<'a, str>,
     /// Calls handed to the bridge.
     pub attempts: u32,
     /// The classes of the attempts that failed.
@@ -46,7 +54,12 @@ pub struct OutcomeView<'a> {
 impl<'a> From<&'a Outcome> for OutcomeView<'a> {
     fn from(outcome: &'a Outcome) -> Self {
         Self {
-            failure: outcome.result.as_ref().err().map(crate::call::CallError::class),
+            failure: outcome.result.as_ref().err().map(CallError::class),
+            message: match &outcome.result {
+                Ok(_) => Cow::Borrowed(""),
+                Err(CallError::Predictor(error)) => Cow::Borrowed(&error.message),
+                Err(error) => Cow::Owned(error.to_string()),
+            },
             attempts: outcome.attempts,
             errors: &outcome.errors,
             abandoned: outcome.abandoned,
@@ -101,6 +114,7 @@ pub struct Stats {
     row: Spread,
     first_chunk: Spread,
     wall: Duration,
+    sessions: u64,
     most_in_flight: u64,
 }
 
@@ -149,6 +163,7 @@ impl Stats {
     /// in flight. Each session whose outcomes are counted needs this once, or the rates come out too high.
     pub fn add_session(&mut self, wall: Duration, most_in_flight: u64) {
         self.wall += wall;
+        self.sessions += u64::from(!wall.is_zero());
         self.most_in_flight = self.most_in_flight.max(most_in_flight);
     }
 
@@ -207,6 +222,21 @@ impl Stats {
         self.wall
     }
 
+    /// Sessions that recorded an outcome of a call.
+    pub fn sessions(&self) -> u64 {
+        self.sessions
+    }
+
+    /// Each latency of an answer, to the microsecond or a thousandth, and how often it occurred; ascending.
+    pub fn latencies_ok(&self) -> Vec<(Duration, u64)> {
+        self.latency_ok.counts()
+    }
+
+    /// As [`Self::latencies_ok`], of failures.
+    pub fn latencies_failed(&self) -> Vec<(Duration, u64)> {
+        self.latency_failed.counts()
+    }
+
     /// Rows answered in a second of wall time; failed ones are no output.
     pub fn rows_per_s(&self) -> f64 {
         self.per_wall_second(self.ok as f64)
@@ -232,7 +262,6 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::CallError;
     use crate::row::{Answer, RowHash};
 
     fn ok(attempts: u32) -> OutcomeView<'static> {

@@ -203,6 +203,7 @@ fn without_a_name_the_answers_stand_in_the_current_directory() {
             "predictor.py",
             "rows.answers.jsonl",
             "rows.answers.jsonl.journal",
+            "rows.answers.jsonl.report.html",
             "rows.answers.jsonl.report.json",
             "rows.jsonl"
         ]

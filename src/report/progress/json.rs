@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Level, Reporter, Screen, Snapshot};
 use crate::event::Event;
-use crate::report::text::blocked;
+use crate::report::text::{blocked, escape_lines};
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -72,7 +72,7 @@ impl Reporter for JsonLines {
 
     fn message(&mut self, level: Level, text: &str) {
         if level != Level::Note || !self.quiet {
-            self.show(&Line::Message { level, text });
+            self.show(&Line::Message { level, text: &escape_lines(text) });
         }
     }
 

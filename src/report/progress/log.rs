@@ -11,6 +11,8 @@ use crate::report::text::{Look, blocked, brief, escape_lines};
 
 /// So many classes have their first failure shown.
 const MOST_CLASSES: usize = 20;
+/// Columns of a class's name that are shown.
+const CLASS_WIDTH: usize = 60;
 /// Columns of an error's text that are shown.
 const ERROR_WIDTH: usize = 300;
 
@@ -51,7 +53,7 @@ impl Reporter for Log {
             "row {} failed: {} (further failures of class `{}` are only counted)",
             outcome.row,
             brief(&error.to_string(), ERROR_WIDTH),
-            error.class()
+            brief(&error.class(), CLASS_WIDTH)
         );
         self.message(Level::Warning, &text);
     }

@@ -1,0 +1,95 @@
+//! The report of any run from its journal, also of one that was killed or still goes on. Not its views.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::config::paths::JobPaths;
+use crate::journal::{Header, JournalError, Record, Recovered, holds_lines};
+use crate::report::{EventLoop, Facts, JournalFigures, Report, Run, json};
+use crate::stats::Fold;
+
+/// The name among a session's settings under which [`Kept`] is kept.
+pub(super) const KEPT: &str = "run";
+
+/// What a report tells of a session beyond its header and its outcomes.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// Calls in flight at most.
+    pub calls: u64,
+    /// The bridge that makes them.
+    pub bridge: String,
+    /// Versions by name.
+    pub versions: BTreeMap<String, String>,
+    /// Cores the process may use.
+    pub cores: usize,
+}
+
+/// Cores this process may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// The figures of all sessions, and the report: the one the last session wrote, or where it could not write one, what
+/// the journal knows.
+pub(super) fn rebuilt(paths: &JobPaths) -> anyhow::Result<(Report, Fold)> {
+    let mut fold = Fold::default();
+    let mut resumed = 0;
+    let recovered = Recovered::read(&paths.journal, |record| {
+        match record {
+            Record::Header(header) if fold.course.outcomes() == 0 => fold = Fold::new(&header.selection),
+            Record::Header(_) => resumed = fold.stats.ok(),
+            _ => {}
+        }
+        fold.recovered(record);
+    })?;
+    fold.close_session();
+    let header = recovered.sessions.last().context("the journal has no session")?;
+    let written = json::read(&paths.report).ok().filter(|report| report.run.started_at == header.started_at);
+    let report = match written {
+        Some(report) => report,
+        None => Report::new(&fold.stats, facts(paths, &recovered, header, resumed)?),
+    };
+    Ok((report, fold))
+}
+
+/// What is known of a session that wrote no report; what only its process knew is zero.
+fn facts(paths: &JobPaths, recovered: &Recovered, header: &Header, resumed: u64) -> anyhow::Result<Facts> {
+    let metadata = std::fs::metadata(&paths.journal)
+        .with_context(|| format!("failed to read `{}`", paths.journal.display()))?;
+    let kept: Kept = serde_json::from_value(header.settings[KEPT].clone()).unwrap_or_default();
+    let end = recovered.end.as_ref();
+    let stopped = match (end, holds_lines(&paths.journal)) {
+        (_, Err(JournalError::Locked { .. })) => Some("the run still goes on".to_owned()),
+        (Some(end), _) => end.reason.clone(),
+        (None, _) => Some("the last session did not end in order".to_owned()),
+    };
+    // The journal's last write is the last that is known of a session that was killed.
+    let last_write = || metadata.modified().map(|time| humantime::format_rfc3339_millis(time).to_string());
+    let total = header.selection.end - header.selection.start;
+    Ok(Facts {
+        total,
+        skipped: header.input.rows.saturating_sub(total),
+        resumed,
+        concurrency: kept.calls.max(1),
+        startup: Duration::ZERO,
+        validate: Duration::ZERO,
+        project: Duration::ZERO,
+        stopped,
+        journal: JournalFigures { bytes: metadata.len(), ..JournalFigures::default() },
+        event_loop: EventLoop::default(),
+        run: Run {
+            argv: header.argv.clone(),
+            input: header.input.path.clone(),
+            input_sha256: header.input.sha256.clone(),
+            predictor: header.identity.get("predictor").cloned().unwrap_or_default(),
+            bridge: kept.bridge,
+            versions: kept.versions,
+            started_at: header.started_at.clone(),
+            finished_at: end.map_or_else(last_write, |end| Ok(end.finished_at.clone()))?,
+            host_cores: kept.cores.max(1),
+        },
+    })
+}

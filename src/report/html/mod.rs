@@ -1,0 +1,309 @@
+//! The report as one page for people: no script, nothing from elsewhere, every foreign word escaped. What its charts
+//! show is said in the files beside this one, how they look in `page.html` and `page.css`.
+//!
+//! The page holds times, counts and error messages, no questions and no answers: it is made to be shown to others.
+
+mod chart;
+mod latency;
+mod over_time;
+mod rows;
+mod scale;
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use askama::Template;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+
+use self::chart::Chart;
+use super::json::{ReportError, write_whole};
+use super::text::{
+    argument, brief, count, counted, dollars, duration, escape, figure, millis, reason, seconds,
+};
+use super::{Distribution, Report};
+use crate::stats::{Fold, Span};
+
+const STYLE: &str = include_str!("page.css");
+/// Columns of foreign text: a name, a message, a place.
+const NAME: usize = 60;
+const MESSAGE: usize = 300;
+
+/// The page, in words and charts.
+#[derive(Template)]
+#[template(path = "page.html")]
+struct Page {
+    style: &'static str,
+    style_hash: String,
+    title: String,
+    state: (&'static str, String),
+    stopped: Option<String>,
+    when: String,
+    figures: Vec<Figure>,
+    throughput: Option<Chart>,
+    in_flight: Option<Chart>,
+    histogram: Option<Chart>,
+    latencies: Vec<[String; 7]>,
+    shares: Option<Chart>,
+    waterfall: Option<Chart>,
+    density: Option<Chart>,
+    errors: Option<Chart>,
+    retries: Option<Chart>,
+    classes: Vec<Class>,
+    slowest: Vec<Slow>,
+    tokens: Vec<(&'static str, String)>,
+    settings: Vec<(&'static str, String)>,
+    program: &'static str,
+}
+
+/// A headline figure.
+struct Figure {
+    name: &'static str,
+    value: String,
+    note: String,
+}
+
+/// One class of errors.
+struct Class {
+    name: String,
+    attempts: String,
+    rows: String,
+    example: String,
+}
+
+/// One of the slowest rows.
+struct Slow {
+    row: u64,
+    took: String,
+    last: String,
+    attempts: u32,
+    backoff: String,
+    status: &'static str,
+    error: String,
+}
+
+/// Writes the page, whole or not at all, readable by its owner only. `answers` is the answers file it is about.
+pub fn write(path: &Path, answers: &Path, report: &Report, fold: &Fold) -> Result<(), ReportError> {
+    let html = page(answers, report, fold)
+        .map_err(io::Error::other)
+        .and_then(|html| write_whole(path, html.as_bytes()));
+    html.map_err(|error| ReportError::Write { path: path.to_owned(), error })
+}
+
+fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> {
+    let (stats, course) = (&fold.stats, &fold.course);
+    let ran = course.length() > Duration::ZERO;
+    let called = ran && report.latency_ms.ok.count + report.latency_ms.failed.count > 0;
+    let waterfall = ran.then(|| rows::waterfall(course)).flatten();
+    let failed = ran && report.attempts.by_error.total() > 0;
+    Page {
+        style: STYLE,
+        style_hash: STANDARD.encode(Sha256::digest(STYLE)),
+        title: brief(&answers.file_name().unwrap_or(answers.as_os_str()).to_string_lossy(), NAME),
+        state: state(report),
+        stopped: report.stopped.as_ref().map(|stopped| reason(stopped).0),
+        when: when(&report.run.started_at),
+        figures: figures(report),
+        throughput: ran.then(|| over_time::throughput(report, course)),
+        in_flight: called.then(|| over_time::in_flight(report, course)),
+        histogram: called.then(|| latency::histogram(report, stats)),
+        latencies: latencies(report),
+        shares: rows::shares(report),
+        density: (called && waterfall.is_none()).then(|| latency::density(course)),
+        waterfall,
+        errors: failed.then(|| over_time::errors(report, course)),
+        retries: (ran && report.attempts.retries > 0).then(|| over_time::retries(report, course)),
+        classes: classes(report, fold),
+        slowest: course.slowest().into_iter().filter(|span| span.attempts > 0).map(slow).collect(),
+        tokens: tokens(report),
+        settings: settings(report),
+        program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")),
+    }
+    .render()
+}
+
+/// A time of RFC 3339 to the second, as people write it.
+fn when(time: &str) -> String {
+    brief(&time.chars().take(19).collect::<String>().replacen('T', " ", 1), NAME) + " UTC"
+}
+
+fn state(report: &Report) -> (&'static str, String) {
+    let rows = &report.rows;
+    match (rows.failed, rows.unfinished) {
+        (0, 0) => ("good", "every row answered".to_owned()),
+        (failed, 0) => ("bad", format!("{} failed", counted(failed, "row"))),
+        (0, left) => ("warn", format!("{} unfinished", counted(left, "row"))),
+        (failed, left) => ("bad", format!("{} failed, {} unfinished", counted(failed, "row"), count(left))),
+    }
+}
+
+fn figures(report: &Report) -> Vec<Figure> {
+    let (rows, attempts, concurrency) = (&report.rows, &report.attempts, &report.concurrency);
+    let mut figures = Vec::new();
+    let mut add = |name, value, note| figures.push(Figure { name, value, note });
+    add("answered", count(rows.ok), format!("of {}", counted(rows.total, "row")));
+    let sessions = if report.sessions > 1 {
+        format!("in {}", counted(report.sessions, "session"))
+    } else {
+        "first call to last outcome".to_owned()
+    };
+    add("wall time", seconds(report.wall_s), sessions);
+    add("rows a second", figure(report.rows_per_s), "answered".to_owned());
+    let latency = &report.latency_ms.ok;
+    if let (Some(p50), Some(p99)) = (latency.p50, latency.p99) {
+        add("median latency", millis(p50), format!("p99 {}", millis(p99)));
+    }
+    add(
+        "in flight",
+        figure(concurrency.achieved_mean),
+        format!("on average of {} allowed", count(concurrency.requested)),
+    );
+    add("attempts", count(attempts.total), counted(attempts.retries, "retry"));
+    let tokens = &report.tokens;
+    if let Some(cost) = report.cost_usd {
+        add("cost", dollars(cost), format!("{} tokens", count(tokens.input + tokens.output)));
+    } else if tokens.input + tokens.output > 0 {
+        add(
+            "tokens",
+            count(tokens.input + tokens.output),
+            format!("{} in, {} out", count(tokens.input), count(tokens.output)),
+        );
+    }
+    figures
+}
+
+fn latencies(report: &Report) -> Vec<[String; 7]> {
+    let kinds = [
+        ("answered", &report.latency_ms.ok),
+        ("failed", &report.latency_ms.failed),
+        ("first chunk", &report.first_chunk_ms),
+        ("whole row", &report.row_ms),
+    ];
+    let line = |(name, of): (&str, &Distribution)| {
+        let figures = [of.min?, of.p50?, of.p90?, of.p95?, of.p99?, of.max?].map(millis);
+        let [min, p50, p90, p95, p99, max] = figures;
+        Some([name.to_owned(), min, p50, p90, p95, p99, max])
+    };
+    kinds.into_iter().filter_map(line).collect()
+}
+
+fn classes(report: &Report, fold: &Fold) -> Vec<Class> {
+    let failed = &report.rows.failed_by_class;
+    // Rows that were never called have a class and no attempt.
+    let uncalled = failed
+        .most_frequent_first()
+        .into_iter()
+        .filter(|(class, _)| report.attempts.by_error.get(class) == 0);
+    let called = report.attempts.by_error.most_frequent_first().into_iter();
+    let class = |(class, attempts): (&str, u64)| {
+        let example = fold.course.examples.iter().find(|(known, ..)| **known == *class);
+        Class {
+            name: brief(class, NAME),
+            attempts: count(attempts),
+            rows: count(failed.get(class)),
+            example: example.map_or_else(String::new, |(_, row, message)| {
+                format!("row {row}: {}", brief(message, MESSAGE))
+            }),
+        }
+    };
+    called.chain(uncalled.map(|(class, _)| (class, 0))).take(20).map(class).collect()
+}
+
+fn slow(span: &Span) -> Slow {
+    let error = span.failure.as_ref().map(|(class, message)| brief(&format!("{class}: {message}"), MESSAGE));
+    Slow {
+        row: span.row,
+        took: duration(span.took()),
+        last: duration(span.last),
+        attempts: span.attempts,
+        backoff: if span.backoff.is_zero() { "–".to_owned() } else { duration(span.backoff) },
+        status: if span.failure.is_some() { "failed" } else { "ok" },
+        error: error.unwrap_or_default(),
+    }
+}
+
+fn tokens(report: &Report) -> Vec<(&'static str, String)> {
+    let tokens = &report.tokens;
+    if tokens.input + tokens.output + tokens.calls == 0 {
+        return Vec::new();
+    }
+    let per_row = |all: u64| {
+        if report.rows.ok == 0 {
+            String::new()
+        } else {
+            format!(" ({} an answered row)", figure(all as f64 / report.rows.ok as f64))
+        }
+    };
+    let cost = report.cost_usd.map_or_else(|| "no price is known".to_owned(), dollars);
+    vec![
+        ("tokens in", count(tokens.input) + &per_row(tokens.input)),
+        ("tokens out", count(tokens.output) + &per_row(tokens.output)),
+        ("requests to the model", count(tokens.calls)),
+        ("cost", cost),
+    ]
+}
+
+fn settings(report: &Report) -> Vec<(&'static str, String)> {
+    let run = &report.run;
+    let foreign = |text: &str| escape(text).into_owned();
+    let versions: Vec<_> =
+        run.versions.iter().map(|(name, version)| format!("{} {}", escape(name), escape(version))).collect();
+    let journal = &report.journal;
+    let event_loop = &report.event_loop;
+    let mut settings = vec![
+        ("command", run.argv.iter().map(|word| argument(word)).collect::<Vec<_>>().join(" ")),
+        ("input", foreign(&run.input)),
+        ("input SHA-256", foreign(&run.input_sha256)),
+        (
+            "rows",
+            format!(
+                "{} selected, {} skipped, {} answered before",
+                count(report.rows.total),
+                count(report.rows.skipped),
+                count(report.rows.resumed)
+            ),
+        ),
+        ("predictor", foreign(&run.predictor)),
+        ("bridge", foreign(&run.bridge)),
+        (
+            "event loop",
+            format!("{}, held up for {} at most", escape(&event_loop.name), millis(event_loop.max_lag_ms)),
+        ),
+        ("versions", versions.join(", ")),
+        ("started", foreign(&run.started_at)),
+        ("finished", foreign(&run.finished_at)),
+        (
+            "before the first call",
+            format!(
+                "{} to start Python, {} to check the input",
+                seconds(report.startup_s),
+                seconds(report.validate_s)
+            ),
+        ),
+        ("after the last", format!("{} to write the answers", seconds(report.project_s))),
+        ("calls abandoned", count(report.attempts.abandoned)),
+        (
+            "journal",
+            format!(
+                "{} bytes, {}, {} at most unsynced",
+                count(journal.bytes),
+                counted(journal.syncs, "sync"),
+                millis(journal.longest_unsynced_ms)
+            ),
+        ),
+        ("cores", run.host_cores.to_string()),
+    ];
+    let mut blocked: Vec<_> = event_loop.blocked.iter().collect();
+    blocked.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    for blocked in blocked.into_iter().take(10) {
+        let row = blocked.row.map_or_else(String::new, |row| format!(", row {row}"));
+        settings.push((
+            "event loop blocked",
+            format!("{} at {}{row}", millis(blocked.ms), brief(&blocked.place, MESSAGE)),
+        ));
+    }
+    settings.retain(|(_, value)| !value.is_empty());
+    settings
+}
