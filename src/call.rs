@@ -101,7 +101,7 @@ pub enum CallError {
 
 /// An exception that left the predictor.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{class}: {message}")]
+#[error("{class}{}{message}", if message.is_empty() { "" } else { ": " })]
 pub struct PredictorError {
     /// Name of the exception's class, without its module.
     pub class: Arc<str>,
