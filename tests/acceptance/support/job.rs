@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs;
 use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -196,6 +196,8 @@ impl Job {
         let stderr = self.path(".stderr");
         // A new file, for another process of this job may still be writing into the last one.
         let _ = fs::remove_file(&stderr);
+        // In a process group of its own: SIGTSTP is ignored in one that no shell looks after.
+        command.process_group(0);
         let child = command.stdin(stdin).stdout(stdout).stderr(out(&stderr)).spawn().unwrap();
         let stderr = fs::File::open(&stderr).unwrap();
         Running { child, started: Instant::now(), directory: self.directory.path().to_owned(), stderr }
@@ -258,6 +260,16 @@ impl Running {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until a signal has stopped it (SIGTSTP).
+    pub(crate) fn wait_until_stopped(&mut self) {
+        let started = Instant::now();
+        let status = || fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        while !status().contains("State:\tT") {
+            assert!(started.elapsed() < HANG, "it was not stopped: {}", status());
+            sleep(Duration::from_millis(2));
+        }
     }
 
     /// Waits until the predictor has noted at least so many calls.
