@@ -35,6 +35,7 @@ pub(crate) struct Job {
     stdin: Option<Vec<u8>>,
     stdout: Option<PathBuf>,
     stdout_closed: bool,
+    patience: Duration,
 }
 
 /// What the program did.
@@ -55,6 +56,7 @@ pub(crate) struct Running {
     started: Instant,
     directory: PathBuf,
     stderr: fs::File,
+    patience: Duration,
 }
 
 impl Job {
@@ -67,6 +69,7 @@ impl Job {
             stdin: None,
             stdout: None,
             stdout_closed: false,
+            patience: HANG,
         }
     }
 
@@ -116,6 +119,12 @@ impl Job {
     /// Whoever reads the program's standard output has gone before it starts.
     pub(crate) fn stdout_closed(mut self) -> Self {
         self.stdout_closed = true;
+        self
+    }
+
+    /// Its runs may take so long.
+    pub(crate) fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -200,7 +209,8 @@ impl Job {
         command.process_group(0);
         let child = command.stdin(stdin).stdout(stdout).stderr(out(&stderr)).spawn().unwrap();
         let stderr = fs::File::open(&stderr).unwrap();
-        Running { child, started: Instant::now(), directory: self.directory.path().to_owned(), stderr }
+        let directory = self.directory.path().to_owned();
+        Running { child, started: Instant::now(), directory, stderr, patience: self.patience }
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
@@ -334,7 +344,7 @@ impl Running {
             peak_memory = self.peak_memory().unwrap_or(peak_memory);
             match self.child.try_wait().unwrap() {
                 Some(status) => break status,
-                None if self.started.elapsed() > HANG => {
+                None if self.started.elapsed() > self.patience => {
                     panic!("the program hangs: {}", self.text(".stderr"));
                 }
                 None => sleep(Duration::from_millis(2)),
