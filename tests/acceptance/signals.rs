@@ -152,15 +152,17 @@ fn a_second_sighup_ends_at_once() {
 
 #[test]
 fn a_job_stopped_for_longer_than_its_timeout_goes_on_as_if_nothing_had_been() {
-    let job = Job::new().questions(20).predictor(FIVE_AT_ONCE).args(["-c", "4", "--timeout", "1s"]);
+    let job = Job::new().questions(20).predictor(FIVE_AT_ONCE).args(["-c", "4", "--timeout", "1500ms"]);
     let mut running = job.start();
     running.wait_for_calls(9);
     running.signal(Signal::TSTP);
     running.wait_until_stopped();
-    std::thread::sleep(Duration::from_millis(1500));
-    std::fs::write(job.path("gate"), "").unwrap();
+    std::thread::sleep(Duration::from_secs(2));
     assert_eq!(job.calls().len(), 9, "four calls are in flight");
     running.signal(Signal::CONT);
+    // Time enough for timeouts that have counted the stop, too little for those that have not.
+    std::thread::sleep(Duration::from_millis(400));
+    std::fs::write(job.path("gate"), "").unwrap();
     let done = running.wait().expect(0);
     assert!(!done.stderr.contains("blocked"), "{}", done.stderr);
     assert_eq!(job.calls().len(), 20, "no row was called twice");
