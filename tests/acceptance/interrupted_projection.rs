@@ -40,7 +40,9 @@ fn signalled(signals: &[Signal]) -> (Job, Done) {
     running.signal(Signal::STOP);
     running.wait_until_stopped();
     assert!(is_writing(&job), "it was stopped too late");
-    signals.iter().for_each(|signal| running.signal(*signal));
+    for signal in signals {
+        running.signal(*signal);
+    }
     running.signal(Signal::CONT);
     let done = running.wait();
     (job, done)

@@ -29,8 +29,8 @@ pub(crate) struct Many {
 }
 
 fn run(rows: usize) -> (Job, Done) {
-    let job = Job::new().questions(rows).predictor(AT_ONCE).args(["-c", "100"]);
-    let job = job.patient(Duration::from_secs(1800));
+    let mut job = Job::new().questions(rows).predictor(AT_ONCE).args(["-c", "100"]);
+    job.patience = Duration::from_secs(1800);
     let done = job.process().expect(0);
     (job, done)
 }

@@ -35,7 +35,8 @@ pub(crate) struct Job {
     stdin: Option<Vec<u8>>,
     stdout: Option<PathBuf>,
     stdout_closed: bool,
-    patience: Duration,
+    /// How long a run may take.
+    pub(crate) patience: Duration,
 }
 
 /// What the program did.
@@ -119,12 +120,6 @@ impl Job {
     /// Whoever reads the program's standard output has gone before it starts.
     pub(crate) fn stdout_closed(mut self) -> Self {
         self.stdout_closed = true;
-        self
-    }
-
-    /// Its runs may take so long.
-    pub(crate) fn patient(mut self, patience: Duration) -> Self {
-        self.patience = patience;
         self
     }
 
