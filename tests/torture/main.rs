@@ -43,8 +43,8 @@ fn main() {
         format!("{} sizes", disks.sizes),
         disks.calls,
         format!(
-            "full at {} starts, {} runs, {} writings of the answers; space came back in time {} times",
-            disks.at_start, disks.in_run, disks.in_writing, disks.freed_in_time
+            "full in {} runs and {} writings of the answers; space came back in time {} times",
+            disks.in_run, disks.in_writing, disks.freed_in_time
         ),
     );
     let many = many_rows::answered();
