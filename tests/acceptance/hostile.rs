@@ -74,7 +74,7 @@ fn system_exit_ends_its_row_and_not_the_run() {
 
 #[test]
 fn keyboard_interrupt_ends_its_row_and_not_the_run() {
-    fails_with("raise KeyboardInterrupt", "KeyboardInterrupt");
+    fails_with("raise KeyboardInterrupt", "KeyboardInterrupt").says("row 7 failed: KeyboardInterrupt (");
 }
 
 #[test]

@@ -1,6 +1,4 @@
-//! `kill -9` at random moments, and two processes that want the same output. `make torture` runs the long forms:
-//! `TORTURE_KILLS` kills, 20 in one job, and `TORTURE_RACES` races.
-#![allow(clippy::print_stdout, reason = "the table that `make torture` shows")]
+//! `kill -9` at random moments, and two processes that want the same output. `make torture` runs the long forms.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,13 +8,13 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio_asyncio_bridge::journal::{Recovered, Status};
 
-use super::support::job::{Job, Running};
+use crate::support::job::{Job, Running};
 
 const ROWS: usize = 1200;
 const CALLS: usize = 8;
 const KILLS: usize = 20;
 /// Calls at once, and rows read ahead of them.
-const MOST_UNRECORDED: usize = CALLS + 2 * CALLS;
+pub(crate) const MOST_UNRECORDED: usize = CALLS + 2 * CALLS;
 
 const SLOW: &str = "
 async def predict(question, row_id):
@@ -25,8 +23,14 @@ async def predict(question, row_id):
     return question.upper()
 ";
 
-fn from_environment(name: &str, default: usize) -> usize {
-    std::env::var(name).map_or(default, |value| value.parse().unwrap())
+/// What came of the kills. Answers lost and answers asked again are none, or it would have panicked.
+#[derive(Default)]
+pub(crate) struct Killed {
+    pub(crate) jobs: usize,
+    pub(crate) kills: usize,
+    pub(crate) calls: usize,
+    /// Calls that left no record, the most that one kill cost.
+    pub(crate) most_unrecorded: usize,
 }
 
 /// What the journal holds: answered rows, and those that may have been under way. Nothing before it is created.
@@ -74,11 +78,11 @@ fn run_a_while(job: &Job, random: &mut fastrand::Rng) -> Running {
     running
 }
 
-/// Kills one job again and again. Returns kills, unrecorded calls in all and at most.
-fn torture(seed: u64, reference: &str) -> (usize, usize, usize) {
+/// Kills one job again and again, recovery included.
+fn kill_one_job(seed: u64, reference: &str, killed: &mut Killed) {
     let job = Job::new().questions(ROWS).predictor(SLOW).args(["-c".to_owned(), CALLS.to_string()]);
     let mut random = fastrand::Rng::with_seed(seed);
-    let (mut kills, mut unrecorded_in_all, mut most) = (0, 0, 0);
+    let (mut kills, mut unrecorded_in_all) = (0, 0);
     for _ in 0..KILLS {
         let (before, _) = recorded(&job);
         let calls_before = called(&job).len();
@@ -99,7 +103,7 @@ fn torture(seed: u64, reference: &str) -> (usize, usize, usize) {
         assert!(unrecorded.len() <= MOST_UNRECORDED, "seed {seed}: {} calls unrecorded", unrecorded.len());
         assert!(unrecorded.is_subset(&in_flight), "seed {seed}: {unrecorded:?} not among {in_flight:?}");
         unrecorded_in_all += unrecorded.len();
-        most = most.max(unrecorded.len());
+        killed.most_unrecorded = killed.most_unrecorded.max(unrecorded.len());
     }
     go_on(&job).wait().expect(0);
     assert_eq!(lasting(&job), reference, "seed {seed}");
@@ -107,29 +111,27 @@ fn torture(seed: u64, reference: &str) -> (usize, usize, usize) {
     assert_eq!(calls.iter().collect::<BTreeSet<_>>().len(), ROWS);
     assert_eq!(calls.len(), ROWS + unrecorded_in_all, "seed {seed}: each answer was paid for once");
     assert_eq!(job.report()["attempts"]["total"], ROWS, "seed {seed}: attempts of killed sessions count");
-    (kills, unrecorded_in_all, most)
+    assert!(kills >= KILLS / 2, "seed {seed}: the job ended after {kills} kills");
+    killed.jobs += 1;
+    killed.kills += kills;
+    killed.calls += calls.len();
+}
+
+/// So many kills or a few more, up to 20 of them in one job.
+pub(crate) fn kills(wanted: usize) -> Killed {
+    let reference = Job::new().questions(ROWS).predictor(SLOW).args(["-c", "256"]);
+    reference.process().expect(0);
+    let reference = lasting(&reference);
+    let mut killed = Killed::default();
+    while killed.kills < wanted {
+        kill_one_job(fastrand::u64(..), &reference, &mut killed);
+    }
+    killed
 }
 
 #[test]
 fn however_often_it_is_killed_no_recorded_answer_is_lost_or_asked_again() {
-    let reference = Job::new().questions(ROWS).predictor(SLOW).args(["-c", "256"]);
-    reference.process().expect(0);
-    let reference = lasting(&reference);
-    println!(
-        "{:>6} {:>6} {:>17} {:>16} {:>6}",
-        "job", "kills", "unrecorded calls", "at most a kill", "bound"
-    );
-    let (wanted, mut done) = (from_environment("TORTURE_KILLS", KILLS / 2), 0);
-    for number in 0.. {
-        if done >= wanted {
-            break;
-        }
-        let seed = fastrand::u64(..);
-        let (kills, unrecorded, most) = torture(seed, &reference);
-        println!("{number:>6} {kills:>6} {unrecorded:>17} {most:>16} {MOST_UNRECORDED:>6}");
-        assert!(kills >= KILLS / 2, "seed {seed}: the job ended after {kills} kills");
-        done += kills;
-    }
+    kills(KILLS / 2);
 }
 
 /// Fails once for each question, then answers when the file `go` is there.
@@ -143,7 +145,7 @@ async def predict(question):
     return question
 "#;
 
-/// Starts two of the same at once; returns which pid won.
+/// Starts two of the same at once: one wins, the other names it and calls nothing.
 fn race(job: &Job, start: impl Fn(&Job) -> Running) {
     let calls_before = job.calls().len();
     let (mut one, mut other) = (start(job), start(job));
@@ -161,15 +163,22 @@ fn race(job: &Job, start: impl Fn(&Job) -> Running) {
     fs::remove_file(job.path("go")).unwrap();
 }
 
-#[test]
-fn of_two_processes_on_one_output_exactly_one_runs() {
-    let races = from_environment("TORTURE_RACES", 2);
-    for _ in 0..races.div_ceil(2) {
+/// So many races, half of them for a new job and half for one to be resumed. Exactly one process runs in each. Returns
+/// the calls made.
+pub(crate) fn races(races: usize) -> usize {
+    let mut calls = 0;
+    for _ in 0..races / 2 {
         let job = Job::new().questions(3).predictor(HELD);
         race(&job, Job::start);
         fs::write(job.path("mended"), "").unwrap();
         race(&job, |job| job.spawn(&["resume", "answers.csv"]));
         assert_eq!(job.column("answer"), job.column("question"));
+        calls += job.calls().len();
     }
-    println!("{races} races: one winner each, the other named its pid and called nothing");
+    calls
+}
+
+#[test]
+fn of_two_processes_on_one_output_exactly_one_runs() {
+    races(2);
 }

@@ -16,6 +16,7 @@ mod environment;
 mod formats;
 mod guards;
 mod hostile;
+mod interrupted_projection;
 mod kill;
 mod limits;
 mod local_model;

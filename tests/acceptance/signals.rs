@@ -102,6 +102,74 @@ fn a_second_signal_ends_at_once_and_leaves_the_old_answers_and_a_whole_journal()
     assert_eq!(job.column("answer"), job.column("question"));
 }
 
+/// Rows 0 to 4 are answered at once, the others when the file `gate` is there.
+const FIVE_AT_ONCE: &str = "
+async def predict(question, row_id):
+    called(row_id)
+    while row_id >= 5 and not os.path.exists('gate'):
+        await asyncio.sleep(0.005)
+    return question
+";
+
+/// Two signals one after the other: the code is the first one's, and no answer is lost or asked for again.
+fn ends_at_the_second(signal: Signal, code: i32) {
+    let job = Job::new().questions(50).predictor(FIVE_AT_ONCE).args(["-c", "4"]).file("answers.csv", "old");
+    let mut running = job.start();
+    // A slot is free only once the answer before is recorded: five are.
+    running.wait_for_calls(9);
+    running.signal(signal);
+    running.wait_for(".stderr", "stopping: ", 1);
+    running.signal(signal);
+    let done = ends_at_once(running).expect(code).says("answers.csv` goes on");
+    assert_eq!(done.stdout, "");
+    assert_eq!(job.read("answers.csv"), "old");
+    assert_eq!(job.files(), ["answers.csv", "answers.csv.journal", "predictor.py", "questions.csv"]);
+
+    std::fs::write(job.path("gate"), "").unwrap();
+    let done = job.resume().expect(0).says("5 rows answered before");
+    assert!(!done.stderr.contains("torn") && !done.stderr.contains("damaged"), "{}", done.stderr);
+    assert_eq!(job.column("answer"), job.column("question"));
+    for row in 0..50 {
+        let calls = job.calls().iter().filter(|call| **call == row).count();
+        assert_eq!(calls, if (5..9).contains(&row) { 2 } else { 1 }, "row {row}");
+    }
+}
+
+#[test]
+fn a_second_sigint_ends_at_once() {
+    ends_at_the_second(Signal::INT, 130);
+}
+
+#[test]
+fn a_second_sigterm_ends_at_once() {
+    ends_at_the_second(Signal::TERM, 143);
+}
+
+#[test]
+fn a_second_sighup_ends_at_once() {
+    ends_at_the_second(Signal::HUP, 129);
+}
+
+#[test]
+fn a_job_stopped_for_longer_than_its_timeout_goes_on_as_if_nothing_had_been() {
+    let job = Job::new().questions(20).predictor(FIVE_AT_ONCE).args(["-c", "4", "--timeout", "1500ms"]);
+    let mut running = job.start();
+    running.wait_for_calls(9);
+    running.signal(Signal::TSTP);
+    running.wait_until_stopped();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(job.calls().len(), 9, "four calls are in flight");
+    running.signal(Signal::CONT);
+    // Time enough for timeouts that have counted the stop, too little for those that have not.
+    std::thread::sleep(Duration::from_millis(400));
+    std::fs::write(job.path("gate"), "").unwrap();
+    let done = running.wait().expect(0);
+    assert!(!done.stderr.contains("blocked"), "{}", done.stderr);
+    assert_eq!(job.calls().len(), 20, "no row was called twice");
+    assert!(job.column("attempts").iter().all(|attempts| attempts == "1"));
+    assert_eq!(job.report()["attempts"]["timeouts"], 0);
+}
+
 #[test]
 fn a_signal_that_leaves_no_row_open_changes_nothing() {
     let job = Job::new().questions(3).args(["-c", "1"]).predictor(

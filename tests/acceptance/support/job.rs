@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs;
 use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -35,6 +35,8 @@ pub(crate) struct Job {
     stdin: Option<Vec<u8>>,
     stdout: Option<PathBuf>,
     stdout_closed: bool,
+    /// How long a run may take.
+    pub(crate) patience: Duration,
 }
 
 /// What the program did.
@@ -55,6 +57,7 @@ pub(crate) struct Running {
     started: Instant,
     directory: PathBuf,
     stderr: fs::File,
+    patience: Duration,
 }
 
 impl Job {
@@ -67,6 +70,7 @@ impl Job {
             stdin: None,
             stdout: None,
             stdout_closed: false,
+            patience: HANG,
         }
     }
 
@@ -196,9 +200,12 @@ impl Job {
         let stderr = self.path(".stderr");
         // A new file, for another process of this job may still be writing into the last one.
         let _ = fs::remove_file(&stderr);
+        // In a process group of its own: SIGTSTP is ignored in one that no shell looks after.
+        command.process_group(0);
         let child = command.stdin(stdin).stdout(stdout).stderr(out(&stderr)).spawn().unwrap();
         let stderr = fs::File::open(&stderr).unwrap();
-        Running { child, started: Instant::now(), directory: self.directory.path().to_owned(), stderr }
+        let directory = self.directory.path().to_owned();
+        Running { child, started: Instant::now(), directory, stderr, patience: self.patience }
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
@@ -258,6 +265,16 @@ impl Running {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until a signal has stopped it (SIGTSTP).
+    pub(crate) fn wait_until_stopped(&mut self) {
+        let started = Instant::now();
+        let status = || fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        while !status().contains("State:\tT") {
+            assert!(started.elapsed() < HANG, "it was not stopped: {}", status());
+            sleep(Duration::from_millis(2));
+        }
     }
 
     /// Waits until the predictor has noted at least so many calls.
@@ -322,7 +339,7 @@ impl Running {
             peak_memory = self.peak_memory().unwrap_or(peak_memory);
             match self.child.try_wait().unwrap() {
                 Some(status) => break status,
-                None if self.started.elapsed() > HANG => {
+                None if self.started.elapsed() > self.patience => {
                     panic!("the program hangs: {}", self.text(".stderr"));
                 }
                 None => sleep(Duration::from_millis(2)),

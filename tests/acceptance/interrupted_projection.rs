@@ -1,0 +1,77 @@
+//! Signals while the answers file is being written. The program is stopped there, so that they find it there.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::support::job::{Done, Job};
+
+/// Records before the ten that are asked; the writing passes over them too.
+const BEFORE: usize = 1_000_000;
+
+const HELD: &str = "
+async def predict(question):
+    called(question)
+    while not os.path.exists('go'):
+        await asyncio.sleep(0.005)
+    return question
+";
+
+fn is_writing(job: &Job) -> bool {
+    job.files().iter().any(|name| name.starts_with(".tmp"))
+}
+
+/// Runs a job with an old answers file up to the middle of the writing of the new one, sends the signals one after the
+/// other, and lets it go on.
+fn signalled(signals: &[Signal]) -> (Job, Done) {
+    let job = Job::new()
+        .questions(BEFORE + 10)
+        .predictor(HELD)
+        .file("answers.csv", "old")
+        .args(["--range".to_owned(), format!("{BEFORE}:")]);
+    let mut running = job.start();
+    running.wait_for_calls(10);
+    fs::write(job.path("go"), "").unwrap();
+    let started = Instant::now();
+    while !is_writing(&job) {
+        assert!(running.is_running() && started.elapsed() < Duration::from_secs(20), "nothing is written");
+    }
+    running.signal(Signal::STOP);
+    running.wait_until_stopped();
+    assert!(is_writing(&job), "it was stopped too late");
+    for signal in signals {
+        running.signal(*signal);
+    }
+    running.signal(Signal::CONT);
+    let done = running.wait();
+    (job, done)
+}
+
+#[test]
+fn one_signal_while_the_answers_are_written_changes_nothing() {
+    let (job, done) = signalled(&[Signal::TERM]);
+    let done = done.expect(0);
+    assert!(done.stdout.starts_with("Answered 10 of 10 rows"), "{}", done.stdout);
+    assert_eq!(job.column("answer"), job.column("question"));
+    assert_eq!(job.answers().len(), 10);
+}
+
+#[test]
+fn a_second_one_leaves_the_old_file_and_export_writes_the_new() {
+    let (job, done) = signalled(&[Signal::TERM, Signal::INT]);
+    let done = done.says("answers.csv` writes them");
+    // Of two that come at once, either may be seen first.
+    assert!([130, 143].contains(&done.code), "{}", done.code);
+    assert_eq!(done.stdout, "");
+    assert_eq!(job.read("answers.csv"), "old");
+    let left = ["answers.csv", "answers.csv.journal", "go", "predictor.py", "questions.csv"];
+    assert_eq!(job.files(), left, "nothing else is left behind");
+
+    job.run(&["export", "answers.csv", "-o", "exported.csv"]).expect(0);
+    let exported = job.records("exported.csv");
+    assert!(exported.len() == 10 && exported.iter().all(|record| record["answer"] == record["question"]));
+    job.resume().expect(0);
+    assert_eq!(job.read("answers.csv"), job.read("exported.csv"));
+    assert_eq!(job.calls().len(), 10, "no row was asked again");
+}
