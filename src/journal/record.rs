@@ -166,6 +166,7 @@ pub struct AnswerFields<'a>(pub &'a [(Arc<str>, Value)]);
 enum Kind {
     Permanent,
     Transient,
+    Unavailable,
     Throttled,
     Fatal,
 }

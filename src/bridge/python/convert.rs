@@ -140,6 +140,7 @@ impl Converter {
         let Ok((kind, _status, retry_after)) = told else { return (FailureKind::Transient, None) };
         let kind = match kind.as_str() {
             "permanent" => FailureKind::Permanent,
+            "unavailable" => FailureKind::Unavailable,
             "throttled" => FailureKind::Throttled,
             "fatal" => FailureKind::Fatal,
             _ => FailureKind::Transient,

@@ -18,6 +18,17 @@ FATAL = {
     "PermissionDeniedError",
 }
 THROTTLED = {"LMRateLimitError", "RateLimitError"}
+# DSPy's, OpenAI's, httpx's and aiohttp's: refused, dropped, no such host, or an answer cut short.
+UNAVAILABLE = {
+    "LMTransportError",
+    "LMServerError",
+    "APIConnectionError",
+    "ServiceUnavailableError",
+    "InternalServerError",
+    "NetworkError",
+    "RemoteProtocolError",
+    "ClientConnectionError",
+}
 PERMANENT = {
     "LMConfigurationError",
     "LMInvalidRequestError",
@@ -37,7 +48,7 @@ BUGS = (
 
 
 def failure(exc: BaseException) -> Failure:
-    """The kind (`permanent`, `transient`, `throttled` or `fatal`), HTTP status and Retry-After in seconds.
+    """The kind (`permanent`, `transient`, `unavailable`, `throttled` or `fatal`), HTTP status and Retry-After in seconds.
 
     Never raises, whatever the exception's own attributes do.
     """
@@ -56,8 +67,10 @@ def kind(exc: Exception, status: int | None, retry_after: float | None) -> str:
         return "fatal"
     if status == 429 or (status == 503 and retry_after is not None) or (status is None and names & THROTTLED):
         return "throttled"
-    if status is not None:
-        return "permanent" if status < 500 and status not in (408, 409) else "transient"
+    if status is not None and status < 500:
+        return "transient" if status in (408, 409) else "permanent"
+    if status is not None or names & UNAVAILABLE or isinstance(exc, ConnectionError):
+        return "unavailable"
     if unreadable_output(exc):
         return "transient"
     return "permanent" if names & PERMANENT or isinstance(exc, BUGS) else "transient"
