@@ -8,8 +8,8 @@ use std::time::Duration;
 
 /// What an answer gives back.
 const REFUND: f64 = 0.25;
-/// The least budget: fewer failures in a row than a row has attempts by default would let none be retried.
-const LEAST_BUDGET: f64 = 4.0;
+/// The least budget: one at a time there are two rows in hand, and neither may use up its retries before it is dry.
+const LEAST_BUDGET: f64 = 2.0;
 /// The first probe comes so long after the breaker has opened; intervals double.
 const FIRST_PROBE: Duration = Duration::from_millis(500);
 /// The longest interval between probes, so that the end of an outage is seen soon.
@@ -105,7 +105,7 @@ mod tests {
     fn opened(concurrency: usize) -> Breaker {
         let mut breaker = Breaker::new(concurrency);
         let row = (0..1_000).find(|row| breaker.failed(SECOND, Duration::ZERO, *row).is_some());
-        assert_eq!(row, Some((concurrency as u64 / 2).max(4)));
+        assert_eq!(row, Some((concurrency as u64 / 2).max(2)));
         breaker
     }
 

@@ -11,7 +11,7 @@
 //! trip of answers (RFC 5681, AIMD). At one in flight there is only waiting left: backoff, doubled at each refusal.
 //!
 //! Whoever answers most of what was sent after a refused call refuses by chance, or by another count than of requests:
-//! such a server is come back to with half of what it answered meanwhile.
+//! such a server is come back to with twice what it answered meanwhile.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ struct Window {
     refused: u64,
     /// When the first of the refused calls was begun.
     refused_since: Option<Duration>,
-    /// Answers to calls begun after it.
+    /// Answers to calls begun no earlier.
     answered_since: u64,
     /// How many the window before took.
     expected: Option<u64>,
@@ -105,7 +105,7 @@ impl Pace {
             let answered = window.answered_since;
             let expected = if took > 0 { Some(took) } else { window.expected };
             *window = Window { expected, ..Window::default() };
-            self.limit = (answered as f64 / 2.0).clamp(1.0, self.ceiling);
+            self.limit = (answered as f64 * 2.0).clamp(1.0, self.ceiling);
             self.since = now;
         }
         window.sent += 1;
@@ -117,7 +117,7 @@ impl Pace {
     /// A call begun then came to an end that is no refusal.
     pub fn answered(&mut self, begun: Duration) {
         if let Some(window) = &mut self.window {
-            window.answered_since += u64::from(window.refused_since.is_some_and(|since| begun > since));
+            window.answered_since += u64::from(window.refused_since.is_some_and(|since| begun >= since));
         }
         if begun < self.since {
             return;
@@ -225,10 +225,10 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_answers_what_came_after_the_refused_call_is_come_back_to_with_half_of_it() {
+    fn a_server_that_answers_what_came_after_the_refused_call_is_come_back_to_with_twice_as_many() {
         let mut pace = pace(64);
         pace.refused(10 * MS, MS, Some(SECOND), 63);
-        (0..60).for_each(|_| pace.answered(2 * MS));
+        (0..15).for_each(|_| pace.answered(2 * MS));
         pace.sent(2 * SECOND);
         assert_eq!(pace.admits(2 * SECOND, 29), Admission::Now);
         assert_eq!(pace.admits(2 * SECOND, 30), Admission::Full);

@@ -29,4 +29,5 @@ mod resume_refused;
 mod scale;
 mod secrets;
 mod signals;
+mod storm;
 mod verify;

@@ -3,3 +3,4 @@
 pub(crate) mod aimock;
 pub(crate) mod http;
 pub(crate) mod job;
+pub(crate) mod mocklimit;
