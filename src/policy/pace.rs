@@ -10,8 +10,8 @@
 //! A refusal without Retry-After halves the number in flight, at most once a round trip; it grows by one for each round
 //! trip of answers (RFC 5681, AIMD). At one in flight there is only waiting left: backoff, doubled at each refusal.
 //!
-//! Whoever answers most of what was sent after a refused call refuses by chance, or by another count than of requests:
-//! such a server is come back to with twice what it answered meanwhile.
+//! Whoever answers most of what was sent after a refused call refuses by chance, not for a full window: after the pause
+//! calls come back all at once.
 
 use std::time::Duration;
 
@@ -102,10 +102,10 @@ impl Pace {
         if window.refused_since.is_some() {
             // The first after a pause: what the server took before it is what the next window is expected to take.
             let took = window.sent.saturating_sub(window.refused);
-            let answered = window.answered_since;
+            let by_chance = window.answered_since > 2 * window.refused;
             let expected = if took > 0 { Some(took) } else { window.expected };
             *window = Window { expected, ..Window::default() };
-            self.limit = (answered as f64 * 2.0).clamp(1.0, self.ceiling);
+            self.limit = if by_chance { self.ceiling } else { 1.0 };
             self.since = now;
         }
         window.sent += 1;
@@ -225,13 +225,13 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_answers_what_came_after_the_refused_call_is_come_back_to_with_twice_as_many() {
+    fn a_server_that_answers_most_of_what_came_after_the_refused_call_is_come_back_to_at_once() {
         let mut pace = pace(64);
         pace.refused(10 * MS, MS, Some(SECOND), 63);
         (0..15).for_each(|_| pace.answered(2 * MS));
         pace.sent(2 * SECOND);
-        assert_eq!(pace.admits(2 * SECOND, 29), Admission::Now);
-        assert_eq!(pace.admits(2 * SECOND, 30), Admission::Full);
+        assert_eq!(pace.admits(2 * SECOND, 63), Admission::Now);
+        assert_eq!(pace.admits(2 * SECOND, 64), Admission::Full);
     }
 
     #[test]
