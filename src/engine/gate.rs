@@ -38,6 +38,7 @@ struct State {
     rate: Rate,
     waiting: Option<(LimitedBy, Duration)>,
     waited: LimitedFor,
+    last_begun: Duration,
     /// The last failure for want of a server.
     outage: Option<String>,
 }
@@ -71,6 +72,7 @@ impl Gate {
             rate: Rate::new(rates),
             waiting: None,
             waited: LimitedFor::default(),
+            last_begun: Duration::ZERO,
             outage: None,
         };
         Self {
@@ -115,15 +117,18 @@ impl Gate {
         loop {
             self.ready(in_flight).await?;
             let permit = permits.acquire().await.ok()?;
-            let begun = self.now();
+            let now = self.now();
             let passed = self.with(|state| {
+                // Calls are told apart by when they were begun, also where the clock does not.
+                let begun = now.max(state.last_begun + Duration::from_nanos(1));
                 let admitted = state.pace.admits(begun, in_flight.load(Ordering::Relaxed)) == Admission::Now;
                 admitted.then(|| {
                     state.pace.sent(begun);
-                    Counted::new(in_flight)
+                    state.last_begun = begun;
+                    (Counted::new(in_flight), begun)
                 })
             });
-            if let Some(in_flight) = passed {
+            if let Some((in_flight, begun)) = passed {
                 return Some(Passed { in_flight, permit, estimated, begun });
             }
         }

@@ -47,7 +47,7 @@ struct Window {
     refused: u64,
     /// When the first of the refused calls was begun.
     refused_since: Option<Duration>,
-    /// Answers to calls begun no earlier.
+    /// Answers to calls begun after it.
     answered_since: u64,
     /// How many the window before took.
     expected: Option<u64>,
@@ -103,7 +103,11 @@ impl Pace {
             // The first after a pause: what the server took before it is what the next window is expected to take.
             let took = window.sent.saturating_sub(window.refused);
             let by_chance = window.answered_since > 2 * window.refused;
-            let expected = if took > 0 { Some(took) } else { window.expected };
+            let expected = match took {
+                _ if by_chance => None,
+                0 => window.expected,
+                took => Some(took),
+            };
             *window = Window { expected, ..Window::default() };
             self.limit = if by_chance { self.ceiling } else { 1.0 };
             self.since = now;
@@ -117,7 +121,7 @@ impl Pace {
     /// A call begun then came to an end that is no refusal.
     pub fn answered(&mut self, begun: Duration) {
         if let Some(window) = &mut self.window {
-            window.answered_since += u64::from(window.refused_since.is_some_and(|since| begun >= since));
+            window.answered_since += u64::from(window.refused_since.is_some_and(|since| begun > since));
         }
         if begun < self.since {
             return;
