@@ -158,6 +158,8 @@ pub enum FailureKind {
     Permanent,
     /// May succeed: retried with backoff.
     Transient,
+    /// No server, or one that fails (5xx, refused, dropped): as transient; many in a row are an outage.
+    Unavailable,
     /// Asked to slow down (429, or 503 with Retry-After): retried, without using up `--retries`.
     Throttled,
     /// Will fail for every row (401, 403, exhausted quota): stops the run.
@@ -188,6 +190,14 @@ impl CallError {
             Self::Output(_) => "output".into(),
             Self::Crash(_) => "crash".into(),
             Self::Bridge(_) => "bridge".into(),
+        }
+    }
+
+    /// How long the server asked to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Predictor(error) => error.retry_after,
+            _ => None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! One row's attempts: permits, timeouts, retries, abandoned calls. Not the order of rows, nor what is recorded.
 
+mod gate;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,9 +12,12 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::gate::Gate;
 use crate::bridge::Bridge;
 use crate::call::{Attempt, BridgeError, CallError, CallWatch, call_clock};
-use crate::event::{Blockage, Event};
+use crate::event::{Blockage, Event, LimitedBy, LimitedFor};
+use crate::policy::pace::Backoff;
+use crate::policy::rate::Rates;
 use crate::policy::retry::{RetryPolicy, Schedule};
 use crate::row::{Answer, Arguments, Outcome, Row, Timing, Usage};
 
@@ -38,6 +43,8 @@ pub struct EngineSettings {
     pub stuck_after: Duration,
     /// When to try again.
     pub retry: RetryPolicy,
+    /// Requests and tokens a minute.
+    pub rates: Rates,
     /// Seed of the jitter.
     pub seed: u64,
 }
@@ -64,6 +71,12 @@ pub struct Gauges {
     pub abandoned: AtomicUsize,
 }
 
+impl From<RetryPolicy> for Backoff {
+    fn from(policy: RetryPolicy) -> Self {
+        Self { base: policy.base, cap: policy.cap }
+    }
+}
+
 /// Counts one thing for as long as it lives.
 struct Counted<'a>(&'a AtomicUsize);
 
@@ -86,6 +99,7 @@ pub struct Engine<B> {
     bridge: Arc<B>,
     settings: EngineSettings,
     permits: Semaphore,
+    gate: Gate,
     /// No new calls; those in flight go on.
     stopping: CancellationToken,
     /// Calls in flight are cancelled too.
@@ -121,6 +135,7 @@ impl<B: Bridge> Engine<B> {
         Self {
             bridge,
             permits: Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS)),
+            gate: Gate::new(settings.concurrency, settings.retry.into(), settings.rates),
             settings,
             stopping: CancellationToken::new(),
             killed: CancellationToken::new(),
@@ -142,6 +157,22 @@ impl<B: Bridge> Engine<B> {
     pub fn stop(&self) {
         self.stopping.cancel();
         self.permits.close();
+        self.gate.close();
+    }
+
+    /// What limits the pace now.
+    pub fn limited_by(&self) -> Option<LimitedBy> {
+        self.gate.limited_by()
+    }
+
+    /// For how long the pace was limited so far.
+    pub fn limited_for(&self) -> LimitedFor {
+        self.gate.waited()
+    }
+
+    /// The last error of a server that has never answered and was probed for a while.
+    pub fn unreachable(&self) -> Option<String> {
+        self.gate.unreachable()
     }
 
     /// Cancels the calls in flight too.
@@ -193,18 +224,34 @@ impl<B: Bridge> Engine<B> {
     ) -> Result<Result<Answer, CallError>, Unfinished> {
         let mut row_deadline: Option<Instant> = None;
         let mut schedule: Option<Schedule> = None;
+        let mut last: Option<CallError> = None;
         loop {
             let waiting = Instant::now();
+            let held = row_deadline.map(|_| self.gate.held());
             // Closed: the run is stopping.
-            let permit = self.permits.acquire().await.map_err(|_| Unfinished)?;
+            let in_flight = &self.gauges.in_flight;
+            let passed = self.gate.pass(&self.permits, in_flight, arguments).await.ok_or(Unfinished)?;
             let (now, queued) = (Instant::now(), waiting.elapsed());
             tally.timing.queued += queued;
-            // Waiting for a permit is charged to no timeout, that of the row included.
-            row_deadline = match row_deadline {
-                Some(deadline) => Some(deadline + queued),
-                None => self.settings.row_timeout.map(|limit| now + limit),
+            // Waiting for a permit or a rate is charged to no timeout, that of the row included; being held back by the
+            // server after a first attempt is charged to that of the row.
+            row_deadline = match (row_deadline, held) {
+                (Some(deadline), Some(held)) => {
+                    Some(deadline + queued.saturating_sub(self.gate.held().saturating_sub(held)))
+                }
+                _ => self.settings.row_timeout.map(|limit| now + limit),
             };
-            let error = match self.attempt(row.id, arguments, row_deadline, tally).await {
+            if let Some(error) = last.take().filter(|_| row_deadline.is_some_and(|deadline| now >= deadline))
+            {
+                passed.permit.forget(); // See `recorded`.
+                return Ok(Err(error));
+            }
+            let ending = passed.ending();
+            let result = self.attempt(row.id, arguments, row_deadline, passed.in_flight, tally).await;
+            let in_flight = in_flight.load(Ordering::Relaxed);
+            let outage = self.gate.ended(row.id, arguments, &ending, &result, in_flight);
+            let permit = passed.permit;
+            let error = match result {
                 Ok(answer) => {
                     permit.forget(); // See `recorded`.
                     return Ok(Ok(answer));
@@ -216,14 +263,15 @@ impl<B: Bridge> Engine<B> {
             let schedule = schedule.get_or_insert_with(|| {
                 self.settings.retry.schedule(fastrand::Rng::with_seed(self.settings.seed ^ row.id))
             });
-            let delay = schedule.after(&error);
+            let delay = schedule.after(&error, outage);
             let too_late = |delay| row_deadline.is_some_and(|deadline| Instant::now() + delay >= deadline);
             let Some(delay) = delay.filter(|delay| !too_late(*delay)) else {
                 permit.forget(); // See `recorded`.
                 return Ok(Err(error));
             };
             drop(permit);
-            self.wait(row.id, tally, error.class(), delay, events).await?;
+            self.wait(row.id, tally, &error, delay, events).await?;
+            last = Some(error);
         }
     }
 
@@ -231,12 +279,13 @@ impl<B: Bridge> Engine<B> {
         &self,
         row: u64,
         tally: &mut Tally,
-        class: Arc<str>,
+        error: &CallError,
         delay: Duration,
         events: &Sender<Event>,
     ) -> Result<(), Unfinished> {
+        let (class, asked) = (error.class(), error.retry_after());
         tally.errors.push(Arc::clone(&class));
-        let _ = events.send(Event::Retrying { row, attempt: tally.attempts, class, delay }).await;
+        let _ = events.send(Event::Retrying { row, attempt: tally.attempts, class, delay, asked }).await;
         let waiting = Instant::now();
         let _counted = Counted::new(&self.gauges.waiting_retry);
         let slept = self.stopping.run_until_cancelled(sleep(delay)).await;
@@ -249,11 +298,11 @@ impl<B: Bridge> Engine<B> {
         row: u64,
         arguments: &Arc<Arguments>,
         row_deadline: Option<Instant>,
+        in_flight: Counted<'_>,
         tally: &mut Tally,
     ) -> Result<Answer, CallError> {
         tally.attempts += 1;
         let (clock, watch) = call_clock();
-        let in_flight = Counted::new(&self.gauges.in_flight);
         let gauges = &self.gauges;
         let all = gauges.in_flight.load(Ordering::Relaxed) + gauges.abandoned.load(Ordering::Relaxed);
         gauges.most_in_flight.fetch_max(all, Ordering::Relaxed);

@@ -3,7 +3,48 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::row::Outcome;
+
+/// What holds the pace below the concurrency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitedBy {
+    /// `--rpm`.
+    Rpm,
+    /// `--tpm`.
+    Tpm,
+    /// The server asked for fewer requests.
+    Server,
+    /// There is no server, or it fails: probes alone are sent.
+    Outage,
+}
+
+/// For how long something held rows back, by what it was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LimitedFor {
+    /// By `--rpm`.
+    pub rpm: Duration,
+    /// By `--tpm`.
+    pub tpm: Duration,
+    /// By the server's refusals.
+    pub server: Duration,
+    /// By an outage.
+    pub outage: Duration,
+}
+
+impl LimitedFor {
+    /// The time that belongs to one of them.
+    pub fn by(&mut self, by: LimitedBy) -> &mut Duration {
+        match by {
+            LimitedBy::Rpm => &mut self.rpm,
+            LimitedBy::Tpm => &mut self.tpm,
+            LimitedBy::Server => &mut self.server,
+            LimitedBy::Outage => &mut self.outage,
+        }
+    }
+}
 
 /// A time in which the event loop did not turn, a second or longer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +71,8 @@ pub enum Event {
         class: Arc<str>,
         /// The wait before the next attempt.
         delay: Duration,
+        /// The wait that the server asked for.
+        asked: Option<Duration>,
     },
     /// The event loop does not turn.
     Blocked {

@@ -13,6 +13,7 @@ use tokio_asyncio_bridge::bridge::fake::{FakeBridge, Script};
 use tokio_asyncio_bridge::call::CallError;
 use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings};
 use tokio_asyncio_bridge::event::Event;
+use tokio_asyncio_bridge::policy::rate::Rates;
 use tokio_asyncio_bridge::policy::retry::RetryPolicy;
 use tokio_asyncio_bridge::row::{Outcome, Row, RowHash, Value};
 
@@ -27,6 +28,7 @@ fn settings() -> EngineSettings {
         row_timeout: None,
         stuck_after: 10 * SECOND,
         retry,
+        rates: Rates::default(),
         seed: 7,
     }
 }

@@ -149,6 +149,7 @@ impl Prepared {
             calls,
             time: &self.job.time,
             retry: &self.job.retry,
+            rates: &self.job.rates,
             stop: &self.job.stop,
             run: self.facts(),
             validate: self.validate,

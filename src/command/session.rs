@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use super::setup::{Answerer, now, panicked};
-use crate::config::options::{RetryOptions, StopOptions, TimeOptions};
+use crate::config::options::{RateOptions, RetryOptions, StopOptions, TimeOptions};
 use crate::config::paths::JobPaths;
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::input::{Rows, Source, Validated};
@@ -50,6 +50,8 @@ pub(super) struct Session<'a> {
     pub time: &'a TimeOptions,
     /// Retries.
     pub retry: &'a RetryOptions,
+    /// Requests and tokens a minute.
+    pub rates: &'a RateOptions,
     /// Guards.
     pub stop: &'a StopOptions,
     /// Facts for the report that were known before.
@@ -146,6 +148,7 @@ impl Session<'_> {
             row_timeout: self.time.row_timeout,
             stuck_after: self.time.stuck_after,
             retry: self.retry.policy(),
+            rates: self.rates.rates(),
             seed: fastrand::u64(..),
         };
         let engine = Arc::new(Engine::new(Arc::clone(&self.answerer.bridge), settings));
@@ -202,7 +205,7 @@ impl Session<'_> {
             exit_code: code.into(),
             reason: stop.map(ToString::to_string),
             hurried,
-            totals: serde_json::json!({ "most_in_flight": stats.most_in_flight() }),
+            totals: serde_json::json!({ "most_in_flight": stats.most_in_flight(), "limited_s": self.fold.live_limited }),
         };
         self.journal.append_end(&end)
     }

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use self::options::{
-    FormatChoice, PaceOptions, PageOptions, PredictorOptions, RetryOptions, RowOptions, ShowOptions,
-    StopOptions, TimeOptions,
+    FormatChoice, PaceOptions, PageOptions, PredictorOptions, RateOptions, RetryOptions, RowOptions,
+    ShowOptions, StopOptions, TimeOptions,
 };
 use self::paths::JobPaths;
 use crate::input::{Format, InputError, Source};
@@ -52,6 +52,9 @@ pub struct JobOptions {
     #[allow(missing_docs)]
     #[command(flatten)]
     pub rows: RowOptions,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub rates: RateOptions,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub time: TimeOptions,

@@ -1,5 +1,6 @@
 //! The options, in the groups of the contract. Each can come from the environment as `TAB_<OPTION>`.
 
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use super::recorded::is_key;
 use super::values::{concurrency, delimiter, duration, encoding, pair, range, wait};
 use crate::bridge::python::event_loop::LoopKind;
 use crate::policy::limits::MaxFailures;
+use crate::policy::rate::Rates;
 use crate::policy::retry::RetryPolicy;
 use crate::report::progress::ProgressKind;
 
@@ -166,6 +168,25 @@ impl PaceOptions {
     /// Calls in flight at most, in the mode chosen.
     pub fn calls(&self) -> Result<usize, String> {
         Ok(if self.mode()? == Mode::Sequential { 1 } else { self.concurrency })
+    }
+}
+
+/// How many calls a minute.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Pace")]
+pub struct RateOptions {
+    /// Requests a minute at most, evenly spread
+    #[arg(long, value_name = "N", env = "TAB_RPM")]
+    pub rpm: Option<NonZeroU32>,
+    /// Tokens a minute at most, in and out: estimated before each call, settled by what it used
+    #[arg(long, value_name = "N", env = "TAB_TPM")]
+    pub tpm: Option<NonZeroU32>,
+}
+
+impl RateOptions {
+    /// The policy they make.
+    pub fn rates(&self) -> Rates {
+        Rates { rpm: self.rpm, tpm: self.tpm }
     }
 }
 

@@ -98,6 +98,7 @@ pub struct AnswerFields<'a>(pub &'a [(Arc<str>, Value)]);
 enum Kind {
     Permanent,
     Transient,
+    Unavailable,
     Throttled,
     Fatal,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::stop::StopReason;
-use crate::call::{CallError, FailureKind};
+use crate::call::CallError;
 use crate::row::Outcome;
 
 /// How many first rows must all fail alike for a predictor to count as broken, and from how many finished rows on a
@@ -70,9 +70,6 @@ impl Limits {
             return self.share_of_failures();
         };
         self.failed += 1;
-        if error.kind() == FailureKind::Fatal {
-            return Some(StopReason::Fatal { error: error.to_string() });
-        }
         self.broken(error).or_else(|| self.share_of_failures())
     }
 
@@ -115,7 +112,7 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::PredictorError;
+    use crate::call::{FailureKind, PredictorError};
     use crate::row::{Answer, RowHash, Timing};
 
     fn outcome(result: Result<Answer, CallError>) -> Outcome {
@@ -202,12 +199,5 @@ mod tests {
         let mut limits = Limits::new(Some("2".parse().unwrap()));
         assert_eq!(limits.observe(&failed("A", FailureKind::Permanent)), None);
         assert!(limits.observe(&failed("B", FailureKind::Permanent)).is_some());
-    }
-
-    #[test]
-    fn a_refused_key_stops_the_run_at_once() {
-        let mut limits = Limits::new(None);
-        let reason = limits.observe(&failed("LMAuthError", FailureKind::Fatal)).unwrap();
-        assert_eq!(reason.exit_code(), 4);
     }
 }

@@ -1,5 +1,8 @@
-//! Decisions as data: when to retry, when to stop. Pure: no I/O, no clock of their own.
+//! Decisions as data: when to call, when to retry, when to stop. Pure: no I/O, no clock of their own.
 
+pub mod breaker;
 pub mod limits;
+pub mod pace;
+pub mod rate;
 pub mod retry;
 pub mod stop;

@@ -19,10 +19,14 @@ pub struct RetryPolicy {
     pub cap: Duration,
 }
 
+/// After so many failures that were put down to an outage a row answers for itself: it may be what breaks the server.
+const MOST_EXCUSED: u32 = 20;
+
 /// One row's retries.
 #[derive(Debug)]
 pub struct Schedule {
     left: u32,
+    excused: u32,
     cap: Duration,
     ceilings: ExponentialBackoff,
     rng: fastrand::Rng,
@@ -37,26 +41,29 @@ impl RetryPolicy {
             .with_factor(2.0)
             .without_max_times()
             .build();
-        Schedule { left: self.retries, cap: self.cap, ceilings, rng }
+        Schedule { left: self.retries, excused: 0, cap: self.cap, ceilings, rng }
     }
 }
 
 impl Schedule {
-    /// How long to wait before the next attempt; `None` where there must be none.
-    pub fn after(&mut self, error: &CallError) -> Option<Duration> {
-        let asked = match error {
-            CallError::Predictor(error) => error.retry_after,
-            _ => None,
-        };
-        match error.kind() {
-            FailureKind::Permanent | FailureKind::Fatal => return None,
-            FailureKind::Throttled => {}
-            FailureKind::Transient => self.left = self.left.checked_sub(1)?,
+    /// How long to wait before the next attempt; `None` where there must be none. In an outage the row is not at fault
+    /// and only waits its turn.
+    pub fn after(&mut self, error: &CallError, outage: bool) -> Option<Duration> {
+        match (error.kind(), error.retry_after()) {
+            (FailureKind::Permanent | FailureKind::Fatal, _) => return None,
+            // All rows wait for that long and come back gently (see `policy::pace`): no jitter is needed.
+            (FailureKind::Throttled, Some(asked)) => return Some(asked.min(self.cap)),
+            (FailureKind::Throttled, None) => {}
+            (FailureKind::Unavailable, _) if outage && self.excused < MOST_EXCUSED => {
+                self.excused += 1;
+                return Some(Duration::ZERO);
+            }
+            (FailureKind::Transient | FailureKind::Unavailable, _) => self.left = self.left.checked_sub(1)?,
         }
         let ceiling = self.ceilings.next().unwrap_or(self.cap).min(self.cap);
         let jittered = ceiling.mul_f64(self.rng.f64());
         // Retry-After is a floor; the jitter on top keeps the rows from coming back all at once.
-        Some(asked.map_or(jittered, |asked| (asked + jittered).min(self.cap)))
+        Some(error.retry_after().map_or(jittered, |asked| (asked + jittered).min(self.cap)))
     }
 }
 
@@ -84,7 +91,7 @@ mod tests {
     fn a_transient_failure_is_retried_as_often_as_allowed() {
         let mut schedule = policy().schedule(fastrand::Rng::with_seed(1));
         let error = predictor(FailureKind::Transient, None);
-        let waits: Vec<_> = std::iter::from_fn(|| schedule.after(&error)).collect();
+        let waits: Vec<_> = std::iter::from_fn(|| schedule.after(&error, false)).collect();
         assert_eq!(waits.len(), 3);
         assert!(
             waits[0] <= Duration::from_secs(1)
@@ -96,26 +103,38 @@ mod tests {
     #[test]
     fn permanent_and_fatal_failures_and_wrong_returns_are_not_retried() {
         let mut schedule = policy().schedule(fastrand::Rng::with_seed(1));
-        assert_eq!(schedule.after(&predictor(FailureKind::Permanent, None)), None);
-        assert_eq!(schedule.after(&predictor(FailureKind::Fatal, None)), None);
-        assert_eq!(schedule.after(&CallError::Output(String::new())), None);
+        assert_eq!(schedule.after(&predictor(FailureKind::Permanent, None), false), None);
+        assert_eq!(schedule.after(&predictor(FailureKind::Fatal, None), false), None);
+        assert_eq!(schedule.after(&CallError::Output(String::new()), false), None);
     }
 
     #[test]
     fn throttling_uses_up_no_retries_and_its_wait_is_a_floor() {
         let mut schedule = policy().schedule(fastrand::Rng::with_seed(1));
         for _ in 0..50 {
-            let wait =
-                schedule.after(&predictor(FailureKind::Throttled, Some(Duration::from_secs(7)))).unwrap();
+            let wait = schedule
+                .after(&predictor(FailureKind::Throttled, Some(Duration::from_secs(7))), false)
+                .unwrap();
             assert!(wait >= Duration::from_secs(7) && wait <= Duration::from_secs(60), "{wait:?}");
         }
-        assert!(schedule.after(&predictor(FailureKind::Transient, None)).is_some());
+        assert!(schedule.after(&predictor(FailureKind::Transient, None), false).is_some());
+    }
+
+    #[test]
+    fn a_failure_in_an_outage_is_waited_for_in_turn_and_excused_but_not_without_end() {
+        let mut schedule = policy().schedule(fastrand::Rng::with_seed(1));
+        let error = predictor(FailureKind::Unavailable, None);
+        let waits: Vec<_> = std::iter::from_fn(|| schedule.after(&error, true)).collect();
+        assert_eq!(waits.len(), 20 + 3);
+        assert!(waits[..20].iter().all(Duration::is_zero));
+        let mut schedule = policy().schedule(fastrand::Rng::with_seed(1));
+        assert_eq!(std::iter::from_fn(|| schedule.after(&error, false)).count(), 3);
     }
 
     #[test]
     fn jitter_covers_the_whole_range() {
         let error = predictor(FailureKind::Transient, None);
-        let first = |seed| policy().schedule(fastrand::Rng::with_seed(seed)).after(&error).unwrap();
+        let first = |seed| policy().schedule(fastrand::Rng::with_seed(seed)).after(&error, false).unwrap();
         let waits: Vec<_> = (0..200).map(first).collect();
         assert!(waits.iter().any(|wait| *wait < Duration::from_millis(100)));
         assert!(waits.iter().any(|wait| *wait > Duration::from_millis(900)));

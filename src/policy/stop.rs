@@ -23,6 +23,11 @@ pub enum StopReason {
         /// The error's class and text.
         error: String,
     },
+    /// The server has answered no call of this run.
+    Unreachable {
+        /// The last error's class and text.
+        error: String,
+    },
     /// The first finished rows all failed with one class.
     Broken {
         /// How many.
@@ -84,6 +89,12 @@ impl std::fmt::Display for StopReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Fatal { error } => write!(f, "every row would meet this error: {error}"),
+            Self::Unreachable { error } => {
+                write!(
+                    f,
+                    "no call was answered yet, and the server is still not there: {error}\nhint: is it running, and is `--api-base` right? `resume` goes on once it is"
+                )
+            }
             Self::Broken { rows, class, error } => {
                 write!(f, "the first {rows} finished rows all failed with `{class}`; the last: {error}")
             }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Blockage;
-use crate::stats::{AttemptCounts, ClassCounts, Distribution, Stats, TimeSums};
+use crate::stats::{AttemptCounts, ClassCounts, Distribution, LimitedTimes, Stats, TimeSums};
 
 /// The version of the report's JSON (`schema/report.schema.json`); new fields alone do not change it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -80,6 +80,9 @@ pub struct Report {
     pub concurrency: Concurrency,
     /// Where the rows' time went.
     pub time_ms: TimeSums,
+    /// For how long something held rows back, by what it was.
+    #[serde(default)]
+    pub limited_s: LimitedTimes,
     /// The journal's figures.
     pub journal: JournalFigures,
     /// Tokens of all attempts.
@@ -239,6 +242,7 @@ impl Report {
                 achieved_max: stats.most_in_flight(),
             },
             time_ms: stats.times(),
+            limited_s: stats.limited(),
             journal: facts.journal,
             tokens: Tokens { input: usage.input, output: usage.output, calls: usage.calls },
             cost_usd: usage.cost_usd,

@@ -16,6 +16,9 @@ const INDENT: usize = 17;
 const LATENCY: usize = 12;
 const LATENCIES: usize = 4;
 
+/// Shorter waits for the server or a rate are not shown.
+const SHORTEST_LIMIT_S: f64 = 0.1;
+
 /// Where a run's files are.
 #[derive(Debug, Clone, Copy)]
 pub struct Files<'a> {
@@ -153,6 +156,18 @@ impl Table {
             ),
             ", ",
         );
+        let limited = &report.limited_s;
+        let limits = [
+            (limited.server, "by the server"),
+            (limited.outage, "by an outage"),
+            (limited.rpm, "by --rpm"),
+            (limited.tpm, "by --tpm"),
+        ];
+        let limits = limits.iter().filter(|(time, _)| *time >= SHORTEST_LIMIT_S);
+        let limits: Vec<_> = limits.map(|(time, by)| format!("{} {by}", seconds(*time))).collect();
+        if !limits.is_empty() {
+            self.line("Limited", &limits.join(", "));
+        }
         let tokens = &report.tokens;
         if tokens.input + tokens.output > 0 {
             let cost = report.cost_usd.map_or_else(String::new, |cost| format!(", {}", dollars(cost)));

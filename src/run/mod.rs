@@ -15,7 +15,7 @@ use tokio::time::{Instant as TokioInstant, sleep_until};
 use self::signals::Signals;
 use self::todo::Todo;
 use crate::bridge::Bridge;
-use crate::call::CallError;
+use crate::call::{CallError, FailureKind};
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::journal::{Journal, JournalError};
@@ -180,6 +180,14 @@ impl<B: Bridge> Dispatcher<'_, B> {
     /// The outcome, to be recorded; none where the bridge broke, which is no fault of the row's.
     fn ended(&mut self, mut outcome: Outcome, now: Instant) -> Option<Outcome> {
         let read = self.in_hand.remove(&outcome.row);
+        if let Err(error) = &outcome.result
+            && error.kind() == FailureKind::Fatal
+            && !matches!(error, CallError::Bridge(_))
+        {
+            // A refused key or an exhausted quota is no fault of the row's either: it stays open.
+            self.stop(StopReason::Fatal { error: error.to_string() });
+            return None;
+        }
         if let Err(CallError::Bridge(error)) = outcome.result {
             self.stop(StopReason::Bridge(error));
             // Calls in flight can come to no end either.
@@ -279,6 +287,11 @@ impl<B: Bridge> Dispatcher<'_, B> {
         if abandoned > self.run.engine.concurrency() {
             self.stop(StopReason::Abandoned { calls: abandoned });
         }
+        if self.stop.is_none()
+            && let Some(error) = self.run.engine.unreachable()
+        {
+            self.stop(StopReason::Unreachable { error });
+        }
         for blockage in self.run.engine.blocked() {
             let mut in_hand: Vec<u64> = self.in_hand.keys().copied().collect();
             in_hand.sort_unstable();
@@ -304,7 +317,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
             abandoned: gauges.abandoned.load(Ordering::Relaxed) as u64,
             elapsed,
             rows_per_s: self.rate.update(done, elapsed),
-            limited_by: None,
+            limited_by: self.run.engine.limited_by(),
         }
     }
 
@@ -314,9 +327,10 @@ impl<B: Bridge> Dispatcher<'_, B> {
         }
         let snapshot = self.snapshot();
         self.run.reporter.finish(&snapshot);
-        self.run
-            .fold
-            .close_live_session(self.run.engine.gauges.most_in_flight.load(Ordering::Relaxed) as u64);
+        self.run.fold.close_live_session(
+            self.run.engine.gauges.most_in_flight.load(Ordering::Relaxed) as u64,
+            self.run.engine.limited_for().into(),
+        );
         Ended { stop: self.stop, hurried: self.hurried }
     }
 

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Course, OutcomeView, Stats};
+use serde::Deserialize as _;
+
+use super::{Course, LimitedTimes, OutcomeView, Stats};
 use crate::journal::{Record, Recorded, Verdict};
 use crate::row::Outcome;
 
@@ -52,6 +54,9 @@ pub struct Fold {
     failures: LatestFailures,
     session_wall: Duration,
     session_most: u64,
+    session_limited: LimitedTimes,
+    /// For how long the live session was limited.
+    pub live_limited: LimitedTimes,
 }
 
 impl Fold {
@@ -68,6 +73,8 @@ impl Fold {
             Record::Outcome(recorded) => self.recovered_outcome(recorded),
             Record::End(end) => {
                 self.session_most = end.totals["most_in_flight"].as_u64().unwrap_or_default();
+                self.session_limited =
+                    LimitedTimes::deserialize(&end.totals["limited_s"]).unwrap_or_default();
             }
         }
     }
@@ -110,11 +117,12 @@ impl Fold {
         let (wall, most) = (std::mem::take(&mut self.session_wall), std::mem::take(&mut self.session_most));
         self.stats.add_session(wall, most);
         self.course.close_session(wall);
+        self.stats.add_limited(std::mem::take(&mut self.session_limited));
     }
 
     /// Ends the live session.
-    pub fn close_live_session(&mut self, most_in_flight: u64) {
-        self.session_most = most_in_flight;
+    pub fn close_live_session(&mut self, most_in_flight: u64, limited: LimitedTimes) {
+        (self.session_most, self.session_limited, self.live_limited) = (most_in_flight, limited, limited);
         self.close_session();
     }
 }

@@ -26,6 +26,7 @@ pub use self::rate::RowRate;
 pub use self::series::Series;
 pub use self::speedup::{Speedup, mean, stddev};
 use crate::call::CallError;
+use crate::event::LimitedFor;
 use crate::row::{Outcome, Timing, Usage};
 
 /// What one recorded outcome adds to the figures, whether it is live or read back from a journal.
@@ -101,6 +102,36 @@ pub struct TimeSums {
     pub bridge: f64,
 }
 
+/// For how many seconds something held rows back, by what it was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct LimitedTimes {
+    /// By the server's refusals (429, or 503 with Retry-After).
+    pub server: f64,
+    /// By an outage of the server.
+    pub outage: f64,
+    /// By `--rpm`.
+    pub rpm: f64,
+    /// By `--tpm`.
+    pub tpm: f64,
+}
+
+impl From<LimitedFor> for LimitedTimes {
+    fn from(limited: LimitedFor) -> Self {
+        let LimitedFor { rpm, tpm, server, outage } = limited;
+        let [server, outage, rpm, tpm] = [server, outage, rpm, tpm].map(|time| time.as_secs_f64());
+        Self { server, outage, rpm, tpm }
+    }
+}
+
+impl std::ops::AddAssign for LimitedTimes {
+    fn add_assign(&mut self, other: Self) {
+        self.server += other.server;
+        self.outage += other.outage;
+        self.rpm += other.rpm;
+        self.tpm += other.tpm;
+    }
+}
+
 /// The figures of a run, kept as it goes.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
@@ -116,6 +147,7 @@ pub struct Stats {
     wall: Duration,
     sessions: u64,
     most_in_flight: u64,
+    limited: LimitedTimes,
 }
 
 impl Stats {
@@ -165,6 +197,16 @@ impl Stats {
         self.wall += wall;
         self.sessions += u64::from(!wall.is_zero());
         self.most_in_flight = self.most_in_flight.max(most_in_flight);
+    }
+
+    /// Adds the time for which a session was limited.
+    pub fn add_limited(&mut self, limited: LimitedTimes) {
+        self.limited += limited;
+    }
+
+    /// For how long the run was limited, and by what.
+    pub fn limited(&self) -> LimitedTimes {
+        self.limited
     }
 
     /// Rows answered.

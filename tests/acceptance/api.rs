@@ -53,7 +53,8 @@ fn injected_429_and_500_are_retried_until_every_row_is_answered() {
     let server = Aimock::start(&Fixtures::numbered(2_000));
     server.chaos(&json!({"dropRate": 0.05, "rateLimitRate": 0.105}));
     let job = Job::new().questions(2_000);
-    ask(&job, &server, &["-c", "64", "--retries", "8", "--backoff", "50ms"]).expect(0);
+    ask(&job, &server, &["-c", "64", "--retries", "8", "--backoff", "50ms", "--backoff-max", "100ms"])
+        .expect(0);
     assert_eq!(job.column("answer"), answers(2_000));
 
     let statuses = statuses(&server);

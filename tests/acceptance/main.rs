@@ -34,5 +34,6 @@ mod resume_refused;
 mod scale;
 mod secrets;
 mod signals;
+mod storm;
 mod terminal;
 mod verify;

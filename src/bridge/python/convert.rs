@@ -119,14 +119,19 @@ impl Converter {
     pub(in crate::bridge) fn error(&self, error: &PyErr, py: Python<'_>) -> CallError {
         let class =
             error.get_type(py).name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
-        let (kind, retry_after) = self.kind(error, py);
+        let (kind, status, retry_after) = self.kind(error, py);
         // Not `value`: until Python 3.12 an exception caught here knows its traceback only if it is told.
         let raised = error.clone_ref(py).into_value(py);
         let origin: Option<String> =
             self.origin.bind(py).call1((raised,)).ok().and_then(|origin| origin.extract().ok()).flatten();
+        let mut message = self.secrets.mask(&self.message_of(error, py)).into_owned();
+        // Not every library says it: DSPy's text is the server's own.
+        if let Some(status) = status.filter(|status| !message.contains(&status.to_string())) {
+            message += &format!(" (HTTP {status})");
+        }
         CallError::Predictor(Box::new(PredictorError {
             class: class.into(),
-            message: self.secrets.mask(&self.message_of(error, py)).into_owned(),
+            message,
             kind,
             retry_after,
             usage: self.usage_of(error.value(py).as_any()),
@@ -134,18 +139,19 @@ impl Converter {
         }))
     }
 
-    fn kind(&self, error: &PyErr, py: Python<'_>) -> (FailureKind, Option<Duration>) {
+    fn kind(&self, error: &PyErr, py: Python<'_>) -> (FailureKind, Option<u16>, Option<Duration>) {
         let told = self.failure.bind(py).call1((error.value(py),));
         let told = told.and_then(|told| told.extract::<(String, Option<u16>, Option<f64>)>());
-        let Ok((kind, _status, retry_after)) = told else { return (FailureKind::Transient, None) };
+        let Ok((kind, status, retry_after)) = told else { return (FailureKind::Transient, None, None) };
         let kind = match kind.as_str() {
             "permanent" => FailureKind::Permanent,
+            "unavailable" => FailureKind::Unavailable,
             "throttled" => FailureKind::Throttled,
             "fatal" => FailureKind::Fatal,
             _ => FailureKind::Transient,
         };
         let retry_after =
             retry_after.filter(|seconds| *seconds > 0.0).map(|seconds| seconds.min(LONGEST_RETRY_AFTER_S));
-        (kind, retry_after.map(Duration::from_secs_f64))
+        (kind, status, retry_after.map(Duration::from_secs_f64))
     }
 }

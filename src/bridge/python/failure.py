@@ -17,7 +17,24 @@ FATAL = {
     "AuthenticationError",
     "PermissionDeniedError",
 }
+# OpenAI's codes.
+EXHAUSTED = ("insufficient_quota", "billing_hard_limit_reached")
 THROTTLED = {"LMRateLimitError", "RateLimitError"}
+# Python's own, DSPy's, OpenAI's, httpx's and aiohttp's: refused, dropped, no such host.
+UNAVAILABLE = {
+    "ConnectionError",
+    "gaierror",
+    "URLError",
+    "LMTransportError",
+    "LMServerError",
+    "APIConnectionError",
+    "ServiceUnavailableError",
+    "InternalServerError",
+    "NetworkError",
+    "ConnectTimeout",
+    "RemoteProtocolError",
+    "ClientConnectionError",
+}
 PERMANENT = {
     "LMConfigurationError",
     "LMInvalidRequestError",
@@ -37,7 +54,7 @@ BUGS = (
 
 
 def failure(exc: BaseException) -> Failure:
-    """The kind (`permanent`, `transient`, `throttled` or `fatal`), HTTP status and Retry-After in seconds.
+    """The kind (`permanent`, `transient`, `unavailable`, `throttled`, `fatal`), HTTP status, Retry-After in seconds.
 
     Never raises, whatever the exception's own attributes do.
     """
@@ -56,8 +73,10 @@ def kind(exc: Exception, status: int | None, retry_after: float | None) -> str:
         return "fatal"
     if status == 429 or (status == 503 and retry_after is not None) or (status is None and names & THROTTLED):
         return "throttled"
-    if status is not None:
-        return "permanent" if status < 500 and status not in (408, 409) else "transient"
+    if status is not None and status < 500:
+        return "transient" if status in (408, 409) else "permanent"
+    if status is not None or names & UNAVAILABLE:
+        return "unavailable"
     if unreadable_output(exc):
         return "transient"
     return "permanent" if names & PERMANENT or isinstance(exc, BUGS) else "transient"
@@ -65,8 +84,19 @@ def kind(exc: Exception, status: int | None, retry_after: float | None) -> str:
 
 def quota_exhausted(exc: Exception, status: int | None) -> bool:
     """OpenAI reports an exhausted quota as a 429 that no waiting mends."""
-    codes = (getattr(exc, "code", None), getattr(exc, "provider_code", None))
-    return "insufficient_quota" in codes or (status == 429 and "insufficient_quota" in str(exc))
+    if any(getattr(exc, name, None) in EXHAUSTED for name in ("code", "type", "provider_code")):
+        return True
+    texts = (str(exc), response_text(exc)) if status == 429 else ()
+    return any(code in text for text in texts for code in EXHAUSTED)
+
+
+def response_text(exc: Exception) -> str:
+    """The body of httpx's or requests' response, as far as it was read."""
+    try:
+        text = getattr(getattr(exc, "response", None), "text", "")
+    except Exception:
+        return ""
+    return text if isinstance(text, str) else ""
 
 
 def unreadable_output(exc: Exception) -> bool:
@@ -94,6 +124,8 @@ def retry_hints(exc: Exception) -> Iterator[Any]:
     for holder in (exc, getattr(exc, "response", None)):
         headers = getattr(holder, "headers", None)
         if hasattr(headers, "get"):
+            milliseconds = as_seconds(headers.get("retry-after-ms"))
+            yield None if milliseconds is None else milliseconds / 1000
             yield headers.get("retry-after")
             yield headers.get("Retry-After")
 

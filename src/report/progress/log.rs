@@ -7,7 +7,7 @@ use console::Style;
 
 use super::{Level, Reporter, Screen, Snapshot};
 use crate::event::{Blockage, Event};
-use crate::report::text::{Look, blocked, brief, escape_lines};
+use crate::report::text::{Look, blocked, brief, duration, escape_lines};
 
 /// So many classes have their first failure shown.
 const MOST_CLASSES: usize = 20;
@@ -22,11 +22,13 @@ pub(super) struct Log {
     color: bool,
     seen: BTreeSet<Arc<str>>,
     blocked_at: BTreeSet<Option<String>>,
+    /// Whether a Retry-After cut short was told of.
+    capped: bool,
 }
 
 impl Log {
     pub(super) fn new(screen: Screen, quiet: bool, color: bool) -> Self {
-        Self { screen, quiet, color, seen: BTreeSet::new(), blocked_at: BTreeSet::new() }
+        Self { screen, quiet, color, seen: BTreeSet::new(), blocked_at: BTreeSet::new(), capped: false }
     }
 }
 
@@ -43,6 +45,17 @@ impl Reporter for Log {
     fn event(&mut self, event: &Event) {
         if let Event::Blocked { blockage, in_hand } = event {
             return self.blocked(blockage, in_hand);
+        }
+        if let Event::Retrying { delay, asked: Some(asked), .. } = event
+            && delay < asked
+            && !std::mem::replace(&mut self.capped, true)
+        {
+            let text = format!(
+                "the server asked to be left alone for {}; it is asked again after {} (`--backoff-max`)",
+                duration(*asked),
+                duration(*delay)
+            );
+            self.message(Level::Warning, &text);
         }
         let Event::Finished(outcome) = event else { return };
         let Err(error) = &outcome.result else { return };

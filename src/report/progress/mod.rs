@@ -14,7 +14,7 @@ use serde::Serialize;
 pub use self::screen::Screen;
 use self::{bar::Bar, json::JsonLines, log::Log, plain::Plain};
 use super::text::{count, duration, figure};
-use crate::event::Event;
+use crate::event::{Event, LimitedBy};
 
 /// The values of `--progress`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -60,24 +60,13 @@ pub struct Snapshot {
     pub limited_by: Option<LimitedBy>,
 }
 
-/// What holds the pace below the concurrency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LimitedBy {
-    /// `--rpm`.
-    Rpm,
-    /// `--tpm`.
-    Tpm,
-    /// The server asked for fewer requests.
-    Server,
-}
-
 impl fmt::Display for LimitedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Rpm => "limited by --rpm",
             Self::Tpm => "limited by --tpm",
             Self::Server => "slowed down by the server",
+            Self::Outage => "no server: probing",
         })
     }
 }

@@ -6,4 +6,5 @@ pub(crate) mod browser;
 pub(crate) mod faults;
 pub(crate) mod http;
 pub(crate) mod job;
+pub(crate) mod mocklimit;
 pub(crate) mod terminal;

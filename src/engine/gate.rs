@@ -1,0 +1,283 @@
+//! Where rows wait for their turn while calls are limited: by the server, an outage, `--rpm` or `--tpm`. Not the permits.
+//!
+//! Nothing is locked while nothing is limited. Otherwise one row stands at the gate at a time, the others behind it in
+//! order; what it waits for is what limits the run.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
+
+use super::Counted;
+use crate::call::{CallError, FailureKind};
+use crate::event::{LimitedBy, LimitedFor};
+use crate::policy::breaker::Breaker;
+use crate::policy::pace::{Admission, Backoff, Pace};
+use crate::policy::rate::{Rate, Rates, Short};
+use crate::row::{Answer, Arguments, Usage};
+
+/// Decides when the next call may be made.
+#[derive(Debug)]
+pub(super) struct Gate {
+    /// Nothing is limited and nothing need be told.
+    calm: AtomicBool,
+    state: Mutex<State>,
+    /// For the row at the gate.
+    turn: Semaphore,
+    /// Something has changed for it.
+    changed: Notify,
+    started: Instant,
+}
+
+#[derive(Debug)]
+struct State {
+    pace: Pace,
+    breaker: Breaker,
+    rate: Rate,
+    waiting: Option<(LimitedBy, Duration)>,
+    waited: LimitedFor,
+    last_begun: Duration,
+    /// The last failure for want of a server.
+    outage: Option<String>,
+}
+
+/// A call that was let through.
+pub(super) struct Passed<'a> {
+    pub(super) in_flight: Counted<'a>,
+    pub(super) permit: SemaphorePermit<'a>,
+    /// The tokens it was estimated to use.
+    estimated: u64,
+    begun: Duration,
+}
+
+/// What a call came to, for the gate.
+pub(super) struct Ending {
+    estimated: u64,
+    begun: Duration,
+}
+
+impl Passed<'_> {
+    pub(super) fn ending(&self) -> Ending {
+        Ending { estimated: self.estimated, begun: self.begun }
+    }
+}
+
+impl Gate {
+    pub(super) fn new(concurrency: usize, backoff: Backoff, rates: Rates) -> Self {
+        let state = State {
+            pace: Pace::new(concurrency, backoff),
+            breaker: Breaker::new(concurrency),
+            rate: Rate::new(rates),
+            waiting: None,
+            waited: LimitedFor::default(),
+            last_begun: Duration::ZERO,
+            outage: None,
+        };
+        Self {
+            calm: AtomicBool::new(false),
+            state: Mutex::new(state),
+            turn: Semaphore::new(1),
+            changed: Notify::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Lets nobody through any more.
+    pub(super) fn close(&self) {
+        self.turn.close();
+        self.changed.notify_one();
+    }
+
+    /// Waits for the turn, then for a permit; whoever waits for a turn holds none. `None` once it is closed.
+    pub(super) async fn pass<'a>(
+        &'a self,
+        permits: &'a Semaphore,
+        in_flight: &'a AtomicUsize,
+        arguments: &Arguments,
+    ) -> Option<Passed<'a>> {
+        if self.calm.load(Ordering::Acquire) {
+            let permit = permits.acquire().await.ok()?;
+            if self.calm.load(Ordering::Acquire) {
+                return Some(Passed {
+                    in_flight: Counted::new(in_flight),
+                    permit,
+                    estimated: 0,
+                    begun: self.now(),
+                });
+            }
+        }
+        let _turn = self.turn.acquire().await.ok()?;
+        let estimated = self.with(|state| {
+            let estimated = state.rate.estimate(arguments);
+            state.rate.owe(estimated);
+            estimated
+        });
+        loop {
+            self.ready(in_flight).await?;
+            let permit = permits.acquire().await.ok()?;
+            let now = self.now();
+            let passed = self.with(|state| {
+                // Calls are told apart by when they were begun, also where the clock does not.
+                let begun = now.max(state.last_begun + Duration::from_nanos(1));
+                let admitted = state.pace.admits(begun, in_flight.load(Ordering::Relaxed)) == Admission::Now;
+                admitted.then(|| {
+                    state.pace.sent(begun);
+                    state.last_begun = begun;
+                    (Counted::new(in_flight), begun)
+                })
+            });
+            if let Some((in_flight, begun)) = passed {
+                return Some(Passed { in_flight, permit, estimated, begun });
+            }
+        }
+    }
+
+    /// Waits until a call may be made and is paid for.
+    async fn ready(&self, in_flight: &AtomicUsize) -> Option<()> {
+        loop {
+            let changed = self.changed.notified();
+            if self.turn.is_closed() {
+                return None;
+            }
+            let now = self.now();
+            let Some((by, until)) = self.with(|state| state.short(now, in_flight.load(Ordering::Relaxed)))
+            else {
+                return Some(());
+            };
+            self.with(|state| state.waiting = Some((by, now)));
+            match until {
+                Some(until) => drop(timeout_at(self.started + until, changed).await),
+                None => changed.await,
+            }
+            let now = self.now();
+            self.with(|state| state.waited_until(now));
+        }
+    }
+
+    /// A call has ended, and is counted in flight no more. Returns whether an outage is assumed now.
+    pub(super) fn ended(
+        &self,
+        row: u64,
+        arguments: &Arguments,
+        ending: &Ending,
+        result: &Result<Answer, CallError>,
+        in_flight: usize,
+    ) -> bool {
+        let calm = self.calm.load(Ordering::Acquire);
+        if calm && result.is_ok() {
+            return false;
+        }
+        let now = self.now();
+        let outage = self.with(|state| {
+            state.settle(arguments, ending, result);
+            state.judge(now, row, ending.begun, result, in_flight);
+            let calm = state.rate.is_unlimited() && state.pace.is_free(now) && state.breaker.is_full();
+            self.calm.store(calm, Ordering::Release);
+            state.breaker.is_open()
+        });
+        self.changed.notify_one();
+        outage
+    }
+
+    /// For how long rows that had been called were held back by the server or an outage.
+    pub(super) fn held(&self) -> Duration {
+        let waited = self.waited();
+        waited.server + waited.outage
+    }
+
+    /// For how long the run has been limited so far.
+    pub(super) fn waited(&self) -> LimitedFor {
+        let now = self.now();
+        self.with(|state| {
+            if let Some((by, _)) = state.waiting {
+                state.waited_until(now);
+                state.waiting = Some((by, now));
+            }
+            state.waited
+        })
+    }
+
+    /// What limits the run now.
+    pub(super) fn limited_by(&self) -> Option<LimitedBy> {
+        self.with(|state| state.waiting.map(|(by, _)| by))
+    }
+
+    /// Why there is no hope of an answer, where there is none.
+    pub(super) fn unreachable(&self) -> Option<String> {
+        self.with(|state| state.outage.clone().filter(|_| state.breaker.is_hopeless()))
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+impl State {
+    /// What a next call would have to wait for, and until when where that is known.
+    fn short(&mut self, now: Duration, in_flight: usize) -> Option<(LimitedBy, Option<Duration>)> {
+        let server = if self.breaker.is_open() { LimitedBy::Outage } else { LimitedBy::Server };
+        match self.pace.admits(now, in_flight) {
+            Admission::At(until) => return Some((server, Some(until))),
+            Admission::Full if !self.pace.is_free(now) => return Some((server, None)),
+            // Permits bound it.
+            Admission::Full | Admission::Now => {}
+        }
+        self.rate.pay(now).err().map(|short| match short {
+            Short::OfRequests(until) => (LimitedBy::Rpm, Some(until)),
+            Short::OfTokens(until) => (LimitedBy::Tpm, Some(until)),
+        })
+    }
+
+    fn waited_until(&mut self, now: Duration) {
+        if let Some((by, since)) = self.waiting.take() {
+            *self.waited.by(by) += now.saturating_sub(since);
+        }
+    }
+
+    fn settle(&mut self, arguments: &Arguments, ending: &Ending, result: &Result<Answer, CallError>) {
+        let used: Option<Usage> = match result {
+            Ok(answer) => answer.usage,
+            Err(CallError::Predictor(error)) => error.usage,
+            Err(_) => None,
+        };
+        self.rate.settle(arguments, ending.estimated, used);
+    }
+
+    fn judge(
+        &mut self,
+        now: Duration,
+        row: u64,
+        begun: Duration,
+        result: &Result<Answer, CallError>,
+        in_flight: usize,
+    ) {
+        match result {
+            // Slow by itself: no sign of an outage, but none of its end either.
+            Err(CallError::Timeout(_)) if !self.breaker.is_open() => {}
+            Err(error @ (CallError::Timeout(_) | CallError::Predictor(_)))
+                if matches!(error, CallError::Timeout(_)) || error.kind() == FailureKind::Unavailable =>
+            {
+                if let Some(next) = self.breaker.failed(now, begun, row) {
+                    self.pace.hold_until(next);
+                    self.outage = Some(error.to_string());
+                }
+            }
+            Err(error) if error.kind() == FailureKind::Throttled => {
+                self.breaker.answered(begun);
+                self.pace.refused(now, begun, error.retry_after(), in_flight);
+            }
+            Err(_) | Ok(_) => {
+                if self.breaker.answered(begun) {
+                    self.pace.restart(now);
+                }
+                self.pace.answered(begun);
+            }
+        }
+    }
+}
