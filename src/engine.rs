@@ -190,19 +190,21 @@ impl<B: Bridge> Engine<B> {
     /// Takes one row to its outcome and tells the dispatcher. A full channel holds the row back: a slow disk slows
     /// the engine.
     pub async fn run(self: Arc<Self>, row: Row, events: Sender<Event>) {
-        let id = row.id;
-        let ended = match self.killed.run_until_cancelled(self.row(row, &events)).await {
-            Some(Ok(outcome)) => Event::Finished(Box::new(outcome)),
-            Some(Err(Unfinished)) | None => Event::Unfinished { row: id },
+        // Pinned where it is: handed to another future by value, it would be in this one twice.
+        let outcome = pin!(self.row(&row, &events));
+        let ended = tokio::select! {
+            biased;
+            outcome = outcome => outcome.map_or(Event::Unfinished { row: row.id }, |outcome| Event::Finished(Box::new(outcome))),
+            () = self.killed.cancelled() => Event::Unfinished { row: row.id },
         };
         // The dispatcher outlives its rows unless the process is ending at once.
         let _ = events.send(ended).await;
     }
 
-    async fn row(&self, row: Row, events: &Sender<Event>) -> Result<Outcome, Unfinished> {
+    async fn row(&self, row: &Row, events: &Sender<Event>) -> Result<Outcome, Unfinished> {
         let mut tally = Tally::default();
         let result = match &row.arguments {
-            Ok(arguments) => self.attempts(&row, arguments, &mut tally, events).await?,
+            Ok(arguments) => self.attempts(row, arguments, &mut tally, events).await?,
             Err(error) => Err(error.clone()),
         };
         if let Err(error) = &result
@@ -270,7 +272,8 @@ impl<B: Bridge> Engine<B> {
                 return Ok(Err(error));
             };
             drop(permit);
-            self.wait(row.id, tally, &error, delay, events).await?;
+            // Boxed, as all that is rare: the future of a row is moved and kept whole, however it goes.
+            Box::pin(self.wait(row.id, tally, &error, delay, events)).await?;
             last = Some(error);
         }
     }
@@ -318,7 +321,7 @@ impl<B: Bridge> Engine<B> {
         match &result {
             Ok(answer) => tally.add_usage(answer.usage),
             Err(CallError::Predictor(error)) => tally.add_usage(error.usage),
-            Err(CallError::Timeout(_)) => self.release(watch, in_flight, tally).await,
+            Err(CallError::Timeout(_)) => Box::pin(self.release(watch, in_flight, tally)).await,
             Err(_) => {}
         }
         result

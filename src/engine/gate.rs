@@ -108,6 +108,16 @@ impl Gate {
                 });
             }
         }
+        Box::pin(self.pass_in_turn(permits, in_flight, arguments)).await
+    }
+
+    /// One row at a time.
+    async fn pass_in_turn<'a>(
+        &'a self,
+        permits: &'a Semaphore,
+        in_flight: &'a AtomicUsize,
+        arguments: &Arguments,
+    ) -> Option<Passed<'a>> {
         let _turn = self.turn.acquire().await.ok()?;
         let estimated = self.with(|state| {
             let estimated = state.rate.estimate(arguments);

@@ -237,12 +237,12 @@ mod tests {
 
     #[test]
     fn an_answer_reads_like_this() {
-        insta::assert_snapshot!(json(&answered(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"ok":{"fields":{"answer":"answer 7","reasoning":"reasoning 7"}}},"attempts":1,"usage":{"input":12,"output":34,"calls":1},"timing_ns":{"queued":0,"running":0,"backoff":0,"bridge":0,"latency":1234567000,"row":0,"recorded":0}}}"#);
+        insta::assert_snapshot!(json(&answered(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"ok":{"fields":{"answer":"answer 7","reasoning":"reasoning 7"}}},"attempts":1,"usage":{"input":12,"output":34,"calls":1},"timing_ns":[0,0,0,0,1234567000,0,0]}}"#);
     }
 
     #[test]
     fn a_failure_reads_like_this() {
-        insta::assert_snapshot!(json(&failed(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"failed":{"class":"timeout","kind":"transient","message":"no answer within 1s"}},"attempts":1,"errors":["timeout"],"usage":{"input":12,"output":34,"calls":1},"timing_ns":{"queued":0,"running":0,"backoff":0,"bridge":0,"latency":1234567000,"row":0,"recorded":0}}}"#);
+        insta::assert_snapshot!(json(&failed(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"failed":{"class":"timeout","kind":"transient","message":"no answer within 1s"}},"attempts":1,"errors":["timeout"],"usage":{"input":12,"output":34,"calls":1},"timing_ns":[0,0,0,0,1234567000,0,0]}}"#);
     }
 
     #[test]
