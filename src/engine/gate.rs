@@ -3,8 +3,11 @@
 //! Nothing is locked while nothing is limited. Otherwise one row stands at the gate at a time, the others behind it in
 //! order; what it waits for is what limits the run.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
@@ -26,6 +29,8 @@ pub(super) struct Gate {
     state: Mutex<State>,
     /// For the row at the gate.
     turn: Semaphore,
+    /// Rows behind it.
+    waiting: AtomicUsize,
     /// Something has changed for it.
     changed: Notify,
     started: Instant,
@@ -79,6 +84,7 @@ impl Gate {
             calm: AtomicBool::new(state.is_calm(Duration::ZERO)),
             state: Mutex::new(state),
             turn: Semaphore::new(1),
+            waiting: AtomicUsize::new(0),
             changed: Notify::new(),
             started: Instant::now(),
         }
@@ -97,18 +103,22 @@ impl Gate {
         in_flight: &'a AtomicUsize,
         arguments: &Arguments,
     ) -> Option<Passed<'a>> {
-        if self.calm.load(Ordering::Acquire) {
+        // Nobody overtakes those who waited while the pace was limited.
+        if self.is_calm() && self.waiting.load(Ordering::Relaxed) == 0 {
             let permit = permits.acquire().await.ok()?;
-            if self.calm.load(Ordering::Acquire) {
-                return Some(Passed {
-                    in_flight: Counted::new(in_flight),
-                    permit,
-                    estimated: 0,
-                    begun: self.now(),
-                });
+            if self.is_calm() {
+                return Some(self.unlimited(permit, in_flight));
             }
         }
         Box::pin(self.pass_in_turn(permits, in_flight, arguments)).await
+    }
+
+    fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Acquire)
+    }
+
+    fn unlimited<'a>(&self, permit: SemaphorePermit<'a>, in_flight: &'a AtomicUsize) -> Passed<'a> {
+        Passed { in_flight: Counted::new(in_flight), permit, estimated: 0, begun: self.now() }
     }
 
     /// One row at a time.
@@ -118,7 +128,25 @@ impl Gate {
         in_flight: &'a AtomicUsize,
         arguments: &Arguments,
     ) -> Option<Passed<'a>> {
-        let _turn = self.turn.acquire().await.ok()?;
+        let waiting = Counted::new(&self.waiting);
+        let mut turn = self.turn.acquire().await.ok()?;
+        drop(waiting);
+        while self.is_calm() {
+            let mut acquire = pin!(permits.acquire());
+            // It stands in the permits' queue before the next row may.
+            let at_once = poll_fn(|context| Poll::Ready(acquire.as_mut().poll(context))).await;
+            drop(turn);
+            let permit = match at_once {
+                Poll::Ready(permit) => permit,
+                Poll::Pending => acquire.await,
+            };
+            let permit = permit.ok()?;
+            if self.is_calm() {
+                return Some(self.unlimited(permit, in_flight));
+            }
+            drop(permit);
+            turn = self.turn.acquire().await.ok()?;
+        }
         let estimated = self.with(|state| {
             let estimated = state.rate.estimate(arguments);
             state.rate.owe(estimated);
@@ -175,8 +203,7 @@ impl Gate {
         result: &Result<Answer, CallError>,
         in_flight: usize,
     ) -> bool {
-        let calm = self.calm.load(Ordering::Acquire);
-        if calm && result.is_ok() {
+        if self.is_calm() && result.is_ok() {
             return false;
         }
         let now = self.now();
