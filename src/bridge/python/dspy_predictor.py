@@ -154,6 +154,7 @@ def lend(target: Any, lm: dspy.LM, local: bool) -> Any:
                 return meter.mark(target(**arguments))
 
     lent.__signature__ = inspect.signature(target)
+    lent.lm, lent.adapter = lm, adapter
     return lent
 
 
