@@ -177,7 +177,7 @@ mod tests {
 
     /// Calls let through until one has to wait or none is any more.
     fn wave(budget: &mut Budget) -> u64 {
-        (0..).find(|_| budget.reserve() != Room::Now).unwrap()
+        (0..1_000).find(|_| budget.reserve() != Room::Now).unwrap()
     }
 
     #[test]
