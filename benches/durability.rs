@@ -42,7 +42,7 @@ fn main() {
 /// Runs the job with all its files in the directory; returns its report.
 fn run(directory: &Path) -> Value {
     let mut rows = "question\n".to_owned();
-    (0..ROWS).for_each(|row| writeln!(rows, "What is {row}, plus one?").unwrap());
+    (0..ROWS).for_each(|row| writeln!(rows, "What is {row} plus one?").unwrap());
     std::fs::write(directory.join("questions.csv"), rows).unwrap();
     let code = format!(
         "import asyncio\nasync def predict(question):\n    await asyncio.sleep({CALL_S})\n    return question * 10\n"

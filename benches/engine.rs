@@ -8,6 +8,7 @@ use divan::counter::ItemsCount;
 use tokio::sync::mpsc::channel;
 use tokio_asyncio_bridge::bridge::fake::{FakeBridge, Script};
 use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings};
+use tokio_asyncio_bridge::policy::rate::Rates;
 use tokio_asyncio_bridge::policy::retry::RetryPolicy;
 use tokio_asyncio_bridge::row::{Row, RowHash, Value};
 
@@ -27,6 +28,7 @@ fn rows(bencher: divan::Bencher<'_, '_>, concurrency: usize) {
         clock: Clock::Handover,
         row_timeout: None,
         stuck_after: Duration::from_secs(10),
+        rates: Rates::default(),
         retry: RetryPolicy { retries: 3, base: Duration::from_secs(1), cap: Duration::from_secs(60) },
         seed: 0,
     };

@@ -181,21 +181,25 @@ impl<B: Bridge> Engine<B> {
     /// Takes one row to its outcome and tells the dispatcher. A full channel holds the row back: a slow disk slows
     /// the engine.
     pub async fn run(self: Arc<Self>, row: Row, events: Sender<Event>) {
-        let id = row.id;
-        let ended = match self.killed.run_until_cancelled(self.row(row, &events)).await {
-            Some(Ok(outcome)) => Event::Finished(Box::new(outcome)),
-            Some(Err(usage)) => Event::Unfinished { row: id, usage },
-            None => Event::Unfinished { row: id, usage: None },
+        // Pinned where it is: handed to another future by value, it would be in this one twice.
+        let ended = pin!(self.row(&row, &events));
+        let ended = tokio::select! {
+            biased;
+            ended = ended => ended.map_or_else(
+                |usage| Event::Unfinished { row: row.id, usage },
+                |outcome| Event::Finished(Box::new(outcome)),
+            ),
+            () = self.killed.cancelled() => Event::Unfinished { row: row.id, usage: None },
         };
         // The dispatcher outlives its rows unless the process is ending at once.
         let _ = events.send(ended).await;
     }
 
     /// The row's outcome, or what its failed attempts used where it is left without one.
-    async fn row(&self, row: Row, events: &Sender<Event>) -> Result<Outcome, Option<Usage>> {
+    async fn row(&self, row: &Row, events: &Sender<Event>) -> Result<Outcome, Option<Usage>> {
         let mut tally = Tally::default();
         let result = match &row.arguments {
-            Ok(arguments) => match self.attempts(&row, arguments, &mut tally, events).await {
+            Ok(arguments) => match self.attempts(row, arguments, &mut tally, events).await {
                 Ok(result) => result,
                 Err(Unfinished) => return Err(tally.usage),
             },
@@ -268,7 +272,8 @@ impl<B: Bridge> Engine<B> {
                 return Ok(Err(error));
             };
             drop(permit);
-            self.wait(row.id, tally, &error, delay, events).await?;
+            // Boxed, as all that is rare: the future of a row is moved and kept whole, however it goes.
+            Box::pin(self.wait(row.id, tally, &error, delay, events)).await?;
             last = Some(error);
         }
     }
@@ -316,7 +321,7 @@ impl<B: Bridge> Engine<B> {
         self.purse.price(&mut result);
         tally.add_usage(used(&result).copied());
         if let Err(CallError::Timeout(_)) = &result {
-            self.release(watch, in_flight, tally).await;
+            Box::pin(self.release(watch, in_flight, tally)).await;
         }
         result
     }

@@ -76,7 +76,7 @@ impl Gate {
             outage: None,
         };
         Self {
-            calm: AtomicBool::new(false),
+            calm: AtomicBool::new(state.is_calm(Duration::ZERO)),
             state: Mutex::new(state),
             turn: Semaphore::new(1),
             changed: Notify::new(),
@@ -108,6 +108,16 @@ impl Gate {
                 });
             }
         }
+        Box::pin(self.pass_in_turn(permits, in_flight, arguments)).await
+    }
+
+    /// One row at a time.
+    async fn pass_in_turn<'a>(
+        &'a self,
+        permits: &'a Semaphore,
+        in_flight: &'a AtomicUsize,
+        arguments: &Arguments,
+    ) -> Option<Passed<'a>> {
         let _turn = self.turn.acquire().await.ok()?;
         let estimated = self.with(|state| {
             let estimated = state.rate.estimate(arguments);
@@ -173,8 +183,7 @@ impl Gate {
         let outage = self.with(|state| {
             state.settle(arguments, ending, result);
             state.judge(now, row, ending.begun, result, in_flight);
-            let calm = state.rate.is_unlimited() && state.pace.is_free(now) && state.breaker.is_full();
-            self.calm.store(calm, Ordering::Release);
+            self.calm.store(state.is_calm(now), Ordering::Release);
             state.breaker.is_open()
         });
         self.changed.notify_one();
@@ -219,6 +228,11 @@ impl Gate {
 }
 
 impl State {
+    /// Whether nothing is limited and nothing need be told.
+    fn is_calm(&self, now: Duration) -> bool {
+        self.rate.is_unlimited() && self.pace.is_free(now) && self.breaker.is_full()
+    }
+
     /// What a next call would have to wait for, and until when where that is known.
     fn short(&mut self, now: Duration, in_flight: usize) -> Option<(LimitedBy, Option<Duration>)> {
         let server = if self.breaker.is_open() { LimitedBy::Outage } else { LimitedBy::Server };

@@ -52,7 +52,8 @@ impl Purse {
             self.room(budget).await;
             Share { budget: Some(budget), changed, _turn: turn }
         };
-        stopping.run_until_cancelled(share).await
+        // Boxed, as there is a budget rarely and a row's future often.
+        Box::pin(stopping.run_until_cancelled(share)).await
     }
 
     async fn room(&self, budget: &Mutex<Budget>) {

@@ -1,7 +1,5 @@
 //! One line of the journal: `<8 hex digits of CRC-32> <JSON>\n`. What the JSON means is not known here.
 
-use std::io::Write;
-
 use serde::Serialize;
 
 /// Checksum and space before the JSON.
@@ -17,11 +15,13 @@ pub(super) fn append(buffer: &mut Vec<u8>, record: &impl Serialize) -> serde_jso
         return Err(error);
     }
     // JSON strings hold no raw line feed, but a raw value may have some between its tokens.
-    for byte in buffer[json..].iter_mut().filter(|byte| **byte == b'\n') {
-        *byte = b' ';
+    let mut from = json;
+    while let Some(at) = memchr::memchr(b'\n', &buffer[from..]) {
+        buffer[from + at] = b' ';
+        from += at + 1;
     }
-    let checksum = crc32fast::hash(&buffer[json..]);
-    write!(&mut buffer[start..json], "{checksum:08x}").map_err(serde_json::Error::io)?;
+    let checksum = checksum(&buffer[json..]);
+    buffer[start..start + checksum.len()].copy_from_slice(&checksum);
     buffer.push(b'\n');
     Ok(())
 }
@@ -29,9 +29,15 @@ pub(super) fn append(buffer: &mut Vec<u8>, record: &impl Serialize) -> serde_jso
 /// The JSON of a line given without its line feed, unless the checksum contradicts it.
 pub(super) fn decode(line: &[u8]) -> Option<&[u8]> {
     let (prefix, json) = line.split_at_checked(PREFIX)?;
-    let mut expected = *b"........ ";
-    write!(&mut expected[..], "{:08x}", crc32fast::hash(json)).ok()?;
-    (prefix == expected).then_some(json)
+    let (expected, space) = prefix.split_at(PREFIX - 1);
+    (space == b" " && expected == checksum(json)).then_some(json)
+}
+
+/// The 8 hex digits.
+fn checksum(json: &[u8]) -> [u8; PREFIX - 1] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let checksum = crc32fast::hash(json);
+    std::array::from_fn(|digit| DIGITS[(checksum >> (28 - 4 * digit)) as usize & 0xf])
 }
 
 #[cfg(test)]

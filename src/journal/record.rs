@@ -51,8 +51,8 @@ pub struct Recorded<'a, F = Values<'a>> {
     /// Tokens of all attempts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// Where the time went, in nanoseconds.
-    #[serde(rename = "timing_ns", with = "TimingNanoseconds")]
+    /// Where the time went.
+    #[serde(rename = "timing_ns", with = "timing")]
     pub timing: Timing,
 }
 
@@ -103,34 +103,22 @@ enum Kind {
     Fatal,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Timing")]
-struct TimingNanoseconds {
-    #[serde(with = "nanoseconds")]
-    queued: Duration,
-    #[serde(with = "nanoseconds")]
-    running: Duration,
-    #[serde(with = "nanoseconds")]
-    backoff: Duration,
-    #[serde(with = "nanoseconds")]
-    bridge: Duration,
-    #[serde(with = "nanoseconds")]
-    latency: Duration,
-    #[serde(with = "nanoseconds")]
-    row: Duration,
-    #[serde(with = "nanoseconds", default)]
-    recorded: Duration,
-}
+/// [`Timing`] as an array of nanoseconds, in this order: queued, running, backoff, bridge, latency, row, recorded. There
+/// is one a row: names would be a quarter of the journal, and of the time to write and to read it.
+mod timing {
+    use super::{Deserialize, Deserializer, Duration, Serialize, Serializer, Timing};
 
-mod nanoseconds {
-    use super::{Deserialize, Deserializer, Duration, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(duration.as_nanos() as u64)
+    pub(super) fn serialize<S: Serializer>(timing: &Timing, serializer: S) -> Result<S::Ok, S::Error> {
+        let Timing { queued, running, backoff, bridge, latency, row, recorded } = timing;
+        [queued, running, backoff, bridge, latency, row, recorded]
+            .map(|part| part.as_nanos() as u64)
+            .serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        u64::deserialize(deserializer).map(Duration::from_nanos)
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timing, D::Error> {
+        let parts = <[u64; 7]>::deserialize(deserializer)?.map(Duration::from_nanos);
+        let [queued, running, backoff, bridge, latency, row, recorded] = parts;
+        Ok(Timing { queued, running, backoff, bridge, latency, row, recorded })
     }
 }
 
@@ -249,12 +237,12 @@ mod tests {
 
     #[test]
     fn an_answer_reads_like_this() {
-        insta::assert_snapshot!(json(&answered(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"ok":{"fields":{"answer":"answer 7","reasoning":"reasoning 7"}}},"attempts":1,"usage":{"input":12,"output":34,"calls":1},"timing_ns":{"queued":0,"running":0,"backoff":0,"bridge":0,"latency":1234567000,"row":0,"recorded":0}}}"#);
+        insta::assert_snapshot!(json(&answered(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"ok":{"fields":{"answer":"answer 7","reasoning":"reasoning 7"}}},"attempts":1,"usage":{"input":12,"output":34,"calls":1},"timing_ns":[0,0,0,0,1234567000,0,0]}}"#);
     }
 
     #[test]
     fn a_failure_reads_like_this() {
-        insta::assert_snapshot!(json(&failed(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"failed":{"class":"timeout","kind":"transient","message":"no answer within 1s"}},"attempts":1,"errors":["timeout"],"usage":{"input":12,"output":34,"calls":1},"timing_ns":{"queued":0,"running":0,"backoff":0,"bridge":0,"latency":1234567000,"row":0,"recorded":0}}}"#);
+        insta::assert_snapshot!(json(&failed(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"failed":{"class":"timeout","kind":"transient","message":"no answer within 1s"}},"attempts":1,"errors":["timeout"],"usage":{"input":12,"output":34,"calls":1},"timing_ns":[0,0,0,0,1234567000,0,0]}}"#);
     }
 
     #[test]

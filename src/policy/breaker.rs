@@ -8,8 +8,9 @@ use std::time::Duration;
 
 /// What an answer gives back.
 const REFUND: f64 = 0.25;
-/// The least budget: one at a time there are two rows in hand, and neither may use up its retries before it is dry.
-const LEAST_BUDGET: f64 = 2.0;
+/// The least budget, so that a handful of failures is none (one at a time it is less: there are two rows in hand, and
+/// neither may use up its retries before it is dry).
+const LEAST_BUDGET: f64 = 4.0;
 /// The first probe comes so long after the breaker has opened; intervals double.
 const FIRST_PROBE: Duration = Duration::from_millis(500);
 /// The longest interval between probes, so that the end of an outage is seen soon.
@@ -38,7 +39,8 @@ struct Open {
 impl Breaker {
     /// A closed one for so many calls in flight.
     pub fn new(concurrency: usize) -> Self {
-        let budget = (concurrency as f64 / 2.0).max(LEAST_BUDGET);
+        let calls = concurrency as f64;
+        let budget = (calls / 2.0).max(LEAST_BUDGET.min(2.0 * calls));
         Self { budget, tokens: budget, last_row: None, open: None, answered: false }
     }
 
@@ -126,7 +128,7 @@ mod tests {
         let mut intervals = Vec::new();
         for _ in 0..5 {
             let next = breaker.failed(now, now, 0).unwrap();
-            intervals.push((next - now).as_secs());
+            intervals.push(next.saturating_sub(now).as_secs());
             now = next;
         }
         assert_eq!(intervals, [1, 2, 4, 4, 4]);

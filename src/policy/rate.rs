@@ -74,7 +74,7 @@ impl Rate {
     /// A call with so many tokens is to be made: what it costs is owed from now on.
     pub fn owe(&mut self, tokens: u64) {
         self.requests.iter_mut().for_each(|bucket| bucket.owed += 1);
-        self.tokens.iter_mut().for_each(|bucket| bucket.owed += tokens as i64);
+        self.tokens.iter_mut().for_each(|bucket| bucket.owed += tokens.cast_signed());
     }
 
     /// Pays what can be paid; what is still owed then comes with the time to try again.
@@ -87,7 +87,7 @@ impl Rate {
     pub fn settle(&mut self, arguments: &Arguments, estimated: u64, used: Option<Usage>) {
         let (Some(bucket), Some(used)) = (&mut self.tokens, used) else { return };
         let used = used.input + used.output;
-        bucket.owed += used as i64 - estimated as i64;
+        bucket.owed += used.cast_signed() - estimated.cast_signed();
         let overhead = used.saturating_sub(prompt(arguments)) as f64;
         self.overhead += WEIGHT * (overhead - self.overhead);
     }
@@ -174,7 +174,7 @@ mod tests {
         for rpm in [1_u32, 7, 600, 5_000, 60_000] {
             let at = calls(&mut rate(rpm, 0), 2 * rpm as usize + 1, 0);
             for (first, after) in at.iter().zip(&at[rpm as usize..]) {
-                let span = *after - *first;
+                let span = after.saturating_sub(*first);
                 assert!(span + Duration::from_micros(1) >= MINUTE, "{rpm}: {span:?}");
                 assert!(span <= MINUTE + MINUTE / 50, "{rpm}: {span:?}");
             }

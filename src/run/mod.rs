@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxBuildHasher;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
@@ -79,7 +80,7 @@ pub struct Run<'a, B> {
 struct Dispatcher<'a, B> {
     run: Run<'a, B>,
     events: Sender<Event>,
-    in_hand: HashMap<u64, Instant>,
+    in_hand: HashMap<u64, Instant, FxBuildHasher>,
     started: Instant,
     first_call: Option<Instant>,
     stop: Option<StopReason>,
@@ -98,7 +99,7 @@ impl<B: Bridge> Run<'_, B> {
         let mut dispatcher = Dispatcher {
             run: self,
             events,
-            in_hand: HashMap::new(),
+            in_hand: HashMap::default(),
             started: Instant::now(),
             first_call: None,
             stop: None,

@@ -235,7 +235,7 @@ fn only_their_owner_can_read_a_jobs_files() {
         let mode = fs::metadata(job.path(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
-    assert_eq!(job.files().iter().filter(|name| name.starts_with("answers")).count(), 3);
+    assert_eq!(job.files().iter().filter(|name| name.starts_with("answers")).count(), 4);
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn signalled(signals: &[Signal]) -> (Job, Done) {
         .questions(BEFORE + 10)
         .predictor(HELD)
         .file("answers.csv", "old")
-        .args(["--range".to_owned(), format!("{BEFORE}:")]);
+        .env("TAB_RANGE", &format!("{BEFORE}:"));
     let mut running = job.start();
     running.wait_for_calls(10);
     fs::write(job.path("go"), "").unwrap();

@@ -186,13 +186,13 @@ async def predict(question, attempt):
 #[test]
 fn a_row_waiting_for_its_retry_gives_its_slot_to_the_next() {
     let job = Job::new().questions(3).args(["-c", "1"]).predictor(
-        "class Limited(Exception):
-             status_code = 429
+        "class Failed(Exception):
+             status_code = 500
              retry_after = 1.0
 async def predict(question, row_id, attempt):
     called([row_id, attempt])
     if row_id == 0 and attempt == 1:
-        raise Limited()
+        raise Failed()
     return question",
     );
     job.process().expect(0);

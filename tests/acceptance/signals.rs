@@ -7,15 +7,15 @@ use rustix::process::Signal;
 
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// Row 0 is told to wait for ten minutes; the others wait for the file `gate`.
+/// Row 0 fails and is told to wait for ten minutes, which holds back no other (a 429 would); these wait for the file `gate`.
 const WAITS: &str = "
-class SlowDown(Exception):
-    status, retry_after = 429, 600
+class Failed(Exception):
+    status, retry_after = 500, 600
 
 async def predict(question):
     called(question)
     if question == 'Question 0?':
-        raise SlowDown
+        raise Failed
     while not os.path.exists('gate'):
         await asyncio.sleep(0.005)
     return question
