@@ -1,10 +1,12 @@
 //! One row's attempts: permits, timeouts, retries, abandoned calls. Not the order of rows, nor what is recorded.
 
 mod gate;
+mod gauges;
+mod purse;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -13,12 +15,17 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::gate::Gate;
+use self::gauges::Counted;
+pub use self::gauges::Gauges;
+use self::purse::Purse;
 use crate::bridge::Bridge;
 use crate::call::{Attempt, BridgeError, CallError, CallWatch, call_clock};
 use crate::event::{Blockage, Event, LimitedBy, LimitedFor};
+use crate::policy::budget::{Budget, Price};
 use crate::policy::pace::Backoff;
 use crate::policy::rate::Rates;
 use crate::policy::retry::{RetryPolicy, Schedule};
+use crate::policy::stop::StopReason;
 use crate::row::{Answer, Arguments, Outcome, Row, Timing, Usage};
 
 /// How long a cancelled call may take to end before it counts as abandoned and its permit is given back
@@ -58,38 +65,9 @@ pub enum Clock {
     Begin,
 }
 
-/// What is going on now, for reporters to read at any time.
-#[derive(Debug, Default)]
-pub struct Gauges {
-    /// Calls handed over and not yet ended, timed out or given up.
-    pub in_flight: AtomicUsize,
-    /// The most there ever were at once, abandoned calls included.
-    pub most_in_flight: AtomicUsize,
-    /// Rows waiting for their next attempt.
-    pub waiting_retry: AtomicUsize,
-    /// Abandoned calls that are still running.
-    pub abandoned: AtomicUsize,
-}
-
 impl From<RetryPolicy> for Backoff {
     fn from(policy: RetryPolicy) -> Self {
         Self { base: policy.base, cap: policy.cap }
-    }
-}
-
-/// Counts one thing for as long as it lives.
-struct Counted<'a>(&'a AtomicUsize);
-
-impl<'a> Counted<'a> {
-    fn new(gauge: &'a AtomicUsize) -> Self {
-        gauge.fetch_add(1, Ordering::Relaxed);
-        Self(gauge)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -100,6 +78,7 @@ pub struct Engine<B> {
     settings: EngineSettings,
     permits: Semaphore,
     gate: Gate,
+    purse: Purse,
     /// No new calls; those in flight go on.
     stopping: CancellationToken,
     /// Calls in flight are cancelled too.
@@ -136,11 +115,18 @@ impl<B: Bridge> Engine<B> {
             bridge,
             permits: Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS)),
             gate: Gate::new(settings.concurrency, settings.retry.into(), settings.rates),
+            purse: Purse::new(settings.concurrency, None, None),
             settings,
             stopping: CancellationToken::new(),
             killed: CancellationToken::new(),
             gauges: Arc::default(),
         }
+    }
+
+    /// The same with a price for the tokens that calls tell of, in place of theirs, and a budget for them all.
+    #[must_use]
+    pub fn with_money(self, price: Option<Price>, budget: Option<Budget>) -> Self {
+        Self { purse: Purse::new(self.settings.concurrency, price, budget), ..self }
     }
 
     /// Calls in flight at most.
@@ -175,6 +161,11 @@ impl<B: Bridge> Engine<B> {
         self.gate.unreachable()
     }
 
+    /// Why the budget has no room for any call, once that is so.
+    pub fn exhausted(&self) -> Option<&StopReason> {
+        self.purse.exhausted()
+    }
+
     /// Cancels the calls in flight too.
     pub fn kill(&self) {
         self.stop();
@@ -191,20 +182,27 @@ impl<B: Bridge> Engine<B> {
     /// the engine.
     pub async fn run(self: Arc<Self>, row: Row, events: Sender<Event>) {
         // Pinned where it is: handed to another future by value, it would be in this one twice.
-        let outcome = pin!(self.row(&row, &events));
+        let ended = pin!(self.row(&row, &events));
         let ended = tokio::select! {
             biased;
-            outcome = outcome => outcome.map_or(Event::Unfinished { row: row.id }, |outcome| Event::Finished(Box::new(outcome))),
-            () = self.killed.cancelled() => Event::Unfinished { row: row.id },
+            ended = ended => ended.map_or_else(
+                |usage| Event::Unfinished { row: row.id, usage },
+                |outcome| Event::Finished(Box::new(outcome)),
+            ),
+            () = self.killed.cancelled() => Event::Unfinished { row: row.id, usage: None },
         };
         // The dispatcher outlives its rows unless the process is ending at once.
         let _ = events.send(ended).await;
     }
 
-    async fn row(&self, row: &Row, events: &Sender<Event>) -> Result<Outcome, Unfinished> {
+    /// The row's outcome, or what its failed attempts used where it is left without one.
+    async fn row(&self, row: &Row, events: &Sender<Event>) -> Result<Outcome, Option<Usage>> {
         let mut tally = Tally::default();
         let result = match &row.arguments {
-            Ok(arguments) => self.attempts(row, arguments, &mut tally, events).await?,
+            Ok(arguments) => match self.attempts(row, arguments, &mut tally, events).await {
+                Ok(result) => result,
+                Err(Unfinished) => return Err(tally.usage),
+            },
             Err(error) => Err(error.clone()),
         };
         if let Err(error) = &result
@@ -230,6 +228,7 @@ impl<B: Bridge> Engine<B> {
         loop {
             let waiting = Instant::now();
             let held = row_deadline.map(|_| self.gate.held());
+            let share = self.purse.share(&self.stopping).await.ok_or(Unfinished)?;
             // Closed: the run is stopping.
             let in_flight = &self.gauges.in_flight;
             let passed = self.gate.pass(&self.permits, in_flight, arguments).await.ok_or(Unfinished)?;
@@ -250,6 +249,7 @@ impl<B: Bridge> Engine<B> {
             }
             let ending = passed.ending();
             let result = self.attempt(row.id, arguments, row_deadline, passed.in_flight, tally).await;
+            share.settle(used(&result), matches!(result, Err(CallError::Timeout(_))));
             let in_flight = in_flight.load(Ordering::Relaxed);
             let outage = self.gate.ended(row.id, arguments, &ending, &result, in_flight);
             let permit = passed.permit;
@@ -311,18 +311,17 @@ impl<B: Bridge> Engine<B> {
         gauges.most_in_flight.fetch_max(all, Ordering::Relaxed);
         let attempt = Attempt { row, number: tally.attempts, arguments: Arc::clone(arguments), clock };
         let handed_over = Instant::now();
-        let result = self.bounded(attempt, &watch, handed_over, row_deadline).await;
+        let mut result = self.bounded(attempt, &watch, handed_over, row_deadline).await;
         let received = Instant::now();
         let begun = watch.begun().map_or(handed_over, Instant::from_std);
         let ended = watch.ended().map_or(received, Instant::from_std);
         tally.timing.latency = ended - begun;
         tally.timing.running += ended - begun;
         tally.timing.bridge += (begun - handed_over) + (received - ended);
-        match &result {
-            Ok(answer) => tally.add_usage(answer.usage),
-            Err(CallError::Predictor(error)) => tally.add_usage(error.usage),
-            Err(CallError::Timeout(_)) => Box::pin(self.release(watch, in_flight, tally)).await,
-            Err(_) => {}
+        self.purse.price(&mut result);
+        tally.add_usage(used(&result).copied());
+        if let Err(CallError::Timeout(_)) = &result {
+            Box::pin(self.release(watch, in_flight, tally)).await;
         }
         result
     }
@@ -385,5 +384,14 @@ impl<B: Bridge> Engine<B> {
             });
             return;
         }
+    }
+}
+
+/// What a call told that it used.
+fn used(result: &Result<Answer, CallError>) -> Option<&Usage> {
+    match result {
+        Ok(answer) => answer.usage.as_ref(),
+        Err(CallError::Predictor(error)) => error.usage.as_ref(),
+        Err(_) => None,
     }
 }

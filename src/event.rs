@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::row::Outcome;
+use crate::row::{Outcome, Usage};
 
 /// What holds the pace below the concurrency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -87,5 +87,7 @@ pub enum Event {
     Unfinished {
         /// The row.
         row: u64,
+        /// What its failed attempts used.
+        usage: Option<Usage>,
     },
 }

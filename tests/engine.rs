@@ -73,7 +73,7 @@ where
                 engine.recorded(1);
             }
             Event::Blocked { blockage, .. } => panic!("{blockage:?}"),
-            Event::Unfinished { row } => ended.unfinished.push(row),
+            Event::Unfinished { row, .. } => ended.unfinished.push(row),
         }
     }
     ended.took = started.elapsed();

@@ -45,6 +45,7 @@ impl AnyBridge {
                 takes_all: false,
                 source: None,
                 threaded: false,
+                metered: None,
             },
         }
     }

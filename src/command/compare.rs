@@ -97,6 +97,9 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
     };
     prepared.announce(streams.reporter(&options.job.show).as_mut());
     if options.job.dry_run {
+        let rows = prepared.validated.selected.end - prepared.validated.selected.start;
+        let runs = modes.len() as u64 * u64::from(options.runs);
+        prepared.tell_estimate(rows * runs, streams.reporter(&options.job.show).as_mut());
         prepared.answerer.shut_down();
         return Ok(0);
     }

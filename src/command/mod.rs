@@ -2,6 +2,7 @@
 
 mod changed;
 pub mod compare;
+mod estimate;
 pub mod export;
 mod job;
 mod prepared;

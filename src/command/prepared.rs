@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Usage;
+use super::estimate::{self, Estimate};
 use super::job::Opened;
 use super::rebuilt::{KEPT, Kept, cores};
 use super::session::Session;
@@ -12,6 +13,7 @@ use crate::config::paths::JobPaths;
 use crate::config::{JobOptions, identity};
 use crate::input::{Format, Source, Validated, validate};
 use crate::journal::{Header, InputIdentity, VERSION};
+use crate::policy::budget::Budget;
 use crate::policy::stop::Signal;
 use crate::report;
 use crate::report::progress::{Level, Reporter};
@@ -42,6 +44,8 @@ pub(super) struct Prepared {
     pub calls: usize,
     /// The input.
     pub source: Source,
+    /// What a call will probably use.
+    pub estimate: Estimate,
     job: JobOptions,
     validate: Duration,
 }
@@ -65,9 +69,12 @@ impl Preparing {
             );
         }
         let answerer = Answerer::start(&job.predictor, calls, job.dry_run, &secrets)?;
+        let metered = answerer.bridge.description().metered;
+        estimate::check(&job.money, metered.as_ref())?;
         let validating = Instant::now();
         let validated = validate(&source, &answerer.wanted(&job.rows), job.rows.selection())?;
         let validate = validating.elapsed();
+        let estimate = Estimate::new(&job.money, metered, &validated);
         let calls = answerer.limit(calls);
         // For `report`, should this session not live to write its own.
         settings[KEPT] = serde_json::to_value(Kept {
@@ -88,7 +95,7 @@ impl Preparing {
             predictor_sha256: predictor_sha256(&answerer.bridge),
             settings,
         };
-        Ok(Prepared { answerer, validated, header, calls, source, job, validate })
+        Ok(Prepared { answerer, validated, header, calls, source, estimate, job, validate })
     }
 }
 
@@ -136,9 +143,20 @@ impl Prepared {
         reporter.message(Level::Note, &text);
     }
 
+    /// A dry run's end: what so many rows will probably use.
+    pub(super) fn tell_estimate(&self, rows: u64, reporter: &mut dyn Reporter) {
+        let text = self.estimate.text(rows.saturating_sub(self.validated.unaskable));
+        reporter.message(Level::Note, &text);
+    }
+
     /// A session of this job with so many calls in flight at most.
     pub(super) fn session<'a>(&'a self, opened: Opened, calls: usize, paths: &'a JobPaths) -> Session<'a> {
+        let (money, stats) = (&self.job.money, &opened.fold.stats);
+        let budget = Budget::new(money.bounds(), self.estimate.price(), &self.estimate.a_call());
+        let budget = budget.resuming(&stats.usage(), stats.attempts().total);
         Session {
+            price: money.price(),
+            budget: (!money.bounds().is_empty()).then_some(budget),
             answerer: &self.answerer,
             source: &self.source,
             validated: &self.validated,

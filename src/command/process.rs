@@ -25,6 +25,8 @@ pub async fn process(
     let (create, reads_stdin) = (options.clone(), options.reads_stdin());
     job::run(options, kept, reads_stdin, streams, move |paths, prepared, reporter| {
         if create.job.dry_run {
+            let rows = &prepared.validated.selected;
+            prepared.tell_estimate(rows.end - rows.start, reporter);
             return Ok(None);
         }
         job::create(&create, paths, &prepared.header, reporter).map(Some)

@@ -89,7 +89,15 @@ fn check(
 ) -> anyhow::Result<()> {
     holds_lines(&paths.journal)?;
     let recovered = Recovered::read(&paths.journal, |_| {})?;
-    compare(&recovered, paths, prepared, which, reporter).map(drop)
+    compare(&recovered, paths, prepared, which, reporter)?;
+    let counts = recovered.index.counts();
+    let rows = match which.only {
+        None => counts.failed + counts.unfinished,
+        Some(OnlyChoice::Failed) => counts.failed,
+        Some(OnlyChoice::Unfinished) => counts.unfinished,
+    };
+    prepared.tell_estimate(rows, reporter);
+    Ok(())
 }
 
 /// Refuses what has changed since the last session, unless it may; says what the journal holds.

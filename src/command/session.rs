@@ -14,6 +14,7 @@ use crate::engine::{Clock, Engine, EngineSettings};
 use crate::input::{Rows, Source, Validated};
 use crate::journal::{End, Index, Journal, JournalError};
 use crate::output::{OutputError, Projected, Projection};
+use crate::policy::budget::{Budget, Price};
 use crate::policy::limits::Limits;
 use crate::policy::stop::{Signal, StopReason};
 use crate::report::progress::{Level, Reporter};
@@ -54,6 +55,10 @@ pub(super) struct Session<'a> {
     pub rates: &'a RateOptions,
     /// Guards.
     pub stop: &'a StopOptions,
+    /// The user's price of tokens.
+    pub price: Option<Price>,
+    /// What the job may still use.
+    pub budget: Option<Budget>,
     /// Facts for the report that were known before.
     pub run: report::Run,
     /// Reading and checking the input.
@@ -151,7 +156,8 @@ impl Session<'_> {
             rates: self.rates.rates(),
             seed: fastrand::u64(..),
         };
-        let engine = Arc::new(Engine::new(Arc::clone(&self.answerer.bridge), settings));
+        let engine = Engine::new(Arc::clone(&self.answerer.bridge), settings);
+        let engine = Arc::new(engine.with_money(self.price, self.budget.take()));
         let selected = self.validated.selected.clone();
         let rows = Rows::open(self.source, &self.validated.binding, selected.clone())?;
         let todo = Todo::new(rows, self.read_suspects()?, Arc::clone(self.journal.index()), &self.choice);
@@ -205,7 +211,11 @@ impl Session<'_> {
             exit_code: code.into(),
             reason: stop.map(ToString::to_string),
             hurried,
-            totals: serde_json::json!({ "most_in_flight": stats.most_in_flight(), "limited_s": self.fold.live_limited }),
+            totals: serde_json::json!({
+                "most_in_flight": stats.most_in_flight(),
+                "limited_s": self.fold.live_limited,
+                "unfinished": self.fold.live_unfinished,
+            }),
         };
         self.journal.append_end(&end)
     }

@@ -182,7 +182,7 @@ fn provide(
                 starting.join().map_err(|_| "the thread that starts the local model panicked")?
             }
             // Only the shape of the LM is looked at; nothing is asked.
-            None if dry_run => Ok(LocalModel::not_started(calls)),
+            None if dry_run => LocalModel::look(python, calls),
             None => LocalModel::start(python, calls),
         };
         let started = started.map_err(|error| error.to_string())?;

@@ -1,5 +1,6 @@
 //! What the user asked for, validated: options and environment become the values a run needs. Not the run itself.
 
+pub mod money;
 pub mod opposites;
 pub mod options;
 pub mod paths;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use self::money::MoneyOptions;
 use self::options::{
     FormatChoice, PaceOptions, PageOptions, PredictorOptions, RateOptions, RetryOptions, RowOptions,
     ShowOptions, StopOptions, TimeOptions,
@@ -64,6 +66,9 @@ pub struct JobOptions {
     #[allow(missing_docs)]
     #[command(flatten)]
     pub stop: StopOptions,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub money: MoneyOptions,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub show: ShowOptions,

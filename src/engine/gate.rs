@@ -13,13 +13,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
-use super::Counted;
+use super::{Counted, used};
 use crate::call::{CallError, FailureKind};
 use crate::event::{LimitedBy, LimitedFor};
 use crate::policy::breaker::Breaker;
 use crate::policy::pace::{Admission, Backoff, Pace};
 use crate::policy::rate::{Rate, Rates, Short};
-use crate::row::{Answer, Arguments, Usage};
+use crate::row::{Answer, Arguments};
 
 /// Decides when the next call may be made.
 #[derive(Debug)]
@@ -282,12 +282,7 @@ impl State {
     }
 
     fn settle(&mut self, arguments: &Arguments, ending: &Ending, result: &Result<Answer, CallError>) {
-        let used: Option<Usage> = match result {
-            Ok(answer) => answer.usage,
-            Err(CallError::Predictor(error)) => error.usage,
-            Err(_) => None,
-        };
-        self.rate.settle(arguments, ending.estimated, used);
+        self.rate.settle(arguments, ending.estimated, used(result).copied());
     }
 
     fn judge(

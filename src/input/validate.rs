@@ -12,6 +12,7 @@ use super::error::{Fault, InputError};
 use super::jsonl::entries;
 use super::records::{Header, Record, Records};
 use super::source::{Format, Source};
+use crate::policy::rate::length;
 use crate::row::RowHash;
 
 /// How many faults beyond the first are told.
@@ -36,6 +37,8 @@ pub struct Validated {
     pub header_hash: Option<RowHash>,
     /// Selected rows that fail without a call: the question is blank or null, or an argument is no text.
     pub unaskable: u64,
+    /// Bytes of text in the arguments of the selected rows.
+    pub argument_bytes: u64,
     /// What the user should know and need not mend.
     pub warnings: Vec<Warning>,
 }
@@ -64,7 +67,8 @@ pub enum Warning {
 pub fn validate(source: &Source, wanted: &Wanted, selection: Range<u64>) -> Result<Validated, InputError> {
     let reader = HashingReader { reader: source.open()?, hasher: Sha256::new(), bytes: 0 };
     let (mut records, header_fault) = Records::start(source, reader)?;
-    let mut checker = Checker { source, wanted, selection, plan: Plan::Unbound, rows: 0, unaskable: 0 };
+    let mut checker =
+        Checker { source, wanted, selection, plan: Plan::Unbound, rows: 0, unaskable: 0, argument_bytes: 0 };
     let bound = records.header().map_or(Ok(()), |header| checker.bind(&header.names, Some(header)));
     let mut refusal = header_fault.or(bound.map_err(|fault| InputError::new(source, fault)).err());
     let mut stop = refusal.is_some().then_some(SEARCHED);
@@ -107,6 +111,7 @@ struct Checker<'a> {
     plan: Plan,
     rows: u64,
     unaskable: u64,
+    argument_bytes: u64,
 }
 
 impl Checker<'_> {
@@ -136,7 +141,10 @@ impl Checker<'_> {
             self.bind(&keys, None)?;
         }
         match &mut self.plan {
-            Plan::Bound(_, arguments) => self.unaskable += u64::from(arguments.read(raw)?.is_err()),
+            Plan::Bound(_, arguments) => match arguments.read(raw)? {
+                Ok(arguments) => self.argument_bytes += length(&arguments),
+                Err(_) => self.unaskable += 1,
+            },
             _ if self.source.format == Format::Jsonl => drop(entries(raw)?),
             _ => {}
         }
@@ -170,6 +178,7 @@ impl Checker<'_> {
             binding,
             header_hash: header.map(|header| RowHash::of(&header.raw)),
             unaskable: self.unaskable,
+            argument_bytes: self.argument_bytes,
             warnings,
         })
     }

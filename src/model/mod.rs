@@ -67,7 +67,7 @@ enum Said {
 /// A running server of the local model. Dropping it ends the server; so does the death of this process.
 #[derive(Debug)]
 pub struct LocalModel {
-    /// None in a dry run.
+    /// None once it is stopped.
     child: Option<Child>,
     api_base: String,
     slots: usize,
@@ -85,9 +85,11 @@ impl LocalModel {
         Self::run(command, python, slots)
     }
 
-    /// One that is not started and cannot be asked, for a dry run.
-    pub fn not_started(parallel: usize) -> Self {
-        Self { child: None, api_base: "http://127.0.0.1:0/v1".to_owned(), slots: slots(parallel) }
+    /// As [`Self::start`], but only looks whether it could: the model cannot be asked, for a dry run.
+    pub fn look(python: &Path, parallel: usize) -> Result<Self, ModelError> {
+        let mut command = Command::new(python);
+        command.args(["-P", "-c", SERVER, "0", "0"]);
+        Self::run(command, python, slots(parallel))
     }
 
     fn run(mut command: Command, python: &Path, slots: usize) -> Result<Self, ModelError> {

@@ -1,7 +1,8 @@
 """Serves the local model with an OpenAI API on a free loopback port, until standard input ends.
 
 Not a module of the program: Rust runs it with the user's interpreter as a child and reads one JSON line from
-its standard output, {"api_base": URL} once the weights are loaded or {"missing": REQUIREMENT}.
+its standard output, {"api_base": URL} once the weights are loaded or {"missing": REQUIREMENT}. With no slots it only
+looks whether it could.
 The parent holds the other end of standard input, so the child ends with it however it ends.
 """
 
@@ -41,6 +42,9 @@ def main(slots: int, threads: int) -> NoReturn:
     except ImportError:
         missing("xllamacpp")
 
+    if slots == 0:
+        say(api_base="http://127.0.0.1:0/v1")
+        sys.exit(0)
     params = CommonParams()
     params.model.path = str(model)
     params.hostnames = ["127.0.0.1"]

@@ -19,9 +19,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Bursts in a minute.
 const TENTHS: u32 = 600;
 /// Characters in a token of English text, as OpenAI's documentation has it.
-const CHARACTERS_A_TOKEN: u64 = 4;
+pub const CHARACTERS_A_TOKEN: u64 = 4;
 /// What a call uses beyond its arguments (instructions, the answer), until calls have told.
-const FIRST_OVERHEAD: f64 = 500.0;
+pub const FIRST_OVERHEAD: f64 = 500.0;
 /// How much of the mean of the overheads each call's own makes.
 const WEIGHT: f64 = 0.1;
 
@@ -94,11 +94,16 @@ impl Rate {
 }
 
 fn prompt(arguments: &Arguments) -> u64 {
+    length(arguments) / CHARACTERS_A_TOKEN
+}
+
+/// Bytes of text in the arguments.
+pub fn length(arguments: &Arguments) -> u64 {
     let length = |value: &Value| match value {
         Value::Text(text) => text.len(),
         Value::Json(raw) => raw.get().len(),
     };
-    arguments.iter().map(|(_, value)| length(value) as u64).sum::<u64>() / CHARACTERS_A_TOKEN
+    arguments.iter().map(|(_, value)| length(value) as u64).sum()
 }
 
 #[derive(Debug)]

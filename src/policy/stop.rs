@@ -44,6 +44,24 @@ pub enum StopReason {
         /// Finished rows.
         finished: u64,
     },
+    /// `--max-cost` leaves no room for a call.
+    MaxCost {
+        /// US dollars spent.
+        spent: f64,
+        /// What a call costs on average.
+        a_call: f64,
+        /// US dollars allowed.
+        max: f64,
+    },
+    /// `--max-total-tokens` leaves no room for a call.
+    MaxTokens {
+        /// Tokens used.
+        spent: u64,
+        /// What a call uses on average.
+        a_call: u64,
+        /// Tokens allowed.
+        max: u64,
+    },
     /// More calls than permits ignored their cancellation and are still running.
     Abandoned {
         /// How many.
@@ -101,6 +119,14 @@ impl std::fmt::Display for StopReason {
             Self::MaxFailures { failed, finished } => {
                 write!(f, "{failed} of {finished} finished rows failed")
             }
+            Self::MaxCost { spent, a_call, max } => write!(
+                f,
+                "${spent:.4} of `--max-cost {max}` spent, no room for a call of ${a_call:.4}\nhint: `resume` goes on with a higher `--max-cost`"
+            ),
+            Self::MaxTokens { spent, a_call, max } => write!(
+                f,
+                "{spent} of `--max-total-tokens {max}` used, no room for a call of {a_call}\nhint: `resume` goes on with a higher `--max-total-tokens`"
+            ),
             Self::Abandoned { calls } => {
                 write!(f, "{calls} calls ignore their cancellation and are still running")
             }

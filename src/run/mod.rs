@@ -151,8 +151,9 @@ impl<B: Bridge> Dispatcher<'_, B> {
         for event in batch.drain(..) {
             match event {
                 Event::Finished(outcome) => outcomes.extend(self.ended(*outcome, now)),
-                Event::Unfinished { row } => {
+                Event::Unfinished { row, usage } => {
                     self.in_hand.remove(&row);
+                    self.run.fold.unfinished(usage);
                 }
                 Event::Retrying { .. } | Event::Blocked { .. } => self.run.reporter.event(&event),
             }
@@ -187,6 +188,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
         {
             // A refused key or an exhausted quota is no fault of the row's either: it stays open.
             self.stop(StopReason::Fatal { error: error.to_string() });
+            self.run.fold.unfinished(outcome.usage);
             return None;
         }
         if let Err(CallError::Bridge(error)) = outcome.result {
@@ -292,6 +294,11 @@ impl<B: Bridge> Dispatcher<'_, B> {
             && let Some(error) = self.run.engine.unreachable()
         {
             self.stop(StopReason::Unreachable { error });
+        }
+        if self.stop.is_none()
+            && let Some(reason) = self.run.engine.exhausted()
+        {
+            self.stop(reason.clone());
         }
         for blockage in self.run.engine.blocked() {
             let mut in_hand: Vec<u64> = self.in_hand.keys().copied().collect();

@@ -8,7 +8,7 @@ use serde::Deserialize as _;
 
 use super::{Course, LimitedTimes, OutcomeView, Stats};
 use crate::journal::{Record, Recorded, Verdict};
-use crate::row::Outcome;
+use crate::row::{Outcome, Usage};
 
 /// Which class each row failed with last, at one byte a row, so that a row counts once however often it is tried.
 #[derive(Debug, Default)]
@@ -55,6 +55,8 @@ pub struct Fold {
     session_wall: Duration,
     session_most: u64,
     session_limited: LimitedTimes,
+    /// What rows used that the live session left without an outcome.
+    pub live_unfinished: Usage,
     /// For how long the live session was limited.
     pub live_limited: LimitedTimes,
 }
@@ -75,6 +77,7 @@ impl Fold {
                 self.session_most = end.totals["most_in_flight"].as_u64().unwrap_or_default();
                 self.session_limited =
                     LimitedTimes::deserialize(&end.totals["limited_s"]).unwrap_or_default();
+                self.stats.add_usage(Usage::deserialize(&end.totals["unfinished"]).unwrap_or_default());
             }
         }
     }
@@ -102,6 +105,13 @@ impl Fold {
     /// Takes in one outcome of this session, once it is recorded.
     pub fn live(&mut self, outcome: &Outcome) {
         self.record(outcome.row, OutcomeView::from(outcome));
+    }
+
+    /// A row was left without an outcome in this session; its failed attempts used so much.
+    pub fn unfinished(&mut self, usage: Option<Usage>) {
+        let usage = usage.unwrap_or_default();
+        self.live_unfinished += usage;
+        self.stats.add_usage(usage);
     }
 
     fn record(&mut self, row: u64, mut view: OutcomeView<'_>) {

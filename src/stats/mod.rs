@@ -199,6 +199,11 @@ impl Stats {
         self.most_in_flight = self.most_in_flight.max(most_in_flight);
     }
 
+    /// Adds what rows used that were left without an outcome.
+    pub fn add_usage(&mut self, usage: Usage) {
+        self.usage += usage;
+    }
+
     /// Adds the time for which a session was limited.
     pub fn add_limited(&mut self, limited: LimitedTimes) {
         self.limited += limited;

@@ -20,6 +20,7 @@ mod interrupted_projection;
 mod kill;
 mod limits;
 mod local_model;
+mod money;
 mod pace;
 mod page;
 mod predictors;

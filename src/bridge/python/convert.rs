@@ -75,7 +75,7 @@ impl Converter {
             let text = self.text(text).map_err(|error| self.error(&error, py))?;
             return Ok(Answer {
                 fields: vec![(Arc::clone(&self.answer), Value::Text(text))],
-                usage: None,
+                usage: self.usage_of(value),
                 first_chunk: None,
             });
         }

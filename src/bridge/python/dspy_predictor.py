@@ -129,7 +129,9 @@ class AsyncPredictor(Predictor):
 
 
 def lend(target: Any, lm: dspy.LM, local: bool) -> Any:
-    """The function, with `lm` in the DSPy settings its calls see."""
+    """The function, or the `acall` of an object, with `lm` in the DSPy settings its calls see."""
+    if not inspect.isroutine(target) and callable(getattr(target, "acall", None)):
+        target = target.acall
     adapter = adapter_for(local)
     body = target if inspect.isroutine(target) or hasattr(target, "func") else type(target).__call__
     if inspect.isasyncgenfunction(body):
@@ -152,6 +154,7 @@ def lend(target: Any, lm: dspy.LM, local: bool) -> Any:
                 return meter.mark(target(**arguments))
 
     lent.__signature__ = inspect.signature(target)
+    lent.lm, lent.adapter = lm, adapter
     return lent
 
 
@@ -182,9 +185,10 @@ class Meter(UsageTracker):
         self.history = Costs()
 
     def mark(self, result: Any) -> Any:
-        # A module may return a `str`, which carries no attributes.
+        # Neither carries attributes.
+        result = {str: Text, dict: Fields}.get(type(result), lambda same: same)(result)
         with contextlib.suppress(Exception):
-            setattr(result, MARK, self.total())
+            object.__setattr__(result, MARK, self.total())  # Also where the class is frozen.
         return result
 
     def total(self) -> Usage | None:
@@ -198,6 +202,14 @@ class Meter(UsageTracker):
             len(requests),
             sum(costs) if len(costs) == len(requests) else None,
         )
+
+
+class Text(str):
+    """A returned text that can be marked."""
+
+
+class Fields(dict[Any, Any]):
+    """A returned mapping that can be marked."""
 
 
 class Costs:

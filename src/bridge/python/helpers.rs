@@ -9,13 +9,14 @@ const PACKAGE: &CStr = c"_tokio_asyncio_bridge";
 /// `LiteLLM` downloads its price table at import unless this is set, also where a user's own file imports it.
 const INIT: &CStr = c"import os\nos.environ.setdefault('LITELLM_LOCAL_MODEL_COST_MAP', 'True')\n";
 /// In the order of their imports of each other.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("traces", include_str!("traces.py")),
     ("failure", include_str!("failure.py")),
     ("results", include_str!("results.py")),
     ("streams", include_str!("streams.py")),
     ("threads", include_str!("threads.py")),
     ("loader", include_str!("loader.py")),
+    ("metered", include_str!("metered.py")),
     ("host", include_str!("host.py")),
 ];
 

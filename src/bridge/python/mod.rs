@@ -11,6 +11,7 @@ pub mod event_loop;
 pub(super) mod helpers;
 pub mod interpreter;
 mod keywords;
+pub mod metered;
 mod pool;
 pub mod predictor;
 pub mod pulse;

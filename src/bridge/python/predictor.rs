@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use super::helpers;
 use super::keywords::Keywords;
+use super::metered::Metered;
 use crate::secret::Secrets;
 
 /// What a predictor takes and what it is, for binding columns and for telling the user.
@@ -24,6 +25,8 @@ pub struct Description {
     pub source: Option<PathBuf>,
     /// Whether it runs on threads, which nothing can cancel.
     pub threaded: bool,
+    /// What is known of its requests to a model, where it tells its tokens.
+    pub metered: Option<Metered>,
 }
 
 /// The language model DSPy predictors are given.
@@ -175,6 +178,7 @@ impl Predictor {
                 takes_all: loaded.getattr("takes_all")?.extract()?,
                 source: loaded.getattr("source")?.extract()?,
                 threaded,
+                metered: Metered::of(&loaded.getattr("call")?)?,
             },
         })
     }

@@ -1,0 +1,153 @@
+//! What a job will probably use, before anything is called. Not what it used.
+
+use super::Usage;
+use crate::bridge::python::metered::Metered;
+use crate::config::money::MoneyOptions;
+use crate::input::Validated;
+use crate::policy::budget::{Bounds, Price};
+use crate::policy::rate::{CHARACTERS_A_TOKEN, FIRST_OVERHEAD};
+use crate::report::text::{count, counted, dollars};
+use crate::row;
+
+/// The estimate, per call of the predictor.
+#[derive(Debug, Clone)]
+pub(super) struct Estimate {
+    metered: Option<Metered>,
+    /// Tokens of the mean row's arguments.
+    arguments: f64,
+    price: Option<Price>,
+}
+
+/// Refuses bounds that could not be kept.
+pub(super) fn check(money: &MoneyOptions, metered: Option<&Metered>) -> Result<(), Usage> {
+    let Bounds { cost, tokens } = money.bounds();
+    let bound = match (cost, tokens) {
+        (Some(_), _) => "--max-cost",
+        (_, Some(_)) => "--max-total-tokens",
+        _ => return Ok(()),
+    };
+    let Some(metered) = metered else {
+        return Err(Usage(format!(
+            "`{bound}` cannot bound this predictor: it does not tell its tokens\n\
+             hint: a `dspy.Module` does, and so does a function that asks DSPy's model, given with `--model`"
+        )));
+    };
+    if cost.is_some() && money.price().or(metered.price).is_none() {
+        let model = metered.model.as_deref().unwrap_or("the predictor's model");
+        return Err(Usage(format!(
+            "`--max-cost` needs a price, and none is known for `{model}`\n\
+             hint: give `--price-in` and `--price-out`, in US dollars for a million tokens"
+        )));
+    }
+    Ok(())
+}
+
+impl Estimate {
+    pub(super) fn new(money: &MoneyOptions, metered: Option<Metered>, validated: &Validated) -> Self {
+        let rows = validated.selected.end - validated.selected.start - validated.unaskable;
+        let tokens = validated.argument_bytes as f64 / CHARACTERS_A_TOKEN as f64;
+        let price = money.price().or(metered.as_ref().and_then(|metered| metered.price));
+        Self { metered, arguments: tokens / rows.max(1) as f64, price }
+    }
+
+    /// What its tokens cost.
+    pub(super) fn price(&self) -> Option<Price> {
+        self.price
+    }
+
+    /// What one call will probably use, the answer included: as `--tpm` estimates it.
+    pub(super) fn a_call(&self) -> row::Usage {
+        row::Usage {
+            input: self.input().round() as u64,
+            output: FIRST_OVERHEAD as u64,
+            calls: 1,
+            cost_usd: None,
+        }
+    }
+
+    fn input(&self) -> f64 {
+        let (requests, prompts) = self
+            .metered
+            .as_ref()
+            .map_or((1, 0), |metered| (metered.requests, metered.prompt_characters.unwrap_or_default()));
+        requests as f64 * self.arguments + (prompts / CHARACTERS_A_TOKEN) as f64
+    }
+
+    /// What so many calls will probably use, and how that was estimated.
+    pub(super) fn text(&self, calls: u64) -> String {
+        let input = (calls as f64 * self.input()).round() as u64;
+        let mut text = format!("estimate: {}, about {} in", counted(calls, "call"), counted(input, "token"));
+        let prompts = self.metered.as_ref().and_then(|metered| metered.prompt_characters);
+        let own = counted(self.arguments.ceil() as u64, "token");
+        text += &match prompts {
+            Some(characters) => format!(
+                " ({CHARACTERS_A_TOKEN} characters a token; {} of prompt and {own} of its row a call)",
+                count(characters / CHARACTERS_A_TOKEN)
+            ),
+            None => format!(
+                " ({CHARACTERS_A_TOKEN} characters a token; {own} of its row a call, what the predictor adds is not known)"
+            ),
+        };
+        let Some(price) = self.price else { return text + "; no price is known; answers not included" };
+        let cost = |input, output| dollars(price.of(&row::Usage { input, output, calls, cost_usd: None }));
+        text += &format!(", {}", cost(input, 0));
+        match self.metered.as_ref().and_then(|metered| Some((metered.max_tokens?, metered.requests))) {
+            Some((most, requests)) => {
+                let most_out = calls * requests * most;
+                text +=
+                    &format!("; answers of {} at most: {} more", counted(most, "token"), cost(0, most_out));
+            }
+            None => text += "; answers not included",
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::money::MoneyOptions;
+
+    fn money(price: Option<f64>) -> MoneyOptions {
+        MoneyOptions { price_in: price, price_out: price, max_cost: None, max_total_tokens: None }
+    }
+
+    fn metered(price: Option<f64>) -> Metered {
+        Metered {
+            model: Some("m".to_owned()),
+            price: price.map(|price| Price { input: price, output: 4.0 * price }),
+            max_tokens: None,
+            requests: 1,
+            prompt_characters: Some(800),
+        }
+    }
+
+    fn estimate(metered: Option<Metered>, price: Option<Price>) -> Estimate {
+        Estimate { metered, arguments: 50.0, price }
+    }
+
+    #[test]
+    fn the_estimate_says_how_it_was_made_and_what_it_leaves_out() {
+        let price = Some(Price { input: 1.0, output: 4.0 });
+        insta::assert_snapshot!(estimate(Some(metered(None)), price).text(10_000), @"estimate: 10,000 calls, about 2,500,000 tokens in (4 characters a token; 200 of prompt and 50 tokens of its row a call), $2.50; answers not included");
+        let limited = Metered { max_tokens: Some(100), ..metered(None) };
+        insta::assert_snapshot!(estimate(Some(limited), price).text(10_000), @"estimate: 10,000 calls, about 2,500,000 tokens in (4 characters a token; 200 of prompt and 50 tokens of its row a call), $2.50; answers of 100 tokens at most: $4.00 more");
+        insta::assert_snapshot!(estimate(None, None).text(1), @"estimate: 1 call, about 50 tokens in (4 characters a token; 50 tokens of its row a call, what the predictor adds is not known); no price is known; answers not included");
+    }
+
+    #[test]
+    fn bounds_that_could_not_be_kept_are_refused() {
+        let bounded = |cost, tokens: Option<u64>, price| MoneyOptions {
+            max_cost: cost,
+            max_total_tokens: tokens.and_then(std::num::NonZeroU64::new),
+            ..money(price)
+        };
+        let refused = |money, metered: Option<&Metered>| check(&money, metered).is_err();
+        let (known, unknown) = (metered(Some(1.0)), metered(None));
+        assert!(refused(bounded(Some(1.0), None, None), Some(&unknown)));
+        assert!(!refused(bounded(Some(1.0), None, Some(1.0)), Some(&unknown)));
+        assert!(!refused(bounded(Some(1.0), None, None), Some(&known)));
+        assert!(!refused(bounded(None, Some(1), None), Some(&unknown)));
+        assert!(refused(bounded(None, Some(1), Some(1.0)), None) && !refused(money(None), None));
+    }
+}
