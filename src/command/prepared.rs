@@ -10,7 +10,7 @@ use super::session::Session;
 use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, secrets};
 use crate::config::paths::JobPaths;
 use crate::config::{JobOptions, identity};
-use crate::input::{Format, Source, Validated, validate};
+use crate::input::{Format, Source, Validated, glance, validate};
 use crate::journal::{Header, InputIdentity, VERSION};
 use crate::policy::stop::Signal;
 use crate::report;
@@ -64,6 +64,7 @@ impl Preparing {
                 Usage("`--api-base` expects a URL such as `http://127.0.0.1:8000/v1`".to_owned()).into()
             );
         }
+        glance(&source)?;
         let answerer = Answerer::start(&job.predictor, calls, job.dry_run, &secrets)?;
         let validating = Instant::now();
         let validated = validate(&source, &answerer.wanted(&job.rows), job.rows.selection())?;
