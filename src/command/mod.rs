@@ -2,6 +2,8 @@
 
 mod changed;
 pub mod compare;
+pub mod demo;
+pub mod doctor;
 pub mod export;
 mod job;
 mod prepared;
