@@ -1,5 +1,5 @@
 //! `demo`: the examples from which the bridge is learned, one file each, run live. Only what was just measured is
-//! printed. Read [`basic_call`] first.
+//! printed. Read `basic_call.rs` first.
 
 mod basic_call;
 mod concurrent_calls;
