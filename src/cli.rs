@@ -8,10 +8,13 @@ use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 
 use crate::command::Usage;
 use crate::command::compare::{CompareOptions, compare};
+use crate::command::demo::{DemoOptions, demo};
+use crate::command::doctor::{DoctorOptions, doctor};
 use crate::command::export::{ExportOptions, export};
 use crate::command::process::process;
 use crate::command::report::{ReportOptions, report};
@@ -31,6 +34,9 @@ Answers a CSV or JSONL file of questions with an async Python predictor.
   tokio-asyncio-bridge process questions.csv     answer every row
   tokio-asyncio-bridge compare questions.csv     time one call at a time against several
   tokio-asyncio-bridge resume ANSWERS            run failed and unfinished rows again
+
+  tokio-asyncio-bridge demo                      see the bridge at work, in seven examples
+  tokio-asyncio-bridge doctor                    check what a run needs, with the remedy for what is missing
 
 Try `tokio-asyncio-bridge process data/questions.csv`: a small local model answers, with no key and no network.
 `tokio-asyncio-bridge help` lists all commands, `help COMMAND` its options.
@@ -61,18 +67,33 @@ enum Command {
     Verify(VerifyOptions),
     /// Print a run's timing report again
     Report(ReportOptions),
+    /// Check what a run needs: each line a check mark, or a cross with its remedy; exit 1 on a cross
+    #[command(args_override_self = true)]
+    Doctor(DoctorOptions),
+    /// Run the examples from which the bridge is learned, live
+    #[command(args_override_self = true)]
+    Demo(DemoOptions),
+    /// Print the completions of a shell, to be saved where it looks for them
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 impl Command {
-    fn show(&self) -> &ShowOptions {
-        match self {
+    /// None for a command that says nothing but its result.
+    fn show(&self) -> Option<&ShowOptions> {
+        Some(match self {
             Self::Process(options) => &options.job.show,
             Self::Resume(options) => &options.job.show,
             Self::Compare(options) => &options.job.show,
             Self::Export(options) => &options.show,
             Self::Verify(options) => &options.show,
             Self::Report(options) => &options.show,
-        }
+            Self::Doctor(options) => &options.show,
+            Self::Demo(options) => &options.show,
+            Self::Completions { .. } => return None,
+        })
     }
 }
 
@@ -109,7 +130,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
         streams.print(USES)?;
         return Ok(0);
     };
-    log(command.show().verbose, &streams.screen);
+    log(command.show().map_or(0, |show| show.verbose), &streams.screen);
     // One thread for everything of ours: the event loop has its own, and the two share two cores.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let within = runtime.enter();
@@ -121,11 +142,12 @@ fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
         let command = command.find_subcommand(name).context("the command parsed is known")?;
         anyhow::Ok(recorded::given(command, matches, environment))
     };
-    if matches!(command, Command::Process(_) | Command::Resume(_))
+    if let Command::Process(ProcessOptions { job, .. }) | Command::Resume(ResumeOptions { job, .. }) =
+        &command
         && let Some(calls) = idle_concurrency(matches)
     {
         let text = format!("`--sequential` makes one call at a time: `-c {calls}` has no effect");
-        streams.reporter(command.show()).message(Level::Warning, &text);
+        streams.reporter(&job.show).message(Level::Warning, &text);
     }
     let code = match command {
         Command::Process(options) => runtime.block_on(process(options, given(true)?, &mut streams)),
@@ -144,10 +166,24 @@ fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
         Command::Export(options) => export(&options, &mut streams),
         Command::Verify(options) => verify(&options, &mut streams),
         Command::Report(options) => report(&options, &mut streams),
+        Command::Doctor(options) => runtime.block_on(doctor(options, &mut streams)),
+        Command::Demo(options) => runtime.block_on(demo(&options, &mut streams)),
+        Command::Completions { shell } => completions(shell, &mut streams),
     };
     // A thread of ours that is still blocked must not hold up the end of the process.
     runtime.shutdown_background();
     code
+}
+
+/// Prints the completions of a shell.
+fn completions(shell: Shell, streams: &mut Streams) -> anyhow::Result<u8> {
+    let (mut command, mut script) = (Cli::command(), Vec::new());
+    let name = command.get_name().to_owned();
+    clap_complete::generate(shell, &mut command, &name, &mut script);
+    // For a name with dashes, bash's generator writes two names of each function, and then finds none of them.
+    let [broken, whole] = ["__subcmd__", "__"].map(|joint| name.replace('-', joint));
+    streams.print(&String::from_utf8(script)?.replace(&broken, &whole))?;
+    Ok(0)
 }
 
 /// The `-c` that was given beside `--sequential`.

@@ -2,6 +2,8 @@
 
 mod changed;
 pub mod compare;
+pub mod demo;
+pub mod doctor;
 mod estimate;
 pub mod export;
 mod job;

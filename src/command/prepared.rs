@@ -11,7 +11,7 @@ use super::session::Session;
 use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, secrets};
 use crate::config::paths::JobPaths;
 use crate::config::{JobOptions, identity};
-use crate::input::{Format, Source, Validated, validate};
+use crate::input::{Format, Source, Validated, glance, validate};
 use crate::journal::{Header, InputIdentity, VERSION};
 use crate::policy::budget::Budget;
 use crate::policy::stop::Signal;
@@ -68,6 +68,7 @@ impl Preparing {
                 Usage("`--api-base` expects a URL such as `http://127.0.0.1:8000/v1`".to_owned()).into()
             );
         }
+        glance(&source)?;
         let answerer = Answerer::start(&job.predictor, calls, job.dry_run, &secrets)?;
         let metered = answerer.bridge.description().metered;
         estimate::check(&job.money, metered.as_ref())?;

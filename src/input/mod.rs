@@ -26,4 +26,4 @@ pub use self::jsonl::{Entries, entries};
 pub use self::records::{Header, Record, Records};
 pub use self::rows::Rows;
 pub use self::source::{Format, Source};
-pub use self::validate::{Validated, Warning, hexadecimal, validate};
+pub use self::validate::{Validated, Warning, glance, hexadecimal, validate};

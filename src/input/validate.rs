@@ -20,6 +20,9 @@ const FURTHER: usize = 4;
 /// How many bytes are searched for them.
 const SEARCHED: u64 = 64 << 20;
 
+/// How many bytes are looked at before it is known what the predictor takes.
+const GLANCE: u64 = 16 << 20;
+
 /// What is known of a file that may be run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Validated {
@@ -65,13 +68,30 @@ pub enum Warning {
 /// Streams the whole file: refuses it, or tells how to run it. Arguments are checked in the selected rows only,
 /// everything else in all.
 pub fn validate(source: &Source, wanted: &Wanted, selection: Range<u64>) -> Result<Validated, InputError> {
+    walk(source, wanted, selection, None)
+}
+
+/// Refuses what is wrong with the beginning of a file whatever the predictor takes: in milliseconds, before Python starts.
+pub fn glance(source: &Source) -> Result<(), InputError> {
+    walk(source, &Wanted::default(), 0..0, Some(GLANCE)).map(drop)
+}
+
+/// `stop` is where to end the search, in bytes; a fault sets it.
+fn walk(
+    source: &Source,
+    wanted: &Wanted,
+    selection: Range<u64>,
+    mut stop: Option<u64>,
+) -> Result<Validated, InputError> {
     let reader = HashingReader { reader: source.open()?, hasher: Sha256::new(), bytes: 0 };
     let (mut records, header_fault) = Records::start(source, reader)?;
     let mut checker =
         Checker { source, wanted, selection, plan: Plan::Unbound, rows: 0, unaskable: 0, argument_bytes: 0 };
     let bound = records.header().map_or(Ok(()), |header| checker.bind(&header.names, Some(header)));
     let mut refusal = header_fault.or(bound.map_err(|fault| InputError::new(source, fault)).err());
-    let mut stop = refusal.is_some().then_some(SEARCHED);
+    if refusal.is_some() {
+        stop.get_or_insert(SEARCHED);
+    }
     loop {
         let result = match records.next() {
             Ok(Some(record)) => checker.check(&record),

@@ -7,11 +7,14 @@ mod support;
 mod aimock_itself;
 mod api;
 mod compare;
+mod completions;
 mod conservation;
 #[cfg(target_os = "linux")]
 mod crash_points;
+mod demo;
 #[cfg(target_os = "linux")]
 mod disk;
+mod doctor;
 mod environment;
 mod formats;
 mod guards;

@@ -169,12 +169,26 @@ fn a_torn_last_line() {
 
 #[test]
 fn a_line_that_is_no_object_and_one_without_the_question() {
+    insta::assert_snapshot!(jsonl("{\"question\":\"a\"}\n{\"id\":1}\n"), @r"
+    error: failed to read `q.jsonl`: line 2 has no key `question`
+    hint: add the key (`null` marks a row that is not to be asked)
+    ");
     insta::assert_snapshot!(jsonl("{\"question\":\"a\"}\n[1]\n{\"id\":1}\nx\n"), @r"
     error: failed to read `q.jsonl`: line 2 is no JSON object but an array
-      also line 3 has no key `question`
       also line 4 is not valid JSON: expected value at byte 1
     hint: write one JSON object a line
     ");
+}
+
+#[test]
+fn a_faulty_file_is_refused_before_python_is_looked_for() {
+    for content in [&b"question\na,b\n"[..], b"", b"question\n\xE9\n"] {
+        let job = Job::new().echo().args(["--python", "/gone"]).file("questions.csv", content);
+        let text = refused(&job);
+        assert!(text.starts_with("error: failed to read `questions.csv`: "), "{text}");
+    }
+    let text = refused(&Job::new().echo().args(["--python", "/gone"]));
+    assert!(text.starts_with("error: failed to read `questions.csv`: it cannot be read: "), "{text}");
 }
 
 #[test]

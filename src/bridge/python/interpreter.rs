@@ -1,5 +1,6 @@
 //! The one embedded interpreter: which Python it is, and how it starts. Not the event loop.
 
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
@@ -150,6 +151,13 @@ impl Interpreter {
     pub fn run_exit_functions(&self, bound: Duration) -> bool {
         let (done, wait) = sync_channel(1);
         self.exit.send(done).is_ok() && wait.recv_timeout(bound).is_ok()
+    }
+
+    /// Makes a module of Python source, to be imported by its name.
+    pub fn define(&self, name: &str, source: &str) -> PyResult<()> {
+        let (file, name, source) =
+            (CString::new(format!("{name}.py"))?, CString::new(name)?, CString::new(source)?);
+        Python::attach(|py| PyModule::from_code(py, &source, &file, &name).map(drop))
     }
 
     /// The versions of the named distributions that are installed; absent ones are left out.

@@ -1,0 +1,83 @@
+//! `demo`: the examples from which the bridge is learned, one file each, run live. Only what was just measured is
+//! printed. Read `basic_call.rs` first.
+
+mod basic_call;
+mod concurrent_calls;
+mod custom_function;
+mod error_handling;
+mod sequential_vs_concurrent;
+mod stage;
+mod streaming;
+mod timeout;
+
+use anyhow::Context;
+use clap::Args;
+
+use self::stage::Stage;
+use super::streams::Streams;
+use crate::config::options::{PredictorOptions, ShowOptions};
+use crate::policy::stop::StopReason;
+use crate::run::signals::Signals;
+
+const TITLES: [&str; 7] = [
+    "Basic call",
+    "Concurrent calls",
+    "Timeout",
+    "Error handling",
+    "Sequential vs concurrent",
+    "Custom async function",
+    "Streaming",
+];
+
+/// The options of `demo`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoOptions {
+    /// Only this example: 1 basic call, 2 concurrent calls, 3 timeout, 4 error handling, 5 sequential vs concurrent,
+    /// 6 custom async function, 7 streaming
+    #[arg(value_name = "EXAMPLE", value_parser = clap::value_parser!(u8).range(1..=TITLES.len() as i64))]
+    pub example: Option<u8>,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub predictor: PredictorOptions,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub show: ShowOptions,
+}
+
+/// Runs `demo`: exit code 1 if an example fails.
+pub async fn demo(options: &DemoOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+    // Before the first Python import: see `Signals`.
+    let mut signals = Signals::new()?;
+    let mut stage = Stage::new(options, streams).await?;
+    let code = tokio::select! {
+        code = examples(options.example, &mut stage) => code?,
+        signal = signals.next() => return Ok(StopReason::Signal(signal).exit_code()),
+    };
+    stage.close();
+    Ok(code)
+}
+
+async fn examples(only: Option<u8>, stage: &mut Stage<'_>) -> anyhow::Result<u8> {
+    stage.banner("Tokio-AsyncIO Bridge Example")?;
+    let mut code = 0;
+    for (number, title) in (1..).zip(TITLES) {
+        if only.is_some_and(|only| only != number) {
+            continue;
+        }
+        stage.say(&format!("\nExample {number}: {title}"))?;
+        let result = match number {
+            1 => basic_call::run(stage).await,
+            2 => concurrent_calls::run(stage).await,
+            3 => timeout::run(stage).await,
+            4 => error_handling::run(stage).await,
+            5 => sequential_vs_concurrent::run(stage).await,
+            6 => custom_function::run(stage).await,
+            _ => streaming::run(stage).await,
+        };
+        if let Err(error) = result {
+            stage.failed(&error).context("failed to say what went wrong")?;
+            code = 1;
+        }
+    }
+    Ok(code)
+}

