@@ -45,6 +45,9 @@ impl AnyBridge {
                 takes_all: false,
                 source: None,
                 threaded: false,
+                outputs: Vec::new(),
+                repeating: Vec::new(),
+                cautions: Vec::new(),
             },
         }
     }

@@ -3,15 +3,18 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
+
 use super::Usage;
 use super::job::Opened;
-use super::rebuilt::{KEPT, Kept, cores};
+use super::rebuilt::{FIELDS, KEPT, Kept, cores};
 use super::session::Session;
-use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, secrets};
+use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, program_sha256, secrets};
 use crate::config::paths::JobPaths;
 use crate::config::{JobOptions, identity};
 use crate::input::{Format, Source, Validated, validate};
 use crate::journal::{Header, InputIdentity, VERSION};
+use crate::output::TOLD;
 use crate::policy::stop::Signal;
 use crate::report;
 use crate::report::progress::{Level, Reporter};
@@ -26,6 +29,8 @@ pub(super) struct Preparing {
     pub source: Source,
     /// Calls in flight at most.
     pub calls: usize,
+    /// The predictor's columns of the answers; none for all.
+    pub fields: Vec<String>,
     /// What the journal keeps for `resume`.
     pub settings: serde_json::Value,
 }
@@ -40,6 +45,8 @@ pub(super) struct Prepared {
     pub header: Header,
     /// Calls in flight at most.
     pub calls: usize,
+    /// The predictor's columns of the answers; none for all.
+    fields: Vec<String>,
     /// The input.
     pub source: Source,
     job: JobOptions,
@@ -57,18 +64,21 @@ impl Preparing {
     }
 
     fn prepare(self) -> anyhow::Result<Prepared> {
-        let Self { job, source, calls, mut settings } = self;
+        let Self { job, source, calls, fields, mut settings } = self;
         let secrets = secrets(&job.predictor);
         if job.predictor.api_base.as_ref().is_some_and(|url| !url.contains("://")) {
             return Err(
                 Usage("`--api-base` expects a URL such as `http://127.0.0.1:8000/v1`".to_owned()).into()
             );
         }
+        let program = job.predictor.program.as_deref().map(program_sha256).transpose()?;
         let answerer = Answerer::start(&job.predictor, calls, job.dry_run, &secrets)?;
+        known(&fields, &answerer.bridge.description().outputs)?;
         let validating = Instant::now();
         let validated = validate(&source, &answerer.wanted(&job.rows), job.rows.selection())?;
         let validate = validating.elapsed();
         let calls = answerer.limit(calls);
+        settings[FIELDS] = fields.clone().into();
         // For `report`, should this session not live to write its own.
         settings[KEPT] = serde_json::to_value(Kept {
             calls: calls as u64,
@@ -84,11 +94,29 @@ impl Preparing {
             argv: masked_argv(&secrets),
             input: input_identity(&source, &validated),
             selection: validated.selected.clone(),
-            identity: identity(&job.predictor, &job.rows),
+            identity: identity(&job.predictor, program, &job.rows),
             predictor_sha256: predictor_sha256(&answerer.bridge),
             settings,
         };
-        Ok(Prepared { answerer, validated, header, calls, source, job, validate })
+        Ok(Prepared { answerer, validated, header, calls, fields, source, job, validate })
+    }
+}
+
+/// Refuses a field that no answer will have; where that is not known (`outputs` is empty), any may come.
+fn known(asked: &[String], outputs: &[String]) -> anyhow::Result<()> {
+    let known = |name: &&String| outputs.contains(name) || TOLD.contains(&name.as_str());
+    match asked.iter().find(|name| !outputs.is_empty() && !known(name)) {
+        Some(name) => bail!(
+            "the answers have no field `{name}`\nhint: `--fields` can name {}",
+            outputs
+                .iter()
+                .map(String::as_str)
+                .chain(TOLD)
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+        None => Ok(()),
     }
 }
 
@@ -115,6 +143,19 @@ impl Prepared {
     pub(super) fn announce(&self, reporter: &mut dyn Reporter) {
         for warning in &self.validated.warnings {
             reporter.message(Level::Warning, &warning.to_string());
+        }
+        let predictor = self.answerer.bridge.description();
+        let retries = self.job.retry.retries;
+        for (what, requests) in predictor.repeating {
+            let product = (u64::from(retries) + 1).saturating_mul(requests);
+            let text = format!(
+                "`--retries {retries}` and {what}: up to {} a row\nhint: set it to 0, for the retries here share one pace",
+                counted(product, "request")
+            );
+            reporter.message(Level::Warning, &text);
+        }
+        for caution in &predictor.cautions {
+            reporter.message(Level::Warning, caution);
         }
         let rows = self.validated.selected.end - self.validated.selected.start;
         let mut text = format!("{}: {}", self.source.path.display(), counted(rows, "row"));
@@ -147,6 +188,7 @@ impl Prepared {
             fold: opened.fold,
             choice: opened.choice,
             calls,
+            fields: &self.fields,
             time: &self.job.time,
             retry: &self.job.retry,
             rates: &self.job.rates,

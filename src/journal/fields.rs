@@ -23,6 +23,15 @@ impl Fields {
         }
     }
 
+    /// The names asked for, in that order; all of them where none is.
+    #[must_use]
+    pub fn only(&self, asked: &[String]) -> Self {
+        if asked.is_empty() {
+            return self.clone();
+        }
+        Self(asked.iter().enumerate().map(|(position, name)| (name.as_str().into(), (0, position))).collect())
+    }
+
     /// The names in order.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<(Place, &str)> = self.0.iter().map(|(name, place)| (*place, &**name)).collect();

@@ -86,6 +86,13 @@ impl Table {
             }
             self.line("Failed", &self.look.paint(Style::new().red(), &text));
         }
+        if rows.cut_off > 0 {
+            let text = format!(
+                "{} at max_tokens, as `--fields answer,finish_reason` shows",
+                counted(rows.cut_off, "answer")
+            );
+            self.wrapped_line("Cut off", &self.look.paint(Style::new().yellow(), &text), " ");
+        }
         if rows.unfinished > 0 {
             self.line(
                 "Unfinished",
