@@ -12,6 +12,7 @@ mod conservation;
 mod crash_points;
 #[cfg(target_os = "linux")]
 mod disk;
+mod dspy;
 mod environment;
 mod formats;
 mod guards;

@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 # DSPy and LiteLLM would otherwise download their price table during the first call.
@@ -88,12 +89,12 @@ def make_module(signature: str, local: bool) -> dspy.Module:
     return module
 
 
-def take_program(module: dspy.Module, path: str, keep_lms: bool) -> None:
+def take_program(module: dspy.Module, path: Path, keep_lms: bool) -> None:
     """Gives the module the state that `module.save("….json")` wrote, the models it names too if they are to be kept.
 
     A pickle, which can run anything, is refused.
     """
-    if not path.endswith(".json"):
+    if path.suffix != ".json":
         raise LoadError(f"`{path}` is no `.json` file\nhint: save the program with `program.save('program.json')`")
     try:
         module.load(path, allow_pickle=False)
