@@ -1,8 +1,10 @@
 //! DSPy over HTTP: the program against DSPy as it is called otherwise, and against the sum of DSPy's own parts. The
 //! server is scripted and answers at once, or after a while.
 //!
-//! Needs what `make test` sets up: `.venv` and `tests/node_modules`.
+//! Needs what `make test` sets up: `.venv` and `tests/node_modules`. Words on the command line choose: `parts`, or how many
+//! are in flight.
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
+#![allow(clippy::print_stdout, reason = "its figures")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -14,28 +16,34 @@ use serde_json::{Value, json};
 const ROUNDS: usize = 3;
 const PEERS: [&str; 4] = ["parallel", "gather", "gather_tuned", "ours"];
 
-/// What `dspy_peers.py` prints.
+/// What all rows take on the wall, and a call of the processor.
 #[derive(Clone, Copy)]
 struct Cost {
     wall_s: f64,
-    cpu_s: f64,
+    cpu_ms: f64,
 }
 
 fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
     let server = Server::start();
-    parts(&server);
-    speed(&server, 1_000, 64, 0);
-    speed(&server, 2_000, 256, 500);
+    if wanted("parts") {
+        parts(&server);
+    }
+    for (rows, in_flight, latency_ms) in [(1_000, 64, 0), (2_000, 256, 500), (2_000, 512, 500)] {
+        if wanted(&in_flight.to_string()) {
+            speed(&server, rows, in_flight, latency_ms);
+        }
+    }
 }
 
 /// Processor time of a call against that of DSPy without HTTP plus that of its HTTP engine alone.
 fn parts(server: &Server) {
     let [floor, engine, ours] = medians(server, &["floor", "engine", "ours"], 1_000, 64)[..] else { return };
-    let call_ms = |cost: Cost| cost.cpu_s;
-    let sum = call_ms(floor) + call_ms(engine);
+    let sum = floor.cpu_ms + engine.cpu_ms;
     println!("processor time a call, 64 in flight, ms (median of {ROUNDS}, measured in turn)");
-    println!("  DSPy without HTTP {:.2} + its engine alone {:.2} = {sum:.2}", floor.cpu_s, engine.cpu_s);
-    println!("  ours {:.2}, times that sum: {:.2}\n", ours.cpu_s, ours.cpu_s / sum);
+    println!("  DSPy without HTTP {:.2} + its engine alone {:.2} = {sum:.2}", floor.cpu_ms, engine.cpu_ms);
+    println!("  ours {:.2}, times that sum: {:.2}\n", ours.cpu_ms, ours.cpu_ms / sum);
 }
 
 /// Rows a second, all ways of calling DSPy.
@@ -53,14 +61,14 @@ fn speed(server: &Server, rows: usize, in_flight: usize, latency_ms: u64) {
             "  {name:13}{:7.0} rows/s, times parallel: {:.2}{ideal}; processor {:.2} ms a call",
             rows as f64 / cost.wall_s,
             costs[0].wall_s / cost.wall_s,
-            cost.cpu_s
+            cost.cpu_ms
         );
     }
     println!();
     server.delay(0);
 }
 
-/// Medians by mode; wall in seconds, processor time in milliseconds a call.
+/// Medians by mode.
 fn medians(server: &Server, modes: &[&str], rows: usize, in_flight: usize) -> Vec<Cost> {
     let mut costs = vec![Vec::new(); modes.len()];
     for _ in 0..ROUNDS {
@@ -75,7 +83,7 @@ fn medians(server: &Server, modes: &[&str], rows: usize, in_flight: usize) -> Ve
     };
     let cost = |costs: &Vec<Cost>| Cost {
         wall_s: median(costs, |cost| cost.wall_s),
-        cpu_s: median(costs, |cost| cost.cpu_s) * 1e3 / rows as f64,
+        cpu_ms: median(costs, |cost| cost.cpu_ms),
     };
     costs.iter().map(cost).collect()
 }
@@ -127,7 +135,8 @@ impl Server {
             .unwrap();
         assert!(output.status.success(), "{mode}: {}", String::from_utf8_lossy(&output.stderr));
         let cost: Value = serde_json::from_slice(&output.stdout).unwrap();
-        Cost { wall_s: cost["wall_s"].as_f64().unwrap(), cpu_s: cost["cpu_s"].as_f64().unwrap() }
+        let seconds = |name: &str| cost[name].as_f64().unwrap();
+        Cost { wall_s: seconds("wall_s"), cpu_ms: seconds("cpu_s") * 1e3 / rows as f64 }
     }
 }
 

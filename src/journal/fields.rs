@@ -54,6 +54,15 @@ mod tests {
         assert_eq!(fields.names(), ["reasoning", "answer", "late"]);
     }
 
+    #[test]
+    fn names_asked_for_stand_in_their_own_order_whatever_was_seen() {
+        let mut fields = Fields::default();
+        fields.see(2, ["reasoning", "answer"]);
+        let asked = ["answer", "finish_reason"].map(str::to_owned);
+        assert_eq!(fields.only(&asked).names(), asked);
+        assert_eq!(fields.only(&[]).names(), fields.names());
+    }
+
     proptest! {
         #[test]
         fn any_order_of_completion_gives_the_same_names(
