@@ -54,7 +54,7 @@ fuzz: $(CARGO_FUZZ) ## fuzz the readers of CSV, JSONL and the journal, FUZZ_SECO
 	  $(CARGO_FUZZ) cmin $(FUZZ) $$target fuzz/corpus/$$target || exit 1; \
 	done
 
-bench: $(VENV)/.installed ## measure the bridge against plain asyncio
+bench: $(VENV)/.installed tests/node_modules/.installed ## measure the bridge against plain asyncio, and DSPy
 	cargo bench --locked
 
 lint: $(VENV)/.tools ## check format, lints and documentation of the Rust and the Python

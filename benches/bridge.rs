@@ -109,7 +109,13 @@ fn bridge<B: Bridge>(condition: &Condition, subject: &Subject<B>) -> Cost {
     let request = Request {
         spec: format!("benches/script.py:{}", condition.predictor),
         signature: String::new(),
-        model: Model { explicit: false, provider: Box::new(|| Ok(ModelSettings::default())) },
+        program: None,
+        calls: condition.in_flight,
+        model: Model {
+            explicit: false,
+            is_local: false,
+            provider: Box::new(|| Ok(ModelSettings::default())),
+        },
     };
     let rows = condition.rows();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -69,7 +69,7 @@ fn answered(row: u64) -> Outcome {
     Outcome {
         row,
         hash: RowHash(row),
-        result: Ok(Answer { fields, usage: None, first_chunk: None }),
+        result: Ok(Answer { fields, usage: None, first_chunk: None, finish_reason: None }),
         attempts: 1,
         errors: Vec::new(),
         abandoned: 0,

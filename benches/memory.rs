@@ -57,7 +57,13 @@ fn held_by(design: &str, in_flight: usize) -> f64 {
     let request = Request {
         spec: "benches/script.py:hold".to_owned(),
         signature: String::new(),
-        model: Model { explicit: false, provider: Box::new(|| Ok(ModelSettings::default())) },
+        program: None,
+        calls: in_flight,
+        model: Model {
+            explicit: false,
+            is_local: false,
+            provider: Box::new(|| Ok(ModelSettings::default())),
+        },
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

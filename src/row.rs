@@ -132,6 +132,9 @@ impl std::ops::AddAssign for Usage {
     }
 }
 
+/// The finish reason of a reply that reached `max_tokens`.
+pub const CUT_OFF: &str = "length";
+
 /// What a predictor returned, one entry a column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
@@ -141,6 +144,15 @@ pub struct Answer {
     pub usage: Option<Usage>,
     /// From the call's start to its first chunk (async generators only).
     pub first_chunk: Option<Duration>,
+    /// Why the model ended its last reply (`stop`, `length`, …), where the predictor tells.
+    pub finish_reason: Option<Arc<str>>,
+}
+
+impl Answer {
+    /// Whether the model was cut off at its token limit.
+    pub fn is_cut_off(&self) -> bool {
+        self.finish_reason.as_deref() == Some(CUT_OFF)
+    }
 }
 
 /// Where a row's time went. Each part is measured between its own two timestamps.

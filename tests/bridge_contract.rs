@@ -41,7 +41,13 @@ fn request(name: &str) -> Request {
     Request {
         spec: format!("{}:{name}", file.display()),
         signature: String::new(),
-        model: Model { explicit: false, provider: Box::new(|| Ok(ModelSettings::default())) },
+        program: None,
+        calls: 16,
+        model: Model {
+            explicit: false,
+            is_local: false,
+            provider: Box::new(|| Ok(ModelSettings::default())),
+        },
     }
 }
 

@@ -38,7 +38,12 @@ impl<F: FnMut(Duration, u64) -> Reply + Send + 'static> Bridge for Server<F> {
         self.log.lock().unwrap().push((now, attempt.row, reply.is_ok()));
         sleep(if reply.is_ok() { LATENCY } else { Duration::from_millis(2) }).await;
         attempt.clock.end();
-        reply.map(|()| Answer { fields: Vec::new(), usage: self.usage, first_chunk: None })
+        reply.map(|()| Answer {
+            fields: Vec::new(),
+            usage: self.usage,
+            first_chunk: None,
+            finish_reason: None,
+        })
     }
 
     fn stalled(&self) -> Duration {

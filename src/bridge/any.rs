@@ -46,6 +46,9 @@ impl AnyBridge {
                 source: None,
                 threaded: false,
                 metered: None,
+                outputs: Vec::new(),
+                repeating: Vec::new(),
+                cautions: Vec::new(),
             },
         }
     }

@@ -104,7 +104,12 @@ impl Bridge for FakeBridge {
         }
         let value =
             attempt.arguments.first().map_or_else(|| Value::Text(String::new()), |(_, value)| value.clone());
-        Ok(Answer { fields: vec![(Arc::clone(&self.answer), value)], usage: None, first_chunk: None })
+        Ok(Answer {
+            fields: vec![(Arc::clone(&self.answer), value)],
+            usage: None,
+            first_chunk: None,
+            finish_reason: None,
+        })
     }
 
     fn stalled(&self) -> Duration {

@@ -89,6 +89,7 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
         job: options.job.clone(),
         source: options.job.rows.source(&options.input, format),
         calls: modes.iter().map(|mode| mode.concurrency as usize).max().unwrap_or(1),
+        fields: Vec::new(),
         settings: serde_json::Value::Null,
     };
     let prepared = match preparing.run(&mut signals).await? {

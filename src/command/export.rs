@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 use clap::Args;
 
+use super::rebuilt::fields_of;
 use super::session::project;
 use super::streams::Streams;
-use crate::config::options::ShowOptions;
+use crate::config::options::{FieldOptions, ShowOptions};
 use crate::config::paths::JobPaths;
 use crate::input::{Format, Source};
 use crate::journal::{Header, Recovered};
@@ -24,6 +25,9 @@ pub struct ExportOptions {
     pub output: Option<PathBuf>,
     #[allow(missing_docs)]
     #[command(flatten)]
+    pub fields: FieldOptions,
+    #[allow(missing_docs)]
+    #[command(flatten)]
     pub show: ShowOptions,
 }
 
@@ -33,10 +37,13 @@ pub fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<
     let recovered = Recovered::read(&paths.journal, |_| {})?;
     let header = recovered.sessions.last().context("the journal has no session")?;
     let source = source_of(header)?;
+    let asked =
+        if options.fields.fields.is_some() { options.fields.names().to_vec() } else { fields_of(header) };
+    let fields = recovered.fields.only(&asked);
     if let Some(output) = &options.output {
         paths.answers.clone_from(output);
     }
-    let projected = project(&source, &paths, &recovered.index, &recovered.fields, || false)?;
+    let projected = project(&source, &paths, &recovered.index, &fields, || false)?;
     let mut reporter = streams.reporter(&options.show);
     for damaged in &recovered.damaged {
         reporter.message(Level::Warning, &format!("line {} of the journal is damaged", damaged.line));

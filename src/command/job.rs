@@ -83,6 +83,7 @@ where
         job: options.job.clone(),
         source,
         calls,
+        fields: options.fields.names().to_vec(),
         settings: serde_json::json!({ "keys": options.job.predictor.keys(), "options": kept, "stdin": spooled, "directory": std::env::current_dir()? }),
     };
     let mut prepared = match preparing.run(&mut signals).await? {

@@ -3,16 +3,19 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
+
 use super::Usage;
 use super::estimate::{self, Estimate};
 use super::job::Opened;
-use super::rebuilt::{KEPT, Kept, cores};
+use super::rebuilt::{FIELDS, KEPT, Kept, cores};
 use super::session::Session;
-use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, secrets};
+use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, program_sha256, secrets};
 use crate::config::paths::JobPaths;
 use crate::config::{JobOptions, identity};
 use crate::input::{Format, Source, Validated, glance, validate};
 use crate::journal::{Header, InputIdentity, VERSION};
+use crate::output::TOLD;
 use crate::policy::budget::Budget;
 use crate::policy::stop::Signal;
 use crate::report;
@@ -28,6 +31,8 @@ pub(super) struct Preparing {
     pub source: Source,
     /// Calls in flight at most.
     pub calls: usize,
+    /// The predictor's columns of the answers; none for all.
+    pub fields: Vec<String>,
     /// What the journal keeps for `resume`.
     pub settings: serde_json::Value,
 }
@@ -42,6 +47,8 @@ pub(super) struct Prepared {
     pub header: Header,
     /// Calls in flight at most.
     pub calls: usize,
+    /// The predictor's columns of the answers; none for all.
+    fields: Vec<String>,
     /// The input.
     pub source: Source,
     /// What a call will probably use.
@@ -61,7 +68,7 @@ impl Preparing {
     }
 
     fn prepare(self) -> anyhow::Result<Prepared> {
-        let Self { job, source, calls, mut settings } = self;
+        let Self { job, source, calls, fields, mut settings } = self;
         let secrets = secrets(&job.predictor);
         if job.predictor.api_base.as_ref().is_some_and(|url| !url.contains("://")) {
             return Err(
@@ -69,14 +76,17 @@ impl Preparing {
             );
         }
         glance(&source)?;
+        let program = job.predictor.program.as_deref().map(program_sha256).transpose()?;
         let answerer = Answerer::start(&job.predictor, calls, job.dry_run, &secrets)?;
-        let metered = answerer.bridge.description().metered;
-        estimate::check(&job.money, metered.as_ref())?;
+        let description = answerer.bridge.description();
+        estimate::check(&job.money, description.metered.as_ref())?;
+        known(&fields, &description.outputs)?;
         let validating = Instant::now();
         let validated = validate(&source, &answerer.wanted(&job.rows), job.rows.selection())?;
         let validate = validating.elapsed();
-        let estimate = Estimate::new(&job.money, metered, &validated);
+        let estimate = Estimate::new(&job.money, description.metered, &validated);
         let calls = answerer.limit(calls);
+        settings[FIELDS] = fields.clone().into();
         // For `report`, should this session not live to write its own.
         settings[KEPT] = serde_json::to_value(Kept {
             calls: calls as u64,
@@ -92,11 +102,29 @@ impl Preparing {
             argv: masked_argv(&secrets),
             input: input_identity(&source, &validated),
             selection: validated.selected.clone(),
-            identity: identity(&job.predictor, &job.rows),
+            identity: identity(&job.predictor, program, &job.rows),
             predictor_sha256: predictor_sha256(&answerer.bridge),
             settings,
         };
-        Ok(Prepared { answerer, validated, header, calls, source, estimate, job, validate })
+        Ok(Prepared { answerer, validated, header, calls, fields, source, estimate, job, validate })
+    }
+}
+
+/// Refuses a field that no answer will have; where that is not known (`outputs` is empty), any may come.
+fn known(asked: &[String], outputs: &[String]) -> anyhow::Result<()> {
+    let known = |name: &&String| outputs.contains(name) || TOLD.contains(&name.as_str());
+    match asked.iter().find(|name| !outputs.is_empty() && !known(name)) {
+        Some(name) => bail!(
+            "the answers have no field `{name}`\nhint: `--fields` can name {}",
+            outputs
+                .iter()
+                .map(String::as_str)
+                .chain(TOLD)
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+        None => Ok(()),
     }
 }
 
@@ -123,6 +151,19 @@ impl Prepared {
     pub(super) fn announce(&self, reporter: &mut dyn Reporter) {
         for warning in &self.validated.warnings {
             reporter.message(Level::Warning, &warning.to_string());
+        }
+        let predictor = self.answerer.bridge.description();
+        let retries = self.job.retry.retries;
+        for (what, requests) in predictor.repeating {
+            let product = (u64::from(retries) + 1).saturating_mul(requests);
+            let text = format!(
+                "`--retries {retries}` and {what}: up to {} a row\nhint: set it to 0, for the retries here share one pace",
+                counted(product, "request")
+            );
+            reporter.message(Level::Warning, &text);
+        }
+        for caution in &predictor.cautions {
+            reporter.message(Level::Warning, caution);
         }
         let rows = self.validated.selected.end - self.validated.selected.start;
         let mut text = format!("{}: {}", self.source.path.display(), counted(rows, "row"));
@@ -166,6 +207,7 @@ impl Prepared {
             fold: opened.fold,
             choice: opened.choice,
             calls,
+            fields: &self.fields,
             time: &self.job.time,
             retry: &self.job.retry,
             rates: &self.job.rates,

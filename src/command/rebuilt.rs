@@ -14,6 +14,14 @@ use crate::stats::Fold;
 /// The name among a session's settings under which [`Kept`] is kept.
 pub(super) const KEPT: &str = "run";
 
+/// The name among a session's settings under which its columns are kept.
+pub(super) const FIELDS: &str = "fields";
+
+/// The predictor's columns that a session asked for; none for all.
+pub(super) fn fields_of(header: &Header) -> Vec<String> {
+    serde_json::from_value(header.settings[FIELDS].clone()).unwrap_or_default()
+}
+
 /// What a report tells of a session beyond its header and its outcomes.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Kept {

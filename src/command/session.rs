@@ -47,6 +47,8 @@ pub(super) struct Session<'a> {
     pub choice: Choice,
     /// Calls in flight at most.
     pub calls: usize,
+    /// The predictor's columns of the answers; none for all.
+    pub fields: &'a [String],
     /// Timeouts.
     pub time: &'a TimeOptions,
     /// Retries.
@@ -133,6 +135,9 @@ impl Session<'_> {
             reporter.message(Level::Warning, &renamed.to_string());
         }
         let report = self.report(before.ok, projecting.elapsed(), stop.as_ref());
+        if let Some(remark) = report::remark::underused(&report) {
+            reporter.message(Level::Warning, &remark);
+        }
         report::json::write(&self.paths.report, &report)?;
         if self.page {
             report::html::write(&self.paths.page, &self.paths.answers, &report, &self.fold)?;
@@ -231,7 +236,7 @@ impl Session<'_> {
         let mut writing = tokio::task::spawn_blocking({
             let cancelled = Arc::clone(&cancelled);
             let (source, paths) = (self.source.clone(), self.paths.clone());
-            let (index, fields) = (Arc::clone(self.journal.index()), self.journal.fields().clone());
+            let (index, fields) = (Arc::clone(self.journal.index()), self.journal.fields().only(self.fields));
             move || project(&source, &paths, &index, &fields, || cancelled.load(Ordering::Relaxed))
         });
         loop {

@@ -67,16 +67,20 @@ impl Answerer {
         let interpreter = Interpreter::start(&choose(options.python.as_deref()))?;
         let is_local = options.model_name() == "local";
         // The default predictor needs the model for sure: it loads while Python imports DSPy.
-        let early = (options.predictor == "dspy" && is_local && !dry_run).then(|| {
-            let python = interpreter.executable.clone();
-            std::thread::spawn(move || LocalModel::start(&python, calls))
-        });
+        let early =
+            (options.predictor == "dspy" && options.program.is_none() && is_local && !dry_run).then(|| {
+                let python = interpreter.executable.clone();
+                std::thread::spawn(move || LocalModel::start(&python, calls))
+            });
         let model = Arc::<Mutex<Option<LocalModel>>>::default();
         let request = Request {
             spec: options.predictor.clone(),
             signature: options.signature.clone(),
+            program: options.program.clone(),
+            calls,
             model: Model {
                 explicit: options.model.is_some(),
+                is_local,
                 provider: Box::new({
                     let (options, model) = (options.clone(), Arc::clone(&model));
                     let python = interpreter.executable.clone();
@@ -213,9 +217,17 @@ pub(super) fn masked_argv(secrets: &Secrets) -> Vec<String> {
 
 /// SHA-256 of the predictor's source file, in lower-case hexadecimal; none where it has no file.
 pub(super) fn predictor_sha256(bridge: &AnyBridge) -> Option<String> {
+    sha256(&bridge.description().source?).ok()
+}
+
+/// The same of a saved program.
+pub(super) fn program_sha256(program: &Path) -> anyhow::Result<String> {
+    sha256(program).with_context(|| format!("failed to read `{}`", program.display()))
+}
+
+fn sha256(path: &Path) -> std::io::Result<String> {
     use sha2::Digest;
-    let source = std::fs::read(bridge.description().source?).ok()?;
-    Some(hexadecimal(&sha2::Sha256::digest(source)))
+    Ok(hexadecimal(&sha2::Sha256::digest(std::fs::read(path)?)))
 }
 
 /// Now, as RFC 3339 in UTC.

@@ -9,6 +9,7 @@ use clap::Args;
 use encoding_rs::Encoding;
 
 use super::export::source_of;
+use super::rebuilt::fields_of;
 use super::streams::Streams;
 use crate::config::options::{FormatChoice, ShowOptions};
 use crate::config::paths::JobPaths;
@@ -62,7 +63,9 @@ pub fn verify(options: &VerifyOptions, streams: &mut Streams) -> anyhow::Result<
         (None, None) => 0..u64::MAX,
     };
     let recovered = recovered.as_ref();
-    let journal = recovered.map(|recovered| (&*journal, &*recovered.index, &recovered.fields));
+    let asked = recovered.and_then(|recovered| recovered.sessions.last()).map(fields_of).unwrap_or_default();
+    let fields = recovered.map(|recovered| recovered.fields.only(&asked)).unwrap_or_default();
+    let journal = recovered.map(|recovered| (&*journal, &*recovered.index, &fields));
     let findings = Audit { source: &source, answers: &answers, selection, journal }.run()?;
     if options.json {
         let faults = findings.faults();

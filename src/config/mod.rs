@@ -14,8 +14,8 @@ use clap::{Args, ValueEnum};
 
 use self::money::MoneyOptions;
 use self::options::{
-    FormatChoice, PaceOptions, PageOptions, PredictorOptions, RateOptions, RetryOptions, RowOptions,
-    ShowOptions, StopOptions, TimeOptions,
+    FieldOptions, FormatChoice, PaceOptions, PageOptions, PredictorOptions, RateOptions, RetryOptions,
+    RowOptions, ShowOptions, StopOptions, TimeOptions,
 };
 use self::paths::JobPaths;
 use crate::input::{Format, InputError, Source};
@@ -31,6 +31,9 @@ pub struct ProcessOptions {
     /// Start anew where a journal stands; it is kept as `<ANSWERS>.journal.<time>`
     #[arg(long)]
     pub force: bool,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub fields: FieldOptions,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub page: PageOptions,
@@ -82,6 +85,9 @@ pub struct ResumeOptions {
     #[allow(missing_docs)]
     #[command(flatten)]
     pub which: WhichOptions,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub fields: FieldOptions,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub page: PageOptions,
@@ -155,8 +161,13 @@ impl RowOptions {
     }
 }
 
-/// What makes two sessions the same run; a `resume` that differs in any of it is refused.
-pub fn identity(predictor: &PredictorOptions, rows: &RowOptions) -> BTreeMap<String, String> {
+/// What makes two sessions the same run; a `resume` that differs in any of it is refused. `program` is the SHA-256 of
+/// the saved program.
+pub fn identity(
+    predictor: &PredictorOptions,
+    program: Option<String>,
+    rows: &RowOptions,
+) -> BTreeMap<String, String> {
     let list = |pairs: &[(String, String)]| {
         let sorted: BTreeMap<_, _> = pairs.iter().map(|(name, value)| (name, value)).collect();
         sorted.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
@@ -174,6 +185,7 @@ pub fn identity(predictor: &PredictorOptions, rows: &RowOptions) -> BTreeMap<Str
         ("selection", format!("{}:{end}", selection.start)),
     ]
     .into_iter()
+    .chain(program.map(|sha256| ("program", format!("sha256 {sha256}"))))
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
 }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use encoding_rs::Encoding;
 
 use super::recorded::is_key;
-use super::values::{concurrency, delimiter, duration, encoding, pair, range, wait};
+use super::values::{concurrency, delimiter, duration, encoding, fields, pair, range, wait};
 use crate::bridge::python::event_loop::LoopKind;
 use crate::policy::limits::MaxFailures;
 use crate::policy::rate::Rates;
@@ -26,6 +26,9 @@ pub struct PredictorOptions {
     /// Signature of the predictor `dspy`
     #[arg(long, default_value = "question -> answer", env = "TAB_SIGNATURE")]
     pub signature: String,
+    /// The state of a DSPy program, saved as JSON, for the module that the predictor is
+    #[arg(long, value_name = "FILE", env = "TAB_PROGRAM")]
+    pub program: Option<PathBuf>,
     /// `local` (served on this machine) or what DSPy takes, such as `openai/gpt-4o-mini` [default: local]
     #[arg(long, value_name = "NAME", env = "TAB_MODEL")]
     pub model: Option<String>,
@@ -249,6 +252,27 @@ pub struct StopOptions {
     /// Stop at so many failed rows, or over P% of the finished ones (from 20 on); 100% never stops
     #[arg(long, value_name = "N|P%", env = "TAB_MAX_FAILURES")]
     pub max_failures: Option<MaxFailures>,
+}
+
+/// Which of the predictor's fields become columns of the answers.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct FieldOptions {
+    /// The predictor's columns in the answers, in this order; `finish_reason`, `input_tokens` and `output_tokens` can be
+    /// asked for too [default: all fields]
+    #[arg(long, value_name = "NAME,…", value_parser = fields, env = "TAB_FIELDS")]
+    pub fields: Option<FieldNames>,
+}
+
+/// Names of fields, at least one, none twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldNames(pub Vec<String>);
+
+impl FieldOptions {
+    /// The names; none for all fields.
+    pub fn names(&self) -> &[String] {
+        self.fields.as_ref().map_or(&[], |names| &names.0)
+    }
 }
 
 /// What is written beside the answers.

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::options::FieldNames;
+
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let parsed =
         humantime::parse_duration(text).map_err(|_| "expected a duration such as `500ms`, `30s` or `5m`")?;
@@ -64,6 +66,19 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
         _ => Err("expected `NAME=VALUE`".to_owned()),
+    }
+}
+
+/// `NAME,NAME,…`.
+pub(super) fn fields(text: &str) -> Result<FieldNames, String> {
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
+    match twice {
+        _ if names.iter().any(String::is_empty) => {
+            Err("expected names such as `answer,reasoning`".to_owned())
+        }
+        Some((_, name)) => Err(format!("`{name}` stands there twice")),
+        None => Ok(FieldNames(names)),
     }
 }
 

@@ -23,6 +23,15 @@ impl Fields {
         }
     }
 
+    /// The names asked for, in that order; all of them where none is.
+    #[must_use]
+    pub fn only(&self, asked: &[String]) -> Self {
+        if asked.is_empty() {
+            return self.clone();
+        }
+        Self(asked.iter().enumerate().map(|(position, name)| (name.as_str().into(), (0, position))).collect())
+    }
+
     /// The names in order.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<(Place, &str)> = self.0.iter().map(|(name, place)| (*place, &**name)).collect();
@@ -43,6 +52,15 @@ mod tests {
         fields.see(5, ["late", "answer"]);
         fields.see(2, ["reasoning", "answer"]);
         assert_eq!(fields.names(), ["reasoning", "answer", "late"]);
+    }
+
+    #[test]
+    fn names_asked_for_stand_in_their_own_order_whatever_was_seen() {
+        let mut fields = Fields::default();
+        fields.see(2, ["reasoning", "answer"]);
+        let asked = ["answer", "finish_reason"].map(str::to_owned);
+        assert_eq!(fields.only(&asked).names(), asked);
+        assert_eq!(fields.only(&[]).names(), fields.names());
     }
 
     proptest! {

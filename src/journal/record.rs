@@ -67,6 +67,9 @@ pub enum Verdict<'a, F = Values<'a>> {
         /// From the call's start to its first chunk (async generators only), in nanoseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         first_chunk_ns: Option<u64>,
+        /// Why the model ended its last reply.
+        #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+        finish_reason: Option<Cow<'a, str>>,
     },
     /// The last attempt failed.
     Failed {
@@ -132,6 +135,7 @@ impl<'a> Recorded<'a, AnswerFields<'a>> {
                 Ok(answer) => Verdict::Ok {
                     fields: AnswerFields(&answer.fields),
                     first_chunk_ns: answer.first_chunk.map(|chunk| chunk.as_nanos() as u64),
+                    finish_reason: answer.finish_reason.as_deref().map(Cow::Borrowed),
                 },
                 Err(error) => Verdict::failed(error),
             },
@@ -260,6 +264,7 @@ mod tests {
                 fields: fields.to_vec(),
                 usage: None,
                 first_chunk: Some(Duration::from_nanos(12_345)),
+                finish_reason: Some("length".into()),
             }),
             errors: vec!["timeout".into()],
             abandoned: 1,
@@ -270,10 +275,10 @@ mod tests {
         assert_eq!((recorded.row, recorded.hash, recorded.attempts), (9, outcome.hash, outcome.attempts));
         assert_eq!((recorded.timing, recorded.usage, recorded.abandoned), (outcome.timing, outcome.usage, 1));
         assert_eq!(recorded.errors, ["timeout"]);
-        let Verdict::Ok { fields: Values(read), first_chunk_ns } = recorded.result else {
+        let Verdict::Ok { fields: Values(read), first_chunk_ns, finish_reason } = recorded.result else {
             panic!("it is an answer")
         };
-        assert_eq!(first_chunk_ns, Some(12_345));
+        assert_eq!((first_chunk_ns, finish_reason.as_deref()), (Some(12_345), Some("length")));
         let read =
             read.iter().map(|(name, raw)| (Arc::from(&**name), serde_json::from_str(raw.get()).unwrap()));
         assert_eq!(read.collect::<Vec<(Arc<str>, Value)>>(), fields);

@@ -41,7 +41,7 @@ pub(crate) fn hash_of(row: u64) -> RowHash {
 pub(crate) fn answered(row: u64) -> Outcome {
     let field = |name: &str| (name.into(), Value::Text(format!("{name} {row}")));
     let fields = vec![field("answer"), field("reasoning")];
-    outcome(row, Ok(Answer { fields, usage: None, first_chunk: None }))
+    outcome(row, Ok(Answer { fields, usage: None, first_chunk: None, finish_reason: None }))
 }
 
 /// A timeout.

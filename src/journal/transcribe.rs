@@ -104,7 +104,9 @@ impl<'a> Recorded<'a> {
     /// The same under another row's id.
     fn under(&self, row: u64) -> Recorded<'_, &Values<'a>> {
         let result = match &self.result {
-            Verdict::Ok { fields, first_chunk_ns } => Verdict::Ok { fields, first_chunk_ns: *first_chunk_ns },
+            Verdict::Ok { fields, first_chunk_ns, finish_reason } => {
+                Verdict::Ok { fields, first_chunk_ns: *first_chunk_ns, finish_reason: finish_reason.clone() }
+            }
             Verdict::Failed { class, kind, message, traceback } => Verdict::Failed {
                 class: Cow::Borrowed(class),
                 kind: *kind,

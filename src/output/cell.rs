@@ -40,6 +40,20 @@ impl Cell<'_> {
     }
 }
 
+/// What `--fields` may ask for beside the predictor's own fields, which go before these where they have the same name.
+pub const TOLD: [&str; 3] = ["finish_reason", "input_tokens", "output_tokens"];
+
+fn told<'a>(outcome: &Recorded<'a>, field: &str) -> Cell<'a> {
+    let tokens = |count: u64| Cell::Number(count.to_string());
+    let told = match (field, &outcome.result) {
+        ("finish_reason", Verdict::Ok { finish_reason, .. }) => finish_reason.clone().map(Cell::Text),
+        ("input_tokens", _) => outcome.usage.map(|usage| tokens(usage.input)),
+        ("output_tokens", _) => outcome.usage.map(|usage| tokens(usage.output)),
+        _ => None,
+    };
+    told.unwrap_or(Cell::Absent)
+}
+
 /// The values a row's outcome adds: one each of `fields`, then status, error, attempts and latency.
 pub(super) fn added<'a>(outcome: Option<&Recorded<'a>>, fields: &[String]) -> Vec<Cell<'a>> {
     let Some(outcome) = outcome else {
@@ -52,13 +66,13 @@ pub(super) fn added<'a>(outcome: Option<&Recorded<'a>>, fields: &[String]) -> Ve
         Verdict::Ok { fields: values, .. } => {
             cells.extend(fields.iter().map(|field| {
                 let value = values.0.iter().rev().find(|(name, _)| name == field);
-                value.map_or(Cell::Absent, |(_, json)| Cell::Json(json))
+                value.map_or_else(|| told(outcome, field), |(_, json)| Cell::Json(json))
             }));
             cells.extend([Cell::Text("ok".into()), Cell::Null]);
         }
         Verdict::Failed { class, message, .. } => {
             let error = if message.is_empty() { class.to_string() } else { format!("{class}: {message}") };
-            cells.resize(fields.len(), Cell::Absent);
+            cells.extend(fields.iter().map(|field| told(outcome, field)));
             cells.extend([Cell::Text("failed".into()), Cell::Text(error.into())]);
         }
     }

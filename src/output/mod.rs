@@ -16,6 +16,7 @@ mod tests;
 
 pub use atomic::write_atomically;
 pub use audit::{Audit, Findings, Found};
+pub use cell::TOLD;
 pub use columns::Renamed;
 pub use error::OutputError;
 pub use project::{Projected, Projection};

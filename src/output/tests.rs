@@ -64,7 +64,7 @@ impl Run {
 
     fn answer(mut self, row: u64, fields: &[(&str, Value)]) -> Self {
         let fields = fields.iter().map(|(name, value)| (Arc::from(*name), value.clone())).collect();
-        let result = Ok(Answer { fields, usage: None, first_chunk: None });
+        let result = Ok(Answer { fields, usage: None, first_chunk: None, finish_reason: None });
         self.record(Outcome { result, ..answered(row) });
         self
     }

@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn answered() -> Outcome {
-        outcome(Ok(Answer { fields: Vec::new(), usage: None, first_chunk: None }))
+        outcome(Ok(Answer { fields: Vec::new(), usage: None, first_chunk: None, finish_reason: None }))
     }
 
     fn failed(class: &str, kind: FailureKind) -> Outcome {

@@ -4,6 +4,7 @@ pub mod compare;
 pub mod html;
 pub mod json;
 pub mod progress;
+pub mod remark;
 pub mod table;
 pub mod text;
 pub mod warning;
@@ -112,6 +113,9 @@ pub struct Rows {
     pub unfinished: u64,
     /// Answered by earlier sessions, counted in ok.
     pub resumed: u64,
+    /// Cut off at the model's token limit, counted in ok.
+    #[serde(default)]
+    pub cut_off: u64,
 }
 
 /// Latencies by result.
@@ -224,6 +228,7 @@ impl Report {
                 skipped: facts.skipped,
                 unfinished: facts.total.saturating_sub(stats.ok() + failed),
                 resumed: facts.resumed,
+                cut_off: stats.cut_off(),
             },
             stopped: facts.stopped,
             attempts: stats.attempts().clone(),

@@ -86,11 +86,14 @@ impl Table {
             }
             self.line("Failed", &self.look.paint(Style::new().red(), &text));
         }
+        if rows.cut_off > 0 {
+            let text =
+                counted(rows.cut_off, "answer") + " at max_tokens: see `--fields answer,finish_reason`";
+            self.wrapped_line("Cut off", &self.look.paint(Style::new().yellow(), &text), " ");
+        }
         if rows.unfinished > 0 {
-            self.line(
-                "Unfinished",
-                &self.look.paint(Style::new().yellow(), &counted(rows.unfinished, "row")),
-            );
+            let text = counted(rows.unfinished, "row");
+            self.line("Unfinished", &self.look.paint(Style::new().yellow(), &text));
         }
         if let Some(stopped) = &report.stopped {
             self.wrapped_line("Stopped", &reason(stopped).0, " ");

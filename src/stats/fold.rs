@@ -8,7 +8,7 @@ use serde::Deserialize as _;
 
 use super::{Course, LimitedTimes, OutcomeView, Stats};
 use crate::journal::{Record, Recorded, Verdict};
-use crate::row::{Outcome, Usage};
+use crate::row::{CUT_OFF, Outcome, Usage};
 
 /// Which class each row failed with last, at one byte a row, so that a row counts once however often it is tried.
 #[derive(Debug, Default)]
@@ -84,9 +84,12 @@ impl Fold {
 
     fn recovered_outcome(&mut self, recorded: &Recorded<'_>) {
         let errors: Vec<Arc<str>> = recorded.errors.iter().map(|class| Arc::from(&**class)).collect();
-        let (failure, message, first_chunk) = match &recorded.result {
-            Verdict::Ok { first_chunk_ns, .. } => (None, "", first_chunk_ns.map(Duration::from_nanos)),
-            Verdict::Failed { class, message, .. } => (Some(Arc::from(&**class)), &**message, None),
+        let (failure, message, first_chunk, cut_off) = match &recorded.result {
+            Verdict::Ok { first_chunk_ns, finish_reason, .. } => {
+                let cut_off = finish_reason.as_deref() == Some(CUT_OFF);
+                (None, "", first_chunk_ns.map(Duration::from_nanos), cut_off)
+            }
+            Verdict::Failed { class, message, .. } => (Some(Arc::from(&**class)), &**message, None, false),
         };
         let view = OutcomeView {
             failure,
@@ -97,6 +100,7 @@ impl Fold {
             usage: recorded.usage,
             timing: recorded.timing,
             first_chunk,
+            cut_off,
             supersedes: None,
         };
         self.record(recorded.row, view);

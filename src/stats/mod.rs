@@ -27,7 +27,7 @@ pub use self::series::Series;
 pub use self::speedup::{Speedup, mean, stddev};
 use crate::call::CallError;
 use crate::event::LimitedFor;
-use crate::row::{Outcome, Timing, Usage};
+use crate::row::{Answer, Outcome, Timing, Usage};
 
 /// What one recorded outcome adds to the figures, whether it is live or read back from a journal.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +48,8 @@ pub struct OutcomeView<'a> {
     pub timing: Timing,
     /// From the call's start to its first chunk.
     pub first_chunk: Option<Duration>,
+    /// Whether the answer was cut off at the model's token limit.
+    pub cut_off: bool,
     /// The class of the row's failure in an earlier session, already counted, whose place this outcome takes.
     pub supersedes: Option<Arc<str>>,
 }
@@ -67,6 +69,7 @@ impl<'a> From<&'a Outcome> for OutcomeView<'a> {
             usage: outcome.usage,
             timing: outcome.timing,
             first_chunk: outcome.result.as_ref().ok().and_then(|answer| answer.first_chunk),
+            cut_off: outcome.result.as_ref().is_ok_and(Answer::is_cut_off),
             supersedes: None,
         }
     }
@@ -136,6 +139,7 @@ impl std::ops::AddAssign for LimitedTimes {
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
     ok: u64,
+    cut_off: u64,
     failed: ClassCounts,
     attempts: AttemptCounts,
     usage: Usage,
@@ -160,6 +164,7 @@ impl Stats {
             None => self.ok += 1,
             Some(class) => self.failed.add(class),
         }
+        self.cut_off += u64::from(outcome.cut_off);
         if outcome.attempts > 0 {
             self.record_attempts(outcome);
         }
@@ -212,6 +217,11 @@ impl Stats {
     /// For how long the run was limited, and by what.
     pub fn limited(&self) -> LimitedTimes {
         self.limited
+    }
+
+    /// Answers cut off at the model's token limit.
+    pub fn cut_off(&self) -> u64 {
+        self.cut_off
     }
 
     /// Rows answered.
@@ -324,7 +334,8 @@ mod tests {
     #[test]
     fn a_live_outcome_is_counted_whole() {
         let second = Duration::from_secs(1);
-        let answer = Answer { fields: Vec::new(), usage: None, first_chunk: Some(second / 10) };
+        let answer =
+            Answer { fields: Vec::new(), usage: None, first_chunk: Some(second / 10), finish_reason: None };
         let outcome = Outcome {
             row: 7,
             hash: RowHash(7),

@@ -15,6 +15,7 @@ mod demo;
 #[cfg(target_os = "linux")]
 mod disk;
 mod doctor;
+mod dspy;
 mod environment;
 mod formats;
 mod guards;

@@ -56,6 +56,7 @@ impl Converter {
                 fields: vec![(Arc::clone(&self.answer), Value::Text(text))],
                 usage: None,
                 first_chunk: None,
+                finish_reason: None,
             }),
             Err(error) => Err(self.error(&error, value.py())),
         }
@@ -73,11 +74,8 @@ impl Converter {
         let py = value.py();
         if let Ok(text) = value.cast::<PyString>() {
             let text = self.text(text).map_err(|error| self.error(&error, py))?;
-            return Ok(Answer {
-                fields: vec![(Arc::clone(&self.answer), Value::Text(text))],
-                usage: self.usage_of(value),
-                first_chunk: None,
-            });
+            let fields = vec![(Arc::clone(&self.answer), Value::Text(text))];
+            return Ok(self.told(fields, value));
         }
         let columns: PyResult<Vec<(String, String, bool)>> =
             self.fields.bind(py).call1((value,)).and_then(|columns| columns.extract());
@@ -99,15 +97,22 @@ impl Converter {
             Ok((name.into(), value))
         };
         let fields = columns.into_iter().map(field).collect::<Result<_, CallError>>()?;
-        Ok(Answer { fields, usage: self.usage_of(value), first_chunk: None })
+        Ok(self.told(fields, value))
     }
 
-    /// Tokens the value (a prediction or an exception) tells of; nothing where it cannot be read.
-    fn usage_of(&self, value: &Bound<'_, PyAny>) -> Option<Usage> {
+    /// The answer, with what the value tells of its requests.
+    fn told(&self, fields: Vec<(Arc<str>, Value)>, value: &Bound<'_, PyAny>) -> Answer {
+        let (usage, finish_reason) = self.usage_of(value).unzip();
+        Answer { fields, usage, first_chunk: None, finish_reason: finish_reason.flatten() }
+    }
+
+    /// Tokens and the last finish reason that the value (a prediction or an exception) tells of; nothing where they
+    /// cannot be read.
+    fn usage_of(&self, value: &Bound<'_, PyAny>) -> Option<(Usage, Option<Arc<str>>)> {
+        type Told = (u64, u64, u64, Option<f64>, Option<String>);
         let told = self.usage.bind(value.py()).call1((value,)).ok()?;
-        let (input, output, calls, cost_usd) =
-            told.extract::<Option<(u64, u64, u64, Option<f64>)>>().ok()??;
-        Some(Usage { input, output, calls, cost_usd })
+        let (input, output, calls, cost_usd, finish_reason) = told.extract::<Option<Told>>().ok()??;
+        Some((Usage { input, output, calls, cost_usd }, finish_reason.map(Arc::from)))
     }
 
     fn message_of(&self, error: &PyErr, py: Python<'_>) -> String {
@@ -134,7 +139,7 @@ impl Converter {
             message,
             kind,
             retry_after,
-            usage: self.usage_of(error.value(py).as_any()),
+            usage: self.usage_of(error.value(py).as_any()).map(|(usage, _)| usage),
             traceback: origin.map(|origin| self.secrets.mask(&origin).into_owned()),
         }))
     }

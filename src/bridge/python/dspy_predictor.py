@@ -4,10 +4,10 @@ Retries, timeouts and pace are Rust's: every LM made here sends exactly one requ
 """
 
 import contextlib
-import functools
 import inspect
 import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 # DSPy and LiteLLM would otherwise download their price table during the first call.
@@ -15,7 +15,9 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import dspy
 import pydantic
-from dspy.clients import base_lm, execution
+from _tokio_asyncio_bridge import dspy_engine
+from _tokio_asyncio_bridge.loader import LoadError
+from dspy.clients import base_lm
 from dspy.utils.usage_tracker import UsageTracker
 from pydantic.fields import FieldInfo
 
@@ -28,8 +30,8 @@ LOCAL_DEFAULTS = {"temperature": 0.0, "max_tokens": 1024, "engine": "lm15", "api
 # DSPy keeps the last 10,000 requests with their messages; a job of any length must not grow with them.
 HISTORY = 100
 base_lm.MAX_HISTORY_SIZE = HISTORY
-# DSPy opens at most 100 connections and queues the other calls unseen; how many run at once is Rust's to say.
-execution.RouterConfig = functools.partial(execution.RouterConfig, max_connections=10_000)
+# What a part of a program may ask of the model beside its messages, to be sent by an engine of ours.
+PLAIN = {"temperature", "max_tokens", "top_p", "n"}
 # The attribute that carries a call's Usage on its prediction or exception.
 MARK = "_bridge_usage"
 
@@ -49,6 +51,8 @@ class Usage(NamedTuple):
     output_tokens: int
     calls: int
     cost_usd: float | None
+    # Why the model ended its last reply.
+    finish_reason: str | None
 
 
 def make_lm(model: str, api_base: str | None, options: dict[str, Any]) -> dspy.LM:
@@ -76,13 +80,33 @@ def make_lm(model: str, api_base: str | None, options: dict[str, Any]) -> dspy.L
     return dspy.LM(model, **settings)
 
 
-def build(signature: str, lm: dspy.LM, local: bool) -> "Predictor":
+def make_module(signature: str, local: bool) -> dspy.Module:
     """The default predictor, `dspy.ChainOfThought(signature)`; DSPy raises for a malformed signature."""
     module = dspy.ChainOfThought(signature)
     fields = set(module.predict.signature.fields)
     if local and fields == set(DEMOS[0].keys()):
         module.predict.demos = [demo.with_inputs("question") for demo in DEMOS]
-    return wrap(module, lm, local)
+    return module
+
+
+def take_program(module: dspy.Module, path: Path, keep_lms: bool) -> None:
+    """Gives the module the state that `module.save("….json")` wrote, the models it names too if they are to be kept.
+
+    A pickle, which can run anything, is refused.
+    """
+    if path.suffix != ".json":
+        raise LoadError(f"`{path}` is no `.json` file\nhint: save the program with `program.save('program.json')`")
+    try:
+        module.load(path, allow_pickle=False)
+    except Exception as error:
+        kind = type(module).__name__
+        raise LoadError(
+            f"`{path}` is no saved state of this `{kind}`: {type(error).__name__}: {error}\n"
+            "hint: load it into a program of the signatures and parts it was saved from"
+        ) from None
+    if not keep_lms:
+        for predictor in module.predictors():
+            predictor.lm = None
 
 
 def brings_lm(module: dspy.Module) -> bool:
@@ -91,14 +115,39 @@ def brings_lm(module: dspy.Module) -> bool:
     return dspy.settings.lm is not None or bool(predictors and all(predictor.lm for predictor in predictors))
 
 
-def wrap(module: dspy.Module, lm: dspy.LM | None, local: bool) -> "Predictor":
-    """The module as a predictor asking `lm` (None: the one the user's file chose).
+def wrap(target: Any, module: dspy.Module, lm: dspy.LM | None, local: bool, calls: int) -> "Predictor":
+    """The module as a predictor asking `lm` (None: the one the user's file chose), so many calls at once.
 
-    The result is an async callable, or a plain one if the module has only a synchronous `forward`.
+    The result is an async callable, a plain one if the module has only a synchronous `forward`, or an async generator
+    if the target is what `dspy.streamify` made of the module.
     """
+    dspy_engine.lift_limit(calls)
+    chosen = lm or dspy.settings.lm
+    if plain_requests(module):
+        chosen = dspy_engine.tuned(chosen, calls)
     adapter = adapter_for(local)
+    if target is not module:
+        return StreamPredictor(module, chosen, adapter, target)
     kind = AsyncPredictor if hasattr(type(module), "aforward") else Predictor
-    return kind(module, lm, adapter)
+    return kind(module, chosen, adapter)
+
+
+def plain_requests(module: dspy.Module) -> bool:
+    """Whether no part of it asks for more than an engine of ours is known to carry."""
+    return all(predictor.config.keys() <= PLAIN for predictor in module.predictors())
+
+
+def reads_history(module: dspy.Module) -> bool:
+    """Whether code that is not DSPy's own may look at the LM's history during a call."""
+    parts = [module, *(part for _, part in module.named_sub_modules())]
+    return any(type(part).__module__.partition(".")[0] != "dspy" for part in parts)
+
+
+def outputs(module: dspy.Module) -> list[str]:
+    """The fields of its answers; none where its own code decides."""
+    if type(module) not in (dspy.Predict, dspy.ChainOfThought):
+        return []
+    return list(module.predictors()[0].signature.output_fields)
 
 
 def adapter_for(local: bool) -> dspy.Adapter:
@@ -113,10 +162,15 @@ class Predictor:
         self.module = module
         self.lm = lm
         self.adapter = adapter
+        own = dspy_engine.is_tuned(lm) and not any(part.lm for part in module.predictors())
+        self.keep_history = not own or reads_history(module)
         self.__signature__ = signature_of(module)
 
+    def metered(self) -> contextlib.AbstractContextManager["Meter"]:
+        return metered(self.lm, self.adapter, self.keep_history)
+
     def __call__(self, **arguments: Any) -> Any:
-        with metered(self.lm, self.adapter) as meter:
+        with self.metered() as meter:
             return meter.mark(self.module(**arguments))
 
 
@@ -124,12 +178,26 @@ class AsyncPredictor(Predictor):
     """Awaits the module on the event loop."""
 
     async def __call__(self, **arguments: Any) -> Any:
-        with metered(self.lm, self.adapter) as meter:
+        with self.metered() as meter:
             return meter.mark(await self.module.acall(**arguments))
 
 
-def lend(target: Any, lm: dspy.LM, local: bool) -> Any:
+class StreamPredictor(Predictor):
+    """Passes on what a streamified program yields, its prediction last."""
+
+    def __init__(self, module: dspy.Module, lm: dspy.LM | None, adapter: dspy.Adapter, stream: Any) -> None:
+        super().__init__(module, lm, adapter)
+        self.stream = stream
+
+    async def __call__(self, **arguments: Any) -> AsyncIterator[Any]:
+        with self.metered() as meter:
+            async for chunk in self.stream(**arguments):
+                yield meter.mark(chunk) if isinstance(chunk, dspy.Prediction) else chunk
+
+
+def lend(target: Any, lm: dspy.LM, local: bool, calls: int) -> Any:
     """The function, or the `acall` of an object, with `lm` in the DSPy settings its calls see."""
+    dspy_engine.lift_limit(calls)
     if not inspect.isroutine(target) and callable(getattr(target, "acall", None)):
         target = target.acall
     adapter = adapter_for(local)
@@ -159,16 +227,20 @@ def lend(target: Any, lm: dspy.LM, local: bool) -> Any:
 
 
 @contextlib.contextmanager
-def metered(lm: dspy.LM | None, adapter: dspy.Adapter) -> Iterator["Meter"]:
-    """One call's own DSPy settings, unseen by other tasks. Marks an exception that leaves with its usage."""
+def metered(lm: dspy.LM | None, adapter: dspy.Adapter, keep_history: bool = True) -> Iterator["Meter"]:
+    """One call's own DSPy settings, unseen by other tasks. Marks an exception that leaves with its usage.
+
+    With the history kept, the call's LM is its own, so that its code finds there what it asked for itself.
+    """
     meter = Meter()
     chosen = lm or dspy.settings.lm
     with dspy.context(
-        lm=chosen and chosen.copy(),
+        lm=chosen.copy() if chosen and keep_history else chosen,
         adapter=adapter,
         usage_tracker=meter,
         caller_modules=[meter],
         max_history_size=HISTORY,
+        disable_history=not keep_history or dspy.settings.disable_history,
     ):
         try:
             yield meter
@@ -178,11 +250,19 @@ def metered(lm: dspy.LM | None, adapter: dspy.Adapter) -> Iterator["Meter"]:
 
 
 class Meter(UsageTracker):
-    """Adds up a call's requests: DSPy tells usage to a tracker, but prices only to the callers' histories."""
+    """Adds up a call's requests: DSPy tells usage to a tracker, but prices only to an engine or the history."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.history = Costs()
+        self.costs: list[float] = []
+        self.finish_reason: str | None = None
+        self.history = History(self)
+
+    def note(self, cost: float | None, finish_reason: str | None) -> None:
+        """What one response cost, in US dollars where that is known, and why it ended."""
+        if cost is not None:
+            self.costs.append(cost)
+        self.finish_reason = finish_reason
 
     def mark(self, result: Any) -> Any:
         # Neither carries attributes.
@@ -193,14 +273,14 @@ class Meter(UsageTracker):
 
     def total(self) -> Usage | None:
         requests = [entry for entries in self.usage_data.values() for entry in entries]
-        costs = self.history.known
         if not requests:
             return None
         return Usage(
             sum(entry.get("prompt_tokens") or 0 for entry in requests),
             sum(entry.get("completion_tokens") or 0 for entry in requests),
             len(requests),
-            sum(costs) if len(costs) == len(requests) else None,
+            sum(self.costs) if len(self.costs) == len(requests) else None,
+            self.finish_reason,
         )
 
 
@@ -212,19 +292,28 @@ class Fields(dict[Any, Any]):
     """A returned mapping that can be marked."""
 
 
-class Costs:
-    """A history that keeps known prices only and is never full."""
+class History:
+    """A history that keeps nothing and is never full: it tells the meter of responses by engines not ours."""
 
-    def __init__(self) -> None:
-        self.known: list[float] = []
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
 
     def __len__(self) -> int:
         return 0
 
     def append(self, entry: dict[str, Any]) -> None:
-        # An answer from DSPy's cache has a price but no usage: it was paid for earlier.
-        if entry["usage"] and entry["cost"] is not None:
-            self.known.append(entry["cost"])
+        cost, reason = entry["cost"], finish_reason(entry["response"])
+        # Of an engine of ours the reason is known already, and the cost never stands here.
+        if cost is not None or reason != self.meter.finish_reason:
+            # An answer from DSPy's cache has a price but no usage: it was paid for earlier.
+            self.meter.note(cost if entry["usage"] else None, reason)
+
+
+def finish_reason(response: Any) -> str | None:
+    """Of the last candidate: DSPy keeps its own responses, or LiteLLM's as it is."""
+    last = (response if isinstance(response, (list, tuple)) else getattr(response, "choices", None) or [None])[-1]
+    reason = getattr(last, "finish_reason", None)
+    return reason if isinstance(reason, str) else None
 
 
 def signature_of(module: dspy.Module) -> inspect.Signature:

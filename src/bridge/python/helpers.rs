@@ -5,11 +5,13 @@ use std::ffi::{CStr, CString};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
+const NAME: &str = "_tokio_asyncio_bridge";
 const PACKAGE: &CStr = c"_tokio_asyncio_bridge";
+const PREDICTOR: &str = "dspy_predictor";
 /// `LiteLLM` downloads its price table at import unless this is set, also where a user's own file imports it.
 const INIT: &CStr = c"import os\nos.environ.setdefault('LITELLM_LOCAL_MODEL_COST_MAP', 'True')\n";
 /// In the order of their imports of each other.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("traces", include_str!("traces.py")),
     ("failure", include_str!("failure.py")),
     ("results", include_str!("results.py")),
@@ -17,6 +19,7 @@ const FILES: [(&str, &str); 8] = [
     ("threads", include_str!("threads.py")),
     ("loader", include_str!("loader.py")),
     ("metered", include_str!("metered.py")),
+    ("layers", include_str!("layers.py")),
     ("host", include_str!("host.py")),
 ];
 
@@ -24,26 +27,25 @@ const FILES: [(&str, &str); 8] = [
 pub(in crate::bridge) fn install(py: Python<'_>) -> PyResult<()> {
     let package = PyModule::from_code(py, INIT, c"_tokio_asyncio_bridge/__init__.py", PACKAGE)?;
     package.setattr("__path__", PyList::empty(py))?;
-    for (name, code) in FILES {
-        let file = CString::new(format!("_tokio_asyncio_bridge/{name}.py"))?;
-        let full = CString::new(format!("_tokio_asyncio_bridge.{name}"))?;
-        let module = PyModule::from_code(py, &CString::new(code)?, &file, &full)?;
-        package.setattr(name, module)?;
-    }
-    Ok(())
+    FILES.iter().try_for_each(|(name, code)| add(py, name, code).map(drop))
+}
+
+fn add<'py>(py: Python<'py>, name: &str, code: &str) -> PyResult<Bound<'py, PyModule>> {
+    let file = CString::new(format!("{NAME}/{name}.py"))?;
+    let full = CString::new(format!("{NAME}.{name}"))?;
+    let module = PyModule::from_code(py, &CString::new(code)?, &file, &full)?;
+    py.import(NAME)?.setattr(name, &module)?;
+    Ok(module)
 }
 
 /// The helper for DSPy, run at its first use: importing DSPy takes a second, and not every predictor is DSPy's.
 pub(in crate::bridge) fn dspy(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
-    const NAME: &CStr = c"_tokio_asyncio_bridge.dspy_predictor";
-    let modules = py.import("sys")?.getattr("modules")?;
-    if let Ok(module) = modules.get_item(NAME) {
-        Ok(module.cast_into()?)
-    } else {
-        module(py, "loader")?.call_method0("require_dspy")?;
-        let code = CString::new(include_str!("dspy_predictor.py"))?;
-        PyModule::from_code(py, &code, c"_tokio_asyncio_bridge/dspy_predictor.py", NAME)
+    if py.import("sys")?.getattr("modules")?.contains(format!("{NAME}.{PREDICTOR}"))? {
+        return module(py, PREDICTOR);
     }
+    module(py, "loader")?.call_method0("require_dspy")?;
+    add(py, "dspy_engine", include_str!("dspy_engine.py"))?;
+    add(py, PREDICTOR, include_str!("dspy_predictor.py"))
 }
 
 /// One of the files.

@@ -1,12 +1,13 @@
 """Finds the predictor a SPEC names and tells how it wants to be called."""
 
 import asyncio
+import contextlib
 import importlib
 import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -87,6 +88,25 @@ def is_dspy_module(target: Any) -> bool:
     """Whether it is an instance of `dspy.Module`, without importing DSPy where the user did not."""
     dspy = sys.modules.get("dspy")
     return dspy is not None and isinstance(target, dspy.Module)
+
+
+def module_of(target: Any) -> Any:
+    """The `dspy.Module` that it is, or that `dspy.streamify` made it of; None for anything else."""
+    if is_dspy_module(target):
+        return target
+    if getattr(target, "__qualname__", None) != "streamify.<locals>.async_streamer":
+        return None
+    return next(_modules_in(target), None)
+
+
+def _modules_in(value: Any) -> Iterator[Any]:
+    """The modules in a function's closure, in those of the functions there, and in bound methods."""
+    value = getattr(value, "__self__", value)
+    if is_dspy_module(value):
+        yield value
+    for cell in getattr(value, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # Empty.
+            yield from _modules_in(cell.cell_contents)
 
 
 def _take_parameters(predictor: Predictor, target: Any) -> None:

@@ -17,6 +17,9 @@ class Metered(NamedTuple):
 
 def metered(call: Callable[..., Any]) -> Metered | None:
     """The facts of what `dspy_predictor` made; None for what does not tell its tokens."""
+    # A streamified program stands behind the function that joins its chunks.
+    stream = getattr(call, "__wrapped__", call)
+    call = stream if hasattr(stream, "module") else call
     if not hasattr(call, "lm") or not hasattr(call, "adapter"):
         return None
     import dspy

@@ -27,6 +27,12 @@ pub struct Description {
     pub threaded: bool,
     /// What is known of its requests to a model, where it tells its tokens.
     pub metered: Option<Metered>,
+    /// The fields of its answers; none where nothing tells before a call.
+    pub outputs: Vec<String>,
+    /// What sends more than one request an attempt by itself, and how many at most.
+    pub repeating: Vec<(String, u64)>,
+    /// What else stands unseen between a call and the model, a sentence each with its remedy.
+    pub cautions: Vec<String>,
 }
 
 /// The language model DSPy predictors are given.
@@ -81,6 +87,8 @@ pub struct Model {
     /// Whether the user named it: then it also replaces one that the predictor's own file configured, and is lent to
     /// functions, which may ask DSPy from within.
     pub explicit: bool,
+    /// Whether it is the one served on this machine.
+    pub is_local: bool,
     /// Gives it.
     pub provider: ModelProvider,
 }
@@ -91,6 +99,10 @@ pub struct Request {
     pub spec: String,
     /// The DSPy signature of the predictor `dspy`.
     pub signature: String,
+    /// A saved DSPy program, whose state the module takes.
+    pub program: Option<PathBuf>,
+    /// Calls in flight at most.
+    pub calls: usize,
     /// The language model for DSPy predictors.
     pub model: Model,
 }
@@ -132,20 +144,39 @@ impl Predictor {
     fn find(event_loop: &Bound<'_, PyAny>, request: Request) -> PyResult<Self> {
         let py = event_loop.py();
         let loader = helpers::module(py, "loader")?;
-        let Request { spec, signature, model } = request;
-        let loaded = if spec == "dspy" {
+        let Request { spec, signature, program, model, calls } = request;
+        let mut source: Option<String> = None;
+        let (target, module, kind) = if spec == "dspy" {
             let dspy = helpers::dspy(py)?;
-            let (lm, settings) = language_model(&dspy, model)?;
-            let module = dspy.call_method1("build", (&signature, lm, settings.is_local()))?;
-            loader
-                .call_method1("describe", (module, py.None(), format!("dspy.ChainOfThought({signature})")))?
+            let module = dspy.call_method1("make_module", (&signature, model.is_local))?;
+            (module.clone(), module, Some(format!("dspy.ChainOfThought({signature})")))
         } else {
-            let (target, source): (Bound<'_, PyAny>, Option<String>) =
-                loader.call_method1("find", (&spec, event_loop))?.extract()?;
-            let (target, kind) = lend(&loader, target, model)?;
-            loader.call_method1("describe", (target, source, kind))?
+            let target: Bound<'_, PyAny>;
+            (target, source) = loader.call_method1("find", (&spec, event_loop))?.extract()?;
+            let module = loader.call_method1("module_of", (&target,))?;
+            let kind = (!module.is_none()).then(|| kind_of(&target, &module)).transpose()?;
+            (target, module, kind)
         };
-        Self::of(event_loop, &spec, &loaded)
+        let mut outputs = Vec::new();
+        if module.is_none() {
+            if program.is_some() {
+                let reason = format!("`--program` holds the state of a `dspy.Module`, and `{spec}` is none");
+                return Err(refused(py, &reason));
+            }
+        } else {
+            let dspy = helpers::dspy(py)?;
+            if let Some(program) = program {
+                dspy.call_method1("take_program", (&module, program, !model.explicit))?;
+            }
+            outputs = dspy.call_method1("outputs", (&module,))?.extract()?;
+        }
+        let (call, lm) = lend(&target, &module, model, calls)?;
+        let loaded = loader.call_method1("describe", (call, source, kind))?;
+        let layers = helpers::module(py, "layers")?.call_method1("around", (target, module, lm, calls))?;
+        let (repeating, cautions) = layers.extract()?;
+        let mut predictor = Self::of(event_loop, &spec, &loaded)?;
+        predictor.description = Description { outputs, repeating, cautions, ..predictor.description };
+        Ok(predictor)
     }
 
     fn of(event_loop: &Bound<'_, PyAny>, spec: &str, loaded: &Bound<'_, PyAny>) -> PyResult<Self> {
@@ -179,6 +210,9 @@ impl Predictor {
                 source: loaded.getattr("source")?.extract()?,
                 threaded,
                 metered: Metered::of(&loaded.getattr("call")?)?,
+                outputs: Vec::new(),
+                repeating: Vec::new(),
+                cautions: Vec::new(),
             },
         })
     }
@@ -210,32 +244,39 @@ fn language_model<'py>(
     Ok((lm, settings))
 }
 
+/// What a target is that is a DSPy module, or one that was streamified.
+fn kind_of(target: &Bound<'_, PyAny>, module: &Bound<'_, PyAny>) -> PyResult<String> {
+    let streamed = if target.is(module) { "" } else { ", streamed" };
+    Ok(format!("dspy.Module {}{streamed}", module.get_type().name()?))
+}
+
 /// Gives the target a model where it needs one: a DSPy module whose file configured none, or anything at all where
-/// the user named a model. Returns what to call, and what it is where that no longer shows.
+/// the user named a model. Returns what to call, and the model that was given.
 fn lend<'py>(
-    loader: &Bound<'py, PyModule>,
-    target: Bound<'py, PyAny>,
+    target: &Bound<'py, PyAny>,
+    module: &Bound<'py, PyAny>,
     model: Model,
-) -> PyResult<(Bound<'py, PyAny>, Option<String>)> {
-    let py = loader.py();
-    let is_module: bool = loader.call_method1("is_dspy_module", (&target,))?.extract()?;
-    if !is_module && !model.explicit {
-        return Ok((target, None));
+    calls: usize,
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let py = target.py();
+    let none = py.None().into_bound(py);
+    if module.is_none() && !model.explicit {
+        return Ok((target.clone(), none));
     }
     let dspy = helpers::dspy(py)?;
-    if !is_module {
-        let (lm, settings) = language_model(&dspy, model)?;
-        return Ok((dspy.call_method1("lend", (target, lm, settings.is_local()))?, None));
-    }
-    let kind = Some(format!("dspy.Module {}", target.get_type().name()?));
-    let brings_its_own: bool = dspy.call_method1("brings_lm", (&target,))?.extract()?;
+    let brings_its_own = !module.is_none() && dspy.call_method1("brings_lm", (module,))?.extract::<bool>()?;
     let (lm, local) = if brings_its_own && !model.explicit {
-        (py.None().into_bound(py), false)
+        (none, false)
     } else {
         let (lm, settings) = language_model(&dspy, model)?;
         (lm, settings.is_local())
     };
-    Ok((dspy.call_method1("wrap", (target, lm, local))?, kind))
+    let call = if module.is_none() {
+        dspy.call_method1("lend", (target, &lm, local, calls))?
+    } else {
+        dspy.call_method1("wrap", (target, module, &lm, local, calls))?
+    };
+    Ok((call, lm))
 }
 
 /// A refusal in our own words, which reaches the user without a traceback.

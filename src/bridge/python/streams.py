@@ -1,7 +1,14 @@
 """Async-generator predictors: their chunks make one answer."""
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+
+
+def _is_status(chunk: Any) -> bool:
+    """Whether it only says what a streamified program is about to do."""
+    messages = sys.modules.get("dspy.streaming.messages")
+    return messages is not None and isinstance(chunk, messages.StatusMessage)
 
 
 def joined(generator: Callable[..., AsyncIterator[Any]]) -> Callable[..., Any]:
@@ -13,6 +20,8 @@ def joined(generator: Callable[..., AsyncIterator[Any]]) -> Callable[..., Any]:
         chunks = generator(**arguments)
         try:
             async for chunk in chunks:
+                if _is_status(chunk):
+                    continue
                 on_first_chunk()
                 text = getattr(chunk, "chunk", chunk)  # dspy.streaming.StreamResponse
                 if isinstance(text, str):
@@ -24,4 +33,5 @@ def joined(generator: Callable[..., AsyncIterator[Any]]) -> Callable[..., Any]:
             await chunks.aclose()
         return "".join(parts) if final is None else final
 
+    stream.__wrapped__ = generator
     return stream

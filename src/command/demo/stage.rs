@@ -94,8 +94,14 @@ impl<'a> Stage<'a> {
         let request = Request {
             spec: format!("{FUNCTIONS}:{name}"),
             signature: String::new(),
+            program: None,
+            calls: CALLS,
             // Asked for by DSPy programs only.
-            model: Model { explicit: false, provider: Box::new(|| Ok(ModelSettings::default())) },
+            model: Model {
+                explicit: false,
+                is_local: false,
+                provider: Box::new(|| Ok(ModelSettings::default())),
+            },
         };
         let options = &self.options.predictor;
         let bridge = Arc::new(PythonBridge::start(options.event_loop.into(), request, secrets(options))?);

@@ -156,6 +156,11 @@ impl Job {
         self.run(&["resume", "answers.csv"])
     }
 
+    /// As [`Self::resume`], with further options.
+    pub(crate) fn resume_with(&self, options: &[&str]) -> Done {
+        self.run(&[&["resume", "answers.csv"], options].concat())
+    }
+
     pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Done {
         self.spawn(arguments).wait()
     }

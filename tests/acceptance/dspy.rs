@@ -1,0 +1,216 @@
+//! DSPy programs of all shapes on a scripted server: columns, saved programs, streams, width, hidden layers.
+
+use super::support::aimock::{Aimock, Fixtures};
+use super::support::job::{Done, Job};
+use serde_json::{Value, json};
+
+/// `process questions.csv` on the server, by the predictor and with the options given.
+fn ask(job: &Job, server: &Aimock, options: &[&str]) -> Done {
+    let base = server.base_url();
+    let all =
+        ["process", "questions.csv", "-o", "answers.csv", "--model", "openai/gpt-4o-mini", "--api-base"];
+    job.run(&[&all[..], &[&base], options].concat())
+}
+
+/// The columns of `answers.csv`.
+fn columns(job: &Job) -> String {
+    job.read("answers.csv").lines().next().unwrap().to_owned()
+}
+
+/// A server that answers two questions, the second cut off.
+fn one_whole_one_cut_off() -> Aimock {
+    let content = "[[ ## reasoning ## ]]\nBy heart.\n\n[[ ## answer ## ]]\nAns\n\n[[ ## completed ## ]]";
+    let usage = json!({"prompt_tokens": 100, "completion_tokens": 16, "total_tokens": 116});
+    let cut = json!({"content": content, "finishReason": "length", "usage": usage});
+    Aimock::start(&Fixtures::numbered(1).fixture(&json!({"userMessage": "Question 1?"}), &cut))
+}
+
+#[test]
+fn the_columns_asked_for_stand_in_their_order_and_cut_off_answers_are_told() {
+    let server = one_whole_one_cut_off();
+    let job = Job::new().questions(2);
+    let done = ask(&job, &server, &["--fields", "answer,finish_reason,output_tokens"]).expect(0);
+    done.prints("Cut off        1 answer at max_tokens");
+    assert_eq!(
+        columns(&job),
+        "id,question,answer,finish_reason,output_tokens,status,error,attempts,latency_ms"
+    );
+    assert_eq!(job.column("finish_reason"), ["stop", "length"]);
+    assert_eq!(job.column("output_tokens"), ["10", "16"]);
+    assert_eq!(job.report()["rows"]["cut_off"], 1);
+    job.run(&["verify", "questions.csv", "answers.csv"]).expect(0);
+    job.run(&["export", "answers.csv", "-o", "all.csv", "--fields", "reasoning,input_tokens"]).expect(0);
+    assert_eq!(job.records("all.csv")[1]["reasoning"], "By heart.", "the journal keeps every field");
+    assert_eq!(job.records("all.csv")[1]["input_tokens"], "100");
+    assert_eq!(job.run(&["report", "answers.csv"]).stdout.matches("Cut off").count(), 1);
+    let other = job.resume_with(&["--fields", "reasoning"]).expect(0);
+    assert_eq!(columns(&job), "id,question,reasoning,status,error,attempts,latency_ms", "{}", other.stderr);
+    assert_eq!(server.journal().len(), 2, "other columns cost no call");
+}
+
+#[test]
+fn a_field_that_no_answer_will_have_is_refused_before_the_first_call() {
+    let server = Aimock::start(&Fixtures::numbered(1));
+    let job = Job::new().questions(1);
+    ask(&job, &server, &["--fields", "answer,confidence"])
+        .expect(1)
+        .says("the answers have no field `confidence`")
+        .says("`reasoning`, `answer`, `finish_reason`");
+    assert_eq!(server.journal().len(), 0);
+    ask(&job, &server, &["--fields", "answer,,x"]).expect(2);
+}
+
+#[test]
+fn a_signature_of_several_inputs_and_outputs_takes_and_gives_columns_by_name() {
+    let asked = json!({"userMessage": "[[ ## context ## ]]\nThe sky is green.\n\n[[ ## question ## ]]\nWhat colour?"});
+    let content = "[[ ## reasoning ## ]]\nIt says so.\n\n[[ ## answer ## ]]\ngreen\n\n[[ ## confidence ## ]]\n0.5\n\n[[ ## completed ## ]]";
+    let server = Aimock::start(&Fixtures::default().fixture(&asked, &json!({"content": content})));
+    let job = Job::new().file("questions.csv", "passage,question\nThe sky is green.,What colour?\n");
+    let signature = ["--signature", "context, question -> answer, confidence: float"];
+    ask(&job, &server, &[&signature[..], &["--map", "context=passage", "--retries", "0"]].concat()).expect(0);
+    assert_eq!((&*job.column("answer")[0], &*job.column("confidence")[0]), ("green", "0.5"));
+    ask(&job, &server, &[&signature[..], &["--force"]].concat()).expect(1).says("`context`");
+}
+
+/// What `dspy.ChainOfThought("question -> answer").save(…)` writes, with one example.
+const SAVE: &str = r#"
+import dspy
+program = dspy.ChainOfThought("question -> answer")
+program.predict.demos = [dspy.Example(question="What is a shibboleth?", reasoning="Judges 12.", answer="A test")]
+program.save("program.json")
+async def predict(question):
+    return "saved"
+class Program(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.step = dspy.Predict("question -> answer")
+    async def aforward(self, question):
+        return await self.step.acall(question=question)
+"#;
+
+#[test]
+fn a_saved_program_is_loaded_and_part_of_the_jobs_identity() {
+    let server = Aimock::start(&Fixtures::numbered(2));
+    let job = Job::new().questions(2).predictor(SAVE);
+    job.process().expect(0);
+    ask(&job, &server, &["--force", "--program", "program.json", "-n", "1"]).expect(0);
+    let sent = server.journal();
+    assert!(sent[0]["body"].to_string().contains("shibboleth"), "the saved example is shown to the model");
+
+    let changed = job.read("program.json").replace("shibboleth", "sibboleth");
+    let job = job.file("program.json", changed);
+    job.resume_with(&["--program", "program.json"]).expect(1).says("`--program` was `sha256 ");
+    let to = ["--force", "--program", "program.json", "--predictor"];
+    ask(&job, &server, &[&to[..], &["predictor.py:Program"]].concat())
+        .expect(1)
+        .says("is no saved state of this `Program`");
+    ask(&job, &server, &[&to[..], &["predictor.py:predict"]].concat())
+        .expect(1)
+        .says("`predictor.py:predict` is none");
+    let job = job.file("program.pkl", "cos\nsystem\n(S'touch owned'\ntR.");
+    ask(&job, &server, &["--force", "--program", "program.pkl"]).expect(1).says("is no `.json` file");
+    assert!(!job.path("owned").exists());
+    assert_eq!(server.journal().len(), 1);
+}
+
+#[test]
+fn a_streamified_program_answers_with_its_prediction_and_times_its_first_token() {
+    let server = Aimock::start(&Fixtures::numbered(12));
+    for (is_async, listeners) in
+        [("True", ""), ("False", ""), ("True", "Listener(signature_field_name='answer')")]
+    {
+        let job = Job::new().questions(12).predictor(&format!(
+            "import dspy\nfrom dspy.streaming import StreamListener as Listener\n\
+             program = dspy.ChainOfThought('question -> answer')\n\
+             predict = dspy.streamify(program, is_async_program={is_async}, stream_listeners=[{listeners}])\n"
+        ));
+        let done = ask(&job, &server, &["--predictor", "predictor.py:predict", "-c", "4"]).expect(0);
+        let expected: Vec<_> = (0..12).map(|row| format!("Answer {row}")).collect();
+        assert_eq!(job.column("answer"), expected, "{}", done.stderr);
+        let report = job.report();
+        assert_eq!(report["first_chunk_ms"]["count"], 12);
+        assert_eq!(report["tokens"], json!({"input": 1200, "output": 120, "calls": 12}));
+        assert_eq!(report["cost_usd"], json!(0.000_252), "as of calls that do not stream");
+    }
+    assert_eq!(server.journal().len(), 36);
+}
+
+#[test]
+fn retries_and_caches_below_the_program_are_told_with_the_product_of_attempts() {
+    let server = Aimock::start(&Fixtures::numbered(1));
+    let own = format!(
+        "import dspy\nlm = dspy.LM('openai/gpt-4o-mini', api_base='{}', api_key='none', num_retries=5)\n\
+         dspy.configure(lm=lm)\npredict = dspy.ChainOfThought('question -> answer')\n",
+        server.base_url()
+    );
+    let job = Job::new().questions(1).predictor(&own).env("DSPY_CACHEDIR", "cache");
+    job.process_with(&["--dry-run"])
+        .expect(0)
+        .says("`--retries 3` and `num_retries=5` of the model `openai/gpt-4o-mini`: up to 24 requests a row")
+        .says("the cache of the model `openai/gpt-4o-mini` is on");
+
+    let job = Job::new().questions(1).predictor(
+        "import openai\nclient = openai.AsyncOpenAI(api_key='none')\nquiet = client.with_options(max_retries=0)\n\
+         async def predict(question):\n    return question\n",
+    );
+    let done = job.process_with(&["--retries", "1"]).expect(0);
+    assert_eq!(done.stderr.matches("max_retries").count(), 1, "{}", done.stderr);
+    done.says("`--retries 1` and `max_retries=2` of `client`: up to 6 requests a row");
+    let ours = ask(&job, &server, &["--force", "--predictor", "dspy"]).expect(0);
+    assert!(!ours.stderr.contains("requests a row"), "{}", ours.stderr);
+}
+
+#[test]
+fn dspys_own_limit_of_threads_gives_way_to_the_concurrency() {
+    let code = "import dspy\nclass Slow(dspy.Module):\n    def forward(self, question):\n        called(1)\n        \
+                time.sleep(0.5)\n        called(-1)\n        return dspy.Prediction(answer=question)\n";
+    let asyncified = format!(
+        "{code}ask = dspy.asyncify(Slow())\nasync def predict(question):\n    return await ask(question=question)\n"
+    );
+    let job = Job::new().questions(48).predictor(&asyncified);
+    job.process_with(&["-c", "24"]).expect(0);
+    let most = |calls: &[Value]| {
+        let running = calls.iter().scan(0, |now, step| {
+            *now += step.as_i64().unwrap();
+            Some(*now)
+        });
+        running.max().unwrap()
+    };
+    assert_eq!(most(&job.calls()), 24);
+    let job =
+        Job::new().questions(4).predictor(&format!("{asyncified}dspy.configure(async_max_workers=2)\n"));
+    job.process_with(&["-c", "4"]).expect(0).says("`async_max_workers=2` lets `dspy.asyncify`");
+    assert_eq!(most(&job.calls()), 2);
+}
+
+#[test]
+fn a_predictor_that_keeps_the_event_loop_busy_is_told_to_use_less_than_was_requested() {
+    let job = Job::new()
+        .questions(60)
+        .predictor("async def predict(question):\n    time.sleep(0.03)\n    return question\n");
+    job.process_with(&["-c", "8"]).expect(0).says("although rows were waiting");
+    let awaits = Job::new()
+        .questions(60)
+        .predictor("async def predict(question):\n    await asyncio.sleep(0.2)\n    return question\n");
+    let done = awaits.process_with(&["-c", "8"]).expect(0);
+    assert!(!done.stderr.contains("were waiting"), "{}", done.stderr);
+}
+
+#[test]
+fn as_many_requests_are_in_flight_at_the_server_as_were_requested() {
+    let server = Aimock::start(&Fixtures::numbered(600));
+    // Longer than it takes a busy machine to send 256 requests.
+    server.chaos(&json!({"latencyMs": 2500}));
+    let job = Job::new().questions(600);
+    ask(&job, &server, &["-c", "256"]).expect(0);
+    let mut answered: Vec<_> =
+        server.journal().iter().map(|entry| entry["timestamp"].as_i64().unwrap()).collect();
+    answered.sort_unstable();
+    assert_eq!(answered.len(), 600);
+    // Two requests whose ends are less than the latency apart were in flight together.
+    let together =
+        |first: usize| answered[first..].iter().take_while(|end| **end < answered[first] + 2500).count();
+    let most = (0..600).map(together).max().unwrap();
+    assert!(most >= 256, "{most} in flight at the server");
+    assert_eq!(job.report()["concurrency"]["achieved_max"], 256);
+}
