@@ -191,7 +191,8 @@ impl<B: Bridge> Engine<B> {
     /// the engine.
     pub async fn run(self: Arc<Self>, row: Row, events: Sender<Event>) {
         let id = row.id;
-        let ended = match self.killed.run_until_cancelled(self.row(row, &events)).await {
+        let taken_up = Instant::now();
+        let ended = match self.killed.run_until_cancelled(self.row(row, taken_up, &events)).await {
             Some(Ok(outcome)) => Event::Finished(Box::new(outcome)),
             Some(Err(Unfinished)) | None => Event::Unfinished { row: id },
         };
@@ -199,7 +200,7 @@ impl<B: Bridge> Engine<B> {
         let _ = events.send(ended).await;
     }
 
-    async fn row(&self, row: Row, events: &Sender<Event>) -> Result<Outcome, Unfinished> {
+    async fn row(&self, row: Row, taken_up: Instant, events: &Sender<Event>) -> Result<Outcome, Unfinished> {
         let mut tally = Tally::default();
         let result = match &row.arguments {
             Ok(arguments) => self.attempts(&row, arguments, &mut tally, events).await?,
@@ -210,7 +211,8 @@ impl<B: Bridge> Engine<B> {
         {
             tally.errors.push(error.class());
         }
-        let Tally { attempts, abandoned, errors, usage, timing } = tally;
+        let Tally { attempts, abandoned, errors, usage, mut timing } = tally;
+        timing.taken_up = Some((taken_up.into_std(), Instant::now().into_std()));
         Ok(Outcome { row: row.id, hash: row.hash, result, attempts, errors, abandoned, usage, timing })
     }
 
@@ -231,13 +233,15 @@ impl<B: Bridge> Engine<B> {
             // Closed: the run is stopping.
             let in_flight = &self.gauges.in_flight;
             let passed = self.gate.pass(&self.permits, in_flight, arguments).await.ok_or(Unfinished)?;
-            let (now, queued) = (Instant::now(), waiting.elapsed());
-            tally.timing.queued += queued;
+            let now = Instant::now();
+            let waited = now - waiting;
+            tally.timing.paced += passed.paced;
+            tally.timing.queued += passed.queued;
             // Waiting for a permit or a rate is charged to no timeout, that of the row included; being held back by the
             // server after a first attempt is charged to that of the row.
             row_deadline = match (row_deadline, held) {
                 (Some(deadline), Some(held)) => {
-                    Some(deadline + queued.saturating_sub(self.gate.held().saturating_sub(held)))
+                    Some(deadline + waited.saturating_sub(self.gate.held().saturating_sub(held)))
                 }
                 _ => self.settings.row_timeout.map(|limit| now + limit),
             };
@@ -247,7 +251,7 @@ impl<B: Bridge> Engine<B> {
                 return Ok(Err(error));
             }
             let ending = passed.ending();
-            let result = self.attempt(row.id, arguments, row_deadline, passed.in_flight, tally).await;
+            let result = self.attempt(row.id, arguments, now, row_deadline, passed.in_flight, tally).await;
             let in_flight = in_flight.load(Ordering::Relaxed);
             let outage = self.gate.ended(row.id, arguments, &ending, &result, in_flight);
             let permit = passed.permit;
@@ -285,8 +289,8 @@ impl<B: Bridge> Engine<B> {
     ) -> Result<(), Unfinished> {
         let (class, asked) = (error.class(), error.retry_after());
         tally.errors.push(Arc::clone(&class));
-        let _ = events.send(Event::Retrying { row, attempt: tally.attempts, class, delay, asked }).await;
         let waiting = Instant::now();
+        let _ = events.send(Event::Retrying { row, attempt: tally.attempts, class, delay, asked }).await;
         let _counted = Counted::new(&self.gauges.waiting_retry);
         let slept = self.stopping.run_until_cancelled(sleep(delay)).await;
         tally.timing.backoff += waiting.elapsed();
@@ -297,6 +301,7 @@ impl<B: Bridge> Engine<B> {
         &self,
         row: u64,
         arguments: &Arc<Arguments>,
+        handed_over: Instant,
         row_deadline: Option<Instant>,
         in_flight: Counted<'_>,
         tally: &mut Tally,
@@ -307,20 +312,24 @@ impl<B: Bridge> Engine<B> {
         let all = gauges.in_flight.load(Ordering::Relaxed) + gauges.abandoned.load(Ordering::Relaxed);
         gauges.most_in_flight.fetch_max(all, Ordering::Relaxed);
         let attempt = Attempt { row, number: tally.attempts, arguments: Arc::clone(arguments), clock };
-        let handed_over = Instant::now();
         let result = self.bounded(attempt, &watch, handed_over, row_deadline).await;
-        let received = Instant::now();
-        let begun = watch.begun().map_or(handed_over, Instant::from_std);
-        let ended = watch.ended().map_or(received, Instant::from_std);
-        tally.timing.latency = ended - begun;
-        tally.timing.running += ended - begun;
-        tally.timing.bridge += (begun - handed_over) + (received - ended);
+        let mut received = Instant::now();
+        let (begun, mut ended) = (watch.begun().map(Instant::from_std), watch.ended());
+        tally.timing.latency = ended.map_or(received, Instant::from_std) - begun.unwrap_or(handed_over);
         match &result {
             Ok(answer) => tally.add_usage(answer.usage),
             Err(CallError::Predictor(error)) => tally.add_usage(error.usage),
-            Err(CallError::Timeout(_)) => self.release(watch, in_flight, tally).await,
+            Err(CallError::Timeout(_)) => {
+                ended = self.release(watch, in_flight, tally).await;
+                received = Instant::now();
+            }
             Err(_) => {}
         }
+        // A call that timed out runs on until it is cancelled or given up; one that never began was on its way.
+        let ended = ended.map_or(received, Instant::from_std);
+        let begun = begun.unwrap_or(ended);
+        tally.timing.running += ended - begun;
+        tally.timing.bridge += (begun - handed_over) + (received - ended);
         result
     }
 
@@ -367,7 +376,13 @@ impl<B: Bridge> Engine<B> {
     }
 
     /// After a timeout: waits for the cancelled call to end; past the bound it is abandoned, and counted until it does.
-    async fn release(&self, watch: CallWatch, in_flight: Counted<'_>, tally: &mut Tally) {
+    /// Returns when the predictor ended, if it has.
+    async fn release(
+        &self,
+        watch: CallWatch,
+        in_flight: Counted<'_>,
+        tally: &mut Tally,
+    ) -> Option<std::time::Instant> {
         while timeout(ABANDON_AFTER, watch.over()).await.is_err() {
             if !self.bridge.stalled_now().is_zero() {
                 continue; // The loop has had no chance to cancel it.
@@ -380,7 +395,8 @@ impl<B: Bridge> Engine<B> {
                 watch.over().await;
                 gauges.abandoned.fetch_sub(1, Ordering::Relaxed);
             });
-            return;
+            return None;
         }
+        watch.ended()
     }
 }

@@ -45,6 +45,10 @@ struct State {
 
 /// A call that was let through.
 pub(super) struct Passed<'a> {
+    /// How long a limit held it back, or the row at the gate before it.
+    pub(super) paced: Duration,
+    /// How long there was no limit and it waited all the same: for a permit.
+    pub(super) queued: Duration,
     pub(super) in_flight: Counted<'a>,
     pub(super) permit: SemaphorePermit<'a>,
     /// The tokens it was estimated to use.
@@ -97,17 +101,16 @@ impl Gate {
         in_flight: &'a AtomicUsize,
         arguments: &Arguments,
     ) -> Option<Passed<'a>> {
+        let came = self.now();
         if self.calm.load(Ordering::Acquire) {
             let permit = permits.acquire().await.ok()?;
             if self.calm.load(Ordering::Acquire) {
-                return Some(Passed {
-                    in_flight: Counted::new(in_flight),
-                    permit,
-                    estimated: 0,
-                    begun: self.now(),
-                });
+                let (in_flight, begun) = (Counted::new(in_flight), self.now());
+                let (paced, queued) = (Duration::ZERO, begun.saturating_sub(came));
+                return Some(Passed { paced, queued, in_flight, permit, estimated: 0, begun });
             }
         }
+        let limited_before = self.waited().total();
         let _turn = self.turn.acquire().await.ok()?;
         let estimated = self.with(|state| {
             let estimated = state.rate.estimate(arguments);
@@ -129,7 +132,9 @@ impl Gate {
                 })
             });
             if let Some((in_flight, begun)) = passed {
-                return Some(Passed { in_flight, permit, estimated, begun });
+                let paced = self.waited().total().saturating_sub(limited_before);
+                let queued = begun.saturating_sub(came).saturating_sub(paced);
+                return Some(Passed { paced, queued, in_flight, permit, estimated, begun });
             }
         }
     }

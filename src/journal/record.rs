@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -106,6 +106,10 @@ enum Kind {
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Timing")]
 struct TimingNanoseconds {
+    #[serde(with = "nanoseconds", default)]
+    starting: Duration,
+    #[serde(with = "nanoseconds", default)]
+    paced: Duration,
     #[serde(with = "nanoseconds")]
     queued: Duration,
     #[serde(with = "nanoseconds")]
@@ -116,10 +120,16 @@ struct TimingNanoseconds {
     bridge: Duration,
     #[serde(with = "nanoseconds")]
     latency: Duration,
+    #[serde(with = "nanoseconds", default)]
+    recording: Duration,
     #[serde(with = "nanoseconds")]
     row: Duration,
     #[serde(with = "nanoseconds", default)]
     recorded: Duration,
+    #[serde(with = "nanoseconds", default, skip_serializing_if = "Duration::is_zero")]
+    wrote: Duration,
+    #[serde(skip)]
+    taken_up: Option<(Instant, Instant)>,
 }
 
 mod nanoseconds {
@@ -249,12 +259,12 @@ mod tests {
 
     #[test]
     fn an_answer_reads_like_this() {
-        insta::assert_snapshot!(json(&answered(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"ok":{"fields":{"answer":"answer 7","reasoning":"reasoning 7"}}},"attempts":1,"usage":{"input":12,"output":34,"calls":1},"timing_ns":{"queued":0,"running":0,"backoff":0,"bridge":0,"latency":1234567000,"row":0,"recorded":0}}}"#);
+        insta::assert_snapshot!(json(&answered(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"ok":{"fields":{"answer":"answer 7","reasoning":"reasoning 7"}}},"attempts":1,"usage":{"input":12,"output":34,"calls":1},"timing_ns":{"starting":0,"paced":0,"queued":0,"running":0,"backoff":0,"bridge":0,"latency":1234567000,"recording":0,"row":0,"recorded":0}}}"#);
     }
 
     #[test]
     fn a_failure_reads_like_this() {
-        insta::assert_snapshot!(json(&failed(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"failed":{"class":"timeout","kind":"transient","message":"no answer within 1s"}},"attempts":1,"errors":["timeout"],"usage":{"input":12,"output":34,"calls":1},"timing_ns":{"queued":0,"running":0,"backoff":0,"bridge":0,"latency":1234567000,"row":0,"recorded":0}}}"#);
+        insta::assert_snapshot!(json(&failed(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"failed":{"class":"timeout","kind":"transient","message":"no answer within 1s"}},"attempts":1,"errors":["timeout"],"usage":{"input":12,"output":34,"calls":1},"timing_ns":{"starting":0,"paced":0,"queued":0,"running":0,"backoff":0,"bridge":0,"latency":1234567000,"recording":0,"row":0,"recorded":0}}}"#);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub struct OutcomeView<'a> {
     /// Calls handed to the bridge.
     pub attempts: u32,
     /// The classes of the attempts that failed.
-    pub errors: &'a [Arc<str>],
+    pub errors: Cow<'a, [Arc<str>]>,
     /// Calls that ignored cancellation.
     pub abandoned: u32,
     /// Tokens of all attempts.
@@ -62,7 +62,7 @@ impl<'a> From<&'a Outcome> for OutcomeView<'a> {
                 Err(error) => Cow::Owned(error.to_string()),
             },
             attempts: outcome.attempts,
-            errors: &outcome.errors,
+            errors: Cow::Borrowed(&outcome.errors),
             abandoned: outcome.abandoned,
             usage: outcome.usage,
             timing: outcome.timing,
@@ -92,6 +92,12 @@ pub struct AttemptCounts {
 /// Sums over rows of where their time went, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct TimeSums {
+    /// From being read to being taken up by the engine: the start is recorded.
+    #[serde(default)]
+    pub starting: f64,
+    /// Held back by a limit: the server's refusals, an outage, `--rpm`, `--tpm`.
+    #[serde(default)]
+    pub paced: f64,
     /// Waiting for a permit.
     pub queued: f64,
     /// The predictor running.
@@ -100,6 +106,9 @@ pub struct TimeSums {
     pub backoff: f64,
     /// Hand-over to the event loop and back.
     pub bridge: f64,
+    /// From the outcome to its being recorded.
+    #[serde(default)]
+    pub recording: f64,
 }
 
 /// For how many seconds something held rows back, by what it was.
@@ -164,10 +173,13 @@ impl Stats {
             self.record_attempts(outcome);
         }
         self.row.record(outcome.timing.row);
+        self.times.starting += outcome.timing.starting;
+        self.times.paced += outcome.timing.paced;
         self.times.queued += outcome.timing.queued;
         self.times.running += outcome.timing.running;
         self.times.backoff += outcome.timing.backoff;
         self.times.bridge += outcome.timing.bridge;
+        self.times.recording += outcome.timing.recording;
         if let Some(usage) = outcome.usage {
             self.usage += usage;
         }
@@ -183,7 +195,7 @@ impl Stats {
         counts.retries += u64::from(outcome.attempts - 1);
         counts.abandoned += u64::from(outcome.abandoned);
         counts.first_try_ok += u64::from(first_try && outcome.failure.is_none());
-        for class in outcome.errors {
+        for class in outcome.errors.iter() {
             counts.timeouts += u64::from(class.as_ref() == "timeout");
             counts.by_error.add(class);
         }
@@ -232,10 +244,13 @@ impl Stats {
     /// Where the rows' time went.
     pub fn times(&self) -> TimeSums {
         TimeSums {
+            starting: millis(self.times.starting),
+            paced: millis(self.times.paced),
             queued: millis(self.times.queued),
             running: millis(self.times.running),
             backoff: millis(self.times.backoff),
             bridge: millis(self.times.bridge),
+            recording: millis(self.times.recording),
         }
     }
 
@@ -329,13 +344,17 @@ mod tests {
             abandoned: 1,
             usage: Some(Usage { input: 10, output: 5, calls: 3, cost_usd: Some(0.25) }),
             timing: Timing {
+                starting: second / 4,
+                paced: second / 5,
                 queued: second,
                 running: 2 * second,
                 backoff: 3 * second,
                 bridge: 4 * second,
                 latency: second / 2,
+                recording: second / 2,
                 row: 10 * second,
                 recorded: 4 * second,
+                ..Timing::default()
             },
         };
         let mut stats = Stats::default();
@@ -348,7 +367,15 @@ mod tests {
         assert_eq!(stats.usage(), outcome.usage.unwrap());
         assert_eq!(
             stats.times(),
-            TimeSums { queued: 1_000.0, running: 2_000.0, backoff: 3_000.0, bridge: 4_000.0 }
+            TimeSums {
+                starting: 250.0,
+                paced: 200.0,
+                queued: 1_000.0,
+                running: 2_000.0,
+                backoff: 3_000.0,
+                bridge: 4_000.0,
+                recording: 500.0
+            }
         );
         assert_eq!((stats.latency_ok().max, stats.latency_failed().count), (Some(500.0), 0));
         assert_eq!((stats.first_chunk().max, stats.row().max), (Some(100.0), Some(10_000.0)));

@@ -18,6 +18,7 @@ mod guards;
 mod hostile;
 mod interrupted_projection;
 mod kill;
+mod ledger;
 mod limits;
 mod local_model;
 mod pace;
