@@ -4,6 +4,7 @@ mod changed;
 pub mod compare;
 pub mod export;
 mod job;
+mod measured;
 mod prepared;
 pub mod process;
 mod rebuilt;

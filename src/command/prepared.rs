@@ -8,7 +8,6 @@ use super::job::Opened;
 use super::rebuilt::{KEPT, Kept, cores};
 use super::session::Session;
 use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, secrets};
-use crate::config::paths::JobPaths;
 use crate::config::{JobOptions, identity};
 use crate::input::{Format, Source, Validated, validate};
 use crate::journal::{Header, InputIdentity, VERSION};
@@ -137,12 +136,11 @@ impl Prepared {
     }
 
     /// A session of this job with so many calls in flight at most.
-    pub(super) fn session<'a>(&'a self, opened: Opened, calls: usize, paths: &'a JobPaths) -> Session<'a> {
+    pub(super) fn session(&self, opened: Opened, calls: usize) -> Session<'_> {
         Session {
             answerer: &self.answerer,
             source: &self.source,
             validated: &self.validated,
-            paths,
             journal: opened.journal,
             fold: opened.fold,
             choice: opened.choice,
