@@ -29,7 +29,7 @@ fn main() {
     let repetitions = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(3);
     let directory = tempfile::tempdir_in("target").unwrap();
     let mut rows = "question\n".to_owned();
-    (0..ROWS).for_each(|row| writeln!(rows, "What is {row}, plus one?").unwrap());
+    (0..ROWS).for_each(|row| writeln!(rows, "What comes after {row}?").unwrap());
     std::fs::write(directory.path().join("questions.csv"), rows).unwrap();
     std::fs::write(directory.path().join("predictor.py"), PREDICTOR).unwrap();
 

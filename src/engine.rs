@@ -314,8 +314,8 @@ impl<B: Bridge> Engine<B> {
         let attempt = Attempt { row, number: tally.attempts, arguments: Arc::clone(arguments), clock };
         let result = self.bounded(attempt, &watch, handed_over, row_deadline).await;
         let mut received = Instant::now();
-        let (begun, mut ended) = (watch.begun().map(Instant::from_std), watch.ended());
-        tally.timing.latency = ended.map_or(received, Instant::from_std) - begun.unwrap_or(handed_over);
+        let [begun, mut ended] = [watch.begun(), watch.ended()].map(|mark| mark.map(Instant::from_std));
+        tally.timing.latency = ended.unwrap_or(received) - begun.unwrap_or(handed_over);
         match &result {
             Ok(answer) => tally.add_usage(answer.usage),
             Err(CallError::Predictor(error)) => tally.add_usage(error.usage),
@@ -326,7 +326,7 @@ impl<B: Bridge> Engine<B> {
             Err(_) => {}
         }
         // A call that timed out runs on until it is cancelled or given up; one that never began was on its way.
-        let ended = ended.map_or(received, Instant::from_std);
+        let ended = ended.unwrap_or(received);
         let begun = begun.unwrap_or(ended);
         tally.timing.running += ended - begun;
         tally.timing.bridge += (begun - handed_over) + (received - ended);
@@ -377,12 +377,7 @@ impl<B: Bridge> Engine<B> {
 
     /// After a timeout: waits for the cancelled call to end; past the bound it is abandoned, and counted until it does.
     /// Returns when the predictor ended, if it has.
-    async fn release(
-        &self,
-        watch: CallWatch,
-        in_flight: Counted<'_>,
-        tally: &mut Tally,
-    ) -> Option<std::time::Instant> {
+    async fn release(&self, watch: CallWatch, in_flight: Counted<'_>, tally: &mut Tally) -> Option<Instant> {
         while timeout(ABANDON_AFTER, watch.over()).await.is_err() {
             if !self.bridge.stalled_now().is_zero() {
                 continue; // The loop has had no chance to cancel it.
@@ -397,6 +392,6 @@ impl<B: Bridge> Engine<B> {
             });
             return None;
         }
-        watch.ended()
+        watch.ended().map(Instant::from_std)
     }
 }

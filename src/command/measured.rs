@@ -79,7 +79,7 @@ impl Measuring<'_> {
         let bridge = &prepared.answerer.bridge;
         let (cpu, stalled) = (processor_time(), bridge.stalled());
         let (outcome, journal) = session.measure(reporter, signals).await?;
-        let (cpu, stalled) = (processor_time() - cpu, bridge.stalled().saturating_sub(stalled));
+        let (cpu, stalled) = (processor_time().saturating_sub(cpu), bridge.stalled().saturating_sub(stalled));
         let Some(report) = outcome.report else {
             // Cut short: the process ends at once.
             return Ok(Err(outcome.code));

@@ -77,14 +77,12 @@ impl Session<'_> {
     ) -> anyhow::Result<(Outcome, Journal)> {
         let ended = self.rows(reporter, signals, 0).await?;
         let (stop, code) = self.verdict(ended.stop);
-        let report = match ended.hurried {
-            true => None,
-            false => {
-                self.journal.commit()?;
-                Some(self.report(0, Duration::ZERO, stop.as_ref()))
-            }
-        };
-        Ok((Outcome { code, report }, self.journal))
+        if ended.hurried {
+            return Ok((Outcome { code, report: None }, self.journal));
+        }
+        self.journal.commit()?;
+        let report = self.report(0, Duration::ZERO, stop.as_ref());
+        Ok((Outcome { code, report: Some(report) }, self.journal))
     }
 
     /// Runs all rows without an answer, writes the answers file and the report.

@@ -4,7 +4,6 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::compare::RunFigures;
 use super::compare::{Mode, NAME_WIDTH};
 use super::text::{brief, counted, figure, seconds};
 use crate::event::LimitedBy;
@@ -249,13 +248,12 @@ fn of_mode(mode: &Mode, baseline: &Mode, rows: u64) -> Vec<Warning> {
 /// The one thing that most likely kept a mode from being faster, the surest sign first.
 fn limit(mode: &Mode, baseline: &Mode, rows: u64) -> Option<Warning> {
     let name = || mode.name.clone();
-    let held: [(LimitedBy, fn(&RunFigures) -> f64); 4] = [
-        (LimitedBy::Rpm, |run| run.limited_s.rpm),
-        (LimitedBy::Tpm, |run| run.limited_s.tpm),
-        (LimitedBy::Server, |run| run.limited_s.server),
-        (LimitedBy::Outage, |run| run.limited_s.outage),
+    let held = [
+        (LimitedBy::Rpm, mode.share(|run| run.limited_s.rpm)),
+        (LimitedBy::Tpm, mode.share(|run| run.limited_s.tpm)),
+        (LimitedBy::Server, mode.share(|run| run.limited_s.server)),
+        (LimitedBy::Outage, mode.share(|run| run.limited_s.outage)),
     ];
-    let held = held.map(|(by, time)| (by, mode.share(time)));
     if let Some((by, share)) = held.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))
         && share > LEAST_SHARE
     {

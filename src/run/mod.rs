@@ -168,7 +168,9 @@ impl<B: Bridge> Dispatcher<'_, B> {
         }
         if !outcomes.is_empty() {
             self.wrote = now.elapsed();
-            outcomes.iter_mut().for_each(|outcome| outcome.timing.add_writing(self.wrote));
+            for outcome in &mut outcomes {
+                outcome.timing.add_writing(self.wrote);
+            }
         }
         let called = outcomes.iter().filter(|outcome| outcome.attempts > 0).count();
         for outcome in outcomes {
