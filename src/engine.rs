@@ -181,8 +181,9 @@ impl<B: Bridge> Engine<B> {
     /// Takes one row to its outcome and tells the dispatcher. A full channel holds the row back: a slow disk slows
     /// the engine.
     pub async fn run(self: Arc<Self>, row: Row, events: Sender<Event>) {
+        let taken_up = Instant::now();
         // Pinned where it is: handed to another future by value, it would be in this one twice.
-        let ended = pin!(self.row(&row, &events));
+        let ended = pin!(self.row(&row, taken_up, &events));
         let ended = tokio::select! {
             biased;
             ended = ended => ended.map_or_else(
@@ -196,7 +197,12 @@ impl<B: Bridge> Engine<B> {
     }
 
     /// The row's outcome, or what its failed attempts used where it is left without one.
-    async fn row(&self, row: &Row, events: &Sender<Event>) -> Result<Outcome, Option<Usage>> {
+    async fn row(
+        &self,
+        row: &Row,
+        taken_up: Instant,
+        events: &Sender<Event>,
+    ) -> Result<Outcome, Option<Usage>> {
         let mut tally = Tally::default();
         let result = match &row.arguments {
             Ok(arguments) => match self.attempts(row, arguments, &mut tally, events).await {
@@ -210,7 +216,8 @@ impl<B: Bridge> Engine<B> {
         {
             tally.errors.push(error.class());
         }
-        let Tally { attempts, abandoned, errors, usage, timing } = tally;
+        let Tally { attempts, abandoned, errors, usage, mut timing } = tally;
+        timing.taken_up = Some((taken_up.into_std(), Instant::now().into_std()));
         Ok(Outcome { row: row.id, hash: row.hash, result, attempts, errors, abandoned, usage, timing })
     }
 
@@ -231,14 +238,17 @@ impl<B: Bridge> Engine<B> {
             let share = self.purse.share(&self.stopping).await.ok_or(Unfinished)?;
             // Closed: the run is stopping.
             let in_flight = &self.gauges.in_flight;
-            let passed = self.gate.pass(&self.permits, in_flight, arguments).await.ok_or(Unfinished)?;
-            let (now, queued) = (Instant::now(), waiting.elapsed());
-            tally.timing.queued += queued;
+            let passed =
+                self.gate.pass(waiting, &self.permits, in_flight, arguments).await.ok_or(Unfinished)?;
+            let now = passed.at;
+            let waited = now - waiting;
+            tally.timing.paced += passed.paced;
+            tally.timing.queued += passed.queued;
             // Waiting for a permit or a rate is charged to no timeout, that of the row included; being held back by the
             // server after a first attempt is charged to that of the row.
             row_deadline = match (row_deadline, held) {
                 (Some(deadline), Some(held)) => {
-                    Some(deadline + queued.saturating_sub(self.gate.held().saturating_sub(held)))
+                    Some(deadline + waited.saturating_sub(self.gate.held().saturating_sub(held)))
                 }
                 _ => self.settings.row_timeout.map(|limit| now + limit),
             };
@@ -248,7 +258,7 @@ impl<B: Bridge> Engine<B> {
                 return Ok(Err(error));
             }
             let ending = passed.ending();
-            let result = self.attempt(row.id, arguments, row_deadline, passed.in_flight, tally).await;
+            let result = self.attempt(row.id, arguments, now, row_deadline, passed.in_flight, tally).await;
             share.settle(used(&result), matches!(result, Err(CallError::Timeout(_))));
             let in_flight = in_flight.load(Ordering::Relaxed);
             let outage = self.gate.ended(row.id, arguments, &ending, &result, in_flight);
@@ -288,8 +298,8 @@ impl<B: Bridge> Engine<B> {
     ) -> Result<(), Unfinished> {
         let (class, asked) = (error.class(), error.retry_after());
         tally.errors.push(Arc::clone(&class));
-        let _ = events.send(Event::Retrying { row, attempt: tally.attempts, class, delay, asked }).await;
         let waiting = Instant::now();
+        let _ = events.send(Event::Retrying { row, attempt: tally.attempts, class, delay, asked }).await;
         let _counted = Counted::new(&self.gauges.waiting_retry);
         let slept = self.stopping.run_until_cancelled(sleep(delay)).await;
         tally.timing.backoff += waiting.elapsed();
@@ -300,6 +310,7 @@ impl<B: Bridge> Engine<B> {
         &self,
         row: u64,
         arguments: &Arc<Arguments>,
+        handed_over: Instant,
         row_deadline: Option<Instant>,
         in_flight: Counted<'_>,
         tally: &mut Tally,
@@ -310,19 +321,21 @@ impl<B: Bridge> Engine<B> {
         let all = gauges.in_flight.load(Ordering::Relaxed) + gauges.abandoned.load(Ordering::Relaxed);
         gauges.most_in_flight.fetch_max(all, Ordering::Relaxed);
         let attempt = Attempt { row, number: tally.attempts, arguments: Arc::clone(arguments), clock };
-        let handed_over = Instant::now();
         let mut result = self.bounded(attempt, &watch, handed_over, row_deadline).await;
-        let received = Instant::now();
-        let begun = watch.begun().map_or(handed_over, Instant::from_std);
-        let ended = watch.ended().map_or(received, Instant::from_std);
-        tally.timing.latency = ended - begun;
-        tally.timing.running += ended - begun;
-        tally.timing.bridge += (begun - handed_over) + (received - ended);
+        let mut received = Instant::now();
+        let [begun, mut ended] = [watch.begun(), watch.ended()].map(|mark| mark.map(Instant::from_std));
+        tally.timing.latency = ended.unwrap_or(received) - begun.unwrap_or(handed_over);
         self.purse.price(&mut result);
         tally.add_usage(used(&result).copied());
         if let Err(CallError::Timeout(_)) = &result {
-            Box::pin(self.release(watch, in_flight, tally)).await;
+            ended = Box::pin(self.release(watch, in_flight, tally)).await;
+            received = Instant::now();
         }
+        // A call that timed out runs on until it is cancelled or given up; one that never began was on its way.
+        let ended = ended.unwrap_or(received);
+        let begun = begun.unwrap_or(ended);
+        tally.timing.running += ended - begun;
+        tally.timing.bridge += (begun - handed_over) + (received - ended);
         result
     }
 
@@ -369,7 +382,8 @@ impl<B: Bridge> Engine<B> {
     }
 
     /// After a timeout: waits for the cancelled call to end; past the bound it is abandoned, and counted until it does.
-    async fn release(&self, watch: CallWatch, in_flight: Counted<'_>, tally: &mut Tally) {
+    /// Returns when the predictor ended, if it has.
+    async fn release(&self, watch: CallWatch, in_flight: Counted<'_>, tally: &mut Tally) -> Option<Instant> {
         while timeout(ABANDON_AFTER, watch.over()).await.is_err() {
             if !self.bridge.stalled_now().is_zero() {
                 continue; // The loop has had no chance to cancel it.
@@ -382,8 +396,9 @@ impl<B: Bridge> Engine<B> {
                 watch.over().await;
                 gauges.abandoned.fetch_sub(1, Ordering::Relaxed);
             });
-            return;
+            return None;
         }
+        watch.ended().map(Instant::from_std)
     }
 }
 

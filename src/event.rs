@@ -44,6 +44,11 @@ impl LimitedFor {
             LimitedBy::Outage => &mut self.outage,
         }
     }
+
+    /// By whatever it was.
+    pub fn total(&self) -> Duration {
+        self.rpm + self.tpm + self.server + self.outage
+    }
 }
 
 /// A time in which the event loop did not turn, a second or longer.

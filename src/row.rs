@@ -1,7 +1,7 @@
 //! What is asked and what is answered: rows, their values, answers and outcomes. Not how a call is made.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -155,9 +155,14 @@ impl Answer {
     }
 }
 
-/// Where a row's time went. Each part is measured between its own two timestamps.
+/// Where a row's time went. Each part is measured between its own two timestamps; together they are `row`, but for the
+/// moments between the parts.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Timing {
+    /// From being read to being taken up by the engine: its start is recorded. The dispatcher fills it in.
+    pub starting: Duration,
+    /// Held back by a limit (the server's refusals, an outage, `--rpm`, `--tpm`), summed over attempts.
+    pub paced: Duration,
     /// Waiting for a permit, summed over attempts.
     pub queued: Duration,
     /// The predictor running, as seen on the event loop's thread, summed over attempts.
@@ -168,10 +173,31 @@ pub struct Timing {
     pub bridge: Duration,
     /// The last attempt alone, as seen on the event loop's thread (a timeout counts as long as it was waited for).
     pub latency: Duration,
+    /// From the outcome to its being recorded; the dispatcher fills it in.
+    pub recording: Duration,
     /// From the row's being read to its outcome's being recorded; the dispatcher fills it in.
     pub row: Duration,
     /// From the session's first hand-over to this outcome's being recorded; the dispatcher fills it in.
     pub recorded: Duration,
+    /// How long the batch of outcomes before was being written, in the record of the first outcome after it: no record
+    /// can tell of its own writing. The journal's `recording`, `row` and `recorded` are without it.
+    pub wrote: Duration,
+    /// When the engine took the row up and when it had its outcome; for the dispatcher, not recorded.
+    pub taken_up: Option<(Instant, Instant)>,
+}
+
+impl Timing {
+    /// The outcome's writing took so long.
+    pub fn add_writing(&mut self, wrote: Duration) {
+        self.recording += wrote;
+        self.row += wrote;
+        self.recorded += wrote;
+    }
+
+    /// Waiting from the beginning on for what was not the row's own doing.
+    pub fn waited(&self) -> Duration {
+        self.starting + self.paced + self.queued
+    }
 }
 
 /// A row's final result in this session. A cancelled or unfinished row has none.

@@ -1,23 +1,30 @@
-//! `compare`: the same rows in each mode, alternating, in journals of their own. Not the statistics.
+//! `compare`: the same rows in each mode, alternating. Not how one run is measured, nor the statistics.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 
 use super::Usage;
-use super::job::Opened;
+use super::measured::{FirstAnswers, Measured, Measuring};
 use super::prepared::{Prepared, Preparing};
 use super::streams::Streams;
 use crate::config::JobOptions;
-use crate::config::paths::JobPaths;
 use crate::config::values::concurrency;
-use crate::journal::Journal;
+use crate::input::Validated;
+use crate::journal::directory_of;
 use crate::policy::stop::StopReason;
-use crate::report::compare::{Comparison, ModeRuns};
+use crate::report::compare::{Comparison, ModeRuns, RunFigures, WarmUp};
 use crate::report::json;
 use crate::report::progress::Level;
+use crate::report::text::{counted, duration};
 use crate::run::signals::Signals;
+
+/// Rows that warm up: at least enough to meet a second call, at most so many as are few.
+const WARM_UP: std::ops::RangeInclusive<u64> = 3..=16;
+/// A comparison that takes longer is announced.
+const LONG: Duration = Duration::from_secs(60);
 
 /// The options of `compare`.
 #[derive(Debug, Clone, Args)]
@@ -39,6 +46,9 @@ pub struct CompareOptions {
     /// Also writes the comparison as JSON
     #[arg(long, value_name = "FILE")]
     pub export_json: Option<PathBuf>,
+    /// Also writes the comparison as a table in Markdown
+    #[arg(long, value_name = "FILE")]
+    pub export_markdown: Option<PathBuf>,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub job: JobOptions,
@@ -53,13 +63,8 @@ impl CompareOptions {
                 (false, true) if !self.concurrent => (true, true),
                 chosen => chosen,
             };
-        let mode = |name: String, calls: usize| ModeRuns {
-            name,
-            concurrency: calls as u64,
-            walls: Vec::new(),
-            failed: 0,
-            attempts: 0,
-        };
+        let mode =
+            |name: String, calls: usize| ModeRuns { name, concurrency: calls as u64, runs: Vec::new() };
         let widths = if self.concurrency.is_empty() { &[16][..] } else { &self.concurrency };
         let mut modes: Vec<ModeRuns> =
             sequential.then(|| mode("sequential".to_owned(), 1)).into_iter().collect();
@@ -75,9 +80,8 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
     if options.input == Path::new("-") {
         return Err(Usage("`compare` reads its input once for each run: give it a file".to_owned()).into());
     }
-    if let Some(file) = &options.export_json {
-        let directory =
-            file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for file in [&options.export_json, &options.export_markdown].into_iter().flatten() {
+        let directory = directory_of(file);
         tempfile::tempfile_in(directory)
             .with_context(|| format!("failed to write into `{}`", directory.display()))?;
     }
@@ -97,6 +101,10 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
         Err(signal) => return Ok(StopReason::Signal(signal).exit_code()),
     };
     prepared.announce(streams.reporter(&options.job.show).as_mut());
+    if prepared.validated.selected.is_empty() {
+        prepared.answerer.shut_down();
+        bail!("`{}` has no row to compare\nhint: choose others with `--range`", options.input.display());
+    }
     if options.job.dry_run {
         let rows = prepared.validated.selected.end - prepared.validated.selected.start;
         let runs = modes.len() as u64 * u64::from(options.runs);
@@ -112,51 +120,111 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
             mode.concurrency = calls;
         }
     }
-    for run in 1..=options.runs {
-        // Forth and back, so that no mode always comes first.
-        let order: Vec<usize> =
-            if run % 2 == 1 { (0..modes.len()).collect() } else { (0..modes.len()).rev().collect() };
-        for mode in order {
-            let title = format!("run {run} of {}: {}", options.runs, modes[mode].name);
-            let code = measure(&prepared, &mut modes[mode], &title, &options, streams, &mut signals).await?;
-            if !matches!(code, 0 | 3) {
-                return Ok(code);
-            }
-        }
-    }
+    let comparing = Comparing { options: &options, prepared: &prepared, streams, signals: &mut signals };
+    let comparison = match comparing.run(modes).await? {
+        Ok(comparison) => comparison,
+        Err(code) => return Ok(code),
+    };
     prepared.answerer.shut_down();
-    let rows = prepared.validated.selected.end - prepared.validated.selected.start;
-    let failed = modes.iter().any(|mode| mode.failed > 0);
-    let comparison = Comparison::new(rows, modes);
     if let Some(file) = &options.export_json {
         json::write(file, &comparison)?;
     }
+    if let Some(file) = &options.export_markdown {
+        json::write_whole(file, comparison.markdown().as_bytes())
+            .with_context(|| format!("failed to write `{}`", file.display()))?;
+    }
     let text = comparison.table(streams.look(&options.job.show));
     streams.say(&options.job.show, &text)?;
-    Ok(if failed { 3 } else { 0 })
+    Ok(if comparison.modes.iter().any(|mode| mode.failed > 0.0) { 3 } else { 0 })
 }
 
-/// One run of one mode, in a directory that goes with it.
-async fn measure(
-    prepared: &Prepared,
-    mode: &mut ModeRuns,
-    title: &str,
-    options: &CompareOptions,
-    streams: &Streams,
-    signals: &mut Signals,
-) -> anyhow::Result<u8> {
-    let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
-    let paths = JobPaths::of(&directory.path().join("answers.jsonl"));
-    let journal = Journal::create(&paths.journal, &prepared.header)?;
-    let opened = Opened::new(journal, &prepared.header);
-    let mut reporter = streams.reporter(&options.job.show);
-    reporter.message(Level::Note, title);
-    let calls = mode.concurrency as usize;
-    let outcome = prepared.session(opened, calls, &paths).run(reporter.as_mut(), signals).await?;
-    if let Some(report) = outcome.report {
-        mode.walls.push(std::time::Duration::from_secs_f64(report.wall_s));
-        mode.failed += report.rows.failed;
-        mode.attempts += report.attempts.total;
+/// A comparison under way.
+struct Comparing<'a> {
+    options: &'a CompareOptions,
+    prepared: &'a Prepared,
+    streams: &'a Streams,
+    signals: &'a mut Signals,
+}
+
+impl Comparing<'_> {
+    /// Warms up and makes all runs; or the exit code where one of them was stopped.
+    async fn run(mut self, mut modes: Vec<ModeRuns>) -> anyhow::Result<Result<Comparison, u8>> {
+        let selected = &self.prepared.validated.selected;
+        let rows = selected.end - selected.start;
+        let (warm_up, called) = match self.warm_up(rows, &modes).await? {
+            Ok(warmed) => warmed,
+            Err(code) => return Ok(Err(code)),
+        };
+        self.announce_length(rows, &modes, &called);
+        let mut first: Option<FirstAnswers> = None;
+        for run in 1..=self.options.runs {
+            // Forth and back, so that no mode always comes first.
+            let order: Vec<usize> =
+                if run % 2 == 1 { (0..modes.len()).collect() } else { (0..modes.len()).rev().collect() };
+            for mode in order {
+                let title = format!("run {run} of {}: {}", self.options.runs, modes[mode].name);
+                let calls = modes[mode].concurrency;
+                let mut measured = match self.measure(&self.prepared.validated, calls, &title).await? {
+                    Ok(measured) => measured,
+                    Err(code) => return Ok(Err(code)),
+                };
+                if let Some(first) = &mut first {
+                    measured.figures.different = Some(measured.differing_answers(first)?);
+                } else {
+                    measured.keep_answers(first.insert(FirstAnswers::new(selected)))?;
+                }
+                modes[mode].runs.push(measured.figures);
+            }
+        }
+        Ok(Ok(Comparison::new(rows, warm_up, modes)))
     }
-    Ok(outcome.code)
+
+    /// Makes connections, fills what fills itself at the first use: a few rows at the greatest concurrency, not timed.
+    /// No more than half of the rows, so that what the predictor caches of them shows.
+    async fn warm_up(
+        &mut self,
+        rows: u64,
+        modes: &[ModeRuns],
+    ) -> anyhow::Result<Result<(WarmUp, RunFigures), u8>> {
+        let widest = modes.iter().map(|mode| mode.concurrency).max().unwrap_or(1);
+        let few = widest.clamp(*WARM_UP.start(), *WARM_UP.end()).min(rows.div_ceil(2));
+        let selected = &self.prepared.validated.selected;
+        let selected = selected.start..selected.start + few;
+        let validated = Validated { selected, ..self.prepared.validated.clone() };
+        let title = format!("warm-up: {}, not timed", counted(few, "row"));
+        let measured = self.measure(&validated, widest, &title).await?;
+        Ok(measured
+            .map(|Measured { figures, .. }| (WarmUp { rows: few, attempts: figures.attempts }, figures)))
+    }
+
+    async fn measure(
+        &mut self,
+        validated: &Validated,
+        calls: u64,
+        title: &str,
+    ) -> anyhow::Result<Result<Measured, u8>> {
+        let mut reporter = self.streams.reporter(&self.options.job.show);
+        reporter.message(Level::Note, title);
+        let measuring = Measuring { prepared: self.prepared, validated, calls: calls as usize };
+        measuring.run(reporter.as_mut(), self.signals).await
+    }
+
+    /// Says how long a long comparison will take, from what the calls of the warm-up took.
+    fn announce_length(&self, rows: u64, modes: &[ModeRuns], called: &RunFigures) {
+        let Some(call_ms) = called.call_ms else { return };
+        let call = Duration::from_secs_f64(call_ms / 1e3);
+        let a_round: Duration =
+            modes.iter().map(|mode| call.mul_f64(rows.div_ceil(mode.concurrency).max(1) as f64)).sum();
+        let all = a_round * self.options.runs;
+        if all > LONG {
+            let text = format!(
+                "this will take about {}: {} of {} in {}; `-n` picks fewer rows",
+                duration(all),
+                counted(self.options.runs.into(), "run"),
+                counted(rows, "row"),
+                counted(modes.len() as u64, "mode")
+            );
+            self.streams.reporter(&self.options.job.show).message(Level::Note, &text);
+        }
+    }
 }

@@ -103,8 +103,8 @@ where
     if let Some(fresh) = fresh {
         keep(fresh, &files.spool)?;
     }
-    let session = Session { page, ..prepared.session(opened, prepared.calls, &files) };
-    let outcome = session.run(reporter.as_mut(), &mut signals).await;
+    let session = Session { page, ..prepared.session(opened, prepared.calls) };
+    let outcome = session.run(&files, reporter.as_mut(), &mut signals).await;
     drop(reporter);
     let outcome = outcome?;
     // Without a report the session was cut short: the process ends at once.

@@ -7,6 +7,7 @@ pub mod doctor;
 mod estimate;
 pub mod export;
 mod job;
+mod measured;
 mod prepared;
 pub mod process;
 mod rebuilt;

@@ -11,7 +11,6 @@ use super::job::Opened;
 use super::rebuilt::{FIELDS, KEPT, Kept, cores};
 use super::session::Session;
 use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, program_sha256, secrets};
-use crate::config::paths::JobPaths;
 use crate::config::{JobOptions, identity};
 use crate::input::{Format, Source, Validated, glance, validate};
 use crate::journal::{Header, InputIdentity, VERSION};
@@ -192,7 +191,7 @@ impl Prepared {
     }
 
     /// A session of this job with so many calls in flight at most.
-    pub(super) fn session<'a>(&'a self, opened: Opened, calls: usize, paths: &'a JobPaths) -> Session<'a> {
+    pub(super) fn session(&self, opened: Opened, calls: usize) -> Session<'_> {
         let (money, stats) = (&self.job.money, &opened.fold.stats);
         let budget = Budget::new(money.bounds(), self.estimate.price(), &self.estimate.a_call());
         let budget = budget.resuming(&stats.usage(), stats.attempts().total);
@@ -202,7 +201,6 @@ impl Prepared {
             answerer: &self.answerer,
             source: &self.source,
             validated: &self.validated,
-            paths,
             journal: opened.journal,
             fold: opened.fold,
             choice: opened.choice,

@@ -46,12 +46,12 @@ pub(super) fn rebuilt(paths: &JobPaths) -> anyhow::Result<(Report, Fold)> {
     let mut fold = Fold::default();
     let mut resumed = 0;
     let recovered = Recovered::read(&paths.journal, |record| {
+        fold.recovered(record);
         match record {
             Record::Header(header) if fold.course.outcomes() == 0 => fold = Fold::new(&header.selection),
             Record::Header(_) => resumed = fold.stats.ok(),
             _ => {}
         }
-        fold.recovered(record);
     })?;
     fold.close_session();
     let header = recovered.sessions.last().context("the journal has no session")?;

@@ -37,8 +37,6 @@ pub(super) struct Session<'a> {
     pub source: &'a Source,
     /// What is known of it.
     pub validated: &'a Validated,
-    /// The job's files.
-    pub paths: &'a JobPaths,
     /// The truth, its header written.
     pub journal: Journal,
     /// The figures of the sessions before.
@@ -78,34 +76,43 @@ pub(super) struct Outcome {
 }
 
 impl Session<'_> {
+    /// Runs all rows and gives their journal back; writes no other file.
+    pub(super) async fn measure(
+        mut self,
+        reporter: &mut dyn Reporter,
+        signals: &mut Signals,
+    ) -> anyhow::Result<(Outcome, Journal)> {
+        let ended = self.rows(reporter, signals, 0).await?;
+        let (stop, code) = self.verdict(ended.stop);
+        if ended.hurried {
+            return Ok((Outcome { code, report: None }, self.journal));
+        }
+        self.journal.commit()?;
+        let report = self.report(0, Duration::ZERO, stop.as_ref());
+        Ok((Outcome { code, report: Some(report) }, self.journal))
+    }
+
     /// Runs all rows without an answer, writes the answers file and the report.
     pub(super) async fn run(
         mut self,
+        paths: &JobPaths,
         reporter: &mut dyn Reporter,
         signals: &mut Signals,
     ) -> anyhow::Result<Outcome> {
         let index = Arc::clone(self.journal.index());
         let before = index.counts();
         let ended = self.rows(reporter, signals, before.ok).await?;
-        let after = index.counts();
         let signal = match ended.stop {
             Some(StopReason::Signal(signal)) => Some(signal),
             _ => None,
         };
-        // A signal that came after the last outcome was recorded changes nothing.
-        let stop =
-            ended.stop.filter(|stop| !(matches!(stop, StopReason::Signal(_)) && after.unfinished == 0));
-        let code = match &stop {
-            Some(reason) => reason.exit_code(),
-            None if after.failed + after.unfinished > 0 => 3,
-            None => 0,
-        };
+        let (stop, code) = self.verdict(ended.stop);
         if ended.hurried {
             // Not waited for, and no matter if it fails: it only tells that this was no crash.
             let _ = self.append_end(code, stop.as_ref(), true).and_then(|()| self.journal.commit());
             let text = format!(
                 "ended at once; what was recorded is safe in the journal\nhint: `resume {}` goes on",
-                self.paths.answers.display()
+                paths.answers.display()
             );
             reporter.message(Level::Warning, &text);
             return Ok(Outcome { code, report: None });
@@ -118,12 +125,12 @@ impl Session<'_> {
             self.journal.checkpoint()?;
         }
         let projecting = Instant::now();
-        let projected = match self.project(signals, signal).await? {
+        let projected = match self.project(paths, signals, signal).await? {
             Ok(projected) => projected,
             Err(signal) => {
                 let text = format!(
                     "ended at once; the answers are safe in the journal\nhint: `export {}` writes them",
-                    self.paths.answers.display()
+                    paths.answers.display()
                 );
                 reporter.message(Level::Warning, &text);
                 let signal = StopReason::Signal(signal);
@@ -138,11 +145,24 @@ impl Session<'_> {
         if let Some(remark) = report::remark::underused(&report) {
             reporter.message(Level::Warning, &remark);
         }
-        report::json::write(&self.paths.report, &report)?;
+        report::json::write(&paths.report, &report)?;
         if self.page {
-            report::html::write(&self.paths.page, &self.paths.answers, &report, &self.fold)?;
+            report::html::write(&paths.page, &paths.answers, &report, &self.fold)?;
         }
         Ok(Outcome { code, report: Some(report) })
+    }
+
+    /// What the end of the rows means: why it came early, and the exit code.
+    fn verdict(&self, stop: Option<StopReason>) -> (Option<StopReason>, u8) {
+        let after = self.journal.index().counts();
+        // A signal that came after the last outcome was recorded changes nothing.
+        let stop = stop.filter(|stop| !(matches!(stop, StopReason::Signal(_)) && after.unfinished == 0));
+        let code = match &stop {
+            Some(reason) => reason.exit_code(),
+            None if after.failed + after.unfinished > 0 => 3,
+            None => 0,
+        };
+        (stop, code)
     }
 
     async fn rows(
@@ -220,6 +240,7 @@ impl Session<'_> {
                 "most_in_flight": stats.most_in_flight(),
                 "limited_s": self.fold.live_limited,
                 "unfinished": self.fold.live_unfinished,
+                "wrote_ns": self.fold.live_wrote.as_nanos() as u64,
             }),
         };
         self.journal.append_end(&end)
@@ -229,13 +250,14 @@ impl Session<'_> {
     /// is returned.
     async fn project(
         &self,
+        paths: &JobPaths,
         signals: &mut Signals,
         mut first: Option<Signal>,
     ) -> anyhow::Result<Result<Projected, Signal>> {
         let cancelled = Arc::new(AtomicBool::new(false));
         let mut writing = tokio::task::spawn_blocking({
             let cancelled = Arc::clone(&cancelled);
-            let (source, paths) = (self.source.clone(), self.paths.clone());
+            let (source, paths) = (self.source.clone(), paths.clone());
             let (index, fields) = (Arc::clone(self.journal.index()), self.journal.fields().only(self.fields));
             move || project(&source, &paths, &index, &fields, || cancelled.load(Ordering::Relaxed))
         });

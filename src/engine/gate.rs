@@ -50,6 +50,12 @@ struct State {
 
 /// A call that was let through.
 pub(super) struct Passed<'a> {
+    /// When.
+    pub(super) at: Instant,
+    /// How long a limit held it back, or the row at the gate before it.
+    pub(super) paced: Duration,
+    /// How long there was no limit and it waited all the same: for a permit.
+    pub(super) queued: Duration,
     pub(super) in_flight: Counted<'a>,
     pub(super) permit: SemaphorePermit<'a>,
     /// The tokens it was estimated to use.
@@ -64,6 +70,11 @@ pub(super) struct Ending {
 }
 
 impl Passed<'_> {
+    /// So much of its waiting was for the pace.
+    fn paced(self, paced: Duration) -> Self {
+        Self { paced, queued: self.queued.saturating_sub(paced), ..self }
+    }
+
     pub(super) fn ending(&self) -> Ending {
         Ending { estimated: self.estimated, begun: self.begun }
     }
@@ -96,9 +107,11 @@ impl Gate {
         self.changed.notify_one();
     }
 
-    /// Waits for the turn, then for a permit; whoever waits for a turn holds none. `None` once it is closed.
+    /// Waits for the turn, then for a permit; whoever waits for a turn holds none. `None` once it is closed. `came` is
+    /// when the row began to wait.
     pub(super) async fn pass<'a>(
         &'a self,
+        came: Instant,
         permits: &'a Semaphore,
         in_flight: &'a AtomicUsize,
         arguments: &Arguments,
@@ -107,27 +120,36 @@ impl Gate {
         if self.is_calm() && self.waiting.load(Ordering::Relaxed) == 0 {
             let permit = permits.acquire().await.ok()?;
             if self.is_calm() {
-                return Some(self.unlimited(permit, in_flight));
+                return Some(self.unlimited(came, permit, in_flight));
             }
         }
-        Box::pin(self.pass_in_turn(permits, in_flight, arguments)).await
+        Box::pin(self.pass_in_turn(came, permits, in_flight, arguments)).await
     }
 
     fn is_calm(&self) -> bool {
         self.calm.load(Ordering::Acquire)
     }
 
-    fn unlimited<'a>(&self, permit: SemaphorePermit<'a>, in_flight: &'a AtomicUsize) -> Passed<'a> {
-        Passed { in_flight: Counted::new(in_flight), permit, estimated: 0, begun: self.now() }
+    fn unlimited<'a>(
+        &self,
+        came: Instant,
+        permit: SemaphorePermit<'a>,
+        in_flight: &'a AtomicUsize,
+    ) -> Passed<'a> {
+        let at = Instant::now();
+        let (in_flight, begun) = (Counted::new(in_flight), at - self.started);
+        Passed { at, paced: Duration::ZERO, queued: at - came, in_flight, permit, estimated: 0, begun }
     }
 
     /// One row at a time.
     async fn pass_in_turn<'a>(
         &'a self,
+        came: Instant,
         permits: &'a Semaphore,
         in_flight: &'a AtomicUsize,
         arguments: &Arguments,
     ) -> Option<Passed<'a>> {
+        let limited_before = self.waited().total();
         let waiting = Counted::new(&self.waiting);
         let mut turn = self.turn.acquire().await.ok()?;
         drop(waiting);
@@ -142,7 +164,8 @@ impl Gate {
             };
             let permit = permit.ok()?;
             if self.is_calm() {
-                return Some(self.unlimited(permit, in_flight));
+                let passed = self.unlimited(came, permit, in_flight);
+                return Some(passed.paced(self.waited().total().saturating_sub(limited_before)));
             }
             drop(permit);
             turn = self.turn.acquire().await.ok()?;
@@ -155,8 +178,9 @@ impl Gate {
         loop {
             self.ready(in_flight).await?;
             let permit = permits.acquire().await.ok()?;
-            let now = self.now();
+            let at = Instant::now();
             let passed = self.with(|state| {
+                let now = at - self.started;
                 // Calls are told apart by when they were begun, also where the clock does not.
                 let begun = now.max(state.last_begun + Duration::from_nanos(1));
                 let admitted = state.pace.admits(begun, in_flight.load(Ordering::Relaxed)) == Admission::Now;
@@ -167,7 +191,11 @@ impl Gate {
                 })
             });
             if let Some((in_flight, begun)) = passed {
-                return Some(Passed { in_flight, permit, estimated, begun });
+                let paced = self.waited().total().saturating_sub(limited_before);
+                let queued = at - came;
+                let passed =
+                    Passed { at, paced: Duration::ZERO, queued, in_flight, permit, estimated, begun };
+                return Some(passed.paced(paced));
             }
         }
     }

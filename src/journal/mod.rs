@@ -27,6 +27,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod transcribe;
+mod unnamed;
 mod windows;
 mod writer;
 

@@ -106,22 +106,38 @@ enum Kind {
     Fatal,
 }
 
-/// [`Timing`] as an array of nanoseconds, in this order: queued, running, backoff, bridge, latency, row, recorded. There
-/// is one a row: names would be a quarter of the journal, and of the time to write and to read it.
+/// [`Timing`] as an array of nanoseconds, in this order: starting, paced, queued, running, backoff, bridge, latency,
+/// recording, row, recorded, wrote. There is one a row: names would be a third of the journal, and of the time to write
+/// and to read it.
 mod timing {
     use super::{Deserialize, Deserializer, Duration, Serialize, Serializer, Timing};
 
     pub(super) fn serialize<S: Serializer>(timing: &Timing, serializer: S) -> Result<S::Ok, S::Error> {
-        let Timing { queued, running, backoff, bridge, latency, row, recorded } = timing;
-        [queued, running, backoff, bridge, latency, row, recorded]
+        let Timing { starting, paced, queued, running, backoff, bridge, latency, .. } = timing;
+        let Timing { recording, row, recorded, wrote, taken_up: _, .. } = timing;
+        [starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded, wrote]
             .map(|part| part.as_nanos() as u64)
             .serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timing, D::Error> {
-        let parts = <[u64; 7]>::deserialize(deserializer)?.map(Duration::from_nanos);
-        let [queued, running, backoff, bridge, latency, row, recorded] = parts;
-        Ok(Timing { queued, running, backoff, bridge, latency, row, recorded })
+        let parts = <[u64; 11]>::deserialize(deserializer)?.map(Duration::from_nanos);
+        let [starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded, wrote] =
+            parts;
+        Ok(Timing {
+            starting,
+            paced,
+            queued,
+            running,
+            backoff,
+            bridge,
+            latency,
+            recording,
+            row,
+            recorded,
+            wrote,
+            taken_up: None,
+        })
     }
 }
 
@@ -241,12 +257,12 @@ mod tests {
 
     #[test]
     fn an_answer_reads_like_this() {
-        insta::assert_snapshot!(json(&answered(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"ok":{"fields":{"answer":"answer 7","reasoning":"reasoning 7"}}},"attempts":1,"usage":{"input":12,"output":34,"calls":1},"timing_ns":[0,0,0,0,1234567000,0,0]}}"#);
+        insta::assert_snapshot!(json(&answered(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"ok":{"fields":{"answer":"answer 7","reasoning":"reasoning 7"}}},"attempts":1,"usage":{"input":12,"output":34,"calls":1},"timing_ns":[0,0,0,0,0,0,1234567000,0,0,0,0]}}"#);
     }
 
     #[test]
     fn a_failure_reads_like_this() {
-        insta::assert_snapshot!(json(&failed(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"failed":{"class":"timeout","kind":"transient","message":"no answer within 1s"}},"attempts":1,"errors":["timeout"],"usage":{"input":12,"output":34,"calls":1},"timing_ns":[0,0,0,0,1234567000,0,0]}}"#);
+        insta::assert_snapshot!(json(&failed(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"failed":{"class":"timeout","kind":"transient","message":"no answer within 1s"}},"attempts":1,"errors":["timeout"],"usage":{"input":12,"output":34,"calls":1},"timing_ns":[0,0,0,0,0,0,1234567000,0,0,0,0]}}"#);
     }
 
     #[test]

@@ -134,7 +134,7 @@ mod tests {
             suspects.see(&Record::Started(Cow::Owned(started)));
             for row in *decided {
                 let json = format!(
-                    r#"{{"outcome":{{"row":{row},"hash":"00","result":{{"ok":{{"fields":{{}}}}}},"attempts":1,"timing_ns":[0,0,0,0,0,0,0]}}}}"#
+                    r#"{{"outcome":{{"row":{row},"hash":"00","result":{{"ok":{{"fields":{{}}}}}},"attempts":1,"timing_ns":[0,0,0,0,0,0,0,0,0,0,0]}}}}"#
                 );
                 suspects.see(&serde_json::from_str(&json).unwrap());
             }

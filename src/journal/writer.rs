@@ -81,7 +81,7 @@ impl Journal {
         Ok((journal, recovered))
     }
 
-    fn new(
+    pub(super) fn new(
         path: &Path,
         file: File,
         bytes: u64,

@@ -61,7 +61,7 @@ pub fn write(path: &Path, value: &impl Serialize) -> Result<(), ReportError> {
 }
 
 /// Replaces a file in one step.
-pub(super) fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(text)?;

@@ -273,7 +273,7 @@ pub(crate) mod tests {
             stats.record(&OutcomeView {
                 failure: failed.then(|| if row == 1_200 { "ValueError".into() } else { "timeout".into() }),
                 attempts: if failed { 3 } else { 1 },
-                errors: if failed { &timeouts } else { &[] },
+                errors: if failed { timeouts.as_slice().into() } else { (&[]).into() },
                 usage: Some(Usage { input: 1_000, output: 20, calls: 1, cost_usd: Some(1.0 / 4_096.0) }),
                 timing: Timing { running: latency, latency, row: 2 * latency, ..Timing::default() },
                 ..OutcomeView::default()

@@ -90,6 +90,8 @@ struct Dispatcher<'a, B> {
     rate: RowRate,
     ok: u64,
     failed: u64,
+    /// How long the writing of the last outcomes took, until the next record tells it.
+    wrote: Duration,
 }
 
 impl<B: Bridge> Run<'_, B> {
@@ -109,6 +111,7 @@ impl<B: Bridge> Run<'_, B> {
             rate: RowRate::default(),
             ok: 0,
             failed: 0,
+            wrote: Duration::ZERO,
         };
         dispatcher.dispatch(&mut todo, &mut inbox).await;
         dispatcher.finish().await
@@ -159,8 +162,17 @@ impl<B: Bridge> Dispatcher<'_, B> {
             }
         }
         let rows = self.read(todo, now);
+        if let Some(first) = outcomes.first_mut() {
+            first.timing.wrote = std::mem::take(&mut self.wrote);
+        }
         if let Err(error) = self.record(&outcomes, &rows) {
             self.cannot_record(&error);
+        }
+        if !outcomes.is_empty() {
+            self.wrote = now.elapsed();
+            for outcome in &mut outcomes {
+                outcome.timing.add_writing(self.wrote);
+            }
         }
         let called = outcomes.iter().filter(|outcome| outcome.attempts > 0).count();
         for outcome in outcomes {
@@ -197,7 +209,11 @@ impl<B: Bridge> Dispatcher<'_, B> {
             self.run.engine.kill();
             return None;
         }
-        outcome.timing.row = read.map_or(Duration::ZERO, |read| now - read);
+        if let (Some(read), Some((taken_up, done))) = (read, outcome.timing.taken_up) {
+            outcome.timing.starting = taken_up - read;
+            outcome.timing.recording = now - done;
+            outcome.timing.row = now - read;
+        }
         outcome.timing.recorded = self.first_call.map_or(Duration::ZERO, |first| now - first);
         Some(outcome)
     }
@@ -338,6 +354,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
         self.run.fold.close_live_session(
             self.run.engine.gauges.most_in_flight.load(Ordering::Relaxed) as u64,
             self.run.engine.limited_for().into(),
+            self.wrote,
         );
         Ended { stop: self.stop, hurried: self.hurried }
     }

@@ -101,7 +101,7 @@ pub struct Span {
     pub from: Duration,
     /// When its outcome was recorded.
     pub to: Duration,
-    /// Waiting for permits.
+    /// Waiting for its turn: being started, held back by a limit, without a permit.
     pub queued: Duration,
     /// Its last attempt.
     pub last: Duration,
@@ -116,7 +116,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// From its first call's being handed over, waits for further permits aside.
+    /// From its first call's being handed over, waits for further turns aside.
     pub fn took(&self) -> Duration {
         self.to.saturating_sub(self.from).saturating_sub(self.queued)
     }
@@ -146,7 +146,7 @@ impl Course {
         let to = self.begins + timing.recorded;
         // A row may have been read before the session's first call.
         let from = to.saturating_sub(timing.row);
-        let called = (from + timing.queued).min(to);
+        let called = (from + timing.waited()).min(to);
         let last = to.saturating_sub(timing.latency);
         let earlier = timing.running.saturating_sub(timing.latency).as_secs_f64();
         let moment = self.moments.at(to);
@@ -164,7 +164,7 @@ impl Course {
             let share = earlier / last.saturating_sub(called).as_secs_f64();
             self.moments.spread(called, last, |moment, seconds| moment.running_s += seconds * share);
         }
-        for (number, class) in (1..).zip(outcome.errors) {
+        for (number, class) in (1..).zip(outcome.errors.iter()) {
             let at = called + to.saturating_sub(called) * number / outcome.attempts.max(number);
             let class = self.class(class);
             let moment = self.moments.at(at);
@@ -196,7 +196,7 @@ impl Course {
 
     fn note_span(&mut self, row: u64, outcome: &OutcomeView<'_>, from: Duration, to: Duration) {
         let timing = &outcome.timing;
-        let took = to.saturating_sub(from).saturating_sub(timing.queued);
+        let took = to.saturating_sub(from).saturating_sub(timing.waited());
         let is_slow = self.slowest.len() < SLOWEST
             || self.slowest.peek().is_some_and(|Reverse(least)| least.0.took() < took);
         self.outcomes += 1;
@@ -211,7 +211,7 @@ impl Course {
             row,
             from,
             to,
-            queued: timing.queued,
+            queued: timing.waited(),
             last: timing.latency,
             running: timing.running,
             backoff: timing.backoff,
@@ -327,7 +327,10 @@ mod tests {
         let errors = ["timeout".into(), "output".into(), "timeout".into()];
         let failure = Some("timeout".into());
         let mut course = Course::default();
-        course.record(7, &OutcomeView { attempts: 3, errors: &errors, failure, ..view(0, 90) });
+        course.record(
+            7,
+            &OutcomeView { attempts: 3, errors: errors.as_slice().into(), failure, ..view(0, 90) },
+        );
         let at: Vec<_> =
             (0..91).filter(|place| course.moments.at(millis(*place)).errors.iter().count() > 0).collect();
         assert_eq!(at, [30, 60, 90]);

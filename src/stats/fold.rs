@@ -1,5 +1,6 @@
 //! The figures of all sessions of a journal: those read back, then those made live. Not the figures themselves.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,9 @@ use serde::Deserialize as _;
 use super::{Course, LimitedTimes, OutcomeView, Stats};
 use crate::journal::{Record, Recorded, Verdict};
 use crate::row::{CUT_OFF, Outcome, Usage};
+
+/// More outcomes than one batch of the journal ever has.
+const BATCH: usize = 1024;
 
 /// Which class each row failed with last, at one byte a row, so that a row counts once however often it is tried.
 #[derive(Debug, Default)]
@@ -52,6 +56,8 @@ pub struct Fold {
     /// How they came about over time.
     pub course: Course,
     failures: LatestFailures,
+    /// Outcomes read back whose writing is not yet known.
+    held: Vec<(u64, OutcomeView<'static>)>,
     session_wall: Duration,
     session_most: u64,
     session_limited: LimitedTimes,
@@ -59,6 +65,8 @@ pub struct Fold {
     pub live_unfinished: Usage,
     /// For how long the live session was limited.
     pub live_limited: LimitedTimes,
+    /// How long the live session's last outcomes were being written.
+    pub live_wrote: Duration,
 }
 
 impl Fold {
@@ -74,6 +82,7 @@ impl Fold {
             Record::Started(_) => {}
             Record::Outcome(recorded) => self.recovered_outcome(recorded),
             Record::End(end) => {
+                self.written_in(Duration::from_nanos(end.totals["wrote_ns"].as_u64().unwrap_or_default()));
                 self.session_most = end.totals["most_in_flight"].as_u64().unwrap_or_default();
                 self.session_limited =
                     LimitedTimes::deserialize(&end.totals["limited_s"]).unwrap_or_default();
@@ -93,9 +102,9 @@ impl Fold {
         };
         let view = OutcomeView {
             failure,
-            message: message.into(),
+            message: message.to_owned().into(),
             attempts: recorded.attempts,
-            errors: &errors,
+            errors: Cow::Owned(errors),
             abandoned: recorded.abandoned,
             usage: recorded.usage,
             timing: recorded.timing,
@@ -103,7 +112,19 @@ impl Fold {
             cut_off,
             supersedes: None,
         };
-        self.record(recorded.row, view);
+        // A batch written in no time looks like the rest of the one before, which is as well.
+        if !recorded.timing.wrote.is_zero() || self.held.len() == BATCH {
+            self.written_in(recorded.timing.wrote);
+        }
+        self.held.push((recorded.row, view));
+    }
+
+    /// Takes in the outcomes held back, now that it is known how long their writing took.
+    fn written_in(&mut self, wrote: Duration) {
+        for (row, mut view) in std::mem::take(&mut self.held) {
+            view.timing.add_writing(wrote);
+            self.record(row, view);
+        }
     }
 
     /// Takes in one outcome of this session, once it is recorded.
@@ -128,6 +149,8 @@ impl Fold {
 
     /// Ends a session: its wall time and its most calls in flight count.
     pub fn close_session(&mut self) {
+        // The last outcomes of a session that was killed were written in a time nobody knows.
+        self.written_in(Duration::ZERO);
         let (wall, most) = (std::mem::take(&mut self.session_wall), std::mem::take(&mut self.session_most));
         self.stats.add_session(wall, most);
         self.course.close_session(wall);
@@ -135,7 +158,8 @@ impl Fold {
     }
 
     /// Ends the live session.
-    pub fn close_live_session(&mut self, most_in_flight: u64, limited: LimitedTimes) {
+    pub fn close_live_session(&mut self, most_in_flight: u64, limited: LimitedTimes, wrote: Duration) {
+        self.live_wrote = wrote;
         (self.session_most, self.session_limited, self.live_limited) = (most_in_flight, limited, limited);
         self.close_session();
     }

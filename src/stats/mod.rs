@@ -10,6 +10,7 @@ mod fold;
 mod rate;
 mod series;
 mod speedup;
+mod times;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,8 +26,8 @@ pub use self::fold::Fold;
 pub use self::rate::RowRate;
 pub use self::series::Series;
 pub use self::speedup::{Speedup, mean, stddev};
+pub use self::times::{LimitedTimes, TimeSums};
 use crate::call::CallError;
-use crate::event::LimitedFor;
 use crate::row::{Answer, Outcome, Timing, Usage};
 
 /// What one recorded outcome adds to the figures, whether it is live or read back from a journal.
@@ -39,7 +40,7 @@ pub struct OutcomeView<'a> {
     /// Calls handed to the bridge.
     pub attempts: u32,
     /// The classes of the attempts that failed.
-    pub errors: &'a [Arc<str>],
+    pub errors: Cow<'a, [Arc<str>]>,
     /// Calls that ignored cancellation.
     pub abandoned: u32,
     /// Tokens of all attempts.
@@ -64,7 +65,7 @@ impl<'a> From<&'a Outcome> for OutcomeView<'a> {
                 Err(error) => Cow::Owned(error.to_string()),
             },
             attempts: outcome.attempts,
-            errors: &outcome.errors,
+            errors: Cow::Borrowed(&outcome.errors),
             abandoned: outcome.abandoned,
             usage: outcome.usage,
             timing: outcome.timing,
@@ -90,49 +91,6 @@ pub struct AttemptCounts {
     pub first_try_ok: u64,
     /// Failed attempts by class.
     pub by_error: ClassCounts,
-}
-
-/// Sums over rows of where their time went, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct TimeSums {
-    /// Waiting for a permit.
-    pub queued: f64,
-    /// The predictor running.
-    pub running: f64,
-    /// Waiting to retry.
-    pub backoff: f64,
-    /// Hand-over to the event loop and back.
-    pub bridge: f64,
-}
-
-/// For how many seconds something held rows back, by what it was.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct LimitedTimes {
-    /// By the server's refusals (429, or 503 with Retry-After).
-    pub server: f64,
-    /// By an outage of the server.
-    pub outage: f64,
-    /// By `--rpm`.
-    pub rpm: f64,
-    /// By `--tpm`.
-    pub tpm: f64,
-}
-
-impl From<LimitedFor> for LimitedTimes {
-    fn from(limited: LimitedFor) -> Self {
-        let LimitedFor { rpm, tpm, server, outage } = limited;
-        let [server, outage, rpm, tpm] = [server, outage, rpm, tpm].map(|time| time.as_secs_f64());
-        Self { server, outage, rpm, tpm }
-    }
-}
-
-impl std::ops::AddAssign for LimitedTimes {
-    fn add_assign(&mut self, other: Self) {
-        self.server += other.server;
-        self.outage += other.outage;
-        self.rpm += other.rpm;
-        self.tpm += other.tpm;
-    }
 }
 
 /// The figures of a run, kept as it goes.
@@ -169,10 +127,13 @@ impl Stats {
             self.record_attempts(outcome);
         }
         self.row.record(outcome.timing.row);
+        self.times.starting += outcome.timing.starting;
+        self.times.paced += outcome.timing.paced;
         self.times.queued += outcome.timing.queued;
         self.times.running += outcome.timing.running;
         self.times.backoff += outcome.timing.backoff;
         self.times.bridge += outcome.timing.bridge;
+        self.times.recording += outcome.timing.recording;
         if let Some(usage) = outcome.usage {
             self.usage += usage;
         }
@@ -188,7 +149,7 @@ impl Stats {
         counts.retries += u64::from(outcome.attempts - 1);
         counts.abandoned += u64::from(outcome.abandoned);
         counts.first_try_ok += u64::from(first_try && outcome.failure.is_none());
-        for class in outcome.errors {
+        for class in outcome.errors.iter() {
             counts.timeouts += u64::from(class.as_ref() == "timeout");
             counts.by_error.add(class);
         }
@@ -247,10 +208,13 @@ impl Stats {
     /// Where the rows' time went.
     pub fn times(&self) -> TimeSums {
         TimeSums {
+            starting: millis(self.times.starting),
+            paced: millis(self.times.paced),
             queued: millis(self.times.queued),
             running: millis(self.times.running),
             backoff: millis(self.times.backoff),
             bridge: millis(self.times.bridge),
+            recording: millis(self.times.recording),
         }
     }
 
@@ -345,13 +309,17 @@ mod tests {
             abandoned: 1,
             usage: Some(Usage { input: 10, output: 5, calls: 3, cost_usd: Some(0.25) }),
             timing: Timing {
+                starting: second / 4,
+                paced: second / 5,
                 queued: second,
                 running: 2 * second,
                 backoff: 3 * second,
                 bridge: 4 * second,
                 latency: second / 2,
+                recording: second / 2,
                 row: 10 * second,
                 recorded: 4 * second,
+                ..Timing::default()
             },
         };
         let mut stats = Stats::default();
@@ -364,7 +332,15 @@ mod tests {
         assert_eq!(stats.usage(), outcome.usage.unwrap());
         assert_eq!(
             stats.times(),
-            TimeSums { queued: 1_000.0, running: 2_000.0, backoff: 3_000.0, bridge: 4_000.0 }
+            TimeSums {
+                starting: 250.0,
+                paced: 200.0,
+                queued: 1_000.0,
+                running: 2_000.0,
+                backoff: 3_000.0,
+                bridge: 4_000.0,
+                recording: 500.0
+            }
         );
         assert_eq!((stats.latency_ok().max, stats.latency_failed().count), (Some(500.0), 0));
         assert_eq!((stats.first_chunk().max, stats.row().max), (Some(100.0), Some(10_000.0)));

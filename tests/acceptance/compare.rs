@@ -1,7 +1,10 @@
 //! `compare`: which modes run, in which order, how often they call, and what is written. Not the statistics.
 
+use std::fs;
+
 use super::support::job::{Done, Job};
-use serde_json::Value;
+use rustix::process::Signal;
+use serde_json::{Value, json};
 
 /// 12 rows of 50 ms, noting how many calls run.
 fn job() -> Job {
@@ -25,8 +28,30 @@ fn compare(job: &Job, options: &[&str]) -> Done {
     job.run(&[&all, options].concat())
 }
 
+/// What was exported, which the published schema describes, and nothing beyond it.
 fn exported(job: &Job) -> Value {
-    serde_json::from_str(&job.read("compare.json")).unwrap()
+    fn close(schema: &mut Value) {
+        if let Some(object) = schema.as_object_mut() {
+            if object.contains_key("properties") {
+                object.insert("additionalProperties".into(), json!(false));
+            }
+            object.values_mut().for_each(close);
+        }
+    }
+    let exported = serde_json::from_str(&job.read("compare.json")).unwrap();
+    let mut schema = serde_json::from_str(include_str!("../../schema/compare.schema.json")).unwrap();
+    close(&mut schema);
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let faults: Vec<_> = schema.iter_errors(&exported).map(|error| error.to_string()).collect();
+    assert!(faults.is_empty(), "{faults:?} in {exported}");
+    exported
+}
+
+/// The warnings of one kind.
+fn warnings(job: &Job, kind: &str) -> Vec<Value> {
+    let exported = exported(job);
+    let warnings = exported["warnings"].as_array().unwrap();
+    warnings.iter().filter(|warning| warning["kind"] == kind).cloned().collect()
 }
 
 fn names(job: &Job) -> Vec<String> {
@@ -44,18 +69,27 @@ fn both_modes_alternate_over_the_same_rows() {
     let job = job();
     let done = compare(&job, &["--runs", "2", "-c", "4"]).expect(0);
 
-    // Sequential, concurrent, concurrent, sequential: by the most calls that ran at once in each run.
+    // Sequential, concurrent, concurrent, sequential: by the most calls that ran at once in each run. Before them a few
+    // to warm up.
     let calls = job.calls();
-    assert_eq!(calls.len(), 48);
+    assert_eq!(calls.len(), 4 + 48);
+    let (warm_up, calls) = calls.split_at(4);
+    assert_eq!(warm_up.iter().filter_map(Value::as_u64).max(), Some(4));
     let most = |run: &[Value]| run.iter().filter_map(Value::as_u64).max().unwrap();
     assert_eq!(calls.chunks(12).map(most).collect::<Vec<_>>(), [1, 4, 4, 1]);
 
     let exported = exported(&job);
+    assert_eq!(exported["warm_up"], json!({"rows": 4, "attempts": 4}));
     let modes = &exported["modes"];
     for (mode, (name, concurrency)) in [("sequential", 1), ("concurrent -c 4", 4)].into_iter().enumerate() {
         let mode = &modes[mode];
         assert_eq!((&mode["name"], &mode["concurrency"]), (&name.into(), &concurrency.into()));
-        assert_eq!((&mode["failed"], &mode["attempts"]), (&0.into(), &24.into()));
+        assert_eq!((&mode["failed"], &mode["attempts"]), (&json!(0.0), &json!(12.0)));
+        let in_flight = mode["in_flight_mean"].as_f64().unwrap() / concurrency as f64;
+        assert!(in_flight > 0.6 && in_flight < 1.05, "{mode}");
+        for run in mode["runs"].as_array().unwrap() {
+            assert_eq!((&run["attempts"], &run["in_flight_max"]), (&json!(12), &json!(concurrency)));
+        }
         let walls: Vec<_> =
             mode["wall_s"].as_array().unwrap().iter().map(|wall| wall.as_f64().unwrap()).collect();
         assert_eq!(walls.len(), 2);
@@ -72,11 +106,7 @@ fn both_modes_alternate_over_the_same_rows() {
     assert!(interval[0].as_f64().unwrap() <= speedup && speedup <= interval[1].as_f64().unwrap());
     assert!(exported["warnings"].as_array().unwrap().iter().any(|warning| warning["kind"] == "few_runs"));
 
-    assert!(
-        done.stdout.contains("Speedup (ideal)") && done.stdout.contains("times as fast as"),
-        "{}",
-        done.stdout
-    );
+    assert!(done.stdout.contains("In flight") && done.stdout.contains("times as fast as"), "{}", done.stdout);
     assert!(!job.path("questions.answers.csv").exists(), "no job of the user's");
 }
 
@@ -102,10 +132,11 @@ fn failed_rows_are_counted_and_told() {
     let job = Job::new().questions(4).predictor(
         "async def predict(question):\n    called(question)\n    if question == 'Question 0?':\n        raise ValueError('odd')\n    return question\n",
     );
-    let done = compare(&job, &["--runs", "1"]).expect(3);
+    let done = compare(&job, &["--runs", "2"]).expect(3);
     let modes = &exported(&job)["modes"];
-    assert_eq!((&modes[0]["failed"], &modes[1]["failed"]), (&1.into(), &1.into()));
-    assert!(done.stdout.contains("had 1 failed row"), "{}", done.stdout);
+    assert_eq!((&modes[0]["failed"], &modes[1]["failed"]), (&json!(1.0), &json!(1.0)));
+    // In each run: not as many times as there were runs.
+    assert!(done.stdout.contains("had 1 failed row:"), "{}", done.stdout);
 }
 
 #[test]
@@ -116,4 +147,131 @@ fn what_cannot_be_compared_is_a_usage_error() {
     }
     job.run(&["compare", "-", "--predictor", "predictor.py:predict"]).expect(2).says("give it a file");
     assert_eq!(job.calls().len(), 0);
+}
+
+#[test]
+fn a_selection_without_rows_is_refused_and_nothing_called() {
+    let job = job();
+    compare(&job, &["--range", "12:20"]).expect(1).says("has no row to compare").says("hint: ");
+    assert_eq!(job.calls().len(), 0);
+}
+
+#[test]
+fn answers_that_differ_are_counted_by_row() {
+    let job = Job::new().questions(6).predictor(
+        "
+asked = 0
+async def predict(question, row_id):
+    global asked
+    asked += 1
+    return f'{question} {asked}' if row_id in (4, 5) else question
+",
+    );
+    let done = compare(&job, &["--runs", "2", "-c", "2", "--export-markdown", "compare.md"]).expect(0);
+    let different =
+        |exported: &Value, mode: usize, run: usize| exported["modes"][mode]["runs"][run]["different"].clone();
+    let exported = exported(&job);
+    assert_eq!(different(&exported, 0, 0), Value::Null, "the run that the others are held against");
+    for (mode, run) in [(0, 1), (1, 0), (1, 1)] {
+        assert_eq!(different(&exported, mode, run), json!(2), "mode {mode}, run {run}");
+    }
+    let told = "2 in sequential, 2 in concurrent -c 2";
+    assert!(done.stdout.contains(told), "{}", done.stdout);
+
+    let markdown = job.read("compare.md");
+    let lines: Vec<_> = markdown.lines().collect();
+    assert!(lines[0].starts_with("| Mode | Wall (mean ± σ) |"), "{markdown}");
+    assert!(lines[2].starts_with("| `sequential` |") && lines[3].starts_with("| `concurrent -c 2` |"));
+    assert!(lines[..4].iter().all(|line| line.matches('|').count() == 9), "{markdown}");
+    assert!(markdown.contains(told), "{markdown}");
+
+    let steady = job_of("async def predict(question):\n    return question\n");
+    let done = compare(&steady, &["--runs", "1"]).expect(0);
+    assert!(done.stdout.contains("the answers were the same in every run"), "{}", done.stdout);
+}
+
+fn job_of(predictor: &str) -> Job {
+    Job::new().questions(12).predictor(predictor)
+}
+
+#[test]
+fn a_cache_within_the_predictor_is_found_out() {
+    let job = job_of(
+        "
+known = {}
+async def predict(question):
+    if question not in known:
+        await asyncio.sleep(0.03)
+        known[question] = question
+    return known[question]
+",
+    );
+    compare(&job, &["--runs", "2", "-c", "4"]).expect(0);
+    assert_eq!(warnings(&job, "cached").len(), 1);
+}
+
+#[test]
+fn a_mode_that_a_rate_held_back_is_told_so() {
+    let job = job_of("async def predict(question):\n    return question\n");
+    compare(&job, &["--runs", "1", "--rpm", "1200"]).expect(0);
+    let limited = warnings(&job, "limited");
+    assert!(limited.iter().any(|warning| warning["by"] == "rpm"), "{limited:?}");
+}
+
+#[test]
+fn a_pool_smaller_than_the_concurrency_is_found_out() {
+    let job = job_of(
+        "
+from concurrent.futures import ThreadPoolExecutor
+pool = ThreadPoolExecutor(2)
+async def predict(question):
+    await asyncio.get_running_loop().run_in_executor(pool, time.sleep, 0.05)
+    return question
+",
+    );
+    compare(&job, &["--runs", "1", "-c", "6"]).expect(0);
+    let slower = warnings(&job, "slower_calls");
+    assert!(slower.len() == 1 && slower[0]["times"].as_f64().unwrap() > 1.5, "{slower:?}");
+}
+
+#[test]
+fn processor_time_is_measured_for_each_run() {
+    let job = job_of(
+        "
+async def predict(question):
+    until = time.process_time() + 0.02
+    while time.process_time() < until:
+        pass
+    return question
+",
+    );
+    compare(&job, &["--runs", "2", "-c", "4"]).expect(0);
+    for mode in exported(&job)["modes"].as_array().unwrap() {
+        for run in mode["runs"].as_array().unwrap() {
+            let cpu = run["cpu_s"].as_f64().unwrap();
+            assert!((0.2..1.0).contains(&cpu), "12 rows of 20 ms: {run}");
+        }
+    }
+}
+
+#[test]
+fn a_long_comparison_is_announced_and_leaves_nothing_behind_however_it_ends() {
+    for signal in [Signal::KILL, Signal::INT] {
+        let job = Job::new().questions(2_000).predictor(
+            "async def predict(question):\n    called(question)\n    await asyncio.sleep(0.05)\n    return question\n",
+        );
+        fs::create_dir(job.path("temporary")).unwrap();
+        let temporary = job.path("temporary");
+        let job = job.env("TMPDIR", temporary.to_str().unwrap());
+        let mut running = job.spawn(&["compare", "questions.csv", "--predictor", "predictor.py:predict"]);
+        running.wait_for(".stderr", "3 runs of 2,000 rows in 2 modes; `-n` picks fewer rows", 1);
+        // 16 warm up; then it is in its first run.
+        running.wait_for_calls(20);
+        running.signal(signal);
+        let done = running.wait();
+        assert_eq!(done.code, if signal == Signal::KILL { -9 } else { 130 }, "{}", done.stderr);
+        let left: Vec<_> =
+            fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
 }

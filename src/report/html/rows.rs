@@ -64,7 +64,7 @@ pub(super) fn waterfall(course: &Course) -> Option<Chart> {
     }
     let occurs = |class: &str, bars: &[Bar]| bars.iter().any(|bar| bar.class == class);
     let kinds = [
-        ("queued", "waited for a slot"),
+        ("queued", "waited for its turn"),
         ("earlier", "failed attempts"),
         ("backoff", "waited to retry"),
         ("last-ok", "last attempt, answered"),
@@ -77,7 +77,7 @@ pub(super) fn waterfall(course: &Course) -> Option<Chart> {
 
 fn title(span: &Span) -> String {
     format!(
-        "row {}: {} in {}, {} queued, {} running, {} backing off",
+        "row {}: {} in {}, {} waiting for its turn, {} running, {} backing off",
         span.row,
         if span.failure.is_some() { "failed" } else { "answered" },
         duration(span.to.saturating_sub(span.from)),
@@ -91,10 +91,13 @@ fn title(span: &Span) -> String {
 pub(super) fn shares(report: &Report) -> Option<Chart> {
     let times = &report.time_ms;
     let parts = [
+        ("starting", "being started", times.starting),
+        ("paced", "held back by a limit", times.paced),
         ("queued", "waiting for a slot", times.queued),
         ("bridge", "crossing to Python and back", times.bridge),
         ("running", "running", times.running),
         ("backoff", "waiting to retry", times.backoff),
+        ("recording", "being recorded", times.recording),
     ];
     let total: f64 = parts.iter().map(|(.., time)| time).sum();
     if total <= 0.0 {

@@ -1,0 +1,143 @@
+//! One run of `compare`: its figures, and its answers held against those of the first run. Not which runs are made.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::job::Opened;
+use super::prepared::Prepared;
+use crate::bridge::Bridge as _;
+use crate::input::Validated;
+use crate::journal::{Header, Journal, Record, Values, Verdict};
+use crate::report::compare::RunFigures;
+use crate::report::progress::Reporter;
+use crate::row::RowHash;
+use crate::run::signals::Signals;
+
+/// The answers of the first run of all, to tell others from, at 8 bytes a row.
+#[derive(Debug)]
+pub(super) struct FirstAnswers {
+    start: u64,
+    /// A hash of each row's answer; 0 for none.
+    hashes: Vec<u64>,
+}
+
+impl FirstAnswers {
+    /// None yet, of so many rows.
+    pub(super) fn new(selected: &Range<u64>) -> Self {
+        Self { start: selected.start, hashes: vec![0; (selected.end - selected.start) as usize] }
+    }
+
+    /// Keeps the run's answers as the first.
+    fn keep(&mut self, row: u64, hash: u64) {
+        if let Some(slot) = self.slot(row) {
+            *slot = hash;
+        }
+    }
+
+    /// Whether the row had another answer in the first run.
+    fn differs(&mut self, row: u64, hash: u64) -> bool {
+        self.slot(row).is_some_and(|first| *first != 0 && *first != hash)
+    }
+
+    fn slot(&mut self, row: u64) -> Option<&mut u64> {
+        self.hashes.get_mut(usize::try_from(row.checked_sub(self.start)?).ok()?)
+    }
+}
+
+/// What a run is measured under.
+pub(super) struct Measuring<'a> {
+    /// The job.
+    pub prepared: &'a Prepared,
+    /// Its input, with the rows of this run selected.
+    pub validated: &'a Validated,
+    /// Calls in flight at most.
+    pub calls: usize,
+}
+
+/// What a run came to.
+pub(super) struct Measured {
+    /// The figures.
+    pub figures: RunFigures,
+    journal: Journal,
+}
+
+impl Measuring<'_> {
+    /// Runs the rows, on a journal that nothing is left of, whatever ends the process. What stops the run stops the
+    /// comparison: then the exit code is returned.
+    pub(super) async fn run(
+        self,
+        reporter: &mut dyn Reporter,
+        signals: &mut Signals,
+    ) -> anyhow::Result<Result<Measured, u8>> {
+        let Self { prepared, validated, calls } = self;
+        let header = Header { selection: validated.selected.clone(), ..prepared.header.clone() };
+        let journal = Journal::unnamed(&std::env::temp_dir(), &header)?;
+        let mut session = prepared.session(Opened::new(journal, &header), calls);
+        session.validated = validated;
+        let bridge = &prepared.answerer.bridge;
+        let (cpu, stalled) = (processor_time(), bridge.stalled());
+        let (outcome, journal) = session.measure(reporter, signals).await?;
+        let (cpu, stalled) = (processor_time().saturating_sub(cpu), bridge.stalled().saturating_sub(stalled));
+        let Some(report) = outcome.report else {
+            // Cut short: the process ends at once.
+            return Ok(Err(outcome.code));
+        };
+        if !matches!(outcome.code, 0 | 3) {
+            prepared.answerer.shut_down();
+            return Ok(Err(outcome.code));
+        }
+        let figures = RunFigures {
+            wall_s: report.wall_s,
+            failed: report.rows.failed,
+            attempts: report.attempts.total,
+            different: None,
+            call_ms: report.latency_ms.ok.mean,
+            in_flight_mean: report.concurrency.achieved_mean,
+            in_flight_max: report.concurrency.achieved_max,
+            limited_s: report.limited_s,
+            cpu_s: cpu.as_secs_f64(),
+            stalled_s: stalled.as_secs_f64(),
+        };
+        Ok(Ok(Measured { figures, journal }))
+    }
+}
+
+impl Measured {
+    /// Keeps its answers as the first.
+    pub(super) fn keep_answers(&self, first: &mut FirstAnswers) -> anyhow::Result<()> {
+        self.answers(|row, hash| first.keep(row, hash))
+    }
+
+    /// Counts the rows that were answered otherwise than in the first run.
+    pub(super) fn differing_answers(&self, first: &mut FirstAnswers) -> anyhow::Result<u64> {
+        let mut different = 0;
+        self.answers(|row, hash| different += u64::from(first.differs(row, hash)))?;
+        Ok(different)
+    }
+
+    /// Every answered row, in the order of completion, with a hash of its answer.
+    fn answers(&self, mut visit: impl FnMut(u64, u64)) -> anyhow::Result<()> {
+        let mut text = String::new();
+        self.journal.read_back(|record| {
+            if let Record::Outcome(outcome) = record
+                && let Verdict::Ok { fields: Values(fields), .. } = &outcome.result
+            {
+                text.clear();
+                for (name, value) in fields {
+                    // JSON holds no bare NUL.
+                    text.extend([name, "\0", value.get(), "\0"]);
+                }
+                visit(outcome.row, RowHash::of(text.as_bytes()).0.max(1));
+            }
+        })?;
+        Ok(())
+    }
+}
+
+/// Processor time of all threads of this process so far.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}

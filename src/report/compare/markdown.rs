@@ -1,0 +1,45 @@
+//! The comparison as a table in Markdown, for issues and pages. Not the figures.
+
+use std::fmt::Write as _;
+
+use super::{Comparison, table::a_run};
+use crate::report::text::{escape, figure};
+
+impl Comparison {
+    /// The comparison as Markdown.
+    pub fn markdown(&self) -> String {
+        let mut text = String::from(
+            "| Mode | Wall (mean ± σ) | Rows/s | In flight | Calls | Failed | Speedup (95 % confidence) | Ideal |\n\
+             |:---|---:|---:|---:|---:|---:|---:|---:|\n",
+        );
+        for mode in &self.modes {
+            let speedup = mode.speedup.map_or_else(
+                || "1".to_owned(),
+                |speedup| match speedup.ci95 {
+                    Some([low, high]) => {
+                        format!("{} ({} to {})", figure(speedup.mean), figure(low), figure(high))
+                    }
+                    None => figure(speedup.mean),
+                },
+            );
+            let _ = writeln!(
+                text,
+                "| `{}` | {} | {} | {} | {} | {} | {speedup} | {} |",
+                escape(&mode.name),
+                mode.wall(),
+                figure(mode.rows_per_s),
+                figure(mode.in_flight_mean),
+                a_run(mode.attempts),
+                a_run(mode.failed),
+                mode.ideal_speedup.map_or_else(|| "1".to_owned(), figure)
+            );
+        }
+        let answers = self.answers().replace("\n   ", "");
+        let _ = write!(text, "\n{}; {answers}.\n", self.what_was_run());
+        for (index, warning) in self.warnings.iter().enumerate() {
+            let gap = if index == 0 { "\n" } else { "" };
+            let _ = writeln!(text, "{gap}- {warning}");
+        }
+        text
+    }
+}
