@@ -188,7 +188,7 @@ impl<B: Bridge> Engine<B> {
             biased;
             ended = ended => ended.map_or_else(
                 |usage| Event::Unfinished { row: row.id, usage },
-                |outcome| Event::Finished(Box::new(outcome)),
+                Event::Finished,
             ),
             () = self.killed.cancelled() => Event::Unfinished { row: row.id, usage: None },
         };
@@ -202,7 +202,7 @@ impl<B: Bridge> Engine<B> {
         row: &Row,
         taken_up: Instant,
         events: &Sender<Event>,
-    ) -> Result<Outcome, Option<Usage>> {
+    ) -> Result<Box<Outcome>, Option<Usage>> {
         let mut tally = Tally::default();
         let result = match &row.arguments {
             Ok(arguments) => match self.attempts(row, arguments, &mut tally, events).await {
@@ -218,7 +218,7 @@ impl<B: Bridge> Engine<B> {
         }
         let Tally { attempts, abandoned, errors, usage, mut timing } = tally;
         timing.taken_up = Some((taken_up.into_std(), Instant::now().into_std()));
-        Ok(Outcome { row: row.id, hash: row.hash, result, attempts, errors, abandoned, usage, timing })
+        Ok(Box::new(Outcome { row: row.id, hash: row.hash, result, attempts, errors, abandoned, usage, timing }))
     }
 
     /// Tries until there is an answer or no next try; the last error is the row's.

@@ -182,7 +182,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
         if !rows.is_empty() && self.stop.is_none() {
             self.first_call.get_or_insert_with(Instant::now);
             for row in rows {
-                tokio::spawn(Arc::clone(&self.run.engine).run(row, self.events.clone()));
+                tokio::spawn(Box::pin(Arc::clone(&self.run.engine).run(row, self.events.clone())));
             }
         } else {
             for row in rows {
