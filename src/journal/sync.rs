@@ -5,6 +5,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+/// Between the end of a sync and the beginning of the next, unless somebody waits for it. Each sync holds up the writes
+/// beside it; without a rest a run of light calls makes ten thousand a second, and an answer is safe no sooner.
+const REST: Duration = Duration::from_millis(2);
+
 /// Syncs for as long as there is something unsynced. Dropping it waits for the sync that is running.
 #[derive(Debug)]
 pub(super) struct Syncer {
@@ -23,6 +27,10 @@ struct State {
     /// When the oldest write that no sync has begun to cover was made.
     unsynced_since: Option<Instant>,
     syncing: bool,
+    /// When the last sync ended.
+    rested_since: Option<Instant>,
+    /// How many wait for everything to be synced.
+    waiting: usize,
     closing: bool,
     syncs: u64,
     longest_unsynced: Duration,
@@ -41,8 +49,13 @@ impl Syncer {
 
     /// Says that a `write()` has returned.
     pub(super) fn written(&self) {
-        self.shared.lock().unsynced_since.get_or_insert_with(Instant::now);
-        self.shared.changed.notify_all();
+        let mut state = self.shared.lock();
+        let news = state.unsynced_since.is_none();
+        state.unsynced_since.get_or_insert_with(Instant::now);
+        drop(state);
+        if news {
+            self.shared.changed.notify_all();
+        }
     }
 
     /// The failure of any sync so far. After one, the kernel may have dropped what it could not write and will not
@@ -54,9 +67,12 @@ impl Syncer {
     /// Waits until everything written is synced.
     pub(super) fn wait(&self) -> Result<(), Arc<io::Error>> {
         let mut state = self.shared.lock();
+        state.waiting += 1;
+        self.shared.changed.notify_all();
         while state.failure.is_none() && (state.syncing || state.unsynced_since.is_some()) {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.waiting -= 1;
         state.failure.clone().map_or(Ok(()), Err)
     }
 
@@ -82,7 +98,7 @@ impl Shared {
         while let Some(since) = self.next() {
             let result = sync();
             let mut state = self.lock();
-            state.syncing = false;
+            (state.syncing, state.rested_since) = (false, Some(Instant::now()));
             match result {
                 Ok(()) => {
                     state.syncs += 1;
@@ -106,11 +122,16 @@ impl Shared {
             if state.closing {
                 return None;
             }
-            if let Some(since) = state.unsynced_since.take() {
+            let rested = state.rested_since.map_or(REST, |since| since.elapsed());
+            if state.unsynced_since.is_none() {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            } else if state.waiting == 0 && rested < REST {
+                let woken = self.changed.wait_timeout(state, REST.saturating_sub(rested));
+                state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            } else {
                 state.syncing = true;
-                return Some(since);
+                return state.unsynced_since.take();
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
