@@ -52,7 +52,7 @@ fn process(input: &Path, output: &Path) -> Child {
     command.spawn().unwrap()
 }
 
-/// `VmHWM` of proc_pid_status(5); none once the process has ended.
+/// `VmHWM` of `proc_pid_status(5)`; none once the process has ended.
 fn peak_bytes(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

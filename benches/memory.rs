@@ -96,7 +96,7 @@ async fn held<B: Bridge>(bridge: B, in_flight: usize) -> f64 {
     (resident() - before) / in_flight as f64
 }
 
-/// Resident bytes of this process: the second field of `statm`, proc_pid_statm(5), in pages.
+/// Resident bytes of this process: the second field of `statm`, `proc_pid_statm(5)`, in pages.
 fn resident() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 4096.0

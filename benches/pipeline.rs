@@ -87,7 +87,7 @@ fn by_program(input: &str, output: &str, condition: &Condition) {
     assert!(command.stderr(Stdio::inherit()).status().unwrap().success());
 }
 
-/// Processor time of the children so far: `cutime` and `cstime` of proc_pid_stat(5), in ticks of 10 ms.
+/// Processor time of the children so far: `cutime` and `cstime` of `proc_pid_stat(5)`, in ticks of 10 ms.
 fn processor_s() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();

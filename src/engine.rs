@@ -218,7 +218,16 @@ impl<B: Bridge> Engine<B> {
         }
         let Tally { attempts, abandoned, errors, usage, mut timing } = tally;
         timing.taken_up = Some((taken_up.into_std(), Instant::now().into_std()));
-        Ok(Box::new(Outcome { row: row.id, hash: row.hash, result, attempts, errors, abandoned, usage, timing }))
+        Ok(Box::new(Outcome {
+            row: row.id,
+            hash: row.hash,
+            result,
+            attempts,
+            errors,
+            abandoned,
+            usage,
+            timing,
+        }))
     }
 
     /// Tries until there is an answer or no next try; the last error is the row's.

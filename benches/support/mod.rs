@@ -45,8 +45,8 @@ pub(crate) fn compare<C: std::fmt::Display>(
     let mut cpu = heading(&format!("{title}: processor"), base, designs);
     for condition in conditions {
         let costs = medians(condition, designs);
-        wall.push_str(&line(condition, costs.iter().map(|cost| cost.wall).collect(), base));
-        cpu.push_str(&line(condition, costs.iter().map(|cost| cost.cpu).collect(), base));
+        wall.push_str(&line(condition, &costs.iter().map(|cost| cost.wall).collect::<Vec<_>>(), base));
+        cpu.push_str(&line(condition, &costs.iter().map(|cost| cost.cpu).collect::<Vec<_>>(), base));
         eprint!(".");
     }
     eprintln!();
@@ -54,19 +54,18 @@ pub(crate) fn compare<C: std::fmt::Display>(
 }
 
 fn heading<C>(title: &str, base: usize, designs: &[Design<C>]) -> String {
-    let names = designs.iter().map(|(name, _)| format!("{name:>21}")).collect::<String>();
+    let names: Vec<String> = designs.iter().map(|(name, _)| format!("{name:>21}")).collect();
     format!(
-        "\n{title}, microseconds a row\nmedian of {ROUNDS}, measured in turn; in brackets: times `{}`\n\n{:28}{names}\n",
-        designs[base].0, ""
+        "\n{title}, microseconds a row\nmedian of {ROUNDS}, measured in turn; in brackets: times `{}`\n\n{:28}{}\n",
+        designs[base].0,
+        "",
+        names.concat()
     )
 }
 
-fn line<C: std::fmt::Display>(condition: &C, figures: Vec<f64>, base: usize) -> String {
-    let cells = figures
-        .iter()
-        .map(|figure| format!("{figure:>12.2} ({:>6.2})", figure / figures[base]))
-        .collect::<String>();
-    format!("{:28}{cells}\n", condition.to_string())
+fn line<C: std::fmt::Display>(condition: &C, figures: &[f64], base: usize) -> String {
+    let cell = |figure: &f64| format!("{figure:>12.2} ({:>6.2})", figure / figures[base]);
+    format!("{:28}{}\n", condition.to_string(), figures.iter().map(cell).collect::<Vec<_>>().concat())
 }
 
 fn medians<C>(condition: &C, designs: &[Design<C>]) -> Vec<Cost> {

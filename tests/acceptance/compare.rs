@@ -85,7 +85,7 @@ fn both_modes_alternate_over_the_same_rows() {
         let mode = &modes[mode];
         assert_eq!((&mode["name"], &mode["concurrency"]), (&name.into(), &concurrency.into()));
         assert_eq!((&mode["failed"], &mode["attempts"]), (&json!(0.0), &json!(12.0)));
-        let in_flight = mode["in_flight_mean"].as_f64().unwrap() / concurrency as f64;
+        let in_flight = mode["in_flight_mean"].as_f64().unwrap() / f64::from(concurrency);
         assert!(in_flight > 0.6 && in_flight < 1.05, "{mode}");
         for run in mode["runs"].as_array().unwrap() {
             assert_eq!((&run["attempts"], &run["in_flight_max"]), (&json!(12), &json!(concurrency)));
