@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::Usage;
+use super::destination;
 use super::job::Opened;
 use super::prepared::{Prepared, Preparing};
 use super::streams::Streams;
@@ -76,6 +77,7 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
         return Err(Usage("`compare` reads its input once for each run: give it a file".to_owned()).into());
     }
     if let Some(file) = &options.export_json {
+        destination::check(file, "--export-json", &[("the input", &options.input)])?;
         let directory =
             file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         tempfile::tempfile_in(directory)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 use clap::Args;
 
+use super::destination;
 use super::session::project;
 use super::streams::Streams;
 use crate::config::options::ShowOptions;
@@ -36,6 +37,11 @@ pub fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<
     if let Some(output) = &options.output {
         paths.answers.clone_from(output);
     }
+    destination::check(
+        &paths.answers,
+        "--output",
+        &[("the journal", &paths.journal), ("the input", &source.at)],
+    )?;
     let projected = project(&source, &paths, &recovered.index, &recovered.fields, || false)?;
     let mut reporter = streams.reporter(&options.show);
     for damaged in &recovered.damaged {

@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use tempfile::TempPath;
 
 use super::Usage;
+use super::destination::{self, same};
 use super::prepared::{Prepared, Preparing};
 use super::session::Session;
 use super::setup::{now, panicked};
@@ -142,21 +143,18 @@ pub(super) fn kept_options(options: &ProcessOptions, given: Vec<String>) -> anyh
 
 /// Refuses what would destroy something: answers over the input, a directory that cannot be written, an earlier run.
 pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow::Result<()> {
-    let same = |one: &Path, other: &Path| matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other);
-    if same(&options.input, &paths.answers) {
-        bail!(
-            "the answers would replace the input `{}`\nhint: choose another `--output`",
-            options.input.display()
-        );
+    // Its own companions too: what an earlier job kept of standard input would be set aside before it is read.
+    for file in [&paths.answers, &paths.journal, &paths.report, &paths.page, &paths.spool] {
+        if !options.reads_stdin() && same(file, &options.input) {
+            bail!(
+                "`{}` would replace the input `{}`\nhint: name another file with `--output`",
+                file.display(),
+                options.input.display()
+            );
+        }
     }
-    // A symbolic link such as `/dev/stdout` would lead to some file and its companions beside it.
-    if options.output.as_ref().is_some_and(|output| output.starts_with("/dev") && output.is_symlink()) {
-        bail!("`{}` is no place for a file\nhint: name a file with `--output`", paths.answers.display());
-    }
-    // The answers file is replaced whole: a device or a pipe would be too.
-    if std::fs::metadata(&paths.answers).is_ok_and(|metadata| !metadata.is_file()) {
-        let what = if paths.answers.is_dir() { "a directory" } else { "no regular file" };
-        bail!("`{}` is {what}\nhint: name a file with `--output`", paths.answers.display());
+    for file in [&paths.answers, &paths.report, &paths.page] {
+        destination::check(file, "--output", &[])?;
     }
     if paths.journal.exists() && holds_lines(&paths.journal)? && !options.force {
         return Err(JournalError::Exists { path: paths.journal.clone() }.into());

@@ -12,7 +12,7 @@ use rustix::process::{Pid, test_kill_process};
 use tempfile::NamedTempFile;
 
 use super::error::JournalError;
-use super::recover::{has_lines, last_header};
+use super::recover::{begins_with_header, has_lines, last_header};
 
 /// How long a process that resumes may take to read a journal before it writes its own header.
 const READING: Duration = Duration::from_secs(3);
@@ -55,6 +55,11 @@ pub(super) fn open_locked(path: &Path) -> Result<File, JournalError> {
 pub fn holds_lines(path: &Path) -> Result<bool, JournalError> {
     let lines = has_lines(&open_locked(path)?);
     lines.map_err(|source| JournalError::Io { action: "read", path: path.to_owned(), source })
+}
+
+/// Whether the file begins as a journal does, whoever wrote it.
+pub fn is_journal(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| begins_with_header(&file))
 }
 
 /// Renames a journal that no process holds to `<path>.<time>` and returns that name.

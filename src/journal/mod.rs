@@ -33,7 +33,7 @@ mod writer;
 pub use error::JournalError;
 pub use fields::Fields;
 pub(crate) use file::{directory_of, sync_directory_of};
-pub use file::{holds_lines, set_aside};
+pub use file::{holds_lines, is_journal, set_aside};
 pub use index::{Counts, Index, Status};
 pub use reader::Reader;
 pub use record::{AnswerFields, Record, Recorded, Values, Verdict};

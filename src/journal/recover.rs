@@ -182,6 +182,12 @@ pub(super) fn last_header(file: &File) -> io::Result<Option<Header>> {
     Ok(last)
 }
 
+/// Whether the first line is, or was until it was damaged, a session's header.
+pub(super) fn begins_with_header(mut file: &File) -> bool {
+    let mut beginning = [0; 9 + HEADER.len()];
+    file.read_exact(&mut beginning).is_ok() && beginning[9..] == *HEADER
+}
+
 /// Whether any line is whole.
 pub(super) fn has_lines(file: &File) -> io::Result<bool> {
     Ok(Lines::of(file).next()?.is_some())

@@ -20,6 +20,7 @@ mod interrupted_projection;
 mod kill;
 mod limits;
 mod local_model;
+mod overwriting;
 mod pace;
 mod page;
 mod predictors;
