@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +57,35 @@ impl Journal {
     /// Takes the lock, reads the journal, cuts its torn tail and stands ready to append. `visit` is given every record.
     /// Killed at any point, it can be run again.
     pub fn recover(path: &Path, visit: impl FnMut(&Record<'_>)) -> Result<(Self, Recovered), JournalError> {
-        Self::continued(path, file::open_locked(path)?, visit)
+        let mut file = file::open_locked(path)?;
+        Self::catch_up(path, &file)?;
+        file.rewind().map_err(|source| JournalError::Io { action: "read", path: path.to_owned(), source })?;
+        Self::continued(path, file, visit)
+    }
+
+    /// Records the end that the last session had no room for, if there is one.
+    fn catch_up(path: &Path, file: &File) -> Result<(), JournalError> {
+        let io = |source| JournalError::Io { action: "read", path: path.to_owned(), source };
+        let Some(ended) = file::marked_ended(file).map_err(io)? else { return Ok(()) };
+        let (mut journal, recovered) = Self::continued(path, file.try_clone().map_err(io)?, |_| {})?;
+        if recovered.end.is_none() {
+            journal.append_end(&End {
+                finished_at: humantime::format_rfc3339_millis(ended).to_string(),
+                exit_code: 1,
+                reason: Some("the journal could not be written".to_owned()),
+                hurried: true,
+                totals: serde_json::Value::Null,
+            })?;
+            journal.checkpoint()?;
+        }
+        journal.mark_ended(false);
+        Ok(())
+    }
+
+    /// Whether this session's calls have ended and no record can tell: without one it would look like a crash, and its
+    /// last rows as if they had caused it. A file system that cannot hold the mark leaves it at that.
+    pub fn mark_ended(&self, unrecorded: bool) {
+        let _ = file::mark_ended(&self.file, unrecorded);
     }
 
     /// Reads a journal that is locked already, from where the file stands.

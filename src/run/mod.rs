@@ -341,6 +341,8 @@ impl<B: Bridge> Dispatcher<'_, B> {
         let text = format!("waiting up to {} for space on the disk", duration(grace));
         self.run.reporter.message(Level::Warning, &text);
         let until = TokioInstant::now() + grace;
+        // The calls have ended: whatever ends the process now, no row is to blame for it.
+        self.run.journal.mark_ended(true);
         while self.run.journal.commit().is_err_and(|error| error.is_disk_full()) {
             tokio::select! {
                 () = tokio::time::sleep(DISK_RETRY) => {}
