@@ -99,6 +99,9 @@ where
         prepared.answerer.shut_down();
         return Ok(0);
     };
+    if let Some(interpreter) = &prepared.answerer.interpreter {
+        interpreter.keep_from_children(opened.journal.descriptor());
+    }
     // Only now: what was kept for an earlier job is its own until that is set aside and the journal is locked.
     if let Some(fresh) = fresh {
         keep(fresh, &files.spool)?;

@@ -142,7 +142,8 @@ fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
-            Err(JournalError::Locked { path: path.to_owned(), pid: holder(path) })
+            let (pid, lives) = holder(path).map_or((None, false), |(pid, lives)| (Some(pid), lives));
+            Err(JournalError::Locked { path: path.to_owned(), pid, lives })
         }
         Err(TryLockError::Error(source)) => {
             Err(JournalError::Io { action: "lock", path: path.to_owned(), source })
@@ -150,16 +151,16 @@ fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
     }
 }
 
-/// The process that holds the lock, as its header says. Until that is written the last one is of a process long gone.
-fn holder(path: &Path) -> Option<u32> {
+/// The process that holds the lock, as its header says, and whether it lives. Until the header is written the last one
+/// is of a process long gone.
+fn holder(path: &Path) -> Option<(u32, bool)> {
     let until = Instant::now() + READING;
     loop {
-        let header = last_header(&File::open(path).ok()?).ok()?;
-        let pid = header.map(|header| header.pid);
-        let process = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let pid = last_header(&File::open(path).ok()?).ok()??.pid;
+        let process = Pid::from_raw(i32::try_from(pid).ok()?);
         let lives = process.is_some_and(|process| test_kill_process(process).is_ok());
         if lives || Instant::now() > until {
-            return pid;
+            return Some((pid, lives));
         }
         sleep(Duration::from_millis(10));
     }

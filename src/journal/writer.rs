@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,6 +179,11 @@ impl Journal {
     pub fn checkpoint(&mut self) -> Result<(), JournalError> {
         self.commit()?;
         self.syncer.wait().map_err(|source| self.sync_error(source))
+    }
+
+    /// The open file, which holds the lock.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// Where each row was decided, up to the last commit. It may be read on other threads meanwhile.
