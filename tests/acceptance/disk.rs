@@ -184,3 +184,23 @@ fn no_row_is_to_blame_for_a_disk_that_cannot_sync() {
     job.resume().expect(0);
     assert_eq!(job.column("status"), ["ok"]);
 }
+
+#[test]
+fn a_first_signal_does_not_end_the_wait_for_space_and_a_second_does() {
+    let (job, mut running) = nearly_full("30s");
+    running.wait_for(".stderr", "for space on the disk", 1);
+    running.signal(Signal::INT);
+    running.wait_for(".stderr", "still waiting for space", 1);
+    running.limit_files(None);
+    running.wait().expect(1);
+    let answered = job.column("status").iter().filter(|status| *status == "ok").count();
+    assert_eq!(job.calls().len(), answered, "what was called is recorded");
+
+    let (_job, mut running) = nearly_full("30s");
+    running.wait_for(".stderr", "for space on the disk", 1);
+    running.signal(Signal::INT);
+    running.wait_for(".stderr", "still waiting for space", 1);
+    running.signal(Signal::INT);
+    let done = running.wait().expect(1);
+    assert!(done.took.as_secs() < 20, "{:?}", done.took);
+}
