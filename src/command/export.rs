@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 use clap::Args;
 
+use super::damage;
 use super::destination;
 use super::session::project;
 use super::streams::Streams;
@@ -44,9 +45,7 @@ pub fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<
     )?;
     let projected = project(&source, &paths, &recovered.index, &recovered.fields, || false)?;
     let mut reporter = streams.reporter(&options.show);
-    for damaged in &recovered.damaged {
-        reporter.message(Level::Warning, &format!("line {} of the journal is damaged", damaged.line));
-    }
+    damage::tell(&recovered, reporter.as_mut());
     for renamed in &projected.renamed {
         reporter.message(Level::Warning, &renamed.to_string());
     }

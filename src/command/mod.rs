@@ -2,6 +2,7 @@
 
 mod changed;
 pub mod compare;
+mod damage;
 mod destination;
 pub mod export;
 mod job;

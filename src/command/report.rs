@@ -40,7 +40,7 @@ pub fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::Result<
             paths.journal.display()
         );
     }
-    let (report, fold) = rebuilt(&paths)?;
+    let (report, fold) = rebuilt(&paths, streams.reporter(&options.show).as_mut())?;
     let kept = [
         ("the journal", &*paths.journal),
         ("the answers", &*paths.answers),

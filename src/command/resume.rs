@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::changed::{self, Change};
+use super::damage;
 use super::job::{self, Opened};
 use super::prepared::Prepared;
 use super::streams::Streams;
@@ -204,24 +205,12 @@ fn tell(recovered: &Recovered, reporter: &mut dyn Reporter) {
         count(counts.unfinished)
     );
     reporter.message(Level::Note, &text);
-    if recovered.torn_bytes > 0 {
-        let text = format!(
-            "the journal's last line was torn; its {} bytes count for nothing",
-            count(recovered.torn_bytes)
-        );
-        reporter.message(Level::Warning, &text);
-    }
-    for damaged in &recovered.damaged {
-        let text = format!(
-            "line {} of the journal is damaged: the row it decided counts as unfinished",
-            damaged.line
-        );
-        reporter.message(Level::Warning, &text);
-    }
+    damage::tell(recovered, reporter);
     let cut_off = recovered.end.as_ref().is_none_or(|end| end.hurried);
-    if cut_off && !recovered.in_flight.is_empty() {
+    if !recovered.in_flight.is_empty() {
         let text = format!(
-            "the last session did not end in order: up to {} may have been under way and may be billed twice (row {})",
+            "{} did not end in order: up to {} may have been under way and may be billed twice (row {})",
+            if cut_off { "the last session" } else { "an earlier session" },
             counted(recovered.in_flight.len() as u64, "call"),
             numbers(recovered.in_flight.iter().copied())
         );
