@@ -65,6 +65,16 @@ where
     let calls = options.pace.calls().map_err(Usage)?;
     let page = options.page.wanted().map_err(Usage)?;
     let mut source = options.source(format, &paths);
+    let directory = std::env::current_dir()?;
+    let python = options.job.predictor.python.as_deref();
+    for path in [&*source.at, &*directory].into_iter().chain(python) {
+        if path.to_str().is_none() {
+            bail!(
+                "the journal cannot name `{}`, which is not UTF-8: `resume` would not find it\nhint: rename it",
+                path.display()
+            );
+        }
+    }
     let mut fresh = None;
     if options.reads_stdin() {
         // Removed by whatever ends the job before it has a journal. Only its owner may read it.
@@ -84,7 +94,7 @@ where
         job: options.job.clone(),
         source,
         calls,
-        settings: serde_json::json!({ "keys": options.job.predictor.keys(), "options": kept, "stdin": spooled, "directory": std::env::current_dir()? }),
+        settings: serde_json::json!({ "keys": options.job.predictor.keys(), "options": kept, "stdin": spooled, "directory": directory }),
     };
     let mut prepared = match preparing.run(&mut signals).await? {
         Ok(prepared) => prepared,

@@ -7,13 +7,14 @@ use anyhow::{Context, bail};
 
 use super::changed::{self, Change};
 use super::damage;
+use super::export::input_of;
 use super::job::{self, Opened};
 use super::prepared::Prepared;
 use super::streams::Streams;
 use crate::call::CallError;
 use crate::config::paths::JobPaths;
 use crate::config::{OnlyChoice, ProcessOptions, WhichOptions};
-use crate::journal::{CRASHES, Journal, Poison, Recovered, holds_lines};
+use crate::journal::{CRASHES, Journal, Poison, Recovered, directory_of, holds_lines};
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted, numbers};
 use crate::row::{Outcome, Timing};
@@ -32,7 +33,7 @@ pub struct Earlier {
     pub options: Vec<String>,
     /// Names of the secrets it was given by `--lm`.
     pub keys: Vec<String>,
-    /// The directory it ran in.
+    /// The directory it ran in; that of the answers where it is gone, for everything may have been moved.
     pub directory: PathBuf,
 }
 
@@ -52,13 +53,14 @@ pub fn earlier(answers: &Path) -> anyhow::Result<Earlier> {
         let texts = header.settings[name].as_array().into_iter().flatten();
         texts.filter_map(|text| text.as_str().map(str::to_owned)).collect()
     };
+    let directory = PathBuf::from(header.settings["directory"].as_str().unwrap_or("."));
     Ok(Earlier {
-        input: PathBuf::from(&header.input.path),
+        input: input_of(header, answers),
         format: header.input.format.clone(),
         stdin: header.settings["stdin"].as_bool().unwrap_or_default(),
         options: texts("options"),
         keys: texts("keys"),
-        directory: PathBuf::from(header.settings["directory"].as_str().unwrap_or(".")),
+        directory: if directory.is_dir() { directory } else { std::path::absolute(directory_of(answers))? },
     })
 }
 

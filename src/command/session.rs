@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use tokio::time::timeout;
 
 use super::setup::{Answerer, now, panicked};
@@ -80,6 +81,11 @@ impl Session<'_> {
         let index = Arc::clone(self.journal.index());
         let before = index.counts();
         let ended = self.rows(reporter, signals, before.ok).await?;
+        if self.journal.is_removed() {
+            let restored = self.journal.restore();
+            restored.context("the journal was removed during the run and cannot be written anew")?;
+            reporter.message(Level::Warning, "the journal is written anew under its name: no answer is lost");
+        }
         let after = index.counts();
         let signal = match ended.stop {
             Some(StopReason::Signal(signal)) => Some(signal),

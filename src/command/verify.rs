@@ -82,9 +82,10 @@ impl VerifyOptions {
     /// The input as the run read it, unless the options say otherwise.
     fn source(&self, recovered: Option<&Recovered>) -> anyhow::Result<Source> {
         let read = match recovered {
-            Some(recovered) => {
-                Some(source_of(recovered.sessions.last().context("the journal has no session")?)?)
-            }
+            Some(recovered) => Some(source_of(
+                recovered.sessions.last().context("the journal has no session")?,
+                &self.answers,
+            )?),
             None => None,
         };
         let format = match (self.format, &read) {

@@ -24,8 +24,15 @@ const READING: Duration = Duration::from_secs(3);
 pub(super) fn create(path: &Path, first: &[u8]) -> Result<File, JournalError> {
     let io = |source| JournalError::Io { action: "create", path: path.to_owned(), source };
     let mut file = temporary(path)?;
+    file.write_all(first).map_err(io)?;
+    name(file, path)
+}
+
+/// Gives a new file the journal's name, locked and synced.
+pub(super) fn name(file: NamedTempFile, path: &Path) -> Result<File, JournalError> {
+    let io = |source| JournalError::Io { action: "create", path: path.to_owned(), source };
     lock(file.as_file(), path)?;
-    file.write_all(first).and_then(|()| file.as_file().sync_all()).map_err(io)?;
+    file.as_file().sync_all().map_err(io)?;
     let file = match file.persist_noclobber(path) {
         Ok(file) => file,
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,6 +180,23 @@ impl Journal {
     pub fn checkpoint(&mut self) -> Result<(), JournalError> {
         self.commit()?;
         self.syncer.wait().map_err(|source| self.sync_error(source))
+    }
+
+    /// Whether the file has lost its name: somebody removed it, or put another one in its place.
+    pub fn is_removed(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    }
+
+    /// Writes a removed journal anew under its name, unless another file has that.
+    pub fn restore(&mut self) -> Result<(), JournalError> {
+        self.commit()?;
+        let mut fresh = file::temporary(&self.path)?;
+        let mut held = &*self.file;
+        let copied = held.rewind().and_then(|()| io::copy(&mut held, &mut fresh));
+        copied.map_err(|source| JournalError::Write { path: self.path.clone(), source })?;
+        let file = file::name(fresh, &self.path)?;
+        *self = Self::new(&self.path, file, self.bytes, Arc::clone(&self.index), self.fields.clone())?;
+        Ok(())
     }
 
     /// The open file, which holds the lock.

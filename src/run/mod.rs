@@ -293,6 +293,11 @@ impl<B: Bridge> Dispatcher<'_, B> {
         {
             self.stop(StopReason::Unreachable { error });
         }
+        if self.stop.is_none() && self.run.journal.is_removed() {
+            self.stop(StopReason::Failed(
+                "the journal was removed while the run recorded into it".to_owned(),
+            ));
+        }
         for blockage in self.run.engine.blocked() {
             let mut in_hand: Vec<u64> = self.in_hand.keys().copied().collect();
             in_hand.sort_unstable();
