@@ -24,5 +24,7 @@ pub(super) fn of(recovered: &Recovered) -> Vec<String> {
 
 /// Warns of each.
 pub(super) fn tell(recovered: &Recovered, reporter: &mut dyn Reporter) {
-    of(recovered).iter().for_each(|fault| reporter.message(Level::Warning, fault));
+    for fault in of(recovered) {
+        reporter.message(Level::Warning, &fault);
+    }
 }

@@ -16,6 +16,7 @@ mod fields;
 mod file;
 mod index;
 mod line;
+mod mishap;
 mod reader;
 mod record;
 mod recover;
