@@ -47,11 +47,16 @@ impl Change {
             let input = &header.input;
             (input.sha256.clone(), input.encoding.clone(), input.format.clone())
         };
-        Self {
-            options: changed.map(sentence).collect(),
-            input: read(before) != read(now),
-            selection: before.selection != now.selection,
+        let mut options: Vec<_> = changed.map(sentence).collect();
+        for (name, before, now) in [
+            ("encoding", &before.input.encoding, &now.input.encoding),
+            ("format", &before.input.format, &now.input.format),
+        ] {
+            if before != now {
+                options.push(format!("`--{name}` was `{before}` in the earlier run and is `{now}` now"));
+            }
         }
+        Self { options, input: read(before) != read(now), selection: before.selection != now.selection }
     }
 
     /// Whether the journal's rows are other ones now.

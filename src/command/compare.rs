@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::Usage;
+use super::destination;
 use super::measured::{FirstAnswers, Measured, Measuring};
 use super::prepared::{Prepared, Preparing};
 use super::streams::Streams;
@@ -80,7 +81,11 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
     if options.input == Path::new("-") {
         return Err(Usage("`compare` reads its input once for each run: give it a file".to_owned()).into());
     }
-    for file in [&options.export_json, &options.export_markdown].into_iter().flatten() {
+    for (file, option) in
+        [(&options.export_json, "--export-json"), (&options.export_markdown, "--export-markdown")]
+    {
+        let Some(file) = file else { continue };
+        destination::check(file, option, &[("the input", &options.input)])?;
         let directory = directory_of(file);
         tempfile::tempfile_in(directory)
             .with_context(|| format!("failed to write into `{}`", directory.display()))?;

@@ -1,17 +1,22 @@
 //! `export`: the answers so far, from the journal. Calls nothing, and works beside a running job.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use sha2::{Digest, Sha256};
 
+use super::damage;
+use super::destination;
 use super::rebuilt::fields_of;
 use super::session::project;
 use super::streams::Streams;
 use crate::config::options::{FieldOptions, ShowOptions};
 use crate::config::paths::JobPaths;
-use crate::input::{Format, Source};
-use crate::journal::{Header, Recovered};
+use crate::input::{Format, Source, hexadecimal};
+use crate::journal::{Header, Recovered, directory_of};
 use crate::report::progress::Level;
 use crate::report::text::{count, counted, escape};
 
@@ -36,18 +41,21 @@ pub fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<
     let mut paths = JobPaths::of(&options.answers);
     let recovered = Recovered::read(&paths.journal, |_| {})?;
     let header = recovered.sessions.last().context("the journal has no session")?;
-    let source = source_of(header)?;
+    let source = source_of(header, &options.answers)?;
     let asked =
         if options.fields.fields.is_some() { options.fields.names().to_vec() } else { fields_of(header) };
     let fields = recovered.fields.only(&asked);
     if let Some(output) = &options.output {
         paths.answers.clone_from(output);
     }
+    destination::check(
+        &paths.answers,
+        "--output",
+        &[("the journal", &paths.journal), ("the input", &source.at)],
+    )?;
     let projected = project(&source, &paths, &recovered.index, &fields, || false)?;
     let mut reporter = streams.reporter(&options.show);
-    for damaged in &recovered.damaged {
-        reporter.message(Level::Warning, &format!("line {} of the journal is damaged", damaged.line));
-    }
+    damage::tell(&recovered, reporter.as_mut());
     for renamed in &projected.renamed {
         reporter.message(Level::Warning, &renamed.to_string());
     }
@@ -65,13 +73,35 @@ pub fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<
 }
 
 /// The input as a session read it.
-pub fn source_of(header: &Header) -> anyhow::Result<Source> {
+pub fn source_of(header: &Header, answers: &Path) -> anyhow::Result<Source> {
     let input = &header.input;
     let format = if input.format == "jsonl" { Format::Jsonl } else { Format::Csv };
     Ok(Source {
         delimiter: input.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok()).unwrap_or(b','),
         encoding: encoding_rs::Encoding::for_label(input.encoding.as_bytes())
             .ok_or_else(|| anyhow!("the journal names an unknown encoding `{}`", input.encoding))?,
-        ..Source::new(&input.path, format)
+        ..Source::new(input_of(header, answers), format)
     })
+}
+
+/// The input of a session; where it is gone, the same file beside the answers, for both may have been moved.
+pub(super) fn input_of(header: &Header, answers: &Path) -> PathBuf {
+    let recorded = PathBuf::from(&header.input.path);
+    let beside = directory_of(answers).join(recorded.file_name().unwrap_or_default());
+    let is_it = || sha256(&beside).is_ok_and(|sum| sum == header.input.sha256);
+    if !recorded.exists() && is_it() { std::path::absolute(beside).unwrap_or(recorded) } else { recorded }
+}
+
+fn sha256(path: &Path) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+    loop {
+        let read = file.fill_buf()?;
+        if read.is_empty() {
+            return Ok(hexadecimal(&hasher.finalize()));
+        }
+        hasher.update(read);
+        let length = read.len();
+        file.consume(length);
+    }
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use tempfile::TempPath;
 
 use super::Usage;
+use super::destination::{self, same};
 use super::prepared::{Prepared, Preparing};
 use super::session::Session;
 use super::setup::{now, panicked};
@@ -64,6 +65,16 @@ where
     let calls = options.pace.calls().map_err(Usage)?;
     let page = options.page.wanted().map_err(Usage)?;
     let mut source = options.source(format, &paths);
+    let directory = std::env::current_dir()?;
+    let python = options.job.predictor.python.as_deref();
+    for path in [&*source.at, &*directory].into_iter().chain(python) {
+        if path.to_str().is_none() {
+            bail!(
+                "the journal cannot name `{}`, which is not UTF-8: `resume` would not find it\nhint: rename it",
+                path.display()
+            );
+        }
+    }
     let mut fresh = None;
     if options.reads_stdin() {
         // Removed by whatever ends the job before it has a journal. Only its owner may read it.
@@ -84,7 +95,7 @@ where
         source,
         calls,
         fields: options.fields.names().to_vec(),
-        settings: serde_json::json!({ "keys": options.job.predictor.keys(), "options": kept, "stdin": spooled, "directory": std::env::current_dir()? }),
+        settings: serde_json::json!({ "keys": options.job.predictor.keys(), "options": kept, "stdin": spooled, "directory": directory }),
     };
     let mut prepared = match preparing.run(&mut signals).await? {
         Ok(prepared) => prepared,
@@ -99,6 +110,9 @@ where
         prepared.answerer.shut_down();
         return Ok(0);
     };
+    if let Some(interpreter) = &prepared.answerer.interpreter {
+        interpreter.keep_from_children(opened.journal.descriptor());
+    }
     // Only now: what was kept for an earlier job is its own until that is set aside and the journal is locked.
     if let Some(fresh) = fresh {
         keep(fresh, &files.spool)?;
@@ -143,21 +157,18 @@ pub(super) fn kept_options(options: &ProcessOptions, given: Vec<String>) -> anyh
 
 /// Refuses what would destroy something: answers over the input, a directory that cannot be written, an earlier run.
 pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow::Result<()> {
-    let same = |one: &Path, other: &Path| matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other);
-    if same(&options.input, &paths.answers) {
-        bail!(
-            "the answers would replace the input `{}`\nhint: choose another `--output`",
-            options.input.display()
-        );
+    // Its own companions too: what an earlier job kept of standard input would be set aside before it is read.
+    for file in [&paths.answers, &paths.journal, &paths.report, &paths.page, &paths.spool] {
+        if !options.reads_stdin() && same(file, &options.input) {
+            bail!(
+                "`{}` would replace the input `{}`\nhint: name another file with `--output`",
+                file.display(),
+                options.input.display()
+            );
+        }
     }
-    // A symbolic link such as `/dev/stdout` would lead to some file and its companions beside it.
-    if options.output.as_ref().is_some_and(|output| output.starts_with("/dev") && output.is_symlink()) {
-        bail!("`{}` is no place for a file\nhint: name a file with `--output`", paths.answers.display());
-    }
-    // The answers file is replaced whole: a device or a pipe would be too.
-    if std::fs::metadata(&paths.answers).is_ok_and(|metadata| !metadata.is_file()) {
-        let what = if paths.answers.is_dir() { "a directory" } else { "no regular file" };
-        bail!("`{}` is {what}\nhint: name a file with `--output`", paths.answers.display());
+    for file in [&paths.answers, &paths.report, &paths.page] {
+        destination::check(file, "--output", &[])?;
     }
     if paths.journal.exists() && holds_lines(&paths.journal)? && !options.force {
         return Err(JournalError::Exists { path: paths.journal.clone() }.into());

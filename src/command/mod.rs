@@ -2,7 +2,9 @@
 
 mod changed;
 pub mod compare;
+mod damage;
 pub mod demo;
+mod destination;
 pub mod doctor;
 mod estimate;
 pub mod export;

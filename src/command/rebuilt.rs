@@ -6,8 +6,10 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use super::damage;
 use crate::config::paths::JobPaths;
 use crate::journal::{Header, JournalError, Record, Recovered, holds_lines};
+use crate::report::progress::Reporter;
 use crate::report::{EventLoop, Facts, JournalFigures, Report, Run, json};
 use crate::stats::Fold;
 
@@ -40,9 +42,9 @@ pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// The figures of all sessions, and the report: the one the last session wrote, or where it could not write one, what
-/// the journal knows.
-pub(super) fn rebuilt(paths: &JobPaths) -> anyhow::Result<(Report, Fold)> {
+/// The figures of all sessions, and the report: the one the last session wrote, or where there is none that agrees with
+/// the journal, what that knows. Says what is wrong with the journal.
+pub(super) fn rebuilt(paths: &JobPaths, reporter: &mut dyn Reporter) -> anyhow::Result<(Report, Fold)> {
     let mut fold = Fold::default();
     let mut resumed = 0;
     let recovered = Recovered::read(&paths.journal, |record| {
@@ -55,11 +57,10 @@ pub(super) fn rebuilt(paths: &JobPaths) -> anyhow::Result<(Report, Fold)> {
     })?;
     fold.close_session();
     let header = recovered.sessions.last().context("the journal has no session")?;
-    let written = json::read(&paths.report).ok().filter(|report| report.run.started_at == header.started_at);
-    let report = match written {
-        Some(report) => report,
-        None => Report::new(&fold.stats, facts(paths, &recovered, header, resumed)?),
-    };
+    damage::tell(&recovered, reporter);
+    let known = Report::new(&fold.stats, facts(paths, &recovered, header, resumed)?);
+    let agrees = |report: &Report| report.run.started_at == header.started_at && report.rows == known.rows;
+    let report = json::read(&paths.report).ok().filter(agrees).unwrap_or(known);
     Ok((report, fold))
 }
 

@@ -1,10 +1,11 @@
 //! `report`: a run's timing report again, from its journal.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
 
+use super::destination;
 use super::job::show_report;
 use super::rebuilt::rebuilt;
 use super::streams::Streams;
@@ -39,7 +40,15 @@ pub fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::Result<
             paths.journal.display()
         );
     }
-    let (report, fold) = rebuilt(&paths)?;
+    let (report, fold) = rebuilt(&paths, streams.reporter(&options.show).as_mut())?;
+    let kept = [
+        ("the journal", &*paths.journal),
+        ("the answers", &*paths.answers),
+        ("the input", Path::new(&report.run.input)),
+    ];
+    for (file, option) in [(&options.json, "--json"), (&options.html, "--html")] {
+        file.iter().try_for_each(|file| destination::check(file, option, &kept))?;
+    }
     if let Some(file) = &options.json {
         json::write(file, &report)?;
     }

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::changed::{self, Change};
+use super::damage;
+use super::export::input_of;
 use super::job::{self, Opened};
 use super::prepared::Prepared;
 use super::streams::Streams;
 use crate::call::CallError;
 use crate::config::paths::JobPaths;
 use crate::config::{OnlyChoice, ProcessOptions, WhichOptions};
-use crate::journal::{CRASHES, Journal, Poison, Recovered, holds_lines};
+use crate::journal::{CRASHES, Journal, Poison, Recovered, directory_of, holds_lines};
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted, numbers};
 use crate::row::{Outcome, Timing};
@@ -31,7 +33,7 @@ pub struct Earlier {
     pub options: Vec<String>,
     /// Names of the secrets it was given by `--lm`.
     pub keys: Vec<String>,
-    /// The directory it ran in.
+    /// The directory it ran in; that of the answers where it is gone, for everything may have been moved.
     pub directory: PathBuf,
 }
 
@@ -51,13 +53,14 @@ pub fn earlier(answers: &Path) -> anyhow::Result<Earlier> {
         let texts = header.settings[name].as_array().into_iter().flatten();
         texts.filter_map(|text| text.as_str().map(str::to_owned)).collect()
     };
+    let directory = PathBuf::from(header.settings["directory"].as_str().unwrap_or("."));
     Ok(Earlier {
-        input: PathBuf::from(&header.input.path),
+        input: input_of(header, answers),
         format: header.input.format.clone(),
         stdin: header.settings["stdin"].as_bool().unwrap_or_default(),
         options: texts("options"),
         keys: texts("keys"),
-        directory: PathBuf::from(header.settings["directory"].as_str().unwrap_or(".")),
+        directory: if directory.is_dir() { directory } else { std::path::absolute(directory_of(answers))? },
     })
 }
 
@@ -212,24 +215,12 @@ fn tell(recovered: &Recovered, reporter: &mut dyn Reporter) {
         count(counts.unfinished)
     );
     reporter.message(Level::Note, &text);
-    if recovered.torn_bytes > 0 {
-        let text = format!(
-            "the journal's last line was torn; its {} bytes count for nothing",
-            count(recovered.torn_bytes)
-        );
-        reporter.message(Level::Warning, &text);
-    }
-    for damaged in &recovered.damaged {
-        let text = format!(
-            "line {} of the journal is damaged: the row it decided counts as unfinished",
-            damaged.line
-        );
-        reporter.message(Level::Warning, &text);
-    }
+    damage::tell(recovered, reporter);
     let cut_off = recovered.end.as_ref().is_none_or(|end| end.hurried);
-    if cut_off && !recovered.in_flight.is_empty() {
+    if !recovered.in_flight.is_empty() {
         let text = format!(
-            "the last session did not end in order: up to {} may have been under way and may be billed twice (row {})",
+            "{} did not end in order: up to {} may have been under way and may be billed twice (row {})",
+            if cut_off { "the last session" } else { "an earlier session" },
             counted(recovered.in_flight.len() as u64, "call"),
             numbers(recovered.in_flight.iter().copied())
         );

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use tokio::time::timeout;
 
 use super::setup::{Answerer, now, panicked};
@@ -102,6 +103,11 @@ impl Session<'_> {
         let index = Arc::clone(self.journal.index());
         let before = index.counts();
         let ended = self.rows(reporter, signals, before.ok).await?;
+        if self.journal.is_removed() {
+            let restored = self.journal.restore();
+            restored.context("the journal was removed during the run and cannot be written anew")?;
+            reporter.message(Level::Warning, "the journal is written anew under its name: no answer is lost");
+        }
         let signal = match ended.stop {
             Some(StopReason::Signal(signal)) => Some(signal),
             _ => None,
@@ -109,7 +115,8 @@ impl Session<'_> {
         let (stop, code) = self.verdict(ended.stop);
         if ended.hurried {
             // Not waited for, and no matter if it fails: it only tells that this was no crash.
-            let _ = self.append_end(code, stop.as_ref(), true).and_then(|()| self.journal.commit());
+            let ended = self.append_end(code, stop.as_ref(), true).and_then(|()| self.journal.commit());
+            self.journal.mark_ended(ended.is_err());
             let text = format!(
                 "ended at once; what was recorded is safe in the journal\nhint: `resume {}` goes on",
                 paths.answers.display()
@@ -117,12 +124,13 @@ impl Session<'_> {
             reporter.message(Level::Warning, &text);
             return Ok(Outcome { code, report: None });
         }
-        // No end is claimed of outcomes that the disk may have lost.
-        self.journal.checkpoint()?;
         // A broken bridge is some row's doing: like a crash, it leaves the rows in flight as suspects.
-        if !matches!(stop, Some(StopReason::Bridge(_))) {
-            self.append_end(code, stop.as_ref(), false)?;
+        if matches!(stop, Some(StopReason::Bridge(_))) {
             self.journal.checkpoint()?;
+        } else {
+            let ended = self.end(code, stop.as_ref());
+            self.journal.mark_ended(ended.is_err());
+            ended?;
         }
         let projecting = Instant::now();
         let projected = match self.project(paths, signals, signal).await? {
@@ -228,7 +236,14 @@ impl Session<'_> {
         Ok(found)
     }
 
-    /// Records the session's end.
+    /// Records the session's end once all before it is on the disk: none is claimed of outcomes that may be lost.
+    fn end(&mut self, code: u8, stop: Option<&StopReason>) -> Result<(), JournalError> {
+        self.journal.checkpoint()?;
+        self.append_end(code, stop, false)?;
+        self.journal.checkpoint()
+    }
+
+    /// Appends the session's end to the batch.
     fn append_end(&mut self, code: u8, stop: Option<&StopReason>, hurried: bool) -> Result<(), JournalError> {
         let stats = &self.fold.stats;
         let end = End {

@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use encoding_rs::Encoding;
 
+use super::damage;
 use super::export::source_of;
 use super::rebuilt::fields_of;
 use super::streams::Streams;
@@ -72,9 +73,10 @@ pub fn verify(options: &VerifyOptions, streams: &mut Streams) -> anyhow::Result<
         let mut json = serde_json::to_value(&findings)?;
         json["faults"] = faults.into();
         json["journal"] = recovered.is_some().into();
+        json["journal_faults"] = recovered.map(damage::of).into();
         streams.say(&options.show, &format!("{json:#}\n"))?;
     } else {
-        streams.say(&options.show, &options.table(&findings, recovered.is_some()))?;
+        streams.say(&options.show, &options.table(&findings, recovered))?;
     }
     Ok(u8::from(findings.faults() > 0))
 }
@@ -83,9 +85,10 @@ impl VerifyOptions {
     /// The input as the run read it, unless the options say otherwise.
     fn source(&self, recovered: Option<&Recovered>) -> anyhow::Result<Source> {
         let read = match recovered {
-            Some(recovered) => {
-                Some(source_of(recovered.sessions.last().context("the journal has no session")?)?)
-            }
+            Some(recovered) => Some(source_of(
+                recovered.sessions.last().context("the journal has no session")?,
+                &self.answers,
+            )?),
             None => None,
         };
         let format = match (self.format, &read) {
@@ -101,7 +104,7 @@ impl VerifyOptions {
         Ok(Source { delimiter, encoding, ..source })
     }
 
-    fn table(&self, findings: &Findings, journal: bool) -> String {
+    fn table(&self, findings: &Findings, journal: Option<&Recovered>) -> String {
         let mut text = format!(
             "{}: {} for {} of {}\n",
             escape(&self.answers.to_string_lossy()),
@@ -126,7 +129,14 @@ impl VerifyOptions {
         if findings.altered.count > 0 {
             text += "  (altered, or older than the journal: `export` writes them anew)\n";
         }
-        if !journal {
+        if findings.unrecorded.count > 0 {
+            text += "  (unrecorded: their records in the journal are damaged or lost; keep a copy of this file, for `export` and \
+                     `resume` write it anew without them)\n";
+        }
+        for fault in journal.map(damage::of).unwrap_or_default() {
+            let _ = writeln!(text, "  {fault}");
+        }
+        if journal.is_none() {
             text += "  there is no journal: what the predictor answered could not be checked\n";
         }
         text

@@ -14,12 +14,14 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// Another process records into it.
-    #[error("`{}` is in use by {}\nhint: wait for it to end, or choose another `--output`", path.display(), holder(*pid))]
+    #[error("`{}` is in use by {}\nhint: wait for it to end, or choose another `--output`", path.display(), holder(*pid, *lives))]
     Locked {
         /// The journal.
         path: PathBuf,
         /// The holder's process id, as its session's header gives it.
         pid: Option<u32>,
+        /// Whether there is a process of that id.
+        lives: bool,
     },
     /// Neither copy of the first header is whole.
     #[error("`{}` has no whole header\nhint: start the run again with `process`; where the file has other lines, `--force` keeps it under another name", path.display())]
@@ -88,6 +90,10 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
-fn holder(pid: Option<u32>) -> String {
-    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+fn holder(pid: Option<u32>, lives: bool) -> String {
+    match pid {
+        None => "another process".to_owned(),
+        Some(pid) if lives => format!("process {pid}"),
+        Some(pid) => format!("a process that the ended process {pid} left behind (`fuser` names it)"),
+    }
 }

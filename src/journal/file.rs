@@ -3,17 +3,19 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, test_kill_process};
 use tempfile::NamedTempFile;
 
 use super::error::JournalError;
-use super::recover::{has_lines, last_header};
+use super::recover::{begins_with_header, has_lines, last_header};
 
+/// The owner's right to execute: unlike a record, it can be set where the disk has no byte left.
+const ENDED: u32 = 0o100;
 /// How long a process that resumes may take to read a journal before it writes its own header.
 const READING: Duration = Duration::from_secs(3);
 
@@ -22,8 +24,15 @@ const READING: Duration = Duration::from_secs(3);
 pub(super) fn create(path: &Path, first: &[u8]) -> Result<File, JournalError> {
     let io = |source| JournalError::Io { action: "create", path: path.to_owned(), source };
     let mut file = temporary(path)?;
+    file.write_all(first).map_err(io)?;
+    name(file, path)
+}
+
+/// Gives a new file the journal's name, locked and synced.
+pub(super) fn name(file: NamedTempFile, path: &Path) -> Result<File, JournalError> {
+    let io = |source| JournalError::Io { action: "create", path: path.to_owned(), source };
     lock(file.as_file(), path)?;
-    file.write_all(first).and_then(|()| file.as_file().sync_all()).map_err(io)?;
+    file.as_file().sync_all().map_err(io)?;
     let file = match file.persist_noclobber(path) {
         Ok(file) => file,
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
@@ -55,6 +64,28 @@ pub(super) fn open_locked(path: &Path) -> Result<File, JournalError> {
 pub fn holds_lines(path: &Path) -> Result<bool, JournalError> {
     let lines = has_lines(&open_locked(path)?);
     lines.map_err(|source| JournalError::Io { action: "read", path: path.to_owned(), source })
+}
+
+/// Whether the file begins as a journal does, whoever wrote it.
+pub fn is_journal(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| begins_with_header(&file))
+}
+
+/// Marks the file, or takes the mark away: its session ended by itself and could not record that.
+pub(super) fn mark_ended(file: &File, ended: bool) -> io::Result<()> {
+    let mut permissions = file.metadata()?.permissions();
+    let mode = permissions.mode() & !ENDED | if ended { ENDED } else { 0 };
+    if mode != permissions.mode() {
+        permissions.set_mode(mode);
+        file.set_permissions(permissions)?;
+    }
+    Ok(())
+}
+
+/// When a marked file (see [`mark_ended`]) was last written.
+pub(super) fn marked_ended(file: &File) -> io::Result<Option<SystemTime>> {
+    let metadata = file.metadata()?;
+    if metadata.permissions().mode() & ENDED == 0 { Ok(None) } else { metadata.modified().map(Some) }
 }
 
 /// Renames a journal that no process holds to `<path>.<time>` and returns that name.
@@ -118,7 +149,8 @@ fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
-            Err(JournalError::Locked { path: path.to_owned(), pid: holder(path) })
+            let (pid, lives) = holder(path).map_or((None, false), |(pid, lives)| (Some(pid), lives));
+            Err(JournalError::Locked { path: path.to_owned(), pid, lives })
         }
         Err(TryLockError::Error(source)) => {
             Err(JournalError::Io { action: "lock", path: path.to_owned(), source })
@@ -126,16 +158,16 @@ fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
     }
 }
 
-/// The process that holds the lock, as its header says. Until that is written the last one is of a process long gone.
-fn holder(path: &Path) -> Option<u32> {
+/// The process that holds the lock, as its header says, and whether it lives. Until the header is written the last one
+/// is of a process long gone.
+fn holder(path: &Path) -> Option<(u32, bool)> {
     let until = Instant::now() + READING;
     loop {
-        let header = last_header(&File::open(path).ok()?).ok()?;
-        let pid = header.map(|header| header.pid);
-        let process = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let pid = last_header(&File::open(path).ok()?).ok()??.pid;
+        let process = Pid::from_raw(i32::try_from(pid).ok()?);
         let lives = process.is_some_and(|process| test_kill_process(process).is_ok());
         if lives || Instant::now() > until {
-            return pid;
+            return Some((pid, lives));
         }
         sleep(Duration::from_millis(10));
     }

@@ -29,8 +29,11 @@ pub struct Recovered {
     pub index: Arc<Index>,
     /// The predictor's field names.
     pub fields: Fields,
-    /// Rows that the last session had started and not finished: their calls may have been billed.
+    /// Rows without an outcome since a session had started them that did not end in order: their calls may have been
+    /// billed.
     pub in_flight: BTreeSet<u64>,
+    /// Rows that the session being read had started and not finished.
+    started: BTreeSet<u64>,
     /// Rows that were in flight when a session died.
     pub suspects: Suspects,
     /// How the last session ended, if it did so in order.
@@ -50,6 +53,8 @@ pub struct Damaged {
     pub line: u64,
     /// Of its first byte.
     pub offset: u64,
+    /// Whether it begins as a session's header does, of which there are two copies.
+    pub header: bool,
 }
 
 impl Recovered {
@@ -94,6 +99,7 @@ impl Recovered {
             return Err(JournalError::NoHeader { path: path.to_owned() });
         }
         recovered.suspects.close();
+        recovered.close();
         recovered.whole_bytes = lines.offset;
         recovered.torn_bytes = lines.line.len() as u64;
         Ok(recovered)
@@ -105,11 +111,20 @@ impl Recovered {
             index: Arc::new(Index::new(0..0)),
             fields: Fields::default(),
             in_flight: BTreeSet::new(),
+            started: BTreeSet::new(),
             suspects: Suspects::default(),
             end: None,
             damaged: Vec::new(),
             torn_bytes: 0,
             whole_bytes: 0,
+        }
+    }
+
+    /// The session being read is over.
+    fn close(&mut self) {
+        let started = std::mem::take(&mut self.started);
+        if self.end.as_ref().is_none_or(|end| end.hurried) {
+            self.in_flight.extend(started);
         }
     }
 
@@ -125,11 +140,11 @@ impl Recovered {
                 if self.sessions.is_empty() {
                     self.index = Arc::new(Index::new(header.selection.clone()));
                 }
-                self.in_flight.clear();
+                self.close();
                 self.end = None;
                 self.sessions.push(header.clone().into_owned());
             }
-            Record::Started(rows) => self.in_flight.extend(rows.iter().map(|(row, _)| row)),
+            Record::Started(rows) => self.started.extend(rows.iter().map(|(row, _)| row)),
             Record::Outcome(outcome) => {
                 if !self.index.decide(outcome.row, position.offset, outcome.result.status()) {
                     return Taken::No;
@@ -137,6 +152,7 @@ impl Recovered {
                 if let Verdict::Ok { fields, .. } = &outcome.result {
                     self.fields.see(outcome.row, fields.0.iter().map(|(name, _)| &**name));
                 }
+                self.started.remove(&outcome.row);
                 self.in_flight.remove(&outcome.row);
             }
             Record::End(end) => self.end = Some(end.clone().into_owned()),
@@ -182,6 +198,12 @@ pub(super) fn last_header(file: &File) -> io::Result<Option<Header>> {
     Ok(last)
 }
 
+/// Whether the first line is, or was until it was damaged, a session's header.
+pub(super) fn begins_with_header(mut file: &File) -> bool {
+    let mut beginning = [0; 9 + HEADER.len()];
+    file.read_exact(&mut beginning).is_ok() && beginning[9..] == *HEADER
+}
+
 /// Whether any line is whole.
 pub(super) fn has_lines(file: &File) -> io::Result<bool> {
     Ok(Lines::of(file).next()?.is_some())
@@ -210,7 +232,11 @@ impl<R: Read> Lines<R> {
                 return Ok(None);
             }
             self.number += 1;
-            let position = Damaged { line: self.number, offset: self.offset };
+            let position = Damaged {
+                line: self.number,
+                offset: self.offset,
+                header: self.line.get(9..).is_some_and(|json| json.starts_with(HEADER)),
+            };
             self.offset += length;
             if !self.line.is_empty() {
                 return Ok(Some(position));

@@ -67,7 +67,7 @@ pub struct End {
     /// Why it stopped before all rows were done, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// A second signal cut off the calls in flight.
+    /// Calls in flight were cut off, by a second signal, or their outcomes could not be recorded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hurried: bool,
     /// The session's totals.

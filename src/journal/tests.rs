@@ -177,7 +177,7 @@ fn a_damaged_line_is_named() {
     bytes[offset as usize + 20] ^= 1;
     fs::write(&path, &bytes).unwrap();
     let recovered = Recovered::read(&path, |_| ()).unwrap();
-    assert_eq!(recovered.damaged, [Damaged { line: 7, offset }]);
+    assert_eq!(recovered.damaged, [Damaged { line: 7, offset, header: false }]);
     assert_eq!(answered_rows(&recovered), [0, 1, 3, 4, 5, 6]);
 }
 

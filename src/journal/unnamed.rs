@@ -28,7 +28,9 @@ impl Journal {
             source,
         })?;
         let index = Arc::new(Index::new(header.selection.clone()));
-        Self::new(&path, file, batch.bytes.len() as u64, index, Fields::default())
+        let mut journal = Self::new(&path, file, batch.bytes.len() as u64, index, Fields::default())?;
+        journal.named = false;
+        Ok(journal)
     }
 
     /// Reads what was committed. `visit` is given every record.

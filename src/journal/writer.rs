@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +24,14 @@ use crate::row::{Outcome, RowHash};
 #[derive(Debug)]
 pub struct Journal {
     pub(super) path: PathBuf,
+    /// Whether it has a name that it could lose.
+    pub(super) named: bool,
     pub(super) file: Arc<File>,
     /// Length of the file up to the current batch.
-    bytes: u64,
+    pub(super) bytes: u64,
     batch: Batch,
     pub(super) index: Arc<Index>,
-    fields: Fields,
+    pub(super) fields: Fields,
     syncer: Syncer,
 }
 
@@ -57,7 +59,10 @@ impl Journal {
     /// Takes the lock, reads the journal, cuts its torn tail and stands ready to append. `visit` is given every record.
     /// Killed at any point, it can be run again.
     pub fn recover(path: &Path, visit: impl FnMut(&Record<'_>)) -> Result<(Self, Recovered), JournalError> {
-        Self::continued(path, file::open_locked(path)?, visit)
+        let mut file = file::open_locked(path)?;
+        Self::catch_up(path, &file)?;
+        file.rewind().map_err(|source| JournalError::Io { action: "read", path: path.to_owned(), source })?;
+        Self::continued(path, file, visit)
     }
 
     /// Reads a journal that is locked already, from where the file stands.
@@ -95,7 +100,16 @@ impl Journal {
             path: path.to_owned(),
             source,
         })?;
-        Ok(Self { path: path.to_owned(), file, bytes, batch: Batch::default(), index, fields, syncer })
+        Ok(Self {
+            path: path.to_owned(),
+            named: true,
+            file,
+            bytes,
+            batch: Batch::default(),
+            index,
+            fields,
+            syncer,
+        })
     }
 
     /// Appends a further session's header to the batch.

@@ -52,8 +52,12 @@ pub struct Findings {
     pub drifted: Found,
     /// Records that are not whole.
     pub torn: Found,
+    /// Records that stand behind one of a later row.
+    pub unordered: Found,
     /// Records whose answer is not the journal's.
     pub altered: Found,
+    /// Records with an outcome, of rows of which the journal has none.
+    pub unrecorded: Found,
 }
 
 /// Faults of one kind.
@@ -76,14 +80,16 @@ impl Found {
 
 impl Findings {
     /// The kinds of faults, by name.
-    pub fn kinds(&self) -> [(&'static str, &Found); 6] {
+    pub fn kinds(&self) -> [(&'static str, &Found); 8] {
         [
             ("missing", &self.missing),
             ("duplicate", &self.duplicate),
             ("foreign", &self.foreign),
             ("drifted", &self.drifted),
             ("torn", &self.torn),
+            ("unordered", &self.unordered),
             ("altered", &self.altered),
+            ("unrecorded", &self.unrecorded),
         ]
     }
 
@@ -179,7 +185,7 @@ impl Audit<'_> {
         let mut columns = Own::new(self.answers, names);
         let mut journal = self.journal.map(|(path, ..)| Reader::open(path)).transpose()?;
         let mut strays: Vec<Stray> = Vec::new();
-        let (mut expected, mut last) = (self.selection.start, 1);
+        let (mut expected, mut last, mut previous) = (self.selection.start, 1, None);
         loop {
             let record = match records.next() {
                 Ok(None) => break,
@@ -206,13 +212,20 @@ impl Audit<'_> {
             let fingerprint = self.fingerprint(&cells[..own.len()]);
             match rows.take(fingerprint) {
                 Some(row) => {
+                    if previous.replace(row).is_some_and(|previous| previous > row) {
+                        findings.unordered.at(record.line);
+                    }
                     expected = row + 1;
                     if let (Some((_, index, _)), Some(journal)) = (self.journal, &mut journal) {
                         let outcome = journal.outcome(index, row)?;
+                        let status = places[places.len() - OURS].map(|at| cells[at].text());
+                        let lost = outcome.is_none()
+                            && status.is_some_and(|status| status == "ok" || status == "failed");
                         let answer = places.iter().map(|place| place.map_or(&Cell::Absent, |at| &cells[at]));
                         let recorded = cell::added(outcome.as_ref(), fields);
                         if !answer.zip(&recorded).all(|(one, other)| one.text() == other.text()) {
-                            findings.altered.at(record.line);
+                            let found = if lost { &mut findings.unrecorded } else { &mut findings.altered };
+                            found.at(record.line);
                         }
                     }
                 }

@@ -316,6 +316,11 @@ impl<B: Bridge> Dispatcher<'_, B> {
         {
             self.stop(reason.clone());
         }
+        if self.stop.is_none() && self.run.journal.is_removed() {
+            self.stop(StopReason::Failed(
+                "the journal was removed while the run recorded into it".to_owned(),
+            ));
+        }
         for blockage in self.run.engine.blocked() {
             let mut in_hand: Vec<u64> = self.in_hand.keys().copied().collect();
             in_hand.sort_unstable();
@@ -365,11 +370,21 @@ impl<B: Bridge> Dispatcher<'_, B> {
         let text = format!("waiting up to {} for space on the disk", duration(grace));
         self.run.reporter.message(Level::Warning, &text);
         let until = TokioInstant::now() + grace;
+        let mut signalled = false;
+        // The calls have ended: whatever ends the process now, no row is to blame for it.
+        self.run.journal.mark_ended(true);
         while self.run.journal.commit().is_err_and(|error| error.is_disk_full()) {
             tokio::select! {
                 () = tokio::time::sleep(DISK_RETRY) => {}
                 () = sleep_until(until) => return,
-                _ = self.run.signals.next() => return,
+                signal = self.run.signals.next() => {
+                    if std::mem::replace(&mut signalled, true) {
+                        return;
+                    }
+                    let reason = StopReason::Signal(signal);
+                    let text = format!("{reason}: still waiting for space, or else answers are lost; a second signal ends it");
+                    self.run.reporter.message(Level::Warning, &text);
+                }
             }
         }
     }

@@ -2,6 +2,9 @@
 //! lifting it is the space that somebody frees.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::process::Signal;
 
 use super::support::job::{Job, Running};
 
@@ -121,4 +124,83 @@ fn a_summary_that_cannot_be_printed_is_an_error_after_everything_is_written() {
         .says("hint: the answers are in `answers.csv`");
     assert_eq!(job.column("answer"), job.column("question"));
     assert_eq!(job.report()["rows"]["ok"], 3);
+}
+
+/// One row of which four sessions in a row can record no outcome; each is ended by `end`.
+fn four_sessions_without_room(grace: &str, end: impl Fn(Running)) -> Job {
+    let job = Job::new().questions(1).predictor(HELD).args(["-c", "1", "--grace", grace]);
+    for session in 0..4 {
+        let mut running = if session == 0 { job.start() } else { job.spawn(&["resume", "answers.csv"]) };
+        running.wait_for_calls(session + 1);
+        let written = fs::metadata(job.path("answers.csv.journal")).unwrap().len();
+        running.limit_files(Some(written + 10));
+        fs::write(job.path("go"), "").unwrap();
+        end(running);
+        fs::remove_file(job.path("go")).unwrap();
+    }
+    fs::write(job.path("go"), "").unwrap();
+    job
+}
+
+#[test]
+fn a_row_whose_outcome_found_no_room_is_not_taken_for_one_that_crashes() {
+    let job = four_sessions_without_room("200ms", |running| {
+        running.wait().expect(1).says("waiting up to 200 ms for space");
+    });
+    job.resume().expect(0).says("may be billed twice (row 0)");
+    assert_eq!((job.column("status"), job.calls().len()), (vec!["ok".to_owned()], 5));
+    let mode = fs::metadata(job.path("answers.csv.journal")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn no_row_is_to_blame_for_a_kill_while_the_program_waits_for_space() {
+    let job = four_sessions_without_room("30s", |mut running| {
+        running.wait_for(".stderr", "for space on the disk", 1);
+        running.signal(Signal::KILL);
+        assert_eq!(running.wait().code, -9);
+    });
+    job.resume().expect(0).says("may be billed twice (row 0)");
+    assert_eq!(job.column("status"), ["ok"]);
+}
+
+#[test]
+fn no_row_is_to_blame_for_a_disk_that_cannot_sync() {
+    let job = Job::new().questions(1).predictor(HELD).args(["-c", "1"]).disk_may_break();
+    for session in 0..4 {
+        let mut running = if session == 0 { job.start() } else { job.spawn(&["resume", "answers.csv"]) };
+        running.wait_for_calls(session + 1);
+        fs::write(job.path("broken"), "").unwrap();
+        fs::write(job.path("go"), "").unwrap();
+        running.wait().expect(1).says("failed to sync");
+        fs::remove_file(job.path("broken")).unwrap();
+        // Whether the outcome was written before the sync failed is a race that a broken disk is not asked to decide.
+        let journal = job.read("answers.csv.journal");
+        let before_outcome = journal.find("{\"outcome\"").map_or(&*journal, |at| &journal[..at - 9]);
+        fs::write(job.path("answers.csv.journal"), before_outcome).unwrap();
+        fs::remove_file(job.path("go")).unwrap();
+    }
+    fs::write(job.path("go"), "").unwrap();
+    job.resume().expect(0);
+    assert_eq!(job.column("status"), ["ok"]);
+}
+
+#[test]
+fn a_first_signal_does_not_end_the_wait_for_space_and_a_second_does() {
+    let (job, mut running) = nearly_full("30s");
+    running.wait_for(".stderr", "for space on the disk", 1);
+    running.signal(Signal::INT);
+    running.wait_for(".stderr", "still waiting for space", 1);
+    running.limit_files(None);
+    running.wait().expect(1);
+    let answered = job.column("status").iter().filter(|status| *status == "ok").count();
+    assert_eq!(job.calls().len(), answered, "what was called is recorded");
+
+    let (_job, mut running) = nearly_full("30s");
+    running.wait_for(".stderr", "for space on the disk", 1);
+    running.signal(Signal::INT);
+    running.wait_for(".stderr", "still waiting for space", 1);
+    running.signal(Signal::INT);
+    let done = running.wait().expect(1);
+    assert!(done.took.as_secs() < 20, "{:?}", done.took);
 }

@@ -26,6 +26,7 @@ mod ledger;
 mod limits;
 mod local_model;
 mod money;
+mod overwriting;
 mod pace;
 mod page;
 mod predictors;

@@ -296,8 +296,8 @@ fn answers_that_would_replace_the_input() {
     insta::assert_snapshot!(
         refused_with(&job, &["process", "questions.csv", "-o", "./questions.csv", "--predictor", "predictor.py:predict"]),
         @r"
-    error: the answers would replace the input `questions.csv`
-    hint: choose another `--output`
+    error: `./questions.csv` would replace the input `questions.csv`
+    hint: name another file with `--output`
     "
     );
 }
@@ -315,7 +315,7 @@ fn a_place_that_cannot_be_written() {
     fs::create_dir(job.path("answers.csv")).unwrap();
     insta::assert_snapshot!(to("answers.csv"), @r"
     error: `answers.csv` is a directory
-    hint: name a file with `--output`
+    hint: name another file with `--output`
     ");
     // Not even root can write into a process's own directory.
     let text = to("/proc/self/answers.csv");

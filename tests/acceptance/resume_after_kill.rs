@@ -138,3 +138,56 @@ fn a_damaged_line_costs_only_its_row_loudly() {
     assert_eq!(questions(&job.calls()[20..]), ["Question 7?"]);
     assert_eq!(lasting(&job), answers);
 }
+
+#[test]
+fn a_process_that_the_predictor_forked_does_not_hold_the_journal_after_a_kill() {
+    let forks = "
+import signal
+_, gone = os.pipe()
+async def predict(question):
+    called(question)
+    if not os.path.exists('child'):
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+        with open('child', 'w') as file:
+            file.write(f'{child}.')
+        await asyncio.sleep(60)
+    return question
+";
+    let job = Job::new().questions(3).predictor(forks).args(["-c", "1"]);
+    let mut running = job.start();
+    running.wait_for("child", ".", 1);
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().code, -9);
+    let resumed = job.resume();
+    let child = job.read("child").trim_end_matches('.').parse().unwrap();
+    let child = rustix::process::Pid::from_raw(child).unwrap();
+    rustix::process::kill_process(child, Signal::KILL).expect("the forked process was still there");
+    resumed.expect(0);
+}
+
+#[test]
+fn calls_that_may_be_billed_twice_are_named_until_they_are_decided() {
+    let waits = "
+async def predict(question):
+    called(question)
+    while not os.path.exists('go'):
+        await asyncio.sleep(0.005)
+    return question
+";
+    let job = Job::new().questions(4).predictor(waits).args(["-c", "2"]);
+    let mut running = job.start();
+    running.wait_for_calls(2);
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().code, -9);
+    // A session that calls nothing: what is asked for it is not there.
+    let journal = job.read("answers.csv.journal");
+    let header = journal.lines().next().unwrap();
+    let later = header.replacen("\"started_at\":\"2", "\"started_at\":\"3", 1);
+    let line = format!("{:08x} {}\n", crc32fast::hash(&later.as_bytes()[9..]), &later[9..]);
+    std::fs::write(job.path("answers.csv.journal"), journal + &line).unwrap();
+    std::fs::write(job.path("go"), "").unwrap();
+    job.resume().expect(0).says("may be billed twice (row 0, 1");
+}

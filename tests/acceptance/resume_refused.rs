@@ -153,3 +153,61 @@ fn a_journal_whose_first_write_was_cut_short_is_nothing_to_process() {
     job.process().expect(1).says("holds an earlier run");
     assert_eq!(job.read("answers.csv.journal"), lost);
 }
+
+#[test]
+fn a_journal_removed_during_the_run_stops_it_and_is_written_anew() {
+    let job = Job::new().questions(30).predictor(WAITS).args(["-c", "4"]);
+    let mut running = job.start();
+    running.wait_for("answers.csv.journal", "\"outcome\"", 10);
+    std::fs::remove_file(job.path("answers.csv.journal")).unwrap();
+    running.wait_for(".stderr", "the journal was removed while the run recorded into it", 1);
+    std::fs::write(job.path("gate"), "").unwrap();
+    running.wait().expect(1).says("the journal is written anew under its name");
+    assert!(job.calls().len() < 30);
+    job.resume().expect(0);
+    assert_eq!(job.calls().len(), 30, "no row was asked twice");
+    assert_eq!(job.column("answer"), job.column("question"));
+}
+
+#[test]
+fn a_job_moved_with_its_input_is_exported_and_resumed() {
+    let job = Job::new().predictor("async def predict(question):\n    if not os.path.exists('mended'):\n        raise ValueError\n    return question\n");
+    std::fs::create_dir(job.path("old")).unwrap();
+    for name in ["predictor.py", "questions.csv"] {
+        let text = if name == "predictor.py" { job.read(name) } else { "question\nWho?\nWhy?\n".to_owned() };
+        std::fs::write(job.path("old").join(name), text).unwrap();
+    }
+    let process = ["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"];
+    job.run_in("old", &process).expect(3);
+    std::fs::rename(job.path("old"), job.path("new")).unwrap();
+    job.run(&["export", "new/answers.csv"]).expect(0);
+    std::fs::write(job.path("new/mended"), "").unwrap();
+    job.run(&["resume", "new/answers.csv"]).expect(0);
+    assert_eq!(job.records("new/answers.csv").len(), 2);
+    std::fs::rename(job.path("new"), job.path("newer")).unwrap();
+    std::fs::write(job.path("newer/questions.csv"), "question\nWho?\nWhen?\n").unwrap();
+    job.run(&["export", "newer/answers.csv"]).expect(1).says("new/questions.csv");
+}
+
+#[test]
+fn a_name_that_the_journal_cannot_hold_is_refused_before_the_first_call() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let name = OsStr::from_bytes(b"m\xe9.csv");
+    let job = Job::new().questions(2).echo();
+    std::fs::rename(job.path("questions.csv"), job.path("").join(name)).unwrap();
+    let command = ["process", "-o", "answers.csv", "--predictor", "predictor.py:predict"].map(OsStr::new);
+    job.run(&[&command[..], &[name]].concat()).expect(1).says("which is not UTF-8").says("hint: rename it");
+    assert_eq!(job.calls().len(), 0);
+    assert!(!job.path("answers.csv.journal").exists());
+}
+
+#[test]
+fn another_encoding_is_named_as_what_has_changed() {
+    let job = Job::new()
+        .questions(2)
+        .predictor("async def predict(question):\n    called(question)\n    raise ValueError\n");
+    job.process().expect(3);
+    let resumed = job.run(&["resume", "answers.csv", "--encoding", "latin1"]).expect(1);
+    resumed.says("`--encoding` was `UTF-8` in the earlier run and is `windows-1252` now");
+}

@@ -38,7 +38,7 @@ fn answer(job: &Job, input: &str, answers: &str) {
 fn findings(job: &Job, input: &str, answers: &str) -> Vec<(String, u64)> {
     let done = job.run(&["verify", input, answers, "--json"]);
     let found: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|_| panic!("{done:?}"));
-    let kinds = ["missing", "duplicate", "foreign", "drifted", "torn", "altered"];
+    let kinds = ["missing", "duplicate", "foreign", "drifted", "torn", "unordered", "altered", "unrecorded"];
     let counts = kinds.map(|kind| (kind.to_owned(), found[kind]["count"].as_u64().unwrap()));
     let counts: Vec<_> = counts.into_iter().filter(|(_, count)| *count > 0).collect();
     done.expect(i32::from(!counts.is_empty()));
@@ -155,4 +155,44 @@ fn the_table_names_kind_count_and_place_and_another_input_is_refused() {
     assert!(done.stdout.contains("missing") && done.stdout.contains("row 6"), "{}", done.stdout);
     assert!(done.stdout.contains("duplicate") && done.stdout.contains("line 6"), "{}", done.stdout);
     job.run(&["verify", "other.csv", "answers.csv"]).expect(1).says("has no column `text`");
+}
+
+#[test]
+fn swapped_records_are_found() {
+    let expected = [("unordered", 1)];
+    let swap = |text: &str| {
+        let mut lines: Vec<_> = text.lines().collect();
+        lines.swap(4, 5);
+        lines.join("\n") + "\n"
+    };
+    planted(swap, &expected, &expected);
+}
+
+#[test]
+fn an_answer_that_the_journal_has_lost_is_not_to_be_exported_over() {
+    let job = Job::new().questions(3).echo();
+    job.process().expect(0);
+    let journal = job.read("answers.csv.journal").replacen("\"row\":1,", "\"row\":7,", 1);
+    fs::write(job.path("answers.csv.journal"), journal + "torn").unwrap();
+    let line =
+        job.read("answers.csv.journal").lines().position(|line| line.contains("\"row\":7,")).unwrap() + 1;
+    let done = job.run(&["verify", "questions.csv", "answers.csv"]).expect(1);
+    let done = done.prints("unrecorded").prints("keep a copy of this file").prints("last line was torn");
+    let done = done.prints(&format!("line {line} of the journal is damaged"));
+    assert!(!done.stdout.contains("altered"), "{}", done.stdout);
+
+    // The report that the run wrote itself is of three answers.
+    let report = job.run(&["report", "answers.csv", "--json", "now.json"]).expect(0);
+    report.says(&format!("line {line} of the journal is damaged")).says("last line was torn");
+    let report: Value = serde_json::from_str(&job.read("now.json")).unwrap();
+    assert_eq!((&report["rows"]["ok"], &report["rows"]["unfinished"]), (&json!(2), &json!(1)));
+}
+
+#[test]
+fn a_damaged_copy_of_a_header_is_no_lost_row() {
+    let job = Job::new().questions(2).echo();
+    job.process().expect(0);
+    let journal = job.read("answers.csv.journal").replacen("\"pid\":", "\"pie\":", 1);
+    fs::write(job.path("answers.csv.journal"), journal).unwrap();
+    job.run(&["export", "answers.csv"]).expect(0).says("line 1 of the journal is damaged: it is a copy");
 }

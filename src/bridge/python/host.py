@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine
@@ -85,6 +86,20 @@ class _Masked:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def keep_from_children(descriptor: int) -> None:
+    """Closes the file in processes forked from now on: they would hold its lock beyond the end of this one."""
+    kept = os.fstat(descriptor)
+
+    def close() -> None:
+        try:
+            if os.path.samestat(os.fstat(descriptor), kept):
+                os.close(descriptor)
+        except OSError:
+            pass  # Closed already.
+
+    os.register_at_fork(after_in_child=close)
 
 
 _secrets: list[str] = []

@@ -1,6 +1,7 @@
 //! The one embedded interpreter: which Python it is, and how it starts. Not the event loop.
 
 use std::ffi::CString;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
@@ -144,6 +145,16 @@ impl Interpreter {
         thread.map_err(|error| failed(error.to_string()))?;
         let version = started_with.recv().map_err(|_| failed("its thread ended".to_owned()))??;
         Ok(started.insert(Self { executable, version, exit }).clone())
+    }
+
+    /// Closes the file in processes that Python forks from now on, so that they do not hold its lock.
+    pub fn keep_from_children(&self, file: BorrowedFd<'_>) {
+        let closed = Python::attach(|py| {
+            helpers::module(py, "host")?.call_method1("keep_from_children", (file.as_raw_fd(),)).map(drop)
+        });
+        if let Err(error) = closed {
+            tracing::warn!("forked processes will hold the journal's lock: {error}");
+        }
     }
 
     /// Runs what `CPython` would run at its exit (non-daemon threads, `atexit`, buffered output). For the end of the

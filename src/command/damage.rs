@@ -1,0 +1,30 @@
+//! What is wrong with a journal, in sentences. Not what is done about it.
+
+use crate::journal::Recovered;
+use crate::report::progress::{Level, Reporter};
+use crate::report::text::count;
+
+/// One sentence for each fault of the journal.
+pub(super) fn of(recovered: &Recovered) -> Vec<String> {
+    let mut faults = Vec::new();
+    if recovered.torn_bytes > 0 {
+        let bytes = count(recovered.torn_bytes);
+        faults.push(format!("the journal's last line was torn; its {bytes} bytes count for nothing"));
+    }
+    faults.extend(recovered.damaged.iter().map(|damaged| {
+        let what = if damaged.header {
+            "it is a copy of a session's header, and no row is lost"
+        } else {
+            "the row it decided counts as unfinished"
+        };
+        format!("line {} of the journal is damaged: {what}", damaged.line)
+    }));
+    faults
+}
+
+/// Warns of each.
+pub(super) fn tell(recovered: &Recovered, reporter: &mut dyn Reporter) {
+    for fault in of(recovered) {
+        reporter.message(Level::Warning, &fault);
+    }
+}
