@@ -268,7 +268,8 @@ impl<B: Bridge> Engine<B> {
             }
             let ending = passed.ending();
             let result = self.attempt(row.id, arguments, now, row_deadline, passed.in_flight, tally).await;
-            share.settle(used(&result), matches!(result, Err(CallError::Timeout(_))));
+            let billed = matches!(result, Ok(_) | Err(CallError::Timeout(_) | CallError::Output(_)));
+            share.settle(used(&result), billed);
             let in_flight = in_flight.load(Ordering::Relaxed);
             let outage = self.gate.ended(row.id, arguments, &ending, &result, in_flight);
             let permit = passed.permit;

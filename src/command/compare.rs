@@ -20,6 +20,7 @@ use crate::report::compare::{Comparison, ModeRuns, RunFigures, WarmUp};
 use crate::report::json;
 use crate::report::progress::Level;
 use crate::report::text::{counted, duration};
+use crate::row;
 use crate::run::signals::Signals;
 
 /// Rows that warm up: at least enough to meet a second call, at most so many as are few.
@@ -125,10 +126,16 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
             mode.concurrency = calls;
         }
     }
-    let comparing = Comparing { options: &options, prepared: &prepared, streams, signals: &mut signals };
+    let used = <(row::Usage, u64)>::default();
+    let comparing =
+        Comparing { options: &options, prepared: &prepared, streams, signals: &mut signals, used };
     let comparison = match comparing.run(modes).await? {
         Ok(comparison) => comparison,
-        Err(code) => return Ok(code),
+        Err(code) => {
+            let text = "the comparison is given up, as one of its runs was stopped; `compare` starts anew, with fewer rows by `--limit`";
+            streams.reporter(&options.job.show).message(Level::Warning, text);
+            return Ok(code);
+        }
     };
     prepared.answerer.shut_down();
     if let Some(file) = &options.export_json {
@@ -149,6 +156,8 @@ struct Comparing<'a> {
     prepared: &'a Prepared,
     streams: &'a Streams,
     signals: &'a mut Signals,
+    /// What all runs so far used, and in how many attempts.
+    used: (row::Usage, u64),
 }
 
 impl Comparing<'_> {
@@ -210,7 +219,8 @@ impl Comparing<'_> {
     ) -> anyhow::Result<Result<Measured, u8>> {
         let mut reporter = self.streams.reporter(&self.options.job.show);
         reporter.message(Level::Note, title);
-        let measuring = Measuring { prepared: self.prepared, validated, calls: calls as usize };
+        let measuring =
+            Measuring { prepared: self.prepared, validated, calls: calls as usize, used: &mut self.used };
         measuring.run(reporter.as_mut(), self.signals).await
     }
 

@@ -12,7 +12,7 @@ use crate::input::Validated;
 use crate::journal::{Header, Journal, Record, Values, Verdict};
 use crate::report::compare::RunFigures;
 use crate::report::progress::Reporter;
-use crate::row::RowHash;
+use crate::row::{RowHash, Usage};
 use crate::run::signals::Signals;
 
 /// The answers of the first run of all, to tell others from, at 8 bytes a row.
@@ -36,9 +36,13 @@ impl FirstAnswers {
         }
     }
 
-    /// Whether the row had another answer in the first run.
+    /// Whether the row had another answer in the first run that answered it.
     fn differs(&mut self, row: u64, hash: u64) -> bool {
-        self.slot(row).is_some_and(|first| *first != 0 && *first != hash)
+        let Some(first) = self.slot(row) else { return false };
+        if *first == 0 {
+            *first = hash;
+        }
+        *first != hash
     }
 
     fn slot(&mut self, row: u64) -> Option<&mut u64> {
@@ -54,6 +58,8 @@ pub(super) struct Measuring<'a> {
     pub validated: &'a Validated,
     /// Calls in flight at most.
     pub calls: usize,
+    /// What the runs before used, and in how many attempts: the bounds hold for all of them together.
+    pub used: &'a mut (Usage, u64),
 }
 
 /// What a run came to.
@@ -71,11 +77,12 @@ impl Measuring<'_> {
         reporter: &mut dyn Reporter,
         signals: &mut Signals,
     ) -> anyhow::Result<Result<Measured, u8>> {
-        let Self { prepared, validated, calls } = self;
+        let Self { prepared, validated, calls, used } = self;
         let header = Header { selection: validated.selected.clone(), ..prepared.header.clone() };
         let journal = Journal::unnamed(&std::env::temp_dir(), &header)?;
         let mut session = prepared.session(Opened::new(journal, &header), calls);
         session.validated = validated;
+        session.budget = prepared.budget(&used.0, used.1);
         let bridge = &prepared.answerer.bridge;
         let (cpu, stalled) = (processor_time(), bridge.stalled());
         let (outcome, journal) = session.measure(reporter, signals).await?;
@@ -84,6 +91,13 @@ impl Measuring<'_> {
             // Cut short: the process ends at once.
             return Ok(Err(outcome.code));
         };
+        used.0 += Usage {
+            input: report.tokens.input,
+            output: report.tokens.output,
+            calls: report.tokens.calls,
+            cost_usd: report.cost_usd,
+        };
+        used.1 += report.attempts.total;
         if !matches!(outcome.code, 0 | 3) {
             prepared.answerer.shut_down();
             return Ok(Err(outcome.code));

@@ -20,6 +20,7 @@ use crate::policy::stop::Signal;
 use crate::report;
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted};
+use crate::row;
 use crate::run::signals::Signals;
 
 /// What is needed to prepare a job.
@@ -190,14 +191,19 @@ impl Prepared {
         reporter.message(Level::Note, &text);
     }
 
+    /// What may still be used after so much in so many attempts; none where nothing is bounded.
+    pub(super) fn budget(&self, used: &row::Usage, attempts: u64) -> Option<Budget> {
+        let bounds = self.job.money.bounds();
+        let budget = || Budget::new(bounds, self.estimate.price(), &self.estimate.a_call());
+        (!bounds.is_empty()).then(|| budget().resuming(used, attempts))
+    }
+
     /// A session of this job with so many calls in flight at most.
     pub(super) fn session(&self, opened: Opened, calls: usize) -> Session<'_> {
-        let (money, stats) = (&self.job.money, &opened.fold.stats);
-        let budget = Budget::new(money.bounds(), self.estimate.price(), &self.estimate.a_call());
-        let budget = budget.resuming(&stats.usage(), stats.attempts().total);
+        let stats = &opened.fold.stats;
         Session {
-            price: money.price(),
-            budget: (!money.bounds().is_empty()).then_some(budget),
+            price: self.job.money.price(),
+            budget: self.budget(&stats.usage(), stats.attempts().total),
             answerer: &self.answerer,
             source: &self.source,
             validated: &self.validated,

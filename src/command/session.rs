@@ -102,6 +102,7 @@ impl Session<'_> {
     ) -> anyhow::Result<Outcome> {
         let index = Arc::clone(self.journal.index());
         let before = index.counts();
+        let bounded = self.budget.is_some();
         let ended = self.rows(reporter, signals, before.ok).await?;
         if self.journal.is_removed() {
             let restored = self.journal.restore();
@@ -150,7 +151,8 @@ impl Session<'_> {
             reporter.message(Level::Warning, &renamed.to_string());
         }
         let report = self.report(before.ok, projecting.elapsed(), stop.as_ref());
-        if let Some(remark) = report::remark::underused(&report) {
+        // Calls that wait for room in a budget are few, and no one's fault.
+        if let Some(remark) = report::remark::underused(&report).filter(|_| !bounded) {
             reporter.message(Level::Warning, &remark);
         }
         report::json::write(&paths.report, &report)?;

@@ -121,7 +121,9 @@ impl std::fmt::Display for StopReason {
             }
             Self::MaxCost { spent, a_call, max } => write!(
                 f,
-                "${spent:.4} of `--max-cost {max}` spent, no room for a call of ${a_call:.4}\nhint: `resume` goes on with a higher `--max-cost`"
+                "${} of `--max-cost {max}` spent, no room for a call of ${}\nhint: `resume` goes on with a higher `--max-cost`",
+                three_digits(*spent),
+                three_digits(*a_call)
             ),
             Self::MaxTokens { spent, a_call, max } => write!(
                 f,
@@ -138,4 +140,10 @@ impl std::fmt::Display for StopReason {
             Self::Failed(error) => f.write_str(error),
         }
     }
+}
+
+/// At least cents, and three significant digits of less.
+fn three_digits(dollars: f64) -> String {
+    let decimals = if dollars > 0.0 { (2.0 - dollars.log10().floor()).clamp(2.0, 9.0) } else { 2.0 };
+    format!("{dollars:.*}", decimals as usize)
 }

@@ -131,11 +131,8 @@ impl Table {
         }
     }
 
-    fn calls(&mut self, report: &Report) {
+    fn attempts(&mut self, report: &Report) {
         let (attempts, concurrency) = (&report.attempts, &report.concurrency);
-        if attempts.total == 0 {
-            return;
-        }
         self.wrapped_line(
             "Concurrency",
             &format!(
@@ -159,6 +156,12 @@ impl Table {
             ),
             ", ",
         );
+    }
+
+    fn calls(&mut self, report: &Report) {
+        if report.attempts.total > 0 {
+            self.attempts(report);
+        }
         let limited = &report.limited_s;
         let limits = [
             (limited.server, "by the server"),
@@ -299,6 +302,8 @@ mod tests {
         report.rows = Rows { ok: 0, failed: 0, unfinished: report.rows.total, resumed: 0, ..report.rows };
         report.stopped = Some("interrupted".into());
         (report.attempts.total, report.wall_s) = (0, 0.0);
+        (report.tokens, report.limited_s) = Default::default();
+        report.event_loop.blocked.clear();
         (report.latency_ms.ok, report.latency_ms.failed) = Default::default();
         insta::assert_snapshot!(shown(&report), @r"
         Answered 0 of 1,201 rows

@@ -152,9 +152,10 @@ pub fn escape_lines(text: &str) -> String {
     text.lines().map(escape).collect::<Vec<_>>().join("\n")
 }
 
-/// [`escape`]d text in at most so many columns, the rest replaced by `…`.
+/// [`escape`]d text on one line of at most so many columns, the rest replaced by `…`; a break is a space.
 pub fn brief(text: &str, columns: usize) -> String {
-    console::truncate_str(&escape(text), columns, "…").into_owned()
+    let parts = text.split(['\n', '\r', '\t']).map(str::trim).filter(|part| !part.is_empty());
+    console::truncate_str(&escape(&parts.collect::<Vec<_>>().join(" ")), columns, "…").into_owned()
 }
 
 /// Why a run stopped, shortened, on one line; what hint there is stays on a line of its own, for it is no foreign text.

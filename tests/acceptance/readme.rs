@@ -33,6 +33,15 @@ fn words(line: &str) -> Vec<String> {
 }
 
 #[test]
+fn every_block_is_closed_and_no_merge_has_left_its_marks() {
+    let readme = repository("README.md");
+    assert!(readme.lines().filter(|line| line.starts_with("```")).count().is_multiple_of(2));
+    for mark in ["<<<<<<<", "=======", ">>>>>>>"] {
+        assert!(!readme.lines().any(|line| line == mark || line.starts_with(&format!("{mark} "))), "{mark}");
+    }
+}
+
+#[test]
 fn every_command_in_the_readme_is_one_the_program_takes() {
     let mut tried = 0;
     for line in blocks(&repository("README.md"), "sh").concat().lines() {

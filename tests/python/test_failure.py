@@ -1,4 +1,4 @@
-"""Which failures are permanent, transient, throttled or fatal. `make test` runs this."""
+"""Which failures are permanent, transient, unavailable, throttled or fatal. `make test` runs this."""
 
 import json
 import sys
@@ -35,8 +35,22 @@ class Failure(unittest.TestCase):
         bugs = (TypeError(), NameError(), AttributeError(), ModuleNotFoundError(), KeyError(), ValueError())
         self.kinds("permanent", *bugs, NotImplementedError(), AssertionError(), UnicodeError())
 
+    def test_a_wrapper_is_judged_by_what_a_server_said_within(self) -> None:
+        refused = ApiError(status=401)
+        try:
+            raise ValueError("no answer") from refused
+        except ValueError as wrapper:
+            chained = wrapper
+        group = ExceptionGroup("two", [ValueError(), ExceptionGroup("inner", [refused])])
+        self.kinds("fatal", chained, group, ApiError(status="401"))
+        self.kinds("throttled", ExceptionGroup("one", [over_http(429)]), ApiError(retry_after=2))
+        self.kinds("permanent", ExceptionGroup("bugs", [ValueError()]).exceptions[0])
+
     def test_what_may_pass_is_transient(self) -> None:
-        self.kinds("transient", TimeoutError(), ConnectionResetError(), RuntimeError(), Exception(), SystemExit(403))
+        self.kinds("transient", TimeoutError(), RuntimeError(), Exception(), SystemExit(403))
+
+    def test_a_server_that_is_not_there_is_unavailable(self) -> None:
+        self.kinds("unavailable", ConnectionResetError(), over_http(500), over_http(503), ApiError(status=502))
 
     def test_unreadable_model_output_is_transient_although_a_value_error(self) -> None:
         invalid = type("ValidationError", (ValueError,), {"__module__": "pydantic_core._pydantic_core"})
@@ -47,12 +61,12 @@ class Failure(unittest.TestCase):
 
     def test_the_http_status_decides_wherever_it_stands(self) -> None:
         self.kinds("permanent", ApiError(status=400), ApiError(status_code=404), over_http(422))
-        self.kinds("transient", ApiError(status=408), ApiError(code=409), over_http(500), over_http(503))
+        self.kinds("transient", ApiError(status=408), ApiError(code=409))
         self.kinds("throttled", ApiError(status=429), over_http(503, retry_after="1"))
         self.kinds("fatal", ApiError(status=401), ApiError(status=402), over_http(403))
 
     def test_the_status_beats_the_class(self) -> None:
-        self.kinds("transient", type("Unavailable", (ApiError, ValueError), {})("", status=503))
+        self.kinds("unavailable", type("Unavailable", (ApiError, ValueError), {})("", status=503))
 
     def test_a_status_that_is_none_is_passed_over(self) -> None:
         self.kinds("transient", ApiError(status="failed"), ApiError(status=200), ApiError(code=True))

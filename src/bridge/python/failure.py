@@ -41,6 +41,8 @@ PERMANENT = {
     "LMUnsupportedFeatureError",
     "LMCollectionLimitError",
 }
+# The weightiest first.
+WEIGHTY = ("fatal", "throttled", "unavailable")
 BUGS = (
     TypeError,
     NameError,
@@ -61,17 +63,36 @@ def failure(exc: BaseException) -> Failure:
     try:
         if not isinstance(exc, Exception):
             return "transient", None, None
-        status, retry_after = http_status(exc), seconds_to_wait(exc)
-        return kind(exc, status, retry_after), status, retry_after
+        own, *wrapped = (judged(one) for one in related(exc))
+        # A wrapper knows less than what it wraps, where that is what a server said.
+        told = [failure for failure in wrapped if failure[0] in WEIGHTY] if own[1] is None else []
+        return min(told, key=lambda failure: WEIGHTY.index(failure[0])) if told and own[0] not in WEIGHTY else own
     except BaseException:
         return "transient", None, None
+
+
+def related(exc: BaseException, depth: int = 8) -> Iterator[Exception]:
+    """The exception, what it was raised from, and the members of a group."""
+    if not isinstance(exc, Exception) or depth == 0:
+        return
+    yield exc
+    members = exc.exceptions if isinstance(exc, BaseExceptionGroup) else ()
+    for inner in (exc.__cause__, *members):
+        if inner is not None:
+            yield from related(inner, depth - 1)
+
+
+def judged(exc: Exception) -> Failure:
+    status, retry_after = http_status(exc), seconds_to_wait(exc)
+    return kind(exc, status, retry_after), status, retry_after
 
 
 def kind(exc: Exception, status: int | None, retry_after: float | None) -> str:
     names = {cls.__name__ for cls in type(exc).__mro__}
     if status in (401, 402, 403) or names & FATAL or quota_exhausted(exc, status):
         return "fatal"
-    if status == 429 or (status == 503 and retry_after is not None) or (status is None and names & THROTTLED):
+    asked_to_wait = retry_after is not None and status in (None, 503)
+    if status == 429 or asked_to_wait or (status is None and names & THROTTLED):
         return "throttled"
     if status is not None and status < 500:
         return "transient" if status in (408, 409) else "permanent"
@@ -110,6 +131,8 @@ def http_status(exc: Exception) -> int | None:
     response = getattr(exc, "response", None)
     for holder, name in ((exc, "status"), (exc, "status_code"), (response, "status_code"), (exc, "code")):
         value = getattr(holder, name, None)
+        if isinstance(value, str) and value.isdecimal():
+            value = int(value)
         if isinstance(value, int) and 400 <= value <= 599:
             return int(value)
     return None
