@@ -43,6 +43,14 @@ impl Counts {
     }
 }
 
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.ok += other.ok;
+        self.failed += other.failed;
+        self.unfinished += other.unfinished;
+    }
+}
+
 impl Index {
     /// An index of rows of which none is decided.
     pub fn new(selection: Range<u64>) -> Self {

@@ -222,7 +222,8 @@ impl Audit<'_> {
                         let lost = outcome.is_none()
                             && status.is_some_and(|status| status == "ok" || status == "failed");
                         let answer = places.iter().map(|place| place.map_or(&Cell::Absent, |at| &cells[at]));
-                        let recorded = cell::added(outcome.as_ref(), fields);
+                        let mut recorded = Vec::new();
+                        cell::added(outcome.as_ref(), fields, &mut recorded);
                         if !answer.zip(&recorded).all(|(one, other)| one.text() == other.text()) {
                             let found = if lost { &mut findings.unrecorded } else { &mut findings.altered };
                             found.at(record.line);

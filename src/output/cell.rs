@@ -54,14 +54,14 @@ fn told<'a>(outcome: &Recorded<'a>, field: &str) -> Cell<'a> {
     told.unwrap_or(Cell::Absent)
 }
 
-/// The values a row's outcome adds: one each of `fields`, then status, error, attempts and latency.
-pub(super) fn added<'a>(outcome: Option<&Recorded<'a>>, fields: &[String]) -> Vec<Cell<'a>> {
+/// Appends the values that a row's outcome adds: one each of `fields`, then status, error, attempts and latency.
+pub(super) fn added<'a>(outcome: Option<&Recorded<'a>>, fields: &[String], cells: &mut Vec<Cell<'a>>) {
+    cells.reserve(fields.len() + 4);
     let Some(outcome) = outcome else {
-        let mut cells = vec![Cell::Absent; fields.len()];
+        cells.extend(fields.iter().map(|_| Cell::Absent));
         cells.extend([Cell::Text("unfinished".into()), Cell::Null, Cell::Number("0".to_owned()), Cell::Null]);
-        return cells;
+        return;
     };
-    let mut cells = Vec::with_capacity(fields.len() + 4);
     match &outcome.result {
         Verdict::Ok { fields: values, .. } => {
             cells.extend(fields.iter().map(|field| {
@@ -81,5 +81,4 @@ pub(super) fn added<'a>(outcome: Option<&Recorded<'a>>, fields: &[String]) -> Ve
         0 => Cell::Null,
         _ => Cell::Number(format!("{:.3}", outcome.timing.latency.as_secs_f64() * 1e3)),
     });
-    cells
 }

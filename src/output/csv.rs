@@ -5,7 +5,7 @@ use csv_core::{Terminator, Writer, WriterBuilder};
 use super::cell::Cell;
 
 /// Writes records one after another into buffers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct CsvEncoder {
     writer: Writer,
     delimiter: u8,

@@ -6,6 +6,7 @@ use super::jsonl::{self, Key};
 use crate::input::{Format, Source};
 
 /// Writes records into buffers.
+#[derive(Clone)]
 pub(super) enum Encoder {
     Csv(Box<CsvEncoder>),
     Jsonl { keys: Vec<Key>, line_ending: &'static [u8] },

@@ -19,12 +19,12 @@ pub(super) fn record<'a>(
         if !std::mem::take(&mut empty) {
             out.push(b',');
         }
-        out.extend_from_slice(key.0.as_bytes());
+        out.extend_from_slice(&key.0);
         match cell {
             Cell::Absent | Cell::Null => out.extend_from_slice(b"null"),
             Cell::Json(raw) => out.extend_from_slice(raw.get().as_bytes()),
             Cell::Number(number) => out.extend_from_slice(number.as_bytes()),
-            Cell::Text(text) => out.extend_from_slice(quoted(text).as_bytes()),
+            Cell::Text(text) => quote(text, out),
         }
     }
     out.extend_from_slice(tail.as_bytes());
@@ -32,17 +32,21 @@ pub(super) fn record<'a>(
 }
 
 /// A name as it stands in an object: quoted, with its colon.
-#[derive(Debug)]
-pub(super) struct Key(String);
+#[derive(Debug, Clone)]
+pub(super) struct Key(Vec<u8>);
 
 impl Key {
     pub(super) fn new(name: &str) -> Self {
-        Self(quoted(name) + ":")
+        let mut key = Vec::new();
+        quote(name, &mut key);
+        key.push(b':');
+        Self(key)
     }
 }
 
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+fn quote(text: &str, out: &mut Vec<u8>) {
+    // A buffer in memory takes all, and any text can be quoted.
+    let _ = serde_json::to_writer(out, text);
 }
 
 #[cfg(test)]

@@ -3,14 +3,17 @@
 
 mod atomic;
 mod audit;
+mod blocks;
 mod cell;
 mod columns;
 mod csv;
 mod encoder;
 mod error;
 mod jsonl;
+mod lanes;
 mod own;
 mod project;
+mod rows;
 #[cfg(test)]
 mod tests;
 
