@@ -1,5 +1,6 @@
 //! A job ready to run: everything is checked, the predictor is loaded, nothing is called or written yet.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,8 @@ pub(super) struct Prepared {
     pub source: Source,
     /// What a call will probably use.
     pub estimate: Estimate,
+    /// What is used, by name.
+    versions: BTreeMap<String, String>,
     job: JobOptions,
     validate: Duration,
 }
@@ -88,10 +91,11 @@ impl Preparing {
         let calls = answerer.limit(calls);
         settings[FIELDS] = fields.clone().into();
         // For `report`, should this session not live to write its own.
+        let versions: BTreeMap<_, _> = answerer.versions().into_iter().collect();
         settings[KEPT] = serde_json::to_value(Kept {
             calls: calls as u64,
             bridge: answerer.bridge.name().to_owned(),
-            versions: answerer.versions().into_iter().collect(),
+            versions: versions.clone(),
             cores: cores(),
         })?;
         let header = Header {
@@ -106,7 +110,7 @@ impl Preparing {
             predictor_sha256: predictor_sha256(&answerer.bridge),
             settings,
         };
-        Ok(Prepared { answerer, validated, header, calls, fields, source, estimate, job, validate })
+        Ok(Prepared { answerer, validated, header, calls, fields, source, estimate, versions, job, validate })
     }
 }
 
@@ -229,7 +233,7 @@ impl Prepared {
             input_sha256: self.header.input.sha256.clone(),
             predictor: self.job.predictor.predictor.clone(),
             bridge: self.answerer.bridge.name().to_owned(),
-            versions: self.answerer.versions().into_iter().collect(),
+            versions: self.versions.clone(),
             started_at: self.header.started_at.clone(),
             finished_at: String::new(),
             host_cores: cores(),
