@@ -7,10 +7,18 @@ const PREFIX: usize = 9;
 
 /// Appends one record's line; on an error the buffer is left as it was.
 pub(super) fn append(buffer: &mut Vec<u8>, record: &impl Serialize) -> serde_json::Result<()> {
+    append_with(buffer, |buffer| serde_json::to_writer(buffer, record))
+}
+
+/// The same, its JSON appended by `write`.
+pub(super) fn append_with(
+    buffer: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
+) -> serde_json::Result<()> {
     let start = buffer.len();
     let json = start + PREFIX;
     buffer.resize(json, b' ');
-    if let Err(error) = serde_json::to_writer(&mut *buffer, record) {
+    if let Err(error) = write(buffer) {
         buffer.truncate(start);
         return Err(error);
     }

@@ -11,6 +11,7 @@
 //! A line is `<crc32 of the JSON, 8 hex digits> <JSON>`, so `cut -c10- answers.csv.journal | jq` reads it. A row's last
 //! answer decides it; without an answer, its last failure does.
 
+mod encode;
 mod error;
 mod fields;
 mod file;

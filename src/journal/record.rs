@@ -113,11 +113,7 @@ mod timing {
     use super::{Deserialize, Deserializer, Duration, Serialize, Serializer, Timing};
 
     pub(super) fn serialize<S: Serializer>(timing: &Timing, serializer: S) -> Result<S::Ok, S::Error> {
-        let Timing { starting, paced, queued, running, backoff, bridge, latency, .. } = timing;
-        let Timing { recording, row, recorded, wrote, taken_up: _, .. } = timing;
-        [starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded, wrote]
-            .map(|part| part.as_nanos() as u64)
-            .serialize(serializer)
+        super::timing_ns(timing).serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timing, D::Error> {
@@ -139,6 +135,14 @@ mod timing {
             taken_up: None,
         })
     }
+}
+
+/// What is recorded of the times: see [`timing`].
+pub(super) fn timing_ns(timing: &Timing) -> [u64; 11] {
+    let Timing { starting, paced, queued, running, backoff, bridge, latency, .. } = timing;
+    let Timing { recording, row, recorded, wrote, taken_up: _, .. } = timing;
+    [starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded, wrote]
+        .map(|part| part.as_nanos() as u64)
 }
 
 impl<'a> Recorded<'a, AnswerFields<'a>> {
@@ -165,7 +169,8 @@ impl<'a> Recorded<'a, AnswerFields<'a>> {
 }
 
 impl<'a, F> Verdict<'a, F> {
-    fn failed(error: &'a CallError) -> Self {
+    /// A failed one.
+    pub(super) fn failed(error: &'a CallError) -> Self {
         let kind = error.kind();
         match error {
             CallError::Predictor(error) => Self::Failed {

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::encode;
 use super::error::JournalError;
 use super::fields::Fields;
 use super::file;
 use super::index::{Index, Status};
 use super::line;
-use super::record::{AnswerFields, Record, Recorded};
+use super::record::{AnswerFields, Record};
 use super::recover::Recovered;
 use super::session::{End, Header};
 use super::sync::Syncer;
@@ -119,16 +120,18 @@ impl Journal {
 
     /// Appends to the batch that these rows are about to be called.
     pub fn append_started(&mut self, rows: &[(u64, RowHash)]) -> Result<(), JournalError> {
-        self.batch.append(&Record::<AnswerFields<'_>>::Started(Cow::Borrowed(rows)))
+        Ok(line::append_with(&mut self.batch.bytes, |out| {
+            encode::started(rows, out);
+            Ok(())
+        })?)
     }
 
     /// Appends an outcome to the batch.
     pub fn append_outcome(&mut self, outcome: &Outcome) -> Result<(), JournalError> {
         let at = self.batch.bytes.len();
-        let recorded = Recorded::of(outcome);
-        let (row, status) = (recorded.row, recorded.result.status());
-        self.batch.append(&Record::Outcome(recorded))?;
-        self.batch.decided.push(Decided { row, status, at });
+        line::append_with(&mut self.batch.bytes, |out| encode::outcome(outcome, out))?;
+        let status = if outcome.result.is_ok() { Status::Ok } else { Status::Failed };
+        self.batch.decided.push(Decided { row: outcome.row, status, at });
         if let Ok(answer) = &outcome.result {
             self.fields.see(outcome.row, answer.fields.iter().map(|(name, _)| &**name));
         }
@@ -249,6 +252,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::journal::record::Recorded;
     use crate::journal::set_aside;
     use crate::journal::testing::{answered, failed, hash_of, header};
 
