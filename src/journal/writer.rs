@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::attempt::RecordedAttempt;
 use super::error::JournalError;
 use super::fields::Fields;
 use super::file;
@@ -120,6 +121,11 @@ impl Journal {
     /// Appends to the batch that these rows are about to be called.
     pub fn append_started(&mut self, rows: &[(u64, RowHash)]) -> Result<(), JournalError> {
         self.batch.append(&Record::<AnswerFields<'_>>::Started(Cow::Borrowed(rows)))
+    }
+
+    /// Appends to the batch that an attempt failed.
+    pub fn append_attempt(&mut self, attempt: &RecordedAttempt<'_>) -> Result<(), JournalError> {
+        self.batch.append(&Record::<AnswerFields<'_>>::Attempt(attempt.clone()))
     }
 
     /// Appends an outcome to the batch.
