@@ -142,6 +142,11 @@ impl<B: Bridge> Engine<B> {
         self.gate.unreachable()
     }
 
+    /// How many rows are wanted beyond those in hand, while rows time out and none is answered.
+    pub fn wants_fresh(&self) -> usize {
+        self.gate.wants_fresh()
+    }
+
     /// The last error of the outage that is going on, if one is.
     pub fn outage(&self) -> Option<String> {
         self.gate.outage()

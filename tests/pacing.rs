@@ -148,13 +148,18 @@ where
     (0..2 * settings.concurrency).for_each(|_| spawn(next.next()));
     let mut outcomes = HashMap::new();
     let mut unreachable = None;
+    let mut in_hand = 2 * settings.concurrency;
     while (outcomes.len() as u64) < rows && unreachable.is_none() {
         tokio::select! {
             event = events.recv() => {
                 if let Some(Event::Finished(outcome)) = event {
                     assert!(outcomes.insert(outcome.row, *outcome).is_none());
                     engine.recorded(1);
+                    in_hand -= 1;
+                }
+                while in_hand < 2 * settings.concurrency + engine.wants_fresh() {
                     spawn(next.next());
+                    in_hand += 1;
                 }
             }
             () = sleep(SECOND / 10) => unreachable = engine.unreachable(),
@@ -239,7 +244,8 @@ async fn a_server_that_hangs_for_ten_minutes_costs_few_calls_and_no_row() {
         assert!(wasted <= 2 * concurrency + 12, "at {concurrency}: {wasted}");
         let resumed = ended.log.iter().find(|(at, _, ok)| *at > end && *ok).unwrap().0;
         assert!(resumed < end + 70 * SECOND, "at {concurrency}: {resumed:?}");
-        assert!(ended.limited.outage > 400 * SECOND, "{:?}", ended.limited);
+        // At one call at a time a row waits for the probe as for any call.
+        assert!(concurrency == 1 || ended.limited.outage > 400 * SECOND, "{:?}", ended.limited);
     }
 }
 
@@ -247,7 +253,7 @@ async fn a_server_that_hangs_for_ten_minutes_costs_few_calls_and_no_row() {
 async fn a_server_that_never_answers_is_given_up_soon_however_many_wait_for_it() {
     for concurrency in [1, 4, 16, 256] {
         let ended = run(|_, _| hung(), settings(concurrency), 2_000, None).await;
-        let reason = ended.unreachable.unwrap().to_string();
+        let reason = ended.unreachable.as_ref().unwrap().to_string();
         assert!(reason.contains("no answer within 1m") && reason.contains("`--timeout`"), "{reason}");
         assert!(ended.took < 400 * SECOND, "at {concurrency}: {:?}", ended.took);
         assert!(ended.log.len() <= 2 * concurrency + 12, "at {concurrency}: {}", ended.log.len());
@@ -270,7 +276,7 @@ async fn rows_that_hang_among_others_fail_alone_also_where_they_are_all_that_is_
 async fn rows_that_all_hang_in_the_end_do_not_hang_the_run_for_ever() {
     let script = |_, row| if row >= 500 { hung() } else { Ok(()) };
     let ended = run(script, settings(16), 1_000, None).await;
-    let reason = ended.unreachable.unwrap().to_string();
+    let reason = ended.unreachable.as_ref().unwrap().to_string();
     assert!(reason.contains("every call has timed out for 60 minutes"), "{reason}");
     assert!(ended.took < 3_900 * SECOND, "{:?}", ended.took);
     assert_eq!((ended.answered(), ended.outcomes.len()), (500, 500));

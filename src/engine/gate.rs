@@ -37,6 +37,8 @@ pub(super) struct Gate {
     started: Instant,
     /// When the last begun of the calls was begun whose end a server made: nanoseconds since `started`.
     answered: AtomicU64,
+    /// See [`Breaker::wants_fresh`].
+    wants_fresh: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ impl Gate {
             changed: Notify::new(),
             started: Instant::now(),
             answered: AtomicU64::new(0),
+            wants_fresh: AtomicUsize::new(0),
         }
     }
 
@@ -255,6 +258,7 @@ impl Gate {
                 _ => state.judge(now, row, ending.begun, result, in_flight),
             }
             self.calm.store(state.is_calm(now), Ordering::Release);
+            self.wants_fresh.store(state.breaker.wants_fresh(), Ordering::Relaxed);
             state.breaker.is_open()
         });
         self.changed.notify_one();
@@ -281,7 +285,10 @@ impl Gate {
 
     /// What limits the run now.
     pub(super) fn limited_by(&self) -> Option<LimitedBy> {
-        self.with(|state| state.waiting.map(|(by, _)| by))
+        self.with(|state| {
+            let waits_for = state.waiting.map(|(by, _)| by);
+            waits_for.or_else(|| state.breaker.is_open().then_some(LimitedBy::Outage))
+        })
     }
 
     /// Why there is no hope of an answer, where there is none.
@@ -290,6 +297,11 @@ impl Gate {
             let Hopeless { silent_for, hangs } = state.breaker.hopeless()?;
             Some(StopReason::Unreachable { error: state.outage.clone()?, silent_for, hangs })
         })
+    }
+
+    /// How many rows are wanted beyond those in hand.
+    pub(super) fn wants_fresh(&self) -> usize {
+        self.wants_fresh.load(Ordering::Relaxed)
     }
 
     /// The last error of the outage that is going on, if one is.

@@ -82,6 +82,13 @@ impl Breaker {
             .then_some(Hopeless { silent_for, hangs: open.hangs })
     }
 
+    /// How many rows are wanted beyond those in hand: fresh ones show whether it is the server or these rows. At one call
+    /// at a time two slow rows next to each other would else be all that is ever asked.
+    pub fn wants_fresh(&self) -> usize {
+        self.silent.len()
+            + self.open.as_ref().map_or(0, |open| if open.hangs { open.probes as usize } else { 0 })
+    }
+
     /// Whether an answer need not be told.
     pub fn is_full(&self) -> bool {
         self.answered && self.open.is_none() && self.tokens >= self.budget && self.silent.is_empty()

@@ -249,7 +249,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
     /// The next rows, as many as may be in hand.
     fn read(&mut self, todo: &mut Todo, now: Instant) -> Vec<Row> {
         let mut rows = Vec::new();
-        let look_ahead = self.run.bounds.look_ahead;
+        let look_ahead = self.run.bounds.look_ahead + self.run.engine.wants_fresh();
         while self.stop.is_none() && !todo.ended() && self.in_hand.len() < todo.most_in_hand(look_ahead) {
             match todo.next() {
                 Ok(Some(row)) => {

@@ -40,33 +40,33 @@ fn rebuilt(job: &Job) -> Value {
 fn failed_attempts_survive_kill_9_in_every_figure_and_bound_the_next_session() {
     let server = Aimock::start(&garbled_at_first(40));
     let job = Job::new().questions(40);
-    // Of the 12 rows in hand each fails once, and waits for long.
+    // Of the 8 rows in hand each fails once, and waits for long.
     let mut running = asking(&job, &server, &["--backoff", "10h", "--backoff-max", "10h"]);
-    running.wait_for("answers.csv.journal", r#""attempt""#, 12);
+    running.wait_for("answers.csv.journal", r#""attempt""#, 8);
     running.signal(Signal::KILL);
     running.wait();
-    assert_eq!(server.journal().len(), 12);
+    assert_eq!(server.journal().len(), 8);
 
     let report = rebuilt(&job);
     let attempts = &report["attempts"];
-    assert_eq!((&attempts["total"], &attempts["retries"]), (&json!(12), &json!(0)), "{attempts}");
-    assert_eq!(attempts["by_error"], json!({"AdapterParseError": 12}));
+    assert_eq!((&attempts["total"], &attempts["retries"]), (&json!(8), &json!(0)), "{attempts}");
+    assert_eq!(attempts["by_error"], json!({"AdapterParseError": 8}));
     // As many calls as were allowed may have been under way.
-    assert_eq!(report["tokens"], json!({"input": 1_200, "output": 120, "calls": 12, "untold": 4}));
+    assert_eq!(report["tokens"], json!({"input": 800, "output": 80, "calls": 8, "untold": 4}));
     assert_eq!(report["rows"]["unfinished"], 40);
 
-    // Room for 12 calls that are known, 4 that may have been made, and 5 more.
-    job.run(&["resume", "answers.csv", "--max-total-tokens", "2310", "--backoff", "1ms"]).expect(4);
-    assert_eq!(server.journal().len(), 17);
+    // Room for 8 calls that are known, 4 that may have been made, and 5 more.
+    job.run(&["resume", "answers.csv", "--max-total-tokens", "1870", "--backoff", "1ms"]).expect(4);
+    assert_eq!(server.journal().len(), 13);
     let report = rebuilt(&job);
-    assert_eq!((&report["attempts"]["total"], &report["rows"]["ok"]), (&json!(17), &json!(5)));
-    assert_eq!(report["attempts"]["by_error"], json!({"AdapterParseError": 12}));
+    assert_eq!((&report["attempts"]["total"], &report["rows"]["ok"]), (&json!(13), &json!(5)));
+    assert_eq!(report["attempts"]["by_error"], json!({"AdapterParseError": 8}));
 
     job.run(&["resume", "answers.csv", "--max-total-tokens", "100000", "--backoff", "1ms"]).expect(0);
-    // The other 28 are garbled once too.
-    assert_eq!(server.journal().len(), 12 + 12 + 2 * 28);
+    // The other 32 are garbled once too.
+    assert_eq!(server.journal().len(), 8 + 8 + 2 * 32);
     let report = job.report();
-    assert_eq!((&report["attempts"]["total"], &report["attempts"]["retries"]), (&json!(80), &json!(28)));
+    assert_eq!((&report["attempts"]["total"], &report["attempts"]["retries"]), (&json!(80), &json!(32)));
     assert_eq!(report["attempts"]["by_error"], json!({"AdapterParseError": 40}));
     assert_eq!(report["tokens"], json!({"input": 8_000, "output": 800, "calls": 80, "untold": 4}));
     assert_eq!(job.column("answer"), (0..40).map(|row| format!("Answer {row}")).collect::<Vec<_>>());
@@ -90,9 +90,9 @@ fn calls_cut_off_at_a_stop_are_attempts_too() {
         let grace = if second_signal { "1h" } else { "200ms" };
         let job = job.args(["--backoff", "10h", "--backoff-max", "10h", "--grace", grace]);
         let mut running = job.start();
-        // Six of the 12 rows in hand have failed, four of the others are in flight.
-        running.wait_for("answers.csv.journal", r#""attempt""#, 6);
-        running.wait_for_calls(10);
+        // Four of the 8 rows in hand have failed, the others are in flight.
+        running.wait_for("answers.csv.journal", r#""attempt""#, 4);
+        running.wait_for_calls(8);
         running.signal(Signal::INT);
         if second_signal {
             running.wait_for(".stderr", "stopping: ", 1);
@@ -102,17 +102,17 @@ fn calls_cut_off_at_a_stop_are_attempts_too() {
         let reports = if second_signal { vec![rebuilt(&job)] } else { vec![job.report(), rebuilt(&job)] };
         for report in reports {
             let attempts = &report["attempts"];
-            assert_eq!((&attempts["total"], &attempts["retries"]), (&json!(10), &json!(0)), "{attempts}");
-            assert_eq!(attempts["by_error"], json!({"ConnectionError": 6, "cancelled": 4}));
+            assert_eq!((&attempts["total"], &attempts["retries"]), (&json!(8), &json!(0)), "{attempts}");
+            assert_eq!(attempts["by_error"], json!({"ConnectionError": 4, "cancelled": 4}));
             assert_eq!(report["tokens"]["untold"], 4);
         }
-        assert_eq!(job.calls().len(), 10);
+        assert_eq!(job.calls().len(), 8);
 
         fs::write(job.path("mended"), "").unwrap();
         job.resume().expect(0);
         let attempts = job.report()["attempts"].clone();
-        assert_eq!((&attempts["total"], &attempts["retries"]), (&json!(50), &json!(0)), "{attempts}");
-        assert_eq!(job.calls().len(), 50);
+        assert_eq!((&attempts["total"], &attempts["retries"]), (&json!(48), &json!(0)), "{attempts}");
+        assert_eq!(job.calls().len(), 48);
     }
 }
 
