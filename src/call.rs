@@ -133,6 +133,14 @@ pub enum CallError {
     Bridge(#[from] BridgeError),
 }
 
+/// The class of a call that was cut off because the run was ending.
+pub const CANCELLED: &str = "cancelled";
+
+/// Whether a call that failed with this class may be billed although it cannot tell what it used.
+pub fn may_be_billed(class: &str) -> bool {
+    matches!(class, "timeout" | "output" | "bridge" | CANCELLED)
+}
+
 /// An exception that left the predictor.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{class}{}{message}", if .message.is_empty() { "" } else { ": " })]
@@ -190,6 +198,14 @@ impl CallError {
             Self::Output(_) => "output".into(),
             Self::Crash(_) => "crash".into(),
             Self::Bridge(_) => "bridge".into(),
+        }
+    }
+
+    /// What the attempt told that it used.
+    pub fn usage(&self) -> Option<&Usage> {
+        match self {
+            Self::Predictor(error) => error.usage.as_ref(),
+            _ => None,
         }
     }
 

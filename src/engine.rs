@@ -3,6 +3,7 @@
 mod gate;
 mod gauges;
 mod purse;
+mod tally;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,15 +19,16 @@ use self::gate::Gate;
 use self::gauges::Counted;
 pub use self::gauges::Gauges;
 use self::purse::Purse;
+use self::tally::{Last, Tally, Unfinished};
 use crate::bridge::Bridge;
-use crate::call::{Attempt, BridgeError, CallError, CallWatch, call_clock};
+use crate::call::{Attempt, BridgeError, CANCELLED, CallError, CallWatch, call_clock, may_be_billed};
 use crate::event::{Blockage, Event, LimitedBy, LimitedFor};
 use crate::policy::budget::{Budget, Price};
 use crate::policy::pace::Backoff;
 use crate::policy::rate::Rates;
 use crate::policy::retry::{RetryPolicy, Schedule};
 use crate::policy::stop::StopReason;
-use crate::row::{Answer, Arguments, Outcome, Row, Timing, Usage};
+use crate::row::{Answer, Arguments, Outcome, Row, Usage};
 
 /// How long a cancelled call may take to end before it counts as abandoned and its permit is given back
 /// (CONTRACT: the slot is back within 100 ms).
@@ -87,27 +89,6 @@ pub struct Engine<B> {
     pub gauges: Arc<Gauges>,
 }
 
-/// A row that was left without an outcome because the run is stopping.
-struct Unfinished;
-
-/// What one row has used so far.
-#[derive(Default)]
-struct Tally {
-    attempts: u32,
-    abandoned: u32,
-    errors: Vec<Arc<str>>,
-    usage: Option<Usage>,
-    timing: Timing,
-}
-
-impl Tally {
-    fn add_usage(&mut self, usage: Option<Usage>) {
-        if let Some(usage) = usage {
-            *self.usage.get_or_insert_default() += usage;
-        }
-    }
-}
-
 impl<B: Bridge> Engine<B> {
     /// An engine over the bridge.
     pub fn new(bridge: Arc<B>, settings: EngineSettings) -> Self {
@@ -156,9 +137,19 @@ impl<B: Bridge> Engine<B> {
         self.gate.waited()
     }
 
-    /// The last error of a server that has never answered and was probed for a while.
-    pub fn unreachable(&self) -> Option<String> {
+    /// Why there is no hope of an answer, once that is so.
+    pub fn unreachable(&self) -> Option<StopReason> {
         self.gate.unreachable()
+    }
+
+    /// How many rows are wanted beyond those in hand, while rows time out and none is answered.
+    pub fn wants_fresh(&self) -> usize {
+        self.gate.wants_fresh()
+    }
+
+    /// The last error of the outage that is going on, if one is.
+    pub fn outage(&self) -> Option<String> {
+        self.gate.outage()
     }
 
     /// Why the budget has no room for any call, once that is so.
@@ -182,33 +173,22 @@ impl<B: Bridge> Engine<B> {
     /// the engine.
     pub async fn run(self: Arc<Self>, row: Row, events: Sender<Event>) {
         let taken_up = Instant::now();
-        // Pinned where it is: handed to another future by value, it would be in this one twice.
-        let ended = pin!(self.row(&row, taken_up, &events));
-        let ended = tokio::select! {
-            biased;
-            ended = ended => ended.map_or_else(
-                |usage| Event::Unfinished { row: row.id, usage },
-                Event::Finished,
-            ),
-            () = self.killed.cancelled() => Event::Unfinished { row: row.id, usage: None },
-        };
+        let ended = self.row(&row, taken_up, &events).await;
+        let ended =
+            ended.map_or_else(|Unfinished(last)| Event::Unfinished { row: row.id, last }, Event::Finished);
         // The dispatcher outlives its rows unless the process is ending at once.
         let _ = events.send(ended).await;
     }
 
-    /// The row's outcome, or what its failed attempts used where it is left without one.
     async fn row(
         &self,
         row: &Row,
         taken_up: Instant,
         events: &Sender<Event>,
-    ) -> Result<Box<Outcome>, Option<Usage>> {
+    ) -> Result<Box<Outcome>, Unfinished> {
         let mut tally = Tally::default();
         let result = match &row.arguments {
-            Ok(arguments) => match self.attempts(row, arguments, &mut tally, events).await {
-                Ok(result) => result,
-                Err(Unfinished) => return Err(tally.usage),
-            },
+            Ok(arguments) => self.attempts(row, arguments, &mut tally, events).await?,
             Err(error) => Err(error.clone()),
         };
         if let Err(error) = &result
@@ -216,7 +196,7 @@ impl<B: Bridge> Engine<B> {
         {
             tally.errors.push(error.class());
         }
-        let Tally { attempts, abandoned, errors, usage, mut timing } = tally;
+        let Tally { attempts, abandoned, errors, usage, mut timing, last: _ } = tally;
         timing.taken_up = Some((taken_up.into_std(), Instant::now().into_std()));
         Ok(Box::new(Outcome {
             row: row.id,
@@ -241,14 +221,15 @@ impl<B: Bridge> Engine<B> {
         let mut row_deadline: Option<Instant> = None;
         let mut schedule: Option<Schedule> = None;
         let mut last: Option<CallError> = None;
+        let mut first_begun: Option<Duration> = None;
         loop {
             let waiting = Instant::now();
             let held = row_deadline.map(|_| self.gate.held());
-            let share = self.purse.share(&self.stopping).await.ok_or(Unfinished)?;
+            let share = self.purse.share(&self.stopping).await.ok_or(Unfinished(None))?;
             // Closed: the run is stopping.
             let in_flight = &self.gauges.in_flight;
-            let passed =
-                self.gate.pass(waiting, &self.permits, in_flight, arguments).await.ok_or(Unfinished)?;
+            let passed = self.gate.pass(waiting, &self.permits, in_flight, arguments).await;
+            let passed = passed.ok_or(Unfinished(None))?;
             let now = passed.at;
             let waited = now - waiting;
             tally.timing.paced += passed.paced;
@@ -264,11 +245,16 @@ impl<B: Bridge> Engine<B> {
             if let Some(error) = last.take().filter(|_| row_deadline.is_some_and(|deadline| now >= deadline))
             {
                 passed.permit.forget(); // See `recorded`.
+                tally.errors.pop(); // It is the outcome's.
                 return Ok(Err(error));
             }
-            let ending = passed.ending();
+            let ending = passed.ending(&mut first_begun);
             let result = self.attempt(row.id, arguments, now, row_deadline, passed.in_flight, tally).await;
-            let billed = matches!(result, Ok(_) | Err(CallError::Timeout(_) | CallError::Output(_)));
+            let Some(result) = result else {
+                share.settle(None, true);
+                return Err(Unfinished(tally.failed(row.id, CANCELLED.into(), None)));
+            };
+            let billed = result.as_ref().map_or_else(|error| may_be_billed(&error.class()), |_| true);
             share.settle(used(&result), billed);
             let in_flight = in_flight.load(Ordering::Relaxed);
             let outage = self.gate.ended(row.id, arguments, &ending, &result, in_flight);
@@ -306,16 +292,19 @@ impl<B: Bridge> Engine<B> {
         delay: Duration,
         events: &Sender<Event>,
     ) -> Result<(), Unfinished> {
-        let (class, asked) = (error.class(), error.retry_after());
-        tally.errors.push(Arc::clone(&class));
+        tally.errors.push(error.class());
         let waiting = Instant::now();
-        let _ = events.send(Event::Retrying { row, attempt: tally.attempts, class, delay, asked }).await;
+        if let Some(attempt) = tally.failed(row, error.class(), error.usage().copied()) {
+            let asked = error.retry_after();
+            let _ = events.send(Event::Retrying { attempt, delay, asked }).await;
+        }
         let _counted = Counted::new(&self.gauges.waiting_retry);
         let slept = self.stopping.run_until_cancelled(sleep(delay)).await;
         tally.timing.backoff += waiting.elapsed();
-        slept.ok_or(Unfinished)
+        slept.ok_or(Unfinished(None))
     }
 
+    /// One call; none where it was cut off.
     async fn attempt(
         &self,
         row: u64,
@@ -324,32 +313,39 @@ impl<B: Bridge> Engine<B> {
         row_deadline: Option<Instant>,
         in_flight: Counted<'_>,
         tally: &mut Tally,
-    ) -> Result<Answer, CallError> {
+    ) -> Option<Result<Answer, CallError>> {
         tally.attempts += 1;
         let (clock, watch) = call_clock();
         let gauges = &self.gauges;
         let all = gauges.in_flight.load(Ordering::Relaxed) + gauges.abandoned.load(Ordering::Relaxed);
         gauges.most_in_flight.fetch_max(all, Ordering::Relaxed);
         let attempt = Attempt { row, number: tally.attempts, arguments: Arc::clone(arguments), clock };
-        let mut result = self.bounded(attempt, &watch, handed_over, row_deadline).await;
+        let result = self.bounded(attempt, &watch, handed_over, row_deadline).await;
         let mut received = Instant::now();
         let [begun, mut ended] = [watch.begun(), watch.ended()].map(|mark| mark.map(Instant::from_std));
-        tally.timing.latency = ended.unwrap_or(received) - begun.unwrap_or(handed_over);
+        let last =
+            Last { began: begun.unwrap_or(handed_over), ended: ended.unwrap_or(received), abandoned: false };
+        tally.last = Some(last);
+        tally.timing.latency = last.ended - last.began;
+        let mut result = result?;
         self.purse.price(&mut result);
         tally.add_usage(used(&result).copied());
         if let Err(CallError::Timeout(_)) = &result {
-            ended = Box::pin(self.release(watch, in_flight, tally)).await;
+            let before = tally.abandoned;
+            let released = self.killed.run_until_cancelled(self.release(watch, in_flight, tally));
+            ended = Box::pin(released).await.flatten();
             received = Instant::now();
+            tally.last = Some(Last { abandoned: tally.abandoned > before, ..last });
         }
         // A call that timed out runs on until it is cancelled or given up; one that never began was on its way.
         let ended = ended.unwrap_or(received);
         let begun = begun.unwrap_or(ended);
         tally.timing.running += ended - begun;
         tally.timing.bridge += (begun - handed_over) + (received - ended);
-        result
+        Some(result)
     }
 
-    /// The call, until its timeout. Time in which the event loop did not turn is not charged: whoever held it up, it
+    /// The call, until its timeout; none where it was cut off. Time in which the event loop did not turn is not charged: whoever held it up, it
     /// was not this call's doing, or it will have ended by the time the loop turns again.
     async fn bounded(
         &self,
@@ -357,17 +353,19 @@ impl<B: Bridge> Engine<B> {
         watch: &CallWatch,
         handed_over: Instant,
         row_deadline: Option<Instant>,
-    ) -> Result<Answer, CallError> {
+    ) -> Option<Result<Answer, CallError>> {
         let limit = row_deadline
             .map_or(self.settings.timeout, |deadline| self.settings.timeout.min(deadline - handed_over));
         let stalled_before = self.bridge.stalled();
         let mut call = pin!(self.bridge.call(attempt));
         let mut wake = pin!(sleep_until(handed_over + limit));
+        let mut killed = pin!(self.killed.cancelled());
         let mut stuck: Option<Instant> = None;
         loop {
             tokio::select! {
                 biased;
-                result = &mut call => return result,
+                result = &mut call => return Some(result),
+                () = &mut killed => return None,
                 () = &mut wake => {}
             }
             let excused = self.bridge.stalled().saturating_sub(stalled_before);
@@ -381,10 +379,10 @@ impl<B: Bridge> Engine<B> {
             if self.bridge.stalled_now() <= self.settings.timeout + self.settings.stuck_after {
                 stuck = None;
             } else if stuck.get_or_insert_with(Instant::now).elapsed() > STUCK_AGAIN {
-                return Err(BridgeError::HandoverStuck.into());
+                return Some(Err(BridgeError::HandoverStuck.into()));
             }
             if Instant::now() >= deadline {
-                return Err(CallError::Timeout(limit));
+                return Some(Err(CallError::Timeout(limit)));
             }
             // A loop that does not turn now excuses more with every moment; look again, but not in a spin.
             wake.as_mut().reset(deadline.max(Instant::now() + Duration::from_millis(10)));
@@ -416,7 +414,6 @@ impl<B: Bridge> Engine<B> {
 fn used(result: &Result<Answer, CallError>) -> Option<&Usage> {
     match result {
         Ok(answer) => answer.usage.as_ref(),
-        Err(CallError::Predictor(error)) => error.usage.as_ref(),
-        Err(_) => None,
+        Err(error) => error.usage(),
     }
 }

@@ -1,11 +1,10 @@
 //! What the engine tells the dispatcher: data, never text.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::row::{Outcome, Usage};
+use crate::row::{FailedAttempt, Outcome};
 
 /// What holds the pace below the concurrency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -68,13 +67,9 @@ pub struct Blockage {
 pub enum Event {
     /// An attempt failed and the row waits to be tried again.
     Retrying {
-        /// The row.
-        row: u64,
-        /// The attempt that failed, from 1.
-        attempt: u32,
-        /// Its error's class.
-        class: Arc<str>,
-        /// The wait before the next attempt.
+        /// The attempt.
+        attempt: Box<FailedAttempt>,
+        /// The wait before the next one.
         delay: Duration,
         /// The wait that the server asked for.
         asked: Option<Duration>,
@@ -92,7 +87,7 @@ pub enum Event {
     Unfinished {
         /// The row.
         row: u64,
-        /// What its failed attempts used.
-        usage: Option<Usage>,
+        /// Its last attempt, where that was not told of as [`Event::Retrying`].
+        last: Option<Box<FailedAttempt>>,
     },
 }

@@ -136,6 +136,19 @@ impl std::ops::AddAssign for Usage {
     }
 }
 
+impl std::ops::Sub for Usage {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_sub(other.input),
+            output: self.output.saturating_sub(other.output),
+            calls: self.calls.saturating_sub(other.calls),
+            cost_usd: self.cost_usd.map(|cost| (cost - other.cost_usd.unwrap_or_default()).max(0.0)),
+        }
+    }
+}
+
 /// The finish reason of a reply that reached `max_tokens`.
 pub const CUT_OFF: &str = "length";
 
@@ -201,6 +214,41 @@ impl Timing {
     /// Waiting from the beginning on for what was not the row's own doing.
     pub fn waited(&self) -> Duration {
         self.starting + self.paced + self.queued
+    }
+}
+
+/// An attempt that failed, or was cut off, while its row has no outcome.
+#[derive(Debug)]
+pub struct FailedAttempt {
+    /// The row.
+    pub row: u64,
+    /// From 1 in each session.
+    pub number: u32,
+    /// Its error's class.
+    pub class: Arc<str>,
+    /// When the predictor began; where it never did, when the call was handed over.
+    pub began: Instant,
+    /// When it had failed, or was waited for no longer.
+    pub ended: Instant,
+    /// Whether it ignored its cancellation.
+    pub abandoned: bool,
+    /// Tokens it told of.
+    pub usage: Option<Usage>,
+}
+
+impl FailedAttempt {
+    /// The last attempt of a row whose outcome, this error, is none.
+    pub fn last_of(outcome: &Outcome, error: &CallError) -> Option<Self> {
+        let (_, ended) = outcome.timing.taken_up?;
+        (outcome.attempts > 0).then(|| Self {
+            row: outcome.row,
+            number: outcome.attempts,
+            class: error.class(),
+            began: ended.checked_sub(outcome.timing.latency).unwrap_or(ended),
+            ended,
+            abandoned: false,
+            usage: error.usage().copied(),
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings};
 use tokio_asyncio_bridge::event::{Event, LimitedFor};
 use tokio_asyncio_bridge::policy::rate::Rates;
 use tokio_asyncio_bridge::policy::retry::RetryPolicy;
+use tokio_asyncio_bridge::policy::stop::StopReason;
 use tokio_asyncio_bridge::row::{Answer, Outcome, Row, RowHash, Usage, Value};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -21,7 +23,8 @@ const LATENCY: Duration = Duration::from_millis(50);
 
 type Reply = Result<(), CallError>;
 
-/// Answers as its script says by the time of arrival: what is refused at once, what is answered after [`LATENCY`].
+/// Answers as its script says by the time of arrival: what is refused at once, what is answered after [`LATENCY`], what
+/// never (a timeout).
 struct Server<F> {
     started: Instant,
     script: Mutex<F>,
@@ -36,6 +39,9 @@ impl<F: FnMut(Duration, u64) -> Reply + Send + 'static> Bridge for Server<F> {
         let now = self.started.elapsed();
         let reply = (self.script.lock().unwrap())(now, attempt.row);
         self.log.lock().unwrap().push((now, attempt.row, reply.is_ok()));
+        if let Err(CallError::Timeout(_)) = reply {
+            pending::<()>().await;
+        }
         sleep(if reply.is_ok() { LATENCY } else { Duration::from_millis(2) }).await;
         attempt.clock.end();
         reply.map(|()| Answer {
@@ -68,6 +74,10 @@ fn error(kind: FailureKind, retry_after: Option<Duration>) -> CallError {
 
 fn down() -> Reply {
     Err(error(FailureKind::Unavailable, None))
+}
+
+fn hung() -> Reply {
+    Err(CallError::Timeout(Duration::ZERO))
 }
 
 /// A fixed window of so many requests every two seconds, as mocklimit has it: Retry-After in whole seconds, or none.
@@ -106,7 +116,7 @@ struct Ended {
     log: Vec<(Duration, u64, bool)>,
     took: Duration,
     limited: LimitedFor,
-    unreachable: Option<String>,
+    unreachable: Option<StopReason>,
 }
 
 impl Ended {
@@ -138,13 +148,18 @@ where
     (0..2 * settings.concurrency).for_each(|_| spawn(next.next()));
     let mut outcomes = HashMap::new();
     let mut unreachable = None;
+    let mut in_hand = 2 * settings.concurrency;
     while (outcomes.len() as u64) < rows && unreachable.is_none() {
         tokio::select! {
             event = events.recv() => {
                 if let Some(Event::Finished(outcome)) = event {
                     assert!(outcomes.insert(outcome.row, *outcome).is_none());
                     engine.recorded(1);
+                    in_hand -= 1;
+                }
+                while in_hand < 2 * settings.concurrency + engine.wants_fresh() {
                     spawn(next.next());
+                    in_hand += 1;
                 }
             }
             () = sleep(SECOND / 10) => unreachable = engine.unreachable(),
@@ -209,11 +224,62 @@ async fn an_outage_of_a_minute_costs_few_calls_and_no_row() {
 async fn a_server_that_was_never_there_is_given_up_soon() {
     for concurrency in [1, 16, 256] {
         let ended = run(|_, _| down(), settings(concurrency), 2_000, None).await;
-        assert!(ended.unreachable.as_ref().is_some_and(|error| error.contains("scripted")));
+        assert!(ended.unreachable.as_ref().is_some_and(|reason| reason.to_string().contains("scripted")));
         assert!(ended.took < 30 * SECOND, "at {concurrency}: {:?}", ended.took);
         assert!(ended.log.len() <= 3 * concurrency + 20, "at {concurrency}: {}", ended.log.len());
         assert_eq!(ended.outcomes.len(), 0, "no row has failed for it");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_for_ten_minutes_costs_few_calls_and_no_row() {
+    for (concurrency, rows) in [(64, 2_000), (16, 2_000), (2, 400), (1, 400)] {
+        let outage = SECOND / 2..600 * SECOND;
+        let end = outage.end;
+        let script = move |now: Duration, _| if outage.contains(&now) { hung() } else { Ok(()) };
+        let ended = run(script, settings(concurrency), rows, None).await;
+        assert_eq!(ended.answered(), rows as usize, "at {concurrency}");
+        // Those in flight, those that went on until it was noticed, and a probe a minute.
+        let wasted = ended.log.len() - rows as usize;
+        assert!(wasted <= 2 * concurrency + 12, "at {concurrency}: {wasted}");
+        let resumed = ended.log.iter().find(|(at, _, ok)| *at > end && *ok).unwrap().0;
+        assert!(resumed < end + 70 * SECOND, "at {concurrency}: {resumed:?}");
+        // At one call at a time a row waits for the probe as for any call.
+        assert!(concurrency == 1 || ended.limited.outage > 400 * SECOND, "{:?}", ended.limited);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_answers_is_given_up_soon_however_many_wait_for_it() {
+    for concurrency in [1, 4, 16, 256] {
+        let ended = run(|_, _| hung(), settings(concurrency), 2_000, None).await;
+        let reason = ended.unreachable.as_ref().unwrap().to_string();
+        assert!(reason.contains("no answer within 1m") && reason.contains("`--timeout`"), "{reason}");
+        assert!(ended.took < 400 * SECOND, "at {concurrency}: {:?}", ended.took);
+        assert!(ended.log.len() <= 2 * concurrency + 12, "at {concurrency}: {}", ended.log.len());
+        assert_eq!(ended.outcomes.len(), 0, "no row has failed for it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_hang_among_others_fail_alone_also_where_they_are_all_that_is_left() {
+    for concurrency in [1, 4, 16, 64] {
+        let script = |_, row| if row % 50 == 7 { hung() } else { Ok(()) };
+        let ended = run(script, settings(concurrency), 1_000, None).await;
+        assert_eq!((ended.answered(), ended.outcomes.len()), (980, 1_000));
+        assert!(ended.outcomes.values().all(|it| it.attempts == if it.row % 50 == 7 { 4 } else { 1 }));
+        assert_eq!(ended.limited.outage, Duration::ZERO, "at {concurrency}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_all_hang_in_the_end_do_not_hang_the_run_for_ever() {
+    let script = |_, row| if row >= 500 { hung() } else { Ok(()) };
+    let ended = run(script, settings(16), 1_000, None).await;
+    let reason = ended.unreachable.as_ref().unwrap().to_string();
+    assert!(reason.contains("every call has timed out for 60 minutes"), "{reason}");
+    assert!(ended.took < 3_900 * SECOND, "{:?}", ended.took);
+    assert_eq!((ended.answered(), ended.outcomes.len()), (500, 500));
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,12 +15,12 @@ use crate::config::JobOptions;
 use crate::config::values::concurrency;
 use crate::input::Validated;
 use crate::journal::directory_of;
+use crate::policy::budget::Used;
 use crate::policy::stop::StopReason;
 use crate::report::compare::{Comparison, ModeRuns, RunFigures, WarmUp};
 use crate::report::json;
 use crate::report::progress::Level;
 use crate::report::text::{counted, duration};
-use crate::row;
 use crate::run::signals::Signals;
 
 /// Rows that warm up: at least enough to meet a second call, at most so many as are few.
@@ -126,7 +126,7 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
             mode.concurrency = calls;
         }
     }
-    let used = <(row::Usage, u64)>::default();
+    let used = Used::default();
     let comparing =
         Comparing { options: &options, prepared: &prepared, streams, signals: &mut signals, used };
     let comparison = match comparing.run(modes).await? {
@@ -156,8 +156,8 @@ struct Comparing<'a> {
     prepared: &'a Prepared,
     streams: &'a Streams,
     signals: &'a mut Signals,
-    /// What all runs so far used, and in how many attempts.
-    used: (row::Usage, u64),
+    /// What all runs so far used.
+    used: Used,
 }
 
 impl Comparing<'_> {

@@ -10,6 +10,7 @@ use super::prepared::Prepared;
 use crate::bridge::Bridge as _;
 use crate::input::Validated;
 use crate::journal::{Header, Journal, Record, Values, Verdict};
+use crate::policy::budget::Used;
 use crate::report::compare::RunFigures;
 use crate::report::progress::Reporter;
 use crate::row::{RowHash, Usage};
@@ -58,8 +59,8 @@ pub(super) struct Measuring<'a> {
     pub validated: &'a Validated,
     /// Calls in flight at most.
     pub calls: usize,
-    /// What the runs before used, and in how many attempts: the bounds hold for all of them together.
-    pub used: &'a mut (Usage, u64),
+    /// What the runs before used: the bounds hold for all of them together.
+    pub used: &'a mut Used,
 }
 
 /// What a run came to.
@@ -82,7 +83,7 @@ impl Measuring<'_> {
         let journal = Journal::unnamed(&std::env::temp_dir(), &header)?;
         let mut session = prepared.session(Opened::new(journal, &header), calls);
         session.validated = validated;
-        session.budget = prepared.budget(&used.0, used.1);
+        session.budget = prepared.budget(used);
         let bridge = &prepared.answerer.bridge;
         let (cpu, stalled) = (processor_time(), bridge.stalled());
         let (outcome, journal) = session.measure(reporter, signals).await?;
@@ -91,13 +92,17 @@ impl Measuring<'_> {
             // Cut short: the process ends at once.
             return Ok(Err(outcome.code));
         };
-        used.0 += Usage {
-            input: report.tokens.input,
-            output: report.tokens.output,
-            calls: report.tokens.calls,
-            cost_usd: report.cost_usd,
+        let tokens = &report.tokens;
+        *used += Used {
+            usage: Usage {
+                input: tokens.input,
+                output: tokens.output,
+                calls: tokens.calls,
+                cost_usd: report.cost_usd,
+            },
+            attempts: report.attempts.total,
+            untold: tokens.untold,
         };
-        used.1 += report.attempts.total;
         if !matches!(outcome.code, 0 | 3) {
             prepared.answerer.shut_down();
             return Ok(Err(outcome.code));

@@ -9,19 +9,18 @@ use anyhow::bail;
 use super::Usage;
 use super::estimate::{self, Estimate};
 use super::job::Opened;
-use super::rebuilt::{FIELDS, KEPT, Kept, cores};
+use super::rebuilt::{FIELDS, Kept, cores};
 use super::session::Session;
 use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, program_sha256, secrets};
 use crate::config::{JobOptions, identity};
 use crate::input::{Format, Source, Validated, glance, validate};
-use crate::journal::{Header, InputIdentity, VERSION};
+use crate::journal::{Header, InputIdentity, RUN, VERSION};
 use crate::output::TOLD;
-use crate::policy::budget::Budget;
+use crate::policy::budget::{Budget, Used};
 use crate::policy::stop::Signal;
 use crate::report;
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted};
-use crate::row;
 use crate::run::signals::Signals;
 
 /// What is needed to prepare a job.
@@ -92,7 +91,7 @@ impl Preparing {
         settings[FIELDS] = fields.clone().into();
         // For `report`, should this session not live to write its own.
         let versions: BTreeMap<_, _> = answerer.versions().into_iter().collect();
-        settings[KEPT] = serde_json::to_value(Kept {
+        settings[RUN] = serde_json::to_value(Kept {
             calls: calls as u64,
             bridge: answerer.bridge.name().to_owned(),
             versions: versions.clone(),
@@ -195,19 +194,18 @@ impl Prepared {
         reporter.message(Level::Note, &text);
     }
 
-    /// What may still be used after so much in so many attempts; none where nothing is bounded.
-    pub(super) fn budget(&self, used: &row::Usage, attempts: u64) -> Option<Budget> {
+    /// What may still be used after so much; none where nothing is bounded.
+    pub(super) fn budget(&self, used: &Used) -> Option<Budget> {
         let bounds = self.job.money.bounds();
         let budget = || Budget::new(bounds, self.estimate.price(), &self.estimate.a_call());
-        (!bounds.is_empty()).then(|| budget().resuming(used, attempts))
+        (!bounds.is_empty()).then(|| budget().resuming(used))
     }
 
     /// A session of this job with so many calls in flight at most.
     pub(super) fn session(&self, opened: Opened, calls: usize) -> Session<'_> {
-        let stats = &opened.fold.stats;
         Session {
             price: self.job.money.price(),
-            budget: self.budget(&stats.usage(), stats.attempts().total),
+            budget: self.budget(&opened.fold.stats.used()),
             answerer: &self.answerer,
             source: &self.source,
             validated: &self.validated,
@@ -223,6 +221,7 @@ impl Prepared {
             run: self.facts(),
             validate: self.validate,
             page: false,
+            outage: None,
         }
     }
 

@@ -8,13 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::damage;
 use crate::config::paths::JobPaths;
-use crate::journal::{Header, JournalError, Record, Recovered, holds_lines};
+use crate::journal::{Header, JournalError, RUN, Record, Recovered, holds_lines};
 use crate::report::progress::Reporter;
 use crate::report::{EventLoop, Facts, JournalFigures, Report, Run, json};
 use crate::stats::Fold;
-
-/// The name among a session's settings under which [`Kept`] is kept.
-pub(super) const KEPT: &str = "run";
 
 /// The name among a session's settings under which its columns are kept.
 pub(super) const FIELDS: &str = "fields";
@@ -24,7 +21,7 @@ pub(super) fn fields_of(header: &Header) -> Vec<String> {
     serde_json::from_value(header.settings[FIELDS].clone()).unwrap_or_default()
 }
 
-/// What a report tells of a session beyond its header and its outcomes.
+/// What a report tells of a session beyond its header and its outcomes; among the settings under [`RUN`].
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Kept {
     /// Calls in flight at most.
@@ -45,16 +42,17 @@ pub(super) fn cores() -> usize {
 /// The figures of all sessions, and the report: the one the last session wrote, or where there is none that agrees with
 /// the journal, what that knows. Says what is wrong with the journal.
 pub(super) fn rebuilt(paths: &JobPaths, reporter: &mut dyn Reporter) -> anyhow::Result<(Report, Fold)> {
-    let mut fold = Fold::default();
+    let mut fold = None;
     let mut resumed = 0;
     let recovered = Recovered::read(&paths.journal, |record| {
+        let selection = if let Record::Header(header) = record { header.selection.clone() } else { 0..0 };
+        let fold = fold.get_or_insert_with(|| Fold::new(&selection));
         fold.recovered(record);
-        match record {
-            Record::Header(header) if fold.course.outcomes() == 0 => fold = Fold::new(&header.selection),
-            Record::Header(_) => resumed = fold.stats.ok(),
-            _ => {}
+        if let Record::Header(_) = record {
+            resumed = fold.stats.ok();
         }
     })?;
+    let mut fold = fold.unwrap_or_default();
     fold.close_session();
     let header = recovered.sessions.last().context("the journal has no session")?;
     damage::tell(&recovered, reporter);
@@ -68,7 +66,7 @@ pub(super) fn rebuilt(paths: &JobPaths, reporter: &mut dyn Reporter) -> anyhow::
 fn facts(paths: &JobPaths, recovered: &Recovered, header: &Header, resumed: u64) -> anyhow::Result<Facts> {
     let metadata = std::fs::metadata(&paths.journal)
         .with_context(|| format!("failed to read `{}`", paths.journal.display()))?;
-    let kept: Kept = serde_json::from_value(header.settings[KEPT].clone()).unwrap_or_default();
+    let kept: Kept = serde_json::from_value(header.settings[RUN].clone()).unwrap_or_default();
     let end = recovered.end.as_ref();
     let stopped = match (end, holds_lines(&paths.journal)) {
         (_, Err(JournalError::Locked { .. })) => Some("the run still goes on".to_owned()),

@@ -66,6 +66,8 @@ pub(super) struct Session<'a> {
     pub validate: Duration,
     /// Whether the page is written too.
     pub page: bool,
+    /// The last error of the outage in which its rows were stopped; none before.
+    pub outage: Option<String>,
 }
 
 /// What a session came to.
@@ -219,7 +221,9 @@ impl Session<'_> {
             signals,
             bounds,
         };
-        Ok(run.rows(todo).await)
+        let ended = run.rows(todo).await;
+        self.outage.clone_from(&ended.outage);
+        Ok(ended)
     }
 
     /// The suspects' rows, in their order.
@@ -251,12 +255,11 @@ impl Session<'_> {
         let end = End {
             finished_at: now(),
             exit_code: code.into(),
-            reason: stop.map(ToString::to_string),
+            reason: stop.map(|stop| stop.told(self.outage.as_deref())),
             hurried,
             totals: serde_json::json!({
                 "most_in_flight": stats.most_in_flight(),
                 "limited_s": self.fold.live_limited,
-                "unfinished": self.fold.live_unfinished,
                 "wrote_ns": self.fold.live_wrote.as_nanos() as u64,
             }),
         };
@@ -308,7 +311,7 @@ impl Session<'_> {
             startup: self.answerer.startup,
             validate: self.validate,
             project,
-            stopped: stop.map(ToString::to_string),
+            stopped: stop.map(|stop| stop.told(self.outage.as_deref())),
             journal: JournalFigures {
                 bytes: journal.bytes,
                 syncs: journal.syncs,

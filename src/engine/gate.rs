@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,9 +16,10 @@ use tokio::time::{Instant, timeout_at};
 use super::{Counted, used};
 use crate::call::{CallError, FailureKind};
 use crate::event::{LimitedBy, LimitedFor};
-use crate::policy::breaker::Breaker;
+use crate::policy::breaker::{Breaker, Hopeless};
 use crate::policy::pace::{Admission, Backoff, Pace};
 use crate::policy::rate::{Rate, Rates, Short};
+use crate::policy::stop::StopReason;
 use crate::row::{Answer, Arguments};
 
 /// Decides when the next call may be made.
@@ -34,6 +35,10 @@ pub(super) struct Gate {
     /// Something has changed for it.
     changed: Notify,
     started: Instant,
+    /// When the last begun of the calls was begun whose end a server made: nanoseconds since `started`.
+    answered: AtomicU64,
+    /// See [`Breaker::wants_fresh`].
+    wants_fresh: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -67,6 +72,8 @@ pub(super) struct Passed<'a> {
 pub(super) struct Ending {
     estimated: u64,
     begun: Duration,
+    /// When its row's first call was begun.
+    row_begun: Duration,
 }
 
 impl Passed<'_> {
@@ -75,8 +82,10 @@ impl Passed<'_> {
         Self { paced, queued: self.queued.saturating_sub(paced), ..self }
     }
 
-    pub(super) fn ending(&self) -> Ending {
-        Ending { estimated: self.estimated, begun: self.begun }
+    /// What is to be told of it later; `first` is when its row's first call was begun.
+    pub(super) fn ending(&self, first: &mut Option<Duration>) -> Ending {
+        let row_begun = *first.get_or_insert(self.begun);
+        Ending { estimated: self.estimated, begun: self.begun, row_begun }
     }
 }
 
@@ -98,6 +107,8 @@ impl Gate {
             waiting: AtomicUsize::new(0),
             changed: Notify::new(),
             started: Instant::now(),
+            answered: AtomicU64::new(0),
+            wants_fresh: AtomicUsize::new(0),
         }
     }
 
@@ -231,14 +242,23 @@ impl Gate {
         result: &Result<Answer, CallError>,
         in_flight: usize,
     ) -> bool {
+        if result.as_ref().err().is_none_or(|error| !tells_of_no_server(error)) {
+            self.answered.fetch_max(ending.begun.as_nanos() as u64, Ordering::Relaxed);
+        }
+        // A row that others have overtaken is slow by itself.
+        let overtaken = self.answered.load(Ordering::Relaxed) > ending.row_begun.as_nanos() as u64;
         if self.is_calm() && result.is_ok() {
             return false;
         }
         let now = self.now();
         let outage = self.with(|state| {
             state.settle(arguments, ending, result);
-            state.judge(now, row, ending.begun, result, in_flight);
+            match result {
+                Err(CallError::Timeout(_)) if overtaken && !state.breaker.is_open() => {}
+                _ => state.judge(now, row, ending.begun, result, in_flight),
+            }
             self.calm.store(state.is_calm(now), Ordering::Release);
+            self.wants_fresh.store(state.breaker.wants_fresh(), Ordering::Relaxed);
             state.breaker.is_open()
         });
         self.changed.notify_one();
@@ -265,12 +285,28 @@ impl Gate {
 
     /// What limits the run now.
     pub(super) fn limited_by(&self) -> Option<LimitedBy> {
-        self.with(|state| state.waiting.map(|(by, _)| by))
+        self.with(|state| {
+            let waits_for = state.waiting.map(|(by, _)| by);
+            waits_for.or_else(|| state.breaker.is_open().then_some(LimitedBy::Outage))
+        })
     }
 
     /// Why there is no hope of an answer, where there is none.
-    pub(super) fn unreachable(&self) -> Option<String> {
-        self.with(|state| state.outage.clone().filter(|_| state.breaker.is_hopeless()))
+    pub(super) fn unreachable(&self) -> Option<StopReason> {
+        self.with(|state| {
+            let Hopeless { silent_for, hangs } = state.breaker.hopeless()?;
+            Some(StopReason::Unreachable { error: state.outage.clone()?, silent_for, hangs })
+        })
+    }
+
+    /// How many rows are wanted beyond those in hand.
+    pub(super) fn wants_fresh(&self) -> usize {
+        self.wants_fresh.load(Ordering::Relaxed)
+    }
+
+    /// The last error of the outage that is going on, if one is.
+    pub(super) fn outage(&self) -> Option<String> {
+        self.with(|state| state.outage.clone().filter(|_| state.breaker.is_open()))
     }
 
     fn now(&self) -> Duration {
@@ -322,12 +358,12 @@ impl State {
         in_flight: usize,
     ) {
         match result {
-            // Slow by itself: no sign of an outage, but none of its end either.
-            Err(CallError::Timeout(_)) if !self.breaker.is_open() => {}
-            Err(error @ (CallError::Timeout(_) | CallError::Predictor(_)))
-                if matches!(error, CallError::Timeout(_)) || error.kind() == FailureKind::Unavailable =>
-            {
-                if let Some(next) = self.breaker.failed(now, begun, row) {
+            Err(error) if tells_of_no_server(error) => {
+                let next = match error {
+                    CallError::Timeout(_) => self.breaker.timed_out(now, begun, row),
+                    _ => self.breaker.failed(now, begun, row),
+                };
+                if let Some(next) = next {
                     self.pace.hold_until(next);
                     self.outage = Some(error.to_string());
                 }
@@ -344,4 +380,9 @@ impl State {
             }
         }
     }
+}
+
+/// Whether an error is no word of a server: there is none, it fails, or it does not answer in time.
+fn tells_of_no_server(error: &CallError) -> bool {
+    matches!(error, CallError::Timeout(_)) || error.kind() == FailureKind::Unavailable
 }

@@ -4,13 +4,20 @@
 //! ```text
 //! header          a session starts: input, selection, identity, settings; written twice, a blank line between
 //! started         rows about to be called for the first time in this session
+//! attempt         one failed attempt of a row without an outcome: it is tried again, or was left open
 //! outcome         one row's final outcome in this session, an answer or a failure
 //! end             the session ended in order
 //! ```
 //!
 //! A line is `<crc32 of the JSON, 8 hex digits> <JSON>`, so `cut -c10- answers.csv.journal | jq` reads it. A row's last
 //! answer decides it; without an answer, its last failure does.
+//!
+//! An outcome tells of all attempts of its row in its session, those that have records of their own too: whoever adds up
+//! counts them once. So a row answered at once has one record, and of a row left open, at whatever end of the session,
+//! what its attempts used is known, but for a call in flight when the process died: that has left nothing behind but that
+//! its row had been started.
 
+mod attempt;
 mod encode;
 mod error;
 mod fields;
@@ -33,6 +40,7 @@ mod unnamed;
 mod windows;
 mod writer;
 
+pub use attempt::RecordedAttempt;
 pub use error::JournalError;
 pub use fields::Fields;
 pub(crate) use file::{directory_of, sync_directory_of};
@@ -41,7 +49,7 @@ pub use index::{Counts, Index, Status};
 pub use reader::Reader;
 pub use record::{AnswerFields, Record, Recorded, Values, Verdict};
 pub use recover::{Damaged, Recovered};
-pub use session::{End, Header, InputIdentity, VERSION};
+pub use session::{End, Header, InputIdentity, RUN, VERSION};
 pub use suspects::{CRASHES, Poison, Suspects};
 pub use transcribe::Transcribed;
 pub use writer::{Journal, JournalStats};

@@ -10,6 +10,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::attempt::RecordedAttempt;
 use super::index::Status;
 use super::session::{End, Header};
 use crate::call::{CallError, FailureKind};
@@ -23,6 +24,8 @@ pub enum Record<'a, F = Values<'a>> {
     Header(Cow<'a, Header>),
     /// Rows about to be called for the first time in this session.
     Started(Cow<'a, [(u64, RowHash)]>),
+    /// An attempt failed while its row has no outcome.
+    Attempt(RecordedAttempt<'a>),
     /// A row's final outcome in this session.
     #[serde(borrow)]
     Outcome(Recorded<'a, F>),
@@ -238,7 +241,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Values<'a> {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
-fn is_zero(number: &u32) -> bool {
+pub(super) fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 

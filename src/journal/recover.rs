@@ -145,6 +145,8 @@ impl Recovered {
                 self.sessions.push(header.clone().into_owned());
             }
             Record::Started(rows) => self.started.extend(rows.iter().map(|(row, _)| row)),
+            Record::Attempt(attempt) if !self.index.selection().contains(&attempt.row) => return Taken::No,
+            Record::Attempt(_) => {}
             Record::Outcome(outcome) => {
                 if !self.index.decide(outcome.row, position.offset, outcome.result.status()) {
                     return Taken::No;

@@ -10,6 +10,9 @@ use crate::row::RowHash;
 /// The version of the format; a journal of another one is refused.
 pub const VERSION: u32 = 1;
 
+/// The name among a session's settings of what it runs with.
+pub const RUN: &str = "run";
+
 /// What a session was started with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {
@@ -34,6 +37,13 @@ pub struct Header {
     pub predictor_sha256: Option<String>,
     /// Settings that may differ between sessions.
     pub settings: serde_json::Value,
+}
+
+impl Header {
+    /// Calls in flight at most, where it tells.
+    pub fn calls(&self) -> Option<u64> {
+        self.settings[RUN]["calls"].as_u64()
+    }
 }
 
 /// What identifies the input file and how it was read.

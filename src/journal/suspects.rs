@@ -46,6 +46,7 @@ impl Suspects {
                 self.session.clone_from(&header.started_at);
             }
             Record::Started(rows) => self.in_flight.extend(rows.iter().copied()),
+            Record::Attempt(_) => {}
             Record::Outcome(outcome) => self.decided(outcome),
             Record::End(_) => self.in_flight.clear(),
         }

@@ -81,6 +81,11 @@ impl<M: Fn(u64) -> Option<u64>> Transcript<'_, M> {
                 let rows: Vec<_> = rows.iter().filter_map(moved).collect();
                 self.batch.append(&Record::<()>::Started(Cow::Owned(rows)))?;
             }
+            Record::Attempt(attempt) => {
+                if let Some(row) = (self.moved)(attempt.row) {
+                    self.batch.append(&Record::<()>::Attempt(attempt.under(row)))?;
+                }
+            }
             Record::Outcome(outcome) => {
                 if let Some(row) = (self.moved)(outcome.row) {
                     self.batch.append(&Record::Outcome(outcome.under(row)))?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::attempt::RecordedAttempt;
 use super::encode;
 use super::error::JournalError;
 use super::fields::Fields;
@@ -124,6 +125,11 @@ impl Journal {
             encode::started(rows, out);
             Ok(())
         })?)
+    }
+
+    /// Appends to the batch that an attempt failed.
+    pub fn append_attempt(&mut self, attempt: &RecordedAttempt<'_>) -> Result<(), JournalError> {
+        self.batch.append(&Record::<AnswerFields<'_>>::Attempt(attempt.clone()))
     }
 
     /// Appends an outcome to the batch.

@@ -1,9 +1,12 @@
-//! When an outage is assumed, and how it is probed. Not which errors count: those of a server that is not there.
+//! When an outage is assumed, how it is probed, and when there is no hope. Not which errors count: those of a server that
+//! is not there, and timeouts of rows that no later call has overtaken (the others are slow by themselves).
 //!
 //! A retry budget as in tower's `TpsBudget` and the AWS SDKs' retry mode `standard`: a failure takes a token, an answer
 //! gives a quarter back, so up to one failure in five passes. When the budget is dry the breaker opens: nothing is
-//! called but one probe at a time, at growing intervals, until one is answered.
+//! called but one probe at a time, at growing intervals, until one is answered. Timeouts open it only where as many rows
+//! time out with no answer at all in between: a slow server is none that has gone.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// What an answer gives back.
@@ -15,8 +18,12 @@ const LEAST_BUDGET: f64 = 4.0;
 const FIRST_PROBE: Duration = Duration::from_millis(500);
 /// The longest interval between probes, so that the end of an outage is seen soon.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(4);
-/// Without any answer since the start the server counts as unreachable after so many probes (some 12 s).
-const PROBES_BEFORE_ANY_ANSWER: u32 = 5;
+/// Without any answer since the start the server counts as unreachable when probes have failed for so long,
+const NEVER_THERE: Duration = Duration::from_millis(11_500);
+/// and at least so many.
+const FEWEST_PROBES: u32 = 2;
+/// Where every probe times out for so long, the rows are more likely too slow than the server gone.
+const LONGEST_SILENCE: Duration = Duration::from_secs(3_600);
 
 /// The budget, and the breaker that opens when it is dry. Times are told, from any one origin.
 #[derive(Debug)]
@@ -25,6 +32,8 @@ pub struct Breaker {
     tokens: f64,
     /// The row that failed last: one that fails again and again says nothing of the others.
     last_row: Option<u64>,
+    /// The rows that have timed out since the last answer.
+    silent: HashSet<u64>,
     open: Option<Open>,
     answered: bool,
 }
@@ -34,6 +43,20 @@ struct Open {
     since: Duration,
     interval: Duration,
     probes: u32,
+    /// When the last of them failed.
+    last_probe: Duration,
+    /// Since when all of them have timed out.
+    silent_since: Duration,
+    hangs: bool,
+}
+
+/// That there is no hope of an answer, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hopeless {
+    /// For how long a server that had answered before has let every call time out; none where it never has answered.
+    pub silent_for: Option<Duration>,
+    /// Whether the last call timed out.
+    pub hangs: bool,
 }
 
 impl Breaker {
@@ -41,7 +64,7 @@ impl Breaker {
     pub fn new(concurrency: usize) -> Self {
         let calls = concurrency as f64;
         let budget = (calls / 2.0).max(LEAST_BUDGET.min(2.0 * calls));
-        Self { budget, tokens: budget, last_row: None, open: None, answered: false }
+        Self { budget, tokens: budget, last_row: None, silent: HashSet::new(), open: None, answered: false }
     }
 
     /// Whether an outage is assumed.
@@ -49,25 +72,32 @@ impl Breaker {
         self.open.is_some()
     }
 
-    /// Whether the server has never answered and was probed often enough.
-    pub fn is_hopeless(&self) -> bool {
-        !self.answered && self.open.as_ref().is_some_and(|open| open.probes >= PROBES_BEFORE_ANY_ANSWER)
+    /// Whether the server was probed long enough to give it up.
+    pub fn hopeless(&self) -> Option<Hopeless> {
+        let open = self.open.as_ref().filter(|open| open.probes >= FEWEST_PROBES)?;
+        let silence = open.last_probe.saturating_sub(open.silent_since);
+        let silent_for = self.answered.then_some(silence);
+        let never_there = !self.answered && open.last_probe.saturating_sub(open.since) >= NEVER_THERE;
+        (never_there || open.hangs && silence >= LONGEST_SILENCE)
+            .then_some(Hopeless { silent_for, hangs: open.hangs })
+    }
+
+    /// How many rows are wanted beyond those in hand: fresh ones show whether it is the server or these rows. At one call
+    /// at a time two slow rows next to each other would else be all that is ever asked.
+    pub fn wants_fresh(&self) -> usize {
+        self.silent.len()
+            + self.open.as_ref().map_or(0, |open| if open.hangs { open.probes as usize } else { 0 })
     }
 
     /// Whether an answer need not be told.
     pub fn is_full(&self) -> bool {
-        self.answered && self.open.is_none() && self.tokens >= self.budget
+        self.answered && self.open.is_none() && self.tokens >= self.budget && self.silent.is_empty()
     }
 
     /// A row's call begun then found no server. Returns when the next probe may be made, where that changes.
     pub fn failed(&mut self, now: Duration, begun: Duration, row: u64) -> Option<Duration> {
         if let Some(open) = &mut self.open {
-            if begun <= open.since {
-                return None; // In flight when it opened.
-            }
-            open.probes += 1;
-            open.interval = (open.interval * 2).min(LONGEST_INTERVAL);
-            return Some(now + open.interval);
+            return open.probe_failed(now, begun, false);
         }
         if self.last_row.replace(row) == Some(row) {
             return None;
@@ -76,12 +106,27 @@ impl Breaker {
         if self.tokens >= 0.0 {
             return None;
         }
-        self.open = Some(Open { since: now, interval: FIRST_PROBE, probes: 0 });
-        Some(now + FIRST_PROBE)
+        Some(self.open(now, false))
+    }
+
+    /// A row's call begun then was not answered in time. Returns when the next probe may be made, where that changes.
+    pub fn timed_out(&mut self, now: Duration, begun: Duration, row: u64) -> Option<Duration> {
+        if let Some(open) = &mut self.open {
+            return open.probe_failed(now, begun, true);
+        }
+        self.silent.insert(row);
+        (self.silent.len() as f64 > self.budget).then(|| self.open(now, true))
+    }
+
+    fn open(&mut self, now: Duration, hangs: bool) -> Duration {
+        let interval = FIRST_PROBE;
+        self.open = Some(Open { since: now, interval, probes: 0, last_probe: now, silent_since: now, hangs });
+        now + interval
     }
 
     /// A call begun then came to an end that a server made. Returns whether that closes the breaker.
     pub fn answered(&mut self, begun: Duration) -> bool {
+        self.silent.clear();
         match &self.open {
             Some(open) if begun <= open.since => false,
             Some(_) => {
@@ -95,6 +140,21 @@ impl Breaker {
                 false
             }
         }
+    }
+}
+
+impl Open {
+    fn probe_failed(&mut self, now: Duration, begun: Duration, hangs: bool) -> Option<Duration> {
+        if begun <= self.since {
+            return None; // In flight when it opened.
+        }
+        self.probes += 1;
+        (self.last_probe, self.hangs) = (now, hangs);
+        if !hangs {
+            self.silent_since = now;
+        }
+        self.interval = (self.interval * 2).min(LONGEST_INTERVAL);
+        Some(now + self.interval)
     }
 }
 
@@ -132,7 +192,7 @@ mod tests {
             now = next;
         }
         assert_eq!(intervals, [1, 2, 4, 4, 4]);
-        assert!(breaker.is_hopeless());
+        assert_eq!(breaker.hopeless(), Some(Hopeless { silent_for: None, hangs: false }));
     }
 
     #[test]
@@ -142,7 +202,38 @@ mod tests {
         (0..100).for_each(|second| {
             breaker.failed(second * SECOND, second * SECOND, u64::from(second));
         });
-        assert!(breaker.is_open() && !breaker.is_hopeless());
+        assert!(breaker.is_open() && breaker.hopeless().is_none());
+    }
+
+    #[test]
+    fn timeouts_open_it_where_as_many_rows_time_out_and_none_is_answered_in_between() {
+        for (concurrency, most) in [(1, 2), (2, 4), (16, 8), (64, 32)] {
+            let mut breaker = Breaker::new(concurrency);
+            assert!((0..most).all(|row| breaker.timed_out(SECOND, SECOND, row).is_none()));
+            assert_eq!(breaker.timed_out(SECOND, SECOND, 0), None, "a row counts once");
+            breaker.answered(SECOND);
+            assert!((0..most).all(|row| breaker.timed_out(SECOND, SECOND, row).is_none()));
+            assert!(breaker.timed_out(SECOND, SECOND, most).is_some() && breaker.is_open());
+        }
+    }
+
+    #[test]
+    fn a_server_that_hangs_is_given_up_soon_where_it_never_answered_and_after_an_hour_where_it_did() {
+        for (answered, least, most) in [(false, 120, 130), (true, 3_600, 3_700)] {
+            let mut breaker = Breaker::new(1);
+            if answered {
+                breaker.answered(Duration::ZERO);
+            }
+            assert_eq!((0..3).filter_map(|row| breaker.timed_out(60 * SECOND, SECOND, row)).count(), 1);
+            let mut now = 60 * SECOND;
+            while breaker.hopeless().is_none() {
+                let begun = now + 4 * SECOND;
+                now = begun + 60 * SECOND;
+                breaker.timed_out(now, begun, 0);
+            }
+            let took = now.as_secs() - 60;
+            assert!((least..most).contains(&took), "{took}");
+        }
     }
 
     #[test]

@@ -41,6 +41,25 @@ impl Bounds {
     }
 }
 
+/// What the calls of a job have used so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Used {
+    /// What they told.
+    pub usage: Usage,
+    /// All of them, as far as they are known.
+    pub attempts: u64,
+    /// Those that may be billed and told nothing: they timed out, say, or were in flight when the process died.
+    pub untold: u64,
+}
+
+impl std::ops::AddAssign for Used {
+    fn add_assign(&mut self, other: Self) {
+        self.usage += other.usage;
+        self.attempts += other.attempts;
+        self.untold += other.untold;
+    }
+}
+
 /// Whether a call may be made.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Room {
@@ -64,7 +83,7 @@ pub struct Budget {
     /// What one call is taken to use until one has told.
     estimate: Sum,
     in_flight: u64,
-    /// Calls that were given up and may be billed all the same.
+    /// Calls that told nothing and may be billed all the same.
     untold: u64,
 }
 
@@ -90,12 +109,13 @@ impl Budget {
         budget
     }
 
-    /// The same for a job whose earlier sessions made so many attempts and used so much.
+    /// The same for a job whose earlier sessions used so much.
     #[must_use]
-    pub fn resuming(mut self, used: &Usage, attempts: u64) -> Self {
-        self.spent = self.sum(used);
+    pub fn resuming(mut self, used: &Used) -> Self {
+        self.spent = self.sum(&used.usage);
         // Refused attempts used nothing, and one that tells may have made several requests.
-        self.told = used.calls.min(attempts);
+        self.told = used.usage.calls.min(used.attempts.saturating_sub(used.untold));
+        self.untold = used.untold;
         self
     }
 
@@ -175,6 +195,10 @@ mod tests {
         Budget::new(Bounds { cost: None, tokens: Some(max) }, None, &usage(100, 400))
     }
 
+    fn used(usage: Usage, attempts: u64, untold: u64) -> Used {
+        Used { usage, attempts, untold }
+    }
+
     /// Calls let through until one has to wait or none is any more.
     fn wave(budget: &mut Budget) -> u64 {
         (0..1_000).find(|_| budget.reserve() != Room::Now).unwrap()
@@ -216,15 +240,17 @@ mod tests {
 
     #[test]
     fn sessions_add_up_and_none_has_a_first_call_of_its_own() {
-        let mut budget = tokens(1_000).resuming(&usage(900, 50), 1);
+        let mut budget = tokens(1_000).resuming(&used(usage(900, 50), 1, 0));
         assert!(matches!(budget.reserve(), Room::Never(StopReason::MaxTokens { spent: 950, .. })));
         let earlier = Usage { calls: 9, ..usage(900, 0) };
         assert_eq!(
-            wave(&mut tokens(1_000).resuming(&earlier, 30)),
+            wave(&mut tokens(1_000).resuming(&used(earlier, 30, 0))),
             1,
             "21 attempts were refused, and told nothing"
         );
-        assert_eq!(wave(&mut tokens(1_000).resuming(&earlier, 3)), 0, "of three requests each");
+        assert_eq!(wave(&mut tokens(1_000).resuming(&used(earlier, 3, 0))), 0, "of three requests each");
+        let five = Usage { calls: 5, ..usage(500, 0) };
+        assert_eq!(wave(&mut tokens(1_000).resuming(&used(five, 7, 2))), 3, "two have not told theirs");
     }
 
     #[test]
@@ -242,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_call_given_up_counts_as_the_mean_and_one_refused_as_nothing() {
-        let mut budget = tokens(1_000).resuming(&usage(50, 50), 1);
+        let mut budget = tokens(1_000).resuming(&used(usage(50, 50), 1, 0));
         assert_eq!(wave(&mut budget), 9);
         (0..4).for_each(|_| budget.settle(None, true));
         (0..5).for_each(|_| budget.settle(None, false));

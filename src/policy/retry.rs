@@ -54,6 +54,10 @@ impl Schedule {
             // All rows wait for that long and come back gently (see `policy::pace`): no jitter is needed.
             (FailureKind::Throttled, Some(asked)) => return Some(asked.min(self.cap)),
             (FailureKind::Throttled, None) => {}
+            // The outage itself has an end, where nothing but timeouts tells of it (see `policy::breaker`).
+            (FailureKind::Transient, _) if outage && matches!(error, CallError::Timeout(_)) => {
+                return Some(Duration::ZERO);
+            }
             (FailureKind::Unavailable, _) if outage && self.excused < MOST_EXCUSED => {
                 self.excused += 1;
                 return Some(Duration::ZERO);
@@ -128,6 +132,14 @@ mod tests {
         assert_eq!(waits.len(), 20 + 3);
         assert!(waits[..20].iter().all(Duration::is_zero));
         let mut schedule = policy().schedule(fastrand::Rng::with_seed(1));
+        assert_eq!(std::iter::from_fn(|| schedule.after(&error, false)).count(), 3);
+    }
+
+    #[test]
+    fn a_timeout_in_an_outage_uses_up_no_retries() {
+        let mut schedule = policy().schedule(fastrand::Rng::with_seed(1));
+        let error = CallError::Timeout(Duration::from_secs(60));
+        assert!((0..100).all(|_| schedule.after(&error, true) == Some(Duration::ZERO)));
         assert_eq!(std::iter::from_fn(|| schedule.after(&error, false)).count(), 3);
     }
 

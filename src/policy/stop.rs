@@ -1,6 +1,7 @@
 //! Why a run ends before its rows do, in the order of their weight. Not how it is stopped.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::BridgeError;
 
@@ -23,10 +24,14 @@ pub enum StopReason {
         /// The error's class and text.
         error: String,
     },
-    /// The server has answered no call of this run.
+    /// The server has answered no call of this run, or none for long.
     Unreachable {
         /// The last error's class and text.
         error: String,
+        /// For how long there was nothing but timeouts; none where there was no answer ever.
+        silent_for: Option<Duration>,
+        /// Whether the last call timed out.
+        hangs: bool,
     },
     /// The first finished rows all failed with one class.
     Broken {
@@ -89,6 +94,19 @@ impl StopReason {
         }
     }
 
+    /// Its text, which names the last error of the outage in which it came, if in any.
+    pub fn told(&self, outage: Option<&str>) -> String {
+        let text = self.to_string();
+        let names_it = matches!(self, Self::Unreachable { .. } | Self::Fatal { .. } | Self::Broken { .. });
+        let Some(error) = outage.filter(|_| !names_it) else { return text };
+        let (why, hint) =
+            text.rsplit_once("\nhint: ").map_or((&*text, None), |(why, hint)| (why, Some(hint)));
+        // An error's text may have lines that look like a hint.
+        let error = error.replace(['\n', '\r'], " ");
+        let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+        format!("{why}; no server answered: {error}{hint}")
+    }
+
     fn weight(&self) -> u8 {
         match self.exit_code() {
             1 => 2,
@@ -107,14 +125,27 @@ impl std::fmt::Display for StopReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Fatal { error } => write!(f, "every row would meet this error: {error}"),
-            Self::Unreachable { error } => {
-                write!(
-                    f,
-                    "no call was answered yet, and the server is still not there: {error}\nhint: is it running, and is `--api-base` right? `resume` goes on once it is"
-                )
+            Self::Unreachable { error, silent_for, hangs } => {
+                match silent_for {
+                    None => f.write_str("no call was answered yet, and the server is still not there: ")?,
+                    Some(time) => {
+                        let minutes = time.as_secs() / 60;
+                        write!(f, "every call has timed out for {minutes} minutes: ")?;
+                    }
+                }
+                f.write_str(error)?;
+                f.write_str(if *hangs {
+                    "\nhint: is `--timeout` too short for an answer, or does the server hang? `resume` goes on, also with another `--timeout`"
+                } else {
+                    "\nhint: is it running, and is `--api-base` right? `resume` goes on once it is"
+                })
             }
             Self::Broken { rows, class, error } => {
-                write!(f, "the first {rows} finished rows all failed with `{class}`; the last: {error}")
+                write!(f, "the first {rows} finished rows all failed with `{class}`; the last: {error}")?;
+                if &**class == "timeout" {
+                    f.write_str("\nhint: is `--timeout` too short for an answer?")?;
+                }
+                Ok(())
             }
             Self::MaxFailures { failed, finished } => {
                 write!(f, "{failed} of {finished} finished rows failed")

@@ -158,6 +158,15 @@ pub struct Tokens {
     pub output: u64,
     /// Requests to the model.
     pub calls: u64,
+    /// Calls of the predictor that may be billed and told nothing: they timed out, were cut off, or were in flight when
+    /// the process died.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub untold: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Python's event loop.
@@ -216,7 +225,8 @@ pub struct Run {
 impl Report {
     /// Puts the figures and the facts together.
     pub fn new(stats: &Stats, facts: Facts) -> Self {
-        let usage = stats.usage();
+        let used = stats.used();
+        let usage = used.usage;
         let failed = stats.failed().total();
         Self {
             schema_version: SCHEMA_VERSION,
@@ -249,7 +259,12 @@ impl Report {
             time_ms: stats.times(),
             limited_s: stats.limited(),
             journal: facts.journal,
-            tokens: Tokens { input: usage.input, output: usage.output, calls: usage.calls },
+            tokens: Tokens {
+                input: usage.input,
+                output: usage.output,
+                calls: usage.calls,
+                untold: used.untold,
+            },
             cost_usd: usage.cost_usd,
             event_loop: facts.event_loop,
             run: facts.run,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxBuildHasher;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::time::{Instant as TokioInstant, sleep_until};
+use tokio::time::{Instant as TokioInstant, sleep_until, timeout_at};
 
 use self::signals::Signals;
 use self::todo::Todo;
@@ -19,18 +19,20 @@ use crate::bridge::Bridge;
 use crate::call::{CallError, FailureKind};
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, RecordedAttempt};
 use crate::policy::limits::Limits;
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter, Snapshot};
 use crate::report::text::{self, counted, duration};
-use crate::row::{Outcome, Row};
+use crate::row::{FailedAttempt, Outcome, Row};
 use crate::stats::{Fold, RowRate};
 
 /// Events taken in at once.
 const BATCH: usize = 1024;
 /// How often reporters are told of the gauges.
 const TICK: Duration = Duration::from_millis(100);
+/// How long calls that are cut off at a second signal may take to say so.
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// How often a full disk is tried again, once the calls have ended.
 const DISK_RETRY: Duration = Duration::from_millis(250);
 
@@ -56,6 +58,8 @@ pub struct Ended {
     pub stop: Option<StopReason>,
     /// A second signal came: nothing more must be written.
     pub hurried: bool,
+    /// The last error of the outage in which it came to be stopped, if in any.
+    pub outage: Option<String>,
 }
 
 /// One run: what it works with.
@@ -84,6 +88,7 @@ struct Dispatcher<'a, B> {
     started: Instant,
     first_call: Option<Instant>,
     stop: Option<StopReason>,
+    outage: Option<String>,
     kill_at: Option<TokioInstant>,
     hurried: bool,
     disk_full: bool,
@@ -105,6 +110,7 @@ impl<B: Bridge> Run<'_, B> {
             started: Instant::now(),
             first_call: None,
             stop: None,
+            outage: None,
             kill_at: None,
             hurried: false,
             disk_full: false,
@@ -132,7 +138,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
                 biased;
                 signal = self.run.signals.next() => {
                     if self.signalled(StopReason::Signal(signal)) {
-                        return;
+                        return self.cut_off(inbox, &mut batch, todo).await;
                     }
                 }
                 () = at(self.kill_at) => {
@@ -151,21 +157,22 @@ impl<B: Bridge> Dispatcher<'_, B> {
     fn take_in(&mut self, batch: &mut Vec<Event>, todo: &mut Todo) {
         let now = Instant::now();
         let mut outcomes = Vec::new();
+        let mut others = Vec::new();
         for event in batch.drain(..) {
             match event {
-                Event::Finished(outcome) => outcomes.extend(self.ended(*outcome, now)),
-                Event::Unfinished { row, usage } => {
-                    self.in_hand.remove(&row);
-                    self.run.fold.unfinished(usage);
-                }
-                Event::Retrying { .. } | Event::Blocked { .. } => self.run.reporter.event(&event),
+                Event::Finished(outcome) => match self.ended(*outcome, now) {
+                    Ok(outcome) => outcomes.push(outcome),
+                    Err(left) => others.push(left),
+                },
+                _ => others.push(event),
             }
         }
+        let attempts = self.failed_attempts(&others);
         let rows = self.read(todo, now);
         if let Some(first) = outcomes.first_mut() {
             first.timing.wrote = std::mem::take(&mut self.wrote);
         }
-        if let Err(error) = self.record(&outcomes, &rows) {
+        if let Err(error) = self.record(&attempts, &outcomes, &rows) {
             self.cannot_record(&error);
         }
         if !outcomes.is_empty() {
@@ -174,6 +181,8 @@ impl<B: Bridge> Dispatcher<'_, B> {
                 outcome.timing.add_writing(self.wrote);
             }
         }
+        attempts.iter().for_each(|attempt| self.run.fold.attempt(attempt));
+        others.iter().for_each(|event| self.run.reporter.event(event));
         let called = outcomes.iter().filter(|outcome| outcome.attempts > 0).count();
         for outcome in outcomes {
             self.show(outcome);
@@ -191,8 +200,28 @@ impl<B: Bridge> Dispatcher<'_, B> {
         }
     }
 
-    /// The outcome, to be recorded; none where the bridge broke, which is no fault of the row's.
-    fn ended(&mut self, mut outcome: Outcome, now: Instant) -> Option<Outcome> {
+    /// The records of the attempts that failed and leave their rows without an outcome.
+    fn failed_attempts<'e>(&mut self, events: &'e [Event]) -> Vec<RecordedAttempt<'e>> {
+        let mut attempts = Vec::new();
+        for event in events {
+            if let Event::Unfinished { row, .. } = event {
+                self.in_hand.remove(row);
+            }
+            let (Event::Retrying { attempt, .. } | Event::Unfinished { last: Some(attempt), .. }) = event
+            else {
+                continue;
+            };
+            attempts.push(RecordedAttempt::of(attempt, self.first_call.unwrap_or(self.started)));
+        }
+        attempts
+    }
+
+    /// The outcome, to be recorded; where the failure is no fault of the row's, that this is left without one.
+    fn ended(&mut self, mut outcome: Outcome, now: Instant) -> Result<Outcome, Event> {
+        let left = |outcome: &Outcome, error: &CallError| Event::Unfinished {
+            row: outcome.row,
+            last: FailedAttempt::last_of(outcome, error).map(Box::new),
+        };
         let read = self.in_hand.remove(&outcome.row);
         if let Err(error) = &outcome.result
             && error.kind() == FailureKind::Fatal
@@ -200,14 +229,13 @@ impl<B: Bridge> Dispatcher<'_, B> {
         {
             // A refused key or an exhausted quota is no fault of the row's either: it stays open.
             self.stop(StopReason::Fatal { error: error.to_string() });
-            self.run.fold.unfinished(outcome.usage);
-            return None;
+            return Err(left(&outcome, error));
         }
         if let Err(CallError::Bridge(error)) = outcome.result {
             self.stop(StopReason::Bridge(error));
             // Calls in flight can come to no end either.
             self.run.engine.kill();
-            return None;
+            return Err(left(&outcome, &error.into()));
         }
         if let (Some(read), Some((taken_up, done))) = (read, outcome.timing.taken_up) {
             outcome.timing.starting = taken_up - read;
@@ -215,13 +243,13 @@ impl<B: Bridge> Dispatcher<'_, B> {
             outcome.timing.row = now - read;
         }
         outcome.timing.recorded = self.first_call.map_or(Duration::ZERO, |first| now - first);
-        Some(outcome)
+        Ok(outcome)
     }
 
     /// The next rows, as many as may be in hand.
     fn read(&mut self, todo: &mut Todo, now: Instant) -> Vec<Row> {
         let mut rows = Vec::new();
-        let look_ahead = self.run.bounds.look_ahead;
+        let look_ahead = self.run.bounds.look_ahead + self.run.engine.wants_fresh();
         while self.stop.is_none() && !todo.ended() && self.in_hand.len() < todo.most_in_hand(look_ahead) {
             match todo.next() {
                 Ok(Some(row)) => {
@@ -235,8 +263,16 @@ impl<B: Bridge> Dispatcher<'_, B> {
         rows
     }
 
-    fn record(&mut self, outcomes: &[Outcome], rows: &[Row]) -> Result<(), JournalError> {
+    fn record(
+        &mut self,
+        attempts: &[RecordedAttempt<'_>],
+        outcomes: &[Outcome],
+        rows: &[Row],
+    ) -> Result<(), JournalError> {
         let journal = &mut *self.run.journal;
+        for attempt in attempts {
+            journal.append_attempt(attempt)?;
+        }
         for outcome in outcomes {
             journal.append_outcome(outcome)?;
         }
@@ -278,7 +314,8 @@ impl<B: Bridge> Dispatcher<'_, B> {
             self.run.engine.stop();
             self.kill_at = Some(TokioInstant::now() + self.run.bounds.grace);
             let left = self.in_hand.len();
-            let why = reason.to_string();
+            self.outage = self.run.engine.outage();
+            let why = reason.told(self.outage.as_deref());
             let (why, hint) = text::reason(&why);
             let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
             let text = format!("stopping: {why}; {} in hand{hint}", counted(left as u64, "row"));
@@ -301,15 +338,23 @@ impl<B: Bridge> Dispatcher<'_, B> {
         again
     }
 
+    /// Takes in what the calls in flight come to that were cut off: they have been made, and may be billed.
+    async fn cut_off(&mut self, inbox: &mut Receiver<Event>, batch: &mut Vec<Event>, todo: &mut Todo) {
+        let until = TokioInstant::now() + AT_ONCE;
+        while !self.in_hand.is_empty() && timeout_at(until, inbox.recv_many(batch, BATCH)).await.is_ok() {
+            self.take_in(batch, todo);
+        }
+    }
+
     fn tick(&mut self) {
         let abandoned = self.run.engine.gauges.abandoned.load(Ordering::Relaxed);
         if abandoned > self.run.engine.concurrency() {
             self.stop(StopReason::Abandoned { calls: abandoned });
         }
         if self.stop.is_none()
-            && let Some(error) = self.run.engine.unreachable()
+            && let Some(reason) = self.run.engine.unreachable()
         {
-            self.stop(StopReason::Unreachable { error });
+            self.stop(reason);
         }
         if self.stop.is_none()
             && let Some(reason) = self.run.engine.exhausted()
@@ -361,7 +406,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
             self.run.engine.limited_for().into(),
             self.wrote,
         );
-        Ended { stop: self.stop, hurried: self.hurried }
+        Ended { stop: self.stop, hurried: self.hurried, outage: self.outage }
     }
 
     /// Tries to record what is finished until there is space, the grace has passed again, or a signal says not to.

@@ -8,7 +8,7 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{OutcomeView, Series};
+use super::{AttemptView, OutcomeView, Series};
 
 /// So many error classes are followed by name, the rest together.
 const CLASSES: usize = 16;
@@ -111,6 +111,8 @@ pub struct Span {
     pub backoff: Duration,
     /// Calls.
     pub attempts: u32,
+    /// When each attempt before the last began and ended; none where that is not recorded of all.
+    pub earlier: Vec<(Duration, Duration)>,
     /// Class and message, if it failed.
     pub failure: Option<(Arc<str>, String)>,
 }
@@ -137,6 +139,8 @@ pub struct Course {
     slowest: BinaryHeap<Reverse<BySlowness>>,
     outcomes: u64,
     begins: Duration,
+    /// When the last attempt of the session that is going on had failed.
+    last_failure: Duration,
 }
 
 impl Course {
@@ -148,7 +152,9 @@ impl Course {
         let from = to.saturating_sub(timing.row);
         let called = (from + timing.waited()).min(to);
         let last = to.saturating_sub(timing.latency);
-        let earlier = timing.running.saturating_sub(timing.latency).as_secs_f64();
+        let counted = outcome.counted();
+        let told = outcome.tried.as_ref().map_or(Duration::ZERO, |tried| tried.running);
+        let earlier = timing.running.saturating_sub(timing.latency).saturating_sub(told).as_secs_f64();
         let moment = self.moments.at(to);
         if outcome.failure.is_none() {
             moment.ok += 1;
@@ -157,28 +163,46 @@ impl Course {
         }
         if outcome.attempts > 0 {
             moment.latencies.add(latency_bin(timing.latency));
+        }
+        if outcome.attempts > counted {
             self.moments.spread(last, to, |moment, seconds| moment.running_s += seconds);
         }
         if earlier > 0.0 && called < last {
-            // Where the attempts before the last one lay is not recorded: they are spread over the time they had.
+            // Where these attempts lay is not recorded: they are spread over the time they had.
             let share = earlier / last.saturating_sub(called).as_secs_f64();
             self.moments.spread(called, last, |moment, seconds| moment.running_s += seconds * share);
         }
-        for (number, class) in (1..).zip(outcome.errors.iter()) {
-            let at = called + to.saturating_sub(called) * number / outcome.attempts.max(number);
+        let ended = |number: u32| called + to.saturating_sub(called) * number / outcome.attempts.max(number);
+        for (number, class) in (1..).zip(outcome.errors.iter()).skip(counted as usize) {
             let class = self.class(class);
-            let moment = self.moments.at(at);
-            moment.errors.add(class);
-            moment.retries += u64::from(number < outcome.attempts);
+            self.moments.at(ended(number)).errors.add(class);
+        }
+        for number in (counted + 1).max(2)..=outcome.attempts {
+            let began = if number == outcome.attempts { last } else { ended(number - 1) };
+            self.moments.at(began).retries += 1;
         }
         self.note_example(row, outcome);
         self.note_span(row, outcome, from, to);
     }
 
-    fn class(&mut self, class: &Arc<str>) -> usize {
-        self.classes.iter().position(|known| known == class).unwrap_or_else(|| {
+    /// Takes in one failed attempt of a row that has no outcome.
+    pub fn record_attempt(&mut self, attempt: &AttemptView<'_>) {
+        self.last_failure = self.last_failure.max(attempt.to);
+        self.moments.spread(attempt.from, attempt.to, |moment, seconds| moment.running_s += seconds);
+        let class = self.class(attempt.class);
+        self.moments.at(attempt.to).errors.add(class);
+        self.moments.at(attempt.from).retries += u64::from(attempt.number > 1);
+    }
+
+    /// A time of the session that is going on, on the run's time.
+    pub fn in_session(&self, time: Duration) -> Duration {
+        self.begins + time
+    }
+
+    fn class(&mut self, class: &str) -> usize {
+        self.classes.iter().position(|known| &**known == class).unwrap_or_else(|| {
             if self.classes.len() < CLASSES {
-                self.classes.push(Arc::clone(class));
+                self.classes.push(class.into());
                 return self.classes.len() - 1;
             }
             CLASSES
@@ -216,6 +240,7 @@ impl Course {
             running: timing.running,
             backoff: timing.backoff,
             attempts: outcome.attempts,
+            earlier: outcome.tried.as_ref().map_or_else(Vec::new, |tried| tried.spans.clone()),
             failure: outcome.failure.as_ref().map(|class| (Arc::clone(class), excerpt(&outcome.message))),
         };
         if is_few {
@@ -229,15 +254,17 @@ impl Course {
         }
     }
 
-    /// Ends a session of so much wall time: what comes now comes after it.
+    /// Ends a session of so much wall time, or of more where attempts failed after its last outcome: what comes now
+    /// comes after it.
     pub fn close_session(&mut self, wall: Duration) {
+        let wall = wall.max(self.last_failure.saturating_sub(self.begins));
         self.begins += wall;
         if !wall.is_zero() && self.sessions.len() < SESSIONS {
             self.sessions.push(self.begins);
         }
     }
 
-    /// The wall time of all sessions ended.
+    /// The time of all sessions ended.
     pub fn length(&self) -> Duration {
         self.begins
     }
@@ -294,6 +321,7 @@ impl Eq for BySlowness {}
 mod tests {
     use super::*;
     use crate::row::Timing;
+    use crate::stats::Tried;
 
     fn millis(number: u64) -> Duration {
         Duration::from_millis(number)
@@ -338,6 +366,54 @@ mod tests {
         assert_eq!((all.retries, all.errors.get(0), all.errors.get(1)), (2, 2, 1));
         assert_eq!(course.classes.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["timeout", "output"]);
         assert_eq!(course.examples.len(), 1);
+    }
+
+    #[test]
+    fn attempts_told_of_one_by_one_are_where_they_were_and_count_once() {
+        let (mut course, mut tried) = (Course::default(), Box::<Tried>::default());
+        for (number, from, to) in [(1, 0, 10), (2, 20, 25)] {
+            let (from, to) = (millis(from), millis(to));
+            let view = AttemptView { number, class: "timeout", from, to, abandoned: 0, usage: None };
+            course.record_attempt(&view);
+            tried.add(&view);
+        }
+        let span = |latency| Timing { running: latency + millis(15), latency, ..view(0, 90).timing };
+        let errors = ["timeout".into(), "timeout".into()];
+        course.record(
+            7,
+            &OutcomeView {
+                attempts: 3,
+                errors: errors.as_slice().into(),
+                timing: span(millis(50)),
+                tried: Some(tried),
+                ..OutcomeView::default()
+            },
+        );
+        let at = |of: fn(&Moment) -> u64| -> Vec<u64> {
+            let mut moments = course.moments.clone();
+            (0..91).filter(|place| of(moments.at(millis(*place))) > 0).collect()
+        };
+        assert_eq!((at(|it| it.errors.get(0)), at(|it| it.retries)), (vec![10, 25], vec![20, 40]));
+        let all = all(&course);
+        assert_eq!((all.errors.get(0), all.retries, (all.running_s * 1e3).round()), (2, 2, 65.0));
+        let earlier = course.spans().first().map(|span| span.earlier.clone());
+        assert_eq!(earlier, Some(vec![(millis(0), millis(10)), (millis(20), millis(25))]));
+    }
+
+    #[test]
+    fn a_session_in_which_no_row_was_done_has_its_time_too() {
+        let mut course = Course::default();
+        let (from, to) = (millis(0), millis(30));
+        course.record_attempt(&AttemptView {
+            number: 1,
+            class: "timeout",
+            from,
+            to,
+            abandoned: 0,
+            usage: None,
+        });
+        course.close_session(Duration::ZERO);
+        assert_eq!((course.length(), course.in_session(millis(1))), (millis(30), millis(31)));
     }
 
     #[test]

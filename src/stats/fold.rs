@@ -1,15 +1,17 @@
 //! The figures of all sessions of a journal: those read back, then those made live. Not the figures themselves.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize as _;
 
-use super::{Course, LimitedTimes, OutcomeView, Stats};
-use crate::journal::{Record, Recorded, Verdict};
-use crate::row::{CUT_OFF, Outcome, Usage};
+use super::{AttemptView, Course, LimitedTimes, OutcomeView, Stats, Tried};
+use crate::call::CANCELLED;
+use crate::journal::{Record, Recorded, RecordedAttempt, Verdict};
+use crate::row::{CUT_OFF, Outcome};
 
 /// More outcomes than one batch of the journal ever has.
 const BATCH: usize = 1024;
@@ -58,11 +60,15 @@ pub struct Fold {
     failures: LatestFailures,
     /// Outcomes read back whose writing is not yet known.
     held: Vec<(u64, OutcomeView<'static>)>,
+    /// What the session's rows without an outcome have tried.
+    tried: HashMap<u64, Box<Tried>>,
+    /// Rows of the session read back that it had started and that may have a call in flight.
+    open: u64,
+    /// Calls in flight at most in the session read back.
+    calls: Option<u64>,
     session_wall: Duration,
     session_most: u64,
     session_limited: LimitedTimes,
-    /// What rows used that the live session left without an outcome.
-    pub live_unfinished: Usage,
     /// For how long the live session was limited.
     pub live_limited: LimitedTimes,
     /// How long the live session's last outcomes were being written.
@@ -78,15 +84,24 @@ impl Fold {
     /// Takes in one record of a journal.
     pub fn recovered(&mut self, record: &Record<'_>) {
         match record {
-            Record::Header(_) => self.close_session(),
-            Record::Started(_) => {}
+            Record::Header(header) => {
+                self.close_session();
+                self.calls = header.calls();
+            }
+            Record::Started(rows) => self.open += rows.len() as u64,
+            Record::Attempt(attempt) => {
+                // Its row's way has ended with it.
+                let is_last = [CANCELLED, "bridge"].contains(&&*attempt.class);
+                self.open = self.open.saturating_sub(is_last.into());
+                self.attempt(attempt);
+            }
             Record::Outcome(recorded) => self.recovered_outcome(recorded),
             Record::End(end) => {
                 self.written_in(Duration::from_nanos(end.totals["wrote_ns"].as_u64().unwrap_or_default()));
                 self.session_most = end.totals["most_in_flight"].as_u64().unwrap_or_default();
                 self.session_limited =
                     LimitedTimes::deserialize(&end.totals["limited_s"]).unwrap_or_default();
-                self.stats.add_usage(Usage::deserialize(&end.totals["unfinished"]).unwrap_or_default());
+                self.open = 0;
             }
         }
     }
@@ -111,7 +126,9 @@ impl Fold {
             first_chunk,
             cut_off,
             supersedes: None,
+            tried: None,
         };
+        self.open = self.open.saturating_sub((recorded.attempts > 0).into());
         // A batch written in no time looks like the rest of the one before, which is as well.
         if !recorded.timing.wrote.is_zero() || self.held.len() == BATCH {
             self.written_in(recorded.timing.wrote);
@@ -132,14 +149,25 @@ impl Fold {
         self.record(outcome.row, OutcomeView::from(outcome));
     }
 
-    /// A row was left without an outcome in this session; its failed attempts used so much.
-    pub fn unfinished(&mut self, usage: Option<Usage>) {
-        let usage = usage.unwrap_or_default();
-        self.live_unfinished += usage;
-        self.stats.add_usage(usage);
+    /// Takes in a failed attempt of a row without an outcome, recorded in this session or read back.
+    pub fn attempt(&mut self, attempt: &RecordedAttempt<'_>) {
+        let view = AttemptView {
+            number: attempt.number,
+            class: &attempt.class,
+            from: self.course.in_session(Duration::from_nanos(attempt.began_ns)),
+            to: self.course.in_session(Duration::from_nanos(attempt.ended_ns)),
+            abandoned: attempt.abandoned,
+            usage: attempt.usage,
+        };
+        self.stats.record_attempt(&view);
+        self.course.record_attempt(&view);
+        self.tried.entry(attempt.row).or_default().add(&view);
     }
 
     fn record(&mut self, row: u64, mut view: OutcomeView<'_>) {
+        if !self.tried.is_empty() {
+            view.tried = self.tried.remove(&row);
+        }
         view.supersedes = self.failures.replace(row, view.failure.as_ref());
         // The last outcome of a session, ended in order or killed, tells how long it took.
         self.session_wall = self.session_wall.max(view.timing.recorded);
@@ -151,6 +179,9 @@ impl Fold {
     pub fn close_session(&mut self) {
         // The last outcomes of a session that was killed were written in a time nobody knows.
         self.written_in(Duration::ZERO);
+        self.tried.clear();
+        let open = std::mem::take(&mut self.open);
+        self.stats.add_lost(open.min(self.calls.unwrap_or(open)));
         let (wall, most) = (std::mem::take(&mut self.session_wall), std::mem::take(&mut self.session_most));
         self.stats.add_session(wall, most);
         self.course.close_session(wall);

@@ -11,6 +11,7 @@ mod rate;
 mod series;
 mod speedup;
 mod times;
+mod tried;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,7 +28,9 @@ pub use self::rate::RowRate;
 pub use self::series::Series;
 pub use self::speedup::{Speedup, mean, stddev};
 pub use self::times::{LimitedTimes, TimeSums};
-use crate::call::CallError;
+pub use self::tried::{AttemptView, Tried};
+use crate::call::{CallError, may_be_billed};
+use crate::policy::budget::Used;
 use crate::row::{Answer, Outcome, Timing, Usage};
 
 /// What one recorded outcome adds to the figures, whether it is live or read back from a journal.
@@ -53,6 +56,20 @@ pub struct OutcomeView<'a> {
     pub cut_off: bool,
     /// The class of the row's failure in an earlier session, already counted, whose place this outcome takes.
     pub supersedes: Option<Arc<str>>,
+    /// Those of its attempts that were counted when they failed.
+    pub tried: Option<Box<Tried>>,
+}
+
+impl OutcomeView<'_> {
+    /// What its attempts used beyond what was counted when they failed.
+    fn usage_left(&self) -> Option<Usage> {
+        Some(self.tried.as_ref().map_or(self.usage?, |tried| self.usage.unwrap_or_default() - tried.usage))
+    }
+
+    /// The attempts that were counted when they failed.
+    fn counted(&self) -> u32 {
+        self.tried.as_ref().map_or(0, |tried| tried.attempts)
+    }
 }
 
 impl<'a> From<&'a Outcome> for OutcomeView<'a> {
@@ -72,6 +89,7 @@ impl<'a> From<&'a Outcome> for OutcomeView<'a> {
             first_chunk: outcome.result.as_ref().ok().and_then(|answer| answer.first_chunk),
             cut_off: outcome.result.as_ref().is_ok_and(Answer::is_cut_off),
             supersedes: None,
+            tried: None,
         }
     }
 }
@@ -93,6 +111,13 @@ pub struct AttemptCounts {
     pub by_error: ClassCounts,
 }
 
+impl AttemptCounts {
+    fn failed(&mut self, class: &str) {
+        self.timeouts += u64::from(class == "timeout");
+        self.by_error.add(class);
+    }
+}
+
 /// The figures of a run, kept as it goes.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
@@ -101,6 +126,7 @@ pub struct Stats {
     failed: ClassCounts,
     attempts: AttemptCounts,
     usage: Usage,
+    untold: u64,
     times: Timing,
     latency_ok: Spread,
     latency_failed: Spread,
@@ -134,7 +160,7 @@ impl Stats {
         self.times.backoff += outcome.timing.backoff;
         self.times.bridge += outcome.timing.bridge;
         self.times.recording += outcome.timing.recording;
-        if let Some(usage) = outcome.usage {
+        if let Some(usage) = outcome.usage_left() {
             self.usage += usage;
         }
         if let Some(span) = outcome.first_chunk {
@@ -144,15 +170,18 @@ impl Stats {
 
     fn record_attempts(&mut self, outcome: &OutcomeView<'_>) {
         let first_try = outcome.attempts == 1 && outcome.supersedes.is_none();
+        let (retries, abandoned) = outcome.tried.as_ref().map_or((0, 0), |it| (it.retries, it.abandoned));
         let counts = &mut self.attempts;
-        counts.total += u64::from(outcome.attempts);
-        counts.retries += u64::from(outcome.attempts - 1);
-        counts.abandoned += u64::from(outcome.abandoned);
+        counts.total += u64::from(outcome.attempts.saturating_sub(outcome.counted()));
+        counts.retries += u64::from((outcome.attempts - 1).saturating_sub(retries));
+        counts.abandoned += u64::from(outcome.abandoned.saturating_sub(abandoned));
         counts.first_try_ok += u64::from(first_try && outcome.failure.is_none());
-        for class in outcome.errors.iter() {
-            counts.timeouts += u64::from(class.as_ref() == "timeout");
-            counts.by_error.add(class);
+        for class in outcome.errors.iter().skip(outcome.counted() as usize) {
+            counts.failed(class);
+            self.untold += u64::from(may_be_billed(class));
         }
+        // An answer tells what it used, or none of its row's attempts does.
+        self.untold += u64::from(outcome.failure.is_none() && outcome.usage.is_none());
         let spread = if outcome.failure.is_none() { &mut self.latency_ok } else { &mut self.latency_failed };
         spread.record(outcome.timing.latency);
     }
@@ -165,9 +194,19 @@ impl Stats {
         self.most_in_flight = self.most_in_flight.max(most_in_flight);
     }
 
-    /// Adds what rows used that were left without an outcome.
-    pub fn add_usage(&mut self, usage: Usage) {
-        self.usage += usage;
+    /// Counts one failed attempt whose row has no outcome: that will not count it again (see [`OutcomeView::tried`]).
+    pub fn record_attempt(&mut self, attempt: &AttemptView<'_>) {
+        self.attempts.total += 1;
+        self.attempts.retries += u64::from(attempt.number > 1);
+        self.attempts.abandoned += u64::from(attempt.abandoned);
+        self.attempts.failed(attempt.class);
+        self.usage += attempt.usage.unwrap_or_default();
+        self.untold += u64::from(attempt.is_untold());
+    }
+
+    /// Adds calls that were under way when a session died, and may be billed: what became of them nobody knows.
+    pub fn add_lost(&mut self, calls: u64) {
+        self.untold += calls;
     }
 
     /// Adds the time for which a session was limited.
@@ -203,6 +242,11 @@ impl Stats {
     /// Tokens and cost of all attempts; the cost is the sum of what is known.
     pub fn usage(&self) -> Usage {
         self.usage
+    }
+
+    /// What all calls have used, as far as they told, and how many did not.
+    pub fn used(&self) -> Used {
+        Used { usage: self.usage, attempts: self.attempts.total, untold: self.untold }
     }
 
     /// Where the rows' time went.

@@ -6,6 +6,7 @@ mod support;
 
 mod aimock_itself;
 mod api;
+mod attempts;
 mod compare;
 mod completions;
 mod conservation;
@@ -19,6 +20,7 @@ mod dspy;
 mod environment;
 mod formats;
 mod guards;
+mod hang;
 mod hostile;
 mod interrupted_projection;
 mod kill;

@@ -34,8 +34,8 @@ pub(super) fn waterfall(course: &Course) -> Option<Chart> {
         let mut add = |class, from: f64, to: f64| {
             let (from, to) = (time.share(from), time.share(to));
             // A call too short to be seen is seen all the same.
-            let width =
-                if class == "last-ok" || class == "last-failed" { (to - from).max(0.002) } else { to - from };
+            let is_call = ["earlier", "last-ok", "last-failed"].contains(&class);
+            let width = if is_call { (to - from).max(0.002) } else { to - from };
             if width > 0.0 {
                 let y = Pixels(top + (pitch - thick) / 2.0);
                 let title = title.clone();
@@ -53,10 +53,21 @@ pub(super) fn waterfall(course: &Course) -> Option<Chart> {
         let called = (from + span.queued.as_secs_f64()).min(to);
         let last = (to - span.last.as_secs_f64()).max(called);
         let backoff = (last - span.backoff.as_secs_f64()).max(called);
-        add("queued", from, called);
-        if span.attempts > 1 {
-            add("earlier", called, backoff);
-            add("backoff", backoff, last);
+        if let Some((first, _)) = span.earlier.first()
+            && span.earlier.len() + 1 == span.attempts as usize
+        {
+            add("queued", from, first.as_secs_f64());
+            let next = span.earlier[1..].iter().map(|(began, _)| began.as_secs_f64()).chain([last]);
+            for ((began, ended), next) in span.earlier.iter().zip(next) {
+                add("earlier", began.as_secs_f64(), ended.as_secs_f64());
+                add("backoff", ended.as_secs_f64(), next);
+            }
+        } else {
+            add("queued", from, called);
+            if span.attempts > 1 {
+                add("earlier", called, backoff);
+                add("backoff", backoff, last);
+            }
         }
         if span.attempts > 0 {
             add(if span.failure.is_some() { "last-failed" } else { "last-ok" }, last, to);

@@ -113,7 +113,7 @@ mod tests {
         let mut log = Log::new(out.screen(), false, false);
         log.event(&failed(7, "the predictor returned `\u{1b}[2J`"));
         log.event(&failed(8, "the predictor returned `None`"));
-        log.event(&Event::Unfinished { row: 9, usage: None });
+        log.event(&Event::Unfinished { row: 9, last: None });
         insta::assert_snapshot!(out.text(), @r"
         warning: row 7 failed: the predictor returned `\u{1b}[2J` (further failures of class `output` are only counted)
         ");
