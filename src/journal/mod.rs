@@ -18,6 +18,7 @@
 //! its row had been started.
 
 mod attempt;
+mod batch;
 mod encode;
 mod error;
 mod fields;

@@ -5,12 +5,13 @@ use std::io::{self, Seek, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 
+use super::batch::Batch;
 use super::error::JournalError;
 use super::file;
 use super::record::{Record, Recorded, Values, Verdict};
 use super::recover::Recovered;
 use super::session::Header;
-use super::writer::{Batch, Journal};
+use super::writer::Journal;
 use crate::row::RowHash;
 
 /// Bytes written at once.

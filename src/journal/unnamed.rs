@@ -4,13 +4,14 @@ use std::io::{Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::batch::Batch;
 use super::error::JournalError;
 use super::fields::Fields;
 use super::index::Index;
 use super::record::Record;
 use super::recover::Recovered;
 use super::session::Header;
-use super::writer::{Batch, Journal};
+use super::writer::Journal;
 
 impl Journal {
     /// Creates a journal in a directory in which nobody sees it.

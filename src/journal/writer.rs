@@ -2,20 +2,17 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::attempt::RecordedAttempt;
-use super::encode;
+use super::batch::Batch;
 use super::error::JournalError;
 use super::fields::Fields;
 use super::file;
-use super::index::{Index, Status};
-use super::line;
+use super::index::Index;
 use super::record::{AnswerFields, Record};
 use super::recover::Recovered;
 use super::session::{End, Header};
@@ -121,10 +118,7 @@ impl Journal {
 
     /// Appends to the batch that these rows are about to be called.
     pub fn append_started(&mut self, rows: &[(u64, RowHash)]) -> Result<(), JournalError> {
-        Ok(line::append_with(&mut self.batch.bytes, |out| {
-            encode::started(rows, out);
-            Ok(())
-        })?)
+        self.batch.started(rows)
     }
 
     /// Appends to the batch that an attempt failed.
@@ -134,10 +128,7 @@ impl Journal {
 
     /// Appends an outcome to the batch.
     pub fn append_outcome(&mut self, outcome: &Outcome) -> Result<(), JournalError> {
-        let at = self.batch.bytes.len();
-        line::append_with(&mut self.batch.bytes, |out| encode::outcome(outcome, out))?;
-        let status = if outcome.result.is_ok() { Status::Ok } else { Status::Failed };
-        self.batch.decided.push(Decided { row: outcome.row, status, at });
+        self.batch.outcome(outcome)?;
         if let Ok(answer) = &outcome.result {
             self.fields.see(outcome.row, answer.fields.iter().map(|(name, _)| &**name));
         }
@@ -200,67 +191,14 @@ impl Journal {
     }
 }
 
-/// Lines that wait to be written together.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) bytes: Vec<u8>,
-    /// How many of them a write that then failed has already put into the file.
-    written: usize,
-    decided: Vec<Decided>,
-}
-
-#[derive(Debug)]
-struct Decided {
-    row: u64,
-    status: Status,
-    /// Offset of the record within the batch.
-    at: usize,
-}
-
-impl Batch {
-    pub(super) fn append<F: Serialize>(&mut self, record: &Record<'_, F>) -> Result<(), JournalError> {
-        Ok(line::append(&mut self.bytes, record)?)
-    }
-
-    /// Twice, because without it nothing else can be read; the blank line between keeps a damaged line feed from
-    /// joining the two into one damaged line.
-    pub(super) fn header(&mut self, header: &Header) -> Result<(), JournalError> {
-        let record = Record::<AnswerFields<'_>>::Header(Cow::Borrowed(header));
-        self.append(&record)?;
-        self.bytes.push(b'\n');
-        self.append(&record)
-    }
-
-    pub(super) fn write_to(&mut self, writer: &mut impl Write) -> io::Result<()> {
-        while self.written < self.bytes.len() {
-            match writer.write(&self.bytes[self.written..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => self.written += written,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-        self.decided.clear();
-        self.written = 0;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::journal::record::Recorded;
-    use crate::journal::set_aside;
     use crate::journal::testing::{answered, failed, hash_of, header};
+    use crate::journal::{Status, set_aside};
 
     #[test]
     fn a_row_counts_as_recorded_once_its_batch_is_committed() {
@@ -348,50 +286,6 @@ mod tests {
         drop(Journal::create(&path, &header(2, 0..1)).unwrap());
         assert!(set_aside(&path, "20260101T000000Z").is_err());
         assert_eq!(fs::read(&aside).unwrap(), bytes);
-    }
-
-    /// Takes so many bytes a call; none means that the disk is full.
-    struct Stutter<'a> {
-        taken: Vec<u8>,
-        steps: std::slice::Iter<'a, Option<usize>>,
-    }
-
-    impl Write for Stutter<'_> {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = match self.steps.next() {
-                Some(None) => return Err(io::ErrorKind::StorageFull.into()),
-                Some(Some(step)) => bytes.len().min(*step),
-                None => bytes.len(),
-            };
-            self.taken.extend_from_slice(&bytes[..taken]);
-            Ok(taken)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_full_disk_neither_loses_nor_repeats_a_byte(
-            steps in proptest::collection::vec(proptest::option::of(1_usize..400), 0..40),
-        ) {
-            let mut batch = Batch::default();
-            let mut disk = Stutter { taken: Vec::new(), steps: steps.iter() };
-            let mut appended = Vec::new();
-            let mut row = 0;
-            loop {
-                let before = batch.bytes.len();
-                batch.append(&Record::Outcome(Recorded::of(&answered(row)))).unwrap();
-                appended.extend_from_slice(&batch.bytes[before..]);
-                row += 1;
-                if batch.write_to(&mut disk).is_ok() {
-                    break;
-                }
-            }
-            prop_assert_eq!(disk.taken, appended);
-        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! The dispatcher: rows in, outcomes out, in one order: record, then show. Not the attempts, nor the files' formats.
+//! The dispatcher: rows in, outcomes out, until there are no more or something stops it. Not what is done with a batch of
+//! events (`batch`), nor the attempts, nor the files' formats.
 
+mod batch;
 pub mod signals;
 pub mod todo;
 
@@ -16,15 +18,13 @@ use tokio::time::{Instant as TokioInstant, sleep_until, timeout_at};
 use self::signals::Signals;
 use self::todo::Todo;
 use crate::bridge::Bridge;
-use crate::call::{CallError, FailureKind};
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::journal::{Journal, JournalError, RecordedAttempt};
+use crate::journal::Journal;
 use crate::policy::limits::Limits;
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter, Snapshot};
 use crate::report::text::{self, counted, duration};
-use crate::row::{FailedAttempt, Outcome, Row};
 use crate::stats::{Fold, RowRate};
 
 /// Events taken in at once.
@@ -130,7 +130,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
         let mut ticks = tokio::time::interval(TICK);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            self.take_in(&mut batch, todo);
+            self.take_in(&mut batch, todo).await;
             if self.in_hand.is_empty() && (todo.ended() || self.stop.is_some()) {
                 return;
             }
@@ -151,161 +151,6 @@ impl<B: Bridge> Dispatcher<'_, B> {
                 _ = ticks.tick() => self.tick(),
             }
         }
-    }
-
-    /// Records a batch of events and what is started in their place with one write, then shows and starts it.
-    fn take_in(&mut self, batch: &mut Vec<Event>, todo: &mut Todo) {
-        let now = Instant::now();
-        let mut outcomes = Vec::new();
-        let mut others = Vec::new();
-        for event in batch.drain(..) {
-            match event {
-                Event::Finished(outcome) => match self.ended(*outcome, now) {
-                    Ok(outcome) => outcomes.push(outcome),
-                    Err(left) => others.push(left),
-                },
-                _ => others.push(event),
-            }
-        }
-        let attempts = self.failed_attempts(&others);
-        let rows = self.read(todo, now);
-        if let Some(first) = outcomes.first_mut() {
-            first.timing.wrote = std::mem::take(&mut self.wrote);
-        }
-        if let Err(error) = self.record(&attempts, &outcomes, &rows) {
-            self.cannot_record(&error);
-        }
-        if !outcomes.is_empty() {
-            self.wrote = now.elapsed();
-            for outcome in &mut outcomes {
-                outcome.timing.add_writing(self.wrote);
-            }
-        }
-        attempts.iter().for_each(|attempt| self.run.fold.attempt(attempt));
-        others.iter().for_each(|event| self.run.reporter.event(event));
-        let called = outcomes.iter().filter(|outcome| outcome.attempts > 0).count();
-        for outcome in outcomes {
-            self.show(outcome);
-        }
-        self.run.engine.recorded(called);
-        if !rows.is_empty() && self.stop.is_none() {
-            self.first_call.get_or_insert_with(Instant::now);
-            for row in rows {
-                tokio::spawn(Box::pin(Arc::clone(&self.run.engine).run(row, self.events.clone())));
-            }
-        } else {
-            for row in rows {
-                self.in_hand.remove(&row.id);
-            }
-        }
-    }
-
-    /// The records of the attempts that failed and leave their rows without an outcome.
-    fn failed_attempts<'e>(&mut self, events: &'e [Event]) -> Vec<RecordedAttempt<'e>> {
-        let mut attempts = Vec::new();
-        for event in events {
-            if let Event::Unfinished { row, .. } = event {
-                self.in_hand.remove(row);
-            }
-            let (Event::Retrying { attempt, .. } | Event::Unfinished { last: Some(attempt), .. }) = event
-            else {
-                continue;
-            };
-            attempts.push(RecordedAttempt::of(attempt, self.first_call.unwrap_or(self.started)));
-        }
-        attempts
-    }
-
-    /// The outcome, to be recorded; where the failure is no fault of the row's, that this is left without one.
-    fn ended(&mut self, mut outcome: Outcome, now: Instant) -> Result<Outcome, Event> {
-        let left = |outcome: &Outcome, error: &CallError| Event::Unfinished {
-            row: outcome.row,
-            last: FailedAttempt::last_of(outcome, error).map(Box::new),
-        };
-        let read = self.in_hand.remove(&outcome.row);
-        if let Err(error) = &outcome.result
-            && error.kind() == FailureKind::Fatal
-            && !matches!(error, CallError::Bridge(_))
-        {
-            // A refused key or an exhausted quota is no fault of the row's either: it stays open.
-            self.stop(StopReason::Fatal { error: error.to_string() });
-            return Err(left(&outcome, error));
-        }
-        if let Err(CallError::Bridge(error)) = outcome.result {
-            self.stop(StopReason::Bridge(error));
-            // Calls in flight can come to no end either.
-            self.run.engine.kill();
-            return Err(left(&outcome, &error.into()));
-        }
-        if let (Some(read), Some((taken_up, done))) = (read, outcome.timing.taken_up) {
-            outcome.timing.starting = taken_up - read;
-            outcome.timing.recording = now - done;
-            outcome.timing.row = now - read;
-        }
-        outcome.timing.recorded = self.first_call.map_or(Duration::ZERO, |first| now - first);
-        Ok(outcome)
-    }
-
-    /// The next rows, as many as may be in hand.
-    fn read(&mut self, todo: &mut Todo, now: Instant) -> Vec<Row> {
-        let mut rows = Vec::new();
-        let look_ahead = self.run.bounds.look_ahead + self.run.engine.wants_fresh();
-        while self.stop.is_none() && !todo.ended() && self.in_hand.len() < todo.most_in_hand(look_ahead) {
-            match todo.next() {
-                Ok(Some(row)) => {
-                    self.in_hand.insert(row.id, now);
-                    rows.push(row);
-                }
-                Ok(None) => {}
-                Err(error) => self.stop(StopReason::Failed(error.to_string())),
-            }
-        }
-        rows
-    }
-
-    fn record(
-        &mut self,
-        attempts: &[RecordedAttempt<'_>],
-        outcomes: &[Outcome],
-        rows: &[Row],
-    ) -> Result<(), JournalError> {
-        let journal = &mut *self.run.journal;
-        for attempt in attempts {
-            journal.append_attempt(attempt)?;
-        }
-        for outcome in outcomes {
-            journal.append_outcome(outcome)?;
-        }
-        if self.stop.is_none() && !rows.is_empty() {
-            let started: Vec<_> =
-                rows.iter().filter(|row| row.arguments.is_ok()).map(|row| (row.id, row.hash)).collect();
-            journal.append_started(&started)?;
-        }
-        journal.commit()?;
-        self.disk_full = false;
-        Ok(())
-    }
-
-    /// A full disk stops the launching and keeps what is finished in memory; every later batch tries again.
-    fn cannot_record(&mut self, error: &JournalError) {
-        if error.is_disk_full() {
-            self.disk_full = true;
-        } else {
-            self.run.engine.kill();
-        }
-        self.stop(StopReason::Failed(error.to_string()));
-    }
-
-    fn show(&mut self, outcome: Outcome) {
-        match outcome.result {
-            Ok(_) => self.ok += 1,
-            Err(_) => self.failed += 1,
-        }
-        self.run.fold.live(&outcome);
-        if let Some(reason) = self.run.limits.observe(&outcome) {
-            self.stop(reason);
-        }
-        self.run.reporter.event(&Event::Finished(Box::new(outcome)));
     }
 
     /// Stops making calls, for the weightiest reason there is.
@@ -342,7 +187,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
     async fn cut_off(&mut self, inbox: &mut Receiver<Event>, batch: &mut Vec<Event>, todo: &mut Todo) {
         let until = TokioInstant::now() + AT_ONCE;
         while !self.in_hand.is_empty() && timeout_at(until, inbox.recv_many(batch, BATCH)).await.is_ok() {
-            self.take_in(batch, todo);
+            self.take_in(batch, todo).await;
         }
     }
 

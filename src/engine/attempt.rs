@@ -1,0 +1,137 @@
+//! One attempt: the call, its timeout, what is left of it after that. Not whether there is another.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::gauges::Counted;
+use super::tally::{Last, Tally};
+use super::{Clock, Engine};
+use crate::bridge::Bridge;
+use crate::call::{Attempt, BridgeError, CallError, CallWatch, call_clock};
+use crate::row::{Answer, Arguments, Usage};
+
+/// How long a cancelled call may take to end before it counts as abandoned and its permit is given back
+/// (CONTRACT: the slot is back within 100 ms).
+const ABANDON_AFTER: Duration = Duration::from_millis(80);
+/// A stuck loop is looked at again after so long: a process that was stopped for a while (SIGTSTP) finds its loop late
+/// once, and turning a moment later.
+const STUCK_AGAIN: Duration = Duration::from_millis(500);
+
+impl<B: Bridge> Engine<B> {
+    /// One call; none where it was cut off.
+    pub(super) async fn attempt(
+        &self,
+        row: u64,
+        arguments: &Arc<Arguments>,
+        handed_over: Instant,
+        row_deadline: Option<Instant>,
+        in_flight: Counted<'_>,
+        tally: &mut Tally,
+    ) -> Option<Result<Answer, CallError>> {
+        tally.attempts += 1;
+        let (clock, watch) = call_clock();
+        let gauges = &self.gauges;
+        let all = gauges.in_flight.load(Ordering::Relaxed) + gauges.abandoned.load(Ordering::Relaxed);
+        gauges.most_in_flight.fetch_max(all, Ordering::Relaxed);
+        let attempt = Attempt { row, number: tally.attempts, arguments: Arc::clone(arguments), clock };
+        let result = self.bounded(attempt, &watch, handed_over, row_deadline).await;
+        let mut received = Instant::now();
+        let [begun, mut ended] = [watch.begun(), watch.ended()].map(|mark| mark.map(Instant::from_std));
+        let last =
+            Last { began: begun.unwrap_or(handed_over), ended: ended.unwrap_or(received), abandoned: false };
+        tally.last = Some(last);
+        tally.timing.latency = last.ended - last.began;
+        let mut result = result?;
+        self.purse.price(&mut result);
+        tally.add_usage(used(&result).copied());
+        if let Err(CallError::Timeout(_)) = &result {
+            let before = tally.abandoned;
+            let released = self.killed.run_until_cancelled(self.release(watch, in_flight, tally));
+            ended = Box::pin(released).await.flatten();
+            received = Instant::now();
+            tally.last = Some(Last { abandoned: tally.abandoned > before, ..last });
+        }
+        // A call that timed out runs on until it is cancelled or given up; one that never began was on its way.
+        let ended = ended.unwrap_or(received);
+        let begun = begun.unwrap_or(ended);
+        tally.timing.running += ended - begun;
+        tally.timing.bridge += (begun - handed_over) + (received - ended);
+        Some(result)
+    }
+
+    /// The call, until its timeout; none where it was cut off. Time in which the event loop did not turn is not charged:
+    /// whoever held it up, it was not this call's doing, or it will have ended by the time the loop turns again.
+    async fn bounded(
+        &self,
+        attempt: Attempt,
+        watch: &CallWatch,
+        handed_over: Instant,
+        row_deadline: Option<Instant>,
+    ) -> Option<Result<Answer, CallError>> {
+        let limit = row_deadline
+            .map_or(self.settings.timeout, |deadline| self.settings.timeout.min(deadline - handed_over));
+        let stalled_before = self.bridge.stalled();
+        let mut call = pin!(self.bridge.call(attempt));
+        let mut wake = pin!(sleep_until(handed_over + limit));
+        let mut killed = pin!(self.killed.cancelled());
+        let mut stuck: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut call => return Some(result),
+                () = &mut killed => return None,
+                () = &mut wake => {}
+            }
+            let excused = self.bridge.stalled().saturating_sub(stalled_before);
+            let since = match (self.settings.clock, watch.begun()) {
+                (Clock::Handover, _) => handed_over,
+                (Clock::Begin, Some(begun)) => Instant::from_std(begun),
+                // Not charged before its thread has it.
+                (Clock::Begin, None) => Instant::now(),
+            };
+            let deadline = since + limit + excused;
+            if self.bridge.stalled_now() <= self.settings.timeout + self.settings.stuck_after {
+                stuck = None;
+            } else if stuck.get_or_insert_with(Instant::now).elapsed() > STUCK_AGAIN {
+                return Some(Err(BridgeError::HandoverStuck.into()));
+            }
+            if Instant::now() >= deadline {
+                return Some(Err(CallError::Timeout(limit)));
+            }
+            // A loop that does not turn now excuses more with every moment; look again, but not in a spin.
+            wake.as_mut().reset(deadline.max(Instant::now() + Duration::from_millis(10)));
+        }
+    }
+
+    /// After a timeout: waits for the cancelled call to end; past the bound it is abandoned, and counted until it does.
+    /// Returns when the predictor ended, if it has.
+    async fn release(&self, watch: CallWatch, in_flight: Counted<'_>, tally: &mut Tally) -> Option<Instant> {
+        while timeout(ABANDON_AFTER, watch.over()).await.is_err() {
+            if !self.bridge.stalled_now().is_zero() {
+                continue; // The loop has had no chance to cancel it.
+            }
+            tally.abandoned += 1;
+            drop(in_flight);
+            let gauges = Arc::clone(&self.gauges);
+            gauges.abandoned.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                watch.over().await;
+                gauges.abandoned.fetch_sub(1, Ordering::Relaxed);
+            });
+            return None;
+        }
+        watch.ended().map(Instant::from_std)
+    }
+}
+
+/// What a call told that it used.
+pub(super) fn used(result: &Result<Answer, CallError>) -> Option<&Usage> {
+    match result {
+        Ok(answer) => answer.usage.as_ref(),
+        Err(error) => error.usage(),
+    }
+}

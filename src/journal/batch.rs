@@ -1,0 +1,134 @@
+//! Lines on their way into the journal: gathered, written together. Not what they decide.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::encode;
+use super::error::JournalError;
+use super::index::Status;
+use super::line;
+use super::record::{AnswerFields, Record};
+use super::session::Header;
+use crate::row::{Outcome, RowHash};
+
+/// Lines that wait to be written together.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) bytes: Vec<u8>,
+    /// How many of them a write that then failed has already put into the file.
+    pub(super) written: usize,
+    /// Rows that its outcomes decide.
+    pub(super) decided: Vec<Decided>,
+}
+
+/// How a row is decided once the batch is written.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) row: u64,
+    pub(super) status: Status,
+    /// Offset of the record within the batch.
+    pub(super) at: usize,
+}
+
+impl Batch {
+    pub(super) fn append<F: Serialize>(&mut self, record: &Record<'_, F>) -> Result<(), JournalError> {
+        Ok(line::append(&mut self.bytes, record)?)
+    }
+
+    pub(super) fn started(&mut self, rows: &[(u64, RowHash)]) -> Result<(), JournalError> {
+        let write = |out: &mut Vec<u8>| {
+            encode::started(rows, out);
+            Ok(())
+        };
+        Ok(line::append_with(&mut self.bytes, write)?)
+    }
+
+    pub(super) fn outcome(&mut self, outcome: &Outcome) -> Result<(), JournalError> {
+        let at = self.bytes.len();
+        line::append_with(&mut self.bytes, |out| encode::outcome(outcome, out))?;
+        let status = if outcome.result.is_ok() { Status::Ok } else { Status::Failed };
+        self.decided.push(Decided { row: outcome.row, status, at });
+        Ok(())
+    }
+
+    /// Twice, because without it nothing else can be read; the blank line between keeps a damaged line feed from
+    /// joining the two into one damaged line.
+    pub(super) fn header(&mut self, header: &Header) -> Result<(), JournalError> {
+        let record = Record::<AnswerFields<'_>>::Header(Cow::Borrowed(header));
+        self.append(&record)?;
+        self.bytes.push(b'\n');
+        self.append(&record)
+    }
+
+    pub(super) fn write_to(&mut self, writer: &mut impl Write) -> io::Result<()> {
+        while self.written < self.bytes.len() {
+            match writer.write(&self.bytes[self.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.written += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.decided.clear();
+        self.written = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::journal::testing::answered;
+
+    /// Takes so many bytes a call; none means that the disk is full.
+    struct Stutter<'a> {
+        taken: Vec<u8>,
+        steps: std::slice::Iter<'a, Option<usize>>,
+    }
+
+    impl Write for Stutter<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = match self.steps.next() {
+                Some(None) => return Err(io::ErrorKind::StorageFull.into()),
+                Some(Some(step)) => bytes.len().min(*step),
+                None => bytes.len(),
+            };
+            self.taken.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_full_disk_neither_loses_nor_repeats_a_byte(
+            steps in proptest::collection::vec(proptest::option::of(1_usize..400), 0..40),
+        ) {
+            let mut batch = Batch::default();
+            let mut disk = Stutter { taken: Vec::new(), steps: steps.iter() };
+            let mut appended = Vec::new();
+            let mut row = 0;
+            loop {
+                let before = batch.bytes.len();
+                batch.outcome(&answered(row)).unwrap();
+                appended.extend_from_slice(&batch.bytes[before..]);
+                row += 1;
+                if batch.write_to(&mut disk).is_ok() {
+                    break;
+                }
+            }
+            prop_assert_eq!(disk.taken, appended);
+        }
+    }
+}
