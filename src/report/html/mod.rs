@@ -76,10 +76,8 @@ struct Class {
 /// One of the slowest rows.
 struct Slow {
     row: u64,
-    took: String,
-    last: String,
+    times: [String; 4],
     attempts: u32,
-    backoff: String,
     status: &'static str,
     error: String,
 }
@@ -213,12 +211,11 @@ fn classes(report: &Report, fold: &Fold) -> Vec<Class> {
 
 fn slow(span: &Span) -> Slow {
     let error = span.failure.as_ref().map(|(class, message)| brief(&format!("{class}: {message}"), MESSAGE));
+    let time = |time: Duration| if time.is_zero() { "–".to_owned() } else { duration(time) };
     Slow {
         row: span.row,
-        took: duration(span.took()),
-        last: duration(span.last),
+        times: [span.took(), span.queued, span.running, span.backoff].map(time),
         attempts: span.attempts,
-        backoff: if span.backoff.is_zero() { "–".to_owned() } else { duration(span.backoff) },
         status: if span.failure.is_some() { "failed" } else { "ok" },
         error: error.unwrap_or_default(),
     }
