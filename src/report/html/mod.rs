@@ -41,6 +41,7 @@ struct Page {
     state: (&'static str, String),
     stopped: Option<String>,
     when: String,
+    what: String,
     figures: Vec<Figure>,
     throughput: Option<Chart>,
     in_flight: Option<Chart>,
@@ -103,6 +104,7 @@ fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> 
         state: state(report),
         stopped: report.stopped.as_ref().map(|stopped| reason(stopped).0),
         when: when(&report.run.started_at),
+        what: what(report),
         figures: figures(report),
         throughput: ran.then(|| over_time::throughput(report, course)),
         in_flight: called.then(|| over_time::in_flight(report, course)),
@@ -125,6 +127,13 @@ fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> 
 /// A time of RFC 3339 to the second, as people write it.
 fn when(time: &str) -> String {
     brief(&time.chars().take(19).collect::<String>().replacen('T', " ", 1), NAME) + " UTC"
+}
+
+/// What was asked, and of what.
+fn what(report: &Report) -> String {
+    let (input, predictor) = (Path::new(&report.run.input), &report.run.predictor);
+    let name = input.file_name().unwrap_or(input.as_os_str()).to_string_lossy();
+    format!("{} by {}", brief(&name, NAME), brief(predictor, NAME))
 }
 
 fn state(report: &Report) -> (&'static str, String) {
