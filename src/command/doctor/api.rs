@@ -22,7 +22,7 @@ pub(super) fn secret_key(options: &PredictorOptions) -> Option<String> {
     given(options).map(str::to_owned).or_else(from_environment)
 }
 
-/// The model whose key LiteLLM is to be asked about: one that neither the options nor its name tell enough of.
+/// The model whose key `LiteLLM` is to be asked about: one that neither the options nor its name tell enough of.
 pub(super) fn asked_about(options: &PredictorOptions) -> Option<&str> {
     let model = options.model_name();
     let is_plain = model == "local" || model.starts_with("openai/");
