@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::options::FieldNames;
 
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+/// A span of time, longer than none.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed =
         humantime::parse_duration(text).map_err(|_| "expected a duration such as `500ms`, `30s` or `5m`")?;
     if parsed.is_zero() {

@@ -118,9 +118,9 @@ pub struct Span {
 }
 
 impl Span {
-    /// From its first call's being handed over, waits for further turns aside.
+    /// From being read to being recorded, all waits included.
     pub fn took(&self) -> Duration {
-        self.to.saturating_sub(self.from).saturating_sub(self.queued)
+        self.to.saturating_sub(self.from)
     }
 }
 
@@ -220,7 +220,7 @@ impl Course {
 
     fn note_span(&mut self, row: u64, outcome: &OutcomeView<'_>, from: Duration, to: Duration) {
         let timing = &outcome.timing;
-        let took = to.saturating_sub(from).saturating_sub(timing.waited());
+        let took = to.saturating_sub(from);
         let is_slow = self.slowest.len() < SLOWEST
             || self.slowest.peek().is_some_and(|Reverse(least)| least.0.took() < took);
         self.outcomes += 1;

@@ -1,5 +1,7 @@
 //! `demo`: what each example prints and how often it calls. The figures are the machine's, so they are left out.
 
+use std::net::TcpListener;
+
 use super::support::job::{Done, Job};
 use serde_json::Value;
 
@@ -140,6 +142,20 @@ fn the_local_model_is_asked_by_default() {
     let done = Job::new().run(&["demo", "1"]).expect(0);
     done.prints("(asking dspy.ChainOfThought(question -> answer) on the local model")
         .prints("  Answer: Paris\n");
+}
+
+#[test]
+fn a_model_that_never_answers_ends_the_example_and_not_the_demo() {
+    // Connections are taken by the system; nobody reads them.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", silent.local_addr().unwrap());
+    let asked = ["demo", "--model", "openai/any", "--api-base", &url, "--timeout", "300ms"];
+    let done = Job::new().run(&asked).expect(1);
+    let failed = "✗ no answer within 300ms\n  hint: is the model up? `--timeout` gives it longer\n";
+    // Of seven examples, three ask the model.
+    assert_eq!(done.stdout.matches(failed).count(), 3, "{}", done.stdout);
+    assert_eq!(done.stdout.matches('✗').count(), 3, "{}", done.stdout);
+    assert!(done.stdout.contains("Answer: One word at a time."), "{}", done.stdout);
 }
 
 #[test]

@@ -171,6 +171,30 @@ fn a_key_is_seen_and_never_shown() {
 }
 
 #[test]
+fn a_key_is_asked_for_by_the_name_its_provider_gives_it() {
+    let asked = ["doctor", "--model", "together_ai/llama"];
+    let done = Job::new().run(&asked).expect(1);
+    insta::assert_snapshot!(line(&done, "Key"), @r"
+    ✗ Key `together_ai/llama` needs a key
+    hint: set `TOGETHERAI_API_KEY`, or `--api-base` for a server without keys
+    ");
+    let done = Job::new().env("TOGETHERAI_API_KEY", "very-secret").run(&asked).expect(0);
+    assert_eq!(line(&done, "Key"), "✓ Key nothing that LiteLLM would look for is missing");
+    insta::assert_snapshot!(line(&done, "Predictor"), @"✓ Predictor dspy.ChainOfThought(question -> answer) on together_ai/llama");
+    assert!(!format!("{done:?}").contains("very-secret"), "{done:?}");
+}
+
+#[test]
+fn a_provider_that_nobody_knows() {
+    let done = Job::new().run(&["doctor", "--model", "opnai/gpt"]).expect(1);
+    assert_eq!(crosses(&done), ["Predictor"]);
+    insta::assert_snapshot!(line(&done, "Predictor"), @r"
+    ✗ Predictor failed to load the predictor `dspy`: `opnai/gpt` names no provider that DSPy or LiteLLM knows
+    hint: did you mean `--model openai/gpt`?
+    ");
+}
+
+#[test]
 fn an_api_is_asked_once_for_its_models_with_the_key() {
     let asked = |status| {
         let (url, served) = server(status);
@@ -208,7 +232,7 @@ fn an_api_that_is_not_there() {
     ✗ API failed to reach `http://127.0.0.1:9/v1/models`: [Errno 111] Connection refused
     hint: is the server running, and is `--api-base` right?
     ");
-    assert_eq!(line(&done, "Key"), "✓ Key `OPENAI_API_KEY` is not set: none is sent to `--api-base`");
+    assert_eq!(line(&done, "Key"), "✓ Key none is sent to `--api-base`");
 }
 
 #[test]

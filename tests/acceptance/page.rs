@@ -90,6 +90,30 @@ fn a_large_run_has_a_small_page_with_a_density_in_place_of_its_rows() {
     assert!(shown.dom.contains("Rows over time") && !shown.dom.contains("<title>row "));
 }
 
+#[test]
+fn a_row_that_waited_long_for_its_second_attempt_is_the_slowest() {
+    // One call at a time: the first row's second attempt waits for the whole of the other row's call.
+    let job = Job::new().questions(2).predictor(
+        "
+async def predict(question, row_id, attempt):
+    called(row_id)
+    if row_id == 1:
+        await asyncio.sleep(0.3)
+    elif attempt == 1:
+        raise ConnectionError('dropped')
+    return question
+",
+    );
+    job.process_with(&["-c", "1", "--backoff", "1ms"]).expect(0);
+    assert_eq!(job.calls(), [0, 1, 0]);
+    let page = job.read(PAGE);
+    let slowest = page.split_once("<h2>Slowest rows</h2>").unwrap().1;
+    let rows: Vec<_> = slowest.split("<th scope=\"row\">").skip(1).take(2).collect();
+    assert!(rows[0].starts_with("0<") && rows[1].starts_with("1<"), "{rows:?}");
+    let cells: Vec<_> = rows[0].split("<td>").skip(1).map(|cell| cell.split('<').next().unwrap()).collect();
+    assert!(cells[0].ends_with(" ms") && cells[1].ends_with(" ms"), "in all, waited: {cells:?}");
+}
+
 /// What must not come alive, in a browser or in a terminal.
 const HOSTILE: [&str; 20] = [
     "<script>document.title='owned'</script>",

@@ -291,6 +291,28 @@ fn a_predictor_file_or_package_that_is_not_there() {
 }
 
 #[test]
+fn a_model_whose_provider_nobody_knows() {
+    let refused = |options: &[&str]| {
+        let process = ["process", "questions.csv", "-o", "answers.csv"];
+        refused_with(&Job::new().questions(3), &[&process[..], options].concat())
+    };
+    insta::assert_snapshot!(refused(&["--model", "foo/bar"]), @r"
+    error: failed to load the predictor `dspy`: `foo/bar` names no provider that DSPy or LiteLLM knows
+    hint: write `--model PROVIDER/NAME`, such as `openai/gpt-4o-mini`; for a server with OpenAI's interface `--model openai/foo/bar --api-base URL`
+    ");
+    insta::assert_snapshot!(refused(&["--model", "OpenAI/gpt-4o-mini"]), @r"
+    error: failed to load the predictor `dspy`: `OpenAI/gpt-4o-mini` names no provider that DSPy or LiteLLM knows
+    hint: did you mean `--model openai/gpt-4o-mini`?
+    ");
+    // What many servers of one's own are asked for.
+    let own = ["--model", "meta-llama/Llama-3", "--api-base", "http://127.0.0.1:9/v1"];
+    insta::assert_snapshot!(refused(&own), @r"
+    error: failed to load the predictor `dspy`: `meta-llama/Llama-3` names no provider that DSPy or LiteLLM knows
+    hint: for a server with OpenAI's interface write `--model openai/meta-llama/Llama-3`
+    ");
+}
+
+#[test]
 fn answers_that_would_replace_the_input() {
     let job = Job::new().questions(1).echo();
     insta::assert_snapshot!(

@@ -15,7 +15,7 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import dspy
 import pydantic
-from _tokio_asyncio_bridge import dspy_engine
+from _tokio_asyncio_bridge import dspy_engine, dspy_provider
 from _tokio_asyncio_bridge.loader import LoadError
 from dspy.clients import base_lm
 from dspy.utils.usage_tracker import UsageTracker
@@ -58,7 +58,7 @@ class Usage(NamedTuple):
 def make_lm(model: str, api_base: str | None, options: dict[str, Any]) -> dspy.LM:
     """The LM for `--model`: `local` (served at `api_base`) or DSPy's `provider/name`. `options` come first.
 
-    Raises ValueError before any request when an OpenAI model has no key.
+    Raises ValueError before any request when an OpenAI model has no key, LoadError when nobody knows the provider.
     """
     settings: dict[str, Any] = {"num_retries": 0, "cache": False}
     if model == "local":
@@ -77,7 +77,9 @@ def make_lm(model: str, api_base: str | None, options: dict[str, Any]) -> dspy.L
             raise ValueError(
                 f"`{model}` needs a key\nhint: set `{variable}`, or `--api-base` for a server without keys"
             )
-    return dspy.LM(model, **settings)
+    lm = dspy.LM(model, **settings)
+    dspy_provider.require_known(lm)
+    return lm
 
 
 def make_module(signature: str, local: bool) -> dspy.Module:

@@ -5,10 +5,13 @@ mod basic_call;
 mod concurrent_calls;
 mod custom_function;
 mod error_handling;
+mod patient;
 mod sequential_vs_concurrent;
 mod stage;
 mod streaming;
 mod timeout;
+
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -16,6 +19,7 @@ use clap::Args;
 use self::stage::Stage;
 use super::streams::Streams;
 use crate::config::options::{PredictorOptions, ShowOptions};
+use crate::config::values::duration;
 use crate::policy::stop::StopReason;
 use crate::run::signals::Signals;
 
@@ -36,6 +40,9 @@ pub struct DemoOptions {
     /// 6 custom async function, 7 streaming
     #[arg(value_name = "EXAMPLE", value_parser = clap::value_parser!(u8).range(1..=TITLES.len() as i64))]
     pub example: Option<u8>,
+    /// For each call to the model; an example whose call takes longer fails, and the next one is run
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s", env = "TAB_TIMEOUT")]
+    pub timeout: Duration,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub predictor: PredictorOptions,

@@ -8,11 +8,11 @@ use anyhow::Context;
 use console::Style;
 
 use super::DemoOptions;
-use crate::bridge::any::AnyBridge;
+use super::patient::Patient;
 use crate::bridge::python::PythonBridge;
 use crate::bridge::python::interpreter::{Interpreter, choose};
 use crate::bridge::python::predictor::{LoadError, Model, ModelSettings, Request};
-use crate::call::{Attempt, call_clock};
+use crate::call::{Attempt, CallError, call_clock};
 use crate::command::setup::{Answerer, panicked, secrets};
 use crate::command::streams::Streams;
 use crate::config::options::ShowOptions;
@@ -71,8 +71,8 @@ impl<'a> Stage<'a> {
         Ok(Self { options, streams, look, interpreter, model: None, bridges: Vec::new() })
     }
 
-    /// The bridge to the model: `--predictor` on `--model`, which is started at its first use.
-    pub(super) async fn model(&mut self) -> anyhow::Result<Arc<AnyBridge>> {
+    /// The bridge to the model: `--predictor` on `--model`, which is started at its first use, asked within `--timeout`.
+    pub(super) async fn model(&mut self) -> anyhow::Result<Arc<Patient>> {
         if self.model.is_none() {
             let options = self.options.predictor.clone();
             let start = move || Answerer::start(&options, CALLS, false, &secrets(&options));
@@ -81,7 +81,7 @@ impl<'a> Stage<'a> {
             self.model = Some(started);
         }
         let model = self.model.as_ref().context("the model was just started")?;
-        Ok(Arc::clone(&model.bridge))
+        Ok(Arc::new(Patient { bridge: Arc::clone(&model.bridge), patience: self.options.timeout }))
     }
 
     /// How many calls the model runs at once; others wait in its queue.
@@ -145,7 +145,11 @@ impl<'a> Stage<'a> {
     /// What ended an example.
     pub(super) fn failed(&mut self, error: &anyhow::Error) -> anyhow::Result<()> {
         let mark = self.look.paint(Style::new().red(), "✗");
-        let text = escape_lines(&secrets(&self.options.predictor).mask(&format!("{error:#}")));
+        let hint = match error.downcast_ref() {
+            Some(CallError::Timeout(_)) => "\nhint: is the model up? `--timeout` gives it longer",
+            _ => "",
+        };
+        let text = escape_lines(&secrets(&self.options.predictor).mask(&format!("{error:#}{hint}")));
         self.say(&format!("{mark} {}", text.replace('\n', "\n  ")))
     }
 

@@ -22,8 +22,16 @@ pub(super) fn secret_key(options: &PredictorOptions) -> Option<String> {
     given(options).map(str::to_owned).or_else(from_environment)
 }
 
-/// Whether the key is there, where one may be needed.
-pub(super) fn key(options: &PredictorOptions) -> Option<Found> {
+/// The model whose key `LiteLLM` is to be asked about: one that neither the options nor its name tell enough of.
+pub(super) fn asked_about(options: &PredictorOptions) -> Option<&str> {
+    let model = options.model_name();
+    let is_plain = model == "local" || model.starts_with("openai/");
+    (needs_dspy(options) && !is_plain && options.api_base.is_none() && given(options).is_none())
+        .then_some(model)
+}
+
+/// Whether the key is there, where one may be needed; none where nobody knows the model's provider.
+pub(super) fn key(inspected: &Inspected, options: &PredictorOptions) -> Option<Found> {
     if !needs_dspy(options) {
         return None;
     }
@@ -31,24 +39,32 @@ pub(super) fn key(options: &PredictorOptions) -> Option<Found> {
         return Some(Ok("given by `--lm api_key=…`".to_owned()));
     }
     let model = options.model_name();
-    let Some(variable) = variable(options) else {
-        return Some(if model == "local" {
-            Ok("none needed by the local model".to_owned())
-        } else {
-            Err(format!("`{model}` names no provider\nhint: write `--model openai/{model}`"))
-        });
+    if model == "local" {
+        return Some(Ok("none needed by the local model".to_owned()));
+    }
+    let found = match (variable(options), secret_key(options)) {
+        (Some(variable), Some(_)) => Ok(format!("`{variable}` is set")),
+        (_, None) if options.api_base.is_some() => Ok("none is sent to `--api-base`".to_owned()),
+        (Some(variable), None) if model.starts_with("openai/") => Err(needed(model, &[variable])),
+        _ => match inspected.missing_keys()? {
+            [] => Ok("nothing that LiteLLM would look for is missing".to_owned()),
+            missing if missing.iter().all(|name| name.ends_with("_API_KEY")) => Err(needed(model, missing)),
+            missing => Ok(format!(
+                "{} not set, which is right where the provider is told otherwise",
+                quoted(missing, ", ")
+            )),
+        },
     };
-    Some(if secret_key(options).is_some() {
-        Ok(format!("`{variable}` is set"))
-    } else if options.api_base.is_some() {
-        Ok(format!("`{variable}` is not set: none is sent to `--api-base`"))
-    } else if model.starts_with("openai/") {
-        Err(format!(
-            "`{model}` needs a key\nhint: set `{variable}`, or `--api-base` for a server without keys"
-        ))
-    } else {
-        Ok(format!("`{variable}` is not set, which is right where the provider asks for none"))
-    })
+    Some(found)
+}
+
+fn needed(model: &str, variables: &[String]) -> String {
+    let variables = quoted(variables, " or ");
+    format!("`{model}` needs a key\nhint: set {variables}, or `--api-base` for a server without keys")
+}
+
+fn quoted(names: &[String], joint: &str) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(joint)
 }
 
 /// Whether `--api-base` answers.

@@ -1,8 +1,9 @@
 """Tells what an interpreter has of what a run needs.
 
-Rust runs it as a child, with any Python from 3.8 on: it must also work where things are broken. Its argument is the URL
-of an API, or nothing; a key for it is in the environment variable `DOCTOR_KEY`. It prints one JSON object. A package is
-its version, or why it cannot be imported, or null where it is absent.
+Rust runs it as a child, with any Python from 3.8 on: it must also work where things are broken. Its arguments are the
+URL of an API and the name of a model to ask LiteLLM about, either may be empty; a key for the API is in the environment
+variable `DOCTOR_KEY`. It prints one JSON object. A package is its version, or why it cannot be imported, or null where
+it is absent.
 """
 
 from __future__ import annotations
@@ -55,7 +56,20 @@ def models(url: str, key: str) -> dict[str, Any]:
     return {"status": status, "seconds": time.monotonic() - begun}
 
 
-def main(url: str) -> None:
+def missing_keys(model: str) -> list[str] | None:
+    """The variables that LiteLLM would look for and that are not set; None where it does not know the provider."""
+    try:
+        import litellm
+
+        litellm.suppress_debug_info = True
+        if model.partition("/")[0] not in litellm.provider_list:
+            litellm.get_llm_provider(model)
+        return litellm.validate_environment(model)["missing_keys"]
+    except Exception:
+        return None
+
+
+def main(url: str, model: str) -> None:
     # DSPy and LiteLLM would otherwise download their price table.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     # What a library prints while it is imported is not ours to tell.
@@ -66,8 +80,9 @@ def main(url: str) -> None:
         "dspy": package("dspy"),
         "uvloop": package("uvloop"),
         "models": models(url, os.environ.get("DOCTOR_KEY", "")) if url else None,
+        "missing_keys": missing_keys(model) if model else None,
     }
     print(json.dumps(found), file=out, flush=True)
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])

@@ -78,13 +78,13 @@ fn checks(options: &DoctorOptions) -> Vec<Check> {
                 checks.push(("DSPy", dspy(&inspected, asked)));
                 checks.push(("Event loop", event_loop(&inspected, asked)));
                 checks.extend(local_model(&inspected, asked).map(|found| ("Local model", found)));
-                checks.extend(key(asked).map(|found| ("Key", found)));
+                checks.extend(key(&inspected, asked).map(|found| ("Key", found)));
+                if checks.iter().all(|(_, found)| found.is_ok()) {
+                    checks.extend(predictor(asked, options.concurrency).map(|found| ("Predictor", found)));
+                }
                 checks.extend(api(&inspected, asked).map(|found| ("API", found)));
             }
             Err(reason) => checks.push(("Packages", Err(reason))),
-        }
-        if checks.iter().all(|(_, found)| found.is_ok()) {
-            checks.extend(predictor(asked, options.concurrency).map(|found| ("Predictor", found)));
         }
     }
     checks.push(("Open files", files(options.concurrency)));

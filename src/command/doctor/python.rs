@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use super::Found;
-use super::api::secret_key;
+use super::api::{asked_about, secret_key};
 use crate::bridge::python::interpreter::{Interpreter, InterpreterError, choose, linked_version};
 use crate::command::setup::{Answerer, secrets};
 use crate::config::options::{LoopChoice, PredictorOptions};
@@ -51,6 +51,7 @@ struct Told {
     dspy: Option<Package>,
     uvloop: Option<Package>,
     models: Option<Models>,
+    missing_keys: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,7 +88,7 @@ impl Inspected {
         };
         let url = options.api_base.as_deref().unwrap_or_default();
         let mut command = Command::new(&python);
-        command.args(["-c", INSPECT, url]);
+        command.args(["-c", INSPECT, url, asked_about(options).unwrap_or_default()]);
         // Else a `json.py` in this directory would be imported. Pythons older than ours do not know of it.
         command.env("PYTHONSAFEPATH", "1");
         if let Some(key) = secret_key(options) {
@@ -105,6 +106,11 @@ impl Inspected {
     /// What came of asking `--api-base` for its models.
     pub(super) fn models(&self) -> Option<&Models> {
         self.told.models.as_ref()
+    }
+
+    /// The variables of a key that are not set, for the model [`asked_about`]; none where its provider is not known.
+    pub(super) fn missing_keys(&self) -> Option<&[String]> {
+        self.told.missing_keys.as_deref()
     }
 
     fn install(&self, package: &str) -> String {
@@ -168,9 +174,10 @@ pub(super) fn local_model(inspected: &Inspected, options: &PredictorOptions) -> 
     })
 }
 
-/// Loads the user's own predictor; calls nothing.
+/// Loads the predictor as a run would, where that is not known to work: the user's own, or a model's that the user named.
+/// Calls nothing.
 pub(super) fn predictor(options: &PredictorOptions, calls: usize) -> Option<Found> {
-    (options.predictor != "dspy").then(|| {
+    (options.predictor != "dspy" || options.model_name() != "local").then(|| {
         let answerer = Answerer::start(options, calls, true, &secrets(options));
         let answerer = answerer.map_err(|error| format!("{error:#}"))?;
         let description = answerer.description.clone();

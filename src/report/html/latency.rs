@@ -15,6 +15,7 @@ const BARS: usize = 48;
 /// The grid of the density.
 const COLUMNS: usize = 96;
 const ROWS: usize = 36;
+const FEWEST_ROWS: usize = 9;
 const LEVELS: [&str; 6] = ["d1", "d2", "d3", "d4", "d5", "d6"];
 /// From this ratio of the longest to the shortest on, the axis counts doublings.
 const WIDE: f64 = 20.0;
@@ -71,10 +72,9 @@ pub(super) fn histogram(report: &Report, stats: &Stats) -> Chart {
     for (row, (figure, words)) in (0..).zip(percentiles.map(|(_, figure)| figure).zip(words)) {
         chart.rule(along.share(figure / 1e3), row, words);
     }
-    chart.legend.push(("ok", "answered".to_owned()));
-    if !failed.is_empty() {
-        chart.legend.push(("failed", "failed".to_owned()));
-    }
+    let kinds = [("ok", "answered", &ok), ("failed", "failed", &failed)];
+    let kinds = kinds.into_iter().filter(|(.., counts)| !counts.is_empty());
+    chart.legend = kinds.map(|(class, words, _)| (class, words.to_owned())).collect();
     chart
 }
 
@@ -83,6 +83,9 @@ pub(super) fn density(course: &Course) -> Chart {
     let (width, moments) = course.moments.at_most(COLUMNS);
     let bins = || moments.iter().flat_map(|moment| moment.latencies.iter().map(|(bin, _)| bin));
     let (Some(least), Some(most)) = (bins().min(), bins().max()) else { return Chart::default() };
+    // Latencies that are all alike are a line, not the whole picture.
+    let margin = FEWEST_ROWS.saturating_sub(most + 1 - least).div_ceil(2);
+    let (least, most) = (least.saturating_sub(margin), most + margin);
     let together = (most + 1 - least).div_ceil(ROWS);
     let rows = (most + 1 - least).div_ceil(together);
     let mut cells = vec![vec![0_u64; rows]; moments.len()];

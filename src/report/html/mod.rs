@@ -41,6 +41,7 @@ struct Page {
     state: (&'static str, String),
     stopped: Option<String>,
     when: String,
+    what: String,
     figures: Vec<Figure>,
     throughput: Option<Chart>,
     in_flight: Option<Chart>,
@@ -76,10 +77,8 @@ struct Class {
 /// One of the slowest rows.
 struct Slow {
     row: u64,
-    took: String,
-    last: String,
+    times: [String; 4],
     attempts: u32,
-    backoff: String,
     status: &'static str,
     error: String,
 }
@@ -105,6 +104,7 @@ fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> 
         state: state(report),
         stopped: report.stopped.as_ref().map(|stopped| reason(stopped).0),
         when: when(&report.run.started_at),
+        what: what(report),
         figures: figures(report),
         throughput: ran.then(|| over_time::throughput(report, course)),
         in_flight: called.then(|| over_time::in_flight(report, course)),
@@ -127,6 +127,13 @@ fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> 
 /// A time of RFC 3339 to the second, as people write it.
 fn when(time: &str) -> String {
     brief(&time.chars().take(19).collect::<String>().replacen('T', " ", 1), NAME) + " UTC"
+}
+
+/// What was asked, and of what.
+fn what(report: &Report) -> String {
+    let (input, predictor) = (Path::new(&report.run.input), &report.run.predictor);
+    let name = input.file_name().unwrap_or(input.as_os_str()).to_string_lossy();
+    format!("{} by {}", brief(&name, NAME), brief(predictor, NAME))
 }
 
 fn state(report: &Report) -> (&'static str, String) {
@@ -213,12 +220,11 @@ fn classes(report: &Report, fold: &Fold) -> Vec<Class> {
 
 fn slow(span: &Span) -> Slow {
     let error = span.failure.as_ref().map(|(class, message)| brief(&format!("{class}: {message}"), MESSAGE));
+    let time = |time: Duration| if time.is_zero() { "–".to_owned() } else { duration(time) };
     Slow {
         row: span.row,
-        took: duration(span.took()),
-        last: duration(span.last),
+        times: [span.took(), span.queued, span.running, span.backoff].map(time),
         attempts: span.attempts,
-        backoff: if span.backoff.is_zero() { "–".to_owned() } else { duration(span.backoff) },
         status: if span.failure.is_some() { "failed" } else { "ok" },
         error: error.unwrap_or_default(),
     }

@@ -116,7 +116,7 @@ pub(super) fn shares(report: &Report) -> Option<Chart> {
     }
     let mut chart = Chart { height: SHARES_HEIGHT, ..Chart::default() };
     let mut from = 0.0;
-    for (class, words, time) in parts {
+    for (class, words, time) in parts.into_iter().filter(|(.., time)| *time > 0.0) {
         let share = time / total;
         let words = format!("{words} {} ({:.1} %)", millis(time), share * 100.0);
         chart.bars.push(Bar {

@@ -1,0 +1,58 @@
+"""Refuses a model that nobody would answer for, before its first call: DSPy and LiteLLM say which providers exist."""
+
+import difflib
+import sys
+from typing import Any
+
+import dspy
+from _tokio_asyncio_bridge.loader import LoadError
+from dspy.clients.backend_selection import select_backend
+
+
+def require_known(lm: dspy.LM) -> None:
+    """Raises LoadError where neither DSPy's own engine nor LiteLLM, which gets the rest, knows the model's provider.
+
+    It asks LiteLLM, which takes seconds to import, only where the first call would.
+    """
+    if isinstance(lm.engine, str) and not select_backend(lm).native and not known_to_litellm(lm):
+        raise LoadError(f"`{lm.model}` names no provider that DSPy or LiteLLM knows\nhint: {remedy(lm)}")
+
+
+def known_to_litellm(lm: dspy.LM) -> bool:
+    litellm = imported(lm.model)
+    provider = lm.kwargs.get("custom_llm_provider") or lm.model.partition("/")[0]
+    # Only what is no provider's name is looked up: some providers log in when they are looked up.
+    if provider in litellm.provider_list or any(own["provider"] == provider for own in litellm.custom_provider_map):
+        return True
+    try:
+        litellm.get_llm_provider(lm.model, api_base=lm.kwargs.get("api_base"))
+    except litellm.BadRequestError:
+        return False
+    return True
+
+
+def imported(model: str) -> Any:
+    try:
+        import litellm
+    except ModuleNotFoundError as error:
+        if error.name != "litellm":
+            raise
+        raise LoadError(
+            f"`{model}` needs the package `litellm`\nhint: run `{sys.executable} -m pip install litellm`"
+        ) from None
+    litellm.suppress_debug_info = True  # As DSPy does: it would print.
+    return litellm
+
+
+def remedy(lm: dspy.LM) -> str:
+    provider, slash, name = lm.model.partition("/")
+    if lm.kwargs.get("api_base"):
+        return f"for a server with OpenAI's interface write `--model openai/{lm.model}`"
+    known = [getattr(other, "value", other) for other in imported(lm.model).provider_list]
+    close = difflib.get_close_matches(provider.lower(), known, n=2, cutoff=0.75) if slash else []
+    if close:
+        return f"did you mean {' or '.join(f'`--model {other}/{name}`' for other in close)}?"
+    return (
+        "write `--model PROVIDER/NAME`, such as `openai/gpt-4o-mini`; "
+        f"for a server with OpenAI's interface `--model openai/{lm.model} --api-base URL`"
+    )
