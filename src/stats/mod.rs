@@ -127,6 +127,7 @@ pub struct Stats {
     attempts: AttemptCounts,
     usage: Usage,
     untold: u64,
+    lost: u64,
     times: Timing,
     latency_ok: Spread,
     latency_failed: Spread,
@@ -206,7 +207,7 @@ impl Stats {
 
     /// Adds calls that were under way when a session died, and may be billed: what became of them nobody knows.
     pub fn add_lost(&mut self, calls: u64) {
-        self.untold += calls;
+        self.lost += calls;
     }
 
     /// Adds the time for which a session was limited.
@@ -246,7 +247,8 @@ impl Stats {
 
     /// What all calls have used, as far as they told, and how many did not.
     pub fn used(&self) -> Used {
-        Used { usage: self.usage, attempts: self.attempts.total, untold: self.untold }
+        let (attempts, untold) = (self.attempts.total + self.lost, self.untold + self.lost);
+        Used { usage: self.usage, attempts, untold }
     }
 
     /// Where the rows' time went.
