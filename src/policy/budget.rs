@@ -46,7 +46,7 @@ impl Bounds {
 pub struct Used {
     /// What they told.
     pub usage: Usage,
-    /// All of them, as far as they are known.
+    /// All of them, those lost at the death of the process too.
     pub attempts: u64,
     /// Those that may be billed and told nothing: they timed out, say, or were in flight when the process died.
     pub untold: u64,

@@ -53,8 +53,12 @@ impl<B: Bridge> Dispatcher<'_, B> {
                 outcome.timing.add_writing(self.wrote);
             }
         }
-        attempts.iter().for_each(|attempt| self.run.fold.attempt(attempt));
-        others.iter().for_each(|event| self.run.reporter.event(event));
+        for attempt in &attempts {
+            self.run.fold.attempt(attempt);
+        }
+        for event in &others {
+            self.run.reporter.event(event);
+        }
         for outcome in &outcomes {
             if let Some(reason) = self.run.limits.observe(outcome) {
                 self.stop(reason);

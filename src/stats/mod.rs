@@ -7,14 +7,13 @@ mod classes;
 mod course;
 mod distribution;
 mod fold;
+mod outcome;
 mod rate;
 mod series;
 mod speedup;
 mod times;
 mod tried;
 
-use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -24,75 +23,15 @@ pub use self::course::{Course, Moment, Span, latency_bin, latency_from};
 pub use self::distribution::Distribution;
 use self::distribution::{Spread, millis};
 pub use self::fold::Fold;
+pub use self::outcome::OutcomeView;
 pub use self::rate::RowRate;
 pub use self::series::Series;
 pub use self::speedup::{Speedup, mean, stddev};
 pub use self::times::{LimitedTimes, TimeSums};
 pub use self::tried::{AttemptView, Tried};
-use crate::call::{CallError, may_be_billed};
+use crate::call::may_be_billed;
 use crate::policy::budget::Used;
-use crate::row::{Answer, Outcome, Timing, Usage};
-
-/// What one recorded outcome adds to the figures, whether it is live or read back from a journal.
-#[derive(Debug, Clone, Default)]
-pub struct OutcomeView<'a> {
-    /// The class of the failure, or none for an answer.
-    pub failure: Option<Arc<str>>,
-    /// The failure without its class.
-    pub message: Cow<'a, str>,
-    /// Calls handed to the bridge.
-    pub attempts: u32,
-    /// The classes of the attempts that failed.
-    pub errors: Cow<'a, [Arc<str>]>,
-    /// Calls that ignored cancellation.
-    pub abandoned: u32,
-    /// Tokens of all attempts.
-    pub usage: Option<Usage>,
-    /// Where the time went.
-    pub timing: Timing,
-    /// From the call's start to its first chunk.
-    pub first_chunk: Option<Duration>,
-    /// Whether the answer was cut off at the model's token limit.
-    pub cut_off: bool,
-    /// The class of the row's failure in an earlier session, already counted, whose place this outcome takes.
-    pub supersedes: Option<Arc<str>>,
-    /// Those of its attempts that were counted when they failed.
-    pub tried: Option<Box<Tried>>,
-}
-
-impl OutcomeView<'_> {
-    /// What its attempts used beyond what was counted when they failed.
-    fn usage_left(&self) -> Option<Usage> {
-        Some(self.tried.as_ref().map_or(self.usage?, |tried| self.usage.unwrap_or_default() - tried.usage))
-    }
-
-    /// The attempts that were counted when they failed.
-    fn counted(&self) -> u32 {
-        self.tried.as_ref().map_or(0, |tried| tried.attempts)
-    }
-}
-
-impl<'a> From<&'a Outcome> for OutcomeView<'a> {
-    fn from(outcome: &'a Outcome) -> Self {
-        Self {
-            failure: outcome.result.as_ref().err().map(CallError::class),
-            message: match &outcome.result {
-                Ok(_) => Cow::Borrowed(""),
-                Err(CallError::Predictor(error)) => Cow::Borrowed(&error.message),
-                Err(error) => Cow::Owned(error.to_string()),
-            },
-            attempts: outcome.attempts,
-            errors: Cow::Borrowed(&outcome.errors),
-            abandoned: outcome.abandoned,
-            usage: outcome.usage,
-            timing: outcome.timing,
-            first_chunk: outcome.result.as_ref().ok().and_then(|answer| answer.first_chunk),
-            cut_off: outcome.result.as_ref().is_ok_and(Answer::is_cut_off),
-            supersedes: None,
-            tried: None,
-        }
-    }
-}
+use crate::row::{Timing, Usage};
 
 /// Counts of attempts over all rows and sessions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +66,7 @@ pub struct Stats {
     attempts: AttemptCounts,
     usage: Usage,
     untold: u64,
+    lost: u64,
     times: Timing,
     latency_ok: Spread,
     latency_failed: Spread,
@@ -206,7 +146,7 @@ impl Stats {
 
     /// Adds calls that were under way when a session died, and may be billed: what became of them nobody knows.
     pub fn add_lost(&mut self, calls: u64) {
-        self.untold += calls;
+        self.lost += calls;
     }
 
     /// Adds the time for which a session was limited.
@@ -246,7 +186,8 @@ impl Stats {
 
     /// What all calls have used, as far as they told, and how many did not.
     pub fn used(&self) -> Used {
-        Used { usage: self.usage, attempts: self.attempts.total, untold: self.untold }
+        let (attempts, untold) = (self.attempts.total + self.lost, self.untold + self.lost);
+        Used { usage: self.usage, attempts, untold }
     }
 
     /// Where the rows' time went.
@@ -327,7 +268,8 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::{Answer, RowHash};
+    use crate::call::CallError;
+    use crate::row::{Answer, Outcome, RowHash};
 
     fn ok(attempts: u32) -> OutcomeView<'static> {
         let latency = Duration::from_millis(100);

@@ -86,10 +86,20 @@ async def predict(question, row_id):
 #[test]
 fn calls_cut_off_at_a_stop_are_attempts_too() {
     for second_signal in [false, true] {
-        let job = Job::new().questions(40).predictor(FAILS_OR_HANGS).args(["-c", "4"]);
+        let job = Job::new().questions(40).predictor(FAILS_OR_HANGS);
+        let process = [
+            "process",
+            "questions.csv",
+            "-o",
+            "answers.csv",
+            "--predictor",
+            "predictor.py:predict",
+            "-c",
+            "4",
+        ];
         let grace = if second_signal { "1h" } else { "200ms" };
-        let job = job.args(["--backoff", "10h", "--backoff-max", "10h", "--grace", grace]);
-        let mut running = job.start();
+        let mut running = job
+            .spawn(&[&process[..], &["--backoff", "10h", "--backoff-max", "10h", "--grace", grace]].concat());
         // Four of the 8 rows in hand have failed, the others are in flight.
         running.wait_for("answers.csv.journal", r#""attempt""#, 4);
         running.wait_for_calls(8);

@@ -88,9 +88,10 @@ fn the_report_adds_up_over_sessions() {
         (&rows["total"], &rows["ok"], &rows["failed"], &rows["resumed"]),
         (&40.into(), &32.into(), &8.into(), &24.into())
     );
-    // Rows cut off in the first session have no outcome there; every recorded attempt counts, in both sessions.
-    assert_eq!(after["attempts"]["total"], 30 + 16);
+    // Rows cut off in the first session have no outcome there, but were called: every attempt counts, in both sessions.
+    assert_eq!(after["attempts"]["total"], 30 + 10 + 16);
     assert_eq!(after["attempts"]["by_error"]["ValueError"], 6 + 8);
+    assert_eq!(after["attempts"]["by_error"]["cancelled"], 10);
     let wall = |report: &serde_json::Value| report["wall_s"].as_f64().unwrap();
     assert!(wall(&after) > wall(&before));
 }
