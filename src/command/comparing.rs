@@ -183,7 +183,7 @@ impl<'a> Comparing<'a> {
         let (prepared, calls) = (self.prepared, calls as usize);
         let measuring = Measuring { prepared, validated, calls, left, used: &mut self.used };
         match measuring.run(reporter.as_mut(), self.signals).await? {
-            Ran::Whole(measured, stop) => Ok((measured, stop)),
+            Ran::Whole(measured, stop) => Ok((*measured, stop)),
             Ran::Stopped { reason, finished } => Err(Halt::Stopped { reason, whole: false, finished }),
         }
     }

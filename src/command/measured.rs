@@ -71,7 +71,7 @@ pub(super) struct Measuring<'a> {
 /// How a run ended.
 pub(super) enum Ran {
     /// Every row has its outcome; what came meanwhile, such as a signal, ends the comparison after it.
-    Whole(Measured, Option<StopReason>),
+    Whole(Box<Measured>, Option<StopReason>),
     /// Something stopped it first.
     Stopped {
         /// What it was.
@@ -136,7 +136,7 @@ impl Measuring<'_> {
             cpu_s: cpu.as_secs_f64(),
             stalled_s: stalled.as_secs_f64(),
         };
-        Ok(Ran::Whole(Measured { figures, journal }, stop))
+        Ok(Ran::Whole(Box::new(Measured { figures, journal }), stop))
     }
 }
 

@@ -215,9 +215,13 @@ pub fn wrapped(text: &str, separator: &str, columns: usize) -> Vec<String> {
 
 /// The text on lines of their own, [`wrapped`] so that they keep to so many columns, each indented; nothing for none.
 pub fn paragraph(text: &str, separator: &str, indent: usize, columns: usize) -> String {
-    let lines = wrapped(text, separator, columns.saturating_sub(indent));
-    let lines = lines.iter().filter(|line| !line.is_empty());
-    lines.map(|line| format!("{:indent$}{line}\n", "")).collect()
+    let mut paragraph = String::new();
+    for line in
+        wrapped(text, separator, columns.saturating_sub(indent)).iter().filter(|line| !line.is_empty())
+    {
+        let _ = writeln!(paragraph, "{:indent$}{line}", "");
+    }
+    paragraph
 }
 
 fn is_unsafe(character: char) -> bool {
