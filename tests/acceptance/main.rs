@@ -7,6 +7,7 @@ mod support;
 mod aimock_itself;
 mod api;
 mod compare;
+mod compare_stopped;
 mod completions;
 mod conservation;
 #[cfg(target_os = "linux")]
