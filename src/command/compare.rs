@@ -1,32 +1,22 @@
-//! `compare`: the same rows in each mode, alternating. Not how one run is measured, nor the statistics.
+//! `compare`: its options, what is refused, what is shown. Not the runs, nor the statistics.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
 
 use super::Usage;
+use super::comparing::{Comparing, Ended, warm_up_rows};
 use super::destination;
-use super::measured::{FirstAnswers, Measured, Measuring};
-use super::prepared::{Prepared, Preparing};
+use super::prepared::Preparing;
 use super::streams::Streams;
 use crate::config::JobOptions;
 use crate::config::values::concurrency;
-use crate::input::Validated;
 use crate::journal::directory_of;
-use crate::policy::budget::Used;
 use crate::policy::stop::StopReason;
-use crate::report::compare::{Comparison, ModeRuns, RunFigures, WarmUp};
+use crate::report::compare::{Comparison, ModeRuns};
 use crate::report::json;
-use crate::report::progress::Level;
-use crate::report::text::{counted, duration};
 use crate::run::signals::Signals;
-
-/// Rows that warm up: at least enough to meet a second call, at most so many as are few.
-const WARM_UP: std::ops::RangeInclusive<u64> = 3..=16;
-/// A comparison that takes longer is announced.
-const LONG: Duration = Duration::from_secs(60);
 
 /// The options of `compare`.
 #[derive(Debug, Clone, Args)]
@@ -111,13 +101,6 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
         prepared.answerer.shut_down();
         bail!("`{}` has no row to compare\nhint: choose others with `--range`", options.input.display());
     }
-    if options.job.dry_run {
-        let rows = prepared.validated.selected.end - prepared.validated.selected.start;
-        let runs = modes.len() as u64 * u64::from(options.runs);
-        prepared.tell_estimate(rows * runs, streams.reporter(&options.job.show).as_mut());
-        prepared.answerer.shut_down();
-        return Ok(0);
-    }
     for mode in &mut modes {
         let calls = prepared.answerer.limit(mode.concurrency as usize) as u64;
         if calls < mode.concurrency {
@@ -126,120 +109,42 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
             mode.concurrency = calls;
         }
     }
-    let used = Used::default();
-    let comparing =
-        Comparing { options: &options, prepared: &prepared, streams, signals: &mut signals, used };
-    let comparison = match comparing.run(modes).await? {
-        Ok(comparison) => comparison,
-        Err(code) => {
-            let text = "the comparison is given up, as one of its runs was stopped; `compare` starts anew, with fewer rows by `--limit`";
-            streams.reporter(&options.job.show).message(Level::Warning, text);
-            return Ok(code);
-        }
-    };
-    prepared.answerer.shut_down();
-    if let Some(file) = &options.export_json {
-        json::write(file, &comparison)?;
+    if options.job.dry_run {
+        let rows = prepared.validated.selected.end - prepared.validated.selected.start;
+        let asked = rows.saturating_sub(prepared.validated.unaskable);
+        let runs = modes.len() as u64 * u64::from(options.runs);
+        let calls = asked * runs + warm_up_rows(rows, &modes).min(asked);
+        prepared.tell_estimate_of_calls(calls, streams.reporter(&options.job.show).as_mut());
+        prepared.answerer.shut_down();
+        return Ok(0);
     }
+    let comparing = Comparing::new(
+        &prepared,
+        (streams, &options.job.show),
+        &mut signals,
+        (modes, options.runs),
+        options.job.time.deadline,
+    );
+    let Ended { comparison, code, at_once, error } = comparing.run().await;
+    let shown = show(&options, &comparison, streams);
+    if !at_once {
+        prepared.answerer.shut_down();
+    }
+    match error {
+        Some(error) => Err(error),
+        None => shown.map(|()| code),
+    }
+}
+
+/// Prints the table and writes the files that were asked for, each in spite of the others: what was measured is paid for.
+fn show(options: &CompareOptions, comparison: &Comparison, streams: &mut Streams) -> anyhow::Result<()> {
+    let text = comparison.table(streams.look(&options.job.show));
+    let said = streams.say(&options.job.show, &text);
+    let json = options.export_json.as_ref().map_or(Ok(()), |file| json::write(file, comparison));
     if let Some(file) = &options.export_markdown {
         json::write_whole(file, comparison.markdown().as_bytes())
             .with_context(|| format!("failed to write `{}`", file.display()))?;
     }
-    let text = comparison.table(streams.look(&options.job.show));
-    streams.say(&options.job.show, &text)?;
-    Ok(if comparison.modes.iter().any(|mode| mode.failed > 0.0) { 3 } else { 0 })
-}
-
-/// A comparison under way.
-struct Comparing<'a> {
-    options: &'a CompareOptions,
-    prepared: &'a Prepared,
-    streams: &'a Streams,
-    signals: &'a mut Signals,
-    /// What all runs so far used.
-    used: Used,
-}
-
-impl Comparing<'_> {
-    /// Warms up and makes all runs; or the exit code where one of them was stopped.
-    async fn run(mut self, mut modes: Vec<ModeRuns>) -> anyhow::Result<Result<Comparison, u8>> {
-        let selected = &self.prepared.validated.selected;
-        let rows = selected.end - selected.start;
-        let (warm_up, called) = match self.warm_up(rows, &modes).await? {
-            Ok(warmed) => warmed,
-            Err(code) => return Ok(Err(code)),
-        };
-        self.announce_length(rows, &modes, &called);
-        let mut first: Option<FirstAnswers> = None;
-        for run in 1..=self.options.runs {
-            // Forth and back, so that no mode always comes first.
-            let order: Vec<usize> =
-                if run % 2 == 1 { (0..modes.len()).collect() } else { (0..modes.len()).rev().collect() };
-            for mode in order {
-                let title = format!("run {run} of {}: {}", self.options.runs, modes[mode].name);
-                let calls = modes[mode].concurrency;
-                let mut measured = match self.measure(&self.prepared.validated, calls, &title).await? {
-                    Ok(measured) => measured,
-                    Err(code) => return Ok(Err(code)),
-                };
-                if let Some(first) = &mut first {
-                    measured.figures.different = Some(measured.differing_answers(first)?);
-                } else {
-                    measured.keep_answers(first.insert(FirstAnswers::new(selected)))?;
-                }
-                modes[mode].runs.push(measured.figures);
-            }
-        }
-        Ok(Ok(Comparison::new(rows, warm_up, modes)))
-    }
-
-    /// Makes connections, fills what fills itself at the first use: a few rows at the greatest concurrency, not timed.
-    /// No more than half of the rows, so that what the predictor caches of them shows.
-    async fn warm_up(
-        &mut self,
-        rows: u64,
-        modes: &[ModeRuns],
-    ) -> anyhow::Result<Result<(WarmUp, RunFigures), u8>> {
-        let widest = modes.iter().map(|mode| mode.concurrency).max().unwrap_or(1);
-        let few = widest.clamp(*WARM_UP.start(), *WARM_UP.end()).min(rows.div_ceil(2));
-        let selected = &self.prepared.validated.selected;
-        let selected = selected.start..selected.start + few;
-        let validated = Validated { selected, ..self.prepared.validated.clone() };
-        let title = format!("warm-up: {}, not timed", counted(few, "row"));
-        let measured = self.measure(&validated, widest, &title).await?;
-        Ok(measured
-            .map(|Measured { figures, .. }| (WarmUp { rows: few, attempts: figures.attempts }, figures)))
-    }
-
-    async fn measure(
-        &mut self,
-        validated: &Validated,
-        calls: u64,
-        title: &str,
-    ) -> anyhow::Result<Result<Measured, u8>> {
-        let mut reporter = self.streams.reporter(&self.options.job.show);
-        reporter.message(Level::Note, title);
-        let measuring =
-            Measuring { prepared: self.prepared, validated, calls: calls as usize, used: &mut self.used };
-        measuring.run(reporter.as_mut(), self.signals).await
-    }
-
-    /// Says how long a long comparison will take, from what the calls of the warm-up took.
-    fn announce_length(&self, rows: u64, modes: &[ModeRuns], called: &RunFigures) {
-        let Some(call_ms) = called.call_ms else { return };
-        let call = Duration::from_secs_f64(call_ms / 1e3);
-        let a_round: Duration =
-            modes.iter().map(|mode| call.mul_f64(rows.div_ceil(mode.concurrency).max(1) as f64)).sum();
-        let all = a_round * self.options.runs;
-        if all > LONG {
-            let text = format!(
-                "this will take about {}: {} of {} in {}; `-n` picks fewer rows",
-                duration(all),
-                counted(self.options.runs.into(), "run"),
-                counted(rows, "row"),
-                counted(modes.len() as u64, "mode")
-            );
-            self.streams.reporter(&self.options.job.show).message(Level::Note, &text);
-        }
-    }
+    json?;
+    Ok(said?)
 }

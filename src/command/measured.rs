@@ -3,14 +3,18 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use anyhow::bail;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::job::Opened;
 use super::prepared::Prepared;
+use super::session;
 use crate::bridge::Bridge as _;
+use crate::config::options::TimeOptions;
 use crate::input::Validated;
 use crate::journal::{Header, Journal, Record, Values, Verdict};
 use crate::policy::budget::Used;
+use crate::policy::stop::StopReason;
 use crate::report::compare::RunFigures;
 use crate::report::progress::Reporter;
 use crate::row::{RowHash, Usage};
@@ -59,8 +63,23 @@ pub(super) struct Measuring<'a> {
     pub validated: &'a Validated,
     /// Calls in flight at most.
     pub calls: usize,
+    /// What is left of the comparison's time; none where it has no deadline.
+    pub left: Option<Duration>,
     /// What the runs before used: the bounds hold for all of them together.
     pub used: &'a mut Used,
+}
+
+/// How a run ended.
+pub(super) enum Ran {
+    /// Every row has its outcome; what came meanwhile, such as a signal, ends the comparison after it.
+    Whole(Box<Measured>, Option<StopReason>),
+    /// Something stopped it first.
+    Stopped {
+        /// What it was.
+        reason: StopReason,
+        /// Its rows that had their outcome; none where a second signal cut it short, and the process ends at once.
+        finished: Option<u64>,
+    },
 }
 
 /// What a run came to.
@@ -71,42 +90,45 @@ pub(super) struct Measured {
 }
 
 impl Measuring<'_> {
-    /// Runs the rows, on a journal that nothing is left of, whatever ends the process. What stops the run stops the
-    /// comparison: then the exit code is returned.
-    pub(super) async fn run(
-        self,
-        reporter: &mut dyn Reporter,
-        signals: &mut Signals,
-    ) -> anyhow::Result<Result<Measured, u8>> {
-        let Self { prepared, validated, calls, used } = self;
+    /// Runs the rows, on a journal that nothing is left of, whatever ends the process.
+    pub(super) async fn run(self, reporter: &mut dyn Reporter, signals: &mut Signals) -> anyhow::Result<Ran> {
+        let Self { prepared, validated, calls, left, used } = self;
         let header = Header { selection: validated.selected.clone(), ..prepared.header.clone() };
         let journal = Journal::unnamed(&std::env::temp_dir(), &header)?;
         let mut session = prepared.session(Opened::new(journal, &header), calls);
+        let time = TimeOptions { deadline: left, ..session.time.clone() };
         session.validated = validated;
         session.budget = prepared.budget(used);
+        session.time = &time;
         let bridge = &prepared.answerer.bridge;
         let (cpu, stalled) = (processor_time(), bridge.stalled());
-        let (outcome, journal) = session.measure(reporter, signals).await?;
+        let session::Ran { stop, report, journal } = session.measure(reporter, signals).await?;
         let (cpu, stalled) = (processor_time().saturating_sub(cpu), bridge.stalled().saturating_sub(stalled));
-        let Some(report) = outcome.report else {
-            // Cut short: the process ends at once.
-            return Ok(Err(outcome.code));
-        };
-        let tokens = &report.tokens;
-        *used += Used {
-            usage: Usage {
-                input: tokens.input,
-                output: tokens.output,
-                calls: tokens.calls,
-                cost_usd: report.cost_usd,
-            },
-            attempts: report.attempts.total,
-            untold: tokens.untold,
-        };
-        if !matches!(outcome.code, 0 | 3) {
-            prepared.answerer.shut_down();
-            return Ok(Err(outcome.code));
+        if let Some(report) = &report {
+            let tokens = &report.tokens;
+            *used += Used {
+                usage: Usage {
+                    input: tokens.input,
+                    output: tokens.output,
+                    calls: tokens.calls,
+                    cost_usd: report.cost_usd,
+                },
+                attempts: report.attempts.total,
+                untold: tokens.untold,
+            };
         }
+        let (stop, report) = match (stop, report) {
+            (None, None) => bail!("a run ended without its report"),
+            (None, Some(report)) => (None, report),
+            // An error leaves the figures in doubt even where every row has come to its outcome.
+            (Some(stop), Some(report)) if report.rows.unfinished == 0 && stop.exit_code() != 1 => {
+                (Some(stop), report)
+            }
+            (Some(reason), report) => {
+                let finished = report.map(|report| report.rows.ok + report.rows.failed);
+                return Ok(Ran::Stopped { reason, finished });
+            }
+        };
         let figures = RunFigures {
             wall_s: report.wall_s,
             failed: report.rows.failed,
@@ -119,7 +141,7 @@ impl Measuring<'_> {
             cpu_s: cpu.as_secs_f64(),
             stalled_s: stalled.as_secs_f64(),
         };
-        Ok(Ok(Measured { figures, journal }))
+        Ok(Ran::Whole(Box::new(Measured { figures, journal }), stop))
     }
 }
 

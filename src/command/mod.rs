@@ -2,6 +2,7 @@
 
 mod changed;
 pub mod compare;
+mod comparing;
 mod damage;
 pub mod demo;
 mod destination;

@@ -190,8 +190,12 @@ impl Prepared {
 
     /// A dry run's end: what so many rows will probably use.
     pub(super) fn tell_estimate(&self, rows: u64, reporter: &mut dyn Reporter) {
-        let text = self.estimate.text(rows.saturating_sub(self.validated.unaskable));
-        reporter.message(Level::Note, &text);
+        self.tell_estimate_of_calls(rows.saturating_sub(self.validated.unaskable), reporter);
+    }
+
+    /// The same for so many calls.
+    pub(super) fn tell_estimate_of_calls(&self, calls: u64, reporter: &mut dyn Reporter) {
+        reporter.message(Level::Note, &self.estimate.text(calls));
     }
 
     /// What may still be used after so much; none where nothing is bounded.

@@ -70,6 +70,16 @@ pub(super) struct Session<'a> {
     pub outage: Option<String>,
 }
 
+/// What a session came to that only measured.
+pub(super) struct Ran {
+    /// Why it ended early; a signal is told even if every row has its outcome.
+    pub stop: Option<StopReason>,
+    /// The report; none where a second signal cut the session short.
+    pub report: Option<Report>,
+    /// The truth.
+    pub journal: Journal,
+}
+
 /// What a session came to.
 pub(super) struct Outcome {
     /// The process's exit code.
@@ -84,15 +94,15 @@ impl Session<'_> {
         mut self,
         reporter: &mut dyn Reporter,
         signals: &mut Signals,
-    ) -> anyhow::Result<(Outcome, Journal)> {
-        let ended = self.rows(reporter, signals, 0).await?;
-        let (stop, code) = self.verdict(ended.stop);
-        if ended.hurried {
-            return Ok((Outcome { code, report: None }, self.journal));
-        }
-        self.journal.commit()?;
-        let report = self.report(0, Duration::ZERO, stop.as_ref());
-        Ok((Outcome { code, report: Some(report) }, self.journal))
+    ) -> anyhow::Result<Ran> {
+        let Ended { stop, hurried, .. } = self.rows(reporter, signals, 0).await?;
+        let report = if hurried {
+            None
+        } else {
+            self.journal.commit()?;
+            Some(self.report(0, Duration::ZERO, stop.as_ref()))
+        };
+        Ok(Ran { stop, report, journal: self.journal })
     }
 
     /// Runs all rows without an answer, writes the answers file and the report.

@@ -212,7 +212,7 @@ pub struct TimeOptions {
     /// For all attempts of a row together
     #[arg(long, value_name = "DURATION", value_parser = duration, env = "TAB_ROW_TIMEOUT")]
     pub row_timeout: Option<Duration>,
-    /// For the whole run; then no new calls are made
+    /// For the whole run, or all runs of `compare` together; then no new calls are made
     #[arg(long, value_name = "DURATION", value_parser = duration, env = "TAB_DEADLINE")]
     pub deadline: Option<Duration>,
     /// A loop that has not turned for the timeout and this much longer ends the run

@@ -6,7 +6,7 @@ use std::path::Path;
 use console::Style;
 
 use super::text::{
-    Look, brief, count, counted, dollars, escape, figure, list, millis, reason, seconds, shell_word,
+    Look, brief, count, counted, dollars, escape, figure, list, millis, reason, seconds, shell_word, wrapped,
 };
 use super::{Distribution, Report};
 
@@ -73,16 +73,16 @@ impl Table {
         }
         if rows.failed > 0 {
             let total = format!("{}: ", counted(rows.failed, "row"));
-            let classes: Vec<_> = rows
-                .failed_by_class
-                .most_frequent_first()
-                .into_iter()
-                .map(|(class, failed)| format!("{} {}", count(failed), brief(class, 40)))
-                .collect();
             let columns = self.look.width.saturating_sub(INDENT);
+            let most = columns.saturating_sub(count(rows.failed).len() + 1).clamp(8, 40);
+            let classes = rows.failed_by_class.most_frequent_first().into_iter();
+            let classes: Vec<_> =
+                classes.map(|(class, failed)| format!("{} {}", count(failed), brief(class, most))).collect();
             let mut text = total.clone() + &list(&classes, columns.saturating_sub(total.len()));
             if console::measure_text_width(&text) > columns {
-                text = format!("{}\n{:INDENT$}{}", total.trim_end(), "", list(&classes, columns));
+                let classes = wrapped(&list(&classes, columns), ", ", columns);
+                text =
+                    [vec![total.trim_end().to_owned()], classes].concat().join(&format!("\n{:INDENT$}", ""));
             }
             self.line("Failed", &self.look.paint(Style::new().red(), &text));
         }
@@ -172,7 +172,7 @@ impl Table {
         let limits = limits.iter().filter(|(time, _)| *time >= SHORTEST_LIMIT_S);
         let limits: Vec<_> = limits.map(|(time, by)| format!("{} {by}", seconds(*time))).collect();
         if !limits.is_empty() {
-            self.line("Limited", &limits.join(", "));
+            self.wrapped_line("Limited", &limits.join(", "), ", ");
         }
         let tokens = &report.tokens;
         if tokens.input + tokens.output > 0 {
@@ -216,22 +216,6 @@ impl Table {
         let lines = wrapped(value, separator, self.look.width.saturating_sub(INDENT));
         self.line(label, &lines.join(&format!("\n{:INDENT$}", "")));
     }
-}
-
-/// The text on lines of so many columns, broken after separators alone.
-fn wrapped(text: &str, separator: &str, columns: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for part in text.split_inclusive(separator) {
-        let line = lines.last_mut().filter(|line| {
-            line.is_empty()
-                || console::measure_text_width(line) + console::measure_text_width(part.trim_end()) <= columns
-        });
-        match line {
-            Some(line) => line.push_str(part),
-            None => lines.push(part.to_owned()),
-        }
-    }
-    lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -328,7 +312,7 @@ mod tests {
         }
         report.rows.failed_by_class = classes;
         report.event_loop.blocked[0].place = "x".repeat(300);
-        for width in [80, 60, 20, 0] {
+        for width in [80, 60, 40, 20, 0] {
             let text = summary(
                 &report,
                 Files { answers: Path::new("a.csv"), report: None, page: None },

@@ -197,6 +197,33 @@ pub fn list(items: &[String], columns: usize) -> String {
         .unwrap_or_else(|| if items.len() > 1 { shortened(1) } else { all })
 }
 
+/// The text on lines of so many columns, broken after separators alone.
+pub fn wrapped(text: &str, separator: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for part in text.split_inclusive(separator) {
+        let line = lines.last_mut().filter(|line| {
+            line.is_empty()
+                || console::measure_text_width(line) + console::measure_text_width(part.trim_end()) <= columns
+        });
+        match line {
+            Some(line) => line.push_str(part),
+            None => lines.push(part.to_owned()),
+        }
+    }
+    lines.iter().map(|line| line.trim_end().to_owned()).collect()
+}
+
+/// The text on lines of their own, [`wrapped`] so that they keep to so many columns, each indented; nothing for none.
+pub fn paragraph(text: &str, separator: &str, indent: usize, columns: usize) -> String {
+    let mut paragraph = String::new();
+    for line in
+        wrapped(text, separator, columns.saturating_sub(indent)).iter().filter(|line| !line.is_empty())
+    {
+        let _ = writeln!(paragraph, "{:indent$}{line}", "");
+    }
+    paragraph
+}
+
 fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -128,7 +128,7 @@ impl fmt::Display for Warning {
             Self::FewRuns { runs } => {
                 write!(
                     f,
-                    "{} of each mode: give `--runs {FEWEST_RUNS}` or more",
+                    "only {} of a mode: give `--runs {FEWEST_RUNS}` or more",
                     counted(*runs as u64, "run")
                 )
             }

@@ -10,6 +10,11 @@ use serde::Serialize;
 /// mean logarithms, `difference ± t(0.975, dof) · sqrt(s1²/n1 + s2²/n2)`, with `dof` after Satterthwaite.
 /// See B. L. Welch, "The generalization of 'Student's' problem when several different population variances are
 /// involved", Biometrika 34 (1947), and F. E. Satterthwaite, Biometrics Bulletin 2 (1946).
+///
+/// Not paired by round, though the modes alternate: of 96 walls a mode, recorded at a load of 8 to 12 on two cores and
+/// drawn at random three by three, Welch's interval held the ratio of all geometric means in 93.0 %, the paired one in
+/// 92.9 %; in the order they were recorded it was 29 and 30 of 32. On such a machine walls have outliers, and no interval
+/// made of three knows of those it has not met.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Speedup {
     /// The ratio of geometric means: above 1 is faster than the baseline.

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use super::support::job::{Done, Job};
+use super::support::job::{Done, Job, Running};
+use super::support::terminal::Terminal;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -22,14 +23,18 @@ async def predict(question):
     )
 }
 
-fn compare(job: &Job, options: &[&str]) -> Done {
+pub(super) fn compare(job: &Job, options: &[&str]) -> Done {
+    spawn(job, options).wait()
+}
+
+pub(super) fn spawn(job: &Job, options: &[&str]) -> Running {
     let all =
         ["compare", "questions.csv", "--predictor", "predictor.py:predict", "--export-json", "compare.json"];
-    job.run(&[&all, options].concat())
+    job.spawn(&[&all, options].concat())
 }
 
 /// What was exported, which the published schema describes, and nothing beyond it.
-fn exported(job: &Job) -> Value {
+pub(super) fn exported(job: &Job) -> Value {
     fn close(schema: &mut Value) {
         if let Some(object) = schema.as_object_mut() {
             if object.contains_key("properties") {
@@ -273,5 +278,50 @@ fn a_long_comparison_is_announced_and_leaves_nothing_behind_however_it_ends() {
         let left: Vec<_> =
             fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+#[test]
+fn the_deadline_bounds_all_runs_together() {
+    // A run of each mode alone would be over in time.
+    let job = job();
+    compare(&job, &["--runs", "8", "-c", "4", "--deadline", "2s"]).expect(4).says("the deadline has passed");
+    let exported = exported(&job);
+    assert_eq!(exported["stopped"]["reason"], "the deadline has passed");
+    assert!(job.calls().len() < 4 + 12 * 16, "{exported}");
+}
+
+#[test]
+fn a_dry_run_estimates_all_runs_and_the_warm_up() {
+    let job = job();
+    compare(&job, &["--runs", "2", "-c", "4", "--dry-run"]).expect(0).says("estimate: 52 calls, ");
+    assert_eq!(job.calls().len(), 0);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_does_not_cost_the_table() {
+    let job = job_of(
+        "async def predict(question):\n    if os.path.isdir('there'):\n        os.rmdir('there')\n    return question\n",
+    );
+    fs::create_dir(job.path("there")).unwrap();
+    let done = compare(&job, &["--runs", "1", "--export-markdown", "there/compare.md"]).expect(1);
+    done.says("failed to write `there/compare.md`").prints("times as fast as");
+    assert_eq!(names(&job), ["sequential", "concurrent -c 16"]);
+}
+
+#[test]
+fn the_table_keeps_to_the_width_of_its_terminal() {
+    for columns in [40, 60, 80] {
+        let terminal = Terminal::new(columns);
+        let job = job().stdout_to(terminal.path().to_str().unwrap()).env("NO_COLOR", "1");
+        compare(&job, &["--runs", "2", "-c", "128"]).expect(0);
+        let text = terminal.text();
+        assert!(text.contains("In flight") && text.contains("times as fast as"), "{text}");
+        for line in text.lines() {
+            assert!(line.chars().count() <= columns.into(), "{columns} columns: {line}\n{text}");
+        }
+        // A block a mode, or one table.
+        let headed = text.lines().filter(|line| line.contains("Rows/s")).count();
+        assert_eq!(headed, if columns < 80 { 2 } else { 1 }, "{columns} columns:\n{text}");
     }
 }

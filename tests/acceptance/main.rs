@@ -8,6 +8,7 @@ mod aimock_itself;
 mod api;
 mod attempts;
 mod compare;
+mod compare_stopped;
 mod completions;
 mod conservation;
 #[cfg(target_os = "linux")]

@@ -34,8 +34,9 @@ impl Comparison {
                 mode.ideal_speedup.map_or_else(|| "1".to_owned(), figure)
             );
         }
-        let answers = self.answers().replace("\n   ", "");
-        let _ = write!(text, "\n{}; {answers}.\n", self.what_was_run());
+        let parts = [self.what_was_run(), self.answers(), self.why_stopped().unwrap_or_default()];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let _ = write!(text, "\n{}.\n", parts.join("; "));
         for (index, warning) in self.warnings.iter().enumerate() {
             let gap = if index == 0 { "\n" } else { "" };
             let _ = writeln!(text, "{gap}- {warning}");

@@ -62,6 +62,18 @@ pub struct WarmUp {
     pub attempts: u64,
 }
 
+/// Why a comparison ended before all its runs were made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stopped {
+    /// Where it was: `in the warm-up`, `in run 2 of 3: sequential`; `after` a run that had just come to its end.
+    pub at: String,
+    /// What stopped it, on one line.
+    pub reason: String,
+    /// Rows of the run that was stopped that had come to their outcome: they are in no figure. Null where no run was cut
+    /// off, or where they are not known.
+    pub rows: Option<u64>,
+}
+
 /// Modes side by side; field for field the JSON that `--export-json` writes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
@@ -69,10 +81,16 @@ pub struct Comparison {
     pub schema_version: u32,
     /// Rows of each run.
     pub rows: u64,
-    /// What was called before anything was timed.
-    pub warm_up: WarmUp,
-    /// The modes, in the order they were asked for; the first is the baseline.
+    /// Runs of each mode that were asked for.
+    pub runs_requested: u32,
+    /// Why not all of them were made; null where they were.
+    pub stopped: Option<Stopped>,
+    /// What was called before anything was timed; null where that was stopped.
+    pub warm_up: Option<WarmUp>,
+    /// The modes, in the order they were asked for; the first is the baseline. Only those with a finished run.
     pub modes: Vec<Mode>,
+    /// Names of the modes without one.
+    pub modes_without_runs: Vec<String>,
     /// The last mode's speedup over the first; null with one mode only.
     pub speedup: Option<Speedup>,
     /// The last mode's [`Mode::ideal_speedup`].
@@ -114,16 +132,36 @@ pub struct Mode {
 }
 
 impl Comparison {
-    /// Compares modes that each answered so many rows in every run; modes without runs are left out.
-    pub fn new(rows: u64, warm_up: WarmUp, runs: Vec<ModeRuns>) -> Self {
-        let mut modes: Vec<Mode> = Vec::new();
-        for mode in runs.into_iter().filter(|mode| !mode.runs.is_empty()) {
-            modes.push(Mode::new(rows, mode, modes.first()));
+    /// Compares modes that each answered so many rows in every run.
+    pub fn new(
+        rows: u64,
+        runs_requested: u32,
+        warm_up: Option<WarmUp>,
+        runs: Vec<ModeRuns>,
+        stopped: Option<Stopped>,
+    ) -> Self {
+        let (mut modes, mut modes_without_runs): (Vec<Mode>, Vec<String>) = Default::default();
+        for mode in runs {
+            if mode.runs.is_empty() {
+                modes_without_runs.push(mode.name);
+            } else {
+                modes.push(Mode::new(rows, mode, modes.first()));
+            }
         }
         let (speedup, ideal_speedup) =
             modes.last().map_or((None, None), |last| (last.speedup, last.ideal_speedup));
-        let warnings = Warning::all(rows, &modes);
-        Self { schema_version: SCHEMA_VERSION, rows, warm_up, modes, speedup, ideal_speedup, warnings }
+        Self {
+            schema_version: SCHEMA_VERSION,
+            rows,
+            runs_requested,
+            stopped,
+            warm_up,
+            speedup,
+            ideal_speedup,
+            warnings: Warning::all(rows, &modes),
+            modes,
+            modes_without_runs,
+        }
     }
 }
 

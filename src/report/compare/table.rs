@@ -2,90 +2,156 @@
 
 use std::fmt::Write as _;
 
-use console::{Alignment, Style, pad_str};
+use console::{Alignment, Style, measure_text_width, pad_str};
 
 use super::{Comparison, Mode, NAME_WIDTH};
-use crate::report::text::{Look, brief, count, counted, figure, seconds};
+use crate::report::text::{Look, brief, count, counted, figure, paragraph, seconds};
 use crate::stats::Speedup;
 
 /// An interval whose bounds lie further apart than this says nothing.
 const WIDEST_INTERVAL: f64 = 100.0;
+/// Columns before a line, and between two cells.
+const GAP: usize = 2;
+/// Columns before what belongs to the line above.
+const DEEPER: usize = 4;
+const HEADINGS: [&str; 6] = ["", "Wall (mean ± σ)", "Rows/s", "In flight", "Calls", "Failed"];
+/// What stands before the same figures where a terminal is too narrow for a table.
+const LABELS: [&str; 6] = ["", "Wall (± σ)", "Rows/s", "In flight", "Calls", "Failed"];
 
 impl Comparison {
     /// The comparison for people.
     pub fn table(&self, look: Look) -> String {
-        let mut text = format!(
-            "  {:<20}{:>19}{:>9}{:>11}{:>9}{:>9}\n",
-            "", "Wall (mean ± σ)", "Rows/s", "In flight", "Calls", "Failed"
-        );
-        for mode in &self.modes {
-            let name =
-                pad_str(&brief(&mode.name, NAME_WIDTH), NAME_WIDTH + 1, Alignment::Left, None).into_owned();
-            let _ = writeln!(
-                text,
-                "  {name}{:>19}{:>9}{:>11}{:>9}{:>9}",
-                mode.wall(),
-                figure(mode.rows_per_s),
-                figure(mode.in_flight_mean),
-                a_run(mode.attempts),
-                a_run(mode.failed)
-            );
+        let mut text = self.figures(look.width);
+        text += &paragraph(&self.what_was_run(), " ", GAP, look.width);
+        let answers = self.answers();
+        match answers.split_once(": ") {
+            Some((what, differing)) => {
+                text += &paragraph(&format!("{what}:"), " ", GAP, look.width);
+                text += &paragraph(differing, ", ", DEEPER, look.width);
+            }
+            None => text += &paragraph(&answers, " ", GAP, look.width),
         }
-        let _ = write!(text, "\n  {}", self.what_was_run());
-        let _ = writeln!(text, "\n  {}", self.answers());
+        if let Some(why) = self.why_stopped() {
+            text.push('\n');
+            text += &paragraph(&look.paint(Style::new().yellow(), &why), " ", GAP, look.width);
+        }
         if let Some((first, others)) = self.modes.split_first() {
             let first = brief(&first.name, NAME_WIDTH);
             for mode in others {
                 let Some(speedup) = mode.speedup else { continue };
                 let times = look.paint(Style::new().green().bold(), &figure(speedup.mean));
-                let (name, certainty) = (brief(&mode.name, NAME_WIDTH), mode.certainty(speedup));
-                let _ =
-                    write!(text, "\n  {name} was\n    {times} times as fast as {first}\n    ({certainty})\n");
+                let _ = writeln!(text, "\n{:GAP$}{} was", "", brief(&mode.name, NAME_WIDTH));
+                text += &paragraph(&format!("{times} times as fast as {first}"), " ", DEEPER, look.width);
+                text += &paragraph(&format!("({})", mode.certainty(speedup)), "; ", DEEPER, look.width);
             }
         }
         for (index, warning) in self.warnings.iter().enumerate() {
             let label = look.paint(Style::new().yellow().bold(), "warning:");
-            let gap = if index == 0 { "\n" } else { "" };
-            let _ = writeln!(text, "{gap}{label} {warning}");
+            text += if index == 0 { "\n" } else { "" };
+            text += &paragraph(&format!("{label} {warning}"), " ", 0, look.width);
+        }
+        text
+    }
+
+    /// The modes' figures: a table, or a block a mode where that is wider than so many columns. Nothing without modes.
+    fn figures(&self, columns: usize) -> String {
+        let modes: Vec<[String; 6]> = self.modes.iter().map(Mode::cells).collect();
+        if modes.is_empty() {
+            return String::new();
+        }
+        let widths: [usize; 6] = std::array::from_fn(|column| {
+            let cells = modes.iter().map(|cells| measure_text_width(&cells[column]));
+            cells.chain([measure_text_width(HEADINGS[column])]).max().unwrap_or_default()
+        });
+        let mut text = String::new();
+        if widths.iter().map(|width| GAP + width).sum::<usize>() <= columns {
+            for cells in [HEADINGS.map(str::to_owned)].iter().chain(&modes) {
+                for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
+                    let side = if index == 0 { Alignment::Left } else { Alignment::Right };
+                    let _ = write!(text, "{:GAP$}{}", "", pad_str(cell, width, side, None));
+                }
+                text.push('\n');
+            }
+            text.push('\n');
+        } else {
+            for [name, figures @ ..] in &modes {
+                let _ = writeln!(text, "{:GAP$}{name}", "");
+                for (label, figure) in LABELS[1..].iter().zip(figures) {
+                    let _ = writeln!(text, "{:DEEPER$}{label:<12}{figure}", "");
+                }
+                text.push('\n');
+            }
         }
         text
     }
 
     /// How much was run.
     pub(super) fn what_was_run(&self) -> String {
-        let runs = self.modes.iter().map(|mode| mode.runs.len()).max().unwrap_or_default() as u64;
-        format!(
-            "{} of {} in each mode, after {} to warm up (untimed)",
-            counted(runs, "run"),
-            counted(self.rows, "row"),
-            counted(self.warm_up.attempts, "call")
-        )
+        let asked = counted(self.runs_requested.into(), "run");
+        let rows = counted(self.rows, "row");
+        let runs = if self.stopped.is_none() {
+            format!("{asked} of {rows} in each mode")
+        } else if self.modes.is_empty() {
+            "no run was finished".to_owned()
+        } else {
+            let some = self.modes.iter().map(|mode| (mode.runs.len(), &mode.name));
+            let none = self.modes_without_runs.iter().map(|name| (0, name));
+            let made = some.chain(none).map(|(runs, name)| format!("{runs} of {}", brief(name, NAME_WIDTH)));
+            format!("finished, of {asked} of {rows} each: {}", made.collect::<Vec<_>>().join(", "))
+        };
+        let warm_up = self.warm_up.map(|warm_up| counted(warm_up.attempts, "call"));
+        runs + &warm_up.map_or_else(String::new, |calls| format!(", after {calls} to warm up (untimed)"))
     }
 
-    /// In how far the modes answered alike.
+    /// Why there were no more runs.
+    pub(super) fn why_stopped(&self) -> Option<String> {
+        let stopped = self.stopped.as_ref()?;
+        let left_out = stopped.rows.filter(|rows| *rows > 0);
+        let left_out = left_out.map(|rows| format!("; left out: its {}", counted(rows, "finished row")));
+        Some(format!(
+            "stopped {}: {}{}",
+            brief(&stopped.at, usize::MAX),
+            brief(&stopped.reason, usize::MAX),
+            left_out.unwrap_or_default()
+        ))
+    }
+
+    /// In how far the modes answered alike; empty where there is but one run.
     pub(super) fn answers(&self) -> String {
         let Some(first) = self.modes.first() else { return String::new() };
+        if self.modes.iter().all(|mode| mode.failed >= self.rows as f64) {
+            return "no row was answered".to_owned();
+        }
+        if self.modes.len() == 1 && first.runs.len() == 1 {
+            return String::new();
+        }
         let differing: Vec<String> = self
             .modes
             .iter()
             .filter(|mode| mode.different > 0)
             .map(|mode| format!("{} in {}", count(mode.different), brief(&mode.name, NAME_WIDTH)))
             .collect();
-        if self.modes.iter().all(|mode| mode.failed >= self.rows as f64) {
-            return "no row was answered".to_owned();
-        }
         if differing.is_empty() {
             return "the answers were the same in every run".to_owned();
         }
-        format!(
-            "answers other than in the first run of {}:\n    {}",
-            brief(&first.name, NAME_WIDTH),
-            differing.join(", ")
-        )
+        let first = brief(&first.name, NAME_WIDTH);
+        format!("answers other than in the first run of {first}: {}", differing.join(", "))
     }
 }
 
 impl Mode {
+    /// What stands in its line.
+    fn cells(&self) -> [String; 6] {
+        [
+            brief(&self.name, NAME_WIDTH),
+            self.wall(),
+            figure(self.rows_per_s),
+            figure(self.in_flight_mean),
+            a_run(self.attempts),
+            a_run(self.failed),
+        ]
+    }
+
     /// The wall time, with its standard deviation where there is one.
     pub(super) fn wall(&self) -> String {
         self.stddev_s.map_or_else(
@@ -97,11 +163,11 @@ impl Mode {
     /// How sure the speedup is, and what it could be at best.
     pub(super) fn certainty(&self, speedup: Speedup) -> String {
         let interval = match speedup.ci95 {
-            None => String::new(),
-            Some([low, high]) if high > WIDEST_INTERVAL * low => "no useful interval; ".to_owned(),
-            Some([low, high]) => format!("95 % confidence: {} to {}; ", figure(low), figure(high)),
+            None => "no interval without 2 runs of each".to_owned(),
+            Some([low, high]) if high > WIDEST_INTERVAL * low => "no useful interval".to_owned(),
+            Some([low, high]) => format!("95 % confidence: {} to {}", figure(low), figure(high)),
         };
-        format!("{interval}ideal: {}", figure(self.ideal_speedup.unwrap_or(1.0)))
+        format!("{interval}; ideal: {}", figure(self.ideal_speedup.unwrap_or(1.0)))
     }
 }
 

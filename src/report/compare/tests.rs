@@ -18,7 +18,7 @@ fn sequential() -> ModeRuns {
 }
 
 fn compared(rows: u64, modes: Vec<ModeRuns>) -> Comparison {
-    Comparison::new(rows, WarmUp { rows: 16, attempts: 17 }, modes)
+    Comparison::new(rows, 3, Some(WarmUp { rows: 16, attempts: 17 }), modes, None)
 }
 
 /// Two modes of three runs, the second as `change` makes it.
@@ -37,9 +37,9 @@ const LOOK: Look = Look { color: false, width: 80 };
 #[test]
 fn two_steady_modes_give_a_table_and_a_speedup_without_warnings() {
     insta::assert_snapshot!(changed(|_| ()).table(LOOK), @r"
-                            Wall (mean ± σ)   Rows/s  In flight    Calls   Failed
-    sequential              12.3 s ± 100 ms     8.13       0.90      100        0
-    concurrent -c 16         853 ms ± 15 ms      117       14.4      100        0
+                      Wall (mean ± σ)  Rows/s  In flight  Calls  Failed
+    sequential        12.3 s ± 100 ms    8.13       0.90    100       0
+    concurrent -c 16   853 ms ± 15 ms     117       14.4    100       0
 
     3 runs of 100 rows in each mode, after 17 calls to warm up (untimed)
     the answers were the same in every run
@@ -71,10 +71,10 @@ fn every_doubt_is_said_with_the_flag_that_mends_it() {
     let comparison =
         compared(100, vec![sequential(), runs("concurrent -c 16", 16, &[300, 310, 300]), troubled]);
     insta::assert_snapshot!(comparison.table(LOOK), @r"
-                              Wall (mean ± σ)   Rows/s  In flight    Calls   Failed
-      sequential              12.3 s ± 100 ms     8.13       0.90      100        0
-      concurrent -c 16        303 ms ± 5.8 ms      330       14.4      100        0
-      concurrent -c 128       7.05 s ± 9.83 s     14.2        115    109.5        3
+                         Wall (mean ± σ)  Rows/s  In flight  Calls  Failed
+      sequential         12.3 s ± 100 ms    8.13       0.90    100       0
+      concurrent -c 16   303 ms ± 5.8 ms     330       14.4    100       0
+      concurrent -c 128  7.05 s ± 9.83 s    14.2        115  109.5       3
 
       3 runs of 100 rows in each mode, after 17 calls to warm up (untimed)
       answers other than in the first run of sequential:
@@ -88,7 +88,7 @@ fn every_doubt_is_said_with_the_flag_that_mends_it() {
         10.4 times as fast as sequential
         (no useful interval; ideal: 100)
 
-    warning: 2 runs of each mode: give `--runs 3` or more
+    warning: only 2 runs of a mode: give `--runs 3` or more
     warning: `concurrent -c 16` took only 303 ms: raise `--limit`
     warning: the runs of `concurrent -c 128` vary by 139 %: raise `--runs`
     warning: `concurrent -c 128` has only 100 rows: raise `--limit` or lower `-c`
@@ -145,7 +145,7 @@ fn answers_that_come_sooner_the_second_time_are_taken_for_cached() {
 fn a_comparison_is_exported_with_the_names_scripts_rely_on() {
     let modes = vec![runs("sequential", 1, &[2_000]), runs("concurrent", 10, &[1_000])];
     insta::assert_snapshot!(serde_json::to_string(&compared(100, modes)).unwrap(), @r#"
-    {"schema_version":1,"rows":100,"warm_up":{"rows":16,"attempts":17},"modes":[{"name":"sequential","concurrency":1,"wall_s":[2.0],"mean_s":2.0,"stddev_s":null,"rows_per_s":50.0,"failed":0.0,"attempts":100.0,"in_flight_mean":0.9,"different":0,"speedup":null,"ideal_speedup":null,"runs":[{"wall_s":2.0,"failed":0,"attempts":100,"different":null,"call_ms":120.0,"in_flight_mean":0.9,"in_flight_max":1,"limited_s":{"server":0.0,"outage":0.0,"rpm":0.0,"tpm":0.0},"cpu_s":0.0,"stalled_s":0.0}]},{"name":"concurrent","concurrency":10,"wall_s":[1.0],"mean_s":1.0,"stddev_s":null,"rows_per_s":100.0,"failed":0.0,"attempts":100.0,"in_flight_mean":9.0,"different":0,"speedup":{"mean":2.0,"ci95":null},"ideal_speedup":10.0,"runs":[{"wall_s":1.0,"failed":0,"attempts":100,"different":null,"call_ms":120.0,"in_flight_mean":9.0,"in_flight_max":10,"limited_s":{"server":0.0,"outage":0.0,"rpm":0.0,"tpm":0.0},"cpu_s":0.0,"stalled_s":0.0}]}],"speedup":{"mean":2.0,"ci95":null},"ideal_speedup":10.0,"warnings":[{"kind":"few_runs","runs":1}]}
+    {"schema_version":1,"rows":100,"runs_requested":3,"stopped":null,"warm_up":{"rows":16,"attempts":17},"modes":[{"name":"sequential","concurrency":1,"wall_s":[2.0],"mean_s":2.0,"stddev_s":null,"rows_per_s":50.0,"failed":0.0,"attempts":100.0,"in_flight_mean":0.9,"different":0,"speedup":null,"ideal_speedup":null,"runs":[{"wall_s":2.0,"failed":0,"attempts":100,"different":null,"call_ms":120.0,"in_flight_mean":0.9,"in_flight_max":1,"limited_s":{"server":0.0,"outage":0.0,"rpm":0.0,"tpm":0.0},"cpu_s":0.0,"stalled_s":0.0}]},{"name":"concurrent","concurrency":10,"wall_s":[1.0],"mean_s":1.0,"stddev_s":null,"rows_per_s":100.0,"failed":0.0,"attempts":100.0,"in_flight_mean":9.0,"different":0,"speedup":{"mean":2.0,"ci95":null},"ideal_speedup":10.0,"runs":[{"wall_s":1.0,"failed":0,"attempts":100,"different":null,"call_ms":120.0,"in_flight_mean":9.0,"in_flight_max":10,"limited_s":{"server":0.0,"outage":0.0,"rpm":0.0,"tpm":0.0},"cpu_s":0.0,"stalled_s":0.0}]}],"modes_without_runs":[],"speedup":{"mean":2.0,"ci95":null},"ideal_speedup":10.0,"warnings":[{"kind":"few_runs","runs":1}]}
     "#);
 }
 
@@ -163,15 +163,103 @@ fn one_mode_or_none_has_no_speedup() {
 }
 
 #[test]
-fn the_table_keeps_to_eighty_columns() {
+fn a_terminal_too_narrow_for_the_table_gets_a_block_a_mode() {
+    let comparison = changed(|run| (run.wall_s, run.different) = (0.3, Some(2)));
+    insta::assert_snapshot!(comparison.table(Look { width: 40, ..LOOK }), @r"
+      sequential
+        Wall (± σ)  12.3 s ± 100 ms
+        Rows/s      8.13
+        In flight   0.90
+        Calls       100
+        Failed      0
+
+      concurrent -c 16
+        Wall (± σ)  300 ms ± 0 s
+        Rows/s      333
+        In flight   14.4
+        Calls       100
+        Failed      0
+
+      3 runs of 100 rows in each mode, after
+      17 calls to warm up (untimed)
+      answers other than in the first run of
+      sequential:
+        2 in concurrent -c 16
+
+      concurrent -c 16 was
+        41.0 times as fast as sequential
+        (95 % confidence: 40.2 to 41.8;
+        ideal: 14.3)
+
+    warning: `concurrent -c 16` took only
+    300 ms: raise `--limit`
+    ");
+}
+
+#[test]
+fn no_line_is_wider_than_the_terminal() {
     let long = "n".repeat(99);
     let mut modes =
         vec![runs(&long, 1, &[7_100_000, 7_300_000]), runs(&long, 100_000, &[3_700_000, 9_800_000])];
     for run in &mut modes[1].runs {
-        (run.failed, run.attempts) = (999_999, 3_000_000);
+        (run.failed, run.attempts, run.different) = (999_999, 3_000_000, Some(999_999));
     }
-    let comparison = compared(1_000_000, modes);
-    for line in comparison.table(LOOK).lines().filter(|line| !line.starts_with("warning")) {
-        assert!(console::measure_text_width(line) <= 80, "{line}");
+    let mut comparison = compared(1_000_000, modes);
+    let reason = "the first 20 finished rows all failed with `ValueError`; the last: no such thing".into();
+    comparison.stopped = Some(Stopped { at: "in run 2 of 3: sequential".into(), reason, rows: Some(3) });
+    for width in [40, 60, 80, 120] {
+        let table = comparison.table(Look { width, ..LOOK });
+        let widest = table.lines().map(console::measure_text_width).max();
+        assert!(widest <= Some(width), "{width}: {table}");
+        assert_eq!(table.contains("Wall (mean ± σ)"), width > 80, "{table}");
     }
+}
+
+#[test]
+fn a_stopped_comparison_counts_the_runs_it_has() {
+    let stopped = |reason: &str| {
+        let at = "in run 2 of 3: sequential".to_owned();
+        Some(Stopped { at, reason: reason.to_owned(), rows: Some(7) })
+    };
+    let warm_up = Some(WarmUp { rows: 16, attempts: 17 });
+    let modes = || vec![runs("sequential", 1, &[12_300]), runs("concurrent -c 16", 16, &[850, 870])];
+    let third = runs("concurrent -c 64", 64, &[]);
+    let comparison =
+        Comparison::new(100, 3, warm_up, [modes(), vec![third]].concat(), stopped("odd\u{1b}[2J\nanswer"));
+    insta::assert_snapshot!(comparison.table(LOOK), @r"
+                        Wall (mean ± σ)  Rows/s  In flight  Calls  Failed
+      sequential                 12.3 s    8.13       0.90    100       0
+      concurrent -c 16   860 ms ± 14 ms     116       14.4    100       0
+
+      finished, of 3 runs of 100 rows each: 1 of sequential, 2 of concurrent -c 16,
+      0 of concurrent -c 64, after 17 calls to warm up (untimed)
+      the answers were the same in every run
+
+      stopped in run 2 of 3: sequential: odd\u{1b}[2J answer; left out: its 7
+      finished rows
+
+      concurrent -c 16 was
+        14.3 times as fast as sequential
+        (no interval without 2 runs of each; ideal: 14.3)
+
+    warning: only 1 run of a mode: give `--runs 3` or more
+    ");
+    insta::assert_snapshot!(comparison.markdown(), @r"
+    | Mode | Wall (mean ± σ) | Rows/s | In flight | Calls | Failed | Speedup (95 % confidence) | Ideal |
+    |:---|---:|---:|---:|---:|---:|---:|---:|
+    | `sequential` | 12.3 s | 8.13 | 0.90 | 100 | 0 | 1 | 1 |
+    | `concurrent -c 16` | 860 ms ± 14 ms | 116 | 14.4 | 100 | 0 | 14.3 | 14.3 |
+
+    finished, of 3 runs of 100 rows each: 1 of sequential, 2 of concurrent -c 16, 0 of concurrent -c 64, after 17 calls to warm up (untimed); the answers were the same in every run; stopped in run 2 of 3: sequential: odd\u{1b}[2J answer; left out: its 7 finished rows.
+
+    - only 1 run of a mode: give `--runs 3` or more
+    ");
+    let none =
+        Comparison::new(100, 3, None, vec![runs("sequential", 1, &[])], stopped("terminated (SIGTERM)"));
+    insta::assert_snapshot!(none.table(LOOK), @r"
+      no run was finished
+
+      stopped in run 2 of 3: sequential: terminated (SIGTERM); left out: its 7
+      finished rows
+    ");
 }

@@ -1,0 +1,229 @@
+//! A comparison under way: the warm-up, the runs in turn, and what stops them. Not how one run is measured.
+
+use std::time::{Duration, Instant};
+
+use super::measured::{FirstAnswers, Measured, Measuring, Ran};
+use super::prepared::Prepared;
+use super::streams::Streams;
+use crate::config::options::ShowOptions;
+use crate::input::Validated;
+use crate::policy::budget::Used;
+use crate::policy::stop::StopReason;
+use crate::report::compare::{Comparison, ModeRuns, RunFigures, Stopped, WarmUp};
+use crate::report::progress::Level;
+use crate::report::text::{counted, duration, reason};
+use crate::run::signals::Signals;
+use crate::secret::Secrets;
+
+/// Rows that warm up: at least enough to meet a second call, at most so many as are few.
+const WARM_UP: std::ops::RangeInclusive<u64> = 3..=16;
+/// A comparison that takes longer is announced.
+const LONG: Duration = Duration::from_secs(60);
+
+/// A comparison under way.
+pub(super) struct Comparing<'a> {
+    /// The job.
+    pub prepared: &'a Prepared,
+    /// Where progress goes.
+    pub streams: &'a Streams,
+    /// What is shown.
+    pub show: &'a ShowOptions,
+    /// What ends it early.
+    pub signals: &'a mut Signals,
+    /// Runs of each mode that were asked for.
+    pub runs: u32,
+    /// When no new calls are made any more.
+    pub deadline: Option<Instant>,
+    /// The modes, with the runs finished so far.
+    pub modes: Vec<ModeRuns>,
+    /// What was called before anything was timed, once it was.
+    warm_up: Option<WarmUp>,
+    /// The answers of the first run of all.
+    first: Option<FirstAnswers>,
+    /// What all runs so far used.
+    used: Used,
+    /// What is run now.
+    at: String,
+}
+
+/// What a comparison came to.
+pub(super) struct Ended {
+    /// What was finished.
+    pub comparison: Comparison,
+    /// The process's exit code.
+    pub code: u8,
+    /// A second signal came: nothing is waited for.
+    pub at_once: bool,
+    /// What went wrong outside of the rows.
+    pub error: Option<anyhow::Error>,
+}
+
+/// Why there is no further run.
+enum Halt {
+    /// A run was stopped.
+    Stopped {
+        reason: StopReason,
+        /// Whether its every row had come to its outcome: then it counts.
+        whole: bool,
+        /// Its rows that had their outcome, where it does not count; none where a second signal cut it short.
+        finished: Option<u64>,
+    },
+    /// Something else failed.
+    Error(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Halt {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl<'a> Comparing<'a> {
+    /// A comparison of modes that have no runs yet; its deadline counts from now.
+    pub(super) fn new(
+        prepared: &'a Prepared,
+        (streams, show): (&'a Streams, &'a ShowOptions),
+        signals: &'a mut Signals,
+        (modes, runs): (Vec<ModeRuns>, u32),
+        deadline: Option<Duration>,
+    ) -> Self {
+        let deadline = deadline.and_then(|limit| Instant::now().checked_add(limit));
+        let (warm_up, first, used, at) = Default::default();
+        Self { prepared, streams, show, signals, runs, deadline, modes, warm_up, first, used, at }
+    }
+
+    /// Warms up and makes all runs, until something stops it.
+    pub(super) async fn run(mut self) -> Ended {
+        let halt = self.all_runs().await.err();
+        let made_all = self.modes.iter().all(|mode| mode.runs.len() as u32 == self.runs);
+        let halt = halt.filter(|halt| {
+            // A signal after the last outcome of all changes nothing.
+            !(made_all && matches!(halt, Halt::Stopped { reason: StopReason::Signal(_), whole: true, .. }))
+        });
+        let stopped = halt.as_ref().map(|halt| match halt {
+            Halt::Stopped { reason: why, whole, finished } => Stopped {
+                at: format!("{} {}", if *whole { "after" } else { "in" }, self.at),
+                reason: reason(&why.to_string()).0,
+                rows: *finished,
+            },
+            Halt::Error(error) => Stopped {
+                at: format!("in {}", self.at),
+                reason: reason(&Secrets::from_environment().mask(&format!("{error:#}"))).0,
+                rows: None,
+            },
+        });
+        let selected = &self.prepared.validated.selected;
+        let rows = selected.end - selected.start;
+        let comparison = Comparison::new(rows, self.runs, self.warm_up, self.modes, stopped);
+        let any_failed = comparison.modes.iter().any(|mode| mode.failed > 0.0);
+        let (code, at_once, error) = match halt {
+            Some(Halt::Error(error)) => (1, false, Some(error)),
+            Some(Halt::Stopped { reason, whole, finished }) => {
+                (reason.exit_code(), !whole && finished.is_none(), None)
+            }
+            None => (if any_failed { 3 } else { 0 }, false, None),
+        };
+        Ended { comparison, code, at_once, error }
+    }
+
+    async fn all_runs(&mut self) -> Result<(), Halt> {
+        self.warm_up().await?;
+        for run in 1..=self.runs {
+            // Forth and back, so that no mode always comes first.
+            let mut order: Vec<usize> = (0..self.modes.len()).collect();
+            if run % 2 == 0 {
+                order.reverse();
+            }
+            for mode in order {
+                self.one_run(run, mode).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes connections, fills what fills itself at the first use: a few rows at the greatest concurrency, not timed.
+    async fn warm_up(&mut self) -> Result<(), Halt> {
+        let all = self.prepared.validated.selected.clone();
+        let few = warm_up_rows(all.end - all.start, &self.modes);
+        let selected = all.start..all.start + few;
+        let validated = Validated { selected, ..self.prepared.validated.clone() };
+        "the warm-up".clone_into(&mut self.at);
+        let title = format!("warm-up: {}, not timed", counted(few, "row"));
+        let (Measured { figures, .. }, stop) = self.measure(&validated, widest(&self.modes), &title).await?;
+        self.warm_up = Some(WarmUp { rows: few, attempts: figures.attempts });
+        after(stop)?;
+        self.announce_length(&figures);
+        Ok(())
+    }
+
+    async fn one_run(&mut self, run: u32, mode: usize) -> Result<(), Halt> {
+        let title = format!("run {run} of {}: {}", self.runs, self.modes[mode].name);
+        self.at.clone_from(&title);
+        let validated = &self.prepared.validated;
+        let (mut measured, stop) = self.measure(validated, self.modes[mode].concurrency, &title).await?;
+        if let Some(first) = &mut self.first {
+            measured.figures.different = Some(measured.differing_answers(first)?);
+        } else {
+            measured.keep_answers(self.first.insert(FirstAnswers::new(&validated.selected)))?;
+        }
+        self.modes[mode].runs.push(measured.figures);
+        after(stop)
+    }
+
+    /// Makes one run. What came while its last rows were under way is returned with it.
+    async fn measure(
+        &mut self,
+        validated: &Validated,
+        calls: u64,
+        title: &str,
+    ) -> Result<(Measured, Option<StopReason>), Halt> {
+        let mut reporter = self.streams.reporter(self.show);
+        reporter.message(Level::Note, title);
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let (prepared, calls) = (self.prepared, calls as usize);
+        let measuring = Measuring { prepared, validated, calls, left, used: &mut self.used };
+        match measuring.run(reporter.as_mut(), self.signals).await? {
+            Ran::Whole(measured, stop) => Ok((*measured, stop)),
+            Ran::Stopped { reason, finished } => Err(Halt::Stopped { reason, whole: false, finished }),
+        }
+    }
+
+    /// Says how long a long comparison will take, from what the calls of the warm-up took.
+    fn announce_length(&self, called: &RunFigures) {
+        let Some(call_ms) = called.call_ms else { return };
+        let call = Duration::from_secs_f64(call_ms / 1e3);
+        let rows = self.prepared.validated.selected.end - self.prepared.validated.selected.start;
+        let rounds = |mode: &ModeRuns| rows.div_ceil(mode.concurrency).max(1) as f64;
+        let a_round: Duration = self.modes.iter().map(|mode| call.mul_f64(rounds(mode))).sum();
+        let all = a_round * self.runs;
+        if all > LONG {
+            let text = format!(
+                "this will take about {}: {} of {} in {}; `-n` picks fewer rows",
+                duration(all),
+                counted(self.runs.into(), "run"),
+                counted(rows, "row"),
+                counted(self.modes.len() as u64, "mode")
+            );
+            self.streams.reporter(self.show).message(Level::Note, &text);
+        }
+    }
+}
+
+/// What came while a run's last rows were under way ends the comparison after it.
+fn after(stop: Option<StopReason>) -> Result<(), Halt> {
+    match stop {
+        Some(reason) => Err(Halt::Stopped { reason, whole: true, finished: None }),
+        None => Ok(()),
+    }
+}
+
+/// As many as are called at once, within bounds, and no more than half of all, so that what the predictor caches of them
+/// shows.
+pub(super) fn warm_up_rows(rows: u64, modes: &[ModeRuns]) -> u64 {
+    widest(modes).clamp(*WARM_UP.start(), *WARM_UP.end()).min(rows.div_ceil(2))
+}
+
+/// The most calls in flight of any mode.
+fn widest(modes: &[ModeRuns]) -> u64 {
+    modes.iter().map(|mode| mode.concurrency).max().unwrap_or(1)
+}
