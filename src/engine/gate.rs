@@ -13,12 +13,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Counted, used};
+use super::Counted;
 use crate::call::{CallError, FailureKind};
 use crate::event::{LimitedBy, LimitedFor};
 use crate::policy::breaker::Breaker;
 use crate::policy::pace::{Admission, Backoff, Pace};
-use crate::policy::rate::{Rate, Rates, Short};
+use crate::policy::rate::{Due, Rate, Short};
 use crate::row::{Answer, Arguments};
 
 /// Decides when the next call may be made.
@@ -58,14 +58,14 @@ pub(super) struct Passed<'a> {
     pub(super) queued: Duration,
     pub(super) in_flight: Counted<'a>,
     pub(super) permit: SemaphorePermit<'a>,
-    /// The tokens it was estimated to use.
-    estimated: u64,
+    /// What it was estimated to use.
+    estimated: Due,
     begun: Duration,
 }
 
 /// What a call came to, for the gate.
 pub(super) struct Ending {
-    estimated: u64,
+    estimated: Due,
     begun: Duration,
 }
 
@@ -81,11 +81,11 @@ impl Passed<'_> {
 }
 
 impl Gate {
-    pub(super) fn new(concurrency: usize, backoff: Backoff, rates: Rates) -> Self {
+    pub(super) fn new(concurrency: usize, backoff: Backoff, rate: Rate) -> Self {
         let state = State {
             pace: Pace::new(concurrency, backoff),
             breaker: Breaker::new(concurrency),
-            rate: Rate::new(rates),
+            rate,
             waiting: None,
             waited: LimitedFor::default(),
             last_begun: Duration::ZERO,
@@ -138,7 +138,15 @@ impl Gate {
     ) -> Passed<'a> {
         let at = Instant::now();
         let (in_flight, begun) = (Counted::new(in_flight), at - self.started);
-        Passed { at, paced: Duration::ZERO, queued: at - came, in_flight, permit, estimated: 0, begun }
+        Passed {
+            at,
+            paced: Duration::ZERO,
+            queued: at - came,
+            in_flight,
+            permit,
+            estimated: Due::default(),
+            begun,
+        }
     }
 
     /// One row at a time.
@@ -236,7 +244,7 @@ impl Gate {
         }
         let now = self.now();
         let outage = self.with(|state| {
-            state.settle(arguments, ending, result);
+            state.rate.settle(arguments, ending.estimated, result);
             state.judge(now, row, ending.begun, result, in_flight);
             self.calm.store(state.is_calm(now), Ordering::Release);
             state.breaker.is_open()
@@ -297,8 +305,9 @@ impl State {
             // Permits bound it.
             Admission::Full | Admission::Now => {}
         }
-        self.rate.pay(now).err().map(|short| match short {
+        self.rate.pay(now, in_flight).err().map(|short| match short {
             Short::OfRequests(until) => (LimitedBy::Rpm, Some(until)),
+            Short::OfKnowledge => (LimitedBy::Rpm, None),
             Short::OfTokens(until) => (LimitedBy::Tpm, Some(until)),
         })
     }
@@ -307,10 +316,6 @@ impl State {
         if let Some((by, since)) = self.waiting.take() {
             *self.waited.by(by) += now.saturating_sub(since);
         }
-    }
-
-    fn settle(&mut self, arguments: &Arguments, ending: &Ending, result: &Result<Answer, CallError>) {
-        self.rate.settle(arguments, ending.estimated, used(result).copied());
     }
 
     fn judge(

@@ -185,6 +185,47 @@ fn rpm_spreads_the_calls_evenly_and_the_report_says_for_how_long() {
     assert!(job.report()["limited_s"]["rpm"].as_f64().unwrap() > 1.5);
 }
 
+/// Asks twice a row: first for the reasoning, then for the answer.
+const TWO_PARTS: &str = r#"
+import dspy
+class Program(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.draft, self.polish = dspy.Predict("question -> reasoning"), dspy.Predict("question, reasoning -> answer")
+    async def aforward(self, question):
+        draft = await self.draft.acall(question=question)
+        return await self.polish.acall(question=question, reasoning=draft.reasoning)
+predict = Program()
+async def twice(question):
+    return await predict.acall(question=question)
+"#;
+
+#[test]
+fn rpm_counts_every_request_of_a_program_of_two_parts() {
+    const ROWS: usize = 30;
+    let server = Aimock::start(&Fixtures::numbered(ROWS));
+    server.chaos(&json!({"latencyMs": 200}));
+    let base = server.base_url();
+    // A function's requests are not known before the first has told, a module's are those of its parts.
+    for (seen, predictor) in ["predict", "twice"].into_iter().enumerate() {
+        let job = Job::new().questions(ROWS).predictor(TWO_PARTS);
+        let spec = format!("predictor.py:{predictor}");
+        job.run(&on(&base, &["--predictor", &spec, "-c", "32", "--rpm", "1200"])).expect(0);
+        let mut sent: Vec<_> = server.journal()[seen * 2 * ROWS..]
+            .iter()
+            .map(|request| request["timestamp"].as_i64().unwrap())
+            .collect();
+        sent.sort_unstable();
+        assert_eq!(sent.len(), 2 * ROWS);
+        // 20 a second, two of them the burst; what the machine holds up comes together.
+        let crowded = sent.iter().zip(&sent[30..]).filter(|(first, after)| *after - *first < 1_000).count();
+        assert_eq!(crowded, 0, "{predictor}: 31 requests within a second: {sent:?}");
+        let span = (sent[2 * ROWS - 1] - sent[0]) as f64 / 1e3;
+        assert!(span >= 2.75, "{predictor}: 60 requests in {span} s");
+        assert_eq!(job.report()["tokens"]["calls"], 2 * ROWS);
+    }
+}
+
 #[test]
 fn tokens_a_minute_hold_back_what_would_use_more() {
     let server = Aimock::start(&Fixtures::numbered(30));
