@@ -22,6 +22,7 @@ mod guards;
 mod hostile;
 mod interrupted_projection;
 mod kill;
+mod layers;
 mod ledger;
 mod limits;
 mod local_model;
