@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::support::aimock::{Aimock, Fixtures};
 use super::support::job::Job;
+use super::support::limited::{Limited, Refusal};
 use super::support::mocklimit::Mocklimit;
 use serde_json::{Value, json};
 
@@ -75,6 +76,27 @@ fn a_429_storm_is_answered_whole_at_the_servers_pace_and_few_requests_are_wasted
         let (told, until) = (number(refusal, 1) + known, number(refusal, 1) + number(refusal, 3));
         let early = calls.iter().find(|call| number(call, 0) > told && number(call, 0) < until);
         assert!(early.is_none(), "{early:?} although {refusal}");
+    }
+}
+
+#[test]
+fn dspy_lives_through_the_storm_as_well() {
+    const ROWS: usize = 400;
+    let server = Limited::start(50, &Fixtures::numbered(ROWS));
+    let job = Job::new().questions(ROWS);
+    job.run(&on(&server.base_url(), &["-c", "64"])).expect(0).prints("by the server");
+    let (requests, refused) = server.requests();
+    assert_eq!(requests - refused, ROWS as u64);
+    assert!(requests <= 500, "{requests} requests for {ROWS} rows");
+    let wall = job.report()["wall_s"].as_f64().unwrap();
+    assert!(wall <= 17.0, "{wall} s");
+    let arrivals = server.arrivals();
+    for Refusal { at, retry_after } in server.refusals() {
+        let early = |arrival: &&Instant| {
+            **arrival > at + Duration::from_millis(100) && **arrival < at + Duration::from_secs(retry_after)
+        };
+        let early = arrivals.iter().find(early).map(|arrival| *arrival - at);
+        assert!(early.is_none(), "a request {early:?} after a Retry-After of {retry_after} s");
     }
 }
 
