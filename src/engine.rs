@@ -23,7 +23,7 @@ use crate::call::{Attempt, BridgeError, CallError, CallWatch, call_clock};
 use crate::event::{Blockage, Event, LimitedBy, LimitedFor};
 use crate::policy::budget::{Budget, Price};
 use crate::policy::pace::Backoff;
-use crate::policy::rate::{Rate, Rates, RequestsACall};
+use crate::policy::rate::{Rates, RequestsACall};
 use crate::policy::retry::{RetryPolicy, Schedule};
 use crate::policy::stop::StopReason;
 use crate::row::{Answer, Arguments, Outcome, Row, Timing, Usage};
@@ -116,11 +116,7 @@ impl<B: Bridge> Engine<B> {
         Self {
             bridge,
             permits: Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS)),
-            gate: Gate::new(
-                settings.concurrency,
-                settings.retry.into(),
-                Rate::new(settings.rates, settings.requests),
-            ),
+            gate: Gate::new(&settings),
             purse: Purse::new(settings.concurrency, None, None),
             settings,
             stopping: CancellationToken::new(),

@@ -13,11 +13,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
-use super::Counted;
+use super::{Counted, EngineSettings};
 use crate::call::{CallError, FailureKind};
 use crate::event::{LimitedBy, LimitedFor};
 use crate::policy::breaker::Breaker;
-use crate::policy::pace::{Admission, Backoff, Pace};
+use crate::policy::pace::{Admission, Pace};
 use crate::policy::rate::{Due, Rate, Short};
 use crate::row::{Answer, Arguments};
 
@@ -81,11 +81,11 @@ impl Passed<'_> {
 }
 
 impl Gate {
-    pub(super) fn new(concurrency: usize, backoff: Backoff, rate: Rate) -> Self {
+    pub(super) fn new(settings: &EngineSettings) -> Self {
         let state = State {
-            pace: Pace::new(concurrency, backoff),
-            breaker: Breaker::new(concurrency),
-            rate,
+            pace: Pace::new(settings.concurrency, settings.retry.into()),
+            breaker: Breaker::new(settings.concurrency),
+            rate: Rate::new(settings.rates, settings.requests),
             waiting: None,
             waited: LimitedFor::default(),
             last_begun: Duration::ZERO,

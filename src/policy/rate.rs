@@ -252,8 +252,8 @@ mod tests {
         Rate::new(rates, RequestsACall { likely, may_differ: true })
     }
 
-    fn answer(usage: Usage) -> Result<Answer, CallError> {
-        Ok(Answer { fields: Vec::new(), usage: Some(usage), first_chunk: None, finish_reason: None })
+    fn answer(usage: Usage) -> Answer {
+        Answer { fields: Vec::new(), usage: Some(usage), first_chunk: None, finish_reason: None }
     }
 
     fn of_calls(calls: u64) -> Usage {
@@ -295,7 +295,7 @@ mod tests {
         let arguments: Arguments = vec![("question".into(), Value::Text("x".repeat(400)))];
         let estimate = rate.estimate(&arguments);
         assert_eq!(estimate, Due { requests: 1, tokens: 600 });
-        let used = answer(Usage { input: 900, output: 700, calls: 1, cost_usd: None });
+        let used = Ok(answer(Usage { input: 900, output: 700, calls: 1, cost_usd: None }));
         let paid = calls(&mut rate, 1, estimate)[0];
         rate.settle(&arguments, estimate, &used);
         assert!(calls(&mut rate, 1, Due::default())[0] > paid, "nothing is owed");
@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(rate.pay(Duration::ZERO, 0), Ok(()));
         rate.owe(first);
         assert_eq!(rate.pay(10 * SECOND, 1), Err(Short::OfKnowledge));
-        rate.settle(&Vec::new(), first, &answer(of_calls(3)));
+        rate.settle(&Vec::new(), first, &Ok(answer(of_calls(3))));
         assert_eq!(rate.estimate(&Vec::new()).requests, 3);
         // The two that the first made beyond its estimate, and its own: a second each.
         let Err(Short::OfRequests(at)) = rate.pay(10 * SECOND, 1) else { panic!("nothing is owed") };
@@ -336,9 +336,8 @@ mod tests {
     #[test]
     fn an_estimate_is_rounded_up_and_the_rest_given_back() {
         let mut rate = counting(600, 1);
-        (0..400).for_each(|call| {
-            rate.settle(&Vec::new(), Due { requests: 2, tokens: 0 }, &answer(of_calls(1 + call % 2)))
-        });
+        let due = Due { requests: 2, tokens: 0 };
+        (0..400).for_each(|call| rate.settle(&Vec::new(), due, &Ok(answer(of_calls(1 + call % 2)))));
         assert_eq!(rate.estimate(&Vec::new()).requests, 2);
         assert_eq!(rate.requests.as_ref().unwrap().owed, -200);
     }
