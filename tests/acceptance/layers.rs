@@ -57,6 +57,32 @@ fn a_client_is_found_wherever_it_is_kept_and_repeats_as_often_as_was_told() {
     }
 }
 
+#[test]
+fn looking_runs_none_of_the_users_code() {
+    let hostile = "
+def touched(*_):
+    called('touched')
+    raise SystemExit('touched')
+class Evil:
+    __slots__ = ('unset', 'held')
+    __getattr__ = __getattribute__ = __eq__ = __hash__ = __iter__ = __bool__ = touched
+    __class__ = property(touched)
+class Weird:
+    __module__ = ['no', 'name']
+    __dict__ = property(touched)
+class predict:
+    evil = Evil()
+    def __init__(self):
+        self.weird, self.ring = Weird(), [self]
+        self.ring.append(self.ring)
+    async def __call__(self, question):
+        return question
+";
+    let job = Job::new().questions(1).predictor(hostile);
+    job.process().expect(0);
+    assert_eq!(job.calls(), Vec::<serde_json::Value>::new());
+}
+
 /// What the predictors below start with: `body(question)` asks for one chat completion at `url`.
 const POSTING: &str = r"
 import aiohttp, httpx, requests

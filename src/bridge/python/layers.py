@@ -64,7 +64,7 @@ def _found(target: Any, source: str | None, module: Any, lm: Any) -> Iterator[tu
         lms = [lm or dspy.settings.lm, *(part.lm for part in (module.predictors() if module is not None else ()))]
         yield from ((f"the model `{found.model}`", found) for found in lms if isinstance(found, dspy.BaseLM))
     # A module asks the models named above; what a function may use are its file's own.
-    own = reachable.objects(target, source) if source is not None else ()
+    own = reachable.objects(target, source) if source is not None else iter(())
     yield from ((f"`{name}`", found) for name, found in own if module is None or not _is_lm(found))
 
 
@@ -95,7 +95,7 @@ def _cap(value: Any, held: dict[str, Any]) -> tuple[int, str, str] | None:
 
 
 def _is_of(package: str, kind: type, *names: str) -> bool:
-    return any(one.__module__.partition(".")[0] == package and one.__name__ in names for one in kind.__mro__)
+    return any(str(one.__module__).partition(".")[0] == package and one.__name__ in names for one in kind.__mro__)
 
 
 def _of_aiohttp(held: dict[str, Any]) -> tuple[int | None, str]:

@@ -39,13 +39,14 @@ def objects(target: Any, source: str) -> Iterator[tuple[str, Any]]:
 def attributes(value: Any) -> dict[str, Any]:
     """The instance's own attributes, as they are stored."""
     stored: dict[str, Any] = {}
-    with contextlib.suppress(Exception):
-        stored |= object.__getattribute__(value, "__dict__")
     for kind in type(value).__mro__:
         for name, member in vars(kind).items():
-            if type(member) is types.MemberDescriptorType:
-                with contextlib.suppress(AttributeError):  # Not set.
-                    stored[name] = member.__get__(value)
+            slot = type(member) is types.MemberDescriptorType
+            if not slot and (name != "__dict__" or type(member) is not types.GetSetDescriptorType):
+                continue
+            with contextlib.suppress(AttributeError):  # Not set.
+                held = member.__get__(value)
+                stored |= held if name == "__dict__" else {name: held}
     return stored
 
 
@@ -85,7 +86,7 @@ def _parts(name: str, value: Any, own: dict[str, types.ModuleType]) -> Iterator[
     else:
         # What an instance holds, and its class; of a class the same.
         classes = value.__mro__ if issubclass(kind, type) else kind.__mro__
-        classes = [one for one in classes if one.__module__ in own]
+        classes = [one for one in classes if str(one.__module__) in own]
         if classes:
             stored = {} if issubclass(kind, type) else attributes(value)
             for part in (stored, *(vars(one) for one in classes)):
