@@ -8,7 +8,7 @@ use divan::counter::ItemsCount;
 use tokio::sync::mpsc::channel;
 use tokio_asyncio_bridge::bridge::fake::{FakeBridge, Script};
 use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings};
-use tokio_asyncio_bridge::policy::rate::Rates;
+use tokio_asyncio_bridge::policy::rate::{Rates, RequestsACall};
 use tokio_asyncio_bridge::policy::retry::RetryPolicy;
 use tokio_asyncio_bridge::row::{Row, RowHash, Value};
 
@@ -29,6 +29,7 @@ fn rows(bencher: divan::Bencher<'_, '_>, concurrency: usize) {
         row_timeout: None,
         stuck_after: Duration::from_secs(10),
         rates: Rates::default(),
+        requests: RequestsACall::ONE,
         retry: RetryPolicy { retries: 3, base: Duration::from_secs(1), cap: Duration::from_secs(60) },
         seed: 0,
     };

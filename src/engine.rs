@@ -27,7 +27,7 @@ use crate::call::{CANCELLED, CallError, may_be_billed};
 use crate::event::{Blockage, Event, LimitedBy, LimitedFor};
 use crate::policy::budget::{Budget, Price};
 use crate::policy::pace::Backoff;
-use crate::policy::rate::Rates;
+use crate::policy::rate::{Rates, RequestsACall};
 use crate::policy::retry::{RetryPolicy, Schedule};
 use crate::policy::stop::StopReason;
 use crate::row::{Answer, Arguments, Outcome, Row};
@@ -49,6 +49,8 @@ pub struct EngineSettings {
     pub retry: RetryPolicy,
     /// Requests and tokens a minute.
     pub rates: Rates,
+    /// What is known of the requests that a call makes.
+    pub requests: RequestsACall,
     /// Seed of the jitter.
     pub seed: u64,
 }
@@ -90,7 +92,7 @@ impl<B: Bridge> Engine<B> {
         Self {
             bridge,
             permits: Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS)),
-            gate: Gate::new(settings.concurrency, settings.retry.into(), settings.rates),
+            gate: Gate::new(&settings),
             purse: Purse::new(settings.concurrency, None, None),
             settings,
             stopping: CancellationToken::new(),

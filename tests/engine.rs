@@ -13,7 +13,7 @@ use tokio_asyncio_bridge::bridge::fake::{FakeBridge, Script};
 use tokio_asyncio_bridge::call::CallError;
 use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings};
 use tokio_asyncio_bridge::event::Event;
-use tokio_asyncio_bridge::policy::rate::Rates;
+use tokio_asyncio_bridge::policy::rate::{Rates, RequestsACall};
 use tokio_asyncio_bridge::policy::retry::RetryPolicy;
 use tokio_asyncio_bridge::row::{Outcome, Row, RowHash, Value};
 
@@ -29,6 +29,7 @@ fn settings() -> EngineSettings {
         stuck_after: 10 * SECOND,
         retry,
         rates: Rates::default(),
+        requests: RequestsACall::ONE,
         seed: 7,
     }
 }

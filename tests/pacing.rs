@@ -13,7 +13,7 @@ use tokio_asyncio_bridge::bridge::Bridge;
 use tokio_asyncio_bridge::call::{Attempt, CallError, FailureKind, PredictorError};
 use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings};
 use tokio_asyncio_bridge::event::{Event, LimitedFor};
-use tokio_asyncio_bridge::policy::rate::Rates;
+use tokio_asyncio_bridge::policy::rate::{Rates, RequestsACall};
 use tokio_asyncio_bridge::policy::retry::RetryPolicy;
 use tokio_asyncio_bridge::policy::stop::StopReason;
 use tokio_asyncio_bridge::row::{Answer, Outcome, Row, RowHash, Usage, Value};
@@ -43,6 +43,11 @@ impl<F: FnMut(Duration, u64) -> Reply + Send + 'static> Bridge for Server<F> {
             pending::<()>().await;
         }
         sleep(if reply.is_ok() { LATENCY } else { Duration::from_millis(2) }).await;
+        // The further parts of a program.
+        for _ in 1..self.usage.filter(|_| reply.is_ok()).map_or(1, |usage| usage.calls) {
+            self.log.lock().unwrap().push((self.started.elapsed(), attempt.row, true));
+            sleep(LATENCY).await;
+        }
         attempt.clock.end();
         reply.map(|()| Answer {
             fields: Vec::new(),
@@ -107,6 +112,7 @@ fn settings(concurrency: usize) -> EngineSettings {
         stuck_after: 10 * SECOND,
         retry: RetryPolicy { retries: 3, base: SECOND, cap: 60 * SECOND },
         rates: Rates::default(),
+        requests: RequestsACall::ONE,
         seed: 7,
     }
 }
@@ -330,6 +336,24 @@ async fn rpm_is_never_exceeded_and_used_up() {
     }
     assert!(ended.took < 122 * SECOND, "{:?}", ended.took);
     assert!(ended.limited.rpm > 110 * SECOND, "{:?}", ended.limited);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rpm_counts_every_request_of_a_program_from_the_first_minute_on() {
+    let rates = Rates { rpm: NonZeroU32::new(600), tpm: None };
+    for (parts, likely) in [(2, 2), (2, 1), (3, 1), (1, 3)] {
+        let usage = Some(Usage { input: 100, output: 10, calls: parts, cost_usd: None });
+        let requests = RequestsACall { likely: NonZeroU32::new(likely).unwrap(), may_differ: true };
+        let settings = EngineSettings { rates, requests, ..settings(64) };
+        let rows = 1_200 / parts;
+        let ended = run(|_, _| Ok(()), settings, rows, usage).await;
+        assert_eq!(ended.log.len(), 1_200);
+        for (first, after) in ended.log.iter().zip(&ended.log[600..]) {
+            let minute = after.0.saturating_sub(first.0);
+            assert!(minute + 2 * LATENCY >= 60 * SECOND, "{parts} of {likely}: 600 in {minute:?}");
+        }
+        assert!(ended.took < 122 * SECOND, "{parts} of {likely}: {:?}", ended.took);
+    }
 }
 
 #[tokio::test(start_paused = true)]

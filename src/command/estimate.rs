@@ -118,6 +118,7 @@ mod tests {
             price: price.map(|price| Price { input: price, output: 4.0 * price }),
             max_tokens: None,
             requests: 1,
+            requests_may_differ: false,
             prompt_characters: Some(800),
         }
     }

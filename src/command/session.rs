@@ -17,6 +17,7 @@ use crate::journal::{End, Index, Journal, JournalError};
 use crate::output::{OutputError, Projected, Projection};
 use crate::policy::budget::{Budget, Price};
 use crate::policy::limits::Limits;
+use crate::policy::rate::RequestsACall;
 use crate::policy::stop::{Signal, StopReason};
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::counted;
@@ -193,14 +194,16 @@ impl Session<'_> {
         signals: &mut Signals,
         resumed: u64,
     ) -> anyhow::Result<Ended> {
+        let predictor = self.answerer.bridge.description();
         let settings = EngineSettings {
             concurrency: self.calls,
             timeout: self.time.timeout,
-            clock: if self.answerer.bridge.description().threaded { Clock::Begin } else { Clock::Handover },
+            clock: if predictor.threaded { Clock::Begin } else { Clock::Handover },
             row_timeout: self.time.row_timeout,
             stuck_after: self.time.stuck_after,
             retry: self.retry.policy(),
             rates: self.rates.rates(),
+            requests: predictor.metered.map_or(RequestsACall::ONE, |metered| metered.requests_a_call()),
             seed: fastrand::u64(..),
         };
         let engine = Engine::new(Arc::clone(&self.answerer.bridge), settings);

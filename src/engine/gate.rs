@@ -13,12 +13,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Counted, used};
+use super::{Counted, EngineSettings};
 use crate::call::{CallError, FailureKind};
 use crate::event::{LimitedBy, LimitedFor};
 use crate::policy::breaker::{Breaker, Hopeless};
-use crate::policy::pace::{Admission, Backoff, Pace};
-use crate::policy::rate::{Rate, Rates, Short};
+use crate::policy::pace::{Admission, Pace};
+use crate::policy::rate::{Due, Rate, Short};
 use crate::policy::stop::StopReason;
 use crate::row::{Answer, Arguments};
 
@@ -63,14 +63,14 @@ pub(super) struct Passed<'a> {
     pub(super) queued: Duration,
     pub(super) in_flight: Counted<'a>,
     pub(super) permit: SemaphorePermit<'a>,
-    /// The tokens it was estimated to use.
-    estimated: u64,
+    /// What it was estimated to use.
+    estimated: Due,
     begun: Duration,
 }
 
 /// What a call came to, for the gate.
 pub(super) struct Ending {
-    estimated: u64,
+    estimated: Due,
     begun: Duration,
     /// When its row's first call was begun.
     row_begun: Duration,
@@ -90,11 +90,11 @@ impl Passed<'_> {
 }
 
 impl Gate {
-    pub(super) fn new(concurrency: usize, backoff: Backoff, rates: Rates) -> Self {
+    pub(super) fn new(settings: &EngineSettings) -> Self {
         let state = State {
-            pace: Pace::new(concurrency, backoff),
-            breaker: Breaker::new(concurrency),
-            rate: Rate::new(rates),
+            pace: Pace::new(settings.concurrency, settings.retry.into()),
+            breaker: Breaker::new(settings.concurrency),
+            rate: Rate::new(settings.rates, settings.requests),
             waiting: None,
             waited: LimitedFor::default(),
             last_begun: Duration::ZERO,
@@ -149,7 +149,15 @@ impl Gate {
     ) -> Passed<'a> {
         let at = Instant::now();
         let (in_flight, begun) = (Counted::new(in_flight), at - self.started);
-        Passed { at, paced: Duration::ZERO, queued: at - came, in_flight, permit, estimated: 0, begun }
+        Passed {
+            at,
+            paced: Duration::ZERO,
+            queued: at - came,
+            in_flight,
+            permit,
+            estimated: Due::default(),
+            begun,
+        }
     }
 
     /// One row at a time.
@@ -252,7 +260,7 @@ impl Gate {
         }
         let now = self.now();
         let outage = self.with(|state| {
-            state.settle(arguments, ending, result);
+            state.rate.settle(arguments, ending.estimated, result);
             match result {
                 Err(CallError::Timeout(_)) if overtaken && !state.breaker.is_open() => {}
                 _ => state.judge(now, row, ending.begun, result, in_flight),
@@ -333,8 +341,9 @@ impl State {
             // Permits bound it.
             Admission::Full | Admission::Now => {}
         }
-        self.rate.pay(now).err().map(|short| match short {
+        self.rate.pay(now, in_flight).err().map(|short| match short {
             Short::OfRequests(until) => (LimitedBy::Rpm, Some(until)),
+            Short::OfKnowledge => (LimitedBy::Rpm, None),
             Short::OfTokens(until) => (LimitedBy::Tpm, Some(until)),
         })
     }
@@ -343,10 +352,6 @@ impl State {
         if let Some((by, since)) = self.waiting.take() {
             *self.waited.by(by) += now.saturating_sub(since);
         }
-    }
-
-    fn settle(&mut self, arguments: &Arguments, ending: &Ending, result: &Result<Answer, CallError>) {
-        self.rate.settle(arguments, ending.estimated, used(result).copied());
     }
 
     fn judge(

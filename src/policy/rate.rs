@@ -1,8 +1,11 @@
 //! `--rpm` and `--tpm`: requests and tokens a minute. Not what the server asks for.
 //!
 //! Each is a GCRA limiter of the crate `governor`, told the time. The burst is a tenth of a second's worth (at least one),
-//! taken off the rate, so that no minute sees more than asked for. A call's tokens are estimated, paid before it is made,
-//! and settled by what it used: the difference is owed by the next call, or to it.
+//! taken off the rate, so that no minute sees more than asked for. A call's requests and tokens are estimated, paid
+//! before it is made, and settled by what it used: the difference is owed by the next call, or to it.
+//!
+//! Where a program may make any number of requests a call, the first call goes alone: what it tells is the estimate of
+//! those that follow.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -13,7 +16,8 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
-use crate::row::{Arguments, Usage, Value};
+use crate::call::{CallError, FailureKind};
+use crate::row::{Answer, Arguments, Usage, Value};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Bursts in a minute.
@@ -22,8 +26,10 @@ const TENTHS: u32 = 600;
 pub const CHARACTERS_A_TOKEN: u64 = 4;
 /// What a call uses beyond its arguments (instructions, the answer), until calls have told.
 pub const FIRST_OVERHEAD: f64 = 500.0;
-/// How much of the mean of the overheads each call's own makes.
+/// How much of the mean of the overheads, and of the requests, each call's own makes.
 const WEIGHT: f64 = 0.1;
+/// A mean that exceeds a whole number of requests by no more counts as that number.
+const TOLERANCE: f64 = 0.05;
 
 /// `--rpm` and `--tpm`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,6 +40,29 @@ pub struct Rates {
     pub tpm: Option<NonZeroU32>,
 }
 
+/// The requests a call makes, as far as that is known before any is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestsACall {
+    /// So many.
+    pub likely: NonZeroU32,
+    /// Calls tell how many they made, and it may be another number.
+    pub may_differ: bool,
+}
+
+impl RequestsACall {
+    /// One, and nothing will tell otherwise.
+    pub const ONE: Self = Self { likely: NonZeroU32::MIN, may_differ: false };
+}
+
+/// What one call pays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Requests to the server.
+    pub requests: u64,
+    /// Tokens, in and out.
+    pub tokens: u64,
+}
+
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Short {
@@ -41,6 +70,8 @@ pub enum Short {
     OfRequests(Duration),
     /// Tokens, until then.
     OfTokens(Duration),
+    /// The first call, which goes alone.
+    OfKnowledge,
 }
 
 /// What calls must pay before they are made.
@@ -48,15 +79,21 @@ pub enum Short {
 pub struct Rate {
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
+    /// Requests of a call, in the mean.
+    mean: f64,
+    /// Calls tell of their requests, and none has yet.
+    unknown: bool,
     overhead: f64,
 }
 
 impl Rate {
     /// Full buckets.
-    pub fn new(rates: Rates) -> Self {
+    pub fn new(rates: Rates, requests: RequestsACall) -> Self {
         Self {
             requests: rates.rpm.map(Bucket::new),
             tokens: rates.tpm.map(Bucket::new),
+            mean: requests.likely.get().into(),
+            unknown: rates.rpm.is_some() && requests.may_differ,
             overhead: FIRST_OVERHEAD,
         }
     }
@@ -66,26 +103,60 @@ impl Rate {
         self.requests.is_none() && self.tokens.is_none()
     }
 
-    /// The tokens a call with these arguments may use.
-    pub fn estimate(&self, arguments: &Arguments) -> u64 {
-        if self.tokens.is_none() { 0 } else { prompt(arguments) + self.overhead as u64 }
+    /// What a call with these arguments may use.
+    pub fn estimate(&self, arguments: &Arguments) -> Due {
+        let tokens = if self.tokens.is_none() { 0 } else { prompt(arguments) + self.overhead as u64 };
+        Due { requests: (self.mean - TOLERANCE).ceil() as u64, tokens }
     }
 
-    /// A call with so many tokens is to be made: what it costs is owed from now on.
-    pub fn owe(&mut self, tokens: u64) {
-        self.requests.iter_mut().for_each(|bucket| bucket.owed += 1);
-        self.tokens.iter_mut().for_each(|bucket| bucket.owed += tokens.cast_signed());
+    /// A call that uses so much is to be made: it is owed from now on.
+    pub fn owe(&mut self, due: Due) {
+        self.requests.iter_mut().for_each(|bucket| bucket.owed += due.requests.cast_signed());
+        self.tokens.iter_mut().for_each(|bucket| bucket.owed += due.tokens.cast_signed());
     }
 
-    /// Pays what can be paid; what is still owed then comes with the time to try again.
-    pub fn pay(&mut self, now: Duration) -> Result<(), Short> {
+    /// Pays what can be paid, so many calls being in flight; what is still owed then comes with the time to try again.
+    pub fn pay(&mut self, now: Duration, in_flight: usize) -> Result<(), Short> {
+        if self.unknown && in_flight > 0 {
+            return Err(Short::OfKnowledge);
+        }
         self.requests.as_mut().map_or(Ok(()), |bucket| bucket.pay(now)).map_err(Short::OfRequests)?;
         self.tokens.as_mut().map_or(Ok(()), |bucket| bucket.pay(now)).map_err(Short::OfTokens)
     }
 
-    /// The call has ended and used so many tokens; a call that does not tell is taken to have used its estimate.
-    pub fn settle(&mut self, arguments: &Arguments, estimated: u64, used: Option<Usage>) {
-        let (Some(bucket), Some(used)) = (&mut self.tokens, used) else { return };
+    /// A call has ended. Where it does not tell what it used, that was its estimate.
+    pub fn settle(&mut self, arguments: &Arguments, estimated: Due, result: &Result<Answer, CallError>) {
+        let told = match result {
+            Ok(answer) => answer.usage,
+            Err(CallError::Predictor(error)) => error.usage,
+            Err(_) => None,
+        };
+        self.settle_requests(estimated.requests, told, result);
+        self.settle_tokens(arguments, estimated.tokens, told);
+    }
+
+    fn settle_requests(&mut self, estimated: u64, told: Option<Usage>, result: &Result<Answer, CallError>) {
+        // Usage tells of answered requests alone; one that the server refused was made too.
+        let refused = result.as_ref().is_err_and(|error| {
+            use FailureKind::{Fatal, Throttled, Unavailable};
+            matches!(error, CallError::Predictor(_))
+                && matches!(error.kind(), Fatal | Throttled | Unavailable)
+        });
+        let told = told.map(|usage| usage.calls);
+        let made = if refused { Some(told.unwrap_or_default() + 1) } else { told };
+        if let (Some(bucket), Some(made)) = (&mut self.requests, made) {
+            bucket.owed += made.cast_signed() - estimated.cast_signed();
+        }
+        // A call that was cut short tells nothing of those that are not.
+        if let (Ok(_), Some(made)) = (result, told) {
+            let weight = if self.unknown { 1.0 } else { WEIGHT };
+            self.mean += weight * (made.max(1) as f64 - self.mean);
+        }
+        self.unknown &= refused;
+    }
+
+    fn settle_tokens(&mut self, arguments: &Arguments, estimated: u64, told: Option<Usage>) {
+        let (Some(bucket), Some(used)) = (&mut self.tokens, told) else { return };
         let used = used.input + used.output;
         bucket.owed += used.cast_signed() - estimated.cast_signed();
         let overhead = used.saturating_sub(prompt(arguments)) as f64;
@@ -150,13 +221,15 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::PredictorError;
 
     /// When each of the calls is made.
-    fn calls(rate: &mut Rate, calls: usize, tokens: u64) -> Vec<Duration> {
+    fn calls(rate: &mut Rate, calls: usize, due: Due) -> Vec<Duration> {
         let mut now = Duration::ZERO;
         let call = |_| {
-            rate.owe(tokens);
-            while let Err(Short::OfRequests(at) | Short::OfTokens(at)) = rate.pay(now) {
+            rate.owe(due);
+            while let Err(short) = rate.pay(now, 0) {
+                let (Short::OfRequests(at) | Short::OfTokens(at)) = short else { panic!("{short:?}") };
                 assert!(at > now);
                 now = at;
             }
@@ -165,14 +238,43 @@ mod tests {
         (0..calls).map(call).collect()
     }
 
+    const REQUEST: Due = Due { requests: 1, tokens: 0 };
+    const SECOND: Duration = Duration::from_secs(1);
+
     fn rate(rpm: u32, tpm: u32) -> Rate {
-        Rate::new(Rates { rpm: NonZeroU32::new(rpm), tpm: NonZeroU32::new(tpm) })
+        let rates = Rates { rpm: NonZeroU32::new(rpm), tpm: NonZeroU32::new(tpm) };
+        Rate::new(rates, RequestsACall::ONE)
+    }
+
+    fn counting(rpm: u32, likely: u32) -> Rate {
+        let likely = NonZeroU32::new(likely).unwrap();
+        let rates = Rates { rpm: NonZeroU32::new(rpm), tpm: None };
+        Rate::new(rates, RequestsACall { likely, may_differ: true })
+    }
+
+    fn answer(usage: Usage) -> Answer {
+        Answer { fields: Vec::new(), usage: Some(usage), first_chunk: None, finish_reason: None }
+    }
+
+    fn of_calls(calls: u64) -> Usage {
+        Usage { input: 100, output: 10, calls, cost_usd: None }
+    }
+
+    fn refusal(usage: Option<Usage>) -> Result<Answer, CallError> {
+        Err(CallError::Predictor(Box::new(PredictorError {
+            class: "Refused".into(),
+            message: String::new(),
+            kind: FailureKind::Throttled,
+            retry_after: None,
+            usage,
+            traceback: None,
+        })))
     }
 
     #[test]
     fn no_minute_sees_more_requests_than_asked_for_nor_many_fewer() {
         for rpm in [1_u32, 7, 600, 5_000, 60_000] {
-            let at = calls(&mut rate(rpm, 0), 2 * rpm as usize + 1, 0);
+            let at = calls(&mut rate(rpm, 0), 2 * rpm as usize + 1, REQUEST);
             for (first, after) in at.iter().zip(&at[rpm as usize..]) {
                 let span = after.saturating_sub(*first);
                 assert!(span + Duration::from_micros(1) >= MINUTE, "{rpm}: {span:?}");
@@ -183,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_call_of_more_tokens_than_the_burst_pays_all_of_them() {
-        let at = calls(&mut rate(0, 60_000), 61, 2_000);
+        let at = calls(&mut rate(0, 60_000), 61, Due { requests: 1, tokens: 2_000 });
         assert!((at[60].as_secs_f64() - 120.0).abs() < 3.0, "{:?}", at[60]);
     }
 
@@ -192,20 +294,59 @@ mod tests {
         let mut rate = rate(0, 60_000);
         let arguments: Arguments = vec![("question".into(), Value::Text("x".repeat(400)))];
         let estimate = rate.estimate(&arguments);
-        assert_eq!(estimate, 600);
-        let used = Usage { input: 900, output: 700, calls: 1, cost_usd: None };
+        assert_eq!(estimate, Due { requests: 1, tokens: 600 });
+        let used = Ok(answer(Usage { input: 900, output: 700, calls: 1, cost_usd: None }));
         let paid = calls(&mut rate, 1, estimate)[0];
-        rate.settle(&arguments, estimate, Some(used));
-        assert!(calls(&mut rate, 1, 0)[0] > paid, "nothing is owed");
-        (0..100).for_each(|_| rate.settle(&arguments, 600, Some(used)));
-        assert!((1_590..=1_600).contains(&rate.estimate(&arguments)), "{}", rate.estimate(&arguments));
+        rate.settle(&arguments, estimate, &used);
+        assert!(calls(&mut rate, 1, Due::default())[0] > paid, "nothing is owed");
+        (0..100).for_each(|_| rate.settle(&arguments, estimate, &used));
+        let learned = rate.estimate(&arguments).tokens;
+        assert!((1_590..=1_600).contains(&learned), "{learned}");
+    }
+
+    #[test]
+    fn a_call_whose_requests_are_not_known_goes_alone_and_the_next_pays_for_as_many() {
+        let mut rate = counting(60, 1);
+        let first = rate.estimate(&Vec::new());
+        assert_eq!(first.requests, 1);
+        rate.owe(first);
+        assert_eq!(rate.pay(Duration::ZERO, 0), Ok(()));
+        rate.owe(first);
+        assert_eq!(rate.pay(10 * SECOND, 1), Err(Short::OfKnowledge));
+        rate.settle(&Vec::new(), first, &Ok(answer(of_calls(3))));
+        assert_eq!(rate.estimate(&Vec::new()).requests, 3);
+        // The two that the first made beyond its estimate, and its own: a second each.
+        let Err(Short::OfRequests(at)) = rate.pay(10 * SECOND, 1) else { panic!("nothing is owed") };
+        assert_eq!(at.as_millis(), 11_000);
+    }
+
+    #[test]
+    fn requests_of_a_refused_call_are_those_answered_and_the_refused_one() {
+        for (told, made) in [(None, 1), (Some(of_calls(1)), 2)] {
+            let mut rate = counting(60, 2);
+            let due = rate.estimate(&Vec::new());
+            rate.owe(due);
+            rate.settle(&Vec::new(), due, &refusal(told));
+            assert_eq!(rate.requests.as_ref().unwrap().owed, made);
+            assert_eq!(rate.estimate(&Vec::new()).requests, 2, "it was cut short");
+            assert_eq!(rate.pay(MINUTE, 1), Err(Short::OfKnowledge), "nothing was learned");
+        }
+    }
+
+    #[test]
+    fn an_estimate_is_rounded_up_and_the_rest_given_back() {
+        let mut rate = counting(600, 1);
+        let due = Due { requests: 2, tokens: 0 };
+        (0..400).for_each(|call| rate.settle(&Vec::new(), due, &Ok(answer(of_calls(1 + call % 2)))));
+        assert_eq!(rate.estimate(&Vec::new()).requests, 2);
+        assert_eq!(rate.requests.as_ref().unwrap().owed, -200);
     }
 
     #[test]
     fn without_limits_there_is_nothing_to_pay() {
         let mut rate = rate(0, 0);
         assert!(rate.is_unlimited());
-        rate.owe(1_000_000);
-        assert_eq!(rate.pay(Duration::ZERO), Ok(()));
+        rate.owe(Due { requests: 1_000, tokens: 1_000_000 });
+        assert_eq!(rate.pay(Duration::ZERO, 7), Ok(()));
     }
 }

@@ -25,6 +25,7 @@ mod hang;
 mod hostile;
 mod interrupted_projection;
 mod kill;
+mod layers;
 mod ledger;
 mod limits;
 mod local_model;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::support::aimock::{Aimock, Fixtures};
 use super::support::job::Job;
+use super::support::limited::{Limited, Refusal};
 use super::support::mocklimit::Mocklimit;
 use serde_json::{Value, json};
 
@@ -75,6 +76,27 @@ fn a_429_storm_is_answered_whole_at_the_servers_pace_and_few_requests_are_wasted
         let (told, until) = (number(refusal, 1) + known, number(refusal, 1) + number(refusal, 3));
         let early = calls.iter().find(|call| number(call, 0) > told && number(call, 0) < until);
         assert!(early.is_none(), "{early:?} although {refusal}");
+    }
+}
+
+#[test]
+fn dspy_lives_through_the_storm_as_well() {
+    const ROWS: usize = 400;
+    let server = Limited::start(50, &Fixtures::numbered(ROWS));
+    let job = Job::new().questions(ROWS);
+    job.run(&on(&server.base_url(), &["-c", "64"])).expect(0).prints("by the server");
+    let (requests, refused) = server.requests();
+    assert_eq!(requests - refused, ROWS as u64);
+    assert!(requests <= 500, "{requests} requests for {ROWS} rows");
+    let wall = job.report()["wall_s"].as_f64().unwrap();
+    assert!(wall <= 17.0, "{wall} s");
+    let arrivals = server.arrivals();
+    for Refusal { at, retry_after } in server.refusals() {
+        let early = |arrival: &&Instant| {
+            **arrival > at + Duration::from_millis(100) && **arrival < at + Duration::from_secs(retry_after)
+        };
+        let early = arrivals.iter().find(early).map(|arrival| *arrival - at);
+        assert!(early.is_none(), "a request {early:?} after a Retry-After of {retry_after} s");
     }
 }
 
@@ -183,6 +205,47 @@ fn rpm_spreads_the_calls_evenly_and_the_report_says_for_how_long() {
     let span = calls[19] - calls[0];
     assert!(span >= 1.85, "20 calls in {span} s at 10 a second");
     assert!(job.report()["limited_s"]["rpm"].as_f64().unwrap() > 1.5);
+}
+
+/// Asks twice a row: first for the reasoning, then for the answer.
+const TWO_PARTS: &str = r#"
+import dspy
+class Program(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.draft, self.polish = dspy.Predict("question -> reasoning"), dspy.Predict("question, reasoning -> answer")
+    async def aforward(self, question):
+        draft = await self.draft.acall(question=question)
+        return await self.polish.acall(question=question, reasoning=draft.reasoning)
+predict = Program()
+async def twice(question):
+    return await predict.acall(question=question)
+"#;
+
+#[test]
+fn rpm_counts_every_request_of_a_program_of_two_parts() {
+    const ROWS: usize = 30;
+    let server = Aimock::start(&Fixtures::numbered(ROWS));
+    server.chaos(&json!({"latencyMs": 200}));
+    let base = server.base_url();
+    // A function's requests are not known before the first has told, a module's are those of its parts.
+    for (seen, predictor) in ["predict", "twice"].into_iter().enumerate() {
+        let job = Job::new().questions(ROWS).predictor(TWO_PARTS);
+        let spec = format!("predictor.py:{predictor}");
+        job.run(&on(&base, &["--predictor", &spec, "-c", "32", "--rpm", "1200"])).expect(0);
+        let mut sent: Vec<_> = server.journal()[seen * 2 * ROWS..]
+            .iter()
+            .map(|request| request["timestamp"].as_i64().unwrap())
+            .collect();
+        sent.sort_unstable();
+        assert_eq!(sent.len(), 2 * ROWS);
+        // 20 a second, two of them the burst; what the machine holds up comes together.
+        let crowded = sent.iter().zip(&sent[30..]).filter(|(first, after)| *after - *first < 1_000).count();
+        assert_eq!(crowded, 0, "{predictor}: 31 requests within a second: {sent:?}");
+        let span = (sent[2 * ROWS - 1] - sent[0]) as f64 / 1e3;
+        assert!(span >= 2.75, "{predictor}: 60 requests in {span} s");
+        assert_eq!(job.report()["tokens"]["calls"], 2 * ROWS);
+    }
 }
 
 #[test]

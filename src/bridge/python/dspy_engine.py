@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import dspy
+from dspy._vendor.lm15.transports import _proxy as proxies
+from dspy.adapters import utils as adapters
 from dspy.clients import costs, execution
 from dspy.clients.backend_selection import select_backend
 from dspy.clients.capabilities import capabilities
@@ -15,8 +17,14 @@ from dspy.clients.engines.lm15_engine import timeouts_for
 from dspy.clients.execution import StreamAccumulator
 from dspy.lm15 import Request, Response, RouterConfig
 
-# DSPy looks the price of a model up in its whole table for every call.
+# What DSPy does anew for every call and need do once: it looks the price of a model up in its whole table, searches the
+# environment for proxies, and makes a validator of each value's class.
 costs.model_info = functools.lru_cache(maxsize=256)(costs.model_info)
+proxies.getproxies = functools.cache(proxies.getproxies)
+_type_adapter = adapters.TypeAdapter
+_known_adapter = functools.lru_cache(maxsize=256)(_type_adapter)
+# Classes are few; an annotation may be anything, also unhashable.
+adapters.TypeAdapter = lambda kind: (_known_adapter if type(kind) is type else _type_adapter)(kind)
 
 
 def lift_limit(connections: int) -> None:

@@ -11,7 +11,7 @@ const PREDICTOR: &str = "dspy_predictor";
 /// `LiteLLM` downloads its price table at import unless this is set, also where a user's own file imports it.
 const INIT: &CStr = c"import os\nos.environ.setdefault('LITELLM_LOCAL_MODEL_COST_MAP', 'True')\n";
 /// In the order of their imports of each other.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("traces", include_str!("traces.py")),
     ("failure", include_str!("failure.py")),
     ("results", include_str!("results.py")),
@@ -19,6 +19,7 @@ const FILES: [(&str, &str); 9] = [
     ("threads", include_str!("threads.py")),
     ("loader", include_str!("loader.py")),
     ("metered", include_str!("metered.py")),
+    ("reachable", include_str!("reachable.py")),
     ("layers", include_str!("layers.py")),
     ("host", include_str!("host.py")),
 ];

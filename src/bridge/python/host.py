@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from _tokio_asyncio_bridge.threads import Threads
@@ -24,6 +25,14 @@ def new_loop(kind: str) -> tuple[asyncio.AbstractEventLoop, str]:
         else:
             return uvloop.new_event_loop(), "uvloop"
     return asyncio.new_event_loop(), "asyncio"
+
+
+def widen(loop: asyncio.AbstractEventLoop, calls: int) -> None:
+    """Lets `asyncio.to_thread` and the like run for all calls at once: by itself asyncio has a few threads a core.
+
+    As many again are for those that ran on when their calls had timed out. A thread is started where none is idle.
+    """
+    loop.set_default_executor(ThreadPoolExecutor(max(32, 2 * calls), thread_name_prefix="asyncio"))
 
 
 # `drive_*`: the body of one call's task. Everything that leaves the predictor is caught, `SystemExit` and

@@ -1,38 +1,53 @@
 """Finds what stands unseen between a predictor's call and the model: retries, caches, limits of others."""
 
+import asyncio
+import concurrent.futures
 import contextlib
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
+from _tokio_asyncio_bridge import reachable
+
 # DSPy's own default; another number was chosen by somebody.
 _DSPY_WORKERS = 8
-_CLIENTS = ("OpenAI", "AsyncOpenAI", "AzureOpenAI", "AsyncAzureOpenAI")
+# The clients of OpenAI, Anthropic and others that the same generator makes, by the names of their bases.
+_CLIENTS = {"SyncAPIClient", "AsyncAPIClient"}
 _held = contextlib.ExitStack()
 
 Layers = tuple[list[tuple[str, int]], list[str]]
 
 
-def around(target: Any, module: Any, lm: Any, calls: int) -> Layers:
+def around(target: Any, source: str | None, module: Any, lm: Any, calls: int) -> Layers:
     """What sends more than one request an attempt and how many at most, and what else is to be said.
 
-    `module` is the `dspy.Module` of the target, if it is one; `lm` is what we gave it, None for the file's own choice.
+    `source` is the file of the target, and `module` its `dspy.Module`, if it is one; `lm` is what we gave it, None for
+    the file's own choice.
     """
     repeating: list[tuple[str, int]] = []
     cautions: list[str] = []
     seen: set[int] = set()
-    for name, client in _clients(target, module, lm):
-        if id(client) in seen:
+    for name, found in _found(target, source, module, lm):
+        if id(found) in seen:
             continue
-        seen.add(id(client))
-        option = "max_retries" if type(client).__name__ in _CLIENTS else "num_retries"
-        retries = getattr(client, option, 0)
-        if isinstance(retries, int) and retries > 0:
-            repeating.append((f"`{option}={retries}` of {name}", retries + 1))
-        if getattr(client, "cache", False) is True:
+        seen.add(id(found))
+        held = reachable.attributes(found)
+        for option in ("num_retries", "max_retries"):
+            retries = held.get(option, 0) if _is_client(found) else 0
+            if isinstance(retries, int) and retries > 0:
+                repeating.append((f"`{option}={retries}` of {name}", retries + 1))
+        if _is_lm(found) and held.get("cache") is True:
             cautions.append(
                 f"the cache of {name} is on: repeated questions, and retries of unreadable replies, get the same reply"
                 "\nhint: make it with `cache=False`"
+            )
+        cap = _cap(found, held)
+        if cap is not None and cap[0] < calls:
+            limit, what, remedy = cap
+            cautions.append(
+                f"{name} takes only {limit} calls at once ({what}), and `-c` is {calls}"
+                f"\nhint: {remedy.format(calls=calls)}, or lower `-c`"
             )
     limit = _lift_dspy_workers(calls)
     if limit is not None:
@@ -43,24 +58,65 @@ def around(target: Any, module: Any, lm: Any, calls: int) -> Layers:
     return repeating, cautions
 
 
-def _clients(target: Any, module: Any, lm: Any) -> Iterator[tuple[str, Any]]:
-    dspy, openai = sys.modules.get("dspy"), sys.modules.get("openai")
+def _found(target: Any, source: str | None, module: Any, lm: Any) -> Iterator[tuple[str, Any]]:
+    dspy = sys.modules.get("dspy")
     if dspy is not None:
         lms = [lm or dspy.settings.lm, *(part.lm for part in (module.predictors() if module is not None else ()))]
         yield from ((f"the model `{found.model}`", found) for found in lms if isinstance(found, dspy.BaseLM))
-    if module is not None:
-        return
-    # What a function may use are its file's own.
-    file = sys.modules.get(getattr(target, "__module__", None) or type(target).__module__)
-    kinds = tuple(
-        kind
-        for package, names in ((dspy, ("BaseLM",)), (openai, _CLIENTS))
-        for name in names
-        if isinstance(kind := getattr(package, name, None), type)
-    )
-    yield from (
-        (f"`{name}`", value) for name, value in (vars(file) if file else {}).items() if isinstance(value, kinds)
-    )
+    # A module asks the models named above; what a function may use are its file's own.
+    own = reachable.objects(target, source) if source is not None else iter(())
+    yield from ((f"`{name}`", found) for name, found in own if module is None or not _is_lm(found))
+
+
+def _is_lm(value: Any) -> bool:
+    dspy = sys.modules.get("dspy")
+    return dspy is not None and issubclass(type(value), dspy.BaseLM)
+
+
+def _is_client(value: Any) -> bool:
+    return _is_lm(value) or any(kind.__name__ in _CLIENTS for kind in type(value).__mro__)
+
+
+def _cap(value: Any, held: dict[str, Any]) -> tuple[int, str, str] | None:
+    """How many calls something runs at once, the setting that says so, and how to raise it."""
+    if issubclass(type(value), concurrent.futures.Executor):
+        limit, setting = held.get("_max_workers"), "max_workers"
+        remedy = "make it with `max_workers={calls}`"
+    elif issubclass(type(value), asyncio.Semaphore | threading.Semaphore):
+        limit, setting = held.get("_value"), "value"
+        remedy = "leave it out, for `-c` bounds the calls"
+    elif _is_of("aiohttp", type(value), "BaseConnector", "ClientSession"):
+        limit, setting = _of_aiohttp(held)
+        remedy = "make it with `aiohttp.TCPConnector(limit={calls})`"
+    else:
+        limit, setting = _of_httpx(value, held), "max_connections"
+        remedy = "make it with `httpx.Limits(max_connections={calls})`"
+    return (limit, f"`{setting}={limit}`", remedy) if isinstance(limit, int) else None
+
+
+def _is_of(package: str, kind: type, *names: str) -> bool:
+    return any(str(one.__module__).partition(".")[0] == package and one.__name__ in names for one in kind.__mro__)
+
+
+def _of_aiohttp(held: dict[str, Any]) -> tuple[int | None, str]:
+    """The connections of a session or a connector; 0 stands for any number."""
+    held = reachable.attributes(held["_connector"]) if "_connector" in held else held
+    limits = [(held.get("_limit"), "limit"), (held.get("_limit_per_host"), "limit_per_host")]
+    return min((limit for limit in limits if limit[0]), default=(None, ""))
+
+
+def _of_httpx(value: Any, held: dict[str, Any]) -> int | None:
+    """The connections of an httpx client, also of one within an API client; over HTTP/2 one carries many requests."""
+    if _is_of("httpx", type(value), "Limits"):
+        return held.get("max_connections")
+    if any(kind.__name__ in _CLIENTS for kind in type(value).__mro__):
+        value = held.get("_client")
+        held = reachable.attributes(value)
+    if not _is_of("httpx", type(value), "BaseClient", "AsyncHTTPTransport", "HTTPTransport"):
+        return None
+    transport = held.get("_transport", value)
+    pool = reachable.attributes(reachable.attributes(transport).get("_pool"))
+    return None if pool.get("_http2") else pool.get("_max_connections")
 
 
 def _lift_dspy_workers(calls: int) -> int | None:

@@ -12,6 +12,7 @@ class Metered(NamedTuple):
     price_out: float | None
     max_tokens: int | None
     requests: int
+    requests_may_differ: bool
     prompt_characters: int | None
 
 
@@ -38,6 +39,7 @@ def metered(call: Callable[..., Any]) -> Metered | None:
         *dearest,
         max(limits) if limits and all(isinstance(limit, int) for limit in limits) else None,
         max(len(predictors), 1),
+        type(module) not in (dspy.Predict, dspy.ChainOfThought),
         sum(characters(predictor, call.adapter) for predictor in predictors) or None,
     )
 

@@ -134,6 +134,7 @@ impl Predictor {
     ) -> PyResult<Self> {
         let host = helpers::module(event_loop.py(), "host")?;
         host.call_method1("mask_output", (secrets.values(),))?;
+        host.call_method1("widen", (event_loop, request.calls))?;
         let loaded = Self::find(event_loop, request)?;
         // The predictor's file may have read some more.
         secrets.add_environment();
@@ -171,8 +172,9 @@ impl Predictor {
             outputs = dspy.call_method1("outputs", (&module,))?.extract()?;
         }
         let (call, lm) = lend(&target, &module, model, calls)?;
-        let loaded = loader.call_method1("describe", (call, source, kind))?;
-        let layers = helpers::module(py, "layers")?.call_method1("around", (target, module, lm, calls))?;
+        let loaded = loader.call_method1("describe", (call, &source, kind))?;
+        let layers =
+            helpers::module(py, "layers")?.call_method1("around", (target, source, module, lm, calls))?;
         let (repeating, cautions) = layers.extract()?;
         let mut predictor = Self::of(event_loop, &spec, &loaded)?;
         predictor.description = Description { outputs, repeating, cautions, ..predictor.description };

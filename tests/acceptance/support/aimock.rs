@@ -111,6 +111,17 @@ impl Aimock {
         serde_json::from_str(&self.call("GET", "/__aimock/journal", "")).unwrap()
     }
 
+    /// The most requests that were in flight together, each taking so long.
+    pub(crate) fn most_at_once(&self, latency_ms: i64) -> usize {
+        let mut ends: Vec<_> =
+            self.journal().iter().map(|entry| entry["timestamp"].as_i64().unwrap()).collect();
+        ends.sort_unstable();
+        // Two requests whose ends are less than the latency apart were in flight together.
+        let together =
+            |first: usize| ends[first..].iter().take_while(|end| **end < ends[first] + latency_ms).count();
+        (0..ends.len()).map(together).max().unwrap_or_default()
+    }
+
     /// Injects faults from now on, for example `{"latencyMs": 500, "rateLimitRate": 0.1}`.
     pub(crate) fn chaos(&self, rates: &Value) {
         self.call("POST", "/__aimock/chaos", &rates.to_string());

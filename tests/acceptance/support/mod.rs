@@ -6,5 +6,6 @@ pub(crate) mod browser;
 pub(crate) mod faults;
 pub(crate) mod http;
 pub(crate) mod job;
+pub(crate) mod limited;
 pub(crate) mod mocklimit;
 pub(crate) mod terminal;

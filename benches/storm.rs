@@ -1,0 +1,90 @@
+//! The 429 storm: 400 rows, 64 in flight, against a real limiter of 50 requests per 2 s that answers after 50 ms; ideal
+//! 14 s. Through a small `async def`, and through DSPy.
+//!
+//! Needs what `make test` sets up. A number on the command line is that of the rounds.
+#![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
+#![allow(clippy::print_stdout, reason = "its figures")]
+
+#[allow(dead_code, reason = "the tests use all of it")]
+#[path = "../tests/acceptance/support/mod.rs"]
+mod support;
+
+use support::aimock::Fixtures;
+use support::job::Job;
+use support::limited::Limited;
+use support::mocklimit::Mocklimit;
+
+const ROWS: usize = 400;
+const ROUNDS: usize = 5;
+const ASKING: &str = "
+import aiohttp
+session = None
+async def predict(question):
+    global session
+    session = session or aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+    async with session.get(os.environ['URL']) as response:
+        response.raise_for_status()
+        return question";
+
+/// What one round took.
+struct Round {
+    wall_s: f64,
+    requests: u64,
+    refused: u64,
+}
+
+/// A way of asking, and what runs one round of it.
+type Way = (&'static str, fn() -> Round);
+
+fn main() {
+    let rounds = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(ROUNDS);
+    let ways: [Way; 2] = [("async def", function), ("DSPy", dspy)];
+    let mut measured = ways.map(|_| Vec::new());
+    for _ in 0..rounds {
+        // In turn, each with servers of its own, so that every round finds its window unused.
+        for ((_, round), rounds) in ways.iter().zip(&mut measured) {
+            rounds.push(round());
+        }
+    }
+    println!(
+        "{ROWS} rows, 64 in flight, 50 requests per 2 s, 50 ms; {rounds} rounds, median (least to most)"
+    );
+    println!("{:12}{:>26}{:>26}{:>20}", "", "wall s (ideal 14)", "requests a row", "refused");
+    for ((name, _), rounds) in ways.iter().zip(&measured) {
+        let wall = spread(rounds, |round| round.wall_s, 1);
+        let requests = spread(rounds, |round| round.requests as f64 / ROWS as f64, 3);
+        let refused = spread(rounds, |round| round.refused as f64, 0);
+        println!("{name:12}{wall:>26}{requests:>26}{refused:>20}");
+    }
+}
+
+fn spread(rounds: &[Round], figure: fn(&Round) -> f64, digits: usize) -> String {
+    let mut figures: Vec<f64> = rounds.iter().map(figure).collect();
+    figures.sort_by(f64::total_cmp);
+    let (least, median, most) = (figures[0], figures[figures.len() / 2], figures[figures.len() - 1]);
+    format!("{median:.digits$} ({least:.digits$} to {most:.digits$})")
+}
+
+fn function() -> Round {
+    let server = Mocklimit::start(50);
+    let job = Job::new().questions(ROWS).predictor(ASKING).env("URL", &server.url());
+    job.process_with(&["-c", "64"]).expect(0);
+    let (requests, refused) = server.requests();
+    round(&job, requests, refused)
+}
+
+fn dspy() -> Round {
+    let server = Limited::start(50, &Fixtures::numbered(ROWS));
+    let job = Job::new().questions(ROWS);
+    let base = server.base_url();
+    let mut options = vec!["process", "questions.csv", "-o", "answers.csv", "-c", "64"];
+    options.extend(["--model", "openai/gpt-4o-mini", "--api-base", &base]);
+    job.run(&options).expect(0);
+    let (requests, refused) = server.requests();
+    round(&job, requests, refused)
+}
+
+fn round(job: &Job, requests: u64, refused: u64) -> Round {
+    assert_eq!(requests - refused, ROWS as u64, "every row is answered");
+    Round { wall_s: job.report()["wall_s"].as_f64().unwrap(), requests, refused }
+}

@@ -1,0 +1,100 @@
+"""Lists what a predictor's code can reach by name, without running any of it: no property, no `__getattr__`."""
+
+import contextlib
+import functools
+import os
+import sys
+import types
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+_DEEPEST = 4
+_MOST = 2_000
+# Of a long list the first few are like the rest.
+_FIRST = 20
+
+
+def objects(target: Any, source: str) -> Iterator[tuple[str, Any]]:
+    """Objects and their names, nearest first, each once: attributes, closures and globals of the user's own code.
+
+    `source` is the file that the target comes from; what lies beside it is the user's own too.
+    """
+    own = _modules_beside(source)
+    file = next((module for module in own.values() if module.__file__ == source), None)
+    seen = {id(target), id(file)}
+    name = target.__name__ if type(target) is types.FunctionType else type(target).__name__
+    waiting = deque((name, part, 1) for name, part in _parts(name, target, own))
+    waiting.extend((name, value, 1) for name, value in _globals(file))
+    while waiting and len(seen) < _MOST:
+        name, value, depth = waiting.popleft()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        yield name, value
+        if depth < _DEEPEST:
+            waiting.extend((name, part, depth + 1) for name, part in _parts(name, value, own))
+
+
+def attributes(value: Any) -> dict[str, Any]:
+    """The instance's own attributes, as they are stored."""
+    stored: dict[str, Any] = {}
+    for kind in type(value).__mro__:
+        for name, member in vars(kind).items():
+            slot = type(member) is types.MemberDescriptorType
+            if not slot and (name != "__dict__" or type(member) is not types.GetSetDescriptorType):
+                continue
+            with contextlib.suppress(AttributeError):  # Not set.
+                held = member.__get__(value)
+                stored |= held if name == "__dict__" else {name: held}
+    return stored
+
+
+def _modules_beside(source: str) -> dict[str, types.ModuleType]:
+    """The modules loaded from the file's own directory and below, by name, installed packages aside."""
+    directory = os.path.join(os.path.dirname(os.path.abspath(source)), "")
+    return {
+        name: module
+        for name, module in list(sys.modules.items())
+        if type(module) is types.ModuleType
+        and isinstance(file := vars(module).get("__file__"), str)
+        and (file == source or (os.path.abspath(file).startswith(directory) and "site-packages" not in file))
+    }
+
+
+def _globals(module: types.ModuleType | None) -> Iterator[tuple[str, Any]]:
+    if module is not None:
+        yield from ((name, value) for name, value in list(vars(module).items()) if not name.startswith("__"))
+
+
+def _parts(name: str, value: Any, own: dict[str, types.ModuleType]) -> Iterator[tuple[str, Any]]:
+    kind = type(value)
+    if kind is types.FunctionType:
+        yield from _of_function(value)
+    elif kind is types.MethodType:
+        yield name, value.__self__
+        yield name, value.__func__
+    elif issubclass(kind, functools.partial):
+        yield from ((name, part) for part in (value.func, *value.args, *value.keywords.values()))
+    elif kind is types.ModuleType:
+        if value.__name__ in own:
+            yield from ((f"{name}.{inner}", part) for inner, part in _globals(value))
+    elif kind in (list, tuple, set, frozenset):
+        yield from ((name, part) for part in list(value)[:_FIRST])
+    elif kind is dict:
+        yield from ((name, part) for part in list(value.values())[:_FIRST])
+    else:
+        # What an instance holds, and its class; of a class the same.
+        classes = value.__mro__ if issubclass(kind, type) else kind.__mro__
+        classes = [one for one in classes if str(one.__module__) in own]
+        if classes:
+            stored = {} if issubclass(kind, type) else attributes(value)
+            for part in (stored, *(vars(one) for one in classes)):
+                yield from ((f"{name}.{inner}", held) for inner, held in part.items() if not inner.startswith("__"))
+
+
+def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        with contextlib.suppress(ValueError):  # Empty.
+            yield name, cell.cell_contents
+    yield from ((function.__name__, default) for default in function.__defaults__ or ())

@@ -1,0 +1,124 @@
+//! A model behind a real limiter: each request is admitted or refused by mocklimit and, admitted, answered by aimock.
+//! A reverse proxy of a thread a connection, for tests; it understands what DSPy's client sends, and no more.
+
+use std::io::{BufRead, BufReader, Read, Result, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread::spawn;
+use std::time::Instant;
+
+use super::aimock::{Aimock, Fixtures};
+use super::http::send;
+use super::mocklimit::Mocklimit;
+
+/// A running server.
+pub(crate) struct Limited {
+    limiter: Mocklimit,
+    _model: Aimock,
+    address: String,
+    refusals: Arc<Mutex<Vec<Refusal>>>,
+    arrivals: Arc<Mutex<Vec<Instant>>>,
+}
+
+/// A request that came too soon.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal {
+    /// When it was told.
+    pub(crate) at: Instant,
+    /// Its Retry-After, in seconds.
+    pub(crate) retry_after: u64,
+}
+
+impl Limited {
+    /// So many requests every two seconds, each answered after 50 ms.
+    pub(crate) fn start(requests: u32, fixtures: &Fixtures) -> Self {
+        let (limiter, model) = (Mocklimit::start(requests), Aimock::start(fixtures));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (refusals, arrivals) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let (limit, answer) = (limiter.url(), model.base_url().replace("/v1", ""));
+        let server = Self {
+            limiter,
+            _model: model,
+            address,
+            refusals: Arc::clone(&refusals),
+            arrivals: Arc::clone(&arrivals),
+        };
+        // It ends with the process: a test's server is one of few.
+        spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let (limit, answer) = (limit.clone(), answer.clone());
+                let (refusals, arrivals) = (Arc::clone(&refusals), Arc::clone(&arrivals));
+                spawn(move || {
+                    let mut reader = BufReader::new(client.try_clone().unwrap());
+                    while let Ok(Some((path, body))) = request(&mut reader) {
+                        arrivals.lock().unwrap().push(Instant::now());
+                        let admission = send("GET", &limit, "");
+                        let status = admission.split(' ').nth(1).unwrap().to_owned();
+                        let reply = if status == "429" {
+                            let retry_after = header(&admission, "retry-after").unwrap().parse().unwrap();
+                            refusals.lock().unwrap().push(Refusal { at: Instant::now(), retry_after });
+                            let body = r#"{"error": {"message": "slow down", "type": "rate_limit_error"}}"#;
+                            reply(&status, &format!("Retry-After: {retry_after}\r\n"), body)
+                        } else {
+                            let answered = send("POST", &format!("{answer}{path}"), &body);
+                            let (head, body) = answered.split_once("\r\n\r\n").unwrap();
+                            reply(head.split(' ').nth(1).unwrap(), "", body)
+                        };
+                        if (&client).write_all(reply.as_bytes()).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        server
+    }
+
+    /// For `--api-base`.
+    pub(crate) fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// How many requests came, and how many of them were refused, as the limiter counts.
+    pub(crate) fn requests(&self) -> (u64, u64) {
+        self.limiter.requests()
+    }
+
+    /// Those refused.
+    pub(crate) fn refusals(&self) -> Vec<Refusal> {
+        self.refusals.lock().unwrap().clone()
+    }
+
+    /// When requests came.
+    pub(crate) fn arrivals(&self) -> Vec<Instant> {
+        self.arrivals.lock().unwrap().clone()
+    }
+}
+
+/// The path and the body of the next request on a connection; none at its end.
+fn request(reader: &mut BufReader<TcpStream>) -> Result<Option<(String, String)>> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head)? == 0 {
+            return Ok(None);
+        }
+    }
+    let length = header(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let path = head.split(' ').nth(1).unwrap().to_owned();
+    Ok(Some((path, String::from_utf8(body).unwrap())))
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let fields = head.lines().filter_map(|line| line.split_once(": "));
+    fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+}
+
+fn reply(status: &str, fields: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status} Scripted\r\nContent-Type: application/json\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
+    )
+}
