@@ -6,10 +6,12 @@ use std::thread;
 /// Blocks under way in a lane: one that is worked on, one that waits. The channels have room for that, so nobody waits
 /// for one who waits for him.
 const UNDER_WAY: usize = 2;
+/// What a worker has handed out and nobody has taken yet: enough that it need not wait for its turn.
+const PARTS: usize = 4;
 
 /// Gives the blocks that `next` makes to the workers in turn, each on a thread of its own, and everything that they hand
-/// out to `take`, in the order of the blocks. The first error in that order ends it. Memory is bounded by two blocks a
-/// worker and by what a worker hands out at a time.
+/// out to `take`, in the order of the blocks. The first error in that order ends it. Memory is bounded: two blocks a
+/// worker, and a few of the parts it hands out.
 pub(super) fn run<B: Send, R: Send, E: Send>(
     workers: Vec<impl FnMut(B, &mut dyn FnMut(R)) -> Result<(), E> + Send>,
     mut next: impl FnMut() -> Result<Option<B>, E>,
@@ -20,7 +22,7 @@ pub(super) fn run<B: Send, R: Send, E: Send>(
             .into_iter()
             .map(|mut work| {
                 let (blocks, inbox) = sync_channel::<B>(UNDER_WAY - 1);
-                let (results, outbox) = sync_channel::<Given<R, E>>(1);
+                let (results, outbox) = sync_channel::<Given<R, E>>(PARTS);
                 scope.spawn(move || {
                     for block in inbox {
                         let ended = work(block, &mut |result| drop(results.send(Given::Part(result))));

@@ -10,7 +10,7 @@ use crate::input::Record;
 use crate::journal::{Counts, Reader};
 
 /// So many bytes are given at once: a block's answers may be far longer than its questions.
-const BYTES: usize = 256 << 10;
+const BYTES: usize = 64 << 10;
 
 /// Makes records, on a thread of its own.
 pub(super) struct Rows<'a> {
@@ -24,21 +24,28 @@ pub(super) struct Rows<'a> {
 }
 
 /// Records to be written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Written {
     pub(super) bytes: Vec<u8>,
     /// By status.
     pub(super) rows: Counts,
 }
 
+impl Written {
+    /// None yet, with room for all but long ones: buffers that grow leave the allocator with one of each size.
+    fn new() -> Self {
+        Self { bytes: Vec::with_capacity(BYTES + BYTES / 4), rows: Counts::default() }
+    }
+}
+
 impl Rows<'_> {
     /// Makes the block's records and gives them in order, some at a time.
     pub(super) fn write(&mut self, block: &Block, give: &mut dyn FnMut(Written)) -> Result<(), OutputError> {
-        let mut written = Written::default();
+        let mut written = Written::new();
         for record in block.iter() {
             self.record(&record, &mut written)?;
             if written.bytes.len() >= BYTES {
-                give(std::mem::take(&mut written));
+                give(std::mem::replace(&mut written, Written::new()));
             }
         }
         give(written);
