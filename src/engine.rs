@@ -139,6 +139,11 @@ impl<B: Bridge> Engine<B> {
         self.gate.unreachable()
     }
 
+    /// Tells that no row is left that has not been handed to it.
+    pub fn all_asked(&self) {
+        self.gate.all_asked();
+    }
+
     /// How many rows are wanted beyond those in hand, while rows time out and none is answered.
     pub fn wants_fresh(&self) -> usize {
         self.gate.wants_fresh()

@@ -146,7 +146,7 @@ where
     let (sender, mut events) = mpsc::channel(16);
     let mut next = 0..rows;
     let spawn = |id: Option<u64>| {
-        let Some(id) = id else { return };
+        let Some(id) = id else { return engine.all_asked() };
         let arguments = vec![("question".into(), Value::Text(format!("question {id}")))];
         let row = Row { id, line: id + 1, hash: RowHash(id), arguments: Ok(Arc::new(arguments)) };
         tokio::spawn(Arc::clone(&engine).run(row, sender.clone()));
@@ -261,8 +261,8 @@ async fn a_server_that_never_answers_is_given_up_soon_however_many_wait_for_it()
         let ended = run(|_, _| hung(), settings(concurrency), 2_000, None).await;
         let reason = ended.unreachable.as_ref().unwrap().to_string();
         assert!(reason.contains("no answer within 1m") && reason.contains("`--timeout`"), "{reason}");
-        assert!(ended.took < 400 * SECOND, "at {concurrency}: {:?}", ended.took);
-        assert!(ended.log.len() <= 2 * concurrency + 12, "at {concurrency}: {}", ended.log.len());
+        assert!(ended.took < 1_100 * SECOND, "at {concurrency}: {:?}", ended.took);
+        assert!(ended.log.len() <= 2 * concurrency + 16, "at {concurrency}: {}", ended.log.len());
         assert_eq!(ended.outcomes.len(), 0, "no row has failed for it");
     }
 }
@@ -275,6 +275,26 @@ async fn rows_that_hang_among_others_fail_alone_also_where_they_are_all_that_is_
         assert_eq!((ended.answered(), ended.outcomes.len()), (980, 1_000));
         assert!(ended.outcomes.values().all(|it| it.attempts == if it.row % 50 == 7 { 4 } else { 1 }));
         assert_eq!(ended.limited.outage, Duration::ZERO, "at {concurrency}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_hang_in_front_hold_up_none_behind() {
+    for (concurrency, slow) in [(1, 5), (2, 7), (16, 9)] {
+        let ended =
+            run(move |_, row| if row < slow { hung() } else { Ok(()) }, settings(concurrency), 200, None)
+                .await;
+        assert_eq!((ended.answered() as u64, ended.outcomes.len()), (200 - slow, 200), "at {concurrency}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_hang_behind_fail_by_their_own_retries() {
+    for (concurrency, slow) in [(1, 5), (16, 20)] {
+        let script = move |_, row| if row >= 200 - slow { hung() } else { Ok(()) };
+        let ended = run(script, settings(concurrency), 200, None).await;
+        assert_eq!((ended.answered() as u64, ended.outcomes.len()), (200 - slow, 200), "at {concurrency}");
+        assert!(ended.took < 2_400 * SECOND, "at {concurrency}: {:?}", ended.took);
     }
 }
 
@@ -372,6 +392,6 @@ async fn a_row_timeout_bounds_the_rows_that_an_outage_holds_back() {
     let settings = EngineSettings { row_timeout: Some(10 * SECOND), ..settings(8) };
     let ended = run(script, settings, 400, None).await;
     let failed = ended.outcomes.values().filter(|outcome| outcome.result.is_err()).count();
-    assert!((1..=16).contains(&failed), "{failed} of the rows in hand");
+    assert!((1..=32).contains(&failed), "{failed} of the rows in hand");
     assert_eq!(ended.answered() + failed, 400);
 }

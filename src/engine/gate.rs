@@ -307,6 +307,19 @@ impl Gate {
         })
     }
 
+    /// No row is left that has not been asked.
+    pub(super) fn all_asked(&self) {
+        let now = self.now();
+        self.with(|state| {
+            if state.breaker.all_asked() {
+                state.pace.restart(now);
+            }
+            self.wants_fresh.store(state.breaker.wants_fresh(), Ordering::Relaxed);
+            self.calm.store(state.is_calm(now), Ordering::Release);
+        });
+        self.changed.notify_one();
+    }
+
     /// How many rows are wanted beyond those in hand.
     pub(super) fn wants_fresh(&self) -> usize {
         self.wants_fresh.load(Ordering::Relaxed)

@@ -1,11 +1,12 @@
 //! The selection's records, one at a time or in blocks that a thread can be given. Not what is made of them.
 
 use super::error::OutputError;
+use super::lanes::Weighed;
 use super::project::Projection;
 use crate::input::{Record, Records};
 
-/// How many rows are read between two looks at the cancellation.
-const STRIDE: u64 = 4096;
+/// How many rows are passed over between two looks at the cancellation.
+const STRIDE: u64 = 1024;
 /// So many rows that their outcomes fill the windows through which the journal is read.
 const ROWS: usize = 1024;
 /// A block of fewer rows is full when it has so many bytes.
@@ -17,7 +18,7 @@ pub(super) struct Selected<'a, C> {
     records: Records,
     /// The id of the next record.
     row: u64,
-    /// Asked every few thousand rows.
+    /// Asked every thousand rows.
     cancelled: C,
 }
 
@@ -58,6 +59,12 @@ pub(super) struct Block {
     text: String,
     /// Each one's id, line, and where its text ends.
     records: Vec<(u64, u64, usize)>,
+}
+
+impl Weighed for Block {
+    fn weight(&self) -> usize {
+        self.text.len()
+    }
 }
 
 impl Block {

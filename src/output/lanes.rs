@@ -1,5 +1,6 @@
 //! Work on blocks in several threads, its results in the order of the blocks. Not what the work is.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
@@ -7,13 +8,22 @@ use std::thread;
 /// for one who waits for him.
 const UNDER_WAY: usize = 2;
 /// What a worker has handed out and nobody has taken yet: enough that it need not wait for its turn.
-const PARTS: usize = 4;
+const PARTS: usize = 2;
+/// Blocks that are larger together are worked off before the next one is made: long rows take no more memory by being
+/// many.
+const WEIGHT: usize = 16 << 20;
+
+/// Something to be worked on.
+pub(super) trait Weighed: Send {
+    /// Bytes it takes.
+    fn weight(&self) -> usize;
+}
 
 /// Gives the blocks that `next` makes to the workers in turn, each on a thread of its own, and everything that they hand
-/// out to `take`, in the order of the blocks. The first error in that order ends it. Memory is bounded: two blocks a
-/// worker, and a few of the parts it hands out.
-pub(super) fn run<B: Send, R: Send, E: Send>(
-    workers: Vec<impl FnMut(B, &mut dyn FnMut(R)) -> Result<(), E> + Send>,
+/// out to `take`, in the order of the blocks. The first error in that order ends it; a worker whose part nobody takes any
+/// more is told so (`false`). Memory is bounded: two blocks a worker, or [`WEIGHT`], and a few of the parts it hands out.
+pub(super) fn run<B: Weighed, R: Send, E: Send>(
+    workers: Vec<impl FnMut(B, &mut dyn FnMut(R) -> bool) -> Result<(), E> + Send>,
     mut next: impl FnMut() -> Result<Option<B>, E>,
     mut take: impl FnMut(R) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -25,7 +35,7 @@ pub(super) fn run<B: Send, R: Send, E: Send>(
                 let (results, outbox) = sync_channel::<Given<R, E>>(PARTS);
                 scope.spawn(move || {
                     for block in inbox {
-                        let ended = work(block, &mut |result| drop(results.send(Given::Part(result))));
+                        let ended = work(block, &mut |result| results.send(Given::Part(result)).is_ok());
                         // Nobody listens after an error.
                         if results.send(Given::End(ended)).is_err() {
                             return;
@@ -46,15 +56,18 @@ pub(super) fn run<B: Send, R: Send, E: Send>(
             panic!("a worker panicked");
         };
         let (mut given, mut finished) = (0, 0);
+        let mut weights = VecDeque::new();
         let ended = loop {
             let block = match next() {
                 Ok(Some(block)) => block,
                 end => break end.map(drop),
             };
-            if given - finished == UNDER_WAY * lanes.len() {
+            while weights.len() == UNDER_WAY * lanes.len() || weights.iter().sum::<usize>() > WEIGHT {
                 finish(finished)?;
                 finished += 1;
+                weights.pop_front();
             }
+            weights.push_back(block.weight());
             // It fails where the worker has panicked, which is found when its block is to be finished.
             let _ = lanes[given % lanes.len()].0.send(block);
             given += 1;
@@ -77,14 +90,20 @@ mod tests {
 
     use super::*;
 
+    impl Weighed for u64 {
+        fn weight(&self) -> usize {
+            WEIGHT / 3
+        }
+    }
+
     /// Numbers `0..blocks` through three workers, of which one is slow; a number's parts are itself, so many times.
     fn parts(blocks: u64, fails: Option<u64>, ends: Result<(), u64>) -> (Vec<u64>, Result<(), u64>) {
         let work = |lane: u64| {
-            move |block: u64, give: &mut dyn FnMut(u64)| {
+            move |block: u64, give: &mut dyn FnMut(u64) -> bool| {
                 if lane == 1 {
                     thread::sleep(Duration::from_micros(200));
                 }
-                (0..block % 5).for_each(|_| give(block));
+                let _ = (0..block % 5).all(|_| give(block));
                 if fails == Some(block) { Err(block) } else { Ok(()) }
             }
         };
@@ -121,8 +140,9 @@ mod tests {
 
     #[test]
     fn a_taker_that_fails_ends_it() {
-        let work = |block: u64, give: &mut dyn FnMut(u64)| {
-            (0..100).for_each(|_| give(block));
+        // Endless blocks, but for that nobody takes them.
+        let work = |block: u64, give: &mut dyn FnMut(u64) -> bool| {
+            while give(block) && block >= 3 {}
             Ok(())
         };
         let mut numbers = 0..1_000_u64;
@@ -135,7 +155,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "a worker panicked")]
     fn a_worker_that_panics_is_no_end() {
-        let work = |_: u64, _: &mut dyn FnMut(())| -> Result<(), ()> { panic!("by intent") };
+        let work = |_: u64, _: &mut dyn FnMut(()) -> bool| -> Result<(), ()> { panic!("by intent") };
         let _ = run(vec![work], || Ok(Some(1)), |()| Ok(()));
     }
 }

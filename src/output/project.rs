@@ -18,6 +18,9 @@ use crate::input::{Fault, Format, Record, Records, Source, entries};
 use crate::journal::{Counts, Fields, Index, Reader, Recorded};
 use crate::row::RowHash;
 
+/// More threads would wait for the one that reads the input.
+const MOST_WORKERS: usize = 4;
+
 /// An answers file to be written: one record a row of the index's selection.
 #[derive(Debug)]
 pub struct Projection<'a> {
@@ -46,7 +49,7 @@ pub struct Projected {
 
 impl Projection<'_> {
     /// Writes the answers file. A record that is not the one that was answered is refused, and so is the whole file;
-    /// `cancelled` is asked every few thousand rows. After any error the old file is untouched.
+    /// `cancelled` is asked every thousand rows and every few hundred kilobytes. After any error the old file is untouched.
     pub fn write(&self, cancelled: impl Fn() -> bool) -> Result<Projected, OutputError> {
         let records = Records::open(self.source)?;
         let header = records.header().cloned();
@@ -67,11 +70,11 @@ impl Projection<'_> {
             let own = (!copied).then(|| Own::new(self.source, own.clone()));
             let journal = Reader::open(self.journal)?;
             let mut rows = Rows { projection: self, journal, own, fields: &fields, encoder: encoder.clone() };
-            Ok(move |block: Block, give: &mut dyn FnMut(Written)| rows.write(&block, give))
+            Ok(move |block: Block, give: &mut dyn FnMut(Written) -> bool| rows.write(&block, give))
         };
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let workers = (0..cores).map(|_| worker()).collect::<Result<_, _>>()?;
-        let mut blocks = Blocks::new(Selected::new(self, records, cancelled));
+        let workers = (0..cores.min(MOST_WORKERS)).map(|_| worker()).collect::<Result<_, _>>()?;
+        let mut blocks = Blocks::new(Selected::new(self, records, &cancelled));
         let mut rows = Counts::default();
         write_atomically(self.destination, |writer| {
             let mut write = |bytes: &[u8]| {
@@ -80,6 +83,9 @@ impl Projection<'_> {
             };
             write(&head)?;
             let mut take = |written: Written| {
+                if cancelled() {
+                    return Err(OutputError::Cancelled);
+                }
                 rows += written.rows;
                 write(&written.bytes)
             };

@@ -10,7 +10,7 @@ use crate::input::Record;
 use crate::journal::{Counts, Reader};
 
 /// So many bytes are given at once: a block's answers may be far longer than its questions.
-const BYTES: usize = 64 << 10;
+const BYTES: usize = 128 << 10;
 
 /// Makes records, on a thread of its own.
 pub(super) struct Rows<'a> {
@@ -39,13 +39,17 @@ impl Written {
 }
 
 impl Rows<'_> {
-    /// Makes the block's records and gives them in order, some at a time.
-    pub(super) fn write(&mut self, block: &Block, give: &mut dyn FnMut(Written)) -> Result<(), OutputError> {
+    /// Makes the block's records and gives them in order, some at a time, for as long as they are taken.
+    pub(super) fn write(
+        &mut self,
+        block: &Block,
+        give: &mut dyn FnMut(Written) -> bool,
+    ) -> Result<(), OutputError> {
         let mut written = Written::new();
         for record in block.iter() {
             self.record(&record, &mut written)?;
-            if written.bytes.len() >= BYTES {
-                give(std::mem::replace(&mut written, Written::new()));
+            if written.bytes.len() >= BYTES && !give(std::mem::replace(&mut written, Written::new())) {
+                return Ok(());
             }
         }
         give(written);

@@ -4,7 +4,8 @@
 //! A retry budget as in tower's `TpsBudget` and the AWS SDKs' retry mode `standard`: a failure takes a token, an answer
 //! gives a quarter back, so up to one failure in five passes. When the budget is dry the breaker opens: nothing is
 //! called but one probe at a time, at growing intervals, until one is answered. Timeouts open it only where as many rows
-//! time out with no answer at all in between: a slow server is none that has gone.
+//! time out with no answer at all in between: a slow server is none that has gone. And only while there are rows that have
+//! not been asked: where none is left, nothing can tell a server that hangs from rows that are slow.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -20,8 +21,11 @@ const FIRST_PROBE: Duration = Duration::from_millis(500);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(4);
 /// Without any answer since the start the server counts as unreachable when probes have failed for so long,
 const NEVER_THERE: Duration = Duration::from_millis(11_500);
-/// and at least so many.
+/// at least so many, and, where they timed out, so many rows: a few in front may be slow, and the others not.
 const FEWEST_PROBES: u32 = 2;
+const FEWEST_SILENT: usize = 10;
+/// So many rows are wanted beyond those in hand, at most, for probes of an outage.
+const MOST_FRESH: usize = 100;
 /// Where every probe times out for so long, the rows are more likely too slow than the server gone.
 const LONGEST_SILENCE: Duration = Duration::from_secs(3_600);
 
@@ -36,6 +40,8 @@ pub struct Breaker {
     silent: HashSet<u64>,
     open: Option<Open>,
     answered: bool,
+    /// No row is left that has not been asked.
+    all_asked: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +70,8 @@ impl Breaker {
     pub fn new(concurrency: usize) -> Self {
         let calls = concurrency as f64;
         let budget = (calls / 2.0).max(LEAST_BUDGET.min(2.0 * calls));
-        Self { budget, tokens: budget, last_row: None, silent: HashSet::new(), open: None, answered: false }
+        let (last_row, silent, open, answered, all_asked) = Default::default();
+        Self { budget, tokens: budget, last_row, silent, open, answered, all_asked }
     }
 
     /// Whether an outage is assumed.
@@ -77,7 +84,9 @@ impl Breaker {
         let open = self.open.as_ref().filter(|open| open.probes >= FEWEST_PROBES)?;
         let silence = open.last_probe.saturating_sub(open.silent_since);
         let silent_for = self.answered.then_some(silence);
-        let never_there = !self.answered && open.last_probe.saturating_sub(open.since) >= NEVER_THERE;
+        let never_there = !self.answered
+            && open.last_probe.saturating_sub(open.since) >= NEVER_THERE
+            && (!open.hangs || self.silent.len() >= FEWEST_SILENT);
         (never_there || open.hangs && silence >= LONGEST_SILENCE)
             .then_some(Hopeless { silent_for, hangs: open.hangs })
     }
@@ -85,8 +94,15 @@ impl Breaker {
     /// How many rows are wanted beyond those in hand: fresh ones show whether it is the server or these rows. At one call
     /// at a time two slow rows next to each other would else be all that is ever asked.
     pub fn wants_fresh(&self) -> usize {
-        self.silent.len()
-            + self.open.as_ref().map_or(0, |open| if open.hangs { open.probes as usize } else { 0 })
+        self.silent.len() + self.open.as_ref().map_or(0, |open| open.probes as usize).min(MOST_FRESH)
+    }
+
+    /// No row is left that has not been asked, so each answers for its own timeouts. Returns whether that closes the
+    /// breaker.
+    pub fn all_asked(&mut self) -> bool {
+        self.all_asked = true;
+        self.silent.clear();
+        self.open.take_if(|open| open.hangs).is_some()
     }
 
     /// Whether an answer need not be told.
@@ -111,11 +127,14 @@ impl Breaker {
 
     /// A row's call begun then was not answered in time. Returns when the next probe may be made, where that changes.
     pub fn timed_out(&mut self, now: Duration, begun: Duration, row: u64) -> Option<Duration> {
-        if let Some(open) = &mut self.open {
-            return open.probe_failed(now, begun, true);
+        let hangs = !self.all_asked;
+        if hangs {
+            self.silent.insert(row);
         }
-        self.silent.insert(row);
-        (self.silent.len() as f64 > self.budget).then(|| self.open(now, true))
+        match &mut self.open {
+            Some(open) => open.probe_failed(now, begun, hangs),
+            None => (self.silent.len() as f64 > self.budget).then(|| self.open(now, true)),
+        }
     }
 
     fn open(&mut self, now: Duration, hangs: bool) -> Duration {
@@ -218,18 +237,30 @@ mod tests {
     }
 
     #[test]
+    fn timeouts_of_rows_after_which_there_are_no_more_are_their_own() {
+        let mut breaker = Breaker::new(1);
+        breaker.answered(Duration::ZERO);
+        (0..9).for_each(|row| drop(breaker.timed_out(SECOND, SECOND, row)));
+        assert!(breaker.is_open() && breaker.all_asked() && !breaker.is_open());
+        assert!((0..99).all(|row| breaker.timed_out(2 * SECOND, 2 * SECOND, row).is_none()));
+        let mut gone = opened(64);
+        assert!(!gone.all_asked() && gone.is_open(), "a server that is not there is another matter");
+    }
+
+    #[test]
     fn a_server_that_hangs_is_given_up_soon_where_it_never_answered_and_after_an_hour_where_it_did() {
-        for (answered, least, most) in [(false, 120, 130), (true, 3_600, 3_700)] {
+        for (answered, least, most) in [(false, 7 * 64, 7 * 64 + 1), (true, 3_600, 3_700)] {
             let mut breaker = Breaker::new(1);
             if answered {
                 breaker.answered(Duration::ZERO);
             }
             assert_eq!((0..3).filter_map(|row| breaker.timed_out(60 * SECOND, SECOND, row)).count(), 1);
-            let mut now = 60 * SECOND;
+            let (mut now, mut row) = (60 * SECOND, 2);
             while breaker.hopeless().is_none() {
                 let begun = now + 4 * SECOND;
                 now = begun + 60 * SECOND;
-                breaker.timed_out(now, begun, 0);
+                row += 1;
+                breaker.timed_out(now, begun, row);
             }
             let took = now.as_secs() - 60;
             assert!((least..most).contains(&took), "{took}");

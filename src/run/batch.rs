@@ -134,7 +134,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
                     self.in_hand.insert(row.id, now);
                     rows.push(row);
                 }
-                Ok(None) => {}
+                Ok(None) => self.run.engine.all_asked(),
                 Err(error) => self.stop(StopReason::Failed(error.to_string())),
             }
         }
