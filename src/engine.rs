@@ -267,7 +267,11 @@ impl<B: Bridge> Engine<B> {
                     return Ok(Ok(answer));
                 }
                 // No fault of the row's: it stays open, and the dispatcher learns why from the bridge itself.
-                Err(CallError::Bridge(error)) => return Ok(Err(CallError::Bridge(error))),
+                Err(CallError::Bridge(error)) => {
+                    // No row that waits for it is handed to a loop that is dead, before the dispatcher stops them all.
+                    permit.forget();
+                    return Ok(Err(CallError::Bridge(error)));
+                }
                 Err(error) => error,
             };
             let schedule = schedule.get_or_insert_with(|| {

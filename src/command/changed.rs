@@ -1,6 +1,7 @@
 //! What differs between an earlier run and the `resume` of it: refused, or with `--allow-changed` made to fit. Not the
 //! predictor's source, which people mend.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use crate::matching::Matching;
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted};
 use crate::row::RowHash;
-use crate::stats::Fold;
+use crate::stats::{Fold, Stats};
 
 /// Stands for a row that is gone.
 const GONE: u64 = u64::MAX;
@@ -116,28 +117,39 @@ fn mismatches(source: &Source, journal: &Path, index: &Index) -> anyhow::Result<
     })
 }
 
-/// Rewrites the journal for the rows as they are now, matched by their content.
+/// Rewrites the journal for the rows as they are now, matched by their content; `open` are those that were started and
+/// have no outcome, `whole` the figures so far. Returns it and its figures, which are those but for the rows that are
+/// gone: what these used is carried on.
 ///
-/// Of rows with the same content, the answered ones are matched first, each group in its order: no answer is given up
-/// while a copy of its row stands.
+/// Of rows with the same content, the answered ones are matched first, then those that failed, each group in its order:
+/// no answer is given up while a copy of its row stands.
 pub(super) fn rematch(
     journal: Journal,
     paths: &JobPaths,
     prepared: &Prepared,
-    fold: &mut Fold,
+    open: &BTreeMap<u64, RowHash>,
+    whole: &Stats,
     reporter: &mut dyn Reporter,
-) -> anyhow::Result<Journal> {
+) -> anyhow::Result<(Journal, Fold)> {
     let before = journal.index().selection();
     let passes = (before.end - before.start).div_ceil(ROWS_A_PASS);
     let selection = prepared.header.selection.clone();
-    let (moved, kept) = moves(&paths.journal, journal.index(), &prepared.source, selection, passes)?;
+    let (moved, kept) = moves(&paths.journal, journal.index(), open, &prepared.source, selection, passes)?;
     let gone = journal.index().counts().ok - kept;
     let moved = move |row: u64| {
         let row = moved.get(usize::try_from(row.checked_sub(before.start)?).ok()?).copied();
         row.filter(|row| *row != GONE)
     };
     let time = now().replace(':', "-");
-    let transcribed = journal.transcribe(&prepared.header, &time, moved, |record| fold.recovered(record))?;
+    let selection = &prepared.header.selection;
+    let mut fold = Fold::new(selection);
+    let mut transcript = journal.transcribe(selection, moved, |record| fold.recovered(record))?;
+    fold.close_session();
+    if let Some(gone) = whole.beyond(&fold.stats) {
+        transcript.carry(&gone)?;
+        fold.stats.add_gone(&gone);
+    }
+    let transcribed = transcript.replace(&prepared.header, &time)?;
     let text = format!(
         "rows are matched by content: {} kept, {} gone from the input; the earlier journal is kept as `{}`",
         counted(kept, "answer"),
@@ -145,13 +157,14 @@ pub(super) fn rematch(
         transcribed.aside.display()
     );
     reporter.message(Level::Warning, &text);
-    Ok(transcribed.journal)
+    Ok((transcribed.journal, fold))
 }
 
 /// Where each row of the journal's selection is now, or [`GONE`], and how many of those are answered.
 fn moves(
     journal: &Path,
     index: &Index,
+    open: &BTreeMap<u64, RowHash>,
     source: &Source,
     selection: Range<u64>,
     passes: u64,
@@ -161,7 +174,7 @@ fn moves(
     let mut kept = 0;
     for pass in 0..passes {
         let in_turn = |hash: u64| hash % passes == pass;
-        let (mut answered, mut failed) = recorded(journal, index, in_turn)?;
+        let [mut answered, mut failed, mut open] = recorded(journal, index, open, in_turn)?;
         let mut records = Records::open(source)?;
         while let Some(record) = records.next()? {
             if record.id >= selection.end {
@@ -173,7 +186,8 @@ fn moves(
             }
             let was_answered = answered.take_first(hash);
             kept += u64::from(was_answered.is_some());
-            if let Some(row) = was_answered.or_else(|| failed.take_first(hash)) {
+            let row = was_answered.or_else(|| failed.take_first(hash)).or_else(|| open.take_first(hash));
+            if let Some(row) = row {
                 moved[(row - before.start) as usize] = record.id;
             }
         }
@@ -181,12 +195,13 @@ fn moves(
     Ok((moved, kept))
 }
 
-/// The rows of a journal by their hashes, of those wanted: rows answered, rows failed.
+/// The rows of a journal by their hashes, of those wanted: rows answered, rows failed, rows without an outcome.
 fn recorded(
     journal: &Path,
     index: &Index,
+    open: &BTreeMap<u64, RowHash>,
     wanted: impl Fn(u64) -> bool,
-) -> anyhow::Result<(Matching, Matching)> {
+) -> anyhow::Result<[Matching; 3]> {
     let mut reader = Reader::open(journal)?;
     let (mut answered, mut failed) = (Vec::new(), Vec::new());
     for row in index.selection() {
@@ -195,7 +210,9 @@ fn recorded(
             rows.push((outcome.hash.0, row));
         }
     }
-    Ok((Matching::new(answered), Matching::new(failed)))
+    let open = open.iter().filter(|(row, hash)| wanted(hash.0) && index.status(**row).is_none());
+    let open = open.map(|(row, hash)| (hash.0, *row)).collect();
+    Ok([answered, failed, open].map(Matching::new))
 }
 
 #[cfg(test)]
@@ -217,7 +234,8 @@ mod tests {
         let lines: Vec<_> = (30..42).rev().map(|row| format!("question {row}\n")).collect();
         std::fs::write(&input, format!("question\n{}", lines.concat())).unwrap();
         let source = Source::new(&input, Format::Csv);
-        let moves = |passes| moves(&path, journal.index(), &source, 1..u64::MAX, passes).unwrap();
+        let open = BTreeMap::new();
+        let moves = |passes| moves(&path, journal.index(), &open, &source, 1..u64::MAX, passes).unwrap();
         let (moved, kept) = moves(1);
         assert_eq!((moved[29], moved[30], moved[39], kept), (GONE, 11, 2, 8));
         assert_eq!(moves(5), (moved, kept));

@@ -42,6 +42,8 @@ pub(super) fn cores() -> usize {
 /// The figures of all sessions, and the report: the one the last session wrote, or where there is none that agrees with
 /// the journal, what that knows. Says what is wrong with the journal.
 pub(super) fn rebuilt(paths: &JobPaths, reporter: &mut dyn Reporter) -> anyhow::Result<(Report, Fold)> {
+    // Asked before: of a session that ends meanwhile, no call is taken for lost.
+    let running = matches!(holds_lines(&paths.journal), Err(JournalError::Locked { .. }));
     let mut fold = None;
     let mut resumed = 0;
     let recovered = Recovered::read(&paths.journal, |record| {
@@ -53,25 +55,34 @@ pub(super) fn rebuilt(paths: &JobPaths, reporter: &mut dyn Reporter) -> anyhow::
         }
     })?;
     let mut fold = fold.unwrap_or_default();
+    if running {
+        fold.goes_on();
+    }
     fold.close_session();
     let header = recovered.sessions.last().context("the journal has no session")?;
     damage::tell(&recovered, reporter);
-    let known = Report::new(&fold.stats, facts(paths, &recovered, header, resumed)?);
+    let known = Report::new(&fold.stats, facts(paths, &recovered, header, resumed, running)?);
     let agrees = |report: &Report| report.run.started_at == header.started_at && report.rows == known.rows;
     let report = json::read(&paths.report).ok().filter(agrees).unwrap_or(known);
     Ok((report, fold))
 }
 
 /// What is known of a session that wrote no report; what only its process knew is zero.
-fn facts(paths: &JobPaths, recovered: &Recovered, header: &Header, resumed: u64) -> anyhow::Result<Facts> {
+fn facts(
+    paths: &JobPaths,
+    recovered: &Recovered,
+    header: &Header,
+    resumed: u64,
+    running: bool,
+) -> anyhow::Result<Facts> {
     let metadata = std::fs::metadata(&paths.journal)
         .with_context(|| format!("failed to read `{}`", paths.journal.display()))?;
     let kept: Kept = serde_json::from_value(header.settings[RUN].clone()).unwrap_or_default();
     let end = recovered.end.as_ref();
-    let stopped = match (end, holds_lines(&paths.journal)) {
-        (_, Err(JournalError::Locked { .. })) => Some("the run still goes on".to_owned()),
-        (Some(end), _) => end.reason.clone(),
-        (None, _) => Some("the last session did not end in order".to_owned()),
+    let stopped = match end {
+        _ if running => Some("the run still goes on".to_owned()),
+        Some(end) => end.reason.clone(),
+        None => Some("the last session did not end in order".to_owned()),
     };
     // The journal's last write is the last that is known of a session that was killed.
     let last_write = || metadata.modified().map(|time| humantime::format_rfc3339_millis(time).to_string());

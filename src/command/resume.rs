@@ -133,7 +133,7 @@ fn reopen(
 ) -> anyhow::Result<Opened> {
     let header = &prepared.header;
     let mut fold = Fold::new(&header.selection);
-    let (mut journal, recovered) = Journal::recover(&paths.journal, |record| fold.recovered(record))?;
+    let (mut journal, mut recovered) = Journal::recover(&paths.journal, |record| fold.recovered(record))?;
     let change = compare(&recovered, paths, prepared, which, reporter)?;
     let mut choice = Choice::default();
     match which.only {
@@ -143,10 +143,10 @@ fn reopen(
     }
     if change.rows() {
         // It shares the journal's index, which makes room for what the rewriting needs.
+        let open = std::mem::take(&mut recovered.open);
         drop(recovered);
-        fold = Fold::new(&header.selection);
-        journal = changed::rematch(journal, paths, prepared, &mut fold, reporter)?;
         fold.close_session();
+        let (journal, fold) = changed::rematch(journal, paths, prepared, &open, &fold.stats, reporter)?;
         return Ok(Opened { journal, fold, choice });
     }
     journal.append_header(header)?;
@@ -216,7 +216,7 @@ fn tell(recovered: &Recovered, reporter: &mut dyn Reporter) {
     );
     reporter.message(Level::Note, &text);
     damage::tell(recovered, reporter);
-    let cut_off = recovered.end.as_ref().is_none_or(|end| end.hurried);
+    let cut_off = recovered.end.as_ref().is_none_or(|end| !end.in_order());
     if !recovered.in_flight.is_empty() {
         let text = format!(
             "{} did not end in order: up to {} may have been under way and may be billed twice (row {})",

@@ -139,13 +139,10 @@ impl Session<'_> {
             return Ok(Outcome { code, report: None });
         }
         // A broken bridge is some row's doing: like a crash, it leaves the rows in flight as suspects.
-        if matches!(stop, Some(StopReason::Bridge(_))) {
-            self.journal.checkpoint()?;
-        } else {
-            let ended = self.end(code, stop.as_ref());
-            self.journal.mark_ended(ended.is_err());
-            ended?;
-        }
+        let broken = is_broken(stop.as_ref());
+        let end = self.end(code, stop.as_ref());
+        self.journal.mark_ended(end.is_err() && !broken);
+        end?;
         let projecting = Instant::now();
         let projected = match self.project(paths, signals, signal).await? {
             Ok(projected) => projected,
@@ -270,6 +267,7 @@ impl Session<'_> {
             exit_code: code.into(),
             reason: stop.map(|stop| stop.told(self.outage.as_deref())),
             hurried,
+            broken: !hurried && is_broken(stop),
             totals: serde_json::json!({
                 "most_in_flight": stats.most_in_flight(),
                 "limited_s": self.fold.live_limited,
@@ -335,6 +333,11 @@ impl Session<'_> {
         };
         Report::new(&self.fold.stats, facts)
     }
+}
+
+/// Whether the way to the predictor broke.
+fn is_broken(stop: Option<&StopReason>) -> bool {
+    matches!(stop, Some(StopReason::Bridge(_)))
 }
 
 /// Writes the answers file from the journal.

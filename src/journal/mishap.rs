@@ -25,6 +25,7 @@ impl Journal {
                 exit_code: 1,
                 reason: Some("the journal could not be written".to_owned()),
                 hurried: true,
+                broken: false,
                 totals: serde_json::Value::Null,
             })?;
             journal.checkpoint()?;

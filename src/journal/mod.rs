@@ -6,7 +6,8 @@
 //! started         rows about to be called for the first time in this session
 //! attempt         one failed attempt of a row without an outcome: it is tried again, or was left open
 //! outcome         one row's final outcome in this session, an answer or a failure
-//! end             the session ended in order
+//! end             the session ended in order, or says how not
+//! gone            what was used for rows that are gone since the input changed
 //! ```
 //!
 //! A line is `<crc32 of the JSON, 8 hex digits> <JSON>`, so `cut -c10- answers.csv.journal | jq` reads it. A row's last
@@ -23,6 +24,7 @@ mod encode;
 mod error;
 mod fields;
 mod file;
+mod gone;
 mod index;
 mod line;
 mod mishap;
@@ -46,11 +48,12 @@ pub use error::JournalError;
 pub use fields::Fields;
 pub(crate) use file::{directory_of, sync_directory_of};
 pub use file::{holds_lines, is_journal, set_aside};
+pub use gone::Gone;
 pub use index::{Counts, Index, Status};
 pub use reader::Reader;
 pub use record::{AnswerFields, Record, Recorded, Values, Verdict};
 pub use recover::{Damaged, Recovered};
 pub use session::{End, Header, InputIdentity, RUN, VERSION};
 pub use suspects::{CRASHES, Poison, Suspects};
-pub use transcribe::Transcribed;
+pub use transcribe::{Transcribed, Transcript};
 pub use writer::{Journal, JournalStats};

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::attempt::RecordedAttempt;
+use super::gone::Gone;
 use super::index::Status;
 use super::session::{End, Header};
 use crate::call::{CallError, FailureKind};
@@ -29,8 +30,10 @@ pub enum Record<'a, F = Values<'a>> {
     /// A row's final outcome in this session.
     #[serde(borrow)]
     Outcome(Recorded<'a, F>),
-    /// The session ended in order.
+    /// The session ended, and not by a crash.
     End(Cow<'a, End>),
+    /// What was used for rows that are gone.
+    Gone(Cow<'a, Gone>),
 }
 
 /// An [`Outcome`] as recorded.

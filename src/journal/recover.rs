@@ -1,6 +1,6 @@
 //! Reads a journal from its first line to its last whole record. Changes nothing, also beside a running job.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -15,6 +15,7 @@ use super::line;
 use super::record::{Record, Verdict};
 use super::session::{End, Header, VERSION};
 use super::suspects::Suspects;
+use crate::row::RowHash;
 
 const BUFFER: usize = 1 << 20;
 /// How a header's JSON begins.
@@ -32,8 +33,10 @@ pub struct Recovered {
     /// Rows without an outcome since a session had started them that did not end in order: their calls may have been
     /// billed.
     pub in_flight: BTreeSet<u64>,
+    /// Rows without an outcome since a session had started them, however that ended.
+    pub open: BTreeMap<u64, RowHash>,
     /// Rows that the session being read had started and not finished.
-    started: BTreeSet<u64>,
+    started: BTreeMap<u64, RowHash>,
     /// Rows that were in flight when a session died.
     pub suspects: Suspects,
     /// How the last session ended, if it did so in order.
@@ -111,7 +114,8 @@ impl Recovered {
             index: Arc::new(Index::new(0..0)),
             fields: Fields::default(),
             in_flight: BTreeSet::new(),
-            started: BTreeSet::new(),
+            open: BTreeMap::new(),
+            started: BTreeMap::new(),
             suspects: Suspects::default(),
             end: None,
             damaged: Vec::new(),
@@ -123,9 +127,10 @@ impl Recovered {
     /// The session being read is over.
     fn close(&mut self) {
         let started = std::mem::take(&mut self.started);
-        if self.end.as_ref().is_none_or(|end| end.hurried) {
-            self.in_flight.extend(started);
+        if self.end.as_ref().is_none_or(|end| !end.in_order()) {
+            self.in_flight.extend(started.keys());
         }
+        self.open.extend(started);
     }
 
     fn damage(&mut self, position: Damaged) {
@@ -144,9 +149,9 @@ impl Recovered {
                 self.end = None;
                 self.sessions.push(header.clone().into_owned());
             }
-            Record::Started(rows) => self.started.extend(rows.iter().map(|(row, _)| row)),
+            Record::Started(rows) => self.started.extend(rows.iter().copied()),
             Record::Attempt(attempt) if !self.index.selection().contains(&attempt.row) => return Taken::No,
-            Record::Attempt(_) => {}
+            Record::Attempt(_) | Record::Gone(_) => {}
             Record::Outcome(outcome) => {
                 if !self.index.decide(outcome.row, position.offset, outcome.result.status()) {
                     return Taken::No;
@@ -156,6 +161,7 @@ impl Recovered {
                 }
                 self.started.remove(&outcome.row);
                 self.in_flight.remove(&outcome.row);
+                self.open.remove(&outcome.row);
             }
             Record::End(end) => self.end = Some(end.clone().into_owned()),
         }

@@ -80,6 +80,16 @@ pub struct End {
     /// Calls in flight were cut off, by a second signal, or their outcomes could not be recorded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hurried: bool,
+    /// The way to the predictor broke: its calls have ended, and as after a crash one of their rows may be to blame.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub broken: bool,
     /// The session's totals.
     pub totals: serde_json::Value,
+}
+
+impl End {
+    /// Whether no call can have been under way that left no record.
+    pub fn in_order(&self) -> bool {
+        !self.hurried && !self.broken
+    }
 }

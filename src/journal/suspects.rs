@@ -46,8 +46,9 @@ impl Suspects {
                 self.session.clone_from(&header.started_at);
             }
             Record::Started(rows) => self.in_flight.extend(rows.iter().copied()),
-            Record::Attempt(_) => {}
+            Record::Attempt(_) | Record::Gone(_) => {}
             Record::Outcome(outcome) => self.decided(outcome),
+            Record::End(end) if end.broken => {}
             Record::End(_) => self.in_flight.clear(),
         }
     }
@@ -141,8 +142,14 @@ mod tests {
             }
             if *in_order {
                 let totals = serde_json::Value::Null;
-                let end =
-                    End { finished_at: String::new(), exit_code: 130, reason: None, hurried: false, totals };
+                let end = End {
+                    finished_at: String::new(),
+                    exit_code: 130,
+                    reason: None,
+                    hurried: false,
+                    broken: false,
+                    totals,
+                };
                 suspects.see(&Record::End(Cow::Owned(end)));
             }
         }

@@ -35,6 +35,7 @@ fn end() -> End {
         exit_code: 3,
         reason: None,
         hurried: false,
+        broken: false,
         totals: serde_json::json!({"rows": 2}),
     }
 }

@@ -1,13 +1,18 @@
 //! A journal rewritten for rows that have moved, the old one kept. Not which row went where.
 
 use std::borrow::Cow;
-use std::io::{self, Seek, Write};
+use std::fs::File;
+use std::io::Seek;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::NamedTempFile;
 
 use super::batch::Batch;
 use super::error::JournalError;
 use super::file;
+use super::gone::Gone;
 use super::record::{Record, Recorded, Values, Verdict};
 use super::recover::Recovered;
 use super::session::Header;
@@ -28,90 +33,113 @@ pub struct Transcribed {
     pub aside: PathBuf,
 }
 
+/// A journal rewritten that does not yet stand in the old one's place.
+#[derive(Debug)]
+pub struct Transcript {
+    path: PathBuf,
+    /// The old one, locked until the new one is.
+    held: Arc<File>,
+    fresh: NamedTempFile,
+    batch: Batch,
+}
+
 impl Journal {
-    /// Puts in this journal's place one that `header` continues: all sessions as they were, each record under its
-    /// row's new id, those of rows that are gone left out. `visit` is given every record of the new one. The old one is
-    /// kept as `<path>.<time>`; killed at any point, one of the two stands whole under the name.
+    /// Rewrites this journal for rows of another selection: all sessions as they were, each record under its row's new
+    /// id, those of rows that are gone left out. `visit` is given every record of the new one.
     pub fn transcribe(
         self,
-        header: &Header,
-        time: &str,
+        selection: &Range<u64>,
         moved: impl Fn(u64) -> Option<u64>,
-        visit: impl FnMut(&Record<'_>),
-    ) -> Result<Transcribed, JournalError> {
-        // The lock is held until the new journal's is; the index makes room for those of the two readings.
-        let Self { path, file: _held, index, .. } = self;
+        mut visit: impl FnMut(&Record<'_>),
+    ) -> Result<Transcript, JournalError> {
+        // The index makes room for those of the two readings.
+        let Self { path, file: held, index, .. } = self;
         drop(index);
-        let mut fresh = file::temporary(&path)?;
-        let write = |source| JournalError::Write { path: path.clone(), source };
-        let selection = &header.selection;
-        let mut transcript = Transcript { batch: Batch::default(), selection, moved };
+        let fresh = file::temporary(&path)?;
+        let mut transcript = Transcript { path, held, fresh, batch: Batch::default() };
         let mut result = Ok(());
+        let path = transcript.path.clone();
         Recovered::read(&path, |record| {
-            if result.is_ok() {
-                result = transcript.take(record).and_then(|()| transcript.spill(&mut fresh).map_err(write));
+            if result.is_ok()
+                && let Some(record) = rewritten(record, selection, &moved)
+            {
+                visit(&record);
+                result = transcript.append(&record);
             }
         })?;
-        result?;
-        transcript.batch.header(header)?;
-        transcript.batch.write_to(&mut fresh).map_err(write)?;
-        drop(transcript);
+        result.map(|()| transcript)
+    }
+}
+
+/// The record for rows of another selection; none where its row is gone.
+fn rewritten<'r>(
+    record: &'r Record<'_>,
+    selection: &Range<u64>,
+    moved: impl Fn(u64) -> Option<u64>,
+) -> Option<Record<'r>> {
+    Some(match record {
+        // The first header's selection is that of all rows to come.
+        Record::Header(header) => {
+            Record::Header(Cow::Owned(Header { selection: selection.clone(), ..Header::clone(header) }))
+        }
+        Record::Started(rows) => {
+            let moved = |(row, hash): &(u64, RowHash)| Some((moved(*row)?, *hash));
+            Record::Started(rows.iter().filter_map(moved).collect())
+        }
+        Record::Attempt(attempt) => Record::Attempt(attempt.under(moved(attempt.row)?)),
+        Record::Outcome(outcome) => Record::Outcome(outcome.under(moved(outcome.row)?)),
+        Record::End(end) => Record::End(Cow::Borrowed(end)),
+        Record::Gone(gone) => Record::Gone(Cow::Borrowed(gone)),
+    })
+}
+
+impl Transcript {
+    /// Carries on what was used for the rows that were left out.
+    pub fn carry(&mut self, gone: &Gone) -> Result<(), JournalError> {
+        self.append(&Record::Gone(Cow::Borrowed(gone)))
+    }
+
+    /// Puts it in the old journal's place, continued by `header`. The old one is kept as `<path>.<time>`; killed at any
+    /// point, one of the two stands whole under the name.
+    pub fn replace(mut self, header: &Header, time: &str) -> Result<Transcribed, JournalError> {
+        self.batch.header(header)?;
+        self.spill()?;
+        let Self { path, held, fresh, .. } = self;
         let (mut file, aside) = file::replace(&path, fresh, time)?;
-        file.rewind().map_err(write)?;
-        let (journal, recovered) = Self::continued(&path, file, visit)?;
+        drop(held);
+        file.rewind().map_err(|source| JournalError::Write { path: path.clone(), source })?;
+        let (journal, recovered) = Journal::continued(&path, file, |_| ())?;
         Ok(Transcribed { journal, recovered, aside })
     }
-}
 
-struct Transcript<'a, M> {
-    batch: Batch,
-    selection: &'a Range<u64>,
-    moved: M,
-}
-
-impl<M: Fn(u64) -> Option<u64>> Transcript<'_, M> {
-    fn take(&mut self, record: &Record<'_>) -> Result<(), JournalError> {
+    fn append(&mut self, record: &Record<'_>) -> Result<(), JournalError> {
         match record {
-            // The first header's selection is that of all rows to come.
-            Record::Header(header) => {
-                let header = Header { selection: self.selection.clone(), ..Header::clone(header) };
-                self.batch.header(&header)?;
-            }
-            Record::Started(rows) => {
-                let moved = |(row, hash): &(u64, RowHash)| Some(((self.moved)(*row)?, *hash));
-                let rows: Vec<_> = rows.iter().filter_map(moved).collect();
-                self.batch.append(&Record::<()>::Started(Cow::Owned(rows)))?;
-            }
-            Record::Attempt(attempt) => {
-                if let Some(row) = (self.moved)(attempt.row) {
-                    self.batch.append(&Record::<()>::Attempt(attempt.under(row)))?;
-                }
-            }
-            Record::Outcome(outcome) => {
-                if let Some(row) = (self.moved)(outcome.row) {
-                    self.batch.append(&Record::Outcome(outcome.under(row)))?;
-                }
-            }
-            Record::End(end) => self.batch.append(&Record::<()>::End(Cow::Borrowed(end)))?,
+            Record::Header(header) => self.batch.header(header)?,
+            _ => self.batch.append(record)?,
         }
-        Ok(())
+        if self.batch.bytes.len() > CHUNK { self.spill() } else { Ok(()) }
     }
 
-    fn spill(&mut self, file: &mut impl Write) -> io::Result<()> {
-        if self.batch.bytes.len() > CHUNK {
-            self.batch.write_to(file)?;
-            self.batch.clear();
-        }
+    fn spill(&mut self) -> Result<(), JournalError> {
+        let written = self.batch.write_to(&mut self.fresh);
+        written.map_err(|source| JournalError::Write { path: self.path.clone(), source })?;
+        self.batch.clear();
         Ok(())
     }
 }
 
-impl<'a> Recorded<'a> {
+impl Recorded<'_> {
     /// The same under another row's id.
-    fn under(&self, row: u64) -> Recorded<'_, &Values<'a>> {
+    fn under(&self, row: u64) -> Recorded<'_> {
         let result = match &self.result {
             Verdict::Ok { fields, first_chunk_ns, finish_reason } => {
-                Verdict::Ok { fields, first_chunk_ns: *first_chunk_ns, finish_reason: finish_reason.clone() }
+                let fields = fields.0.iter().map(|(name, value)| (Cow::Borrowed(&**name), *value));
+                let fields = Values(fields.collect());
+                Verdict::Ok {
+                    fields,
+                    first_chunk_ns: *first_chunk_ns,
+                    finish_reason: finish_reason.as_deref().map(Cow::Borrowed),
+                }
             }
             Verdict::Failed { class, kind, message, traceback } => Verdict::Failed {
                 class: Cow::Borrowed(class),
@@ -153,7 +181,10 @@ mod tests {
         let mut outcomes = 0;
         let moved = |row| (row != 2).then_some(row + 10);
         let count = |record: &Record<'_>| outcomes += u64::from(matches!(record, Record::Outcome(_)));
-        let transcribed = journal.transcribe(&header(2, 10..15), "1", moved, count).unwrap();
+        let mut transcript = journal.transcribe(&(10..15), moved, count).unwrap();
+        let gone = Gone { attempts: 1, by_error: [("timeout".into(), 1)].into(), ..Gone::default() };
+        transcript.carry(&gone).unwrap();
+        let transcribed = transcript.replace(&header(2, 10..15), "1").unwrap();
 
         assert_eq!(std::fs::read(&transcribed.aside).unwrap(), bytes);
         let index = transcribed.journal.index();
@@ -164,7 +195,14 @@ mod tests {
         assert_eq!(pids, [1, 2]);
         drop(transcribed);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "no temporary file is left");
-        let (_, again) = Journal::recover(&path, |_| ()).unwrap();
+        let mut carried = None;
+        let keep = |record: &Record<'_>| {
+            if let Record::Gone(gone) = record {
+                carried = Some(gone.clone().into_owned());
+            }
+        };
+        let (_, again) = Journal::recover(&path, keep).unwrap();
+        assert_eq!(carried, Some(gone));
         assert_eq!((again.damaged.len(), again.index.selection()), (0, 10..15));
     }
 }

@@ -171,13 +171,13 @@ impl Budget {
     /// What so many calls beyond those that told do not fit into.
     fn lacking(&self, calls: u64) -> Option<StopReason> {
         let a_call = self.a_call();
-        let Sum { tokens, cost } = self.spent;
+        let (Sum { tokens, cost }, untold) = (self.spent, self.untold);
         let over = |max: f64, spent: f64, a_call: f64| spent + calls as f64 * a_call > max * (1.0 + ROUNDING);
         if let Some(max) = self.bounds.cost.filter(|max| over(*max, cost, a_call.cost)) {
-            return Some(StopReason::MaxCost { spent: cost, a_call: a_call.cost, max });
+            return Some(StopReason::MaxCost { spent: cost, a_call: a_call.cost, untold, max });
         }
         let max = self.bounds.tokens.filter(|max| over(*max as f64, tokens, a_call.tokens))?;
-        Some(StopReason::MaxTokens { spent: tokens as u64, a_call: a_call.tokens as u64, max })
+        Some(StopReason::MaxTokens { spent: tokens as u64, a_call: a_call.tokens as u64, untold, max })
     }
 }
 
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(made, 10);
         assert_eq!(
             budget.reserve(),
-            Room::Never(StopReason::MaxTokens { spent: 1_000, a_call: 100, max: 1_000 })
+            Room::Never(StopReason::MaxTokens { spent: 1_000, a_call: 100, untold: 0, max: 1_000 })
         );
     }
 
@@ -273,6 +273,30 @@ mod tests {
         (0..4).for_each(|_| budget.settle(None, true));
         (0..5).for_each(|_| budget.settle(None, false));
         assert_eq!(wave(&mut budget), 5);
+    }
+
+    #[test]
+    fn the_reason_names_the_calls_that_take_room_and_told_nothing() {
+        for (untold, named) in [
+            (
+                1,
+                "0 of `--max-total-tokens 900` used, no room for a call of 500; 1 call that did not tell what it used is taken as 500\nhint",
+            ),
+            (
+                2,
+                "no room for a call of 500; 2 calls that did not tell what they used are taken as 500 each\nhint",
+            ),
+        ] {
+            let mut budget = tokens(900).resuming(&used(Usage::default(), untold, untold));
+            let Room::Never(reason) = budget.reserve() else { panic!("there is no room") };
+            assert!(reason.to_string().contains(named), "{reason}");
+        }
+        let bounds = Bounds { cost: Some(0.0015), tokens: None };
+        let mut budget = Budget::new(bounds, Some(PRICE), &usage(100, 90));
+        budget = budget.resuming(&used(Usage::default(), 1, 1));
+        let Room::Never(reason) = budget.reserve() else { panic!("there is no room") };
+        let named = "$0.00 of `--max-cost 0.0015` spent, no room for a call of $0.00100; 1 call that did not tell what it used is taken as $0.00100";
+        assert!(reason.to_string().starts_with(named), "{reason}");
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub enum StopReason {
         spent: f64,
         /// What a call costs on average.
         a_call: f64,
+        /// Calls that may be billed and told nothing: each takes as much.
+        untold: u64,
         /// US dollars allowed.
         max: f64,
     },
@@ -64,6 +66,8 @@ pub enum StopReason {
         spent: u64,
         /// What a call uses on average.
         a_call: u64,
+        /// Calls that may be billed and told nothing: each takes as much.
+        untold: u64,
         /// Tokens allowed.
         max: u64,
     },
@@ -150,15 +154,18 @@ impl std::fmt::Display for StopReason {
             Self::MaxFailures { failed, finished } => {
                 write!(f, "{failed} of {finished} finished rows failed")
             }
-            Self::MaxCost { spent, a_call, max } => write!(
+            Self::MaxCost { spent, a_call, untold, max } => {
+                let (spent, a_call) = (three_digits(*spent), three_digits(*a_call));
+                write!(
+                    f,
+                    "${spent} of `--max-cost {max}` spent, no room for a call of ${a_call}{}\nhint: `resume` goes on with a higher `--max-cost`",
+                    taken(*untold, &format!("${a_call}"))
+                )
+            }
+            Self::MaxTokens { spent, a_call, untold, max } => write!(
                 f,
-                "${} of `--max-cost {max}` spent, no room for a call of ${}\nhint: `resume` goes on with a higher `--max-cost`",
-                three_digits(*spent),
-                three_digits(*a_call)
-            ),
-            Self::MaxTokens { spent, a_call, max } => write!(
-                f,
-                "{spent} of `--max-total-tokens {max}` used, no room for a call of {a_call}\nhint: `resume` goes on with a higher `--max-total-tokens`"
+                "{spent} of `--max-total-tokens {max}` used, no room for a call of {a_call}{}\nhint: `resume` goes on with a higher `--max-total-tokens`",
+                taken(*untold, &a_call.to_string())
             ),
             Self::Abandoned { calls } => {
                 write!(f, "{calls} calls ignore their cancellation and are still running")
@@ -170,6 +177,15 @@ impl std::fmt::Display for StopReason {
             Self::Bridge(error) => error.fmt(f),
             Self::Failed(error) => f.write_str(error),
         }
+    }
+}
+
+/// What calls that told nothing take of a budget, where there are any.
+fn taken(untold: u64, a_call: &str) -> String {
+    match untold {
+        0 => String::new(),
+        1 => format!("; 1 call that did not tell what it used is taken as {a_call}"),
+        _ => format!("; {untold} calls that did not tell what they used are taken as {a_call} each"),
     }
 }
 

@@ -21,11 +21,14 @@ impl<B: Bridge> Dispatcher<'_, B> {
         if !outcomes.is_empty() {
             // What was started is on its way to Python before anybody is shown anything.
             yield_now().await;
-            outcomes.into_iter().for_each(|outcome| self.show(outcome));
+            for outcome in outcomes {
+                self.show(outcome);
+            }
         }
     }
 
     /// Returns the outcomes, recorded and judged.
+    #[expect(clippy::vec_box, reason = "they come in boxes and go on in them")]
     fn record_and_start(&mut self, batch: &mut Vec<Event>, todo: &mut Todo) -> Vec<Box<Outcome>> {
         let now = Instant::now();
         let mut outcomes = Vec::new();

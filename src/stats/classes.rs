@@ -18,12 +18,23 @@ pub struct ClassCounts(BTreeMap<Arc<str>, u64>);
 impl ClassCounts {
     /// Counts one more of the class.
     pub fn add(&mut self, class: &str) {
+        self.add_many(class, 1);
+    }
+
+    /// Counts so many more of the class.
+    pub fn add_many(&mut self, class: &str, more: u64) {
         if let Some(count) = self.0.get_mut(class) {
-            *count += 1;
+            *count += more;
         } else {
             let name = if self.0.len() < MOST_CLASSES { class } else { OTHER };
-            *self.0.entry(name.into()).or_default() += 1;
+            *self.0.entry(name.into()).or_default() += more;
         }
+    }
+
+    /// What is counted here beyond other counts.
+    pub fn beyond(&self, other: &Self) -> BTreeMap<Arc<str>, u64> {
+        let beyond = self.0.iter().map(|(class, count)| (class, count.saturating_sub(other.get(class))));
+        beyond.filter(|(_, count)| *count > 0).map(|(class, count)| (Arc::clone(class), count)).collect()
     }
 
     /// Counts one less of the class, which was added before.

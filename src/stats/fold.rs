@@ -96,6 +96,7 @@ impl Fold {
                 self.attempt(attempt);
             }
             Record::Outcome(recorded) => self.recovered_outcome(recorded),
+            Record::Gone(gone) => self.stats.add_gone(gone),
             Record::End(end) => {
                 self.written_in(Duration::from_nanos(end.totals["wrote_ns"].as_u64().unwrap_or_default()));
                 self.session_most = end.totals["most_in_flight"].as_u64().unwrap_or_default();
@@ -173,6 +174,11 @@ impl Fold {
         self.session_wall = self.session_wall.max(view.timing.recorded);
         self.stats.record(&view);
         self.course.record(row, &view);
+    }
+
+    /// The session read back still goes on: its calls in flight will tell.
+    pub fn goes_on(&mut self) {
+        self.open = 0;
     }
 
     /// Ends a session: its wall time and its most calls in flight count.

@@ -30,6 +30,7 @@ pub use self::speedup::{Speedup, mean, stddev};
 pub use self::times::{LimitedTimes, TimeSums};
 pub use self::tried::{AttemptView, Tried};
 use crate::call::may_be_billed;
+use crate::journal::Gone;
 use crate::policy::budget::Used;
 use crate::row::{Timing, Usage};
 
@@ -147,6 +148,37 @@ impl Stats {
     /// Adds calls that were under way when a session died, and may be billed: what became of them nobody knows.
     pub fn add_lost(&mut self, calls: u64) {
         self.lost += calls;
+    }
+
+    /// What was used beyond what `kept` counts of the same sessions; none if nothing was.
+    pub fn beyond(&self, kept: &Self) -> Option<Gone> {
+        let [all, left] = [self, kept].map(Self::attempts);
+        let gone = Gone {
+            attempts: all.total.saturating_sub(left.total),
+            retries: all.retries.saturating_sub(left.retries),
+            timeouts: all.timeouts.saturating_sub(left.timeouts),
+            abandoned: all.abandoned.saturating_sub(left.abandoned),
+            by_error: all.by_error.beyond(&left.by_error),
+            usage: self.usage - kept.usage,
+            untold: self.untold.saturating_sub(kept.untold),
+            lost: self.lost.saturating_sub(kept.lost),
+        };
+        (gone.attempts + gone.lost > 0).then_some(gone)
+    }
+
+    /// Counts what was used for rows that are gone. None of them is a row of this run.
+    pub fn add_gone(&mut self, gone: &Gone) {
+        let counts = &mut self.attempts;
+        counts.total += gone.attempts;
+        counts.retries += gone.retries;
+        counts.timeouts += gone.timeouts;
+        counts.abandoned += gone.abandoned;
+        for (class, count) in &gone.by_error {
+            counts.by_error.add_many(class, *count);
+        }
+        self.usage += gone.usage;
+        self.untold += gone.untold;
+        self.lost += gone.lost;
     }
 
     /// Adds the time for which a session was limited.

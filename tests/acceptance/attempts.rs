@@ -127,6 +127,25 @@ fn calls_cut_off_at_a_stop_are_attempts_too() {
 }
 
 #[test]
+fn calls_in_flight_are_lost_once_the_process_is_dead_and_not_while_it_runs() {
+    let job = Job::new().questions(40).predictor(FAILS_OR_HANGS);
+    let waits = ["-c", "4", "--backoff", "10h", "--backoff-max", "10h"];
+    let process = ["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"];
+    let mut running = job.spawn(&[&process[..], &waits].concat());
+    running.wait_for("answers.csv.journal", r#""attempt""#, 4);
+    running.wait_for_calls(8);
+    let told = |job: &Job| {
+        job.run(&["report", "answers.csv", "--json", "rebuilt.json"]).expect(0);
+        let report: Value = serde_json::from_str(&job.read("rebuilt.json")).unwrap();
+        (report["attempts"]["total"].clone(), report["tokens"]["untold"].clone())
+    };
+    assert_eq!(told(&job), (json!(4), Value::Null));
+    running.signal(Signal::KILL);
+    running.wait();
+    assert_eq!(told(&job), (json!(4), json!(4)));
+}
+
+#[test]
 fn a_call_that_timed_out_keeps_its_room_in_the_budget_over_all_sessions() {
     let server = Aimock::start(&Fixtures::numbered(60));
     server.chaos(&json!({"latencyMs": 50}));
@@ -141,7 +160,10 @@ fn a_call_that_timed_out_keeps_its_room_in_the_budget_over_all_sessions() {
     assert_eq!((report["tokens"]["untold"].as_u64().unwrap(), timeouts >= 2), (timeouts, true));
 
     server.chaos(&json!({"latencyMs": 0}));
-    job.run(&["resume", "answers.csv", "--max-failures", "100%"]).expect(4).says("`--max-total-tokens 2200`");
+    job.run(&["resume", "answers.csv", "--max-failures", "100%"])
+        .expect(4)
+        .says("`--max-total-tokens 2200`")
+        .says("not tell what");
     // Each of the 20 calls that there is room for is either answered or may have been billed.
     let report = job.report();
     assert_eq!(report["rows"]["ok"].as_u64().unwrap() + timeouts, 20, "{report}");

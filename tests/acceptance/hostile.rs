@@ -1,6 +1,7 @@
 //! Predictors that misbehave at one row in twenty: the other rows are answered, whatever they do.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::time::Duration;
 
 use super::support::job::{Done, Job};
@@ -303,4 +304,31 @@ fn a_loop_that_spins_for_ever_ends_the_run_and_its_rows_are_set_aside() {
     resume_to_the_end(&job, 1);
     let hostile = others_are_answered(&job);
     assert!(hostile.len() == 1 && hostile[0].1.starts_with("crash: "), "{hostile:?}");
+}
+
+#[test]
+fn no_row_is_handed_to_a_loop_that_spins_and_the_calls_that_were_are_counted_once() {
+    let job = Job::new().questions(20).predictor(
+        "
+begun = 0
+async def predict(question, row_id):
+    global begun
+    called(row_id)
+    begun += 1
+    while row_id != 3 or begun < 4:
+        await asyncio.sleep(0.01)
+    while True: pass
+",
+    );
+    job.process_with(&["-c", "4", "--timeout", "1s", "--stuck-after", "300ms", "--retries", "0"]).expect(1);
+    assert_eq!(job.calls().len(), 4);
+    let written = job.report();
+    fs::remove_file(job.path("answers.csv.report.json")).unwrap();
+    job.run(&["report", "answers.csv", "--json", "answers.csv.report.json"]).expect(0);
+    for report in [written, job.report()] {
+        assert_eq!(report["attempts"]["total"], 4, "{report}");
+        assert_eq!(report["tokens"]["untold"], 4, "{report}");
+    }
+    // Any of those in hand may be to blame, and is named.
+    job.run(&["resume", "answers.csv", "--dry-run"]).expect(0).says("the last session did not end in order");
 }

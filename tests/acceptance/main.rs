@@ -7,6 +7,7 @@ mod support;
 mod aimock_itself;
 mod api;
 mod attempts;
+mod carried;
 mod compare;
 mod compare_stopped;
 mod completions;

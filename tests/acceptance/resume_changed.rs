@@ -165,7 +165,7 @@ async def predict(question):
         .says("3 answers kept, 2 gone from the input");
     assert_eq!(called_since(&job, 6), ["bad", "new", "newer"]);
     assert_eq!(job.column("answer"), ["new 1", "c 5", "a 1", "", "a 3", "newer 3"]);
-    assert_eq!(job.report()["attempts"]["total"], 4 + 3, "the attempts of rows that are gone do not count");
+    assert_eq!(job.report()["attempts"]["total"], 6 + 3, "those of the rows that are gone too");
 
     // The journal is whole: a further `resume` has one row to ask, and the old one is there.
     job.resume().expect(3);
