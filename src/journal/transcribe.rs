@@ -127,6 +127,7 @@ impl<'a> Recorded<'a> {
             attempts: self.attempts,
             errors: self.errors.iter().map(|class| Cow::Borrowed(&**class)).collect(),
             abandoned: self.abandoned,
+            unanswered: self.unanswered,
             usage: self.usage,
             timing: self.timing,
         }

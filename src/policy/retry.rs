@@ -55,7 +55,7 @@ impl Schedule {
             (FailureKind::Throttled, Some(asked)) => return Some(asked.min(self.cap)),
             (FailureKind::Throttled, None) => {}
             // The outage itself has an end, where nothing but timeouts tells of it (see `policy::breaker`).
-            (FailureKind::Transient, _) if outage && matches!(error, CallError::Timeout(_)) => {
+            (FailureKind::Transient, _) if outage && error.is_timeout() => {
                 return Some(Duration::ZERO);
             }
             (FailureKind::Unavailable, _) if outage && self.excused < MOST_EXCUSED => {
@@ -83,6 +83,7 @@ mod tests {
             kind,
             retry_after,
             usage: None,
+            unanswered: None,
             traceback: None,
         }))
     }
