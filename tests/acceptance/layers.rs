@@ -208,6 +208,9 @@ predict = Quiz()
 ";
     let server = Aimock::start(&Fixtures::numbered(1));
     let job = Job::new().questions(1).env("URL", &server.base_url()).predictor(module);
+    // Or the cache of another run answers.
+    let cache = job.path("cache").to_string_lossy().into_owned();
+    let job = job.env("DSPY_CACHEDIR", &cache);
     let base = server.base_url();
     let done = job.process_with(&["--model", "openai/ours", "--api-base", &base]).expect(0);
     let said = done.stderr;

@@ -52,7 +52,8 @@ def around(target: Any, source: str | None, module: Any, lm: Any, calls: int) ->
     limit = _lift_dspy_workers(calls)
     if limit is not None:
         cautions.append(
-            f"`async_max_workers={limit}` lets `dspy.asyncify` and `dspy.streamify` run only {limit} {_calls(limit)} at once"
+            f"`async_max_workers={limit}` lets `dspy.asyncify` and `dspy.streamify` run only {limit} "
+            f"{_calls(limit)} at once"
             f"\nhint: leave it out, and {calls} run"
         )
     return repeating, cautions
