@@ -136,7 +136,8 @@ pub enum CallError {
 /// The class of a call that was cut off because the run was ending.
 pub const CANCELLED: &str = "cancelled";
 
-/// Whether a call that failed with this class may be billed although it cannot tell what it used.
+/// Whether a call that failed with this class may be billed although it cannot tell what it used. A predictor's own
+/// exceptions do not tell it by their class: see [`CallError::is_untold`].
 pub fn may_be_billed(class: &str) -> bool {
     matches!(class, "timeout" | "output" | "bridge" | CANCELLED)
 }
@@ -153,8 +154,10 @@ pub struct PredictorError {
     pub kind: FailureKind,
     /// How long the server asked to be left alone.
     pub retry_after: Option<Duration>,
-    /// Tokens the failed attempt used.
+    /// Tokens the failed attempt used, as far as it was told.
     pub usage: Option<Usage>,
+    /// Whether a request went out whose reply never came.
+    pub unanswered: Option<Unanswered>,
     /// Where in the user's own code it was raised: `file:line in function`, innermost last.
     pub traceback: Option<String>,
 }
@@ -172,6 +175,15 @@ pub enum FailureKind {
     Throttled,
     /// Will fail for every row (401, 403, exhausted quota): stops the run.
     Fatal,
+}
+
+/// How a request stayed without its reply, while the server may have made and billed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unanswered {
+    /// The client had waited for as long as it was set to.
+    TimedOut,
+    /// The connection ended first.
+    CutOff,
 }
 
 /// What broke between Tokio and asyncio.
@@ -207,6 +219,24 @@ impl CallError {
             Self::Predictor(error) => error.usage.as_ref(),
             _ => None,
         }
+    }
+
+    /// Whether a request of the attempt went out whose reply never came, as far as the predictor's exception tells.
+    pub fn unanswered(&self) -> Option<Unanswered> {
+        match self {
+            Self::Predictor(error) => error.unanswered,
+            _ => None,
+        }
+    }
+
+    /// Whether it was waited for in vain, by us or by the predictor's client.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout(_)) || self.unanswered() == Some(Unanswered::TimedOut)
+    }
+
+    /// Whether it may be billed for more than it told of.
+    pub fn is_untold(&self) -> bool {
+        self.unanswered().is_some() || self.usage().is_none() && may_be_billed(&self.class())
     }
 
     /// How long the server asked to be left alone.

@@ -23,7 +23,7 @@ pub use self::gauges::Gauges;
 use self::purse::Purse;
 use self::tally::{Tally, Unfinished};
 use crate::bridge::Bridge;
-use crate::call::{CANCELLED, CallError, may_be_billed};
+use crate::call::{CANCELLED, CallError};
 use crate::event::{Blockage, Event, LimitedBy, LimitedFor};
 use crate::policy::budget::{Budget, Price};
 use crate::policy::pace::Backoff;
@@ -198,7 +198,7 @@ impl<B: Bridge> Engine<B> {
         {
             tally.errors.push(error.class());
         }
-        let Tally { attempts, abandoned, errors, usage, mut timing, last: _ } = tally;
+        let Tally { attempts, abandoned, unanswered, errors, usage, mut timing, last: _ } = tally;
         timing.taken_up = Some((taken_up.into_std(), Instant::now().into_std()));
         Ok(Box::new(Outcome {
             row: row.id,
@@ -207,6 +207,7 @@ impl<B: Bridge> Engine<B> {
             attempts,
             errors,
             abandoned,
+            unanswered,
             usage,
             timing,
         }))
@@ -256,8 +257,8 @@ impl<B: Bridge> Engine<B> {
                 share.settle(None, true);
                 return Err(Unfinished(tally.failed(row.id, CANCELLED.into(), None)));
             };
-            let billed = result.as_ref().map_or_else(|error| may_be_billed(&error.class()), |_| true);
-            share.settle(used(&result), billed);
+            let untold = result.as_ref().map_or_else(CallError::is_untold, |answer| answer.usage.is_none());
+            share.settle(used(&result), untold);
             let in_flight = in_flight.load(Ordering::Relaxed);
             let outage = self.gate.ended(row.id, arguments, &ending, &result, in_flight);
             let permit = passed.permit;

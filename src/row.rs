@@ -232,6 +232,8 @@ pub struct FailedAttempt {
     pub ended: Instant,
     /// Whether it ignored its cancellation.
     pub abandoned: bool,
+    /// Whether a request of it went out whose reply never came, as its exception tells.
+    pub unanswered: bool,
     /// Tokens it told of.
     pub usage: Option<Usage>,
 }
@@ -247,6 +249,7 @@ impl FailedAttempt {
             began: ended.checked_sub(outcome.timing.latency).unwrap_or(ended),
             ended,
             abandoned: false,
+            unanswered: error.unanswered().is_some(),
             usage: error.usage().copied(),
         })
     }
@@ -267,6 +270,8 @@ pub struct Outcome {
     pub errors: Vec<Arc<str>>,
     /// Calls of this row that ignored cancellation.
     pub abandoned: u32,
+    /// Failed attempts with a request whose reply never came, as their exceptions tell.
+    pub unanswered: u32,
     /// Tokens of all attempts, failed ones too.
     pub usage: Option<Usage>,
     /// Where the time went.

@@ -73,6 +73,7 @@ fn error(kind: FailureKind, retry_after: Option<Duration>) -> CallError {
         kind,
         retry_after,
         usage: None,
+        unanswered: None,
         traceback: None,
     }))
 }

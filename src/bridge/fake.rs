@@ -76,6 +76,7 @@ fn failure(class: &str, kind: FailureKind) -> CallError {
         kind,
         retry_after: None,
         usage: None,
+        unanswered: None,
         traceback: None,
     }))
 }

@@ -185,6 +185,7 @@ fn outcome_of(poison: &Poison) -> Outcome {
         attempts: 0,
         errors: Vec::new(),
         abandoned: 0,
+        unanswered: 0,
         usage: None,
         timing: Timing::default(),
     }

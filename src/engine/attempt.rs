@@ -41,8 +41,14 @@ impl<B: Bridge> Engine<B> {
         let result = self.bounded(attempt, &watch, handed_over, row_deadline).await;
         let mut received = Instant::now();
         let [begun, mut ended] = [watch.begun(), watch.ended()].map(|mark| mark.map(Instant::from_std));
-        let last =
-            Last { began: begun.unwrap_or(handed_over), ended: ended.unwrap_or(received), abandoned: false };
+        let unanswered = matches!(&result, Some(Err(error)) if error.unanswered().is_some());
+        tally.unanswered += u32::from(unanswered);
+        let last = Last {
+            began: begun.unwrap_or(handed_over),
+            ended: ended.unwrap_or(received),
+            abandoned: false,
+            unanswered,
+        };
         tally.last = Some(last);
         tally.timing.latency = last.ended - last.began;
         let mut result = result?;

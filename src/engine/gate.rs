@@ -262,7 +262,7 @@ impl Gate {
         let outage = self.with(|state| {
             state.rate.settle(arguments, ending.estimated, result);
             match result {
-                Err(CallError::Timeout(_)) if overtaken && !state.breaker.is_open() => {}
+                Err(error) if error.is_timeout() && overtaken && !state.breaker.is_open() => {}
                 _ => state.judge(now, row, ending.begun, result, in_flight),
             }
             self.calm.store(state.is_calm(now), Ordering::Release);
@@ -378,7 +378,7 @@ impl State {
         match result {
             Err(error) if tells_of_no_server(error) => {
                 let next = match error {
-                    CallError::Timeout(_) => self.breaker.timed_out(now, begun, row),
+                    _ if error.is_timeout() => self.breaker.timed_out(now, begun, row),
                     _ => self.breaker.failed(now, begun, row),
                 };
                 if let Some(next) = next {
@@ -402,5 +402,5 @@ impl State {
 
 /// Whether an error is no word of a server: there is none, it fails, or it does not answer in time.
 fn tells_of_no_server(error: &CallError) -> bool {
-    matches!(error, CallError::Timeout(_)) || error.kind() == FailureKind::Unavailable
+    error.is_timeout() || error.kind() == FailureKind::Unavailable
 }

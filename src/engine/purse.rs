@@ -92,9 +92,9 @@ impl Purse {
 
 impl Share<'_> {
     /// The call has ended.
-    pub(super) fn settle(mut self, used: Option<&Usage>, may_be_billed: bool) {
+    pub(super) fn settle(mut self, used: Option<&Usage>, untold: bool) {
         if let Some(budget) = self.budget.take() {
-            lock(budget).settle(used, may_be_billed);
+            lock(budget).settle(used, untold);
             self.changed.notify_waiters();
         }
     }

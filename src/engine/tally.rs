@@ -14,6 +14,7 @@ pub(super) struct Unfinished(pub(super) Option<Box<FailedAttempt>>);
 pub(super) struct Tally {
     pub(super) attempts: u32,
     pub(super) abandoned: u32,
+    pub(super) unanswered: u32,
     pub(super) errors: Vec<Arc<str>>,
     pub(super) usage: Option<Usage>,
     pub(super) timing: Timing,
@@ -26,6 +27,7 @@ pub(super) struct Last {
     pub(super) began: Instant,
     pub(super) ended: Instant,
     pub(super) abandoned: bool,
+    pub(super) unanswered: bool,
 }
 
 impl Tally {
@@ -36,9 +38,18 @@ impl Tally {
         class: Arc<str>,
         usage: Option<Usage>,
     ) -> Option<Box<FailedAttempt>> {
-        let Last { began, ended, abandoned } = self.last?;
+        let Last { began, ended, abandoned, unanswered } = self.last?;
         let (began, ended) = (began.into_std(), ended.into_std());
-        Some(Box::new(FailedAttempt { row, number: self.attempts, class, began, ended, abandoned, usage }))
+        Some(Box::new(FailedAttempt {
+            row,
+            number: self.attempts,
+            class,
+            began,
+            ended,
+            abandoned,
+            unanswered,
+            usage,
+        }))
     }
 
     pub(super) fn add_usage(&mut self, usage: Option<Usage>) {

@@ -26,6 +26,9 @@ pub struct RecordedAttempt<'a> {
     /// 1 where it ignored its cancellation.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub abandoned: u32,
+    /// 1 where a request of it went out whose reply never came, as its exception tells.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unanswered: u32,
     /// Tokens it told of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
@@ -42,6 +45,7 @@ impl<'a> RecordedAttempt<'a> {
             began_ns: since(attempt.began),
             ended_ns: since(attempt.ended),
             abandoned: attempt.abandoned.into(),
+            unanswered: attempt.unanswered.into(),
             usage: attempt.usage,
         }
     }
@@ -69,11 +73,12 @@ mod tests {
             began: first_call + Duration::from_millis(1),
             ended: first_call + Duration::from_millis(3),
             abandoned: true,
+            unanswered: true,
             usage: Some(Usage { input: 1, output: 2, calls: 1, cost_usd: None }),
         };
         let recorded = RecordedAttempt::of(&attempt, first_call);
         let json = serde_json::to_string(&Record::<()>::Attempt(recorded.clone())).unwrap();
-        insta::assert_snapshot!(json, @r#"{"attempt":{"row":7,"number":2,"class":"timeout","began_ns":1000000,"ended_ns":3000000,"abandoned":1,"usage":{"input":1,"output":2,"calls":1}}}"#);
+        insta::assert_snapshot!(json, @r#"{"attempt":{"row":7,"number":2,"class":"timeout","began_ns":1000000,"ended_ns":3000000,"abandoned":1,"unanswered":1,"usage":{"input":1,"output":2,"calls":1}}}"#);
         let Record::Attempt(read) = serde_json::from_str::<Record<'_>>(&json).unwrap() else {
             panic!("{json}")
         };

@@ -63,6 +63,10 @@ pub(super) fn outcome(outcome: &Outcome, out: &mut Vec<u8>) -> Result<()> {
         text(out, r#","abandoned":"#);
         number(out, outcome.abandoned.into());
     }
+    if outcome.unanswered > 0 {
+        text(out, r#","unanswered":"#);
+        number(out, outcome.unanswered.into());
+    }
     if let Some(usage) = &outcome.usage {
         text(out, r#","usage":"#);
         json(out, usage)?;
@@ -138,6 +142,7 @@ mod tests {
                 kind: FailureKind::Throttled,
                 retry_after: None,
                 usage: None,
+                unanswered: None,
                 traceback,
             }))),
         ]
@@ -151,15 +156,19 @@ mod tests {
             calls: 1,
             cost_usd,
         });
-        let counts =
-            (any::<u32>(), 0..3_u32, proptest::collection::vec("[a\"]{0,3}".prop_map(Arc::from), 0..3));
+        let counts = (
+            any::<u32>(),
+            0..3_u32,
+            0..3_u32,
+            proptest::collection::vec("[a\"]{0,3}".prop_map(Arc::from), 0..3),
+        );
         let times = proptest::array::uniform3(any::<u32>());
         (any::<u64>(), any::<u64>(), result, counts, proptest::option::of(usage), times).prop_map(
-            |(row, hash, result, (attempts, abandoned, errors), usage, times)| {
+            |(row, hash, result, (attempts, abandoned, unanswered, errors), usage, times)| {
                 let [starting, latency, wrote] = times.map(|time| Duration::from_micros(time.into()));
                 let timing = Timing { starting, latency, wrote, ..Timing::default() };
                 let hash = RowHash(hash);
-                Outcome { row, hash, result, attempts, errors, abandoned, usage, timing }
+                Outcome { row, hash, result, attempts, errors, abandoned, unanswered, usage, timing }
             },
         )
     }

@@ -54,6 +54,9 @@ pub struct Recorded<'a, F = Values<'a>> {
     /// Calls of this row that ignored cancellation.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub abandoned: u32,
+    /// Failed attempts with a request whose reply never came, as their exceptions tell.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unanswered: u32,
     /// Tokens of all attempts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
@@ -168,6 +171,7 @@ impl<'a> Recorded<'a, AnswerFields<'a>> {
             attempts: outcome.attempts,
             errors: outcome.errors.iter().map(|class| Cow::Borrowed(&**class)).collect(),
             abandoned: outcome.abandoned,
+            unanswered: outcome.unanswered,
             usage: outcome.usage,
             timing: outcome.timing,
         }
@@ -295,12 +299,14 @@ mod tests {
             }),
             errors: vec!["timeout".into()],
             abandoned: 1,
+            unanswered: 2,
             ..answered(9)
         };
         let json = json(&outcome);
         let recorded = read(&json);
         assert_eq!((recorded.row, recorded.hash, recorded.attempts), (9, outcome.hash, outcome.attempts));
         assert_eq!((recorded.timing, recorded.usage, recorded.abandoned), (outcome.timing, outcome.usage, 1));
+        assert_eq!(recorded.unanswered, 2);
         assert_eq!(recorded.errors, ["timeout"]);
         let Verdict::Ok { fields: Values(read), first_chunk_ns, finish_reason } = recorded.result else {
             panic!("it is an answer")
@@ -327,6 +333,7 @@ mod tests {
             kind: FailureKind::Throttled,
             retry_after: None,
             usage: None,
+            unanswered: None,
             traceback: Some("p.py:3 in ask".to_owned()),
         };
         let cases = [

@@ -57,6 +57,7 @@ fn outcome(row: u64, result: Result<Answer, CallError>) -> Outcome {
         result,
         attempts: 1,
         abandoned: 0,
+        unanswered: 0,
         usage: Some(Usage { input: 12, output: 34, calls: 1, cost_usd: None }),
         timing: Timing { latency: Duration::from_micros(1_234_567), ..Timing::default() },
     }

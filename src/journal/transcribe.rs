@@ -155,6 +155,7 @@ impl Recorded<'_> {
             attempts: self.attempts,
             errors: self.errors.iter().map(|class| Cow::Borrowed(&**class)).collect(),
             abandoned: self.abandoned,
+            unanswered: self.unanswered,
             usage: self.usage,
             timing: self.timing,
         }

@@ -137,17 +137,15 @@ impl Budget {
         }
     }
 
-    /// A call is in flight no more; `used` is what it told. One that `may_be_billed` and does not tell counts as the mean.
-    pub fn settle(&mut self, used: Option<&Usage>, may_be_billed: bool) {
+    /// A call is in flight no more; `used` is what it told. One that may be billed for more, `untold`, counts as the mean
+    /// besides.
+    pub fn settle(&mut self, used: Option<&Usage>, untold: bool) {
         self.in_flight -= 1;
-        match used {
-            Some(used) => {
-                let used = self.sum(used);
-                self.spent =
-                    Sum { tokens: self.spent.tokens + used.tokens, cost: self.spent.cost + used.cost };
-                self.told += 1;
-            }
-            None => self.untold += u64::from(may_be_billed),
+        self.untold += u64::from(untold);
+        if let Some(used) = used {
+            let used = self.sum(used);
+            self.spent = Sum { tokens: self.spent.tokens + used.tokens, cost: self.spent.cost + used.cost };
+            self.told += 1;
         }
     }
 

@@ -123,6 +123,7 @@ mod tests {
             attempts: 1,
             errors: Vec::new(),
             abandoned: 0,
+            unanswered: 0,
             usage: None,
             timing: Timing::default(),
         }
@@ -139,6 +140,7 @@ mod tests {
             kind,
             retry_after: None,
             usage: None,
+            unanswered: None,
             traceback: Some("q.py:3 in predict: return nmae".to_owned()),
         }))))
     }

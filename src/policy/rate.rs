@@ -136,11 +136,11 @@ impl Rate {
     }
 
     fn settle_requests(&mut self, estimated: u64, told: Option<Usage>, result: &Result<Answer, CallError>) {
-        // Usage tells of answered requests alone; one that the server refused was made too.
+        // Usage tells of answered requests alone; one that the server refused, or never answered, was made too.
         let refused = result.as_ref().is_err_and(|error| {
             use FailureKind::{Fatal, Throttled, Unavailable};
             matches!(error, CallError::Predictor(_))
-                && matches!(error.kind(), Fatal | Throttled | Unavailable)
+                && (matches!(error.kind(), Fatal | Throttled | Unavailable) || error.unanswered().is_some())
         });
         let told = told.map(|usage| usage.calls);
         let made = if refused { Some(told.unwrap_or_default() + 1) } else { told };
@@ -152,7 +152,7 @@ impl Rate {
             let weight = if self.unknown { 1.0 } else { WEIGHT };
             self.mean += weight * (made.max(1) as f64 - self.mean);
         }
-        self.unknown &= refused;
+        self.unknown &= refused || (result.is_err() && told.is_none());
     }
 
     fn settle_tokens(&mut self, arguments: &Arguments, estimated: u64, told: Option<Usage>) {
@@ -267,6 +267,7 @@ mod tests {
             kind: FailureKind::Throttled,
             retry_after: None,
             usage,
+            unanswered: None,
             traceback: None,
         })))
     }
@@ -331,6 +332,19 @@ mod tests {
             assert_eq!(rate.estimate(&Vec::new()).requests, 2, "it was cut short");
             assert_eq!(rate.pay(MINUTE, 1), Err(Short::OfKnowledge), "nothing was learned");
         }
+    }
+
+    #[test]
+    fn a_call_that_tells_nothing_of_its_requests_leaves_the_next_to_go_alone() {
+        let mut rate = counting(60, 1);
+        let due = rate.estimate(&Vec::new());
+        for silent in [CallError::Timeout(SECOND), CallError::Output("none".to_owned())] {
+            rate.settle(&Vec::new(), due, &Err(silent));
+            assert_eq!(rate.pay(MINUTE, 1), Err(Short::OfKnowledge));
+        }
+        rate.settle(&Vec::new(), due, &Ok(answer(of_calls(3))));
+        assert_ne!(rate.pay(MINUTE, 1), Err(Short::OfKnowledge));
+        assert_eq!(rate.estimate(&Vec::new()).requests, 3);
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Schedule {
             (FailureKind::Throttled, None) => {}
             // The outage itself has an end, where nothing but timeouts tells of it (see `policy::breaker`); rows that have
             // not been asked go first meanwhile.
-            (FailureKind::Transient, _) if outage && matches!(error, CallError::Timeout(_)) => {}
+            (FailureKind::Transient, _) if outage && error.is_timeout() => {}
             (FailureKind::Unavailable, _) if outage && self.excused < MOST_EXCUSED => {
                 self.excused += 1;
                 return Some(Duration::ZERO);
@@ -82,6 +82,7 @@ mod tests {
             kind,
             retry_after,
             usage: None,
+            unanswered: None,
             traceback: None,
         }))
     }

@@ -122,6 +122,7 @@ impl Fold {
             attempts: recorded.attempts,
             errors: Cow::Owned(errors),
             abandoned: recorded.abandoned,
+            unanswered: recorded.unanswered,
             usage: recorded.usage,
             timing: recorded.timing,
             first_chunk,
@@ -158,6 +159,7 @@ impl Fold {
             from: self.course.in_session(Duration::from_nanos(attempt.began_ns)),
             to: self.course.in_session(Duration::from_nanos(attempt.ended_ns)),
             abandoned: attempt.abandoned,
+            unanswered: attempt.unanswered,
             usage: attempt.usage,
         };
         self.stats.record_attempt(&view);

@@ -111,7 +111,8 @@ impl Stats {
 
     fn record_attempts(&mut self, outcome: &OutcomeView<'_>) {
         let first_try = outcome.attempts == 1 && outcome.supersedes.is_none();
-        let (retries, abandoned) = outcome.tried.as_ref().map_or((0, 0), |it| (it.retries, it.abandoned));
+        let tried = outcome.tried.as_deref();
+        let (retries, abandoned) = tried.map_or((0, 0), |it| (it.retries, it.abandoned));
         let counts = &mut self.attempts;
         counts.total += u64::from(outcome.attempts.saturating_sub(outcome.counted()));
         counts.retries += u64::from((outcome.attempts - 1).saturating_sub(retries));
@@ -121,6 +122,7 @@ impl Stats {
             counts.failed(class);
             self.untold += u64::from(may_be_billed(class));
         }
+        self.untold += u64::from(outcome.unanswered.saturating_sub(tried.map_or(0, |it| it.unanswered)));
         // An answer tells what it used, or none of its row's attempts does.
         self.untold += u64::from(outcome.failure.is_none() && outcome.usage.is_none());
         let spread = if outcome.failure.is_none() { &mut self.latency_ok } else { &mut self.latency_failed };
@@ -325,6 +327,7 @@ mod tests {
             attempts: 3,
             errors: vec!["timeout".into(), "RateLimitError".into()],
             abandoned: 1,
+            unanswered: 0,
             usage: Some(Usage { input: 10, output: 5, calls: 3, cost_usd: Some(0.25) }),
             timing: Timing {
                 starting: second / 4,
@@ -374,6 +377,7 @@ mod tests {
             attempts: 0,
             errors: vec!["input".into()],
             abandoned: 0,
+            unanswered: 0,
             usage: None,
             timing: Timing::default(),
         };

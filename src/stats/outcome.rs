@@ -21,6 +21,8 @@ pub struct OutcomeView<'a> {
     pub errors: Cow<'a, [Arc<str>]>,
     /// Calls that ignored cancellation.
     pub abandoned: u32,
+    /// Failed attempts with a request whose reply never came.
+    pub unanswered: u32,
     /// Tokens of all attempts.
     pub usage: Option<Usage>,
     /// Where the time went.
@@ -59,6 +61,7 @@ impl<'a> From<&'a Outcome> for OutcomeView<'a> {
             attempts: outcome.attempts,
             errors: Cow::Borrowed(&outcome.errors),
             abandoned: outcome.abandoned,
+            unanswered: outcome.unanswered,
             usage: outcome.usage,
             timing: outcome.timing,
             first_chunk: outcome.result.as_ref().ok().and_then(|answer| answer.first_chunk),

@@ -17,6 +17,8 @@ pub struct Tried {
     pub retries: u32,
     /// Those that ignored their cancellation.
     pub abandoned: u32,
+    /// Those with a request whose reply never came.
+    pub unanswered: u32,
     /// What they told that they used.
     pub usage: Usage,
     /// How long they ran, summed.
@@ -31,6 +33,7 @@ impl Tried {
         self.attempts += 1;
         self.retries += u32::from(attempt.number > 1);
         self.abandoned += attempt.abandoned;
+        self.unanswered += attempt.unanswered;
         self.usage += attempt.usage.unwrap_or_default();
         self.running += attempt.to.saturating_sub(attempt.from);
         if self.spans.len() < MOST_SPANS {
@@ -52,13 +55,15 @@ pub struct AttemptView<'a> {
     pub to: Duration,
     /// 1 where it ignored its cancellation.
     pub abandoned: u32,
+    /// 1 where a request of it went out whose reply never came.
+    pub unanswered: u32,
     /// What it told that it used.
     pub usage: Option<Usage>,
 }
 
 impl AttemptView<'_> {
-    /// Whether it may be billed and told nothing.
+    /// Whether it may be billed for more than it told of.
     pub(super) fn is_untold(&self) -> bool {
-        self.usage.is_none() && may_be_billed(self.class)
+        self.unanswered > 0 || self.usage.is_none() && may_be_billed(self.class)
     }
 }

@@ -171,6 +171,33 @@ fn a_call_that_timed_out_keeps_its_room_in_the_budget_over_all_sessions() {
 }
 
 #[test]
+fn a_timeout_of_the_client_is_bounded_and_told_like_ours() {
+    // Every second question is never answered in time, in any session.
+    let fixtures = (0..60)
+        .filter(|row| row % 2 == 1)
+        .fold(Fixtures::default(), |fixtures, row| fixtures.slow(&format!("Question {row}?")));
+    let fixtures = (0..60).filter(|row| row % 2 == 0).fold(fixtures, |fixtures, row| {
+        fixtures.answer(&format!("Question {row}?"), &format!("Answer {row}"))
+    });
+    let server = Aimock::start(&fixtures);
+    let job = Job::new().questions(60);
+    let bound = ["--lm", "timeout=0.5", "--retries", "1", "--backoff", "1ms", "--max-failures", "100%"];
+    let tokens = ["--max-total-tokens", "1100"];
+    asking(&job, &server, &[&bound[..], &tokens].concat()).wait().expect(4).says("`--max-total-tokens 1100`");
+    let check = |report: &Value, room: u64| {
+        let untold = report["tokens"]["untold"].as_u64().unwrap();
+        assert_eq!(report["attempts"]["by_error"]["LMTransportError"], untold, "{report}");
+        assert!(untold >= 2, "{report}");
+        assert_eq!(report["tokens"]["calls"].as_u64().unwrap() + untold, room, "{report}");
+        assert!(server.journal().len() as u64 <= room);
+    };
+    check(&job.report(), 10);
+    check(&rebuilt(&job), 10);
+    job.run(&["resume", "answers.csv", "--max-total-tokens", "1760"]).expect(4);
+    check(&rebuilt(&job), 16);
+}
+
+#[test]
 fn each_attempt_of_a_retried_row_is_drawn_where_it_was() {
     let job = Job::new().questions(10).predictor(
         "async def predict(question, row_id, attempt):

@@ -183,3 +183,40 @@ fn a_pool_as_wide_as_the_concurrency_is_no_matter() {
         assert_eq!((said.contains("at once ("), most), (false, 24), "{predictor}\n{said}");
     }
 }
+
+#[test]
+fn a_keyword_default_is_looked_at_too() {
+    let predictor = "async def predict(question, *, gate=asyncio.Semaphore(1)):\n    return question\n";
+    let job = Job::new().questions(1).predictor(predictor);
+    job.process_with(&["-c", "2"]).expect(0).says("`predict` takes only 1 call at once (`value=1`)");
+}
+
+#[test]
+fn a_model_that_a_module_keeps_for_itself_is_looked_at_and_the_one_replaced_is_not() {
+    let module = "import dspy
+lm = dspy.LM('openai/replaced', api_base=os.environ['URL'], api_key='none', cache=True, num_retries=7)
+dspy.configure(lm=lm)
+class Quiz(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.judge = dspy.LM('openai/judge', api_base=os.environ['URL'], api_key='none', cache=True, num_retries=5)
+        self.ask = dspy.ChainOfThought('question -> answer')
+    async def aforward(self, question):
+        with dspy.context(lm=self.judge):
+            return await self.ask.acall(question=question)
+predict = Quiz()
+";
+    let server = Aimock::start(&Fixtures::numbered(1));
+    let job = Job::new().questions(1).env("URL", &server.base_url()).predictor(module);
+    // Or the cache of another run answers.
+    let cache = job.path("cache").to_string_lossy().into_owned();
+    let job = job.env("DSPY_CACHEDIR", &cache);
+    let base = server.base_url();
+    let done = job.process_with(&["--model", "openai/ours", "--api-base", &base]).expect(0);
+    let said = done.stderr;
+    for told in ["`num_retries=5` of `Quiz.judge`", "the cache of `Quiz.judge` is on"] {
+        assert!(said.contains(told), "no `{told}` in {said}");
+    }
+    assert!(!said.contains("num_retries=7") && !said.contains("cache of `lm`"), "{said}");
+    assert_eq!(server.journal()[0]["body"]["model"], "judge");
+}

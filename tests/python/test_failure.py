@@ -1,13 +1,27 @@
 """Which failures are permanent, transient, unavailable, throttled or fatal. `make test` runs this."""
 
+import asyncio
 import json
+import os
+import socket
+import socketserver
 import sys
+import threading
 import unittest
+import urllib.request
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+import aiohttp
+import dspy
+import httpx
+import openai
+import requests
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "src/bridge/python"))
 
@@ -23,6 +37,77 @@ class ApiError(Exception):
 def over_http(status: int, **headers: str) -> ApiError:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return ApiError(response=SimpleNamespace(status_code=status, headers=named))
+
+
+CUT = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"a":'
+
+
+def server(reply: bytes | None) -> str:
+    """The URL of a server that takes every request, answers so, and hangs up; None: once the client has."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            if reply is not None:
+                self.request.sendall(reply)
+            while reply is None and self.request.recv(65536):
+                pass
+
+    listening = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    listening.daemon_threads = True
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{listening.server_address[1]}"
+
+
+def nobody() -> str:
+    """A URL where nobody listens; the socket keeps its port."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    unused.append(sock)
+    return f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
+unused: list[socket.socket] = []
+
+
+async def by_httpx(url: str) -> None:
+    async with httpx.AsyncClient(timeout=0.3) as client:
+        await client.post(url, json={})
+
+
+async def by_openai(url: str) -> None:
+    async with openai.AsyncOpenAI(base_url=url, api_key="none", timeout=0.3, max_retries=0) as client:
+        await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "?"}])
+
+
+async def by_aiohttp(url: str) -> None:
+    timeout = aiohttp.ClientTimeout(sock_read=0.3)
+    async with aiohttp.ClientSession(timeout=timeout) as client, client.post(url, json={}) as response:
+        await response.read()
+
+
+async def by_requests(url: str) -> None:
+    requests.post(url, json={}, timeout=0.3)
+
+
+async def by_urllib(url: str) -> None:
+    urllib.request.urlopen(url, data=b"{}", timeout=0.3).read()
+
+
+async def by_dspy(url: str) -> None:
+    await dspy.LM("openai/m", api_base=url, api_key="none", timeout=0.3, num_retries=0, cache=False).acall("?")
+
+
+async def by_dspy_on_a_thread(url: str) -> None:
+    dspy.LM("openai/m", api_base=url, api_key="none", timeout=0.3, num_retries=0, cache=False)("?")
+
+
+async def by_litellm(url: str) -> None:
+    kept = {"api_base": url, "api_key": "none", "num_retries": 0, "cache": False, "engine": "litellm"}
+    await dspy.LM("openai/m", timeout=0.3, **kept).acall("?")
+
+
+CLIENTS = (by_httpx, by_openai, by_aiohttp, by_requests, by_urllib, by_dspy, by_dspy_on_a_thread, by_litellm)
 
 
 class Failure(unittest.TestCase):
@@ -78,9 +163,27 @@ class Failure(unittest.TestCase):
     def test_a_missing_key_is_fatal_without_a_status(self) -> None:
         self.kinds("fatal", type("LMNotConfiguredError", (Exception,), {})())
 
+    def test_a_request_that_went_out_stays_unanswered_however_the_client_says_it(self) -> None:
+        urls = {"hangs": server(None), "drops": server(b""), "cuts": server(CUT), "refuses": nobody()}
+        for client in CLIENTS:
+            for does, url in urls.items():
+                with self.subTest(client=client.__name__, server=does), self.assertRaises(Exception) as raised:
+                    asyncio.run(client(url))
+                kind, _, _, lost = failure(raised.exception)
+                expected = {"hangs": "timed out", "refuses": None}.get(does, "cut off")
+                self.assertEqual(lost, expected, repr(raised.exception))
+                kinds = {"timed out": {"transient"}, None: {"unavailable"}}.get(lost, {"transient", "unavailable"})
+                self.assertIn(kind, kinds, repr(raised.exception))
+
+    def test_what_a_server_answered_is_not_unanswered(self) -> None:
+        timeout = type("TimeoutError", (ApiError, TimeoutError), {})
+        for exc in (over_http(504), timeout("", status=504), ConnectionRefusedError(), ValueError()):
+            with self.subTest(exc=exc):
+                self.assertIsNone(failure(exc)[3])
+
     def test_retry_after_is_seconds_or_a_date(self) -> None:
-        self.assertEqual(failure(ApiError(status=429, retry_after=1.5)), ("throttled", 429, 1.5))
-        self.assertEqual(failure(over_http(429, retry_after="7")), ("throttled", 429, 7.0))
+        self.assertEqual(failure(ApiError(status=429, retry_after=1.5)), ("throttled", 429, 1.5, None))
+        self.assertEqual(failure(over_http(429, retry_after="7")), ("throttled", 429, 7.0, None))
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
         seconds = failure(over_http(429, **{"Retry_After": date}))[2]
         self.assertTrue(seconds is not None and 90 < seconds <= 100, seconds)
@@ -99,7 +202,7 @@ class Failure(unittest.TestCase):
             def __str__(self) -> str:
                 raise SystemExit(1)
 
-        self.assertEqual(failure(Hostile()), ("transient", None, None))
+        self.assertEqual(failure(Hostile()), ("transient", None, None, None))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ use pyo3::types::{PyString, PyType};
 use serde_json::value::RawValue;
 
 use super::helpers;
-use crate::call::{CallError, FailureKind, PredictorError};
+use crate::call::{CallError, FailureKind, PredictorError, Unanswered};
 use crate::row::{Answer, Usage, Value};
 use crate::secret::Secrets;
 
@@ -124,7 +124,7 @@ impl Converter {
     pub(in crate::bridge) fn error(&self, error: &PyErr, py: Python<'_>) -> CallError {
         let class =
             error.get_type(py).name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
-        let (kind, status, retry_after) = self.kind(error, py);
+        let Carried { kind, status, retry_after, unanswered } = self.carried(error, py);
         // Not `value`: until Python 3.12 an exception caught here knows its traceback only if it is told.
         let raised = error.clone_ref(py).into_value(py);
         let origin: Option<String> =
@@ -140,14 +140,17 @@ impl Converter {
             kind,
             retry_after,
             usage: self.usage_of(error.value(py).as_any()).map(|(usage, _)| usage),
+            unanswered,
             traceback: origin.map(|origin| self.secrets.mask(&origin).into_owned()),
         }))
     }
 
-    fn kind(&self, error: &PyErr, py: Python<'_>) -> (FailureKind, Option<u16>, Option<Duration>) {
+    /// What the exception carries, see `failure.py`.
+    fn carried(&self, error: &PyErr, py: Python<'_>) -> Carried {
+        type Raw = (String, Option<u16>, Option<f64>, Option<String>);
         let told = self.failure.bind(py).call1((error.value(py),));
-        let told = told.and_then(|told| told.extract::<(String, Option<u16>, Option<f64>)>());
-        let Ok((kind, status, retry_after)) = told else { return (FailureKind::Transient, None, None) };
+        let told = told.and_then(|told| told.extract::<Raw>());
+        let Ok((kind, status, retry_after, unanswered)) = told else { return Carried::default() };
         let kind = match kind.as_str() {
             "permanent" => FailureKind::Permanent,
             "unavailable" => FailureKind::Unavailable,
@@ -155,8 +158,27 @@ impl Converter {
             "fatal" => FailureKind::Fatal,
             _ => FailureKind::Transient,
         };
+        let unanswered = match unanswered.as_deref() {
+            Some("timed out") => Some(Unanswered::TimedOut),
+            Some(_) => Some(Unanswered::CutOff),
+            None => None,
+        };
         let retry_after =
             retry_after.filter(|seconds| *seconds > 0.0).map(|seconds| seconds.min(LONGEST_RETRY_AFTER_S));
-        (kind, status, retry_after.map(Duration::from_secs_f64))
+        Carried { kind, status, retry_after: retry_after.map(Duration::from_secs_f64), unanswered }
+    }
+}
+
+/// What an exception carries.
+struct Carried {
+    kind: FailureKind,
+    status: Option<u16>,
+    retry_after: Option<Duration>,
+    unanswered: Option<Unanswered>,
+}
+
+impl Default for Carried {
+    fn default() -> Self {
+        Self { kind: FailureKind::Transient, status: None, retry_after: None, unanswered: None }
     }
 }

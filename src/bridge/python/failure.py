@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-Failure = tuple[str, int | None, float | None]
+Failure = tuple[str, int | None, float | None, str | None]
+Judged = tuple[str, int | None, float | None]
 
 # DSPy's, OpenAI's and LiteLLM's classes, for when an exception carries no HTTP status.
 FATAL = {
@@ -41,6 +42,41 @@ PERMANENT = {
     "LMUnsupportedFeatureError",
     "LMCollectionLimitError",
 }
+# A request went out and its reply never came: DSPy's, httpx's, aiohttp's, requests', urllib3's and Python's own; a
+# server that answers has its status beside them.
+TIMED_OUT = {"TimeoutError", "ReadTimeout", "ReadTimeoutError"}
+# LiteLLM puts a status of its own beside OpenAI's.
+TIMED_OUT_ANYHOW = {"APITimeoutError"}
+CUT_OFF = {
+    "ReadError",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "ServerDisconnectedError",
+    "ClientOSError",
+    "ClientPayloadError",
+    "ChunkedEncodingError",
+    "IncompleteRead",
+    "RemoteDisconnected",
+    "ConnectionResetError",
+    "ConnectionAbortedError",
+}
+# It never did, or not whole. Some of these are kinds of those above, or are raised from them.
+NOT_SENT = {
+    "ConnectError",
+    "ConnectTimeout",
+    "ConnectTimeoutError",
+    "ConnectionTimeoutError",
+    "ClientConnectorError",
+    "ConnectionRefusedError",
+    "gaierror",
+    "PoolTimeout",
+    "WriteTimeout",
+    "WriteError",
+    "LocalProtocolError",
+    "LockTimeoutError",
+    "LMLockTimeoutError",
+    "URLError",
+}
 # The weightiest first.
 WEIGHTY = ("fatal", "throttled", "unavailable")
 BUGS = (
@@ -58,37 +94,59 @@ BUGS = (
 def failure(exc: BaseException) -> Failure:
     """The kind (`permanent`, `transient`, `unavailable`, `throttled`, `fatal`), HTTP status, Retry-After in seconds.
 
+    And `timed out` or `cut off` where a request went out whose reply never came.
+
     Never raises, whatever the exception's own attributes do.
     """
     try:
         if not isinstance(exc, Exception):
-            return "transient", None, None
+            return "transient", None, None, None
         own, *wrapped = (judged(one) for one in related(exc))
         # A wrapper knows less than what it wraps, where that is what a server said.
         told = [failure for failure in wrapped if failure[0] in WEIGHTY] if own[1] is None else []
-        return min(told, key=lambda failure: WEIGHTY.index(failure[0])) if told and own[0] not in WEIGHTY else own
+        weightiest = min(told, key=lambda failure: WEIGHTY.index(failure[0])) if told else own
+        kind, status, retry_after = own if own[0] in WEIGHTY else weightiest
+        lost = unanswered(exc)
+        # Something took the request.
+        there = lost == "timed out" and kind == "unavailable"
+        return "transient" if there else kind, status, retry_after, lost
     except BaseException:
-        return "transient", None, None
+        return "transient", None, None, None
 
 
-def related(exc: BaseException, depth: int = 8) -> Iterator[Exception]:
-    """The exception, what it was raised from, and the members of a group."""
+def related(exc: object, held: bool = False, depth: int = 8) -> Iterator[Exception]:
+    """The exception, what it was raised from, the members of a group; and, if asked for, what it holds as arguments."""
     if not isinstance(exc, Exception) or depth == 0:
         return
     yield exc
     members = exc.exceptions if isinstance(exc, BaseExceptionGroup) else ()
-    for inner in (exc.__cause__, *members):
-        if inner is not None:
-            yield from related(inner, depth - 1)
+    # LiteLLM raises its own in place of a client's.
+    within = (*exc.args, exc.__context__ if type(exc).__module__.startswith("litellm") else None) if held else ()
+    for inner in (exc.__cause__, *members, *within):
+        yield from related(inner, held, depth - 1)
 
 
-def judged(exc: Exception) -> Failure:
+def unanswered(exc: Exception) -> str | None:
+    """How a request stayed without its reply. What requests and urllib3 wrap, they hold as an argument."""
+    named = [(classes(part), http_status(part)) for part in related(exc, held=True)]
+    if any(names & NOT_SENT for names, _ in named):
+        return None
+    if any(names & TIMED_OUT_ANYHOW or (names & TIMED_OUT and status is None) for names, status in named):
+        return "timed out"
+    return "cut off" if any(names & CUT_OFF and status is None for names, status in named) else None
+
+
+def classes(exc: Exception) -> set[str]:
+    return {cls.__name__ for cls in type(exc).__mro__}
+
+
+def judged(exc: Exception) -> Judged:
     status, retry_after = http_status(exc), seconds_to_wait(exc)
     return kind(exc, status, retry_after), status, retry_after
 
 
 def kind(exc: Exception, status: int | None, retry_after: float | None) -> str:
-    names = {cls.__name__ for cls in type(exc).__mro__}
+    names = classes(exc)
     if status in (401, 402, 403) or names & FATAL or quota_exhausted(exc, status):
         return "fatal"
     asked_to_wait = retry_after is not None and status in (None, 503)

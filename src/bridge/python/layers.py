@@ -46,13 +46,14 @@ def around(target: Any, source: str | None, module: Any, lm: Any, calls: int) ->
         if cap is not None and cap[0] < calls:
             limit, what, remedy = cap
             cautions.append(
-                f"{name} takes only {limit} calls at once ({what}), and `-c` is {calls}"
+                f"{name} takes only {limit} {_calls(limit)} at once ({what}), and `-c` is {calls}"
                 f"\nhint: {remedy.format(calls=calls)}, or lower `-c`"
             )
     limit = _lift_dspy_workers(calls)
     if limit is not None:
         cautions.append(
-            f"`async_max_workers={limit}` lets `dspy.asyncify` and `dspy.streamify` run only {limit} calls at once"
+            f"`async_max_workers={limit}` lets `dspy.asyncify` and `dspy.streamify` run only {limit} "
+            f"{_calls(limit)} at once"
             f"\nhint: leave it out, and {calls} run"
         )
     return repeating, cautions
@@ -63,9 +64,14 @@ def _found(target: Any, source: str | None, module: Any, lm: Any) -> Iterator[tu
     if dspy is not None:
         lms = [lm or dspy.settings.lm, *(part.lm for part in (module.predictors() if module is not None else ()))]
         yield from ((f"the model `{found.model}`", found) for found in lms if isinstance(found, dspy.BaseLM))
-    # A module asks the models named above; what a function may use are its file's own.
+    # The file's own default is not asked where another takes its place.
+    replaced = dspy.settings.lm if dspy is not None and lm is not None else None
     own = reachable.objects(target, source) if source is not None else iter(())
-    yield from ((f"`{name}`", found) for name, found in own if module is None or not _is_lm(found))
+    yield from ((f"`{name}`", found) for name, found in own if replaced is None or found is not replaced)
+
+
+def _calls(number: int) -> str:
+    return "call" if number == 1 else "calls"
 
 
 def _is_lm(value: Any) -> bool:

@@ -97,4 +97,5 @@ def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         with contextlib.suppress(ValueError):  # Empty.
             yield name, cell.cell_contents
-    yield from ((function.__name__, default) for default in function.__defaults__ or ())
+    defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+    yield from ((function.__name__, default) for default in defaults)

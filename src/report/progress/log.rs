@@ -102,6 +102,7 @@ mod tests {
             attempts: 1,
             errors: vec!["output".into()],
             abandoned: 0,
+            unanswered: 0,
             usage: None,
             timing: Timing::default(),
         }))

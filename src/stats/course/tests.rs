@@ -51,7 +51,8 @@ fn attempts_told_of_one_by_one_are_where_they_were_and_count_once() {
     let (mut course, mut tried) = (Course::default(), Box::<Tried>::default());
     for (number, from, to) in [(1, 0, 10), (2, 20, 25)] {
         let (from, to) = (millis(from), millis(to));
-        let view = AttemptView { number, class: "timeout", from, to, abandoned: 0, usage: None };
+        let view =
+            AttemptView { number, class: "timeout", from, to, abandoned: 0, unanswered: 0, usage: None };
         course.record_attempt(&view);
         tried.add(&view);
     }
@@ -82,7 +83,15 @@ fn attempts_told_of_one_by_one_are_where_they_were_and_count_once() {
 fn a_session_in_which_no_row_was_done_has_its_time_too() {
     let mut course = Course::default();
     let (from, to) = (millis(0), millis(30));
-    course.record_attempt(&AttemptView { number: 1, class: "timeout", from, to, abandoned: 0, usage: None });
+    course.record_attempt(&AttemptView {
+        number: 1,
+        class: "timeout",
+        from,
+        to,
+        abandoned: 0,
+        unanswered: 0,
+        usage: None,
+    });
     course.close_session(Duration::ZERO);
     assert_eq!((course.length(), course.in_session(millis(1))), (millis(30), millis(31)));
 }

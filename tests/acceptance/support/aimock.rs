@@ -55,6 +55,13 @@ impl Fixtures {
         self.fixture(&asks(question), &error(status, 1))
     }
 
+    /// A question whose answer takes 30 seconds.
+    pub(crate) fn slow(mut self, question: &str) -> Self {
+        let late = json!({"latencyMs": 30_000});
+        self.0.push(json!({"match": asks(question), "response": {"content": "late"}, "chaos": late}));
+        self
+    }
+
     /// A match and a response as aimock's documentation has them.
     pub(crate) fn fixture(mut self, request: &Value, response: &Value) -> Self {
         self.0.push(json!({"match": request, "response": response}));
