@@ -3,6 +3,8 @@
 //! Nothing is locked while nothing is limited. Otherwise one row stands at the gate at a time, the others behind it in
 //! order; what it waits for is what limits the run.
 
+mod state;
+
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Mutex;
@@ -13,12 +15,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
+use self::state::{State, tells_of_no_server};
 use super::{Counted, EngineSettings};
-use crate::call::{CallError, FailureKind};
+use crate::call::CallError;
 use crate::event::{LimitedBy, LimitedFor};
 use crate::policy::breaker::{Breaker, Hopeless};
 use crate::policy::pace::{Admission, Pace};
-use crate::policy::rate::{Due, Rate, Short};
+use crate::policy::rate::{Due, Rate};
 use crate::policy::stop::StopReason;
 use crate::row::{Answer, Arguments};
 
@@ -39,18 +42,6 @@ pub(super) struct Gate {
     answered: AtomicU64,
     /// See [`Breaker::wants_fresh`].
     wants_fresh: AtomicUsize,
-}
-
-#[derive(Debug)]
-struct State {
-    pace: Pace,
-    breaker: Breaker,
-    rate: Rate,
-    waiting: Option<(LimitedBy, Duration)>,
-    waited: LimitedFor,
-    last_begun: Duration,
-    /// The last failure for want of a server.
-    outage: Option<String>,
 }
 
 /// A call that was let through.
@@ -337,70 +328,4 @@ impl Gate {
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
-}
-
-impl State {
-    /// Whether nothing is limited and nothing need be told.
-    fn is_calm(&self, now: Duration) -> bool {
-        self.rate.is_unlimited() && self.pace.is_free(now) && self.breaker.is_full()
-    }
-
-    /// What a next call would have to wait for, and until when where that is known.
-    fn short(&mut self, now: Duration, in_flight: usize) -> Option<(LimitedBy, Option<Duration>)> {
-        let server = if self.breaker.is_open() { LimitedBy::Outage } else { LimitedBy::Server };
-        match self.pace.admits(now, in_flight) {
-            Admission::At(until) => return Some((server, Some(until))),
-            Admission::Full if !self.pace.is_free(now) => return Some((server, None)),
-            // Permits bound it.
-            Admission::Full | Admission::Now => {}
-        }
-        self.rate.pay(now, in_flight).err().map(|short| match short {
-            Short::OfRequests(until) => (LimitedBy::Rpm, Some(until)),
-            Short::OfKnowledge => (LimitedBy::Rpm, None),
-            Short::OfTokens(until) => (LimitedBy::Tpm, Some(until)),
-        })
-    }
-
-    fn waited_until(&mut self, now: Duration) {
-        if let Some((by, since)) = self.waiting.take() {
-            *self.waited.by(by) += now.saturating_sub(since);
-        }
-    }
-
-    fn judge(
-        &mut self,
-        now: Duration,
-        row: u64,
-        begun: Duration,
-        result: &Result<Answer, CallError>,
-        in_flight: usize,
-    ) {
-        match result {
-            Err(error) if tells_of_no_server(error) => {
-                let next = match error {
-                    _ if error.is_timeout() => self.breaker.timed_out(now, begun, row),
-                    _ => self.breaker.failed(now, begun, row),
-                };
-                if let Some(next) = next {
-                    self.pace.hold_until(next);
-                    self.outage = Some(error.to_string());
-                }
-            }
-            Err(error) if error.kind() == FailureKind::Throttled => {
-                self.breaker.answered(begun);
-                self.pace.refused(now, begun, error.retry_after(), in_flight);
-            }
-            Err(_) | Ok(_) => {
-                if self.breaker.answered(begun) {
-                    self.pace.restart(now);
-                }
-                self.pace.answered(begun);
-            }
-        }
-    }
-}
-
-/// Whether an error is no word of a server: there is none, it fails, or it does not answer in time.
-fn tells_of_no_server(error: &CallError) -> bool {
-    error.is_timeout() || error.kind() == FailureKind::Unavailable
 }
