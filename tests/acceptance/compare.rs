@@ -195,6 +195,28 @@ async def predict(question, row_id):
     assert!(done.stdout.contains("the answers were the same in every run"), "{}", done.stdout);
 }
 
+#[test]
+fn a_first_run_that_answered_no_row_is_none_to_hold_the_others_against() {
+    // 3 calls warm up; later answers are all different.
+    let job = Job::new().questions(6).predictor(
+        "
+asked = 0
+async def predict(question):
+    global asked
+    asked += 1
+    if 3 < asked <= 9:
+        raise ValueError('odd')
+    return f'{question} {asked}'
+",
+    );
+    let done = compare(&job, &["--runs", "2", "-c", "3", "--max-failures", "100%"]).expect(3);
+    let exported = exported(&job);
+    let modes = exported["modes"].as_array().unwrap();
+    assert!(modes.iter().all(|mode| mode["different"] == 0), "{exported}");
+    let text = done.stdout.replace("\n  ", " ");
+    assert!(text.contains("the first run of sequential answered no row"), "{text}");
+}
+
 fn job_of(predictor: &str) -> Job {
     Job::new().questions(12).predictor(predictor)
 }
