@@ -113,7 +113,7 @@ impl<'a> Comparing<'a> {
             },
         });
         let selected = &self.prepared.validated.selected;
-        let rows = selected.end - selected.start;
+        let rows = (selected.end - selected.start, selected.end < self.prepared.validated.rows);
         let comparison = Comparison::new(rows, self.runs, self.warm_up, self.modes, stopped);
         let any_failed = comparison.modes.iter().any(|mode| mode.failed > 0.0);
         let (code, at_once, error) = match halt {
@@ -146,7 +146,9 @@ impl<'a> Comparing<'a> {
     async fn look_between(&mut self) -> Result<(), Halt> {
         let stop = match self.signals.come().await {
             Some(signal) => Some(StopReason::Signal(signal)),
-            None => self.deadline.filter(|deadline| *deadline <= Instant::now()).map(|_| StopReason::Deadline),
+            None => {
+                self.deadline.filter(|deadline| *deadline <= Instant::now()).map(|_| StopReason::Deadline)
+            }
         };
         if let Some(why) = &stop {
             let text = format!("stopping: {}", reason(&why.to_string()).0);

@@ -193,6 +193,11 @@ async def predict(question, row_id):
     let steady = job_of("async def predict(question):\n    return question\n");
     let done = compare(&steady, &["--runs", "1"]).expect(0);
     assert!(done.stdout.contains("the answers were the same in every run"), "{}", done.stdout);
+    // All its rows are run already.
+    let texts = |done: &Done| format!("{}{}", done.stdout, done.stderr).replace("\n  ", " ");
+    assert!(texts(&done).contains(": give it more rows"), "{}", texts(&done));
+    let fewer = compare(&steady, &["--runs", "1", "-n", "6"]).expect(0);
+    assert!(texts(&fewer).contains(": raise `--limit`"), "{}", texts(&fewer));
 }
 
 #[test]

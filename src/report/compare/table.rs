@@ -127,7 +127,9 @@ impl Comparison {
         }
         let name = brief(&first.name, NAME_WIDTH);
         if first.runs[0].failed >= self.rows {
-            return format!("the first run of {name} answered no row: there is none to hold the others against");
+            return format!(
+                "the first run of {name} answered no row: there is none to hold the others against"
+            );
         }
         let differing: Vec<String> = self
             .modes
