@@ -113,7 +113,7 @@ impl<'a> Comparing<'a> {
             },
         });
         let selected = &self.prepared.validated.selected;
-        let rows = selected.end - selected.start;
+        let rows = (selected.end - selected.start, selected.end < self.prepared.validated.rows);
         let comparison = Comparison::new(rows, self.runs, self.warm_up, self.modes, stopped);
         let any_failed = comparison.modes.iter().any(|mode| mode.failed > 0.0);
         let (code, at_once, error) = match halt {
@@ -135,10 +135,26 @@ impl<'a> Comparing<'a> {
                 order.reverse();
             }
             for mode in order {
+                self.look_between().await?;
                 self.one_run(run, mode).await?;
             }
         }
         Ok(())
+    }
+
+    /// What came since the last run was measured ends the comparison after it.
+    async fn look_between(&mut self) -> Result<(), Halt> {
+        let stop = match self.signals.come().await {
+            Some(signal) => Some(StopReason::Signal(signal)),
+            None => {
+                self.deadline.filter(|deadline| *deadline <= Instant::now()).map(|_| StopReason::Deadline)
+            }
+        };
+        if let Some(why) = &stop {
+            let text = format!("stopping: {}", reason(&why.to_string()).0);
+            self.streams.reporter(self.show).message(Level::Warning, &text);
+        }
+        after(stop)
     }
 
     /// Makes connections, fills what fills itself at the first use: a few rows at the greatest concurrency, not timed.
@@ -161,7 +177,7 @@ impl<'a> Comparing<'a> {
         self.at.clone_from(&title);
         let validated = &self.prepared.validated;
         let (mut measured, stop) = self.measure(validated, self.modes[mode].concurrency, &title).await?;
-        if let Some(first) = &mut self.first {
+        if let Some(first) = &self.first {
             measured.figures.different = Some(measured.differing_answers(first)?);
         } else {
             measured.keep_answers(self.first.insert(FirstAnswers::new(&validated.selected)))?;

@@ -36,22 +36,20 @@ impl FirstAnswers {
 
     /// Keeps the run's answers as the first.
     fn keep(&mut self, row: u64, hash: u64) {
-        if let Some(slot) = self.slot(row) {
-            *slot = hash;
+        if let Some(place) = self.place(row) {
+            self.hashes[place] = hash;
         }
     }
 
-    /// Whether the row had another answer in the first run that answered it.
-    fn differs(&mut self, row: u64, hash: u64) -> bool {
-        let Some(first) = self.slot(row) else { return false };
-        if *first == 0 {
-            *first = hash;
-        }
-        *first != hash
+    /// Whether the first run answered the row otherwise.
+    fn differs(&self, row: u64, hash: u64) -> bool {
+        let first = self.place(row).map_or(0, |place| self.hashes[place]);
+        first != 0 && first != hash
     }
 
-    fn slot(&mut self, row: u64) -> Option<&mut u64> {
-        self.hashes.get_mut(usize::try_from(row.checked_sub(self.start)?).ok()?)
+    fn place(&self, row: u64) -> Option<usize> {
+        let place = usize::try_from(row.checked_sub(self.start)?).ok()?;
+        (place < self.hashes.len()).then_some(place)
     }
 }
 
@@ -152,7 +150,7 @@ impl Measured {
     }
 
     /// Counts the rows that were answered otherwise than in the first run.
-    pub(super) fn differing_answers(&self, first: &mut FirstAnswers) -> anyhow::Result<u64> {
+    pub(super) fn differing_answers(&self, first: &FirstAnswers) -> anyhow::Result<u64> {
         let mut different = 0;
         self.answers(|row, hash| different += u64::from(first.differs(row, hash)))?;
         Ok(different)

@@ -58,10 +58,10 @@ pub struct Report {
     pub stopped: Option<String>,
     /// Calls of the predictor.
     pub attempts: AttemptCounts,
-    /// Sessions that recorded an outcome of a call.
+    /// Sessions that recorded an outcome, or a failed attempt, of a call.
     #[serde(default)]
     pub sessions: u64,
-    /// First call handed over to last outcome recorded, summed over sessions.
+    /// First call handed over to the last outcome, or failed attempt, recorded, summed over sessions.
     pub wall_s: f64,
     /// Starting Python and loading the predictor.
     pub startup_s: f64,

@@ -9,6 +9,7 @@ use super::text::{
     Look, brief, count, counted, dollars, escape, figure, list, millis, reason, seconds, shell_word, wrapped,
 };
 use super::{Distribution, Report};
+use crate::call::CANCELLED;
 
 /// The columns before a line's value.
 const INDENT: usize = 17;
@@ -145,10 +146,14 @@ impl Table {
             ),
             ", ",
         );
+        let cancelled = match attempts.by_error.get(CANCELLED) {
+            0 => String::new(),
+            calls => format!(", {} cancelled", count(calls)),
+        };
         self.wrapped_line(
             "Attempts",
             &format!(
-                "{} ({}, {}, {} abandoned)",
+                "{} ({}, {}, {} abandoned{cancelled})",
                 count(attempts.total),
                 counted(attempts.retries, "retry"),
                 counted(attempts.timeouts, "timeout"),

@@ -41,6 +41,9 @@ pub enum Warning {
         mode: String,
         /// Its mean wall time.
         mean_s: f64,
+        /// Whether the input has rows beyond those of a run.
+        #[serde(skip)]
+        more: bool,
     },
     /// The runs of one mode differ much.
     UnsteadyRuns {
@@ -57,6 +60,9 @@ pub enum Warning {
         concurrency: u64,
         /// Rows of each run.
         rows: u64,
+        /// Whether the input has rows beyond them.
+        #[serde(skip)]
+        more: bool,
     },
     /// Failed rows take another time than answered ones.
     FailedRows {
@@ -132,14 +138,15 @@ impl fmt::Display for Warning {
                     counted(*runs as u64, "run")
                 )
             }
-            Self::ShortRuns { mode, mean_s } => {
-                write!(f, "{} took only {}: raise `--limit`", named(mode), seconds(*mean_s))
+            Self::ShortRuns { mode, mean_s, more } => {
+                write!(f, "{} took only {}: {}", named(mode), seconds(*mean_s), more_rows(*more))
             }
             Self::UnsteadyRuns { mode, spread } => {
                 write!(f, "the runs of {} vary by {}: raise `--runs`", named(mode), percent(*spread))
             }
-            Self::FewRows { mode, rows, .. } => {
-                write!(f, "{} has only {}: raise `--limit` or lower `-c`", named(mode), counted(*rows, "row"))
+            Self::FewRows { mode, rows, more, .. } => {
+                let rows = counted(*rows, "row");
+                write!(f, "{} has only {rows}: {} or lower `-c`", named(mode), more_rows(*more))
             }
             Self::FailedRows { mode, failed } => {
                 write!(f, "{} had {}: raise `--retries`", named(mode), a_run(*failed, "failed row"))
@@ -193,6 +200,11 @@ impl fmt::Display for Warning {
     }
 }
 
+/// How a run gets more rows.
+fn more_rows(more: bool) -> &'static str {
+    if more { "raise `--limit`" } else { "give it more rows" }
+}
+
 fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
@@ -207,12 +219,12 @@ fn a_run(mean: f64, noun: &str) -> String {
 }
 
 impl Warning {
-    /// Everything to be said of modes that each answered so many rows in every run.
-    pub(super) fn all(rows: u64, modes: &[Mode]) -> Vec<Self> {
+    /// Everything to be said of modes that each answered so many rows in every run; whether the input has `more`.
+    pub(super) fn all((rows, more): (u64, bool), modes: &[Mode]) -> Vec<Self> {
         let fewest = modes.iter().map(|mode| mode.wall_s.len()).min();
         let few_runs = fewest.filter(|runs| *runs < FEWEST_RUNS).map(|runs| Self::FewRuns { runs });
         let of_all = few_runs.into_iter().chain(cached(modes));
-        of_all.chain(modes.iter().flat_map(|mode| of_mode(mode, &modes[0], rows))).collect()
+        of_all.chain(modes.iter().flat_map(|mode| of_mode(mode, &modes[0], (rows, more)))).collect()
     }
 }
 
@@ -226,7 +238,7 @@ fn cached(modes: &[Mode]) -> Option<Warning> {
 }
 
 /// What is to be said of one mode.
-fn of_mode(mode: &Mode, baseline: &Mode, rows: u64) -> Vec<Warning> {
+fn of_mode(mode: &Mode, baseline: &Mode, (rows, more): (u64, bool)) -> Vec<Warning> {
     let &Mode { concurrency, mean_s, failed, .. } = mode;
     let spread = mode.stddev_s.unwrap_or_default() / mean_s;
     let retries = (mode.attempts - rows as f64).max(0.0);
@@ -234,9 +246,9 @@ fn of_mode(mode: &Mode, baseline: &Mode, rows: u64) -> Vec<Warning> {
     let alike = interval.is_some_and(|[low, high]| low <= 1.0 && 1.0 <= high);
     let name = || mode.name.clone();
     let doubts = [
-        (mean_s < SHORTEST_RUN_S).then(|| Warning::ShortRuns { mode: name(), mean_s }),
+        (mean_s < SHORTEST_RUN_S).then(|| Warning::ShortRuns { mode: name(), mean_s, more }),
         (spread > GREATEST_SPREAD).then(|| Warning::UnsteadyRuns { mode: name(), spread }),
-        (rows < concurrency).then(|| Warning::FewRows { mode: name(), concurrency, rows }),
+        (rows < concurrency).then(|| Warning::FewRows { mode: name(), concurrency, rows, more }),
         (failed > 0.0).then(|| Warning::FailedRows { mode: name(), failed }),
         (retries > 0.0).then(|| Warning::RetriedRows { mode: name(), retries }),
         limit(mode, baseline, rows),

@@ -127,6 +127,7 @@ impl<B: Bridge> Run<'_, B> {
 impl<B: Bridge> Dispatcher<'_, B> {
     async fn dispatch(&mut self, todo: &mut Todo, inbox: &mut Receiver<Event>) {
         let deadline = self.run.bounds.deadline.map(|limit| TokioInstant::now() + limit);
+        self.look_first(deadline).await;
         let mut ticks = tokio::time::interval(TICK);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
@@ -150,6 +151,15 @@ impl<B: Bridge> Dispatcher<'_, B> {
                 _ = inbox.recv_many(&mut batch, BATCH) => {}
                 _ = ticks.tick() => self.tick(),
             }
+        }
+    }
+
+    /// What came before the first row keeps it from being called.
+    async fn look_first(&mut self, deadline: Option<TokioInstant>) {
+        if let Some(signal) = self.run.signals.come().await {
+            self.stop(StopReason::Signal(signal));
+        } else if deadline.is_some_and(|deadline| deadline <= TokioInstant::now()) {
+            self.stop(StopReason::Deadline);
         }
     }
 

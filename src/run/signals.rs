@@ -3,6 +3,7 @@
 use std::io;
 
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+use tokio::task::yield_now;
 
 use crate::policy::stop::Signal;
 
@@ -40,6 +41,16 @@ impl Signals {
             _ = self.hangup.recv() => Signal::Hangup,
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
+        }
+    }
+
+    /// One that has come by now.
+    pub async fn come(&mut self) -> Option<Signal> {
+        tokio::select! {
+            biased;
+            signal = self.next() => Some(signal),
+            // The runtime looks for signals before it goes on with this.
+            () = yield_now() => None,
         }
     }
 }

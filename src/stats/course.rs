@@ -118,6 +118,11 @@ pub struct Span {
 }
 
 impl Span {
+    /// Whether it is recorded of each attempt when it began and ended.
+    pub fn is_told(&self) -> bool {
+        self.attempts as usize <= self.earlier.len() + 1
+    }
+
     /// From being read to being recorded, all waits included.
     pub fn took(&self) -> Duration {
         self.to.saturating_sub(self.from)
@@ -139,8 +144,8 @@ pub struct Course {
     slowest: BinaryHeap<Reverse<BySlowness>>,
     outcomes: u64,
     begins: Duration,
-    /// When the last attempt of the session that is going on had failed.
-    last_failure: Duration,
+    /// Whether attempts before a row's last are not all recorded one by one, and spread over the time they had.
+    pub spreads: bool,
 }
 
 impl Course {
@@ -153,6 +158,7 @@ impl Course {
         let called = (from + timing.waited()).min(to);
         let last = to.saturating_sub(timing.latency);
         let counted = outcome.counted();
+        self.spreads |= outcome.attempts > counted + 1;
         let told = outcome.tried.as_ref().map_or(Duration::ZERO, |tried| tried.running);
         let earlier = timing.running.saturating_sub(timing.latency).saturating_sub(told).as_secs_f64();
         let moment = self.moments.at(to);
@@ -187,7 +193,6 @@ impl Course {
 
     /// Takes in one failed attempt of a row that has no outcome.
     pub fn record_attempt(&mut self, attempt: &AttemptView<'_>) {
-        self.last_failure = self.last_failure.max(attempt.to);
         self.moments.spread(attempt.from, attempt.to, |moment, seconds| moment.running_s += seconds);
         let class = self.class(attempt.class);
         self.moments.at(attempt.to).errors.add(class);
@@ -254,10 +259,8 @@ impl Course {
         }
     }
 
-    /// Ends a session of so much wall time, or of more where attempts failed after its last outcome: what comes now
-    /// comes after it.
+    /// Ends a session of so much wall time: what comes now comes after it.
     pub fn close_session(&mut self, wall: Duration) {
-        let wall = wall.max(self.last_failure.saturating_sub(self.begins));
         self.begins += wall;
         if !wall.is_zero() && self.sessions.len() < SESSIONS {
             self.sessions.push(self.begins);

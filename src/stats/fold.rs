@@ -162,6 +162,7 @@ impl Fold {
             unanswered: attempt.unanswered,
             usage: attempt.usage,
         };
+        self.session_wall = self.session_wall.max(Duration::from_nanos(attempt.ended_ns));
         self.stats.record_attempt(&view);
         self.course.record_attempt(&view);
         self.tried.entry(attempt.row).or_default().add(&view);
@@ -172,7 +173,7 @@ impl Fold {
             view.tried = self.tried.remove(&row);
         }
         view.supersedes = self.failures.replace(row, view.failure.as_ref());
-        // The last outcome of a session, ended in order or killed, tells how long it took.
+        // The last outcome or failed attempt of a session, ended in order or killed, tells how long it took.
         self.session_wall = self.session_wall.max(view.timing.recorded);
         self.stats.record(&view);
         self.course.record(row, &view);
@@ -193,7 +194,7 @@ impl Fold {
         let (wall, most) = (std::mem::take(&mut self.session_wall), std::mem::take(&mut self.session_most));
         self.stats.add_session(wall, most);
         self.course.close_session(wall);
-        self.stats.add_limited(std::mem::take(&mut self.session_limited));
+        self.stats.add_limited(std::mem::take(&mut self.session_limited).at_most(wall));
     }
 
     /// Ends the live session.
@@ -217,6 +218,27 @@ mod tests {
         assert_eq!(failures.replace(12, None), Some(value));
         assert_eq!(failures.replace(12, None), None);
         assert_eq!(failures.replace(99, None), None);
+    }
+
+    #[test]
+    fn a_session_lasts_to_its_last_attempt_and_was_limited_no_longer() {
+        let attempt = RecordedAttempt {
+            row: 12,
+            number: 1,
+            class: "timeout".into(),
+            began_ns: 1_000_000_000,
+            ended_ns: 3_000_000_000,
+            abandoned: 0,
+            usage: None,
+        };
+        let mut fold = Fold::new(&(10..20));
+        fold.attempt(&attempt);
+        let limited = LimitedTimes { outage: 9.0, ..LimitedTimes::default() };
+        fold.close_live_session(1, limited, Duration::ZERO);
+        let seconds = |seconds| Duration::from_secs(seconds);
+        assert_eq!((fold.stats.wall(), fold.course.length()), (seconds(3), seconds(3)));
+        assert_eq!((fold.stats.limited().outage, fold.stats.sessions()), (3.0, 1));
+        assert!((fold.stats.mean_in_flight() - 2.0 / 3.0).abs() < 1e-9, "{}", fold.stats.mean_in_flight());
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct Stats {
     untold: u64,
     lost: u64,
     times: Timing,
+    /// How long calls ran, those of rows without an outcome too.
+    called: Duration,
     latency_ok: Spread,
     latency_failed: Spread,
     row: Spread,
@@ -98,6 +100,8 @@ impl Stats {
         self.times.paced += outcome.timing.paced;
         self.times.queued += outcome.timing.queued;
         self.times.running += outcome.timing.running;
+        let told = outcome.tried.as_ref().map_or(Duration::ZERO, |tried| tried.running);
+        self.called += outcome.timing.running.saturating_sub(told);
         self.times.backoff += outcome.timing.backoff;
         self.times.bridge += outcome.timing.bridge;
         self.times.recording += outcome.timing.recording;
@@ -129,8 +133,9 @@ impl Stats {
         spread.record(outcome.timing.latency);
     }
 
-    /// Adds a session's wall time (first call handed over to last outcome recorded) and its greatest number of calls
-    /// in flight. Each session whose outcomes are counted needs this once, or the rates come out too high.
+    /// Adds a session's wall time (first call handed over to the last outcome, or failed attempt, recorded) and its
+    /// greatest number of calls in flight. Each session whose outcomes are counted needs this once, or the rates come
+    /// out too high.
     pub fn add_session(&mut self, wall: Duration, most_in_flight: u64) {
         self.wall += wall;
         self.sessions += u64::from(!wall.is_zero());
@@ -140,6 +145,7 @@ impl Stats {
     /// Counts one failed attempt whose row has no outcome: that will not count it again (see [`OutcomeView::tried`]).
     pub fn record_attempt(&mut self, attempt: &AttemptView<'_>) {
         self.attempts.total += 1;
+        self.called += attempt.to.saturating_sub(attempt.from);
         self.attempts.retries += u64::from(attempt.number > 1);
         self.attempts.abandoned += u64::from(attempt.abandoned);
         self.attempts.failed(attempt.class);
@@ -262,7 +268,7 @@ impl Stats {
         self.wall
     }
 
-    /// Sessions that recorded an outcome of a call.
+    /// Sessions that recorded an outcome, or a failed attempt, of a call.
     pub fn sessions(&self) -> u64 {
         self.sessions
     }
@@ -285,7 +291,7 @@ impl Stats {
     /// The mean number of calls running: the predictor's own time, summed, over the wall time. Calls that wait for the
     /// event loop to come to them are not running.
     pub fn mean_in_flight(&self) -> f64 {
-        self.per_wall_second(self.times.running.as_secs_f64())
+        self.per_wall_second(self.called.as_secs_f64())
     }
 
     /// The greatest number of calls in flight that is known of: a session that was killed left none, but there were

@@ -1,5 +1,7 @@
 //! Where the time went, as the report has it: sums over rows, and limits of the run. Not how it was measured.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::LimitedFor;
@@ -37,6 +39,15 @@ pub struct LimitedTimes {
     pub rpm: f64,
     /// By `--tpm`.
     pub tpm: f64,
+}
+
+impl LimitedTimes {
+    /// No longer than the session they are of.
+    pub(super) fn at_most(self, wall: Duration) -> Self {
+        let [server, outage, rpm, tpm] =
+            [self.server, self.outage, self.rpm, self.tpm].map(|time| time.min(wall.as_secs_f64()));
+        Self { server, outage, rpm, tpm }
+    }
 }
 
 impl From<LimitedFor> for LimitedTimes {

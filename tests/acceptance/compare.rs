@@ -193,6 +193,33 @@ async def predict(question, row_id):
     let steady = job_of("async def predict(question):\n    return question\n");
     let done = compare(&steady, &["--runs", "1"]).expect(0);
     assert!(done.stdout.contains("the answers were the same in every run"), "{}", done.stdout);
+    // All its rows are run already.
+    let texts = |done: &Done| format!("{}{}", done.stdout, done.stderr).replace("\n  ", " ");
+    assert!(texts(&done).contains(": give it more rows"), "{}", texts(&done));
+    let fewer = compare(&steady, &["--runs", "1", "-n", "6"]).expect(0);
+    assert!(texts(&fewer).contains(": raise `--limit`"), "{}", texts(&fewer));
+}
+
+#[test]
+fn a_first_run_that_answered_no_row_is_none_to_hold_the_others_against() {
+    // 3 calls warm up; later answers are all different.
+    let job = Job::new().questions(6).predictor(
+        "
+asked = 0
+async def predict(question):
+    global asked
+    asked += 1
+    if 3 < asked <= 9:
+        raise ValueError('odd')
+    return f'{question} {asked}'
+",
+    );
+    let done = compare(&job, &["--runs", "2", "-c", "3", "--max-failures", "100%"]).expect(3);
+    let exported = exported(&job);
+    let modes = exported["modes"].as_array().unwrap();
+    assert!(modes.iter().all(|mode| mode["different"] == 0), "{exported}");
+    let text = done.stdout.replace("\n  ", " ");
+    assert!(text.contains("the first run of sequential answered no row"), "{text}");
 }
 
 fn job_of(predictor: &str) -> Job {

@@ -1,5 +1,7 @@
 //! `compare` that is stopped: what was finished is shown and written, and the exit code tells the reason.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -122,4 +124,28 @@ fn a_signal_in_the_last_call_of_a_run_ends_the_comparison_after_it() {
     let job = ending(3 + 12, "interrupt");
     compare(&job, &["-c", "3", "--runs", "1"]).expect(0);
     assert_eq!(exported(&job)["stopped"], Value::Null);
+}
+
+#[test]
+fn what_comes_between_two_runs_ends_the_comparison_before_the_next_one() {
+    // The answers of the first run are read back when it is over.
+    let pause = Duration::from_secs(2);
+    for (job, options, code) in [
+        (ending(100, "hang").interrupted_at_rewind(), &["-c", "3"][..], 130),
+        (ending(100, "hang").waits_at_rewind(pause), &["-c", "3", "--deadline", "2s"], 4),
+    ] {
+        compare(&job, options).expect(code).says("stopping: ");
+        assert_eq!(job.calls().len(), 3 + 6);
+        assert_eq!(exported(&job)["stopped"]["at"], "after run 1 of 3: sequential");
+        assert_eq!(exported(&job)["modes"][0]["wall_s"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn a_deadline_that_has_passed_before_the_first_row_makes_no_call() {
+    let job = ending(100, "hang");
+    compare(&job, &["-c", "3", "--deadline", "1ns"]).expect(4);
+    assert_eq!((job.calls().len(), &exported(&job)["stopped"]["at"]), (0, &json!("in the warm-up")));
+    job.process_with(&["--deadline", "1ns"]).expect(4);
+    assert_eq!(job.calls().len(), 0);
 }

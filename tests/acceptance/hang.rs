@@ -139,3 +139,24 @@ fn a_signal_in_an_outage_names_what_the_server_said_last() {
         .says("interrupted (SIGINT); no server answered: Unavailable: back at noon")
         .prints("interrupted (SIGINT); no server answered: Unavailable: back at");
 }
+
+#[test]
+fn a_run_that_ends_hanging_lasts_to_its_last_call_and_tells_of_those_cut_off() {
+    let job = Job::new().questions(40).predictor(
+        "async def predict(question, row_id):
+             called(row_id)
+             if row_id >= 20:
+                 await asyncio.sleep(3600)
+             return question",
+    );
+    let options = ["-c", "4", "--timeout", "60s", "--deadline", "2s", "--grace", "100ms"];
+    job.process_with(&options).expect(4).prints("4 cancelled");
+    let report = job.report();
+    let wall = report["wall_s"].as_f64().unwrap();
+    assert!(wall > 1.9, "{report}");
+    assert_eq!(report["rows_per_s"], 20.0 / wall);
+    assert!(report["concurrency"]["achieved_mean"].as_f64() > Some(2.0), "{report}");
+    job.run(&["report", "answers.csv", "--json", "again.json"]).expect(0);
+    let again: Value = serde_json::from_str(&job.read("again.json")).unwrap();
+    assert_eq!((&again["wall_s"], &again["concurrency"]), (&report["wall_s"], &report["concurrency"]));
+}

@@ -107,6 +107,17 @@ async def predict(question, row_id, attempt):
     job.process_with(&["-c", "1", "--backoff", "1ms"]).expect(0);
     assert_eq!(job.calls(), [0, 1, 0]);
     let page = job.read(PAGE);
+    // What it waited for its turn is not drawn as its backoff.
+    let width = |kind: &str| -> f64 {
+        let bars = page.split("<rect ").filter(|bar| bar.contains(&format!("class=\"{kind}\"")));
+        let bars = bars.filter(|bar| bar.contains("<title>row 0: "));
+        let widths = bars.map(|bar| bar.split("width=\"").nth(1).unwrap().split('%').next().unwrap());
+        widths.map(|width| width.parse::<f64>().unwrap()).sum()
+    };
+    assert!(width("queued") > 5.0 * width("backoff"), "{} {}", width("queued"), width("backoff"));
+    assert!(width("queued") > 50.0 && width("backoff") > 0.0, "{}", width("queued"));
+    // Every attempt is recorded, and drawn where it was.
+    assert!(!page.contains("drawn together") && !page.contains("spread"));
     let slowest = page.split_once("<h2>Slowest rows</h2>").unwrap().1;
     let rows: Vec<_> = slowest.split("<th scope=\"row\">").skip(1).take(2).collect();
     assert!(rows[0].starts_with("0<") && rows[1].starts_with("1<"), "{rows:?}");

@@ -132,9 +132,9 @@ pub struct Mode {
 }
 
 impl Comparison {
-    /// Compares modes that each answered so many rows in every run.
+    /// Compares modes that each answered so many rows in every run; whether the input has `more`.
     pub fn new(
-        rows: u64,
+        (rows, more): (u64, bool),
         runs_requested: u32,
         warm_up: Option<WarmUp>,
         runs: Vec<ModeRuns>,
@@ -158,7 +158,7 @@ impl Comparison {
             warm_up,
             speedup,
             ideal_speedup,
-            warnings: Warning::all(rows, &modes),
+            warnings: Warning::all((rows, more), &modes),
             modes,
             modes_without_runs,
         }

@@ -125,6 +125,12 @@ impl Comparison {
         if self.modes.len() == 1 && first.runs.len() == 1 {
             return String::new();
         }
+        let name = brief(&first.name, NAME_WIDTH);
+        if first.runs[0].failed >= self.rows {
+            return format!(
+                "the first run of {name} answered no row: there is none to hold the others against"
+            );
+        }
         let differing: Vec<String> = self
             .modes
             .iter()
@@ -134,8 +140,7 @@ impl Comparison {
         if differing.is_empty() {
             return "the answers were the same in every run".to_owned();
         }
-        let first = brief(&first.name, NAME_WIDTH);
-        format!("answers other than in the first run of {first}: {}", differing.join(", "))
+        format!("answers other than in the first run of {name}: {}", differing.join(", "))
     }
 }
 

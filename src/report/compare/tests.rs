@@ -18,7 +18,7 @@ fn sequential() -> ModeRuns {
 }
 
 fn compared(rows: u64, modes: Vec<ModeRuns>) -> Comparison {
-    Comparison::new(rows, 3, Some(WarmUp { rows: 16, attempts: 17 }), modes, None)
+    Comparison::new((rows, true), 3, Some(WarmUp { rows: 16, attempts: 17 }), modes, None)
 }
 
 /// Two modes of three runs, the second as `change` makes it.
@@ -224,8 +224,13 @@ fn a_stopped_comparison_counts_the_runs_it_has() {
     let warm_up = Some(WarmUp { rows: 16, attempts: 17 });
     let modes = || vec![runs("sequential", 1, &[12_300]), runs("concurrent -c 16", 16, &[850, 870])];
     let third = runs("concurrent -c 64", 64, &[]);
-    let comparison =
-        Comparison::new(100, 3, warm_up, [modes(), vec![third]].concat(), stopped("odd\u{1b}[2J\nanswer"));
+    let comparison = Comparison::new(
+        (100, true),
+        3,
+        warm_up,
+        [modes(), vec![third]].concat(),
+        stopped("odd\u{1b}[2J\nanswer"),
+    );
     insta::assert_snapshot!(comparison.table(LOOK), @r"
                         Wall (mean ± σ)  Rows/s  In flight  Calls  Failed
       sequential                 12.3 s    8.13       0.90    100       0
@@ -254,8 +259,13 @@ fn a_stopped_comparison_counts_the_runs_it_has() {
 
     - only 1 run of a mode: give `--runs 3` or more
     ");
-    let none =
-        Comparison::new(100, 3, None, vec![runs("sequential", 1, &[])], stopped("terminated (SIGTERM)"));
+    let none = Comparison::new(
+        (100, true),
+        3,
+        None,
+        vec![runs("sequential", 1, &[])],
+        stopped("terminated (SIGTERM)"),
+    );
     insta::assert_snapshot!(none.table(LOOK), @r"
       no run was finished
 

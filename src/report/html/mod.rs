@@ -49,7 +49,9 @@ struct Page {
     latencies: Vec<[String; 7]>,
     shares: Option<Chart>,
     waterfall: Option<Chart>,
+    together: bool,
     density: Option<Chart>,
+    spreads: bool,
     errors: Option<Chart>,
     retries: Option<Chart>,
     classes: Vec<Class>,
@@ -113,6 +115,8 @@ fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> 
         shares: rows::shares(report),
         density: (called && waterfall.is_none()).then(|| latency::density(course)),
         waterfall,
+        together: course.spans().iter().any(|span| !span.is_told()),
+        spreads: course.spreads,
         errors: failed.then(|| over_time::errors(report, course)),
         retries: (ran && report.attempts.retries > 0).then(|| over_time::retries(report, course)),
         classes: classes(report, fold),
@@ -154,7 +158,7 @@ fn figures(report: &Report) -> Vec<Figure> {
     let sessions = if report.sessions > 1 {
         format!("in {}", counted(report.sessions, "session"))
     } else {
-        "first call to last outcome".to_owned()
+        "first call to last outcome or attempt".to_owned()
     };
     add("wall time", seconds(report.wall_s), sessions);
     add("rows a second", figure(report.rows_per_s), "answered".to_owned());

@@ -54,13 +54,21 @@ pub(super) fn waterfall(course: &Course) -> Option<Chart> {
         let last = (to - span.last.as_secs_f64()).max(called);
         let backoff = (last - span.backoff.as_secs_f64()).max(called);
         if let Some((first, _)) = span.earlier.first()
-            && span.earlier.len() + 1 == span.attempts as usize
+            && span.is_told()
         {
             add("queued", from, first.as_secs_f64());
             let next = span.earlier[1..].iter().map(|(began, _)| began.as_secs_f64()).chain([last]);
-            for ((began, ended), next) in span.earlier.iter().zip(next) {
-                add("earlier", began.as_secs_f64(), ended.as_secs_f64());
-                add("backoff", ended.as_secs_f64(), next);
+            // How long each wait to retry was is not recorded: their sum is shared out among the gaps that hold it.
+            let mut left = span.backoff.as_secs_f64();
+            for (gaps, ((began, ended), next)) in
+                (1..=span.earlier.len()).rev().zip(span.earlier.iter().zip(next))
+            {
+                let (began, ended) = (began.as_secs_f64(), ended.as_secs_f64());
+                let backoff = (left / gaps as f64).min(next - ended).max(0.0);
+                left -= backoff;
+                add("earlier", began, ended);
+                add("backoff", ended, ended + backoff);
+                add("queued", ended + backoff, next);
             }
         } else {
             add("queued", from, called);

@@ -40,6 +40,7 @@ fn failed_attempts_are_spread_over_their_row_and_the_last_is_at_its_end() {
     let at: Vec<_> =
         (0..91).filter(|place| course.moments.at(millis(*place)).errors.iter().count() > 0).collect();
     assert_eq!(at, [30, 60, 90]);
+    assert!(course.spreads && !course.spans()[0].is_told());
     let all = all(&course);
     assert_eq!((all.retries, all.errors.get(0), all.errors.get(1)), (2, 2, 1));
     assert_eq!(course.classes.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["timeout", "output"]);
@@ -75,25 +76,9 @@ fn attempts_told_of_one_by_one_are_where_they_were_and_count_once() {
     assert_eq!((at(|it| it.errors.get(0)), at(|it| it.retries)), (vec![10, 25], vec![20, 40]));
     let all = all(&course);
     assert_eq!((all.errors.get(0), all.retries, (all.running_s * 1e3).round()), (2, 2, 65.0));
+    assert!(!course.spreads && course.spans()[0].is_told());
     let earlier = course.spans().first().map(|span| span.earlier.clone());
     assert_eq!(earlier, Some(vec![(millis(0), millis(10)), (millis(20), millis(25))]));
-}
-
-#[test]
-fn a_session_in_which_no_row_was_done_has_its_time_too() {
-    let mut course = Course::default();
-    let (from, to) = (millis(0), millis(30));
-    course.record_attempt(&AttemptView {
-        number: 1,
-        class: "timeout",
-        from,
-        to,
-        abandoned: 0,
-        unanswered: 0,
-        usage: None,
-    });
-    course.close_session(Duration::ZERO);
-    assert_eq!((course.length(), course.in_session(millis(1))), (millis(30), millis(31)));
 }
 
 #[test]

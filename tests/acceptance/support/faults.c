@@ -1,6 +1,8 @@
 /* Preloaded into the program. In the job's own files (FAULTS_IN/answers…, FAULTS_IN/.tmp…, and FAULTS_IN itself):
  *   FAULTS_KILL_AT=n  ends the process with SIGKILL right after its nth change; a write gets only half of its bytes out.
- *   FAULTS_NO_SYNC=f  fails every sync with EIO once there is a file f. */
+ *   FAULTS_NO_SYNC=f  fails every sync with EIO once there is a file f.
+ * Anywhere, when a file is read again from its beginning for the first time:
+ *   FAULTS_REWIND=n   waits for n milliseconds; for 0, sends SIGINT to the process. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -75,6 +77,18 @@ int fdatasync(int file) {
     if (is_broken(file))
         return errno = EIO, -1;
     CHANGE(is_our_file(file), NEXT(fdatasync)(file));
+}
+
+off64_t lseek64(int file, off64_t offset, int whence) {
+    static atomic_flag done = ATOMIC_FLAG_INIT;
+    const char *pause_ms = getenv("FAULTS_REWIND");
+    if (pause_ms && !offset && whence == SEEK_SET && !atomic_flag_test_and_set(&done)) {
+        if (atol(pause_ms))
+            usleep(atol(pause_ms) * 1000);
+        else
+            kill(getpid(), SIGINT);
+    }
+    return NEXT(lseek64)(file, offset, whence);
 }
 
 int ftruncate64(int file, off64_t length) { CHANGE(is_our_file(file), NEXT(ftruncate64)(file, length)); }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use super::job::Job;
 
@@ -24,6 +25,16 @@ impl Job {
     pub(crate) fn disk_may_break(self) -> Self {
         let broken = self.path("broken");
         self.preloaded().env("FAULTS_NO_SYNC", broken.to_str().unwrap())
+    }
+
+    /// What runs from now on is interrupted when it first reads a file again from its beginning.
+    pub(crate) fn interrupted_at_rewind(self) -> Self {
+        self.preloaded().env("FAULTS_REWIND", "0")
+    }
+
+    /// What runs from now on waits when it first reads a file again from its beginning.
+    pub(crate) fn waits_at_rewind(self, time: Duration) -> Self {
+        self.preloaded().env("FAULTS_REWIND", &time.as_millis().to_string())
     }
 
     /// What runs from now on meets no fault.
