@@ -229,6 +229,7 @@ mod tests {
             began_ns: 1_000_000_000,
             ended_ns: 3_000_000_000,
             abandoned: 0,
+            unanswered: 0,
             usage: None,
         };
         let mut fold = Fold::new(&(10..20));
