@@ -73,6 +73,7 @@ fn answered(row: u64) -> Outcome {
         attempts: 1,
         errors: Vec::new(),
         abandoned: 0,
+        unanswered: 0,
         usage: None,
         timing: Timing { latency: Duration::from_micros(1_234_567), ..Timing::default() },
     }
