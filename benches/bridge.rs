@@ -30,6 +30,10 @@ use tokio_asyncio_bridge::secret::Secrets;
 
 use self::support::{Cost, Design, chosen, compare, script};
 
+/// The program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SHUT_DOWN: Duration = Duration::from_secs(5);
 
 /// What all designs are measured under.
@@ -102,8 +106,8 @@ fn into_future() -> Subject<IntoFutureBridge> {
     }
 }
 
-/// Calls from as many Tokio tasks as there may be calls in flight, each under a timeout, on one thread as in the
-/// program.
+/// Calls from as many Tokio tasks as there may be calls in flight, each under a timeout, on one thread; the arguments
+/// are kept until the call has ended. All as in the program.
 fn bridge<B: Bridge>(condition: &Condition, subject: &Subject<B>) -> Cost {
     let kind = if condition.event_loop == "uvloop" { LoopKind::Uvloop } else { LoopKind::Asyncio };
     let request = Request {
@@ -134,8 +138,11 @@ fn bridge<B: Bridge>(condition: &Condition, subject: &Subject<B>) -> Cost {
                     }
                     let question = Value::Text(format!("question {row}"));
                     let arguments = Arc::new(vec![(Arc::clone(&name), question)]);
-                    let attempt = Attempt { row: row as u64, number: 1, arguments, clock: call_clock().0 };
+                    let (clock, watch) = call_clock();
+                    let given = Arc::clone(&arguments);
+                    let attempt = Attempt { row: row as u64, number: 1, arguments: given, clock };
                     timeout(Duration::from_secs(60), bridge.call(attempt)).await.unwrap().unwrap();
+                    drop((watch, arguments));
                 }
             });
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
+use tokio::task::JoinSet;
 use tokio_asyncio_bridge::bridge::Bridge;
 use tokio_asyncio_bridge::bridge::fake::{FakeBridge, Script};
 use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
@@ -116,6 +117,19 @@ async fn ask(bridge: &impl Bridge, row: u64, question: &str) -> Result<Answer, C
     bridge.call(attempt(row, question).0).await
 }
 
+/// So many calls at once.
+fn ask_all<B: Bridge + 'static>(
+    bridge: &Arc<B>,
+    calls: u64,
+    question: &'static str,
+) -> JoinSet<Result<Answer, CallError>> {
+    let ask = |row| {
+        let bridge = Arc::clone(bridge);
+        async move { ask(&*bridge, row, question).await }
+    };
+    (0..calls).map(ask).collect()
+}
+
 fn text(answer: Result<Answer, CallError>) -> String {
     match answer.unwrap().fields.into_iter().next().unwrap() {
         (_, Value::Text(text)) => text,
@@ -171,7 +185,7 @@ async fn futures_poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool
 
 async fn ten_thousand_calls_each_get_their_own_answer<B: Subject>() {
     let bridge = Arc::new(B::make(Behaviour::Echo));
-    let mut calls = tokio::task::JoinSet::new();
+    let mut calls = JoinSet::new();
     for row in 0..10_000 {
         let bridge = Arc::clone(&bridge);
         calls.spawn(async move { (row, text(ask(&*bridge, row, &format!("question {row}")).await)) });
@@ -199,7 +213,7 @@ async fn a_failure_in_one_call_harms_no_other<B: Subject>() {
         "unprintable",
         "none",
     ];
-    let mut calls = tokio::task::JoinSet::new();
+    let mut calls = JoinSet::new();
     for row in 0..400_u64 {
         let bridge = Arc::clone(&bridge);
         let question =
@@ -272,7 +286,7 @@ macro_rules! python_contract {
             #[tokio::test]
             async fn shutting_down_with_calls_in_flight_ends_them_as_a_stopped_loop() {
                 let bridge = Arc::new(start("sleeper", LoopKind::Auto));
-                let mut calls = tokio::task::JoinSet::new();
+                let mut calls = JoinSet::new();
                 for row in 0..100 {
                     let bridge = Arc::clone(&bridge);
                     calls.spawn(async move { ask(&*bridge, row, "30").await });
@@ -331,7 +345,7 @@ macro_rules! python_contract {
             #[tokio::test]
             async fn plain_functions_run_on_as_many_threads_as_there_are_calls() {
                 let bridge = Arc::new(start("threaded", LoopKind::Auto));
-                let mut calls = tokio::task::JoinSet::new();
+                let mut calls = JoinSet::new();
                 for row in 0..50 {
                     let bridge = Arc::clone(&bridge);
                     calls.spawn(async move { text(ask(&*bridge, row, "q").await) });
@@ -339,6 +353,37 @@ macro_rules! python_contract {
                 // The predictor's barrier lets nobody through before all 50 are there.
                 while let Some(done) = tokio::time::timeout(SOON, calls.join_next()).await.expect("the pool is capped") {
                     assert!(done.unwrap().ends_with(" q"));
+                }
+                bridge.end();
+            }
+
+            #[tokio::test]
+            async fn calls_that_wait_are_all_begun_after_quick_ones() {
+                let bridge = Arc::new(start("together", LoopKind::Auto));
+                ask_all(&bridge, 16, "at once").join_all().await;
+                let slow = ask_all(&bridge, 8, "8").join_all();
+                tokio::time::timeout(SOON, slow).await.expect("some never began");
+                bridge.end();
+            }
+
+            #[tokio::test]
+            async fn calls_that_wait_are_all_begun_beside_quick_ones() {
+                let bridge = Arc::new(start("together", LoopKind::Auto));
+                let mut quick = ask_all(&bridge, 8, "next turn");
+                let ask_on = async {
+                    while let Some(done) = quick.join_next().await {
+                        done.unwrap().unwrap();
+                        let bridge = Arc::clone(&bridge);
+                        quick.spawn(async move { ask(&*bridge, 0, "next turn").await });
+                    }
+                };
+                let slow = async {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    ask_all(&bridge, 100, "100").join_all().await
+                };
+                tokio::select! {
+                    _ = tokio::time::timeout(SOON, ask_on) => panic!("some never began"),
+                    answers = slow => assert!(answers.into_iter().all(|answer| text(answer) == "100")),
                 }
                 bridge.end();
             }

@@ -81,6 +81,18 @@ async def streamed(question):
         yield word
 
 
+async def together(question):
+    """Ends at once, or in the next turn, or when as many calls as `question` says have begun."""
+    if not question.isdecimal():
+        if question == "next turn":
+            await asyncio.sleep(0)
+        return question
+    seen["together"] += 1
+    while seen["together"] < int(question):
+        await asyncio.sleep(0.01)
+    return question
+
+
 def threaded(question):
     with lock:
         seen["threads"] += 1

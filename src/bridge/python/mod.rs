@@ -70,7 +70,7 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use self::event_loop::{EventLoop, LoopKind};
 use self::predictor::{Description, LoadError, Predictor, Request};
@@ -147,9 +147,8 @@ impl PythonBridge {
 /// Hands each result to its call's future, on a Tokio thread: one wake of the runtime a batch.
 async fn settle(mut inbox: mpsc::UnboundedReceiver<Batch>) {
     while let Some(batch) = inbox.recv().await {
-        for (sender, reply) in batch {
-            // The receiver of a call that was cancelled meanwhile is gone.
-            let _ = sender.send(reply);
+        for (job, reply) in batch {
+            job.give(reply);
         }
     }
 }
@@ -171,9 +170,9 @@ impl Drop for CancelOnDrop<'_> {
 
 impl Bridge for PythonBridge {
     async fn call(&self, attempt: Attempt) -> Reply {
-        let (sender, receiver) = oneshot::channel();
         let call = self.queue.next_id();
-        if !self.queue.push(Job { id: call, attempt, sender }) {
+        let (job, receiver) = Job::new(call, attempt);
+        if !self.queue.push(job) {
             return Err(BridgeError::LoopStopped.into());
         }
         let mut guard = CancelOnDrop { queue: &self.queue, call, armed: true };

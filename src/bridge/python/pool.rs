@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tokio::sync::oneshot;
 
 use super::Reply;
 use super::convert::Converter;
@@ -27,6 +26,8 @@ pub(super) struct Pool {
     converter: Converter,
     event_loop: Py<PyAny>,
     task: Py<PyAny>,
+    /// `Task.cancelling`, looked up once.
+    cancelling: Py<PyAny>,
     flush: OnceLock<Py<PyAny>>,
     /// Futures of the workers that have nothing to do.
     idle: Mutex<Vec<Py<PyAny>>>,
@@ -52,13 +53,15 @@ pub(super) fn start(
 ) -> PyResult<()> {
     let py = event_loop.py();
     let wake = queue.wake_fd();
+    let task = py.import("asyncio")?.getattr("Task")?;
     let pool = Arc::new(Pool {
         queue,
         pulse,
         caller: Caller::new(py, predictor)?,
         converter: Converter::new(py, secrets)?,
         event_loop: event_loop.clone().unbind(),
-        task: py.import("asyncio")?.getattr("Task")?.unbind(),
+        cancelling: task.getattr("cancelling")?.unbind(),
+        task: task.unbind(),
         flush: OnceLock::new(),
         idle: Mutex::default(),
         coming: AtomicUsize::new(0),
@@ -123,12 +126,12 @@ impl Pool {
     }
 
     /// Begins the call; where that raises, the next one.
-    fn begin(&self, py: Python<'_>, mut job: Job) -> Option<Running> {
+    fn begin(&self, py: Python<'_>, mut job: Box<Job>) -> Option<Running> {
         loop {
             match self.caller.begin(py, job) {
                 Ok(running) => return Some(running),
-                Err((sender, error)) => {
-                    job = self.settle(py, None, sender, Err(self.converter.error(&error, py)), true)?;
+                Err((failed, error)) => {
+                    job = self.settle(py, false, failed, Err(self.converter.error(&error, py)), true)?;
                 }
             }
         }
@@ -161,20 +164,25 @@ impl Pool {
             Err(_) if self.queue.is_closed() => Err(BridgeError::LoopStopped.into()),
             Err(error) => Err(self.converter.error(&error, py)),
         };
-        let entered = running.entered.then_some(running.id);
-        let next = self.settle(py, entered, running.sender, reply, more())?;
+        let next = self.settle(py, running.entered, running.job, reply, more())?;
         self.begin(py, next)
+    }
+
+    /// Whether anybody asked the task to cancel, in the last call or by it.
+    pub(super) fn was_cancelled(&self, task: &Bound<'_, PyAny>) -> bool {
+        let requests = self.cancelling.bind(task.py()).call1((task,));
+        !matches!(requests.and_then(|requests| requests.is_truthy()), Ok(false))
     }
 
     fn settle(
         &self,
         py: Python<'_>,
-        entered: Option<u64>,
-        sender: oneshot::Sender<Reply>,
+        entered: bool,
+        job: Box<Job>,
         reply: Reply,
         more: bool,
-    ) -> Option<Job> {
-        let (ask, next) = self.queue.settle(entered, sender, reply, more);
+    ) -> Option<Box<Job>> {
+        let (ask, next) = self.queue.settle(entered, job, reply, more);
         if ask {
             let soon = self
                 .flush

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::{Py, PyAny, Python};
 use rustc_hash::FxBuildHasher;
@@ -11,33 +11,55 @@ use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Reply;
-use crate::call::Attempt;
+use crate::call::{Attempt, CallClock};
+use crate::row::Arguments;
 
 /// A mutex whose holders never panic half-way: a poisoned one is as good.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A call that waits to be run.
+/// A call, from its future to the loop and back with its result. It is made and freed by Tokio, which has the time.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) id: u64,
-    pub(super) attempt: Attempt,
-    pub(super) sender: oneshot::Sender<Reply>,
+    pub(super) row: u64,
+    pub(super) number: u32,
+    pub(super) arguments: Arc<Arguments>,
+    /// None once a thread or a stream marks on it too.
+    pub(super) clock: Option<CallClock>,
+    sender: oneshot::Sender<Reply>,
 }
 
-/// Results on their way to their calls' futures.
-pub(super) type Batch = Vec<(oneshot::Sender<Reply>, Reply)>;
+impl Job {
+    /// A call, and where its result comes out.
+    pub(super) fn new(id: u64, attempt: Attempt) -> (Box<Self>, oneshot::Receiver<Reply>) {
+        let (sender, receiver) = oneshot::channel();
+        let Attempt { row, number, arguments, clock } = attempt;
+        (Box::new(Self { id, row, number, arguments, clock: Some(clock), sender }), receiver)
+    }
 
-/// Results that are worth waking Tokio for while the loop is still in its turn.
-const FULL: usize = 32;
+    /// Gives the result to the call's future. That of a call cancelled meanwhile is gone.
+    pub(super) fn give(self, reply: Reply) {
+        let _ = self.sender.send(reply);
+    }
+}
+
+/// Calls with their results.
+pub(super) type Batch = Vec<(Box<Job>, Reply)>;
+
+/// Whether results are worth waking Tokio for while the loop is still in its turn: fewer than 32 are not, half as many as
+/// there are other calls are, so that their successors come while the loop is at work on those (measured).
+fn is_full(results: usize, others: usize) -> bool {
+    results >= (others / 2).clamp(32, 256)
+}
 
 /// Tokio's side: what it asks and the loop has not fetched yet.
 #[derive(Debug, Default)]
 struct Waiting {
-    calls: VecDeque<Job>,
+    calls: VecDeque<Box<Job>>,
     cancellations: Vec<u64>,
-    /// The loop has been woken and has not looked yet.
+    /// The loop has been woken and will look.
     woken: bool,
     closed: bool,
 }
@@ -46,10 +68,12 @@ struct Waiting {
 #[derive(Debug, Default)]
 struct Desk {
     /// Fetched all at once, not taken yet.
-    calls: VecDeque<Job>,
+    calls: VecDeque<Box<Job>>,
     /// The task that runs each call that waits for something, for cancelling it.
     tasks: HashMap<u64, Py<PyAny>, FxBuildHasher>,
     results: Batch,
+    /// Calls that workers took right after another since the last [`Queue::look`].
+    taken: usize,
     /// Somebody was asked to [`Queue::send`] by the end of the turn.
     asked: bool,
 }
@@ -67,7 +91,7 @@ pub(super) struct Queue {
 
 /// What the loop finds when it was woken.
 pub(super) struct Look {
-    /// Calls that wait for a worker.
+    /// Calls for which a worker must come.
     pub(super) calls: usize,
     /// The tasks whose calls are to be cancelled. A call that still waits for a worker is passed over by [`Queue::take`].
     pub(super) cancelled: Vec<Py<PyAny>>,
@@ -90,7 +114,7 @@ impl Queue {
     }
 
     /// Queues a call. False once the queue is closed.
-    pub(super) fn push(&self, job: Job) -> bool {
+    pub(super) fn push(&self, job: Box<Job>) -> bool {
         self.ask(|waiting| waiting.calls.push_back(job))
     }
 
@@ -114,24 +138,29 @@ impl Queue {
         true
     }
 
-    /// For the woken loop.
+    /// For the woken loop. Workers that end a call take the next one themselves: as many calls as they took since the
+    /// last look are left to them, and the loop stays awake to see whether they came. A worker woken for a call that is
+    /// gone by then costs as much as the call.
     pub(super) fn look(&self, py: Python<'_>) -> Look {
-        let mut counter = [0; 8];
-        let _ = rustix::io::read(&self.wake, &mut counter);
-        let desk = lock(&self.desk);
+        let mut desk = lock(&self.desk);
         let mut waiting = lock(&self.waiting);
-        waiting.woken = false;
         let calls = desk.calls.len() + waiting.calls.len();
+        let left = std::mem::take(&mut desk.taken).min(calls);
+        if left == 0 {
+            let mut counter = [0; 8];
+            let _ = rustix::io::read(&self.wake, &mut counter);
+            waiting.woken = false;
+        }
         let cancelled = waiting.cancellations.drain(..).filter_map(|call| desk.tasks.get(&call));
-        Look { calls, cancelled: cancelled.map(|task| task.clone_ref(py)).collect() }
+        Look { calls: calls - left, cancelled: cancelled.map(|task| task.clone_ref(py)).collect() }
     }
 
     /// The next call that somebody still waits for: one cancelled while it was queued is not even made.
-    pub(super) fn take(&self) -> Option<Job> {
+    pub(super) fn take(&self) -> Option<Box<Job>> {
         self.next(&mut lock(&self.desk))
     }
 
-    fn next(&self, desk: &mut Desk) -> Option<Job> {
+    fn next(&self, desk: &mut Desk) -> Option<Box<Job>> {
         loop {
             if desk.calls.is_empty() {
                 std::mem::swap(&mut desk.calls, &mut lock(&self.waiting).calls);
@@ -153,18 +182,20 @@ impl Queue {
     /// while the loop is still at work on these.
     pub(super) fn settle(
         &self,
-        entered: Option<u64>,
-        sender: oneshot::Sender<Reply>,
+        entered: bool,
+        job: Box<Job>,
         reply: Reply,
         more: bool,
-    ) -> (bool, Option<Job>) {
+    ) -> (bool, Option<Box<Job>>) {
         let mut desk = lock(&self.desk);
-        let task = entered.and_then(|call| desk.tasks.remove(&call));
-        desk.results.push((sender, reply));
-        let full = (desk.results.len() >= FULL)
-            .then(|| std::mem::replace(&mut desk.results, Vec::with_capacity(FULL)));
+        let task = if entered { desk.tasks.remove(&job.id) } else { None };
+        desk.results.push((job, reply));
+        let size = desk.results.len();
+        let full = is_full(size, desk.tasks.len())
+            .then(|| std::mem::replace(&mut desk.results, Vec::with_capacity(size)));
         let ask = !std::mem::replace(&mut desk.asked, true);
         let next = if more { self.next(&mut desk) } else { None };
+        desk.taken += usize::from(next.is_some());
         drop(desk);
         drop(task);
         if let Some(full) = full {

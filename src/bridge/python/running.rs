@@ -5,57 +5,52 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
-use tokio::sync::oneshot;
 
-use super::Reply;
 use super::predictor::{Driver, Predictor};
 use super::queue::Job;
 use super::step;
-use crate::call::{Attempt, CallClock};
+use crate::call::CallClock;
 
 /// A call that a worker runs.
 pub(super) struct Running {
-    pub(super) id: u64,
-    pub(super) row: u64,
-    clock: Clock,
-    pub(super) sender: oneshot::Sender<Reply>,
+    pub(super) job: Box<Job>,
+    shared: Option<Shared>,
     pub(super) coroutine: Py<PyAny>,
     /// The call's own copy of the context the predictor was loaded in.
     pub(super) context: Py<PyAny>,
-    first_chunk: Option<Arc<OnceLock<Duration>>>,
     /// It waits or has waited for something. Only such a call can be cancelled, and is entered to be found for that.
     pub(super) entered: bool,
 }
 
-/// A call's clock, shared where a thread or a stream marks on it.
-enum Clock {
-    Own(CallClock),
-    Shared(Arc<CallClock>),
+/// What a thread or a stream marks on, too.
+#[derive(Clone)]
+struct Shared {
+    clock: Arc<CallClock>,
+    first_chunk: Arc<OnceLock<Duration>>,
 }
 
 /// Marks for predictors that do not run on the loop from their first line on: streams and threads.
 #[pyclass(frozen)]
 struct Marks {
-    clock: Arc<CallClock>,
+    shared: Shared,
     begun: Instant,
-    first_chunk: Arc<OnceLock<Duration>>,
 }
 
 #[pymethods]
 impl Marks {
     /// The predictor starts (a plain function, on its thread).
     fn begin(&self) {
-        self.clock.begin();
+        self.shared.clock.begin();
     }
 
     /// It has ended (there).
     fn end(&self) {
-        self.clock.end();
+        self.shared.clock.end();
     }
 
     /// A chunk came; the first is noted.
     fn first_chunk(&self) {
-        let _ = self.first_chunk.set(self.begun.elapsed());
+        let _ = self.shared.first_chunk.set(self.begun.elapsed());
     }
 }
 
@@ -73,47 +68,39 @@ impl Caller {
     }
 
     /// Makes a call's coroutine, which has not run yet. Where that raises, nothing of the call is left.
-    pub(super) fn begin(&self, py: Python<'_>, job: Job) -> Result<Running, (oneshot::Sender<Reply>, PyErr)> {
-        let Job { id, attempt, sender } = job;
-        let row = attempt.row;
-        let made = self.call(py, attempt).and_then(|(clock, awaitable, first_chunk)| {
+    pub(super) fn begin(&self, py: Python<'_>, mut job: Box<Job>) -> Result<Running, (Box<Job>, PyErr)> {
+        let made = self.call(py, &mut job).and_then(|(awaitable, shared)| {
             let coroutine = self.steppable(awaitable)?.unbind();
             let context = step::copy(self.predictor.context.bind(py))?.unbind();
-            Ok((clock, coroutine, context, first_chunk))
+            Ok((coroutine, context, shared))
         });
         match made {
-            Ok((clock, coroutine, context, first_chunk)) => {
-                Ok(Running { id, row, clock, sender, coroutine, context, first_chunk, entered: false })
+            Ok((coroutine, context, shared)) => {
+                Ok(Running { job, shared, coroutine, context, entered: false })
             }
-            Err(error) => Err((sender, error)),
+            Err(error) => Err((job, error)),
         }
     }
 
-    #[allow(clippy::type_complexity)]
-    fn call<'py>(
-        &self,
-        py: Python<'py>,
-        attempt: Attempt,
-    ) -> PyResult<(Clock, Bound<'py, PyAny>, Option<Arc<OnceLock<Duration>>>)> {
-        let Attempt { row, number, arguments, clock } = attempt;
+    fn call<'py>(&self, py: Python<'py>, job: &mut Job) -> PyResult<(Bound<'py, PyAny>, Option<Shared>)> {
         let target = self.predictor.target.bind(py);
-        let passed = self.predictor.keywords.of(py, &arguments, row, number)?;
+        let passed = self.predictor.keywords.of(py, &job.arguments, job.row, job.number)?;
         if let Driver::Async = &self.predictor.driver {
-            clock.begin();
-            return Ok((Clock::Own(clock), step::call(target, &passed.names, &passed.values)?, None));
+            job.clock.as_ref().inspect(|clock| clock.begin());
+            return Ok((step::call(target, &passed.names, &passed.values)?, None));
         }
-        let (clock, first_chunk) = (Arc::new(clock), Arc::<OnceLock<Duration>>::default());
-        let marks =
-            Marks { clock: Arc::clone(&clock), begun: Instant::now(), first_chunk: Arc::clone(&first_chunk) };
-        let (marks, arguments) = (Bound::new(py, marks)?, passed.dict()?);
+        let Some(clock) = job.clock.take().map(Arc::new) else { unreachable!("a call is made once") };
+        let shared = Shared { clock, first_chunk: Arc::default() };
+        let marks = Bound::new(py, Marks { shared: shared.clone(), begun: Instant::now() })?;
+        let arguments = passed.dict()?;
         let awaitable = if let Driver::Thread(run) = &self.predictor.driver {
             run.bind(py).call1((marks, target, arguments))?
         } else {
-            clock.begin();
+            shared.clock.begin();
             arguments.set_item("on_first_chunk", marks.getattr("first_chunk")?)?;
             target.call((), Some(&arguments))?
         };
-        Ok((Clock::Shared(clock), awaitable, Some(first_chunk)))
+        Ok((awaitable, Some(shared)))
     }
 
     /// What can be stepped of an awaitable: a coroutine itself, else its iterator.
@@ -130,14 +117,14 @@ impl Caller {
 impl Running {
     /// The predictor has returned or raised.
     pub(super) fn end(&self) {
-        match &self.clock {
-            Clock::Own(clock) => clock.end(),
-            Clock::Shared(clock) => clock.end(),
+        let shared = self.shared.as_ref().map(|shared| &*shared.clock);
+        if let Some(clock) = shared.or(self.job.clock.as_ref()) {
+            clock.end();
         }
     }
 
     /// From the beginning to the first chunk, for a stream that had one.
     pub(super) fn first_chunk(&self) -> Option<Duration> {
-        self.first_chunk.as_ref().and_then(|first| first.get().copied())
+        self.shared.as_ref().and_then(|shared| shared.first_chunk.get().copied())
     }
 }

@@ -78,7 +78,7 @@ impl Worker {
         for turn in 1..=CALLS_A_TURN {
             let Some(mut running) = next else { return pool.park(py).map(Some) };
             let (coroutine, context) = (running.coroutine.bind(py), running.context.bind(py));
-            pool.pulse.steps(Some(running.row));
+            pool.pulse.steps(Some(running.job.row));
             let step = match error.take() {
                 Some(error) => step::throw(coroutine, context, error),
                 None => step::resume(coroutine, context),
@@ -88,7 +88,7 @@ impl Worker {
                 Step::Yielded(awaited) => {
                     if !running.entered {
                         running.entered = true;
-                        pool.queue.enter(running.id, task.unbind());
+                        pool.queue.enter(running.job.id, task.unbind());
                     }
                     self.waiting = Some(running);
                     return Ok(Some(awaited.unbind()));
@@ -98,7 +98,7 @@ impl Worker {
             };
             let mut cancelled = false;
             next = pool.end(py, running, result, || {
-                cancelled = was_cancelled(&task);
+                cancelled = pool.was_cancelled(&task);
                 !cancelled && turn < CALLS_A_TURN
             });
             if cancelled {
@@ -110,10 +110,4 @@ impl Worker {
         pool.comes();
         Ok(Some(py.None()))
     }
-}
-
-/// Whether anybody asked the task to cancel, in this call or by it.
-fn was_cancelled(task: &Bound<'_, PyAny>) -> bool {
-    let requests = task.call_method0(pyo3::intern!(task.py(), "cancelling"));
-    !matches!(requests.and_then(|requests| requests.extract::<u32>()), Ok(0))
 }
