@@ -4,13 +4,15 @@
 //!
 //! 1. A Tokio task queues the call in Rust (`queue`) and wakes the loop through an `eventfd`, only where no wake is
 //!    pending. No Tokio thread ever attaches to the interpreter: each attach would make and destroy a thread state and
-//!    contend for the interpreter's lock (13 futex calls a row in [`super::into_future`], 0.07 here).
+//!    contend for the interpreter's lock (13 futex calls a row in [`super::into_future`]; here 100,000 rows make 34, and
+//!    3,900 writes to wake the other thread, with 100 in flight).
 //! 2. On the loop's thread a pool of long-lived tasks fetches the calls, all that wait under one lock (`pool`). A worker
 //!    makes the arguments, calls the predictor by name without building a dictionary, and steps the coroutine itself, in
 //!    a fresh copy of the context the predictor was loaded in (`worker`, `step`): calls see nothing of each other, and
 //!    `asyncio.timeout`, `current_task` and cancellation work inside as in any task.
 //! 3. The result is converted there and put into a batch, which goes to Tokio when it is full or the loop's turn ends.
-//!    One Tokio task settles the futures of a batch. The worker takes its next call in the same turn.
+//!    One Tokio task settles the futures of a batch. The worker takes its next call in the same turn; as many of the calls
+//!    that wait as workers took so in the last turn are left to them, for the others a worker is woken or made.
 //! 4. A dropped future cancels the call: the task that runs it is asked to cancel, through the queue. A worker whose task
 //!    was ever asked to is not used again.
 //!
@@ -21,13 +23,14 @@
 //!
 //! | in flight, loop | floor | floor + `asyncio.timeout` | Semaphore script | `into_future` | this |
 //! | --- | --- | --- | --- | --- | --- |
-//! | 100, asyncio | 1.75 | 5.40 (3.1) | 10.8 (6.2) | 14.7 (8.4) | 2.28 (1.3) |
-//! | 100, uvloop | 1.01 | 3.35 (3.3) | 5.46 (5.4) | 11.2 (11) | 1.44 (1.4) |
-//! | 1,000, asyncio | 1.25 | 5.01 (4.0) | 8.17 (6.5) | 13.9 (11) | 1.94 (1.6) |
-//! | 1,000, uvloop | 1.27 | 6.88 (5.4) | 14.5 (11) | 12.7 (10) | 1.79 (1.4) |
+//! | 100, asyncio | 1.51 | 6.24 (4.1) | 11.6 (7.7) | 37.4 (25) | 2.17 (1.4) |
+//! | 100, uvloop | 0.91 | 4.89 (5.4) | 7.88 (8.7) | 28.7 (32) | 1.51 (1.7) |
+//! | 1,000, asyncio | 1.75 | 7.30 (4.2) | 11.4 (6.5) | 36.7 (21) | 2.20 (1.3) |
+//! | 1,000, uvloop | 1.10 | 5.63 (5.1) | 9.20 (8.4) | 31.5 (29) | 1.45 (1.3) |
 //!
-//! A predictor that never suspends costs 1.0 here and 0.15 to 0.3 at the floor, where a call is no more than a Python
-//! function call. A call in flight holds 2.6 kB, an asyncio task with a timeout 2.3 kB (`cargo bench --bench memory`).
+//! A predictor that never suspends costs 0.6 here and 0.2 to 0.4 at the floor, where a call is no more than a Python
+//! function call. One call at a time costs 48 to 59, nearly all of it two threads that wake each other. A call in flight
+//! holds 2.6 kB, an asyncio task with a timeout 2.3 kB (`cargo bench --bench memory`).
 //!
 //! # The whole program
 //!
@@ -37,10 +40,10 @@
 //!
 //! | loop, predictor | script | this program |
 //! | --- | --- | --- |
-//! | asyncio, at once | 11.5 | 4.7 (2.4 times as fast) |
-//! | asyncio, `sleep(0)` | 12.9 | 5.8 (2.2) |
-//! | uvloop, at once | 12.0 | 4.3 (2.8) |
-//! | uvloop, `sleep(0)` | 11.6 | 4.6 (2.5) |
+//! | asyncio, at once | 11.4 | 4.3 (2.6 times as fast) |
+//! | asyncio, `sleep(0)` | 12.9 | 4.7 (2.8) |
+//! | uvloop, at once | 11.8 | 4.5 (2.6) |
+//! | uvloop, `sleep(0)` | 11.7 | 4.5 (2.6) |
 //!
 //! Of that, six parts in ten are the run, two the writing of the answers on both cores, two starting and reading the input
 //! once before the first call. The script neither checks its input, nor syncs what it writes, nor writes answers in order.
@@ -48,7 +51,11 @@
 //! # What was tried
 //!
 //! - A task a call, over the same queue: half as fast again (3.8 for 2.5 at the time). Hence the pool.
-//! - Batches of 16, 32, 64 and 128 results: 32 is where the wakes of Tokio no longer weigh and the loop does not yet wait.
+//! - Batches of 16 to 512 results: with 100 calls in flight 32 to 48 are best, where the wakes of Tokio no longer weigh and
+//!   the loop does not yet wait; with 1,000, all from 96 on (0.85 of the time that 32 take). Hence half the calls in flight.
+//! - A worker for every call that waits: one in five found that another had taken it, and went to wait again.
+//! - A worker that stays for one turn before it waits, answers made on Tokio's side, the memory of a batch touched ahead,
+//!   link-time optimisation: 0 to 3 % each.
 //! - A future a call and a plain `async fn` were kept: they cost less than the second core has to spare.
 //! - Tokio on one thread: with one or two workers the same run takes 1.1 to 1.3 times as long.
 
