@@ -46,7 +46,7 @@ struct Condition {
 }
 
 impl Condition {
-    /// Enough calls for some tenths of a second.
+    /// Enough calls for some tenths of a second of the slowest.
     fn rows(&self) -> usize {
         match (self.predictor, self.in_flight) {
             ("sleep_50_ms", in_flight) => in_flight * 5,
@@ -106,8 +106,8 @@ fn into_future() -> Subject<IntoFutureBridge> {
     }
 }
 
-/// Calls from as many Tokio tasks as there may be calls in flight, each under a timeout, on one thread; the arguments
-/// are kept until the call has ended. All as in the program.
+/// Calls from as many Tokio tasks as there may be calls in flight, each under a timeout. The one thread, and that the
+/// arguments are kept until the call has ended, are as in the program.
 fn bridge<B: Bridge>(condition: &Condition, subject: &Subject<B>) -> Cost {
     let kind = if condition.event_loop == "uvloop" { LoopKind::Uvloop } else { LoopKind::Asyncio };
     let request = Request {

@@ -359,33 +359,37 @@ macro_rules! python_contract {
 
             #[tokio::test]
             async fn calls_that_wait_are_all_begun_after_quick_ones() {
-                let bridge = Arc::new(start("together", LoopKind::Auto));
-                ask_all(&bridge, 16, "at once").join_all().await;
-                let slow = ask_all(&bridge, 8, "8").join_all();
-                tokio::time::timeout(SOON, slow).await.expect("some never began");
-                bridge.end();
+                for kind in [LoopKind::Asyncio, LoopKind::Auto] {
+                    let bridge = Arc::new(start("together", kind));
+                    ask_all(&bridge, 16, "at once").join_all().await;
+                    let slow = ask_all(&bridge, 8, "8").join_all();
+                    tokio::time::timeout(SOON, slow).await.expect("some never began");
+                    bridge.end();
+                }
             }
 
             #[tokio::test]
             async fn calls_that_wait_are_all_begun_beside_quick_ones() {
-                let bridge = Arc::new(start("together", LoopKind::Auto));
-                let mut quick = ask_all(&bridge, 8, "next turn");
-                let ask_on = async {
-                    while let Some(done) = quick.join_next().await {
-                        done.unwrap().unwrap();
-                        let bridge = Arc::clone(&bridge);
-                        quick.spawn(async move { ask(&*bridge, 0, "next turn").await });
+                for kind in [LoopKind::Asyncio, LoopKind::Auto] {
+                    let bridge = Arc::new(start("together", kind));
+                    let mut quick = ask_all(&bridge, 8, "next turn");
+                    let ask_on = async {
+                        while let Some(done) = quick.join_next().await {
+                            done.unwrap().unwrap();
+                            let bridge = Arc::clone(&bridge);
+                            quick.spawn(async move { ask(&*bridge, 0, "next turn").await });
+                        }
+                    };
+                    let slow = async {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        ask_all(&bridge, 100, "100").join_all().await
+                    };
+                    tokio::select! {
+                        _ = tokio::time::timeout(SOON, ask_on) => panic!("some never began"),
+                        answers = slow => assert!(answers.into_iter().all(|answer| text(answer) == "100")),
                     }
-                };
-                let slow = async {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    ask_all(&bridge, 100, "100").join_all().await
-                };
-                tokio::select! {
-                    _ = tokio::time::timeout(SOON, ask_on) => panic!("some never began"),
-                    answers = slow => assert!(answers.into_iter().all(|answer| text(answer) == "100")),
+                    bridge.end();
                 }
-                bridge.end();
             }
 
             #[tokio::test]
@@ -407,3 +411,25 @@ macro_rules! python_contract {
 }
 
 python_contract! { production_python: PythonBridge, into_future_python: IntoFutureBridge }
+
+/// On `into_future` each call has a task of its own, which is then cancelled.
+#[tokio::test]
+async fn a_predictor_that_cancels_all_tasks_there_are_keeps_no_call_from_being_made() {
+    python();
+    for kind in [LoopKind::Asyncio, LoopKind::Auto] {
+        let bridge = PythonBridge::start(kind, request("reckless"), Secrets::default()).unwrap();
+        let bridge = Arc::new(bridge);
+        for _ in 0..50 {
+            let mut calls = ask_all(&bridge, 1, "cancel all");
+            for row in 1..8 {
+                let bridge = Arc::clone(&bridge);
+                calls.spawn(async move { ask(&*bridge, row, "q").await });
+            }
+            let calls = tokio::time::timeout(SOON, calls.join_all()).await.expect("a call hangs");
+            assert!(calls.iter().all(Result::is_ok), "none of them waits for anything");
+            let alone = tokio::time::timeout(SOON, ask(&*bridge, 8, "q"));
+            assert_eq!(text(alone.await.expect("a call hangs")), "q");
+        }
+        bridge.end();
+    }
+}

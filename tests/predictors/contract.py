@@ -93,6 +93,13 @@ async def together(question):
     return question
 
 
+async def reckless(question):
+    if question == "cancel all":
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+    return question
+
+
 def threaded(question):
     with lock:
         seen["threads"] += 1

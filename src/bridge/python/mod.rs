@@ -11,8 +11,9 @@
 //!    a fresh copy of the context the predictor was loaded in (`worker`, `step`): calls see nothing of each other, and
 //!    `asyncio.timeout`, `current_task` and cancellation work inside as in any task.
 //! 3. The result is converted there and put into a batch, which goes to Tokio when it is full or the loop's turn ends.
-//!    One Tokio task settles the futures of a batch. The worker takes its next call in the same turn; as many of the calls
-//!    that wait as workers took so in the last turn are left to them, for the others a worker is woken or made.
+//!    One Tokio task settles the futures of a batch. The worker takes its next call in the same turn. When the loop looks at
+//!    what waits, as many calls as workers took so since the last look are left to them; for each of the others a worker
+//!    is woken or made.
 //! 4. A dropped future cancels the call: the task that runs it is asked to cancel, through the queue. A worker whose task
 //!    was ever asked to is not used again.
 //!
@@ -147,7 +148,10 @@ impl PythonBridge {
     /// Cancels what is left on the loop and closes it. Returns whether that ended within the bound.
     pub fn shut_down(&self, bound: Duration) -> bool {
         self.queue.close();
-        self.event_loop.shut_down(bound)
+        let ended = self.event_loop.shut_down(bound);
+        // The results of the loop's last turn.
+        self.queue.send();
+        ended
     }
 }
 

@@ -101,10 +101,12 @@ impl Flush {
 impl Pool {
     /// Wakes an idle worker, or makes one.
     fn call_worker(this: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        let idle = lock(&this.idle).pop();
-        if let Some(future) = idle {
-            future.bind(py).call_method1(pyo3::intern!(py, "set_result"), (py.None(),))?;
-            return Ok(());
+        loop {
+            let Some(future) = lock(&this.idle).pop() else { break };
+            // It fails where somebody has cancelled all tasks there are: that worker is gone.
+            if future.bind(py).call_method1(pyo3::intern!(py, "set_result"), (py.None(),)).is_ok() {
+                return Ok(());
+            }
         }
         let worker = Bound::new(py, Worker::new(Arc::clone(this)))?;
         let options = PyDict::new(py);
@@ -112,6 +114,16 @@ impl Pool {
         let task = this.task.bind(py).call((&worker,), Some(&options))?;
         worker.try_borrow_mut()?.is_driven_by(task.unbind());
         Ok(())
+    }
+
+    /// Another worker comes in the place of one that somebody has cancelled on its way.
+    pub(super) fn replace(this: &Arc<Self>, py: Python<'_>) {
+        if this.queue.is_closed() {
+            return;
+        }
+        if let Err(error) = Self::call_worker(this, py) {
+            tracing::error!("failed to make a worker: {error}");
+        }
     }
 
     /// A worker will come to take a call.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use pyo3::{Py, PyAny, Python};
 use rustc_hash::FxBuildHasher;
@@ -19,7 +20,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A call, from its future to the loop and back with its result. It is made and freed by Tokio, which has the time.
+/// A call, from its future to the loop and back with its result. It is made and, as a rule, freed by Tokio, which has the time.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) id: u64,
@@ -39,7 +40,7 @@ impl Job {
         (Box::new(Self { id, row, number, arguments, clock: Some(clock), sender }), receiver)
     }
 
-    /// Gives the result to the call's future. That of a call cancelled meanwhile is gone.
+    /// Gives the result to the call's future, if there still is one.
     pub(super) fn give(self, reply: Reply) {
         let _ = self.sender.send(reply);
     }
@@ -48,11 +49,12 @@ impl Job {
 /// Calls with their results.
 pub(super) type Batch = Vec<(Box<Job>, Reply)>;
 
-/// Whether results are worth waking Tokio for while the loop is still in its turn: fewer than 32 are not, half as many as
-/// there are other calls are, so that their successors come while the loop is at work on those (measured).
-fn is_full(results: usize, others: usize) -> bool {
-    results >= (others / 2).clamp(32, 256)
-}
+/// Results that may be worth waking Tokio for while the loop is still in its turn.
+const LOT: usize = 32;
+/// The most results that are kept while they are not [`OLD`].
+const MOST: usize = 256;
+/// Steps that take so long are worth the wake by themselves.
+const OLD: Duration = Duration::from_millis(5);
 
 /// Tokio's side: what it asks and the loop has not fetched yet.
 #[derive(Debug, Default)]
@@ -72,10 +74,36 @@ struct Desk {
     /// The task that runs each call that waits for something, for cancelling it.
     tasks: HashMap<u64, Py<PyAny>, FxBuildHasher>,
     results: Batch,
+    /// When the first of them came.
+    first: Option<Instant>,
     /// Calls that workers took right after another since the last [`Queue::look`].
     taken: usize,
     /// Somebody was asked to [`Queue::send`] by the end of the turn.
     asked: bool,
+}
+
+impl Desk {
+    /// Keeps a result for the next batch. That of a call that was cancelled meanwhile goes to nobody; it is given back.
+    fn put(&mut self, job: Box<Job>, reply: Reply) -> Option<Box<Job>> {
+        if job.sender.is_closed() {
+            return Some(job);
+        }
+        if self.results.is_empty() {
+            self.first = Some(Instant::now());
+        }
+        self.results.push((job, reply));
+        None
+    }
+
+    /// The batch, if it must not wait for the end of the turn: once there are half as many results as other calls, their
+    /// successors come while the loop is at work on those (measured).
+    fn full(&mut self) -> Option<Batch> {
+        let (size, others) = (self.results.len(), self.tasks.len());
+        let full = size > 0
+            && size.is_multiple_of(LOT)
+            && (size >= (others / 2).min(MOST) || self.first.is_some_and(|first| first.elapsed() >= OLD));
+        full.then(|| std::mem::replace(&mut self.results, Vec::with_capacity(size)))
+    }
 }
 
 /// What Tokio asks of the loop, and what it gets. Workers take calls from it directly; the loop is woken to have enough
@@ -189,15 +217,13 @@ impl Queue {
     ) -> (bool, Option<Box<Job>>) {
         let mut desk = lock(&self.desk);
         let task = if entered { desk.tasks.remove(&job.id) } else { None };
-        desk.results.push((job, reply));
-        let size = desk.results.len();
-        let full = is_full(size, desk.tasks.len())
-            .then(|| std::mem::replace(&mut desk.results, Vec::with_capacity(size)));
+        let unwanted = desk.put(job, reply);
+        let full = desk.full();
         let ask = !std::mem::replace(&mut desk.asked, true);
         let next = if more { self.next(&mut desk) } else { None };
         desk.taken += usize::from(next.is_some());
         drop(desk);
-        drop(task);
+        drop((task, unwanted));
         if let Some(full) = full {
             self.deliver(full);
         }
@@ -222,15 +248,112 @@ impl Queue {
 
     /// Takes no more calls and drops those that wait: their futures end as a stopped loop.
     pub(super) fn close(&self) {
-        let fetched = std::mem::take(&mut lock(&self.desk).calls);
+        let mut desk = lock(&self.desk);
         let mut waiting = lock(&self.waiting);
         waiting.closed = true;
-        let left = std::mem::take(&mut waiting.calls);
-        drop(waiting);
-        drop((fetched, left));
+        let left = (std::mem::take(&mut desk.calls), std::mem::take(&mut waiting.calls));
+        drop((waiting, desk));
+        drop(left);
     }
 
     pub(super) fn is_closed(&self) -> bool {
         lock(&self.waiting).closed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    use super::super::interpreter::{self, Interpreter};
+    use super::*;
+    use crate::call::{CallError, call_clock};
+
+    struct Subject {
+        queue: Queue,
+        batches: mpsc::UnboundedReceiver<Batch>,
+        futures: Vec<oneshot::Receiver<Reply>>,
+    }
+
+    impl Subject {
+        fn new() -> Self {
+            let (results, batches) = mpsc::unbounded_channel();
+            Self { queue: Queue::new(results).unwrap(), batches, futures: Vec::new() }
+        }
+
+        fn push(&mut self, calls: usize) {
+            for _ in 0..calls {
+                let attempt = Attempt { row: 0, number: 1, arguments: Arc::default(), clock: call_clock().0 };
+                let (job, future) = Job::new(self.queue.next_id(), attempt);
+                assert!(self.queue.push(job));
+                self.futures.push(future);
+            }
+        }
+
+        /// Ends a call and takes the next.
+        fn settle(&self, job: Box<Job>) -> Option<Box<Job>> {
+            self.queue.settle(false, job, Err(CallError::Output(String::new())), true).1
+        }
+
+        /// Ends so many calls, a pause after each, and the turn. Returns the batches' lengths.
+        fn lengths(&mut self, calls: usize, pause: Duration) -> Vec<usize> {
+            self.push(calls);
+            let mut next = self.queue.take();
+            while let Some(job) = next {
+                next = self.settle(job);
+                std::thread::sleep(pause);
+            }
+            self.queue.send();
+            std::iter::from_fn(|| self.batches.try_recv().ok()).map(|batch| batch.len()).collect()
+        }
+
+        fn look(&self) -> usize {
+            Python::attach(|py| self.queue.look(py).calls)
+        }
+
+        fn is_awake(&self) -> bool {
+            let mut fds = [PollFd::new(&self.queue.wake, PollFlags::IN)];
+            poll(&mut fds, Some(&rustix::event::Timespec::default())).unwrap() == 1
+        }
+    }
+
+    #[test]
+    fn calls_that_workers_will_take_are_left_to_them_and_looked_at_once_more() {
+        Interpreter::start(&interpreter::choose(None)).unwrap();
+        let mut subject = Subject::new();
+        assert!(!subject.is_awake());
+        subject.push(3);
+        assert_eq!((subject.look(), subject.is_awake()), (3, false));
+        let job = subject.queue.take().unwrap();
+        let job = subject.settle(job).unwrap();
+        subject.push(4);
+        assert_eq!((subject.look(), subject.is_awake()), (4, true), "five wait, one was taken by a worker");
+        assert_eq!((subject.look(), subject.is_awake()), (5, false), "nobody took any");
+        drop(job);
+    }
+
+    #[test]
+    fn a_batch_is_full_by_number_or_by_age() {
+        Interpreter::start(&interpreter::choose(None)).unwrap();
+        let mut subject = Subject::new();
+        assert_eq!(subject.lengths(LOT * 2 + 1, Duration::ZERO), [LOT, LOT, 1], "no other call is under way");
+        for call in 0..1_000 {
+            Python::attach(|py| subject.queue.enter(u64::MAX - call, py.None()));
+        }
+        assert_eq!(subject.lengths(LOT * 2, OLD), [LOT, LOT]);
+        // On a busy machine a batch may become old.
+        assert!((0..100).any(|_| subject.lengths(MOST, Duration::ZERO) == [MOST]));
+    }
+
+    #[test]
+    fn a_result_that_nobody_waits_for_any_more_is_not_kept() {
+        let mut subject = Subject::new();
+        subject.push(2);
+        let job = subject.queue.take().unwrap();
+        subject.futures.remove(0);
+        let other = subject.settle(job).unwrap();
+        assert!(subject.settle(other).is_none());
+        subject.queue.send();
+        assert_eq!(subject.batches.try_recv().unwrap().len(), 1);
     }
 }

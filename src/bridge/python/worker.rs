@@ -25,6 +25,8 @@ pub(super) struct Worker {
     task: Option<Py<PyAny>>,
     /// The call that waits.
     waiting: Option<Running>,
+    /// What it waits for itself, or was woken by.
+    parked: Option<Py<PyAny>>,
 }
 
 #[pymethods]
@@ -54,7 +56,7 @@ impl Worker {
 
 impl Worker {
     pub(super) fn new(pool: Arc<Pool>) -> Self {
-        Self { pool, task: None, waiting: None }
+        Self { pool, task: None, waiting: None, parked: None }
     }
 
     /// Tells it the task that was made to drive it.
@@ -62,21 +64,38 @@ impl Worker {
         self.task = Some(task);
     }
 
+    /// Whether it was cancelled while it had nothing to do: it was not on its way to a call then.
+    fn is_idle(&self, py: Python<'_>) -> bool {
+        let cancelled =
+            |future: &Py<PyAny>| future.bind(py).call_method0(pyo3::intern!(py, "cancelled"))?.is_truthy();
+        self.parked.as_ref().is_some_and(|future| cancelled(future).unwrap_or(false))
+    }
+
     /// Runs calls until there is something to wait for, which is returned; `None` ends the task.
     fn turn(&mut self, py: Python<'_>, mut error: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
         let pool = Arc::clone(&self.pool);
         let Some(task) = self.task.as_ref().map(|task| task.bind(py).clone()) else { return Ok(None) };
         let mut next = match (self.waiting.take(), error) {
-            // The loop is being closed.
+            // The loop is being closed, or somebody cancels all tasks there are.
             (None, Some(error)) => {
                 self.task = None;
+                if !self.is_idle(py) {
+                    Pool::replace(&pool, py);
+                }
                 return Err(PyErr::from_value(error.clone()));
             }
-            (None, None) => pool.take(py),
+            (None, None) => {
+                self.parked = None;
+                pool.take(py)
+            }
             (waiting, _) => waiting,
         };
         for turn in 1..=CALLS_A_TURN {
-            let Some(mut running) = next else { return pool.park(py).map(Some) };
+            let Some(mut running) = next else {
+                let future = pool.park(py)?;
+                self.parked = Some(future.clone_ref(py));
+                return Ok(Some(future));
+            };
             let (coroutine, context) = (running.coroutine.bind(py), running.context.bind(py));
             pool.pulse.steps(Some(running.job.row));
             let step = match error.take() {
