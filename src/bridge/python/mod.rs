@@ -29,6 +29,9 @@
 //! | 1,000, asyncio | 1.75 | 7.30 (4.2) | 11.4 (6.5) | 36.7 (21) | 2.20 (1.3) |
 //! | 1,000, uvloop | 1.10 | 5.63 (5.1) | 9.20 (8.4) | 31.5 (29) | 1.45 (1.3) |
 //!
+//! Processor time, both threads: 2.8, 2.2, 2.5 and 2.0 (1.9, 2.4, 1.5 and 1.8 floors). `into_future` wakes the other thread
+//! several times a call, which cost it 11 to 40 from one day to another on this machine, a virtual one.
+//!
 //! A predictor that never suspends costs 0.6 here and 0.2 to 0.4 at the floor, where a call is no more than a Python
 //! function call. One call at a time costs 48 to 59, nearly all of it two threads that wake each other. A call in flight
 //! holds 2.6 kB, an asyncio task with a timeout 2.3 kB (`cargo bench --bench memory`).
