@@ -31,10 +31,13 @@ enum Behaviour {
 
 /// A bridge under test.
 trait Subject: Bridge + Sized {
-    fn make(behaviour: Behaviour) -> Self;
+    fn make(behaviour: Behaviour, event_loop: LoopKind) -> Self;
     fn end(&self) {}
-    /// Seconds that only this subject's calls sleep, so that what they count is told apart; `None` without Python.
-    const SECONDS: Option<&str> = None;
+    /// Seconds that only this subject's calls sleep on this loop, so that what they count is told apart; `None` without
+    /// Python.
+    fn seconds(_: LoopKind) -> Option<&'static str> {
+        None
+    }
 }
 
 fn request(name: &str) -> Request {
@@ -76,29 +79,33 @@ fn seen(name: &str) -> usize {
 }
 
 impl Subject for PythonBridge {
-    fn make(behaviour: Behaviour) -> Self {
+    fn make(behaviour: Behaviour, event_loop: LoopKind) -> Self {
         python();
-        Self::start(LoopKind::Auto, request(name_of(behaviour)), Secrets::default()).unwrap()
+        Self::start(event_loop, request(name_of(behaviour)), Secrets::default()).unwrap()
     }
     fn end(&self) {
         assert!(self.shut_down(Duration::from_secs(10)), "the bridge did not shut down in time");
     }
-    const SECONDS: Option<&str> = Some("31");
+    fn seconds(event_loop: LoopKind) -> Option<&'static str> {
+        Some(if event_loop == LoopKind::Uvloop { "31" } else { "32" })
+    }
 }
 
 impl Subject for IntoFutureBridge {
-    fn make(behaviour: Behaviour) -> Self {
+    fn make(behaviour: Behaviour, event_loop: LoopKind) -> Self {
         python();
-        Self::start(LoopKind::Auto, request(name_of(behaviour)), Secrets::default()).unwrap()
+        Self::start(event_loop, request(name_of(behaviour)), Secrets::default()).unwrap()
     }
     fn end(&self) {
         assert!(self.shut_down(Duration::from_secs(10)), "the bridge did not shut down in time");
     }
-    const SECONDS: Option<&str> = Some("32");
+    fn seconds(event_loop: LoopKind) -> Option<&'static str> {
+        Some(if event_loop == LoopKind::Uvloop { "33" } else { "34" })
+    }
 }
 
 impl Subject for FakeBridge {
-    fn make(behaviour: Behaviour) -> Self {
+    fn make(behaviour: Behaviour, _: LoopKind) -> Self {
         Self::new(match behaviour {
             Behaviour::Echo => Script::default(),
             Behaviour::Sleep => Script { hang: 1.0, ..Script::default() },
@@ -139,8 +146,8 @@ fn text(answer: Result<Answer, CallError>) -> String {
 
 const SOON: Duration = Duration::from_secs(5);
 
-async fn returns_the_value_and_marks_the_clock<B: Subject>() {
-    let bridge = B::make(Behaviour::Echo);
+async fn returns_the_value_and_marks_the_clock<B: Subject>(event_loop: LoopKind) {
+    let bridge = B::make(Behaviour::Echo, event_loop);
     let (attempt, watch) = attempt(0, "What is the capital of France? é 中 \"quoted\"");
     assert_eq!(text(bridge.call(attempt).await), "What is the capital of France? é 中 \"quoted\"");
     assert!(watch.begun().unwrap() <= watch.ended().unwrap());
@@ -148,15 +155,15 @@ async fn returns_the_value_and_marks_the_clock<B: Subject>() {
     bridge.end();
 }
 
-async fn a_timeout_cancels_and_leaves_nothing_running<B: Subject>() {
-    let bridge = B::make(Behaviour::Sleep);
+async fn a_timeout_cancels_and_leaves_nothing_running<B: Subject>(event_loop: LoopKind) {
+    let bridge = B::make(Behaviour::Sleep, event_loop);
     for row in 0..50 {
-        let (attempt, watch) = attempt(row, B::SECONDS.unwrap_or_default());
+        let (attempt, watch) = attempt(row, B::seconds(event_loop).unwrap_or_default());
         let call = tokio::time::timeout(Duration::from_millis(20), bridge.call(attempt));
         assert!(call.await.is_err(), "the call ended by itself");
         tokio::time::timeout(SOON, watch.over()).await.expect("the cancelled call is still running");
     }
-    if let Some(seconds) = B::SECONDS {
+    if let Some(seconds) = B::seconds(event_loop) {
         let (started, cancelled) =
             (seen(&format!("started {seconds}")), seen(&format!("cancelled {seconds}")));
         assert!(
@@ -167,8 +174,8 @@ async fn a_timeout_cancels_and_leaves_nothing_running<B: Subject>() {
     bridge.end();
 }
 
-async fn a_dropped_call_is_cancelled<B: Subject>() {
-    let bridge = B::make(Behaviour::Sleep);
+async fn a_dropped_call_is_cancelled<B: Subject>(event_loop: LoopKind) {
+    let bridge = B::make(Behaviour::Sleep, event_loop);
     let (attempt, watch) = attempt(0, "30");
     let mut call = Box::pin(bridge.call(attempt));
     // Polled once, so handed over; then dropped.
@@ -183,8 +190,8 @@ async fn futures_poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool
     std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())).await
 }
 
-async fn ten_thousand_calls_each_get_their_own_answer<B: Subject>() {
-    let bridge = Arc::new(B::make(Behaviour::Echo));
+async fn ten_thousand_calls_each_get_their_own_answer<B: Subject>(event_loop: LoopKind) {
+    let bridge = Arc::new(B::make(Behaviour::Echo, event_loop));
     let mut calls = JoinSet::new();
     for row in 0..10_000 {
         let bridge = Arc::clone(&bridge);
@@ -200,8 +207,8 @@ async fn ten_thousand_calls_each_get_their_own_answer<B: Subject>() {
     bridge.end();
 }
 
-async fn a_failure_in_one_call_harms_no_other<B: Subject>() {
-    let bridge = Arc::new(B::make(Behaviour::Mixed));
+async fn a_failure_in_one_call_harms_no_other<B: Subject>(event_loop: LoopKind) {
+    let bridge = Arc::new(B::make(Behaviour::Mixed, event_loop));
     let hostile = [
         "value error",
         "exit",
@@ -237,55 +244,61 @@ async fn a_failure_in_one_call_harms_no_other<B: Subject>() {
     }
     assert!(answered > 0 && failed > 0 && answered + failed == 400, "{answered} answered, {failed} failed");
     // The loop still serves.
-    assert!(ask(&*bridge, 7, "question 7").await.is_ok() || B::SECONDS.is_none());
+    assert!(ask(&*bridge, 7, "question 7").await.is_ok() || B::seconds(event_loop).is_none());
     bridge.end();
 }
 
 macro_rules! contract {
-    ($($module:ident: $subject:ty),+) => {$(
+    ($($module:ident: $subject:ty, $event_loop:ident;)+) => {$(
         mod $module {
             use super::*;
 
             #[tokio::test]
             async fn returns_the_value_and_marks_the_clock() {
-                super::returns_the_value_and_marks_the_clock::<$subject>().await;
+                super::returns_the_value_and_marks_the_clock::<$subject>(LoopKind::$event_loop).await;
             }
             #[tokio::test]
             async fn a_timeout_cancels_and_leaves_nothing_running() {
-                super::a_timeout_cancels_and_leaves_nothing_running::<$subject>().await;
+                super::a_timeout_cancels_and_leaves_nothing_running::<$subject>(LoopKind::$event_loop).await;
             }
             #[tokio::test]
             async fn a_dropped_call_is_cancelled() {
-                super::a_dropped_call_is_cancelled::<$subject>().await;
+                super::a_dropped_call_is_cancelled::<$subject>(LoopKind::$event_loop).await;
             }
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn ten_thousand_calls_each_get_their_own_answer() {
-                super::ten_thousand_calls_each_get_their_own_answer::<$subject>().await;
+                super::ten_thousand_calls_each_get_their_own_answer::<$subject>(LoopKind::$event_loop).await;
             }
             #[tokio::test]
             async fn a_failure_in_one_call_harms_no_other() {
-                super::a_failure_in_one_call_harms_no_other::<$subject>().await;
+                super::a_failure_in_one_call_harms_no_other::<$subject>(LoopKind::$event_loop).await;
             }
         }
     )+};
 }
 
-contract! { production: PythonBridge, into_future: IntoFutureBridge, fake: FakeBridge }
+contract! {
+    production_on_uvloop: PythonBridge, Uvloop;
+    production_on_asyncio: PythonBridge, Asyncio;
+    into_future_on_uvloop: IntoFutureBridge, Uvloop;
+    into_future_on_asyncio: IntoFutureBridge, Asyncio;
+    fake: FakeBridge, Auto;
+}
 
 /// What only Python bridges can show.
 macro_rules! python_contract {
-    ($($module:ident: $subject:ty),+) => {$(
+    ($($module:ident: $subject:ty, $event_loop:ident;)+) => {$(
         mod $module {
             use super::*;
 
-            fn start(name: &str, kind: LoopKind) -> $subject {
+            fn start(name: &str) -> $subject {
                 python();
-                <$subject>::start(kind, request(name), Secrets::default()).unwrap()
+                <$subject>::start(LoopKind::$event_loop, request(name), Secrets::default()).unwrap()
             }
 
             #[tokio::test]
             async fn shutting_down_with_calls_in_flight_ends_them_as_a_stopped_loop() {
-                let bridge = Arc::new(start("sleeper", LoopKind::Auto));
+                let bridge = Arc::new(start("sleeper"));
                 let mut calls = JoinSet::new();
                 for row in 0..100 {
                     let bridge = Arc::clone(&bridge);
@@ -304,18 +317,16 @@ macro_rules! python_contract {
 
             #[tokio::test]
             async fn every_call_has_its_own_copy_of_the_context_the_predictor_was_loaded_in() {
-                for kind in [LoopKind::Asyncio, LoopKind::Auto] {
-                    let bridge = start("isolated", kind);
-                    let (one, other) = tokio::join!(ask(&bridge, 0, "one"), ask(&bridge, 1, "other"));
-                    assert_eq!(text(one), "set at import, one");
-                    assert_eq!(text(other), "set at import, other");
-                    bridge.end();
-                }
+                let bridge = start("isolated");
+                let (one, other) = tokio::join!(ask(&bridge, 0, "one"), ask(&bridge, 1, "other"));
+                assert_eq!(text(one), "set at import, one");
+                assert_eq!(text(other), "set at import, other");
+                bridge.end();
             }
 
             #[tokio::test]
             async fn asyncio_timeout_works_inside_a_predictor() {
-                let bridge = start("timed", LoopKind::Auto);
+                let bridge = start("timed");
                 match ask(&bridge, 0, "q").await {
                     Err(CallError::Predictor(error)) => assert_eq!(&*error.class, "TimeoutError"),
                     other => panic!("{other:?}"),
@@ -325,7 +336,7 @@ macro_rules! python_contract {
 
             #[tokio::test]
             async fn a_call_that_ignores_cancellation_keeps_its_clock_until_it_ends() {
-                let bridge = start("stubborn", LoopKind::Auto);
+                let bridge = start("stubborn");
                 let (attempt, watch) = attempt(0, "8");
                 assert!(tokio::time::timeout(Duration::from_millis(60), bridge.call(attempt)).await.is_err());
                 assert!(tokio::time::timeout(Duration::from_millis(100), watch.over()).await.is_err(), "it ended at once");
@@ -335,7 +346,7 @@ macro_rules! python_contract {
 
             #[tokio::test]
             async fn chunks_of_an_async_generator_are_joined_and_the_first_is_timed() {
-                let bridge = start("streamed", LoopKind::Auto);
+                let bridge = start("streamed");
                 let answer = ask(&bridge, 0, "Par is !").await.unwrap();
                 assert!(answer.first_chunk.unwrap() >= Duration::from_millis(10));
                 assert_eq!(text(Ok(answer)), "Paris!");
@@ -344,7 +355,7 @@ macro_rules! python_contract {
 
             #[tokio::test]
             async fn plain_functions_run_on_as_many_threads_as_there_are_calls() {
-                let bridge = Arc::new(start("threaded", LoopKind::Auto));
+                let bridge = Arc::new(start("threaded"));
                 let mut calls = JoinSet::new();
                 for row in 0..50 {
                     let bridge = Arc::clone(&bridge);
@@ -359,42 +370,38 @@ macro_rules! python_contract {
 
             #[tokio::test]
             async fn calls_that_wait_are_all_begun_after_quick_ones() {
-                for kind in [LoopKind::Asyncio, LoopKind::Auto] {
-                    let bridge = Arc::new(start("together", kind));
-                    ask_all(&bridge, 16, "at once").join_all().await;
-                    let slow = ask_all(&bridge, 8, "8").join_all();
-                    tokio::time::timeout(SOON, slow).await.expect("some never began");
-                    bridge.end();
-                }
+                let bridge = Arc::new(start("together"));
+                ask_all(&bridge, 16, "at once").join_all().await;
+                let slow = ask_all(&bridge, 8, "8").join_all();
+                tokio::time::timeout(SOON, slow).await.expect("some never began");
+                bridge.end();
             }
 
             #[tokio::test]
             async fn calls_that_wait_are_all_begun_beside_quick_ones() {
-                for kind in [LoopKind::Asyncio, LoopKind::Auto] {
-                    let bridge = Arc::new(start("together", kind));
-                    let mut quick = ask_all(&bridge, 8, "next turn");
-                    let ask_on = async {
-                        while let Some(done) = quick.join_next().await {
-                            done.unwrap().unwrap();
-                            let bridge = Arc::clone(&bridge);
-                            quick.spawn(async move { ask(&*bridge, 0, "next turn").await });
-                        }
-                    };
-                    let slow = async {
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        ask_all(&bridge, 100, "100").join_all().await
-                    };
-                    tokio::select! {
-                        _ = tokio::time::timeout(SOON, ask_on) => panic!("some never began"),
-                        answers = slow => assert!(answers.into_iter().all(|answer| text(answer) == "100")),
+                let bridge = Arc::new(start("together"));
+                let mut quick = ask_all(&bridge, 8, "next turn");
+                let ask_on = async {
+                    while let Some(done) = quick.join_next().await {
+                        done.unwrap().unwrap();
+                        let bridge = Arc::clone(&bridge);
+                        quick.spawn(async move { ask(&*bridge, 0, "next turn").await });
                     }
-                    bridge.end();
+                };
+                let slow = async {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    ask_all(&bridge, 100, "100").join_all().await
+                };
+                tokio::select! {
+                    _ = tokio::time::timeout(SOON, ask_on) => panic!("some never began"),
+                    answers = slow => assert!(answers.into_iter().all(|answer| text(answer) == "100")),
                 }
+                bridge.end();
             }
 
             #[tokio::test]
             async fn a_lone_surrogate_is_kept_escaped_and_none_is_an_output_error() {
-                let bridge = start("mixed", LoopKind::Auto);
+                let bridge = start("mixed");
                 assert_eq!(text(ask(&bridge, 0, "surrogate").await), "paid \\ud800 for");
                 match ask(&bridge, 0, "none").await {
                     Err(CallError::Output(message)) => assert!(message.contains("NoneType"), "{message}"),
@@ -410,13 +417,18 @@ macro_rules! python_contract {
     )+};
 }
 
-python_contract! { production_python: PythonBridge, into_future_python: IntoFutureBridge }
+python_contract! {
+    production_python_on_uvloop: PythonBridge, Uvloop;
+    production_python_on_asyncio: PythonBridge, Asyncio;
+    into_future_python_on_uvloop: IntoFutureBridge, Uvloop;
+    into_future_python_on_asyncio: IntoFutureBridge, Asyncio;
+}
 
 /// On `into_future` each call has a task of its own, which is then cancelled.
 #[tokio::test]
 async fn a_predictor_that_cancels_all_tasks_there_are_keeps_no_call_from_being_made() {
     python();
-    for kind in [LoopKind::Asyncio, LoopKind::Auto] {
+    for kind in [LoopKind::Asyncio, LoopKind::Uvloop] {
         let bridge = PythonBridge::start(kind, request("reckless"), Secrets::default()).unwrap();
         let bridge = Arc::new(bridge);
         for _ in 0..50 {

@@ -82,8 +82,7 @@ impl Wake {
             }
         }
         while pool.coming.load(Ordering::Relaxed) < look.calls {
-            if let Err(error) = Pool::call_worker(pool, py) {
-                tracing::error!("failed to make a worker: {error}");
+            if !Pool::call_worker(pool, py) {
                 return;
             }
             pool.comes();
@@ -99,15 +98,21 @@ impl Flush {
 }
 
 impl Pool {
-    /// Wakes an idle worker, or makes one.
-    fn call_worker(this: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        loop {
-            let Some(future) = lock(&this.idle).pop() else { break };
+    /// Wakes an idle worker, or makes one. False if that failed.
+    fn call_worker(this: &Arc<Self>, py: Python<'_>) -> bool {
+        let idle = || lock(&this.idle).pop();
+        while let Some(future) = idle() {
             // It fails where somebody has cancelled all tasks there are: that worker is gone.
             if future.bind(py).call_method1(pyo3::intern!(py, "set_result"), (py.None(),)).is_ok() {
-                return Ok(());
+                return true;
             }
         }
+        Self::make_worker(this, py)
+            .inspect_err(|error| tracing::error!("failed to make a worker: {error}"))
+            .is_ok()
+    }
+
+    fn make_worker(this: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let worker = Bound::new(py, Worker::new(Arc::clone(this)))?;
         let options = PyDict::new(py);
         options.set_item("loop", this.event_loop.bind(py))?;
@@ -118,11 +123,8 @@ impl Pool {
 
     /// Another worker comes in the place of one that somebody has cancelled on its way.
     pub(super) fn replace(this: &Arc<Self>, py: Python<'_>) {
-        if this.queue.is_closed() {
-            return;
-        }
-        if let Err(error) = Self::call_worker(this, py) {
-            tracing::error!("failed to make a worker: {error}");
+        if !this.queue.is_closed() {
+            Self::call_worker(this, py);
         }
     }
 

@@ -20,7 +20,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A call, from its future to the loop and back with its result. It is made and, as a rule, freed by Tokio, which has the time.
+/// A call, from its future to the loop and back with its result. It is made and, as a rule, freed by Tokio, which has
+/// the time.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) id: u64,
