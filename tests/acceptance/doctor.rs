@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::thread::JoinHandle;
 
-use super::support::job::{Done, Job};
+use super::support::job::{Done, Job, program};
 
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/python");
 
@@ -239,7 +239,7 @@ fn an_api_that_is_not_there() {
 fn too_few_open_files_for_the_calls() {
     let limited = Command::new("sh")
         .args(["-c", "ulimit -n 128; exec \"$0\" doctor -c 100 --python /gone"])
-        .arg(env!("CARGO_BIN_EXE_tokio-asyncio-bridge"))
+        .arg(program())
         .output()
         .unwrap();
     let text = String::from_utf8(limited.stdout).unwrap();

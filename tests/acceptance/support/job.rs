@@ -60,6 +60,12 @@ pub(crate) struct Running {
     patience: Duration,
 }
 
+/// The program under test: this build's, or the one that `TEST_PROGRAM` names, such as an earlier version's.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("TEST_PROGRAM")
+        .map_or_else(|| env!("CARGO_BIN_EXE_tokio-asyncio-bridge").into(), PathBuf::from)
+}
+
 impl Job {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -176,7 +182,7 @@ impl Job {
     }
 
     fn spawn_in<S: AsRef<OsStr>>(&self, directory: &Path, arguments: &[S]) -> Running {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tokio-asyncio-bridge"));
+        let mut command = Command::new(program());
         command.args(arguments).args(&self.arguments).current_dir(directory);
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
