@@ -19,6 +19,7 @@ mod demo;
 mod disk;
 mod doctor;
 mod dspy;
+mod earlier_version;
 mod environment;
 mod formats;
 mod guards;

@@ -1,0 +1,54 @@
+//! A journal that version 0.1.0 wrote is read by this version: nothing it answered is asked for again.
+
+use std::path::Path;
+
+use super::support::job::Job;
+
+/// The job of `tests/fixtures/journal_0.1`, in a directory of its own. A journal names its directory, so the name is
+/// replaced, with the checksum of each line.
+fn job() -> Job {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal_0.1");
+    let read = |name: &str| std::fs::read_to_string(fixture.join(name)).unwrap();
+    let job = Job::new();
+    let directory = job.path("").to_str().unwrap().trim_end_matches('/').to_owned();
+    let moved = |line: &str| match line.split_once(' ') {
+        Some((_, json)) => {
+            let json = json.replace("/tmp/job", &directory);
+            format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
+        }
+        None => format!("{line}\n"),
+    };
+    let journal: String = read("answers.csv.journal").lines().map(moved).collect();
+    job.file("questions.csv", read("questions.csv"))
+        .file("predictor.py", read("predictor.py"))
+        .file("questions.answers.csv.journal", journal)
+}
+
+#[test]
+fn a_journal_of_0_1_is_exported_and_resumed_with_only_its_open_rows_called() {
+    let job = job();
+    job.run(&["export", "questions.answers.csv", "-o", "so_far.csv"]).expect(0);
+    let status = |name: &str, status: &str| {
+        let records = job.records(name).into_iter();
+        records
+            .filter(|record| record["status"] == status)
+            .map(|record| record["id"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(status("so_far.csv", "ok").len(), 10);
+    assert_eq!(status("so_far.csv", "failed"), ["5"]);
+    assert_eq!(status("so_far.csv", "unfinished"), ["9"]);
+    assert_eq!(job.calls().len(), 0);
+
+    std::fs::write(job.path("mended"), "").unwrap();
+    let done = job.run(&["resume", "questions.answers.csv"]).expect(0);
+    assert!(done.stderr.contains("row 9"), "it names the call that may have been in flight: {}", done.stderr);
+    let mut calls = job.calls();
+    calls.sort_by_key(ToString::to_string);
+    assert_eq!(calls, ["Question 5, please", "Question 9, please"]);
+    assert_eq!(status("questions.answers.csv", "ok").len(), 12);
+    let attempts: Vec<_> =
+        job.records("questions.answers.csv").iter().map(|r| r["attempts"].clone()).collect();
+    assert_eq!(attempts[3], "2", "{attempts:?}");
+    job.run(&["verify", "questions.csv", "questions.answers.csv"]).expect(0);
+}
