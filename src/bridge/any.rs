@@ -71,6 +71,16 @@ impl AnyBridge {
         }
     }
 
+    /// How many numbers in answers became null because JSON cannot hold them (NaN, the infinities) since this was last
+    /// asked, and the first row that has one.
+    pub fn take_nulled(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Python(bridge) => bridge.take_nulled(),
+            Self::IntoFuture(bridge) => bridge.take_nulled(),
+            Self::Fake(_) => None,
+        }
+    }
+
     /// Cancels what is left and ends the event loop. Returns whether that was done within the bound.
     pub fn shut_down(&self, bound: Duration) -> bool {
         match self {

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3_asyncio::TaskLocals;
 
 use super::Bridge;
-use super::python::convert::Converter;
+use super::python::convert::{Converter, Nulled};
 use super::python::event_loop::{EventLoop, LoopKind};
 use super::python::helpers;
 use super::python::predictor::{Description, LoadError, Predictor, Request};
@@ -29,6 +29,7 @@ pub struct IntoFutureBridge {
     locals: TaskLocals,
     predictor: Predictor,
     converter: Arc<Converter>,
+    nulled: Arc<Nulled>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -87,7 +88,7 @@ impl Call {
 
     fn finish(&self, value: &Bound<'_, PyAny>) {
         self.clock.end();
-        let mut answer = self.converter.answer(value);
+        let mut answer = self.converter.answer(value, self.row);
         if let Ok(answer) = &mut answer {
             answer.first_chunk = self.first_chunk.get().copied();
         }
@@ -124,17 +125,19 @@ impl IntoFutureBridge {
     /// Starts an event loop and loads the predictor on its thread. The interpreter must be running.
     pub fn start(kind: LoopKind, request: Request, secrets: Secrets) -> Result<Self, LoadError> {
         let mask = secrets.clone();
+        let nulled = Arc::<Nulled>::default();
+        let counted = Arc::clone(&nulled);
         let set_up = move |event_loop: &Bound<'_, PyAny>, _: &_| {
             let py = event_loop.py();
             let mut secrets = secrets;
             let predictor = Predictor::load(event_loop, request, &mut secrets)?;
             let context = predictor.context.bind(py).clone();
             let locals = TaskLocals::new(event_loop.clone()).with_context(context);
-            Ok((locals, predictor, Arc::new(Converter::new(py, secrets)?)))
+            Ok((locals, predictor, Arc::new(Converter::new(py, secrets, counted)?)))
         };
         let (event_loop, (locals, predictor, converter)) =
             EventLoop::start(kind, mask.clone(), set_up).map_err(|error| LoadError::of(&error, &mask))?;
-        Ok(Self { event_loop, locals, predictor, converter })
+        Ok(Self { event_loop, locals, predictor, converter, nulled })
     }
 
     /// What the predictor is and takes.
@@ -155,6 +158,11 @@ impl IntoFutureBridge {
     /// The longest times in which the loop did not turn.
     pub fn blockages(&self) -> Vec<Blockage> {
         self.event_loop.watchdog.longest(&self.event_loop.pulse)
+    }
+
+    /// How many numbers in answers became null since this was last asked, and the first row that has one.
+    pub fn take_nulled(&self) -> Option<(u64, u64)> {
+        self.nulled.take()
     }
 
     /// Cancels what is left on the loop and closes it. Returns whether that ended within the bound.

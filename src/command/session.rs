@@ -160,6 +160,14 @@ impl Session<'_> {
         for renamed in &projected.renamed {
             reporter.message(Level::Warning, &renamed.to_string());
         }
+        if let Some((numbers, row)) = self.answerer.bridge.take_nulled() {
+            let (what, are) = (counted(numbers, "number"), if numbers == 1 { "is" } else { "are" });
+            let text = format!(
+                "{what} in the answers {are} not finite (NaN or infinity), which JSON cannot hold, and {are} kept as null; \
+                 the first is in row {row}"
+            );
+            reporter.message(Level::Warning, &text);
+        }
         let report = self.report(before.ok, projecting.elapsed(), stop.as_ref());
         // Calls that wait for room in a budget are few, and no one's fault.
         if let Some(remark) = report::remark::underused(&report).filter(|_| !bounded) {

@@ -136,6 +136,19 @@ fn a_streamified_program_answers_with_its_prediction_and_times_its_first_token()
 }
 
 #[test]
+fn a_function_that_is_lent_a_model_tells_its_tokens_whatever_type_it_returns() {
+    let server = Aimock::start(&Fixtures::numbered(5));
+    let job = Job::new().questions(5).predictor(
+        "import dspy, enum\nSize = enum.Enum('Size', {'BIG': 'big'})\nask = dspy.ChainOfThought('question -> answer')\n\
+         async def predict(question, row_id):\n    reply = await ask.acall(question=question)\n    \
+         return [reply.answer, 1, Size.BIG, None, ['x']][row_id]\n",
+    );
+    ask(&job, &server, &["--predictor", "predictor.py:predict"]).expect(0);
+    assert_eq!(job.column("answer"), ["Answer 0", "1", "big", "", r#"["x"]"#]);
+    assert_eq!(job.report()["tokens"], json!({"input": 500, "output": 50, "calls": 5}));
+}
+
+#[test]
 fn retries_and_caches_below_the_program_are_told_with_the_product_of_attempts() {
     let server = Aimock::start(&Fixtures::numbered(1));
     let own = format!(

@@ -178,15 +178,19 @@ fn columns_stand_in_the_order_of_their_first_appearance() {
 #[test]
 fn what_is_no_answer_fails_its_row_once_and_its_repr_is_kept() {
     let returned = [
-        ("None", "of type NoneType, which is no answer: None"),
-        ("42", "of type int, which is no answer: 42"),
-        ("float('nan')", "of type float, which is no answer: nan"),
-        ("b'paid'", "of type bytes, which is no answer: b'paid'"),
-        ("['a']", "of type list, which is no answer: ['a']"),
-        ("{}", "returned no field: {}"),
-        ("{1: 2}", "a field name that is no string: {1: 2}"),
-        ("{'a': {1, 2}}", "has no JSON form): {'a': {1, 2}}"),
-        ("{'a': float('nan')}", "not JSON compliant): {'a': nan}"),
+        ("object()", "of type object, which is no answer: <object object at"),
+        ("b'\\xff\\xfe'", "of type bytes, which is no answer: b'\\xff\\xfe'"),
+        ("[print]", "of type list, which is no answer: [<built-in function print>]"),
+        ("int", "of type type, which is no answer: <class 'int'>"),
+        ("(lambda loop: loop.append(loop) or loop)([])", "of type list, which is no answer: [[...]]"),
+        (
+            "{'a': 1, 'b': {'c': 1j}}",
+            "field `b` has no JSON form (a value of type complex has no JSON form): {'a': 1, 'b': {'c': 1j}}",
+        ),
+        (
+            "{(1, 2): 3}",
+            "field `(1, 2)` has no JSON form (a value of type tuple is no field name): {(1, 2): 3}",
+        ),
     ];
     let rows: String = returned.iter().map(|(value, _)| format!("\"{value}\"\n")).collect();
     let job = Job::new().file("questions.csv", format!("question\n{rows}\"'fine'\"\n")).predictor(
@@ -199,9 +203,127 @@ fn what_is_no_answer_fails_its_row_once_and_its_repr_is_kept() {
     let answers = job.answers();
     for ((value, expected), answer) in returned.iter().zip(&answers) {
         assert!(answer["error"].contains(expected), "{value}: {}", answer["error"]);
+        let shapes =
+            "; hint: return text, a mapping, dataclass or pydantic model (one column a field, such as `{";
+        assert!(answer["error"].contains(shapes), "{value}: {}", answer["error"]);
     }
     assert_eq!(answers.last().unwrap()["answer"], "fine");
     assert_eq!(job.report()["rows"]["failed_by_class"], json!({"output": returned.len()}));
+}
+
+/// What the types of these answers are made of.
+const TYPES: &str = "
+import array, collections, dataclasses, datetime as d, decimal, enum, fractions, ipaddress, pathlib, uuid
+import pydantic
+class Colour(enum.Enum): RED = 'red'
+class Level(enum.IntEnum): HIGH = 3
+class Tag(str, enum.Enum): A = 'a'
+@dataclasses.dataclass(frozen=True)
+class Inner: when: d.date; colour: Colour
+class Model(pydantic.BaseModel):
+    inner: Inner
+    link: pydantic.HttpUrl
+class Numpy:  # What numpy's scalars and arrays have.
+    dtype = 'int64'
+    def __init__(self, plain): self.plain = plain
+    def tolist(self): return self.plain
+async def predict(question):
+    called(question)
+    return eval(question)
+";
+
+/// The answer that each expression makes, a row each.
+#[track_caller]
+fn evaluated(expressions: &[&str]) -> Vec<Value> {
+    let rows = expressions.iter().map(|text| format!("{}\n", json!({"question": text})));
+    let job = Job::new().file("rows.jsonl", rows.collect::<String>()).predictor(TYPES);
+    job.process_file("rows.jsonl", "answers.jsonl").expect(0);
+    assert_eq!(job.calls().len(), expressions.len(), "none is retried");
+    job.lines("answers.jsonl").into_iter().map(|mut row| row["answer"].take()).collect()
+}
+
+#[test]
+fn any_value_that_json_can_hold_is_the_answer() {
+    let expected = [
+        ("42", json!(42)),
+        ("10 ** 30", serde_json::from_str("1000000000000000000000000000000").unwrap()),
+        ("0.5", json!(0.5)),
+        ("True", json!(true)),
+        ("None", json!(null)),
+        ("['a', 1, None]", json!(["a", 1, null])),
+        ("('a', ['b'])", json!(["a", ["b"]])),
+        ("{3, 1, 2}", json!([1, 2, 3])),
+        ("{}", json!({})),
+        ("[]", json!([])),
+        ("''", json!("")),
+        ("Colour.RED", json!("red")),
+        ("Level.HIGH", json!(3)),
+        ("Tag.A", json!("a")),
+        ("d.date(2026, 1, 2)", json!("2026-01-02")),
+        ("d.datetime(2026, 1, 2, 3, 4, tzinfo=d.UTC)", json!("2026-01-02T03:04:00+00:00")),
+        ("d.time(3, 4)", json!("03:04:00")),
+        ("d.timedelta(minutes=1.5)", json!(90.0)),
+        ("decimal.Decimal('1.10')", json!("1.10")),
+        ("fractions.Fraction(1, 3)", json!("1/3")),
+        ("uuid.UUID(int=1)", json!("00000000-0000-0000-0000-000000000001")),
+        ("pathlib.Path('a/b')", json!("a/b")),
+        ("ipaddress.ip_address('::1')", json!("::1")),
+        ("'paid: é'.encode()", json!("paid: é")),
+        ("collections.deque([1])", json!([1])),
+        ("array.array('i', [1, 2])", json!([1, 2])),
+        ("Numpy(7)", json!(7)),
+        ("[Numpy([[1, 2], [3, 4]])]", json!([[[1, 2], [3, 4]]])),
+        (
+            "[Model(inner=Inner(d.date(2026, 1, 2), 'red'), link='http://a.b/c')]",
+            json!([{"inner": {"when": "2026-01-02", "colour": "red"}, "link": "http://a.b/c"}]),
+        ),
+    ];
+    let answers = evaluated(&expected.each_ref().map(|(expression, _)| *expression));
+    for ((expression, expected), answer) in expected.iter().zip(&answers) {
+        assert_eq!(answer, expected, "{expression}");
+    }
+}
+
+#[test]
+fn any_value_that_json_can_hold_stands_in_csv_as_json_and_text_as_text() {
+    let rows = ["42", "None", "[1, 'a, b']", "Colour.RED", "True"].map(|text| format!("\"{text}\"\n"));
+    let job = Job::new().file("questions.csv", format!("question\n{}", rows.concat())).predictor(TYPES);
+    job.process().expect(0);
+    assert_eq!(job.column("answer"), ["42", "", r#"[1, "a, b"]"#, "red", "true"]);
+}
+
+#[test]
+fn fields_and_their_names_may_be_of_any_type_that_json_can_tell() {
+    let fields =
+        "{'on': d.date(2026, 1, 2), 'by': {Colour.RED: {uuid.UUID(int=1)}}, 7: Numpy([0.5]), None: ()}";
+    let code = TYPES.replace("eval(question)", fields);
+    let expected = json!({"on": "2026-01-02", "by": {"red": ["00000000-0000-0000-0000-000000000001"]}, "7": [0.5], "null": []});
+    assert_eq!(answered(&code), expected);
+}
+
+#[test]
+fn a_number_that_is_not_finite_is_kept_as_null_and_said_once() {
+    let job = Job::new().questions(40).predictor(
+        "import decimal
+async def predict(question, row_id):
+    called(row_id)
+    if row_id < 7:
+        return {'answer': 'paid', 'score': 0.5, 'all': [1.5]}
+    return {'answer': 'paid', 'score': float('nan'), 'all': [1.5, float('-inf'), {'x': decimal.Decimal('NaN')}]}",
+    );
+    let done = job.process().expect(0).says(
+        "warning: 99 numbers in the answers are not finite (NaN or infinity), which JSON cannot hold, and are kept as \
+         null; the first is in row 7",
+    );
+    assert_eq!(done.stderr.matches("not finite").count(), 1, "{}", done.stderr);
+    assert_eq!(job.calls().len(), 40);
+    let answers = job.answers();
+    assert_eq!([&*answers[6]["score"], &*answers[6]["all"]], ["0.5", "[1.5]"]);
+    assert_eq!([&*answers[7]["answer"], &*answers[7]["score"]], ["paid", ""]);
+    assert_eq!(answers[7]["all"], r#"[1.5, null, {"x": null}]"#);
+    job.run(&["export", "answers.csv", "-o", "answers.jsonl"]).expect(0);
+    assert_eq!(job.lines("answers.jsonl")[7]["score"], Value::Null);
+    job.run(&["verify", "questions.csv", "answers.csv"]).expect(0);
 }
 
 #[test]

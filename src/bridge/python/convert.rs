@@ -1,6 +1,6 @@
 //! Python values to answers and errors, on the event loop's thread. Total: it fails only as a typed [`CallError`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -27,10 +27,29 @@ pub(in crate::bridge) struct Converter {
     origin: Py<PyAny>,
     answer: Arc<str>,
     secrets: Secrets,
+    nulled: Arc<Nulled>,
+}
+
+/// Numbers in answers that JSON cannot hold (NaN, the infinities) and that are null there.
+#[derive(Debug, Default)]
+pub(in crate::bridge) struct Nulled(Mutex<Option<(u64, u64)>>);
+
+impl Nulled {
+    fn add(&self, numbers: u64, row: u64) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, first) = told.get_or_insert((0, row));
+        *count += numbers;
+        *first = row.min(*first);
+    }
+
+    /// How many there were since this was last asked, and the first row that has one.
+    pub(in crate::bridge) fn take(&self) -> Option<(u64, u64)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl Converter {
-    pub(in crate::bridge) fn new(py: Python<'_>, secrets: Secrets) -> PyResult<Self> {
+    pub(in crate::bridge) fn new(py: Python<'_>, secrets: Secrets, nulled: Arc<Nulled>) -> PyResult<Self> {
         let (results, traces) = (helpers::module(py, "results")?, helpers::module(py, "traces")?);
         Ok(Self {
             fields: results.getattr("fields")?.unbind(),
@@ -42,14 +61,15 @@ impl Converter {
             origin: traces.getattr("origin")?.unbind(),
             answer: "answer".into(),
             secrets,
+            nulled,
         })
     }
 
-    /// The answer a returned value makes.
-    pub(in crate::bridge) fn answer(&self, value: &Bound<'_, PyAny>) -> Result<Answer, CallError> {
+    /// The answer a returned value makes for the row.
+    pub(in crate::bridge) fn answer(&self, value: &Bound<'_, PyAny>, row: u64) -> Result<Answer, CallError> {
         let text = match value.cast_exact::<PyString>() {
             Ok(text) => self.text(text),
-            Err(_) => return self.structured(value),
+            Err(_) => return self.structured(value, row),
         };
         match text {
             Ok(text) => Ok(Answer {
@@ -70,16 +90,11 @@ impl Converter {
         }
     }
 
-    fn structured(&self, value: &Bound<'_, PyAny>) -> Result<Answer, CallError> {
+    fn structured(&self, value: &Bound<'_, PyAny>, row: u64) -> Result<Answer, CallError> {
         let py = value.py();
-        if let Ok(text) = value.cast::<PyString>() {
-            let text = self.text(text).map_err(|error| self.error(&error, py))?;
-            let fields = vec![(Arc::clone(&self.answer), Value::Text(text))];
-            return Ok(self.told(fields, value));
-        }
-        let columns: PyResult<Vec<(String, String, bool)>> =
+        let columns: PyResult<(Vec<(String, String, bool)>, u64)> =
             self.fields.bind(py).call1((value,)).and_then(|columns| columns.extract());
-        let columns = columns.map_err(|error| {
+        let (columns, nulled) = columns.map_err(|error| {
             if error.is_instance(py, self.not_an_answer.bind(py)) {
                 CallError::Output(self.secrets.mask(&self.message_of(&error, py)).into_owned())
             } else {
@@ -97,6 +112,9 @@ impl Converter {
             Ok((name.into(), value))
         };
         let fields = columns.into_iter().map(field).collect::<Result<_, CallError>>()?;
+        if nulled > 0 {
+            self.nulled.add(nulled, row);
+        }
         Ok(self.told(fields, value))
     }
 

@@ -17,6 +17,7 @@ import dspy
 import pydantic
 from _tokio_asyncio_bridge import dspy_engine, dspy_provider
 from _tokio_asyncio_bridge.loader import LoadError
+from _tokio_asyncio_bridge.results import Told
 from dspy.clients import base_lm
 from dspy.utils.usage_tracker import UsageTracker
 from pydantic.fields import FieldInfo
@@ -32,7 +33,7 @@ HISTORY = 100
 base_lm.MAX_HISTORY_SIZE = HISTORY
 # What a part of a program may ask of the model beside its messages, to be sent by an engine of ours.
 PLAIN = {"temperature", "max_tokens", "top_p", "n"}
-# The attribute that carries a call's Usage on its prediction or exception.
+# The attribute that carries a call's Usage on an exception.
 MARK = "_bridge_usage"
 
 # A model this small answers much better, and shorter, after two examples.
@@ -247,7 +248,8 @@ def metered(lm: dspy.LM | None, adapter: dspy.Adapter, keep_history: bool = True
         try:
             yield meter
         except BaseException as exc:
-            meter.mark(exc)
+            with contextlib.suppress(Exception):
+                setattr(exc, MARK, meter.total())
             raise
 
 
@@ -267,11 +269,8 @@ class Meter(UsageTracker):
         self.finish_reason = finish_reason
 
     def mark(self, result: Any) -> Any:
-        # Neither carries attributes.
-        result = {str: Text, dict: Fields}.get(type(result), lambda same: same)(result)
-        with contextlib.suppress(Exception):
-            object.__setattr__(result, MARK, self.total())  # Also where the class is frozen.
-        return result
+        """The result with its usage beside it; one that is yet to be awaited as it is."""
+        return result if inspect.isawaitable(result) else Told(result, self.total())
 
     def total(self) -> Usage | None:
         requests = [entry for entries in self.usage_data.values() for entry in entries]
@@ -284,14 +283,6 @@ class Meter(UsageTracker):
             sum(self.costs) if len(self.costs) == len(requests) else None,
             self.finish_reason,
         )
-
-
-class Text(str):
-    """A returned text that can be marked."""
-
-
-class Fields(dict[Any, Any]):
-    """A returned mapping that can be marked."""
 
 
 class History:

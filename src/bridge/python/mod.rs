@@ -83,6 +83,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use self::convert::Nulled;
 use self::event_loop::{EventLoop, LoopKind};
 use self::predictor::{Description, LoadError, Predictor, Request};
 use self::pulse::Pulse;
@@ -102,6 +103,7 @@ pub struct PythonBridge {
     queue: Arc<Queue>,
     event_loop: EventLoop,
     description: Description,
+    nulled: Arc<Nulled>,
 }
 
 impl PythonBridge {
@@ -115,17 +117,19 @@ impl PythonBridge {
         let queue = Arc::new(queue);
         let loop_queue = Arc::clone(&queue);
         let mask = secrets.clone();
+        let nulled = Arc::<Nulled>::default();
+        let counted = Arc::clone(&nulled);
         let set_up = move |event_loop: &pyo3::Bound<'_, pyo3::PyAny>, pulse: &Arc<Pulse>| {
             let mut secrets = secrets;
             let predictor = Predictor::load(event_loop, request, &mut secrets)?;
             let description = predictor.description.clone();
-            pool::start(event_loop, loop_queue, predictor, secrets, Arc::clone(pulse))?;
+            pool::start(event_loop, loop_queue, predictor, secrets, Arc::clone(pulse), counted)?;
             Ok(description)
         };
         let (event_loop, description) =
             EventLoop::start(kind, mask.clone(), set_up).map_err(|error| LoadError::of(&error, &mask))?;
         tokio::spawn(settle(inbox));
-        Ok(Self { queue, event_loop, description })
+        Ok(Self { queue, event_loop, description, nulled })
     }
 
     /// What the predictor is and takes.
@@ -146,6 +150,11 @@ impl PythonBridge {
     /// The longest times in which the loop did not turn.
     pub fn blockages(&self) -> Vec<Blockage> {
         self.event_loop.watchdog.longest(&self.event_loop.pulse)
+    }
+
+    /// How many numbers in answers became null since this was last asked, and the first row that has one.
+    pub fn take_nulled(&self) -> Option<(u64, u64)> {
+        self.nulled.take()
     }
 
     /// Cancels what is left on the loop and closes it. Returns whether that ended within the bound.

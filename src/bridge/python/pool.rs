@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::Reply;
-use super::convert::Converter;
+use super::convert::{Converter, Nulled};
 use super::predictor::Predictor;
 use super::pulse::Pulse;
 use super::queue::{Job, Queue, lock};
@@ -50,6 +50,7 @@ pub(super) fn start(
     predictor: Predictor,
     secrets: Secrets,
     pulse: Arc<Pulse>,
+    nulled: Arc<Nulled>,
 ) -> PyResult<()> {
     let py = event_loop.py();
     let wake = queue.wake_fd();
@@ -58,7 +59,7 @@ pub(super) fn start(
         queue,
         pulse,
         caller: Caller::new(py, predictor)?,
-        converter: Converter::new(py, secrets)?,
+        converter: Converter::new(py, secrets, nulled)?,
         event_loop: event_loop.clone().unbind(),
         cancelling: task.getattr("cancelling")?.unbind(),
         task: task.unbind(),
@@ -170,7 +171,7 @@ impl Pool {
     ) -> Option<Running> {
         running.end();
         let reply = match result {
-            Ok(value) => self.converter.answer(&value).map(|mut answer| {
+            Ok(value) => self.converter.answer(&value, running.job.row).map(|mut answer| {
                 answer.first_chunk = running.first_chunk();
                 answer
             }),

@@ -1,15 +1,42 @@
-"""What a predictor returned, as columns: `str`, mapping, dataclass, pydantic model, `dspy.Prediction`; nothing else."""
+"""What a predictor returned, as columns: text, a structured value of one column a field, or any value JSON can hold."""
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence, Set
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from pathlib import PurePath
 from typing import Any
+from uuid import UUID
 
 from _tokio_asyncio_bridge.traces import shorten
+
+HINT = (
+    "hint: return text, a mapping, dataclass or pydantic model (one column a field, such as "
+    '`{"answer": "Paris", "score": 0.9}`), or a value that JSON can hold'
+)
+# These are told by their text, as pydantic does; so is a `Decimal`.
+TEXTS = (Fraction, UUID, PurePath)
+# The modules of URLs and network addresses, which are too.
+TEXT_MODULES = {"pydantic", "pydantic_core", "ipaddress", "yarl"}
+# JSON's own names of keys that are no strings.
+WORDS = {None: "null", True: "true", False: "false"}
 
 
 class NotAnAnswer(TypeError):
     """The value is none of the kinds that make an answer; the text says what it is and keeps its `repr`."""
+
+
+class Told:
+    """A returned value, with what its call used beside it: few values can be marked, and some are shared by calls."""
+
+    def __init__(self, value: Any, used: Any) -> None:
+        self.value = value
+        self._bridge_usage = used
 
 
 def represent(value: object) -> str:
@@ -23,10 +50,10 @@ def represent(value: object) -> str:
 def _as_mapping(value: Any) -> Mapping[Any, Any] | None:
     if isinstance(value, Mapping):
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, type):
         return None
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     # pydantic's BaseModel and dspy's Prediction, known by what they can do so that neither must be imported.
     if hasattr(type(value), "model_dump") and hasattr(type(value), "model_fields"):
         return {name: getattr(value, name) for name in type(value).model_fields}
@@ -35,43 +62,109 @@ def _as_mapping(value: Any) -> Mapping[Any, Any] | None:
     return None
 
 
-def _plain(value: Any) -> Any:
-    """For `json.dumps`: nested structured values as mappings."""
-    mapping = _as_mapping(value)
-    if mapping is None:
+class _Plain:
+    """Makes JSON's own types of a value, null of a number that is not finite; counts those."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+
+    def of(self, value: Any) -> Any:
+        if isinstance(value, Enum):
+            return self.of(value.value)
+        if value is None or isinstance(value, (str, int)):
+            return value
+        if isinstance(value, (float, Decimal)):
+            if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
+                self.lost += 1
+                return None
+            return value if isinstance(value, float) else str(value)
+        if (mapping := _as_mapping(value)) is not None:
+            return {_key(name): self.of(item) for name, item in mapping.items()}
+        if isinstance(value, (date, time)):
+            return value.isoformat()
+        if isinstance(value, timedelta):
+            return value.total_seconds()
+        if isinstance(value, TEXTS) or type(value).__module__.partition(".")[0] in TEXT_MODULES:
+            return str(value)
+        if isinstance(value, (bytes, bytearray)):
+            return value.decode()
+        if isinstance(value, type):
+            raise TypeError(f"the class {value.__name__} has no JSON form")
+        if callable(getattr(value, "tolist", None)):  # numpy's scalars and arrays, and what follows their example.
+            return self.of(value.tolist())
+        if isinstance(value, Set):
+            return [self.of(item) for item in _ordered(value)]
+        if isinstance(value, (Sequence, deque)):
+            return [self.of(item) for item in value]
         raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
-    return dict(mapping)
 
 
-def _json(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+def _ordered(values: Set[Any]) -> Any:
+    """The members of a set in one order in each process, where they have one."""
+    try:
+        return sorted(values)
+    except TypeError:
+        return values
+
+
+def _key(name: Any) -> str:
+    """The name of a field. JSON has only text for it."""
+    if isinstance(name, Enum):
+        return _key(name.value)
+    if isinstance(name, str):
+        return name
+    if name is None or isinstance(name, bool):
+        return WORDS[name]
+    if isinstance(name, (int, float)):
+        return repr(name)
+    plain = _Plain().of(name)
+    if isinstance(plain, (str, int, float)):
+        return _key(plain)
+    raise TypeError(f"a value of type {type(name).__name__} is no field name")
+
+
+def _cell(value: Any) -> tuple[str, bool, int]:
+    """The value's text, whether that is JSON, and how many numbers in it JSON could not hold."""
+    lost = 0
+    if not isinstance(value, str):
+        try:
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError):
+            plain = _Plain()
+            value, lost = plain.of(value), plain.lost
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if isinstance(value, str):
+        return escaped(value), False, lost
     try:
         text.encode()
     except UnicodeEncodeError:
-        text = json.dumps(value, allow_nan=False, default=_plain)
-    return text
+        text = json.dumps(value, allow_nan=False)
+    return text, True, lost
 
 
-def fields(value: Any) -> list[tuple[str, str, bool]]:
-    """One `(name, text, is_json)` a column. Raises `NotAnAnswer`."""
-    mapping = _as_mapping(value)
-    if mapping is None:
-        kind = type(value).__name__
-        raise NotAnAnswer(f"the predictor returned a value of type {kind}, which is no answer: {represent(value)}")
-    columns = []
+def fields(value: Any) -> tuple[list[tuple[str, str, bool]], int]:
+    """One `(name, text, is_json)` a column, and how many numbers are null there. Raises `NotAnAnswer`."""
+    if isinstance(value, Told):
+        value = value.value
+    # A mapping without a field is an answer too: nothing was found.
+    mapping = _as_mapping(value) or {"answer": value}
+    columns, lost = [], 0
     for name, item in mapping.items():
-        if not isinstance(name, str):
-            raise NotAnAnswer(f"the predictor returned a field name that is no string: {represent(value)}")
-        if isinstance(item, str):
-            columns.append((escaped(name), escaped(item), False))
-            continue
         try:
-            columns.append((escaped(name), _json(item), True))
+            text, is_json, more = _cell(item)
+            columns.append((escaped(_key(name)), text, is_json))
         except Exception as error:
-            raise NotAnAnswer(f"field `{escaped(name)}` has no JSON form ({error}): {represent(value)}") from None
-    if not columns:
-        raise NotAnAnswer(f"the predictor returned no field: {represent(value)}")
-    return columns
+            raise NotAnAnswer(_refusal(value, name, item, error)) from None
+        lost += more
+    return columns, lost
+
+
+def _refusal(value: Any, name: Any, item: Any, error: Exception) -> str:
+    if item is value:
+        what = f"the predictor returned a value of type {type(value).__name__}, which is no answer"
+    else:
+        what = f"field `{escaped(str(name))}` has no JSON form ({error})"
+    return f"{what}: {represent(value)}; {HINT}"
 
 
 def escaped(text: str) -> str:
