@@ -76,6 +76,14 @@ pub enum Fault {
     /// JSONL: the text is not JSON.
     #[error("is not valid JSON: {0}")]
     Json(String),
+    /// JSONL: a number that JSON has no way to write.
+    #[error("is not valid JSON: `{token}` at byte {byte}")]
+    NotFinite {
+        /// `NaN`, `Infinity` or `-Infinity`.
+        token: &'static str,
+        /// 1-based, within the line.
+        byte: usize,
+    },
     /// JSONL: the line ends before its object does.
     #[error("is torn: it ends within the JSON object")]
     Torn,

@@ -127,6 +127,7 @@ fn of_fault(fault: &Fault) -> Option<String> {
         Fault::Uneven { fields, header } if fields > header => "quote the field that holds a delimiter",
         Fault::Uneven { .. } => "the line may be cut off or a delimiter missing",
         Fault::Json(_) | Fault::NotObject(_) => "write one JSON object a line",
+        Fault::NotFinite { .. } => "JSON has no such number: write `null`, or a string",
         Fault::Torn => "the file may be cut off: complete the line or delete it",
         Fault::TooDeep(_) => "flatten the value, or pass it as a string",
         Fault::DuplicateColumn { .. } => "rename all but one of them",

@@ -42,10 +42,26 @@ fn fault(raw: &str, error: &serde_json::Error) -> Fault {
     if error.is_eof() {
         return Fault::Torn;
     }
+    if let Some((token, byte)) = not_finite(raw, error.column()) {
+        return Fault::NotFinite { token, byte };
+    }
     // `line 1` would be the line within the record.
     let text = error.to_string();
     let what = text.rsplit_once(" at line ").map_or(&*text, |(what, _)| what);
     Fault::Json(format!("{what} at byte {}", error.column()))
+}
+
+/// A number that Python writes and JSON does not have, where the parser stopped: at its first letter or just behind it.
+fn not_finite(raw: &str, column: usize) -> Option<(&'static str, usize)> {
+    let starts = column.saturating_sub(3)..=column;
+    let tokens = ["-Infinity", "Infinity", "NaN"];
+    let found = |token: &'static str| {
+        let mut starts = starts.clone();
+        let at = starts
+            .find(|at| raw.as_bytes().get(*at..).is_some_and(|rest| rest.starts_with(token.as_bytes())))?;
+        Some((token, at + 1))
+    };
+    tokens.into_iter().find_map(found)
 }
 
 struct EntriesVisitor;
@@ -149,6 +165,14 @@ mod tests {
         assert_eq!(refusal(r#"{"a": 1} {}"#), "is not valid JSON: trailing characters at byte 10");
         assert_eq!(refusal(r#"{"a": "#), "is torn: it ends within the JSON object");
         assert!(refusal("{\"a\": \"x\ty\"}").contains("control character"));
+    }
+
+    #[test]
+    fn a_number_that_json_does_not_have_is_named() {
+        assert_eq!(refusal(r#"{"a": NaN}"#), "is not valid JSON: `NaN` at byte 7");
+        assert_eq!(refusal(r#"{"a": -Infinity, "b": 1}"#), "is not valid JSON: `-Infinity` at byte 7");
+        assert_eq!(refusal(r#"{"NaN": [1, Infinity]}"#), "is not valid JSON: `Infinity` at byte 13");
+        assert_eq!(refusal(r#"{"a": None}"#), "is not valid JSON: expected value at byte 7");
     }
 
     #[test]

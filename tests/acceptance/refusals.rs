@@ -45,6 +45,15 @@ fn jsonl(content: impl AsRef<[u8]>) -> String {
     refused_with(&job, &["process", "q.jsonl", "-o", "answers.csv", "--predictor", "predictor.py:predict"])
 }
 
+#[test]
+fn a_number_that_json_does_not_have_is_named_with_its_line() {
+    for token in ["NaN", "Infinity", "-Infinity"] {
+        let text = jsonl(format!("{{\"question\": \"a\"}}\n\n{{\"question\": \"b\", \"score\": {token}}}\n"));
+        let said = format!("line 3 is not valid JSON: `{token}` at byte 28\nhint: JSON has no such number");
+        assert!(text.contains(&said), "{text}");
+    }
+}
+
 /// What a predictor is refused with.
 #[track_caller]
 fn predictor(code: &str) -> String {
