@@ -60,7 +60,7 @@ pub fn verify(options: &VerifyOptions, streams: &mut Streams) -> anyhow::Result<
     };
     let selection = match (&options.range, &recovered) {
         (Some(range), _) => range.clone(),
-        (None, Some(recovered)) => recovered.index.selection(),
+        (None, Some(recovered)) => asked(recovered),
         (None, None) => 0..u64::MAX,
     };
     let recovered = recovered.as_ref();
@@ -79,6 +79,15 @@ pub fn verify(options: &VerifyOptions, streams: &mut Streams) -> anyhow::Result<
         streams.say(&options.show, &options.table(&findings, recovered))?;
     }
     Ok(u8::from(findings.faults() > 0))
+}
+
+/// The rows that the run was asked for, those too that the input had not got yet when it was read.
+fn asked(recovered: &Recovered) -> Range<u64> {
+    let recorded = recovered.index.selection();
+    let given = recovered.sessions.last().and_then(|header| header.identity.get("selection"));
+    let (start, end) = given.and_then(|given| given.split_once(':')).unwrap_or_default();
+    let (start, end) = (start.parse().unwrap_or(0), end.parse().unwrap_or(u64::MAX));
+    recorded.start.min(start)..recorded.end.max(end)
 }
 
 impl VerifyOptions {

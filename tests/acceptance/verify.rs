@@ -72,6 +72,28 @@ fn an_interrupted_run_and_a_part_of_the_rows_pass() {
     assert_eq!(findings(&job, "questions.csv", "answers.csv"), []);
 }
 
+#[test]
+fn rows_appended_during_a_run_are_missing_unless_a_selection_left_them_out() {
+    let grows = "async def predict(question):
+    called(question)
+    if question == 'Question 0?':
+        open('questions.csv', 'a').write('8,late\\n9,later\\n')
+    return question";
+    for (options, missing) in
+        [(&[][..], 2), (&["--range", "2:"][..], 2), (&["-n", "6"], 0), (&["--limit", "9"], 1)]
+    {
+        let job = Job::new().questions(8).predictor(grows);
+        // Where the first row is left out, the file grows by hand.
+        job.process_with(options).expect(0);
+        if options.contains(&"2:") {
+            fs::write(job.path("questions.csv"), job.read("questions.csv") + "8,late\n9,later\n").unwrap();
+        }
+        let expected: Vec<_> =
+            [("missing".to_owned(), missing)].into_iter().filter(|_| missing > 0).collect();
+        assert_eq!(findings(&job, "questions.csv", "answers.csv"), expected, "{options:?}");
+    }
+}
+
 /// A fault put into a whole answers file, and what is to be found of it: with the journal, and without.
 fn planted(plant: impl Fn(&str) -> String, expected: &[(&str, u64)], without: &[(&str, u64)]) {
     let own = |list: &[(&str, u64)]| -> Vec<(String, u64)> {
