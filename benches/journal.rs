@@ -54,6 +54,7 @@ fn header() -> Header {
             encoding: "UTF-8".to_owned(),
             sha256: "00".repeat(32),
             rows: ROWS,
+            empty: 0,
             header_hash: Some(RowHash(1)),
         },
         selection: 0..ROWS,

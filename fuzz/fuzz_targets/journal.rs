@@ -40,6 +40,7 @@ static HEADER: LazyLock<Vec<u8>> = LazyLock::new(|| {
             encoding: "UTF-8".to_owned(),
             sha256: String::new(),
             rows: ROWS,
+            empty: 0,
             header_hash: None,
         },
         selection: 0..ROWS,

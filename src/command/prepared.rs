@@ -70,7 +70,9 @@ impl Preparing {
     }
 
     fn prepare(self) -> anyhow::Result<Prepared> {
-        let Self { job, source, calls, fields, mut settings } = self;
+        let Self { job, mut source, calls, fields, mut settings } = self;
+        // Only now: standard input had no file before.
+        source.delimiter = job.rows.delimiter_of(&source);
         let secrets = secrets(&job.predictor);
         if job.predictor.api_base.as_ref().is_some_and(|url| !url.contains("://")) {
             return Err(
@@ -139,6 +141,7 @@ fn input_identity(source: &Source, validated: &Validated) -> InputIdentity {
         encoding: source.encoding.name().to_owned(),
         sha256: validated.sha256.clone(),
         rows: validated.rows,
+        empty: validated.empty,
         header_hash: validated.header_hash,
     }
 }

@@ -89,7 +89,7 @@ fn facts(
     let total = header.selection.end - header.selection.start;
     Ok(Facts {
         total,
-        skipped: header.input.rows.saturating_sub(total),
+        skipped: header.input.rows.saturating_sub(total) + header.input.empty,
         resumed,
         concurrency: kept.calls.max(1),
         startup: Duration::ZERO,

@@ -324,7 +324,7 @@ impl Session<'_> {
         let blocked = self.answerer.bridge.blockages().into_iter().map(Into::into).collect();
         let facts = Facts {
             total: selected,
-            skipped: self.validated.rows - selected,
+            skipped: self.validated.rows - selected + self.validated.empty,
             resumed,
             concurrency: self.calls as u64,
             startup: self.answerer.startup,

@@ -33,7 +33,7 @@ pub struct VerifyOptions {
     /// The rows that were asked for, where no journal tells: A to B, 0-based, end exclusive
     #[arg(long, value_name = "A:B", value_parser = range)]
     pub range: Option<Range<u64>>,
-    /// The CSV field delimiter [default: what the journal says, or ,]
+    /// The CSV field delimiter [default: what the journal says, or the input's first line (`sep=;`), or ,]
     #[arg(long, value_name = "CHAR", value_parser = delimiter, env = "TAB_DELIMITER")]
     pub delimiter: Option<u8>,
     /// The input's encoding [default: what the journal says, or utf-8]
@@ -107,10 +107,10 @@ impl VerifyOptions {
             (None, None) => Format::from_path(&self.input)?,
         };
         let source = Source::new(&self.input, format);
-        let read = read.as_ref().unwrap_or(&source);
-        let (delimiter, encoding) =
-            (self.delimiter.unwrap_or(read.delimiter), self.encoding.unwrap_or(read.encoding));
-        Ok(Source { delimiter, encoding, ..source })
+        let encoding = self.encoding.or(read.as_ref().map(|read| read.encoding)).unwrap_or(source.encoding);
+        let source = Source { encoding, ..source };
+        let delimiter = self.delimiter.or(read.map(|read| read.delimiter)).or_else(|| source.own_delimiter());
+        Ok(Source { delimiter: delimiter.unwrap_or(source.delimiter), ..source })
     }
 
     fn table(&self, findings: &Findings, journal: Option<&Recovered>) -> String {

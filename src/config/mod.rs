@@ -153,11 +153,14 @@ impl RowOptions {
 
     /// The input file and how it is read.
     pub fn source(&self, path: &Path, format: Format) -> Source {
-        Source {
-            delimiter: self.delimiter.unwrap_or(b','),
-            encoding: self.encoding,
-            ..Source::new(path, format)
-        }
+        let mut source = Source { encoding: self.encoding, ..Source::new(path, format) };
+        source.delimiter = self.delimiter_of(&source);
+        source
+    }
+
+    /// What separates the fields of an input: `--delimiter`, what its own first line says (`sep=;`), or a comma.
+    pub fn delimiter_of(&self, source: &Source) -> u8 {
+        self.delimiter.or_else(|| source.own_delimiter()).unwrap_or(b',')
     }
 }
 

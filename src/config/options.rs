@@ -107,7 +107,7 @@ pub struct RowOptions {
     /// Only rows A to B, 0-based, end exclusive
     #[arg(long, value_name = "A:B", value_parser = range, env = "TAB_RANGE")]
     pub range: Option<Range<u64>>,
-    /// The CSV field delimiter [default: ,]
+    /// The CSV field delimiter [default: what the file's first line says (`sep=;`), or ,]
     #[arg(long, value_name = "CHAR", value_parser = delimiter, env = "TAB_DELIMITER")]
     pub delimiter: Option<u8>,
     /// The input's encoding

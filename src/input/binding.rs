@@ -108,11 +108,9 @@ impl Binding {
         Ok(Self { arguments, takes_all: wanted.takes_all, question, id_column })
     }
 
-    /// Whether the run uses the column.
+    /// Whether the predictor gets the column. An id column is only carried along.
     pub(super) fn uses(&self, column: &str) -> bool {
-        (self.takes_all && !column.is_empty())
-            || self.id_column.as_deref() == Some(column)
-            || self.arguments.iter().any(|bound| &*bound.column == column)
+        (self.takes_all && !column.is_empty()) || self.arguments.iter().any(|bound| &*bound.column == column)
     }
 
     /// Whether the column is passed under its own name: the predictor takes all, no named parameter takes the column,

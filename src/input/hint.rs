@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::csv::separator;
 use super::error::Fault;
 use super::source::{Format, Source};
 
@@ -85,7 +86,7 @@ fn of_csv_head(text: &str, source: &Source) -> Option<String> {
     if text.starts_with("{\"") || text.starts_with("[{") {
         return Some("the file looks like JSON: name it `.jsonl`".to_owned());
     }
-    let header = text.lines().next()?;
+    let header = text.lines().find(|line| separator(line.as_bytes()).is_none())?;
     if header.as_bytes().contains(&source.delimiter) {
         return None;
     }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 
-use super::csv::{fields, width};
+use super::csv::{fields, is_empty, separator, width};
 use super::encoding::Utf8Reader;
 use super::error::{Fault, InputError, Located};
 use super::source::{Format, Source};
@@ -34,6 +34,7 @@ pub struct Records<R = File> {
     source: Source,
     splitter: Splitter<Utf8Reader<R>>,
     header: Option<Header>,
+    has_separator_line: bool,
     line_ending: &'static [u8],
     /// JSONL: the first line, read to know the line ending.
     first: Option<Piece>,
@@ -64,7 +65,11 @@ impl<R: Read> Records<R> {
             Utf8Reader::new(reader, source.encoding).map_err(|error| refuse(Fault::Io(error).into()))?;
         let mut splitter = Splitter::new(reader, source.rule());
         let empty = || refuse(Fault::Empty(source.format).into());
-        let first = splitter.next().map_err(refuse)?.ok_or_else(empty)?;
+        let mut first = splitter.next().map_err(refuse)?.ok_or_else(empty)?;
+        let has_separator_line = source.format == Format::Csv && separator(splitter.bytes(&first)).is_some();
+        if has_separator_line {
+            first = splitter.next().map_err(refuse)?.ok_or_else(empty)?;
+        }
         let line_ending = if first.ending.is_empty() { b"\n" } else { first.ending };
         let (mut header, mut fault) = (None, None);
         if source.format == Format::Csv {
@@ -73,12 +78,18 @@ impl<R: Read> Records<R> {
             header = Some(Header::new(raw, source.delimiter));
         }
         let first = header.is_none().then_some(first);
-        Ok((Self { source: source.clone(), splitter, header, line_ending, first, next_id: 0 }, fault))
+        let source = source.clone();
+        Ok((Self { source, splitter, header, has_separator_line, line_ending, first, next_id: 0 }, fault))
     }
 
     /// The header record; CSV only.
     pub fn header(&self) -> Option<&Header> {
         self.header.as_ref()
+    }
+
+    /// Whether a line such as `sep=;` stands before the header, for Excel. It is no record.
+    pub fn has_separator_line(&self) -> bool {
+        self.has_separator_line
     }
 
     /// The line ending of the first line: LF, CRLF or CR; LF if the file has none.
@@ -147,6 +158,11 @@ impl Header {
 }
 
 impl Source {
+    /// Whether every cell of a record is empty. Such records are no rows where none with a value follows. JSONL has none.
+    pub fn is_empty(&self, record: &Record<'_>) -> bool {
+        self.format == Format::Csv && is_empty(record.raw, self.delimiter)
+    }
+
     fn rule(&self) -> Rule {
         match self.format {
             Format::Csv => Rule::Csv { delimiter: self.delimiter },

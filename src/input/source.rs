@@ -1,12 +1,18 @@
 //! Which file is read and how: path, format, delimiter, encoding. Not for standard input, which is spooled to a file.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use encoding_rs::Encoding;
 use serde::{Deserialize, Serialize};
 
+use super::csv::{separator, splits};
+use super::encoding::Utf8Reader;
 use super::error::{Fault, InputError};
+
+/// How much of a file is read to find its first line, where that is a short one.
+const HEAD: u64 = 64;
 
 /// A file format of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,10 +59,23 @@ impl Source {
         Self { path, at, format, delimiter: b',', encoding: encoding_rs::UTF_8 }
     }
 
+    /// The delimiter that the file itself names in a first line such as `sep=;`.
+    pub fn own_delimiter(&self) -> Option<u8> {
+        if self.format == Format::Jsonl {
+            return None;
+        }
+        let mut head = Vec::new();
+        let reader = Utf8Reader::new(self.open().ok()?, self.encoding).ok()?;
+        // What cannot be read is told by whoever reads the file whole.
+        reader.take(HEAD).read_to_end(&mut head).ok()?;
+        let mut lines = head.split(|byte| matches!(byte, b'\n' | b'\r'));
+        lines.find(|line| !line.is_empty()).and_then(separator)
+    }
+
     /// Opens the file, refusing what cannot be read twice.
     pub(super) fn open(&self) -> Result<File, InputError> {
         let refuse = |fault: Fault| InputError::new(self, fault);
-        if matches!(self.delimiter, b'"' | b'\n' | b'\r' | 0 | 0x80..) {
+        if !splits(self.delimiter) {
             return Err(refuse(Fault::Delimiter(self.delimiter)));
         }
         // Asked before the file is opened: opening a pipe waits for its writer.

@@ -26,8 +26,10 @@ const GLANCE: u64 = 16 << 20;
 /// What is known of a file that may be run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Validated {
-    /// Data records in the file.
+    /// Data records in the file, but for the empty ones at its end.
     pub rows: u64,
+    /// Records at the end of the file in which every cell is empty: no rows.
+    pub empty: u64,
     /// The ids to be run: the selection, cut at the end of the file.
     pub selected: Range<u64>,
     /// SHA-256 of the file's bytes, in lower-case hexadecimal.
@@ -53,6 +55,12 @@ pub enum Warning {
     #[error("no row is selected: the input has {rows} row{}", if *rows == 1 { "" } else { "s" })]
     NothingSelected {
         /// Data records in the file.
+        rows: u64,
+    },
+    /// The file ends in records of which every cell is empty, as spreadsheets write them.
+    #[error("{rows} row{} at the end of the input {} no value in any cell: skipped", if *rows == 1 { "" } else { "s" }, if *rows == 1 { "has" } else { "have" })]
+    EmptyEnd {
+        /// How many there are.
         rows: u64,
     },
     /// A column's name is that of an argument which another column gives.
@@ -85,8 +93,14 @@ fn walk(
 ) -> Result<Validated, InputError> {
     let reader = HashingReader { reader: source.open()?, hasher: Sha256::new(), bytes: 0 };
     let (mut records, header_fault) = Records::start(source, reader)?;
-    let mut checker =
-        Checker { source, wanted, selection, plan: Plan::Unbound, rows: 0, unaskable: 0, argument_bytes: 0 };
+    let mut checker = Checker {
+        source,
+        wanted,
+        selection,
+        plan: Plan::Unbound,
+        seen: Seen::default(),
+        end: Seen::default(),
+    };
     let bound = records.header().map_or(Ok(()), |header| checker.bind(&header.names, Some(header)));
     let mut refusal = header_fault.or(bound.map_err(|fault| InputError::new(source, fault)).err());
     if refusal.is_some() {
@@ -129,7 +143,16 @@ struct Checker<'a> {
     wanted: &'a Wanted,
     selection: Range<u64>,
     plan: Plan,
-    rows: u64,
+    /// Up to the last record with a value.
+    seen: Seen,
+    /// The empty records behind it, which are rows only if another one follows.
+    end: Seen,
+}
+
+/// What was seen of some records.
+#[derive(Default)]
+struct Seen {
+    records: u64,
     unaskable: u64,
     argument_bytes: u64,
 }
@@ -144,7 +167,7 @@ impl Checker<'_> {
     }
 
     fn check(&mut self, record: &Record<'_>) -> Result<(), InputError> {
-        self.rows = record.id + 1;
+        self.end.records += 1;
         let checked = if self.selection.contains(&record.id) {
             self.check_selected(record.raw)
         } else if self.source.format == Format::Jsonl {
@@ -152,6 +175,12 @@ impl Checker<'_> {
         } else {
             Ok(())
         };
+        if !self.source.is_empty(record) {
+            let end = std::mem::take(&mut self.end);
+            self.seen.records += end.records;
+            self.seen.unaskable += end.unaskable;
+            self.seen.argument_bytes += end.argument_bytes;
+        }
         checked.map_err(|fault| InputError::new(self.source, fault.on_line(record.line)))
     }
 
@@ -162,8 +191,8 @@ impl Checker<'_> {
         }
         match &mut self.plan {
             Plan::Bound(_, arguments) => match arguments.read(raw)? {
-                Ok(arguments) => self.argument_bytes += length(&arguments),
-                Err(_) => self.unaskable += 1,
+                Ok(arguments) => self.end.argument_bytes += length(&arguments),
+                Err(_) => self.end.unaskable += 1,
             },
             _ if self.source.format == Format::Jsonl => drop(entries(raw)?),
             _ => {}
@@ -180,25 +209,30 @@ impl Checker<'_> {
                 Some(column) => return refuse(Fault::NamedNowhere(column.to_string())),
                 None => binding,
             },
-            _ if self.rows == 0 => return refuse(Fault::Empty(self.source.format)),
+            _ if self.seen.records == 0 => return refuse(Fault::Empty(self.source.format)),
             _ => Binding::default(),
         };
         let mut warnings = Vec::new();
-        let selected = self.selection.start.min(self.rows)..self.selection.end.min(self.rows);
+        let (rows, empty) = (self.seen.records, self.end.records);
+        let selected = self.selection.start.min(rows)..self.selection.end.min(rows);
         if selected.is_empty() {
-            warnings.push(Warning::NothingSelected { rows: self.rows });
+            warnings.push(Warning::NothingSelected { rows });
+        }
+        if empty > 0 {
+            warnings.push(Warning::EmptyEnd { rows: empty });
         }
         let columns = header.iter().flat_map(|header| &header.names);
         warnings.extend(columns.filter_map(|column| Warning::hidden(&binding, column)));
         Ok(Validated {
-            rows: self.rows,
+            rows,
+            empty,
             selected,
             sha256: hexadecimal(&hasher.finalize()),
             bytes,
             binding,
             header_hash: header.map(|header| RowHash::of(&header.raw)),
-            unaskable: self.unaskable,
-            argument_bytes: self.argument_bytes,
+            unaskable: self.seen.unaskable,
+            argument_bytes: self.seen.argument_bytes,
             warnings,
         })
     }

@@ -60,11 +60,19 @@ pub struct InputIdentity {
     pub encoding: String,
     /// SHA-256 of the file's bytes.
     pub sha256: String,
-    /// Data records in the file.
+    /// Data records in the file, but for the empty ones at its end.
     pub rows: u64,
+    /// Records at the end of the file in which every cell is empty.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub empty: u64,
     /// Hash of CSV's header record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header_hash: Option<RowHash>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_none(records: &u64) -> bool {
+    *records == 0
 }
 
 /// How a session ended.

@@ -23,6 +23,7 @@ pub(crate) fn header(pid: u32, selection: Range<u64>) -> Header {
             encoding: "UTF-8".to_owned(),
             sha256: "00".repeat(32),
             rows: selection.end,
+            empty: 0,
             header_hash: Some(RowHash(1)),
         },
         selection,

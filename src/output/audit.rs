@@ -29,7 +29,7 @@ pub struct Audit<'a> {
     pub source: &'a Source,
     /// The answers file.
     pub answers: &'a Source,
-    /// Ids of the rows that were asked for; what lies beyond the input is not missed.
+    /// Ids of the rows that were asked for; what lies beyond the input is not missed, nor are the empty records at its end.
     pub selection: Range<u64>,
     /// The journal: its path, where each row was decided, the predictor's field names.
     pub journal: Option<(&'a Path, &'a Index, &'a Fields)>,
@@ -115,10 +115,11 @@ impl Audit<'_> {
         let fields: Vec<String> =
             self.journal.iter().flat_map(|(_, _, fields)| fields.names()).map(str::to_owned).collect();
         let (added, _) = columns::added(&own, &fields);
-        let mut rows = self.rows(&own)?;
-        findings.rows = rows.left().len() as u64;
+        let (mut rows, end) = self.rows(&own)?;
+        findings.rows = rows.left().iter().filter(|row| **row < end).count() as u64;
         let strays = self.records(&own, &added, &fields, &mut rows, &mut findings)?;
         let mut left = rows.left();
+        left.retain(|row| *row < end);
         for stray in strays {
             let row = left.binary_search(&stray.row).map(|place| left.remove(place));
             match row {
@@ -155,19 +156,23 @@ impl Audit<'_> {
         Ok(keys.into_iter().collect())
     }
 
-    /// The input's rows by the fingerprints of their columns.
-    fn rows(&self, own: &[String]) -> Result<Matching, OutputError> {
+    /// The input's rows by the fingerprints of their columns, and the id behind the last one that is not empty. Those from
+    /// there on are known all the same: version 0.1 answered them.
+    fn rows(&self, own: &[String]) -> Result<(Matching, u64), OutputError> {
         let mut records = Records::open(self.source)?;
         let mut columns = Own::new(self.source, own.to_vec());
-        let mut rows = Vec::new();
+        let (mut rows, mut end) = (Vec::new(), 0);
         while let Some(record) = records.next()? {
             if self.selection.contains(&record.id) {
                 let mut cells = Vec::with_capacity(own.len());
                 columns.cells(record.raw, &mut cells).map_err(|fault| self.malformed(record.line, fault))?;
                 rows.push((self.fingerprint(&cells), record.id));
+                if !self.source.is_empty(&record) {
+                    end = record.id + 1;
+                }
             }
         }
-        Ok(Matching::new(rows))
+        Ok((Matching::new(rows), end))
     }
 
     /// Walks the answers, taking the row of each record that has one; returns those that have none.

@@ -65,6 +65,11 @@ impl Projection<'_> {
         let names = if copied { added } else { own.iter().cloned().chain(added).collect() };
         let mut encoder = Encoder::new(self.format, self.source, &names, records.line_ending());
         let mut head = Vec::new();
+        if records.has_separator_line() && self.format == Format::Csv {
+            head.extend_from_slice(b"sep=");
+            head.push(self.source.delimiter);
+            head.extend_from_slice(records.line_ending());
+        }
         encoder.header(header.filter(|_| copied).map(|header| header.raw).as_deref(), &names, &mut head);
         let worker = || -> Result<_, OutputError> {
             let own = (!copied).then(|| Own::new(self.source, own.clone()));

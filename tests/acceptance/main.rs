@@ -21,6 +21,7 @@ mod doctor;
 mod dspy;
 mod earlier_version;
 mod environment;
+mod excel;
 mod formats;
 mod guards;
 mod hang;

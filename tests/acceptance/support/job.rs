@@ -171,6 +171,11 @@ impl Job {
         self.spawn(arguments).wait()
     }
 
+    /// As [`Self::run`], without the options that every run of this job is given.
+    pub(crate) fn run_alone<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Done {
+        self.spawn_with(self.directory.path(), arguments, &[]).wait()
+    }
+
     /// As [`Self::run`], from a directory within the job's.
     pub(crate) fn run_in<S: AsRef<OsStr>>(&self, directory: &str, arguments: &[S]) -> Done {
         fs::create_dir_all(self.path(directory)).unwrap();
@@ -182,8 +187,12 @@ impl Job {
     }
 
     fn spawn_in<S: AsRef<OsStr>>(&self, directory: &Path, arguments: &[S]) -> Running {
+        self.spawn_with(directory, arguments, &self.arguments)
+    }
+
+    fn spawn_with<S: AsRef<OsStr>>(&self, directory: &Path, arguments: &[S], more: &[String]) -> Running {
         let mut command = Command::new(program());
-        command.args(arguments).args(&self.arguments).current_dir(directory);
+        command.args(arguments).args(more).current_dir(directory);
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             if name.starts_with("TAB_")
@@ -237,6 +246,14 @@ impl Job {
     pub(crate) fn calls(&self) -> Vec<Value> {
         let lines = fs::read_to_string(self.path("calls")).unwrap_or_default();
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// One column of `answers.csv`, whose fields another delimiter separates.
+    pub(crate) fn column_by(&self, delimiter: u8, name: &str) -> Vec<String> {
+        let mut reader = csv::ReaderBuilder::new();
+        let mut reader = reader.delimiter(delimiter).from_path(self.path("answers.csv")).unwrap();
+        let records = reader.deserialize::<BTreeMap<String, String>>();
+        records.map(|record| record.unwrap().remove(name).unwrap()).collect()
     }
 
     /// The records of `answers.csv`, by column.
