@@ -36,6 +36,7 @@ mod money;
 mod overwriting;
 mod pace;
 mod page;
+mod places;
 mod predictors;
 mod process;
 mod progress;

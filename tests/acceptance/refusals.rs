@@ -245,7 +245,7 @@ fn a_missing_import_in_the_predictor() {
       File "DIR/predictor.py", line 8, in load
         import no_such_library
     ModuleNotFoundError: No module named 'no_such_library'
-    hint: install `no_such_library` for `PYTHON`, or choose another interpreter with `--python`
+    hint: install `no_such_library` for `PYTHON`, or choose another interpreter with `--python`; a module of your own is looked for in `DIR`
     "#);
 }
 
@@ -290,7 +290,7 @@ fn a_predictor_file_or_package_that_is_not_there() {
         refused_with(&job, &["process", "questions.csv", "--predictor", "no_such_package:predict"]),
         @r"
     error: failed to load the predictor `no_such_package:predict`: ModuleNotFoundError: No module named 'no_such_package'
-    hint: install `no_such_package` for `PYTHON`, or choose another interpreter with `--python`
+    hint: install `no_such_package` for `PYTHON`, or choose another interpreter with `--python`; a module of your own is looked for in `DIR`
     "
     );
     insta::assert_snapshot!(refused_with(&job, &["process", "questions.csv", "--predictor", "predict"]), @r"

@@ -3,7 +3,6 @@
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,33 +10,15 @@ use std::time::Duration;
 use pyo3::prelude::*;
 
 use super::helpers;
+use super::which::{PythonError, fitting};
+pub use super::which::{choose, linked_version};
 
 /// Why the interpreter did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum InterpreterError {
-    /// No Python was found where one was asked for.
-    #[error("failed to run `{}`: {reason}\nhint: {hint}", .python.display())]
-    NotFound {
-        /// What was tried.
-        python: PathBuf,
-        /// What the attempt gave.
-        reason: String,
-        /// The remedy.
-        hint: &'static str,
-    },
-    /// The virtual environment belongs to another Python version than the one linked in.
-    #[error(
-        "`{}` is Python {found}, this program is linked to libpython {linked}\nhint: make the virtual environment with Python {linked}, or build again with `PYO3_PYTHON={}`",
-        .python.display(), .python.display()
-    )]
-    Version {
-        /// The executable.
-        python: PathBuf,
-        /// Its version, `major.minor`.
-        found: String,
-        /// The version linked in.
-        linked: String,
-    },
+    /// There is none that could be started.
+    #[error(transparent)]
+    Python(#[from] PythonError),
     /// `CPython` itself refused.
     #[error("failed to start Python with `{}`: {reason}", .python.display())]
     Start {
@@ -67,52 +48,6 @@ pub struct Interpreter {
 
 static STARTED: Mutex<Option<Interpreter>> = Mutex::new(None);
 
-/// Where the interpreter was looked for, in this order: the option, `$VIRTUAL_ENV`, `./.venv`, `python3` on the path.
-pub fn choose(option: Option<&Path>) -> PathBuf {
-    if let Some(python) = option {
-        return python.to_owned();
-    }
-    // Not looked for: an environment that was activated and is gone must be told of, not passed over.
-    if let Some(environment) = std::env::var_os("VIRTUAL_ENV").filter(|environment| !environment.is_empty()) {
-        return PathBuf::from(environment).join("bin/python");
-    }
-    let local = PathBuf::from(".venv/bin/python");
-    if local.exists() { local } else { PathBuf::from("python3") }
-}
-
-/// What a Python executable says of itself.
-struct Probe {
-    executable: PathBuf,
-    version: String,
-}
-
-fn probe(python: &Path) -> Result<Probe, InterpreterError> {
-    // Asked, not guessed: `python3` may be a shim, and CPython accepts a path that does not exist without a word.
-    let not_found = |reason: String| InterpreterError::NotFound {
-        python: python.to_owned(),
-        reason,
-        hint: "give the virtual environment's interpreter with `--python PATH`, or run `make setup`",
-    };
-    let output = Command::new(python)
-        .args(["-I", "-S", "-c", "import sys; print(sys.executable); print('%d.%d' % sys.version_info[:2])"])
-        .output()
-        .map_err(|error| not_found(error.to_string()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let mut lines = text.lines();
-    match (output.status.success(), lines.next(), lines.next()) {
-        (true, Some(executable), Some(version)) => {
-            Ok(Probe { executable: PathBuf::from(executable), version: version.to_owned() })
-        }
-        _ => Err(not_found(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
-    }
-}
-
-/// The version of the libpython this program is linked to, `major.minor`.
-pub fn linked_version() -> String {
-    let version = raw::linked_version();
-    version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
-}
-
 impl Interpreter {
     /// Starts `CPython` as the given executable (see [`choose`]), or returns the one already running.
     ///
@@ -123,12 +58,7 @@ impl Interpreter {
         if let Some(running) = &*started {
             return Ok(running.clone());
         }
-        let found = probe(python)?;
-        let linked = linked_version();
-        if found.version != linked {
-            return Err(InterpreterError::Version { python: found.executable, found: found.version, linked });
-        }
-        let executable = found.executable;
+        let executable = fitting(python)?;
         let failed = |reason: String| InterpreterError::Start { python: executable.clone(), reason };
         let (ready, started_with) = sync_channel(1);
         let (exit, exits) = channel::<SyncSender<()>>();
@@ -215,12 +145,6 @@ mod raw {
     use std::path::Path;
 
     use pyo3::ffi;
-
-    pub(super) fn linked_version() -> String {
-        // SAFETY: `Py_GetVersion` may be called before initialization and returns a static string.
-        let version = unsafe { CStr::from_ptr(ffi::Py_GetVersion()) };
-        version.to_string_lossy().into_owned()
-    }
 
     fn text(status: &ffi::PyStatus) -> String {
         if status.err_msg.is_null() {

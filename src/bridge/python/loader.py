@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -40,8 +41,14 @@ def _import_file(path: str) -> ModuleType:
     if not os.path.isfile(path):
         raise LoadError(f"there is no file `{path}`")
     directory, stem = os.path.dirname(os.path.abspath(path)), os.path.splitext(os.path.basename(path))[0]
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
+    root, package = _package_of(directory)
+    look_in(root, directory)
+    if package and path.endswith(".py"):
+        name = ".".join(package if stem == "__init__" else [*package, stem])
+        # Another package of that name may be there already, or come first: then the file is one by itself.
+        found = _find(name)
+        if found is not None and found.origin is not None and os.path.samefile(found.origin, path):
+            return importlib.import_module(name)
     name, copies = stem, 0
     while name in sys.modules:  # The user's `json.py` must not take the place of Python's.
         name, copies = f"{stem}_{copies}", copies + 1
@@ -54,18 +61,65 @@ def _import_file(path: str) -> ModuleType:
     return module
 
 
-def _resolve(spec: str) -> tuple[Any, str | None]:
+def _package_of(directory: str) -> tuple[str, list[str]]:
+    """The directory that holds the outermost package around a directory, and the names of the packages down to it."""
+    package: list[str] = []
+    while os.path.isfile(os.path.join(directory, "__init__.py")):
+        parent, name = os.path.split(directory)
+        if not name.isidentifier() or parent == directory:
+            break
+        directory, package = parent, [name, *package]
+    return directory, package
+
+
+def _find(name: str) -> ModuleSpec | None:
+    """Where a module would be imported from; the packages it is within are imported."""
+    outermost = name.partition(".")[0]
+    try:
+        if importlib.util.find_spec(outermost) is None:
+            return None
+        return importlib.util.find_spec(name)
+    except (ModuleNotFoundError, ValueError) as error:
+        # One within the package may lack another one: that is for the user to know.
+        if isinstance(error, ModuleNotFoundError) and not f"{name}.".startswith(f"{error.name}."):
+            raise
+        return None
+
+
+# Where modules of the user's own are looked for, for the hint.
+_searched: list[str] = []
+
+
+def look_in(*directories: str) -> None:
+    """Looks for modules in these directories first, in this order, and after all others in `./src`."""
+    for directory in reversed(directories):
+        if directory not in _searched:
+            _searched.insert(0, directory)
+        if directory not in sys.path:
+            sys.path.insert(0, directory)
+    source = os.path.join(os.getcwd(), "src")
+    # Last, for such a directory may hold names of the standard library, meant to be imported as `src.…`.
+    if os.path.isdir(source) and source not in sys.path:
+        _searched.append(source)
+        sys.path.append(source)
+
+
+def _import(place: str) -> ModuleType:
+    """The module of a file, or that of a name."""
+    if place.endswith(".py") or os.sep in place:
+        return _import_file(place)
+    look_in(os.getcwd())
+    return importlib.import_module(place)
+
+
+def resolve(spec: str) -> tuple[Any, str | None]:
+    """What a SPEC such as `path/to/file.py:name` names, and the file it is from."""
     place, separator, name = spec.rpartition(":")
     if not separator or not name.isidentifier():
         raise LoadError(
             f"`{spec}` names no predictor\nhint: give `path/to/file.py:name`, `package.module:name` or `dspy`"
         )
-    if place.endswith(".py") or os.sep in place:
-        module = _import_file(place)
-    else:
-        if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())
-        module = importlib.import_module(place)
+    module = _import(place)
     try:
         return getattr(module, name), getattr(module, "__file__", None)
     except AttributeError:
@@ -133,7 +187,7 @@ def find(spec: str, loop: asyncio.AbstractEventLoop) -> tuple[Any, str | None]:
 
     Returns the target and the file it came from.
     """
-    target, source = _resolve(spec)
+    target, source = resolve(spec)
     if not inspect.isclass(target):
         return target, source
 
@@ -179,7 +233,15 @@ def explain(error: BaseException) -> str:
 def _remedy(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         package, python = error.name.partition(".")[0], sys.executable
-        return f"\nhint: install `{package}` for `{python}`, or choose another interpreter with `--python`"
+        if package in sys.modules and package != error.name:
+            places = [os.path.abspath(place) for place in getattr(sys.modules[package], "__path__", [])]
+            return f"\nhint: `{package}` was found in {_quoted(places)}" if places else ""
+        looked = f"; a module of your own is looked for in {_quoted(_searched)}" if _searched else ""
+        return f"\nhint: install `{package}` for `{python}`, or choose another interpreter with `--python`{looked}"
     if isinstance(error, RuntimeError) and traces.message(error) == "no running event loop":
         return "\nhint: the file is loaded before the event loop runs: ask for the loop inside the `async def`"
     return ""
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

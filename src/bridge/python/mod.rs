@@ -76,6 +76,7 @@ mod queue;
 mod running;
 mod step;
 mod watchdog;
+pub mod which;
 mod worker;
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The Python side: the interpreter, its packages, the local model, the user's predictor.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -33,10 +33,9 @@ pub(super) fn interpreter(options: &PredictorOptions) -> Started {
         }
         Err(error) => {
             let executable = match &error {
-                InterpreterError::Version { python, .. } | InterpreterError::Start { python, .. } => {
-                    Some(python.clone())
-                }
-                InterpreterError::NotFound { .. } | InterpreterError::Helpers(_) => None,
+                InterpreterError::Python(error) => error.executable().map(Path::to_owned),
+                InterpreterError::Start { python, .. } => Some(python.clone()),
+                InterpreterError::Helpers(_) => None,
             };
             Started { found: Err(error.to_string()), executable }
         }

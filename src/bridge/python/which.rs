@@ -1,0 +1,179 @@
+//! Which Python the program takes, and whether it fits the libpython that is linked in. Not how it is started.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Asked in a process of its own, not guessed: `python3` may be a shim, and `CPython` accepts a path that does not exist
+/// without a word.
+const ASK: &str = "import sys
+print(sys.executable)
+print('%d.%d' % sys.version_info[:2])
+print(*sys.builtin_module_names)";
+
+/// Why a Python cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum PythonError {
+    /// No Python was found where one was asked for.
+    #[error("failed to run `{}`: {reason}\nhint: {hint}", .python.display())]
+    NotFound {
+        /// What was tried.
+        python: PathBuf,
+        /// What the attempt gave.
+        reason: String,
+        /// The remedy.
+        hint: &'static str,
+    },
+    /// The virtual environment belongs to another Python version than the one linked in.
+    #[error(
+        "`{}` is Python {found}, this program is linked to libpython {linked}\nhint: make the virtual environment with Python {linked}, or build again with `PYO3_PYTHON={}`",
+        .python.display(), .python.display()
+    )]
+    Version {
+        /// The executable.
+        python: PathBuf,
+        /// Its version, `major.minor`.
+        found: String,
+        /// The version linked in.
+        linked: String,
+    },
+    /// It is of the right version, and its standard library is made for another build.
+    #[error(
+        "`{}` is another build of Python {version} than `{}`, which this program is linked to: it brings no `{module}` \
+         that could be loaded\nhint: {remedy}build again with `PYO3_PYTHON={}`",
+        .python.display(), .library.display(), .python.display()
+    )]
+    Build {
+        /// The executable.
+        python: PathBuf,
+        /// The version of both, `major.minor`.
+        version: String,
+        /// The library that is linked in.
+        library: PathBuf,
+        /// A module that only the executable has within it.
+        module: String,
+        /// What else can be done.
+        remedy: String,
+    },
+}
+
+impl PythonError {
+    /// The executable, where it can be run.
+    pub fn executable(&self) -> Option<&Path> {
+        match self {
+            Self::NotFound { .. } => None,
+            Self::Version { python, .. } | Self::Build { python, .. } => Some(python),
+        }
+    }
+}
+
+/// The interpreter to start, the first of: the option, `$VIRTUAL_ENV`, `.venv` in this directory or one above it,
+/// `python3` on the path. Where that last one does not fit, the one the linked library belongs to.
+pub fn choose(option: Option<&Path>) -> PathBuf {
+    if let Some(python) = option {
+        return python.to_owned();
+    }
+    // Not looked for: an environment that was activated and is gone must be told of, not passed over.
+    if let Some(environment) = std::env::var_os("VIRTUAL_ENV").filter(|environment| !environment.is_empty()) {
+        return PathBuf::from(environment).join("bin/python");
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    let local = here.ancestors().map(|directory| directory.join(".venv/bin/python"));
+    local.into_iter().find(|python| python.exists()).unwrap_or_else(|| {
+        let python = PathBuf::from("python3");
+        if fitting(&python).is_ok() { python } else { of_library().unwrap_or(python) }
+    })
+}
+
+/// The executable of a Python that fits, as it tells it itself.
+pub(super) fn fitting(python: &Path) -> Result<PathBuf, PythonError> {
+    let not_found = |reason: String| PythonError::NotFound {
+        python: python.to_owned(),
+        reason,
+        hint: "give the virtual environment's interpreter with `--python PATH`, or run `make setup`",
+    };
+    let output = Command::new(python).args(["-I", "-S", "-c", ASK]).output();
+    let output = output.map_err(|error| not_found(error.to_string()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines = text.lines();
+    let (true, Some(executable), Some(found)) = (output.status.success(), lines.next(), lines.next()) else {
+        return Err(not_found(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    };
+    let (executable, found, linked) = (PathBuf::from(executable), found.to_owned(), linked_version());
+    if found != linked {
+        return Err(PythonError::Version { python: executable, found, linked });
+    }
+    // What one build has within it, another looks for in its standard library: Debian's has no file for `math`.
+    let within = raw::built_in();
+    match lines.next().unwrap_or_default().split(' ').find(|name| !within.contains(*name)) {
+        Some(module) if !module.is_empty() => {
+            let remedy =
+                |python: PathBuf| format!("make the virtual environment with `{}`, or ", python.display());
+            Err(PythonError::Build {
+                python: executable,
+                version: linked,
+                module: module.to_owned(),
+                library: library().unwrap_or_else(|| PathBuf::from("libpython")),
+                remedy: of_library().map(remedy).unwrap_or_default(),
+            })
+        }
+        _ => Ok(executable),
+    }
+}
+
+/// The version of the libpython this program is linked to, `major.minor`.
+pub fn linked_version() -> String {
+    let version = raw::linked_version();
+    version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
+}
+
+/// The file of the linked libpython; none where the system does not tell, or there is no such file.
+fn library() -> Option<PathBuf> {
+    let maps = std::fs::read("/proc/self/maps").ok()?;
+    let paths = maps.split(|byte| *byte == b'\n').filter_map(|line| {
+        let path = &line[line.iter().position(|byte| *byte == b'/')?..];
+        Some(Path::new(std::ffi::OsStr::from_bytes(path)))
+    });
+    let is_it =
+        |path: &&Path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"libpython3"));
+    paths.into_iter().find(is_it).map(Path::to_owned)
+}
+
+/// The interpreter that the linked library was installed with: in `bin`, beside or above the library's directory.
+fn of_library() -> Option<PathBuf> {
+    let (library, name) = (library()?, format!("bin/python{}", linked_version()));
+    let python = library.ancestors().skip(2).map(|directory| directory.join(&name));
+    python.into_iter().find(|python| python.exists())
+}
+
+#[allow(unsafe_code)]
+mod raw {
+    //! What the library tells of itself before the interpreter runs.
+
+    use std::ffi::CStr;
+
+    use pyo3::ffi;
+
+    use super::BTreeSet;
+
+    pub(super) fn linked_version() -> String {
+        // SAFETY: `Py_GetVersion` may be called before initialization and returns a static string.
+        let version = unsafe { CStr::from_ptr(ffi::Py_GetVersion()) };
+        version.to_string_lossy().into_owned()
+    }
+
+    /// The modules that need no file.
+    pub(super) fn built_in() -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        // SAFETY: the table is static, ends with an entry without a name, and is only read; nobody here extends it.
+        unsafe {
+            let mut entry = ffi::PyImport_Inittab.cast_const();
+            while !(*entry).name.is_null() {
+                names.insert(CStr::from_ptr((*entry).name).to_string_lossy().into_owned());
+                entry = entry.add(1);
+            }
+        }
+        names
+    }
+}
