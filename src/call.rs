@@ -152,6 +152,8 @@ pub struct PredictorError {
     pub message: String,
     /// What kind of failure it is, which decides on the retry.
     pub kind: FailureKind,
+    /// The HTTP status a server answered with, where one did.
+    pub status: Option<u16>,
     /// How long the server asked to be left alone.
     pub retry_after: Option<Duration>,
     /// Tokens the failed attempt used, as far as it was told.
@@ -169,12 +171,29 @@ pub enum FailureKind {
     Permanent,
     /// May succeed: retried with backoff.
     Transient,
+    /// May succeed, though the same is likely to come again (a refusal, an empty reply): retried once.
+    Doubtful,
     /// No server, or one that fails (5xx, refused, dropped): as transient; many in a row are an outage.
     Unavailable,
     /// Asked to slow down (429, or 503 with Retry-After): retried, without using up `--retries`.
     Throttled,
-    /// Will fail for every row (401, 403, exhausted quota): stops the run.
+    /// Is either the row's own (a moderated prompt) or everybody's (a key without the right to the model): a 403. The
+    /// dispatcher decides, by what the other rows get.
+    Forbidden,
+    /// Will fail for every row (401, 402, exhausted quota): stops the run.
     Fatal,
+}
+
+impl FailureKind {
+    /// As it is recorded of a row: what another session does with it is the same, and other versions know it.
+    #[must_use]
+    pub fn recorded(self) -> Self {
+        match self {
+            Self::Doubtful => Self::Transient,
+            Self::Forbidden => Self::Permanent,
+            kind => kind,
+        }
+    }
 }
 
 /// How a request stayed without its reply, while the server may have made and billed it.
@@ -237,6 +256,14 @@ impl CallError {
     /// Whether it may be billed for more than it told of.
     pub fn is_untold(&self) -> bool {
         self.unanswered().is_some() || self.usage().is_none() && may_be_billed(&self.class())
+    }
+
+    /// The HTTP status a server answered with, where one did.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Predictor(error) => error.status,
+            _ => None,
+        }
     }
 
     /// How long the server asked to be left alone.

@@ -71,6 +71,7 @@ fn error(kind: FailureKind, retry_after: Option<Duration>) -> CallError {
         class: format!("{kind:?}").into(),
         message: "scripted".to_owned(),
         kind,
+        status: None,
         retry_after,
         usage: None,
         unanswered: None,

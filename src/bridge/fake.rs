@@ -74,6 +74,7 @@ fn failure(class: &str, kind: FailureKind) -> CallError {
         class: class.into(),
         message: "as the script says".to_owned(),
         kind,
+        status: None,
         retry_after: None,
         usage: None,
         unanswered: None,

@@ -140,6 +140,7 @@ mod tests {
                 class: class.into(),
                 message,
                 kind: FailureKind::Throttled,
+                status: None,
                 retry_after: None,
                 usage: None,
                 unanswered: None,

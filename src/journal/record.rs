@@ -110,8 +110,13 @@ pub struct AnswerFields<'a>(pub &'a [(Arc<str>, Value)]);
 enum Kind {
     Permanent,
     Transient,
+    /// See [`FailureKind::recorded`].
+    #[serde(skip)]
+    Doubtful,
     Unavailable,
     Throttled,
+    #[serde(skip)]
+    Forbidden,
     Fatal,
 }
 
@@ -181,7 +186,7 @@ impl<'a> Recorded<'a, AnswerFields<'a>> {
 impl<'a, F> Verdict<'a, F> {
     /// A failed one.
     pub(super) fn failed(error: &'a CallError) -> Self {
-        let kind = error.kind();
+        let kind = error.kind().recorded();
         match error {
             CallError::Predictor(error) => Self::Failed {
                 class: Cow::Borrowed(&error.class),
@@ -331,6 +336,7 @@ mod tests {
             class: "RateLimitError".into(),
             message: "slow down".to_owned(),
             kind: FailureKind::Throttled,
+            status: None,
             retry_after: None,
             usage: None,
             unanswered: None,

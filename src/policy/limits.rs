@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use super::stop::StopReason;
-use crate::call::CallError;
+use crate::call::{CallError, FailureKind};
 use crate::row::Outcome;
 
 /// How many first rows must all fail alike for a predictor to count as broken, and from how many finished rows on a
 /// percentage of failures is looked at.
 pub const FIRST_ROWS: u64 = 20;
+/// So many rows in a row that get a 403, although others were answered before, are all refused for a reason of no row's.
+const FORBIDDEN_ROWS: u64 = 20;
 
 /// `--max-failures`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,13 +46,37 @@ pub struct Limits {
     alike: Option<Arc<str>>,
     alike_rows: u64,
     mixed: bool,
+    /// Whether a call of the job was ever answered.
+    answered: bool,
+    /// Rows that got a 403, one after the other.
+    forbidden: u64,
+}
+
+/// Whose fault a row's 403 is: of its prompt, as with a moderated one, or of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The row's.
+    Row,
+    /// Nobody can say while no call was ever answered.
+    Unknown,
+    /// No row's: each would get it.
+    Everybody,
 }
 
 impl Limits {
     /// Guards as `--max-failures` has them; without it only the one against a broken predictor.
     pub fn new(max_failures: Option<MaxFailures>) -> Self {
         let mixed = max_failures == Some(MaxFailures::Percent(100.0));
-        Self { max_failures, finished: 0, failed: 0, alike: None, alike_rows: 0, mixed }
+        Self {
+            max_failures,
+            finished: 0,
+            failed: 0,
+            alike: None,
+            alike_rows: 0,
+            mixed,
+            answered: false,
+            forbidden: 0,
+        }
     }
 
     /// The same for a run whose earlier sessions answered so many rows: these are its first, and finished. Rows that
@@ -59,7 +85,36 @@ impl Limits {
     pub fn resuming(mut self, answered: u64) -> Self {
         self.finished += answered;
         self.mixed |= answered > 0;
+        self.answered |= answered > 0;
         self
+    }
+
+    /// Takes in that a row came to its end and says whose fault it is if that is a 403. To be told of every row, before its
+    /// outcome is recorded.
+    pub fn forbidden(&mut self, outcome: &Outcome) -> Whose {
+        match &outcome.result {
+            Err(error) if error.kind() == FailureKind::Forbidden => {
+                self.forbidden += 1;
+                match self.answered {
+                    false => Whose::Unknown,
+                    true if self.forbidden >= FORBIDDEN_ROWS => Whose::Everybody,
+                    true => Whose::Row,
+                }
+            }
+            result => {
+                // A reply that was paid for is an answer, parsable or not.
+                self.answered |= result.is_ok() || outcome.usage.is_some();
+                if outcome.attempts > 0 {
+                    self.forbidden = 0;
+                }
+                Whose::Row
+            }
+        }
+    }
+
+    /// Whether a call of the job was ever answered.
+    pub fn is_answered(&self) -> bool {
+        self.answered
     }
 
     /// Takes in an outcome. The caller stops the run at the first reason.
@@ -138,6 +193,7 @@ mod tests {
             class: class.into(),
             message: "text".to_owned(),
             kind,
+            status: None,
             retry_after: None,
             usage: None,
             unanswered: None,
@@ -171,6 +227,22 @@ mod tests {
         assert!((0..100).all(|_| limits.observe(&failed("NameError", FailureKind::Permanent)).is_none()));
         let mut limits = Limits::new(None).resuming(0);
         assert!((0..20).any(|_| limits.observe(&failed("NameError", FailureKind::Permanent)).is_some()));
+    }
+
+    #[test]
+    fn a_403_is_the_rows_own_once_a_call_was_answered_unless_many_rows_in_a_row_get_it() {
+        let forbidden = || failed("PermissionDeniedError", FailureKind::Forbidden);
+        let mut limits = Limits::new(None);
+        assert_eq!(limits.forbidden(&forbidden()), Whose::Unknown);
+        limits.forbidden(&failed("KeyError", FailureKind::Permanent));
+        assert_eq!(limits.forbidden(&forbidden()), Whose::Unknown);
+        limits.forbidden(&answered());
+        assert!((1..20).all(|_| limits.forbidden(&forbidden()) == Whose::Row));
+        limits.forbidden(&answered());
+        assert!((1..20).all(|_| limits.forbidden(&forbidden()) == Whose::Row));
+        assert_eq!(limits.forbidden(&forbidden()), Whose::Everybody);
+        let mut resumed = Limits::new(None).resuming(1);
+        assert_eq!(resumed.forbidden(&forbidden()), Whose::Row, "of the job: earlier sessions count");
     }
 
     #[test]

@@ -138,9 +138,10 @@ impl Rate {
     fn settle_requests(&mut self, estimated: u64, told: Option<Usage>, result: &Result<Answer, CallError>) {
         // Usage tells of answered requests alone; one that the server refused, or never answered, was made too.
         let refused = result.as_ref().is_err_and(|error| {
-            use FailureKind::{Fatal, Throttled, Unavailable};
+            use FailureKind::{Fatal, Forbidden, Throttled, Unavailable};
             matches!(error, CallError::Predictor(_))
-                && (matches!(error.kind(), Fatal | Throttled | Unavailable) || error.unanswered().is_some())
+                && (matches!(error.kind(), Fatal | Forbidden | Throttled | Unavailable)
+                    || error.unanswered().is_some())
         });
         let told = told.map(|usage| usage.calls);
         let made = if refused { Some(told.unwrap_or_default() + 1) } else { told };
@@ -265,6 +266,7 @@ mod tests {
             class: "Refused".into(),
             message: String::new(),
             kind: FailureKind::Throttled,
+            status: None,
             retry_after: None,
             usage,
             unanswered: None,

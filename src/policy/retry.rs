@@ -27,6 +27,8 @@ const MOST_EXCUSED: u32 = 20;
 pub struct Schedule {
     left: u32,
     excused: u32,
+    /// One doubtful failure was tried again.
+    doubted: bool,
     cap: Duration,
     ceilings: ExponentialBackoff,
     rng: fastrand::Rng,
@@ -41,7 +43,7 @@ impl RetryPolicy {
             .with_factor(2.0)
             .without_max_times()
             .build();
-        Schedule { left: self.retries, excused: 0, cap: self.cap, ceilings, rng }
+        Schedule { left: self.retries, excused: 0, doubted: false, cap: self.cap, ceilings, rng }
     }
 }
 
@@ -50,7 +52,8 @@ impl Schedule {
     /// and only waits its turn.
     pub fn after(&mut self, error: &CallError, outage: bool) -> Option<Duration> {
         match (error.kind(), error.retry_after()) {
-            (FailureKind::Permanent | FailureKind::Fatal, _) => return None,
+            (FailureKind::Permanent | FailureKind::Forbidden | FailureKind::Fatal, _) => return None,
+            (FailureKind::Doubtful, _) if std::mem::replace(&mut self.doubted, true) => return None,
             // All rows wait for that long and come back gently (see `policy::pace`): no jitter is needed.
             (FailureKind::Throttled, Some(asked)) => return Some(asked.min(self.cap)),
             (FailureKind::Throttled, None) => {}
@@ -61,7 +64,9 @@ impl Schedule {
                 self.excused += 1;
                 return Some(Duration::ZERO);
             }
-            (FailureKind::Transient | FailureKind::Unavailable, _) => self.left = self.left.checked_sub(1)?,
+            (FailureKind::Transient | FailureKind::Doubtful | FailureKind::Unavailable, _) => {
+                self.left = self.left.checked_sub(1)?;
+            }
         }
         let ceiling = self.ceilings.next().unwrap_or(self.cap).min(self.cap);
         let jittered = ceiling.mul_f64(self.rng.f64());
@@ -80,6 +85,7 @@ mod tests {
             class: "Boom".into(),
             message: String::new(),
             kind,
+            status: None,
             retry_after,
             usage: None,
             unanswered: None,
@@ -109,7 +115,19 @@ mod tests {
         let mut schedule = policy().schedule(fastrand::Rng::with_seed(1));
         assert_eq!(schedule.after(&predictor(FailureKind::Permanent, None), false), None);
         assert_eq!(schedule.after(&predictor(FailureKind::Fatal, None), false), None);
+        assert_eq!(schedule.after(&predictor(FailureKind::Forbidden, None), false), None);
         assert_eq!(schedule.after(&CallError::Output(String::new()), false), None);
+    }
+
+    #[test]
+    fn a_doubtful_failure_is_retried_once_whatever_comes_in_between() {
+        let mut schedule = policy().schedule(fastrand::Rng::with_seed(1));
+        let doubtful = predictor(FailureKind::Doubtful, None);
+        assert!(schedule.after(&doubtful, false).is_some());
+        assert!(schedule.after(&predictor(FailureKind::Transient, None), false).is_some());
+        assert_eq!(schedule.after(&doubtful, false), None);
+        let none = RetryPolicy { retries: 0, ..policy() };
+        assert_eq!(none.schedule(fastrand::Rng::with_seed(1)).after(&doubtful, false), None);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub enum StopReason {
     Fatal {
         /// The error's class and text.
         error: String,
+        /// Whether it is a 403, which need not be about the key.
+        forbidden: bool,
     },
     /// The server has answered no call of this run, or none for long.
     Unreachable {
@@ -128,7 +130,14 @@ impl StopReason {
 impl std::fmt::Display for StopReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Fatal { error } => write!(f, "every row would meet this error: {error}"),
+            Self::Fatal { error, forbidden } => {
+                write!(f, "every row would meet this error: {error}")?;
+                f.write_str(if *forbidden {
+                    "\nhint: may the key use this model? where only these rows are refused, run others first (`--range`)"
+                } else {
+                    ""
+                })
+            }
             Self::Unreachable { error, silent_for, hangs } => {
                 match silent_for {
                     None => f.write_str("no call was answered yet, and the server is still not there: ")?,

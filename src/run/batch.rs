@@ -11,6 +11,7 @@ use crate::bridge::Bridge;
 use crate::call::{CallError, FailureKind};
 use crate::event::Event;
 use crate::journal::{JournalError, RecordedAttempt};
+use crate::policy::limits::Whose;
 use crate::policy::stop::StopReason;
 use crate::row::{FailedAttempt, Outcome, Row};
 
@@ -35,13 +36,17 @@ impl<B: Bridge> Dispatcher<'_, B> {
         let mut others = Vec::new();
         for event in batch.drain(..) {
             match event {
-                Event::Finished(outcome) => match self.ended(outcome, now) {
-                    Ok(outcome) => outcomes.push(outcome),
-                    Err(left) => others.push(left),
+                Event::Finished(outcome) => match self.run.limits.forbidden(&outcome) {
+                    Whose::Unknown => self.hold(outcome, now),
+                    whose => match self.ended(outcome, now, whose) {
+                        Ok(outcome) => outcomes.push(outcome),
+                        Err(left) => others.push(left),
+                    },
                 },
                 _ => others.push(event),
             }
         }
+        self.judge_held(todo.ended(), &mut outcomes, &mut others);
         let attempts = self.failed_attempts(&others);
         let rows = self.read(todo, now);
         if let Some(first) = outcomes.first_mut() {
@@ -97,34 +102,69 @@ impl<B: Bridge> Dispatcher<'_, B> {
         attempts
     }
 
+    /// Keeps an outcome until it is known whose fault it is.
+    fn hold(&mut self, mut outcome: Box<Outcome>, now: Instant) {
+        let read = self.in_hand.remove(&outcome.row);
+        self.timed(&mut outcome, read, now);
+        self.forbidden.push(outcome);
+    }
+
+    /// Decides of the rows that are held, once there is an answer or can be none: then the rows stay open.
+    #[expect(clippy::vec_box, reason = "they come in boxes and go on in them")]
+    fn judge_held(&mut self, all_read: bool, outcomes: &mut Vec<Box<Outcome>>, others: &mut Vec<Event>) {
+        if self.forbidden.is_empty() {
+            return;
+        }
+        if self.run.limits.is_answered() {
+            outcomes.append(&mut self.forbidden);
+            return;
+        }
+        let all_refused = self.forbidden.len() >= self.run.engine.concurrency();
+        let nothing_to_come = self.in_hand.is_empty() && all_read;
+        if let Some(Err(error)) = self.forbidden.last().map(|outcome| &outcome.result)
+            && (all_refused || nothing_to_come)
+        {
+            self.stop(StopReason::Fatal { error: error.to_string(), forbidden: true });
+        }
+        if self.stop.is_some() {
+            others.extend(self.forbidden.drain(..).map(|outcome| left_open(&outcome)));
+        }
+    }
+
     /// The outcome, to be recorded; where the failure is no fault of the row's, that this is left without one.
-    fn ended(&mut self, mut outcome: Box<Outcome>, now: Instant) -> Result<Box<Outcome>, Event> {
-        let left = |outcome: &Outcome, error: &CallError| Event::Unfinished {
-            row: outcome.row,
-            last: FailedAttempt::last_of(outcome, error).map(Box::new),
-        };
+    fn ended(
+        &mut self,
+        mut outcome: Box<Outcome>,
+        now: Instant,
+        whose: Whose,
+    ) -> Result<Box<Outcome>, Event> {
         let read = self.in_hand.remove(&outcome.row);
         if let Err(error) = &outcome.result
-            && error.kind() == FailureKind::Fatal
+            && (error.kind() == FailureKind::Fatal || whose == Whose::Everybody)
             && !matches!(error, CallError::Bridge(_))
         {
             // A refused key or an exhausted quota is no fault of the row's either: it stays open.
-            self.stop(StopReason::Fatal { error: error.to_string() });
-            return Err(left(&outcome, error));
+            self.stop(StopReason::Fatal { error: error.to_string(), forbidden: whose == Whose::Everybody });
+            return Err(left_open(&outcome));
         }
         if let Err(CallError::Bridge(error)) = outcome.result {
             self.stop(StopReason::Bridge(error));
             // Calls in flight can come to no end either.
             self.run.engine.kill();
-            return Err(left(&outcome, &error.into()));
+            return Err(left_open(&outcome));
         }
+        self.timed(&mut outcome, read, now);
+        Ok(outcome)
+    }
+
+    /// Fills in the times that only the dispatcher knows.
+    fn timed(&self, outcome: &mut Outcome, read: Option<Instant>, now: Instant) {
         if let (Some(read), Some((taken_up, done))) = (read, outcome.timing.taken_up) {
             outcome.timing.starting = taken_up - read;
             outcome.timing.recording = now - done;
             outcome.timing.row = now - read;
         }
         outcome.timing.recorded = self.first_call.map_or(Duration::ZERO, |first| now - first);
-        Ok(outcome)
     }
 
     /// The next rows, as many as may be in hand.
@@ -185,4 +225,10 @@ impl<B: Bridge> Dispatcher<'_, B> {
         self.run.fold.live(&outcome);
         self.run.reporter.event(&Event::Finished(outcome));
     }
+}
+
+/// That a row is left without an outcome; its last attempt failed with that error.
+fn left_open(outcome: &Outcome) -> Event {
+    let last = outcome.result.as_ref().err().and_then(|error| FailedAttempt::last_of(outcome, error));
+    Event::Unfinished { row: outcome.row, last: last.map(Box::new) }
 }

@@ -25,6 +25,7 @@ use crate::policy::limits::Limits;
 use crate::policy::stop::StopReason;
 use crate::report::progress::{Level, Reporter, Snapshot};
 use crate::report::text::{self, counted, duration};
+use crate::row::Outcome;
 use crate::stats::{Fold, RowRate};
 
 /// Events taken in at once.
@@ -85,6 +86,10 @@ struct Dispatcher<'a, B> {
     run: Run<'a, B>,
     events: Sender<Event>,
     in_hand: HashMap<u64, Instant, FxBuildHasher>,
+    /// Rows that got a 403 while no call was ever answered, until it is known whose fault that is. They keep their
+    /// permits: no more rows than there are permits learn of a refused key.
+    #[expect(clippy::vec_box, reason = "they come in boxes and go on in them")]
+    forbidden: Vec<Box<Outcome>>,
     started: Instant,
     first_call: Option<Instant>,
     stop: Option<StopReason>,
@@ -107,6 +112,7 @@ impl<B: Bridge> Run<'_, B> {
             run: self,
             events,
             in_hand: HashMap::default(),
+            forbidden: Vec::new(),
             started: Instant::now(),
             first_call: None,
             stop: None,

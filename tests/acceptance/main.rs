@@ -22,6 +22,7 @@ mod dspy;
 mod earlier_version;
 mod environment;
 mod excel;
+mod forbidden;
 mod formats;
 mod guards;
 mod hang;

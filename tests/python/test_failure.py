@@ -22,10 +22,12 @@ import dspy
 import httpx
 import openai
 import requests
+import tenacity
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "src/bridge/python"))
 
-from failure import failure
+from failure import core, failure
+from traces import reasons
 
 
 class ApiError(Exception):
@@ -148,7 +150,21 @@ class Failure(unittest.TestCase):
         self.kinds("permanent", ApiError(status=400), ApiError(status_code=404), over_http(422))
         self.kinds("transient", ApiError(status=408), ApiError(code=409))
         self.kinds("throttled", ApiError(status=429), over_http(503, retry_after="1"))
-        self.kinds("fatal", ApiError(status=401), ApiError(status=402), over_http(403))
+        self.kinds("fatal", ApiError(status=401), ApiError(status=402))
+        self.kinds("forbidden", over_http(403))
+
+    def test_what_a_proxy_or_a_busy_server_says_may_pass(self) -> None:
+        self.kinds("transient", *(ApiError(status=status) for status in (408, 409, 421, 425, 498, 499)))
+
+    def test_a_403_for_the_prompt_is_permanent(self) -> None:
+        metadata = {"error": {"code": 403, "metadata": {"flagged_input": "..."}}}
+        self.kinds("permanent", ApiError(f"Error code: 403 - {metadata}", status_code=403))
+        self.kinds("permanent", ApiError("no", status_code=403, code="content_policy_violation"))
+        self.kinds("forbidden", type("PermissionDeniedError", (Exception,), {})(), ApiError("no", status=403))
+
+    def test_the_code_of_an_error_object_is_a_status(self) -> None:
+        self.kinds("throttled", ApiError(provider_code="429"))
+        self.kinds("fatal", ApiError(provider_code="401"), ApiError(provider_code="insufficient_quota"))
 
     def test_the_status_beats_the_class(self) -> None:
         self.kinds("unavailable", type("Unavailable", (ApiError, ValueError), {})("", status=503))
@@ -187,6 +203,70 @@ class Failure(unittest.TestCase):
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
         seconds = failure(over_http(429, **{"Retry_After": date}))[2]
         self.assertTrue(seconds is not None and 90 < seconds <= 100, seconds)
+
+    def test_a_limit_tells_when_it_is_lifted_where_no_retry_after_does(self) -> None:
+        soon = datetime.now(UTC) + timedelta(seconds=50)
+        told = {
+            "1s": 1,
+            "6m0s": 360,
+            "20ms": 0.02,
+            "1h2m3.5s": 3723.5,
+            "7": 7,
+            "0.5": 0.5,
+            str(soon.timestamp()): 50,
+            str(int(soon.timestamp() * 1000)): 50,
+            soon.isoformat(): 50,
+            soon.strftime("%Y-%m-%dT%H:%M:%SZ"): 50,
+        }
+        for value, seconds in told.items():
+            with self.subTest(value=value):
+                waits = failure(over_http(429, x_ratelimit_reset_requests=value))[2]
+                self.assertIsNotNone(waits)
+                self.assertAlmostEqual(waits or 0, seconds, delta=0.01 if seconds != 50 else 2)
+        self.assertEqual(failure(over_http(429, retry_after="2", x_ratelimit_reset_requests="9s"))[2], 2)
+        kept = SimpleNamespace(**{"status": 429, "rate_limit_headers": {"x-ratelimit-reset-tokens": ("3s",)}})
+        self.assertEqual(failure(ApiError(**vars(kept)))[2], 3)
+        for value in ("soon", "", "-", "12 apples"):
+            self.assertIsNone(failure(over_http(429, x_ratelimit_reset_requests=value))[2])
+        self.assertIsNone(failure(over_http(500, x_ratelimit_reset_requests="9s"))[2])
+
+    def test_of_several_limits_the_one_used_up_counts(self) -> None:
+        used_up = {"x_ratelimit_reset_requests": "6m0s", "x_ratelimit_remaining_requests": "99"}
+        used_up |= {"x_ratelimit_reset_tokens": "2s", "x_ratelimit_remaining_tokens": "0"}
+        self.assertEqual(failure(over_http(429, **used_up))[2], 2)
+
+    def test_a_wrapper_alone_takes_what_it_wraps_for_itself(self) -> None:
+        @tenacity.retry(stop=tenacity.stop_after_attempt(1))
+        def gives_up() -> None:
+            raise ApiError("no such model", status=404)
+
+        with self.assertRaises(tenacity.RetryError) as raised:
+            gives_up()
+        self.assertEqual(failure(raised.exception), ("permanent", 404, None, None))
+        self.assertEqual(type(core(raised.exception)), ApiError)
+        nested = ExceptionGroup("a task", [ExceptionGroup("a task", [raised.exception])])
+        self.assertEqual((failure(nested)[:2], type(core(nested))), (("permanent", 404), ApiError))
+        two = ExceptionGroup("tasks", [ValueError(), ApiError()])
+        self.assertIs(core(two), two)
+
+    def test_the_reasons_of_causes_and_members_are_told_once(self) -> None:
+        try:
+            try:
+                raise ConnectionError("line 7 is dead")
+            except ConnectionError as error:
+                raise RuntimeError("no answer") from error
+        except RuntimeError as error:
+            chained = error
+        self.assertEqual(reasons(chained), "no answer; caused by ConnectionError: line 7 is dead")
+        group = ExceptionGroup("tasks", [chained, KeyError("id"), ValueError("no answer")])
+        expected = "RuntimeError: no answer; caused by ConnectionError: line 7 is dead; KeyError: 'id'"
+        self.assertEqual(reasons(group), f"tasks (3 sub-exceptions); {expected}")
+        repeated = RuntimeError("it said: line 7 is dead")
+        repeated.__cause__ = ConnectionError("line 7 is dead")
+        self.assertEqual(reasons(repeated), "it said: line 7 is dead")
+        loop = RuntimeError("round")
+        loop.__cause__ = loop
+        self.assertEqual(reasons(loop), "round")
 
     def test_a_useless_retry_after_is_none(self) -> None:
         for value in ("soon", float("nan"), float("inf"), True, []):

@@ -22,6 +22,8 @@ pub(in crate::bridge) struct Converter {
     escaped: Py<PyAny>,
     not_an_answer: Py<PyType>,
     failure: Py<PyAny>,
+    core: Py<PyAny>,
+    fault: Py<PyAny>,
     usage: Py<PyAny>,
     message: Py<PyAny>,
     origin: Py<PyAny>,
@@ -51,13 +53,16 @@ impl Nulled {
 impl Converter {
     pub(in crate::bridge) fn new(py: Python<'_>, secrets: Secrets, nulled: Arc<Nulled>) -> PyResult<Self> {
         let (results, traces) = (helpers::module(py, "results")?, helpers::module(py, "traces")?);
+        let failure = helpers::module(py, "failure")?;
         Ok(Self {
             fields: results.getattr("fields")?.unbind(),
             escaped: results.getattr("escaped")?.unbind(),
             not_an_answer: results.getattr("NotAnAnswer")?.cast_into::<PyType>()?.unbind(),
-            failure: helpers::module(py, "failure")?.getattr("failure")?.unbind(),
+            failure: failure.getattr("failure")?.unbind(),
+            core: failure.getattr("core")?.unbind(),
+            fault: failure.getattr("fault_of")?.unbind(),
             usage: results.getattr("usage")?.unbind(),
-            message: traces.getattr("message")?.unbind(),
+            message: traces.getattr("reasons")?.unbind(),
             origin: traces.getattr("origin")?.unbind(),
             answer: "answer".into(),
             secrets,
@@ -140,14 +145,25 @@ impl Converter {
 
     /// What an exception that left the predictor means.
     pub(in crate::bridge) fn error(&self, error: &PyErr, py: Python<'_>) -> CallError {
-        let class =
-            error.get_type(py).name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
         let Carried { kind, status, retry_after, unanswered } = self.carried(error, py);
         // Not `value`: until Python 3.12 an exception caught here knows its traceback only if it is told.
         let raised = error.clone_ref(py).into_value(py);
-        let origin: Option<String> =
-            self.origin.bind(py).call1((raised,)).ok().and_then(|origin| origin.extract().ok()).flatten();
-        let mut message = self.secrets.mask(&self.message_of(error, py)).into_owned();
+        // What only wraps another tells where it was raised, and nothing else.
+        let core =
+            self.core.bind(py).call1((&raised,)).map_or_else(|_| error.clone_ref(py), PyErr::from_value);
+        let origin = |raised: Bound<'_, PyAny>| -> Option<String> {
+            self.origin.bind(py).call1((raised,)).ok()?.extract().ok()?
+        };
+        let origin =
+            origin(core.value(py).clone().into_any()).or_else(|| origin(raised.into_bound(py).into_any()));
+        let fault = self.fault.bind(py).call1((error.value(py),));
+        let fault: Option<(String, String)> = fault.ok().and_then(|fault| fault.extract().ok());
+        let (class, message) = fault.unwrap_or_else(|| {
+            let class = core.get_type(py).name();
+            let class = class.map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
+            (class, self.message_of(&core, py))
+        });
+        let mut message = self.secrets.mask(&message).into_owned();
         // Not every library says it: DSPy's text is the server's own.
         if let Some(status) = status.filter(|status| !message.contains(&status.to_string())) {
             message += &format!(" (HTTP {status})");
@@ -156,6 +172,7 @@ impl Converter {
             class: class.into(),
             message,
             kind,
+            status,
             retry_after,
             usage: self.usage_of(error.value(py).as_any()).map(|(usage, _)| usage),
             unanswered,
@@ -173,6 +190,8 @@ impl Converter {
             "permanent" => FailureKind::Permanent,
             "unavailable" => FailureKind::Unavailable,
             "throttled" => FailureKind::Throttled,
+            "doubtful" => FailureKind::Doubtful,
+            "forbidden" => FailureKind::Forbidden,
             "fatal" => FailureKind::Fatal,
             _ => FailureKind::Transient,
         };

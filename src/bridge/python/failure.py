@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,8 +17,22 @@ FATAL = {
     "LMBillingError",
     "LMNotConfiguredError",
     "AuthenticationError",
-    "PermissionDeniedError",
 }
+# A refusal of the key or of this one prompt.
+FORBIDDEN = {"PermissionDeniedError"}
+# What gateways write into a 403 for a prompt that moderation stopped.
+MODERATED = re.compile(
+    r"flagged_input|input (was|has been) flagged|requires moderation|content[ _](management )?(policy|filter)", re.I
+)
+# What may pass: a timeout, a conflict, a misdirected request, too early, no capacity (Groq), a client that a proxy took
+# for gone.
+PASSING = (408, 409, 421, 425, 498, 499)
+# OpenAI's client refuses a reply that was filtered or cut off.
+DOUBTFUL = {"ContentFilterFinishReasonError", "LengthFinishReasonError"}
+# A module that read a reply could make nothing of it.
+UNREADABLE = {"AdapterParseError"}
+# The attribute on an exception that says what was wrong with the last reply, see `dspy_replies.py`.
+FAULT = "_bridge_fault"
 # OpenAI's codes.
 EXHAUSTED = ("insufficient_quota", "billing_hard_limit_reached")
 THROTTLED = {"LMRateLimitError", "RateLimitError"}
@@ -78,7 +93,7 @@ NOT_SENT = {
     "URLError",
 }
 # The weightiest first.
-WEIGHTY = ("fatal", "throttled", "unavailable")
+WEIGHTY = ("fatal", "forbidden", "throttled", "unavailable")
 BUGS = (
     TypeError,
     NameError,
@@ -92,7 +107,9 @@ BUGS = (
 
 
 def failure(exc: BaseException) -> Failure:
-    """The kind (`permanent`, `transient`, `unavailable`, `throttled`, `fatal`), HTTP status, Retry-After in seconds.
+    """The kind, HTTP status, Retry-After in seconds.
+
+    Kinds: `permanent`, `transient`, `doubtful`, `unavailable`, `throttled`, `forbidden`, `fatal`.
 
     And `timed out` or `cut off` where a request went out whose reply never came.
 
@@ -101,17 +118,71 @@ def failure(exc: BaseException) -> Failure:
     try:
         if not isinstance(exc, Exception):
             return "transient", None, None, None
+        fault, exc = fault_of(exc), core(exc)
         own, *wrapped = (judged(one) for one in related(exc))
         # A wrapper knows less than what it wraps, where that is what a server said.
         told = [failure for failure in wrapped if failure[0] in WEIGHTY] if own[1] is None else []
         weightiest = min(told, key=lambda failure: WEIGHTY.index(failure[0])) if told else own
         kind, status, retry_after = own if own[0] in WEIGHTY else weightiest
+        if kind == "throttled" and retry_after is None:
+            retry_after = first(seconds_to_wait(one) for one in related(exc, held=True))
+        if lost_reply(exc) or (fault and fault[0] == LOST):
+            return "transient", None, None, "cut off"
+        if fault:
+            return "doubtful", status, None, None
         lost = unanswered(exc)
         # Something took the request.
         there = lost == "timed out" and kind == "unavailable"
         return "transient" if there else kind, status, retry_after, lost
     except BaseException:
         return "transient", None, None, None
+
+
+def core(exc: BaseException) -> BaseException:
+    """What is left without those that only wrap it: groups of one, and the errors of libraries that retry."""
+    for _ in range(8):
+        inner = wrapped_by(exc)
+        if inner is None:
+            break
+        exc = inner
+    return exc
+
+
+def wrapped_by(exc: BaseException) -> BaseException | None:
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.exceptions[0] if len(exc.exceptions) == 1 else None
+    if type(exc).__name__ != "RetryError":
+        return None
+    try:  # tenacity's; its future is done.
+        inner = exc.last_attempt.exception(0)
+    except Exception:
+        inner = None
+    inner = inner or getattr(exc, "cause", None) or exc.__cause__
+    return inner if isinstance(inner, Exception) else None
+
+
+LOST = "lost_reply"
+
+
+def fault_of(exc: BaseException) -> tuple[str, str] | None:
+    """The class of a reply that its reader failed on (`refused`, `empty`, `cut_off`, `lost_reply`), and a text."""
+    try:
+        fault = getattr(exc, FAULT, None)
+        inner = core(exc)
+        readable = not classes(inner) & UNREADABLE and not unreadable_output(inner)
+        return None if fault is None or readable or not isinstance(inner, Exception) else fault
+    except BaseException:
+        return None
+
+
+def lost_reply(exc: Exception) -> bool:
+    """Whether a reply was none: cut off, a page of HTML. LiteLLM calls that a 500, without a client's error."""
+    if "LMProviderError" in classes(exc) and http_status(exc) is None:
+        return isinstance(getattr(exc.__cause__, "__cause__", None), json.JSONDecodeError)
+    parts = list(related(exc, held=True))
+    homes = {type(part).__module__.partition(".")[0] for part in parts}
+    named = [type(part).__name__ for part in parts if type(part).__module__.startswith("litellm")]
+    return "InternalServerError" in named and homes <= {"dspy", "litellm", "json", "builtins"}
 
 
 def related(exc: object, held: bool = False, depth: int = 8) -> Iterator[Exception]:
@@ -147,15 +218,19 @@ def judged(exc: Exception) -> Judged:
 
 def kind(exc: Exception, status: int | None, retry_after: float | None) -> str:
     names = classes(exc)
-    if status in (401, 402, 403) or names & FATAL or quota_exhausted(exc, status):
+    if status == 403 or (status is None and names & FORBIDDEN):
+        return "permanent" if moderated(exc) else "forbidden"
+    if status in (401, 402) or names & FATAL or quota_exhausted(exc, status):
         return "fatal"
     asked_to_wait = retry_after is not None and status in (None, 503)
     if status == 429 or asked_to_wait or (status is None and names & THROTTLED):
         return "throttled"
     if status is not None and status < 500:
-        return "transient" if status in (408, 409) else "permanent"
+        return "transient" if status in PASSING else "permanent"
     if status is not None or names & UNAVAILABLE:
         return "unavailable"
+    if names & DOUBTFUL:
+        return "doubtful"
     if unreadable_output(exc):
         return "transient"
     return "permanent" if names & PERMANENT or isinstance(exc, BUGS) else "transient"
@@ -167,6 +242,12 @@ def quota_exhausted(exc: Exception, status: int | None) -> bool:
         return True
     texts = (str(exc), response_text(exc)) if status == 429 else ()
     return any(code in text for text in texts for code in EXHAUSTED)
+
+
+def moderated(exc: Exception) -> bool:
+    """Whether a 403 says that it is for the prompt."""
+    codes = (str(getattr(exc, name, "")) for name in ("code", "type", "provider_code"))
+    return any(MODERATED.search(text) for text in (*codes, str(exc), response_text(exc)))
 
 
 def response_text(exc: Exception) -> str:
@@ -187,7 +268,9 @@ def unreadable_output(exc: Exception) -> bool:
 
 def http_status(exc: Exception) -> int | None:
     response = getattr(exc, "response", None)
-    for holder, name in ((exc, "status"), (exc, "status_code"), (response, "status_code"), (exc, "code")):
+    # The last is that of an error object in a reply with status 200.
+    places = ((exc, "status"), (exc, "status_code"), (response, "status_code"), (exc, "code"), (exc, "provider_code"))
+    for holder, name in places:
         value = getattr(holder, name, None)
         if isinstance(value, str) and value.isdecimal():
             value = int(value)
@@ -197,18 +280,79 @@ def http_status(exc: Exception) -> int | None:
 
 
 def seconds_to_wait(exc: Exception) -> float | None:
-    return next((seconds for value in retry_hints(exc) if (seconds := as_seconds(value)) is not None), None)
+    told = first(as_seconds(value) for value in retry_hints(exc))
+    return told if told is not None else until_reset(exc)
+
+
+def first(values: Iterator[float | None]) -> float | None:
+    return next((value for value in values if value is not None), None)
 
 
 def retry_hints(exc: Exception) -> Iterator[Any]:
     yield getattr(exc, "retry_after", None)
-    for holder in (exc, getattr(exc, "response", None)):
-        headers = getattr(holder, "headers", None)
+    for headers in headers_of(exc):
+        milliseconds = as_seconds(header(headers, "retry-after-ms"))
+        yield None if milliseconds is None else milliseconds / 1000
+        yield header(headers, "retry-after")
+
+
+def headers_of(exc: Exception) -> Iterator[Any]:
+    # DSPy's own engine keeps those that tell of rates.
+    for holder, name in ((exc, "rate_limit_headers"), (exc, "headers"), (getattr(exc, "response", None), "headers")):
+        headers = getattr(holder, name, None)
         if hasattr(headers, "get"):
-            milliseconds = as_seconds(headers.get("retry-after-ms"))
-            yield None if milliseconds is None else milliseconds / 1000
-            yield headers.get("retry-after")
-            yield headers.get("Retry-After")
+            yield headers
+
+
+def header(headers: Any, name: str) -> Any:
+    """Its value, or the first of several; not every mapping of headers ignores their case."""
+    value = headers.get(name) or headers.get(name.title())
+    return value[0] if isinstance(value, (list, tuple)) and value else value
+
+
+def until_reset(exc: Exception) -> float | None:
+    """How long until a limit is lifted that a 429 tells of: of the one that is used up, or of that lifted first."""
+    if http_status(exc) not in (None, 429):
+        return None
+    used_up, others = [], []
+    for headers in headers_of(exc):
+        for reset, remaining in RESETS:
+            seconds = as_time_left(header(headers, reset))
+            if seconds is not None:
+                (used_up if str(header(headers, remaining)) in ("0", "0.0") else others).append(seconds)
+    return max(used_up) if used_up else min(others, default=None)
+
+
+RESETS = (
+    *((f"x-ratelimit-reset-{unit}", f"x-ratelimit-remaining-{unit}") for unit in ("requests", "tokens")),
+    *(
+        (f"anthropic-ratelimit-{unit}-reset", f"anthropic-ratelimit-{unit}-remaining")
+        for unit in ("requests", "tokens", "input-tokens", "output-tokens")
+    ),
+    ("x-ratelimit-reset", "x-ratelimit-remaining"),
+    ("ratelimit-reset", "ratelimit-remaining"),
+)
+# OpenAI's `1s`, `6m0s`, `20ms`, as Go writes them.
+SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|d|h|m|s)")
+UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+
+def as_time_left(value: Any) -> float | None:
+    """Seconds, a span of Go's form, a moment since the epoch in seconds or milliseconds, or a date of either form."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text and not SPAN.sub("", text):
+            return sum(float(number) * UNITS[unit] for number, unit in SPAN.findall(text))
+        try:
+            moment = datetime.fromisoformat(text) if "-" in text else None
+        except ValueError:
+            moment = None
+        if moment is not None:
+            return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    seconds = as_seconds(value)
+    if seconds is None or seconds < 1e9:
+        return seconds
+    return max(0.0, (seconds / 1000 if seconds > 1e11 else seconds) - datetime.now(UTC).timestamp())
 
 
 def as_seconds(value: Any) -> float | None:

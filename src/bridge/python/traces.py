@@ -4,6 +4,7 @@ import os
 import sys
 import sysconfig
 import traceback
+from collections.abc import Iterator
 from types import FrameType
 
 _OURS = "_tokio_asyncio_bridge/"
@@ -13,6 +14,7 @@ _LIBRARIES = tuple(
     if (path := sysconfig.get_paths().get(name))
 )
 _LONGEST_MESSAGE = 10_000
+_MOST_MEMBERS = 20
 
 
 def _is_noise(filename: str) -> bool:
@@ -31,6 +33,35 @@ def message(error: BaseException) -> str:
     except BaseException as nested:
         text = f"<its __str__ raised {type(nested).__name__}>"
     return shorten(text)
+
+
+def reasons(error: BaseException) -> str:
+    """The message, and those of its causes and of a group's members, as far as it does not tell them itself."""
+    text = message(error)
+    try:
+        for inner, link in _behind(error, 8):
+            said = message(inner).strip()
+            # Of a cause whose text is longer than what was made of it, libraries repeat this.
+            own = getattr(inner, "message", None)
+            gist = (own if isinstance(own, str) and own else said).strip().partition("\n")[0]
+            if gist and gist in text:
+                continue
+            told = f"{type(inner).__name__}: {said}" if said else type(inner).__name__
+            text = f"{text}{link}{told}" if text else told
+    except BaseException:  # Some exceptions defend themselves.
+        pass
+    return shorten(text)
+
+
+def _behind(error: BaseException, depth: int) -> Iterator[tuple[BaseException, str]]:
+    """Members first, each with its own causes; and what leads to it."""
+    if depth == 0:
+        return
+    members = error.exceptions[:_MOST_MEMBERS] if isinstance(error, BaseExceptionGroup) else ()
+    causes = () if error.__cause__ is None else (error.__cause__,)
+    for inner, link in (*((one, "; ") for one in members), *((one, "; caused by ") for one in causes)):
+        yield inner, link
+        yield from _behind(inner, depth - 1)
 
 
 def shorten(text: str) -> str:

@@ -1,14 +1,14 @@
 //! A model behind a real limiter: each request is admitted or refused by mocklimit and, admitted, answered by aimock.
 //! A reverse proxy of a thread a connection, for tests; it understands what DSPy's client sends, and no more.
 
-use std::io::{BufRead, BufReader, Read, Result, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Write};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread::spawn;
 use std::time::Instant;
 
 use super::aimock::{Aimock, Fixtures};
-use super::http::send;
+use super::http::{header, reply, request, send};
 use super::mocklimit::Mocklimit;
 
 /// A running server.
@@ -94,31 +94,4 @@ impl Limited {
     pub(crate) fn arrivals(&self) -> Vec<Instant> {
         self.arrivals.lock().unwrap().clone()
     }
-}
-
-/// The path and the body of the next request on a connection; none at its end.
-fn request(reader: &mut BufReader<TcpStream>) -> Result<Option<(String, String)>> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head)? == 0 {
-            return Ok(None);
-        }
-    }
-    let length = header(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let path = head.split(' ').nth(1).unwrap().to_owned();
-    Ok(Some((path, String::from_utf8(body).unwrap())))
-}
-
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    let fields = head.lines().filter_map(|line| line.split_once(": "));
-    fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
-}
-
-fn reply(status: &str, fields: &str, body: &str) -> String {
-    let length = body.len();
-    format!(
-        "HTTP/1.1 {status} Scripted\r\nContent-Type: application/json\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
-    )
 }
