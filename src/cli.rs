@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::error::ErrorKind;
@@ -11,6 +10,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 
+use crate::bridge::python::main_thread;
 use crate::command::Usage;
 use crate::command::compare::{CompareOptions, compare};
 use crate::command::demo::{DemoOptions, demo};
@@ -97,16 +97,13 @@ impl Command {
     }
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
+/// Runs the program, to the end of the process.
+pub fn main() -> ! {
     let (cli, matches) = match parsed(std::env::args_os().collect()) {
         Ok(parsed) => parsed,
         Err(error) => error.exit(),
     };
-    match run(cli, &matches) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => ExitCode::from(complain(&error)),
-    }
+    main_thread::lend(move || run(cli, &matches).unwrap_or_else(|error| complain(&error)))
 }
 
 /// The command, and where its options come from.

@@ -1,10 +1,8 @@
 //! The command-line program.
 
-use std::process::ExitCode;
-
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> ExitCode {
+fn main() {
     tokio_asyncio_bridge::cli::main()
 }

@@ -5,6 +5,7 @@
 mod support;
 
 mod aimock_itself;
+mod alarms;
 mod api;
 mod attempts;
 mod carried;
@@ -23,6 +24,8 @@ mod earlier_version;
 mod environment;
 mod excel;
 mod forbidden;
+#[cfg(target_os = "linux")]
+mod forks;
 mod formats;
 mod guards;
 mod hang;

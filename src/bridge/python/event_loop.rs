@@ -1,4 +1,4 @@
-//! The thread that runs the asyncio event loop: started, watched, ended in bounded time. Not the calls on it.
+//! An asyncio event loop on its thread: started, watched, ended in bounded time. Not the calls on it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-use super::helpers;
 use super::pulse::{Pulse, Ticker};
 use super::watchdog::Watchdog;
+use super::{forked, helpers, main_thread};
 use crate::secret::Secrets;
 
 /// Which event loop to run.
@@ -34,7 +34,7 @@ impl LoopKind {
     }
 }
 
-/// A running event loop on a thread of its own.
+/// A running event loop: on Python's main thread, where no other runs there, else on a thread of its own.
 #[derive(Debug)]
 pub struct EventLoop {
     handle: Arc<Py<PyAny>>,
@@ -49,9 +49,9 @@ pub struct EventLoop {
 }
 
 impl EventLoop {
-    /// Makes the loop on a new thread, runs `set_up` there (no task is running yet), then runs the loop.
+    /// Makes the loop on its thread, runs `set_up` there (no task is running yet), then runs the loop.
     ///
-    /// `secrets` are masked in what is told of it. Fails with what making the loop or `set_up` raised; the thread is gone then.
+    /// `secrets` are masked in what is told of it. Fails with what making the loop or `set_up` raised.
     pub fn start<T, F>(kind: LoopKind, secrets: Secrets, set_up: F) -> PyResult<(Self, T)>
     where
         T: Send + 'static,
@@ -62,7 +62,7 @@ impl EventLoop {
         let (ready_tx, ready_rx) = sync_channel::<PyResult<(Py<PyAny>, String, u64, T)>>(1);
         let (ended_tx, ended_rx) = sync_channel::<()>(1);
         let (thread_pulse, thread_ending) = (Arc::clone(&pulse), Arc::clone(&ending));
-        std::thread::Builder::new().name("asyncio".into()).spawn(move || {
+        main_thread::occupy("asyncio", ended_tx, move || {
             Python::attach(|py| {
                 let made = make(py, kind).and_then(|(event_loop, name)| {
                     let value = set_up(&event_loop, &thread_pulse)?;
@@ -70,6 +70,7 @@ impl EventLoop {
                     let id = py.import("threading")?.call_method0("get_ident")?.extract()?;
                     Ok((event_loop, name, id, value))
                 });
+                forked::end_if_child(py, || made.as_ref().err());
                 match made {
                     Ok((event_loop, name, id, value)) => {
                         let _ = ready_tx.send(Ok((event_loop.clone().unbind(), name, id, value)));
@@ -78,7 +79,6 @@ impl EventLoop {
                     Err(error) => drop(ready_tx.send(Err(error))),
                 }
             });
-            let _ = ended_tx.send(());
         })?;
         let (handle, name, id, value) = ready_rx.recv().map_err(|_| {
             pyo3::exceptions::PyRuntimeError::new_err(
@@ -136,7 +136,9 @@ fn make(py: Python<'_>, kind: LoopKind) -> PyResult<(Bound<'_, PyAny>, String)> 
 fn run(event_loop: &Bound<'_, PyAny>, ending: &AtomicBool) {
     let py = event_loop.py();
     while !ending.load(Ordering::Acquire) {
-        if let Err(error) = event_loop.call_method0("run_forever") {
+        let ran = event_loop.call_method0("run_forever");
+        forked::end_if_child(py, || ran.as_ref().err());
+        if let Err(error) = ran {
             tracing::warn!("the event loop raised: {error}");
         }
         if event_loop.call_method0("is_closed").and_then(|closed| closed.extract()).unwrap_or(true) {

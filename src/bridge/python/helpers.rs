@@ -5,14 +5,18 @@ use std::ffi::{CStr, CString};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
+use super::forked;
+
 const NAME: &str = "_tokio_asyncio_bridge";
 const PACKAGE: &CStr = c"_tokio_asyncio_bridge";
 const PREDICTOR: &str = "dspy_predictor";
 /// `LiteLLM` downloads its price table at import unless this is set, also where a user's own file imports it.
 const INIT: &CStr = c"import os\nos.environ.setdefault('LITELLM_LOCAL_MODEL_COST_MAP', 'True')\n";
 /// In the order of their imports of each other.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 12] = [
     ("traces", include_str!("traces.py")),
+    ("signals", include_str!("signals.py")),
+    ("forks", include_str!("forks.py")),
     ("failure", include_str!("failure.py")),
     ("results", include_str!("results.py")),
     ("streams", include_str!("streams.py")),
@@ -28,7 +32,16 @@ const FILES: [(&str, &str); 10] = [
 pub(in crate::bridge) fn install(py: Python<'_>) -> PyResult<()> {
     let package = PyModule::from_code(py, INIT, c"_tokio_asyncio_bridge/__init__.py", PACKAGE)?;
     package.setattr("__path__", PyList::empty(py))?;
-    FILES.iter().try_for_each(|(name, code)| add(py, name, code).map(drop))
+    FILES.iter().try_for_each(|(name, code)| add(py, name, code).map(drop))?;
+    module(py, "signals")?.call_method1("keep", (wrap_pyfunction!(warn, py)?,))?;
+    module(py, "forks")?.call_method1("watch", (wrap_pyfunction!(forked::mark, py)?,))?;
+    Ok(())
+}
+
+/// Warns the user.
+#[pyfunction]
+fn warn(text: &str) {
+    tracing::warn!("{text}");
 }
 
 fn add<'py>(py: Python<'py>, name: &str, code: &str) -> PyResult<Bound<'py, PyModule>> {

@@ -2,13 +2,13 @@
 
 import asyncio
 import atexit
-import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from _tokio_asyncio_bridge import forks
 from _tokio_asyncio_bridge.threads import Threads
 
 _PATIENCE_S = 1.0
@@ -23,8 +23,13 @@ def new_loop(kind: str) -> tuple[asyncio.AbstractEventLoop, str]:
             if kind == "uvloop":
                 raise
         else:
-            return uvloop.new_event_loop(), "uvloop"
-    return asyncio.new_event_loop(), "asyncio"
+            return _watched(uvloop.new_event_loop()), "uvloop"
+    return _watched(asyncio.new_event_loop()), "asyncio"
+
+
+def _watched(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+    forks.watch_loop(loop)
+    return loop
 
 
 def widen(loop: asyncio.AbstractEventLoop, calls: int) -> None:
@@ -32,7 +37,14 @@ def widen(loop: asyncio.AbstractEventLoop, calls: int) -> None:
 
     As many again are for those that ran on when their calls had timed out. A thread is started where none is idle.
     """
-    loop.set_default_executor(ThreadPoolExecutor(max(32, 2 * calls), thread_name_prefix="asyncio"))
+    loop.set_default_executor(_Executor(max(32, 2 * calls), thread_name_prefix="asyncio"))
+
+
+class _Executor(ThreadPoolExecutor):
+    """A forked child ends with the work in which it was forked."""
+
+    def submit(self, fn: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
+        return super().submit(forks.run, fn, *arguments, **named)
 
 
 # `drive_*`: the body of one call's task. Everything that leaves the predictor is caught, `SystemExit` and
@@ -45,8 +57,10 @@ async def drive(call: Any, target: Callable[..., Any], arguments: dict[str, Any]
     try:
         value = await target(**arguments)
     except BaseException as error:
+        forks.end_if_child(error)
         call.fail(error)
     else:
+        forks.end_if_child()
         call.finish(value)
 
 
@@ -56,8 +70,10 @@ async def drive_stream(call: Any, target: Callable[..., Any], arguments: dict[st
     try:
         value = await target(on_first_chunk=call.first_chunk, **arguments)
     except BaseException as error:
+        forks.end_if_child(error)
         call.fail(error)
     else:
+        forks.end_if_child()
         call.finish(value)
 
 
@@ -97,20 +113,6 @@ class _Masked:
         return getattr(self._stream, name)
 
 
-def keep_from_children(descriptor: int) -> None:
-    """Closes the file in processes forked from now on: they would hold its lock beyond the end of this one."""
-    kept = os.fstat(descriptor)
-
-    def close() -> None:
-        try:
-            if os.path.samestat(os.fstat(descriptor), kept):
-                os.close(descriptor)
-        except OSError:
-            pass  # Closed already.
-
-    os.register_at_fork(after_in_child=close)
-
-
 _secrets: list[str] = []
 
 
@@ -145,9 +147,13 @@ def close(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-def exit_functions() -> None:
-    """What CPython does at exit and embedding leaves to us: non-daemon threads, `atexit`, buffered output."""
-    threading._shutdown()
+def exit_functions(on_main_thread: bool) -> None:
+    """What CPython does at exit and embedding leaves to us: non-daemon threads, `atexit`, buffered output.
+
+    The threads can be waited for on the main thread alone, where an event loop may be stuck.
+    """
+    if on_main_thread:
+        threading._shutdown()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:

@@ -3,15 +3,15 @@
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
 
-use super::helpers;
 use super::which::{PythonError, fitting};
 pub use super::which::{choose, linked_version};
+use super::{forked, helpers, main_thread};
 
 /// Why the interpreter did not start.
 #[derive(Debug, thiserror::Error)]
@@ -34,16 +34,13 @@ pub enum InterpreterError {
 
 /// The running interpreter. There is one a process; it is never finalized, only its exit functions are run.
 ///
-/// It lives on a thread of its own, for what Python takes for its main thread is the one that started it, and
-/// `threading._shutdown` waits for that thread unless it is called there.
+/// What Python takes for its main thread is the one that started it: see [`main_thread`].
 #[derive(Debug, Clone)]
 pub struct Interpreter {
     /// The executable it answers to (`sys.executable`).
     pub executable: PathBuf,
     /// `major.minor.micro`.
     pub version: String,
-    /// Asks its thread to run the exit functions; answered when they have run.
-    exit: Sender<SyncSender<()>>,
 }
 
 static STARTED: Mutex<Option<Interpreter>> = Mutex::new(None);
@@ -61,26 +58,16 @@ impl Interpreter {
         let executable = fitting(python)?;
         let failed = |reason: String| InterpreterError::Start { python: executable.clone(), reason };
         let (ready, started_with) = sync_channel(1);
-        let (exit, exits) = channel::<SyncSender<()>>();
         let python = executable.clone();
-        let thread = std::thread::Builder::new().name("python".into()).spawn(move || {
-            let version = initialize(&python);
-            let runs = version.is_ok();
-            let _ = ready.send(version);
-            while runs && let Ok(done) = exits.recv() {
-                run_exit_functions();
-                let _ = done.send(());
-            }
-        });
-        thread.map_err(|error| failed(error.to_string()))?;
+        main_thread::run(move || drop(ready.send(initialize(&python))));
         let version = started_with.recv().map_err(|_| failed("its thread ended".to_owned()))??;
-        Ok(started.insert(Self { executable, version, exit }).clone())
+        Ok(started.insert(Self { executable, version }).clone())
     }
 
     /// Closes the file in processes that Python forks from now on, so that they do not hold its lock.
     pub fn keep_from_children(&self, file: BorrowedFd<'_>) {
         let closed = Python::attach(|py| {
-            helpers::module(py, "host")?.call_method1("keep_from_children", (file.as_raw_fd(),)).map(drop)
+            helpers::module(py, "forks")?.call_method1("keep_from_children", (file.as_raw_fd(),)).map(drop)
         });
         if let Err(error) = closed {
             tracing::warn!("forked processes will hold the journal's lock: {error}");
@@ -91,7 +78,18 @@ impl Interpreter {
     /// process; afterwards nothing must call into Python. Returns whether it ended within the bound.
     pub fn run_exit_functions(&self, bound: Duration) -> bool {
         let (done, wait) = sync_channel(1);
-        self.exit.send(done).is_ok() && wait.recv_timeout(bound).is_ok()
+        // A loop that did not end holds the main thread. What was printed is to be seen all the same.
+        let on_main_thread = !main_thread::is_taken();
+        let run = move || {
+            run_exit_functions(on_main_thread);
+            let _ = done.send(());
+        };
+        if on_main_thread {
+            main_thread::run(run);
+        } else if std::thread::Builder::new().name("exit".into()).spawn(run).is_err() {
+            return false;
+        }
+        wait.recv_timeout(bound).is_ok()
     }
 
     /// Makes a module of Python source, to be imported by its name.
@@ -126,9 +124,11 @@ fn initialize(python: &Path) -> Result<String, InterpreterError> {
     Ok(version)
 }
 
-fn run_exit_functions() {
+fn run_exit_functions(on_main_thread: bool) {
     Python::attach(|py| {
-        let done = helpers::module(py, "host").and_then(|host| host.call_method0("exit_functions"));
+        let done = helpers::module(py, "host")
+            .and_then(|host| host.call_method1("exit_functions", (on_main_thread,)));
+        forked::end_if_child(py, || done.as_ref().err());
         if let Err(error) = done {
             tracing::warn!("Python's exit functions raised: {error}");
         }

@@ -65,9 +65,11 @@
 
 pub(super) mod convert;
 pub mod event_loop;
+mod forked;
 pub(super) mod helpers;
 pub mod interpreter;
 mod keywords;
+pub mod main_thread;
 pub mod metered;
 mod pool;
 pub mod predictor;

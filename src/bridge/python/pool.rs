@@ -8,6 +8,7 @@ use pyo3::types::PyDict;
 
 use super::Reply;
 use super::convert::{Converter, Nulled};
+use super::helpers;
 use super::predictor::Predictor;
 use super::pulse::Pulse;
 use super::queue::{Job, Queue, lock};
@@ -54,6 +55,7 @@ pub(super) fn start(
 ) -> PyResult<()> {
     let py = event_loop.py();
     let wake = queue.wake_fd();
+    helpers::module(py, "forks")?.call_method1("keep_from_children", (wake,))?;
     let task = py.import("asyncio")?.getattr("Task")?;
     let pool = Arc::new(Pool {
         queue,

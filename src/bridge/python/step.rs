@@ -16,6 +16,13 @@ pub(super) enum Step<'py> {
     Raised(PyErr),
 }
 
+impl Step<'_> {
+    /// What it has raised.
+    pub(super) fn error(&self) -> Option<&PyErr> {
+        if let Self::Raised(error) = self { Some(error) } else { None }
+    }
+}
+
 /// Makes a context the current one for as long as it lives.
 struct Entered<'a, 'py>(&'a Bound<'py, PyAny>);
 

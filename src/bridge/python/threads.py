@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from _tokio_asyncio_bridge import forks
+
 _Work = Callable[[], None]
 
 
@@ -52,7 +54,7 @@ class Threads:
             failed: BaseException | None = None
             call.begin()
             try:
-                value = context.run(target, **arguments)
+                value = context.run(forks.run, target, **arguments)
             except BaseException as error:
                 failed = error
             call.end()

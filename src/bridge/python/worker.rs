@@ -10,6 +10,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
 
+use super::forked;
 use super::pool::Pool;
 use super::running::Running;
 use super::step::{self, Step};
@@ -73,6 +74,7 @@ impl Worker {
 
     /// Runs calls until there is something to wait for, which is returned; `None` ends the task.
     fn turn(&mut self, py: Python<'_>, mut error: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
+        forked::end_if_child(py, || None);
         let pool = Arc::clone(&self.pool);
         let Some(task) = self.task.as_ref().map(|task| task.bind(py).clone()) else { return Ok(None) };
         let mut next = match (self.waiting.take(), error) {
@@ -102,6 +104,7 @@ impl Worker {
                 Some(error) => step::throw(coroutine, context, error),
                 None => step::resume(coroutine, context),
             };
+            forked::end_if_child(py, || step.error());
             pool.pulse.steps(None);
             let result = match step {
                 Step::Yielded(awaited) => {

@@ -12,7 +12,7 @@ use crate::report::text::duration;
 use crate::secret::Secrets;
 
 pub(super) async fn run(stage: &mut Stage<'_>) -> anyhow::Result<()> {
-    // asyncio runs on a thread of its own; its locals say on which event loop a coroutine is to run.
+    // asyncio runs on another thread; its locals say on which event loop a coroutine is to run.
     let set_up = |event_loop: &Bound<'_, PyAny>, _: &_| {
         let function = event_loop.py().import(FUNCTIONS)?.getattr("shout")?;
         Ok((function.unbind(), TaskLocals::new(event_loop.clone()).copy_context(event_loop.py())?))

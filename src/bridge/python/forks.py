@@ -1,0 +1,140 @@
+"""A process that a predictor forks runs the predictor's code alone: it ends where its parent's would come next."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn
+
+from _tokio_asyncio_bridge import signals
+
+# What runs the predictor's code: it is what a child must not come back to.
+_RUNNERS = ("asyncio", "uvloop", "threading", "concurrent", "anyio")
+_OURS = "_tokio_asyncio_bridge."
+
+# By the thread that each runs on.
+_loops: dict[int, asyncio.AbstractEventLoop] = {}
+_is_child = False
+
+
+def watch(mark: Callable[[], None]) -> None:
+    """Looks after all processes that Python forks from now on; `mark` tells the bridge that it is in one."""
+
+    def before() -> None:
+        _flush()  # What the parent has printed is the parent's to write.
+        signals.hold_back()
+
+    def in_child() -> None:
+        global _is_child
+        _is_child = True
+        mark()
+        signals.give_back()
+        signals.let_come()
+        if not _comes_to_us():
+            _end_after_predictor(sys._getframe(1))
+
+    os.register_at_fork(before=before, after_in_parent=signals.let_come, after_in_child=in_child)
+
+
+def watch_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """A child runs nothing that waits on the loop, which is made on the thread it will run on."""
+    _loops[threading.get_ident()] = loop
+
+
+def _comes_to_us() -> bool:
+    """Whether the next that runs after the predictor's code is ours, and ends the child."""
+    loop = _loops.get(threading.get_ident())
+    if loop is None or loop.is_closed():
+        return False
+    ready = getattr(loop, "_ready", None)
+    if hasattr(ready, "appendleft"):
+        ready.appendleft(asyncio.Handle(end, (), loop))
+        return True
+    # uvloop shows no queue, so a task of the predictor's own comes back to other such tasks.
+    task = asyncio.current_task(loop)
+    return task is None or type(task.get_coro()).__name__ == "Worker"
+
+
+def _end_after_predictor(innermost: FrameType) -> None:
+    """Ends the child when the outermost frame of the predictor's code is left."""
+    frame: FrameType | None = innermost
+    outermost: FrameType | None = None
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__"))
+        # A process of multiprocessing never returns.
+        if module.startswith(_OURS) or module == "multiprocessing.popen_fork":
+            return
+        if module.partition(".")[0] not in _RUNNERS:
+            outermost = frame
+        frame = frame.f_back
+    if outermost is None:
+        end()
+    raised: BaseException | None = None
+
+    def leaves(_: FrameType, event: str, argument: Any) -> Any:
+        nonlocal raised
+        if event == "return":
+            end(raised)
+        raised = argument[1] if event == "exception" else None
+        return leaves
+
+    outermost.f_trace = leaves
+    sys.settrace(lambda *_: None)
+
+
+def end(error: BaseException | None = None) -> NoReturn:
+    """Ends the child with the code that Python would give it. The exit functions are its parent's."""
+    code: Any = 0
+    try:
+        if isinstance(error, SystemExit):
+            code = 0 if error.code is None else error.code
+            if not isinstance(code, int):
+                print(code, file=sys.stderr)
+                code = 1
+        elif error is not None:
+            code = 1
+            traceback.print_exception(error)
+        _flush()
+    finally:
+        os._exit(code & 0xFF)
+
+
+def end_if_child(error: BaseException | None = None) -> None:
+    """Where the predictor's code has returned or raised."""
+    if _is_child:
+        end(error)
+
+
+def run(work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
+    """Calls `work` on a thread."""
+    try:
+        value = work(*arguments, **named)
+    except BaseException as error:
+        end_if_child(error)
+        raise
+    end_if_child()
+    return value
+
+
+def keep_from_children(descriptor: int) -> None:
+    """Closes the file in processes forked from now on: a lock or a pipe would outlive the end of this one."""
+    kept = os.fstat(descriptor)
+
+    def close() -> None:
+        try:
+            if os.path.samestat(os.fstat(descriptor), kept):
+                os.close(descriptor)
+        except OSError:
+            pass  # Closed already.
+
+    os.register_at_fork(after_in_child=close)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # Closed, or none.
+            stream.flush()

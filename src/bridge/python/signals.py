@@ -1,0 +1,87 @@
+"""Keeps for the run the signals that end it, whoever asks Python for them. All others are the predictor's."""
+
+import _signal
+import asyncio
+import faulthandler
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from _tokio_asyncio_bridge import traces
+
+KEPT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What the program handles, unless somebody else took it.
+_OURS = (*KEPT, signal.SIGUSR1)
+
+# What the predictor would have handled them with; a child that it forks gets these.
+_wanted: dict[int, Any] = {}
+_set, _register = _signal.signal, faulthandler.register
+_told = False
+_forking = threading.local()
+
+
+def keep(warn: Callable[[str], None]) -> None:
+    """Takes the place of Python's own functions, beneath `signal.signal` and the event loops' `add_signal_handler`."""
+
+    def tell(number: int) -> None:
+        global _told
+        if not _told:
+            _told = True
+            seen = traces.where_is(threading.get_ident())
+            warn(
+                f"the handler of {signal.Signals(number).name} is never called: the run keeps SIGINT, SIGTERM and "
+                f"SIGHUP for itself ({seen[0] if seen else 'in the predictor'})"
+                "\nhint: register what must be done at the end with `atexit`"
+            )
+
+    def set_handler(number: int, handler: Any, /) -> Any:
+        if number not in KEPT or not _is_main():
+            try:
+                return _set(number, handler)
+            except ValueError as error:
+                raise error if _is_main() else ValueError(f"{error} ({_hint()})") from None
+        # As before, if it puts back what it found; a library may do so for a handler of its own.
+        if handler is None or handler in (signal.SIG_DFL, signal.default_int_handler):
+            return _wanted.pop(number, None)
+        tell(number)
+        before, _wanted[number] = _wanted.get(number), handler
+        return before
+
+    def register(signum: int, *options: Any, **named: Any) -> None:
+        if signum in KEPT:
+            tell(signum)
+        else:
+            _register(signum, *options, **named)
+
+    _signal.signal = set_handler
+    faulthandler.register = register
+
+
+def hold_back() -> None:
+    """Before a fork: a signal that comes before the child has its handlers would be lost."""
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+
+
+def let_come() -> None:
+    """After it."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
+def give_back() -> None:
+    """In a forked child, which the run does not look after: what Python does by itself, or what the predictor asked."""
+    _signal.signal, faulthandler.register = _set, _register
+    defaults = {signal.SIGINT: signal.default_int_handler}
+    for number in _OURS:
+        if signal.getsignal(number) is None:
+            signal.signal(number, _wanted.get(number, defaults.get(number, signal.SIG_DFL)))
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _hint() -> str:
+    if asyncio._get_running_loop() is not None:
+        return "here the event loop has a thread of its own; limit time with `asyncio.timeout`"
+    return "a plain `def` runs on another thread; an `async def` predictor runs on the main one"
