@@ -21,7 +21,8 @@ use crate::command::report::{ReportOptions, report};
 use crate::command::resume::{Earlier, earlier, resume};
 use crate::command::streams::Streams;
 use crate::command::verify::{VerifyOptions, verify};
-use crate::config::options::ShowOptions;
+use crate::config::env_file::EnvFile;
+use crate::config::options::{PredictorOptions, ShowOptions};
 use crate::config::{ProcessOptions, ResumeOptions, opposites, recorded};
 use crate::report::progress::{Level, Screen};
 use crate::report::text::escape_lines;
@@ -95,6 +96,17 @@ impl Command {
             Self::Completions { .. } => return None,
         })
     }
+
+    /// None for a command that asks no predictor, and for `resume`, whose earlier run has the options.
+    fn predictor(&self) -> Option<&PredictorOptions> {
+        Some(match self {
+            Self::Process(options) => &options.job.predictor,
+            Self::Compare(options) => &options.job.predictor,
+            Self::Doctor(options) => &options.predictor,
+            Self::Demo(options) => &options.predictor,
+            _ => return None,
+        })
+    }
 }
 
 /// Runs the program, to the end of the process.
@@ -127,18 +139,32 @@ fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
         streams.print(USES)?;
         return Ok(0);
     };
-    log(command.show().map_or(0, |show| show.verbose), &streams.screen);
-    // One thread for everything of ours: the event loop has its own, and the two share two cores.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let within = runtime.enter();
-    let _outlive = outlive_file_size_limit()?;
-    drop(within);
     let given = |environment| {
         let (name, matches) = matches.subcommand().context("a command was parsed")?;
         let command = Cli::command();
         let command = command.find_subcommand(name).context("the command parsed is known")?;
         anyhow::Ok(recorded::given(command, matches, environment))
     };
+    let resumed = match &command {
+        Command::Resume(options) => Some(resumed(options, given(false)?)?),
+        _ => None,
+    };
+    // While there is one thread, and before anything looks for secrets.
+    let predictor = resumed.as_ref().map(|resumed| &resumed.options.job.predictor);
+    if let Some(file) = predictor.or_else(|| command.predictor()).and_then(|of| of.env_file.as_deref()) {
+        match EnvFile::read(file) {
+            Ok(variables) => variables.set(),
+            // It looks for everything that is wrong, and tells this among it.
+            Err(_) if matches!(command, Command::Doctor(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    log(command.show().map_or(0, |show| show.verbose), &streams.screen);
+    // One thread for everything of ours: the event loop has its own, and the two share two cores.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let within = runtime.enter();
+    let _outlive = outlive_file_size_limit()?;
+    drop(within);
     if let Command::Process(ProcessOptions { job, .. }) | Command::Resume(ResumeOptions { job, .. }) =
         &command
         && let Some(calls) = idle_concurrency(matches)
@@ -148,16 +174,9 @@ fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
     }
     let code = match command {
         Command::Process(options) => runtime.block_on(process(options, given(true)?, &mut streams)),
-        Command::Resume(mut options) => {
-            let which = options.which;
-            let earlier = earlier(&options.answers)?;
-            options.answers = std::path::absolute(&options.answers)?;
-            // Relative paths, the predictor's above all, mean what they meant to the earlier run.
-            std::env::set_current_dir(&earlier.directory).with_context(|| {
-                format!("failed to enter `{}`, where the run was started", earlier.directory.display())
-            })?;
-            let (options, given) = laid_over(&earlier, &options, given(false)?)?;
-            runtime.block_on(resume(options, which, given, earlier.stdin, &mut streams))
+        Command::Resume(ResumeOptions { which, .. }) => {
+            let Resumed { options, given, stdin } = resumed.context("`resume` was looked up")?;
+            runtime.block_on(resume(options, which, given, stdin, &mut streams))
         }
         Command::Compare(options) => runtime.block_on(compare(options, &mut streams)),
         Command::Export(options) => export(&options, &mut streams),
@@ -189,6 +208,28 @@ fn idle_concurrency(matches: &ArgMatches) -> Option<usize> {
     let given = |id| options.value_source(id) == Some(ValueSource::CommandLine);
     let idle = given("concurrency") && given("sequential") && options.get_flag("sequential");
     idle.then(|| options.get_one("concurrency").copied()).flatten()
+}
+
+/// What `resume` goes on with.
+struct Resumed {
+    options: ProcessOptions,
+    /// Its options as the journal keeps them.
+    given: Vec<String>,
+    /// Whether the input came by standard input.
+    stdin: bool,
+}
+
+/// Looks the earlier run up, and enters the directory that it ran in.
+fn resumed(options: &ResumeOptions, given: Vec<String>) -> anyhow::Result<Resumed> {
+    let earlier = earlier(&options.answers)?;
+    let answers = std::path::absolute(&options.answers)?;
+    // Relative paths, the predictor's above all, mean what they meant to the earlier run.
+    std::env::set_current_dir(&earlier.directory).with_context(|| {
+        format!("failed to enter `{}`, where the run was started", earlier.directory.display())
+    })?;
+    let options = ResumeOptions { answers, ..options.clone() };
+    let (options, given) = laid_over(&earlier, &options, given)?;
+    Ok(Resumed { options, given, stdin: earlier.stdin })
 }
 
 /// The earlier run's options with those given now laid over them: the later one wins.

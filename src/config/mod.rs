@@ -1,5 +1,6 @@
 //! What the user asked for, validated: options and environment become the values a run needs. Not the run itself.
 
+pub mod env_file;
 pub mod money;
 pub mod opposites;
 pub mod options;

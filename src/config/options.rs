@@ -38,7 +38,10 @@ pub struct PredictorOptions {
     /// An argument of the language model: `temperature`, `max_tokens`, … (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair, env = "TAB_LM", value_delimiter = None)]
     pub lm: Vec<(String, String)>,
-    /// The Python interpreter [default: that of $`VIRTUAL_ENV`, ./.venv, or `python3`]
+    /// A file of variables (`NAME=VALUE` lines) to be set where they are not; only its path is recorded
+    #[arg(long, value_name = "FILE", env = "TAB_ENV_FILE")]
+    pub env_file: Option<PathBuf>,
+    /// The Python interpreter [default: that of $`VIRTUAL_ENV`, of .venv here or further up, or `python3`]
     #[arg(long, value_name = "PATH", env = "TAB_PYTHON")]
     pub python: Option<PathBuf>,
     /// The event loop; `auto` takes uvloop where it is installed

@@ -160,7 +160,7 @@ fn a_key_is_seen_and_never_shown() {
     let done = bare().run(&asked).expect(1);
     insta::assert_snapshot!(line(&done, "Key"), @r"
     ✗ Key `openai/gpt-4o-mini` needs a key
-    hint: set `OPENAI_API_KEY`, or `--api-base` for a server without keys
+    hint: set `OPENAI_API_KEY`, or name a file that does with `--env-file`; or `--api-base` for a server without keys
     ");
     let done = bare().env("OPENAI_API_KEY", "sk-very-secret").run(&asked).expect(1);
     assert_eq!(line(&done, "Key"), "✓ Key `OPENAI_API_KEY` is set");
@@ -176,7 +176,7 @@ fn a_key_is_asked_for_by_the_name_its_provider_gives_it() {
     let done = Job::new().run(&asked).expect(1);
     insta::assert_snapshot!(line(&done, "Key"), @r"
     ✗ Key `together_ai/llama` needs a key
-    hint: set `TOGETHERAI_API_KEY`, or `--api-base` for a server without keys
+    hint: set `TOGETHERAI_API_KEY`, or name a file that does with `--env-file`; or `--api-base` for a server without keys
     ");
     let done = Job::new().env("TOGETHERAI_API_KEY", "very-secret").run(&asked).expect(0);
     assert_eq!(line(&done, "Key"), "✓ Key nothing that LiteLLM would look for is missing");

@@ -21,6 +21,7 @@ mod disk;
 mod doctor;
 mod dspy;
 mod earlier_version;
+mod env_file;
 mod environment;
 mod excel;
 mod forbidden;

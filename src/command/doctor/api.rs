@@ -1,8 +1,11 @@
 //! The model's API: its key, whose value is never shown, and whether it answers. One GET of its list of models, which
 //! costs nothing.
 
+use std::path::Path;
+
 use super::Found;
 use super::python::{Inspected, Models, needs_dspy};
+use crate::config::env_file::EnvFile;
 use crate::config::options::PredictorOptions;
 use crate::report::text::seconds;
 
@@ -45,10 +48,10 @@ pub(super) fn key(inspected: &Inspected, options: &PredictorOptions) -> Option<F
     let found = match (variable(options), secret_key(options)) {
         (Some(variable), Some(_)) => Ok(format!("`{variable}` is set")),
         (_, None) if options.api_base.is_some() => Ok("none is sent to `--api-base`".to_owned()),
-        (Some(variable), None) if model.starts_with("openai/") => Err(needed(model, &[variable])),
+        (Some(variable), None) if model.starts_with("openai/") => Err(needed(options, &[variable])),
         _ => match inspected.missing_keys()? {
             [] => Ok("nothing that LiteLLM would look for is missing".to_owned()),
-            missing if missing.iter().all(|name| name.ends_with("_API_KEY")) => Err(needed(model, missing)),
+            missing if missing.iter().all(|name| name.ends_with("_API_KEY")) => Err(needed(options, missing)),
             missing => Ok(format!(
                 "{} not set, which is right where the provider is told otherwise",
                 quoted(missing, ", ")
@@ -58,9 +61,32 @@ pub(super) fn key(inspected: &Inspected, options: &PredictorOptions) -> Option<F
     Some(found)
 }
 
-fn needed(model: &str, variables: &[String]) -> String {
-    let variables = quoted(variables, " or ");
-    format!("`{model}` needs a key\nhint: set {variables}, or `--api-base` for a server without keys")
+/// A file that many projects keep such variables in. It is read only where `--env-file` names it.
+const ENV_FILE: &str = ".env";
+
+fn needed(options: &PredictorOptions, variables: &[String]) -> String {
+    let (model, names) = (options.model_name(), quoted(variables, " or "));
+    let file = options.env_file.is_none().then(|| EnvFile::read(Path::new(ENV_FILE)).ok()).flatten();
+    let hint = match file {
+        Some(file) if file.names().any(|name| variables.iter().any(|variable| variable == name)) => {
+            format!("`{ENV_FILE}` sets it: add `--env-file {ENV_FILE}`")
+        }
+        _ => format!(
+            "set {names}, or name a file that does with `--env-file`; or `--api-base` for a server without keys"
+        ),
+    };
+    format!("`{model}` needs a key\nhint: {hint}")
+}
+
+/// Whether `--env-file` can be read, and what it names; values are not shown.
+pub(super) fn env_file(options: &PredictorOptions) -> Option<Found> {
+    let path = options.env_file.as_deref()?;
+    let told = |file: EnvFile| {
+        let names: Vec<_> = file.names().map(str::to_owned).collect();
+        let names = if names.is_empty() { "nothing".to_owned() } else { quoted(&names, ", ") };
+        format!("`{}` names {names}", path.display())
+    };
+    Some(EnvFile::read(path).map(told).map_err(|error| error.to_string()))
 }
 
 fn quoted(names: &[String], joint: &str) -> String {

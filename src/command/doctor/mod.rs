@@ -8,7 +8,7 @@ use clap::Args;
 use console::Style;
 use std::path::PathBuf;
 
-use self::api::{api, key};
+use self::api::{api, env_file, key};
 use self::place::{files, place};
 use self::python::{Inspected, dspy, event_loop, interpreter, local_model, predictor, virtual_environment};
 use super::setup::{panicked, secrets};
@@ -71,6 +71,7 @@ fn checks(options: &DoctorOptions) -> Vec<Check> {
     let asked = &options.predictor;
     let started = interpreter(asked);
     let mut checks = vec![("Python", started.found)];
+    checks.extend(env_file(asked).map(|found| ("Environment file", found)));
     if let Some(inspected) = started.executable.map(|python| Inspected::of(python, asked)) {
         match inspected {
             Ok(inspected) => {
