@@ -9,13 +9,14 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_asyncio_bridge::bridge::Bridge;
 use tokio_asyncio_bridge::bridge::fake::{FakeBridge, Script};
-use tokio_asyncio_bridge::call::CallError;
+use tokio_asyncio_bridge::call::{Attempt, CallError};
 use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings};
 use tokio_asyncio_bridge::event::Event;
 use tokio_asyncio_bridge::policy::rate::{Rates, RequestsACall};
 use tokio_asyncio_bridge::policy::retry::RetryPolicy;
-use tokio_asyncio_bridge::row::{Outcome, Row, RowHash, Value};
+use tokio_asyncio_bridge::row::{Answer, Outcome, Row, RowHash, Value};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -43,6 +44,7 @@ fn row(id: u64) -> Row {
 struct Ended {
     outcomes: HashMap<u64, Outcome>,
     unfinished: Vec<u64>,
+    panicked: Vec<(u64, String)>,
     retries: usize,
     took: Duration,
 }
@@ -75,6 +77,7 @@ where
             }
             Event::Blocked { blockage, .. } => panic!("{blockage:?}"),
             Event::Unfinished { row, .. } => ended.unfinished.push(row),
+            Event::Panicked { row, text } => ended.panicked.push((row, text)),
         }
     }
     ended.took = started.elapsed();
@@ -99,6 +102,16 @@ async fn a_hundred_rows_of_one_second_at_ten_at_once_take_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_panic_is_told_with_its_row_and_keeps_no_permit() {
+    let script = Script { panic: 25, ..latency(SECOND) };
+    let settings = EngineSettings { concurrency: 1, ..settings() };
+    let ended = run(script, settings, 100, nothing).await;
+    let panicked: Vec<_> = ended.panicked.iter().map(|(row, text)| (*row, &**text)).collect();
+    assert_eq!(panicked, [24, 49, 74, 99].map(|row| (row, "as the script says")));
+    assert_eq!(ended.outcomes.len(), 96);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_attempt_over_its_timeout_fails_as_a_timeout_and_is_retried() {
     let settings = EngineSettings { timeout: 2 * SECOND, ..settings() };
     let ended = run(Script { hang: 1.0, ..Script::default() }, settings, 1, nothing).await;
@@ -114,6 +127,35 @@ async fn a_row_timeout_bounds_all_attempts_together() {
     let ended = run(Script { hang: 1.0, ..Script::default() }, settings, 1, nothing).await;
     assert!(ended.took <= 5 * SECOND + SECOND / 10, "{:?}", ended.took);
     assert!(ended.outcomes[&0].result.is_err());
+}
+
+/// A bridge whose calls find no thread to begin on.
+struct NeverBegins;
+
+impl Bridge for NeverBegins {
+    async fn call(&self, _attempt: Attempt) -> Result<Answer, CallError> {
+        std::future::pending().await
+    }
+
+    fn stalled(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn stalled_now(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_timeout_holds_also_for_a_call_that_does_not_begin() {
+    let settings = EngineSettings { clock: Clock::Begin, row_timeout: Some(5 * SECOND), ..settings() };
+    let engine = Arc::new(Engine::new(Arc::new(NeverBegins), settings));
+    let (sender, mut events) = mpsc::channel(16);
+    let started = Instant::now();
+    tokio::spawn(Arc::clone(&engine).run(row(0), sender));
+    let event = tokio::time::timeout(60 * SECOND, events.recv()).await.unwrap();
+    assert!(matches!(event, Some(Event::Finished(outcome)) if outcome.result.is_err()));
+    assert!(started.elapsed() < 6 * SECOND, "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -99,7 +99,8 @@ impl<B: Bridge> Engine<B> {
                 // Not charged before its thread has it.
                 (Clock::Begin, None) => Instant::now(),
             };
-            let deadline = since + limit + excused;
+            // The row's own deadline holds also for a call that does not begin.
+            let deadline = (since + limit).min(row_deadline.unwrap_or(since + limit)) + excused;
             if self.bridge.stalled_now() <= self.settings.timeout + self.settings.stuck_after {
                 stuck = None;
             } else if stuck.get_or_insert_with(Instant::now).elapsed() > STUCK_AGAIN {

@@ -30,15 +30,19 @@ class Threads:
             self._idle.release()
 
     def _submit(self, work: _Work) -> None:
-        self._work.put(work)
+        # The thread first: where none can be started this raises, and the call has failed without ever running.
         if not self._idle.acquire(blocking=False):
             threading.Thread(target=self._serve, name="predictor", daemon=True).start()
+        self._work.put(work)
 
     async def run(self, call: Any, target: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """Awaits `target(**arguments)`; `call` is told on the thread when it begins and ends."""
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         context = contextvars.copy_context()
+        # Taken by whoever comes first: the thread that begins the call, or its cancellation. A call that was reported
+        # failed never begins later.
+        taken = threading.Lock()
 
         def settle(value: Any, error: BaseException | None) -> None:
             if future.cancelled():
@@ -52,6 +56,8 @@ class Threads:
         def work(call: Any = call) -> None:
             value: Any = None
             failed: BaseException | None = None
+            if not taken.acquire(blocking=False):
+                return
             call.begin()
             try:
                 value = context.run(forks.run, target, **arguments)
@@ -67,6 +73,9 @@ class Threads:
         del work, call
         try:
             value = await future
+        except asyncio.CancelledError:
+            taken.acquire(blocking=False)
+            raise
         except _Escaped as escaped:
             raise escaped.error from None
         return await value if asyncio.iscoroutine(value) or asyncio.isfuture(value) else value
