@@ -17,7 +17,7 @@ use crate::config::options::ShowOptions;
 use crate::config::paths::JobPaths;
 use crate::config::{ProcessOptions, recorded};
 use crate::journal::{
-    Header, Journal, JournalError, directory_of, holds_lines, set_aside, sync_directory_of,
+    Header, Journal, JournalError, Recovered, directory_of, holds_lines, set_aside, sync_directory_of,
 };
 use crate::policy::stop::StopReason;
 use crate::report::Report;
@@ -171,6 +171,8 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
         destination::check(file, "--output", &[])?;
     }
     if paths.journal.exists() && holds_lines(&paths.journal)? && !options.force {
+        // Nothing can be resumed from a journal without its header; that is what is said then.
+        Recovered::read(&paths.journal, |_| {})?;
         return Err(JournalError::Exists { path: paths.journal.clone() }.into());
     }
     // Asked of the file system itself: permissions do not tell of read-only mounts.

@@ -144,6 +144,15 @@ impl Fault {
     pub(super) fn on_line(self, line: u64) -> Located {
         Located { line: Some(line), fault: self }
     }
+
+    /// A fault found with the header at hand: only what is wrong with the columns is on its line, not what is wrong with
+    /// the options.
+    pub(super) fn in_header(self, line: u64) -> Located {
+        match self {
+            Self::MissingColumn { .. } | Self::DuplicateColumn { .. } => self.on_line(line),
+            _ => self.into(),
+        }
+    }
 }
 
 impl From<Fault> for Located {

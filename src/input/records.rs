@@ -12,6 +12,8 @@ use super::splitter::{Piece, Rule, Splitter, line_ends};
 /// The first record of a CSV file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
+    /// 1-based physical line on which it starts.
+    pub line: u64,
     /// As read (UTF-8), without its line ending.
     pub raw: Vec<u8>,
     /// Its values, in order; they may be blank or repeated.
@@ -75,7 +77,7 @@ impl<R: Read> Records<R> {
         if source.format == Format::Csv {
             let raw = text(&splitter, &first, source).map_err(refuse)?;
             fault = width(raw, source.delimiter).err().map(|fault| refuse(fault.on_line(first.line)));
-            header = Some(Header::new(raw, source.delimiter));
+            header = Some(Header::new(raw, first.line, source.delimiter));
         }
         let first = header.is_none().then_some(first);
         let source = source.clone();
@@ -150,10 +152,10 @@ impl<R: Read> Records<R> {
 }
 
 impl Header {
-    fn new(raw: &str, delimiter: u8) -> Self {
+    fn new(raw: &str, line: u64, delimiter: u8) -> Self {
         let mut names = csv::StringRecord::new();
         fields(raw, delimiter, &mut names);
-        Self { raw: raw.into(), names: names.iter().map(str::to_owned).collect() }
+        Self { line, raw: raw.into(), names: names.iter().map(str::to_owned).collect() }
     }
 }
 

@@ -160,7 +160,7 @@ fn a_predictor_of_all_columns_gets_them_in_order() {
 fn repeated_columns_are_refused_only_where_they_are_used() {
     assert_eq!(csv_file("question,x,x\na,b,c\n").calls(), [r#"2 question="a""#]);
     let refusal = csv_file("question,x,x\na,b,c\n").takes_all().refusal();
-    assert_eq!(refusal, "it has 2 columns named `x`\nhint: rename all but one of them");
+    assert_eq!(refusal, "line 1 has 2 columns named `x`\nhint: rename all but one of them");
     assert_eq!(jsonl_file("{\"question\":\"a\",\"x\":1,\"x\":2}").calls(), [r#"1 question="a""#]);
     let refusal = jsonl_file("{\"question\":\"a\"}\n{\"question\":\"a\",\"question\":\"b\"}").refusal();
     assert!(refusal.starts_with("line 2 has 2 columns named `question`"), "{refusal}");
@@ -229,7 +229,7 @@ fn a_missing_column_is_refused_with_what_mends_it() {
     let refusal = csv_file("id;question\n1;a\n").refusal();
     assert_eq!(
         refusal,
-        "it has no column `question`, only `id;question`\nhint: the file looks `;`-separated: add `--delimiter ';'`"
+        "line 1 has no column `question`, only `id;question`\nhint: the file looks `;`-separated: add `--delimiter ';'`"
     );
     let refusal = jsonl_file("{\"Question\":\"a\"}\n").refusal();
     assert_eq!(

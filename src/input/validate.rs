@@ -101,8 +101,11 @@ fn walk(
         seen: Seen::default(),
         end: Seen::default(),
     };
-    let bound = records.header().map_or(Ok(()), |header| checker.bind(&header.names, Some(header)));
-    let mut refusal = header_fault.or(bound.map_err(|fault| InputError::new(source, fault)).err());
+    let bound = records.header().map_or(Ok(()), |header| {
+        let refuse = |fault: Fault| InputError::new(source, fault.in_header(header.line));
+        checker.bind(&header.names, Some(header)).map_err(refuse)
+    });
+    let mut refusal = header_fault.or(bound.err());
     if refusal.is_some() {
         stop.get_or_insert(SEARCHED);
     }

@@ -58,6 +58,15 @@ impl Index {
         Self { start: selection.start, slots }
     }
 
+    /// The same for a selection that was read somewhere; none where it ends before it starts, or memory cannot hold it.
+    pub(super) fn try_new(selection: Range<u64>) -> Option<Self> {
+        let rows = usize::try_from(selection.end.checked_sub(selection.start)?).ok()?;
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(rows).ok()?;
+        slots.resize_with(rows, AtomicU64::default);
+        Some(Self { start: selection.start, slots: slots.into() })
+    }
+
     /// Ids of the rows it covers.
     pub fn selection(&self) -> Range<u64> {
         self.start..self.start + self.slots.len() as u64

@@ -41,6 +41,13 @@ pub(super) fn decode(line: &[u8]) -> Option<&[u8]> {
     (space == b" " && expected == checksum(json)).then_some(json)
 }
 
+/// Where the line begins that is whole and ends a damaged one: the line feed between the two was lost.
+pub(super) fn whole_end(line: &[u8]) -> Option<usize> {
+    let starts = memchr::memmem::find_iter(line, b" {\"").filter_map(|space| space.checked_sub(PREFIX - 1));
+    let mut starts = starts.filter(|start| line[*start..][..PREFIX - 1].iter().all(u8::is_ascii_hexdigit));
+    starts.find(|start| *start > 0 && decode(&line[*start..]).is_some())
+}
+
 /// The 8 hex digits.
 fn checksum(json: &[u8]) -> [u8; PREFIX - 1] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";

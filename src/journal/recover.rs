@@ -79,23 +79,33 @@ impl Recovered {
         let mut recovered = Self::nothing();
         let mut lines = Lines::of(reader);
         let io = |source| JournalError::Io { action: "read", path: path.to_owned(), source };
-        while let Some(position) = lines.next().map_err(io)? {
-            let json = line::decode(&lines.line);
-            if json.is_some_and(is_foreign) {
-                return Err(JournalError::Foreign { path: path.to_owned(), line: position.line });
-            }
-            match json.map(serde_json::from_slice) {
-                Some(Ok(record)) => match recovered.take(&record, position) {
-                    Taken::Yes => {
-                        recovered.suspects.see(&record);
-                        visit(&record);
+        'lines: while let Some(mut position) = lines.next().map_err(io)? {
+            let mut rest = Some(&*lines.line);
+            while let Some(line) = rest.take() {
+                let json = line::decode(line);
+                if json.is_some_and(is_foreign) {
+                    return Err(JournalError::Foreign { path: path.to_owned(), line: position.line });
+                }
+                match json.map(serde_json::from_slice) {
+                    Some(Ok(record)) => match recovered.take(&record, position) {
+                        Taken::Yes => {
+                            recovered.suspects.see(&record);
+                            visit(&record);
+                        }
+                        Taken::Copy => {}
+                        // Without the selection every row would seem to be outside it, and be called and billed again.
+                        Taken::No if recovered.sessions.is_empty() => break 'lines,
+                        Taken::No => recovered.damage(position),
+                    },
+                    _ => {
+                        recovered.damage(position);
+                        // It may be its line feed that is damaged; then it costs no row but its own.
+                        if let Some(at) = line::whole_end(line) {
+                            position.offset += at as u64;
+                            rest = Some(&line[at..]);
+                        }
                     }
-                    Taken::Copy => {}
-                    // Without the selection every row would seem to be outside it, and be called and billed again.
-                    Taken::No if recovered.sessions.is_empty() => break,
-                    Taken::No => recovered.damage(position),
-                },
-                _ => recovered.damage(position),
+                }
             }
         }
         if recovered.sessions.is_empty() {
@@ -141,9 +151,11 @@ impl Recovered {
     fn take(&mut self, record: &Record<'_>, position: Damaged) -> Taken {
         match record {
             Record::Header(header) if self.sessions.last() == Some(header) => return Taken::Copy,
+            Record::Header(header) if header.selection.start > header.selection.end => return Taken::No,
             Record::Header(header) => {
                 if self.sessions.is_empty() {
-                    self.index = Arc::new(Index::new(header.selection.clone()));
+                    let Some(index) = Index::try_new(header.selection.clone()) else { return Taken::No };
+                    self.index = Arc::new(index);
                 }
                 self.close();
                 self.end = None;
@@ -173,7 +185,7 @@ enum Taken {
     Yes,
     /// The second copy of a header.
     Copy,
-    /// The row is none of the selection's.
+    /// The row is none of the selection's, or the selection is none that could be.
     No,
 }
 

@@ -114,11 +114,11 @@ fn an_empty_file_but_not_a_header_alone() {
 #[test]
 fn a_missing_column() {
     insta::assert_snapshot!(csv("id,Question \n1,a\n"), @r"
-    error: failed to read `questions.csv`: it has no column `question`, only `id`, `Question `
+    error: failed to read `questions.csv`: line 1 has no column `question`, only `id`, `Question `
     hint: did you mean `--column 'Question '`?
     ");
     insta::assert_snapshot!(csv("id,prompt\n1,a\n"), @r"
-    error: failed to read `questions.csv`: it has no column `question`, only `id`, `prompt`
+    error: failed to read `questions.csv`: line 1 has no column `question`, only `id`, `prompt`
     hint: name the column of the question: `--column NAME`
     ");
 }
@@ -126,11 +126,11 @@ fn a_missing_column() {
 #[test]
 fn a_missing_column_in_a_file_of_another_delimiter() {
     insta::assert_snapshot!(csv("id;question\n1;a\n"), @r"
-    error: failed to read `questions.csv`: it has no column `question`, only `id;question`
+    error: failed to read `questions.csv`: line 1 has no column `question`, only `id;question`
     hint: the file looks `;`-separated: add `--delimiter ';'`
     ");
     insta::assert_snapshot!(csv("id\tquestion\n1\ta\n"), @r"
-    error: failed to read `questions.csv`: it has no column `question`, only `id\tquestion`
+    error: failed to read `questions.csv`: line 1 has no column `question`, only `id\tquestion`
     hint: the file looks tab-separated: add `--delimiter $'\t'`
     ");
 }
@@ -203,7 +203,7 @@ fn a_faulty_file_is_refused_before_python_is_looked_for() {
 #[test]
 fn a_column_that_is_used_and_there_twice() {
     insta::assert_snapshot!(csv("question,x,question\na,b,c\n"), @r"
-    error: failed to read `questions.csv`: it has 2 columns named `question`
+    error: failed to read `questions.csv`: line 1 has 2 columns named `question`
     hint: rename all but one of them
     ");
     let unused = Job::new().echo().file("questions.csv", "x,question,x\na,b,c\n");
