@@ -7,8 +7,13 @@ mod gauges;
 mod purse;
 mod tally;
 
+use std::any::Any;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -171,13 +176,21 @@ impl<B: Bridge> Engine<B> {
         self.permits.add_permits(rows);
     }
 
-    /// Takes one row to its outcome and tells the dispatcher. A full channel holds the row back: a slow disk slows
-    /// the engine.
+    /// Takes one row to its outcome and tells the dispatcher, also of a panic. A full channel holds the row back: a slow
+    /// disk slows the engine.
     pub async fn run(self: Arc<Self>, row: Row, events: Sender<Event>) {
         let taken_up = Instant::now();
-        let ended = self.row(&row, taken_up, &events).await;
-        let ended =
-            ended.map_or_else(|Unfinished(last)| Event::Unfinished { row: row.id, last }, Event::Finished);
+        let mut ending = pin!(self.row(&row, taken_up, &events));
+        // Nothing of the row is touched after a panic, and what rows share is used through locks that take no poison.
+        let ended = poll_fn(|context| {
+            let poll = AssertUnwindSafe(|| ending.as_mut().poll(context).map(Ok));
+            catch_unwind(poll).unwrap_or_else(|panic| Poll::Ready(Err(panic)))
+        });
+        let ended = match ended.await {
+            Ok(Ok(outcome)) => Event::Finished(outcome),
+            Ok(Err(Unfinished(last))) => Event::Unfinished { row: row.id, last },
+            Err(panic) => Event::Panicked { row: row.id, text: text_of(&*panic) },
+        };
         // The dispatcher outlives its rows unless the process is ending at once.
         let _ = events.send(ended).await;
     }
@@ -310,4 +323,10 @@ impl<B: Bridge> Engine<B> {
         tally.timing.backoff += waiting.elapsed();
         slept.ok_or(Unfinished(None))
     }
+}
+
+/// What a panic said, where it said it in words.
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a text".to_owned())
 }

@@ -90,4 +90,11 @@ pub enum Event {
         /// Its last attempt, where that was not told of as [`Event::Retrying`].
         last: Option<Box<FailedAttempt>>,
     },
+    /// The row's task panicked: a fault of this program. The row has no outcome, and its call may be billed.
+    Panicked {
+        /// The row.
+        row: u64,
+        /// What the panic said.
+        text: String,
+    },
 }

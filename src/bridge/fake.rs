@@ -22,18 +22,28 @@ pub struct Script {
     pub permanent: f64,
     /// Share of attempts that never end, 0 to 1.
     pub hang: f64,
+    /// The calls of every row of so many panic: of 10, rows 9, 19 and so on; 0 for none.
+    pub panic: u64,
 }
 
 impl Default for Script {
     fn default() -> Self {
-        Self { seed: 0, min: Duration::ZERO, max: Duration::ZERO, transient: 0.0, permanent: 0.0, hang: 0.0 }
+        Self {
+            seed: 0,
+            min: Duration::ZERO,
+            max: Duration::ZERO,
+            transient: 0.0,
+            permanent: 0.0,
+            hang: 0.0,
+            panic: 0,
+        }
     }
 }
 
 impl std::str::FromStr for Script {
     type Err = String;
 
-    /// `seed=1,min=5ms,max=20ms,transient=0.1,permanent=0.01,hang=0.001`, each optional.
+    /// `seed=1,min=5ms,max=20ms,transient=0.1,permanent=0.01,hang=0.001,panic=100`, each optional.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut script = Self::default();
         for part in text.split(',').filter(|part| !part.is_empty()) {
@@ -47,6 +57,7 @@ impl std::str::FromStr for Script {
                 "transient" => script.transient = share()?,
                 "permanent" => script.permanent = share()?,
                 "hang" => script.hang = share()?,
+                "panic" => script.panic = value.parse().map_err(|error| format!("`{part}`: {error}"))?,
                 _ => return Err(format!("the fake bridge has no setting `{key}`")),
             }
         }
@@ -94,6 +105,7 @@ impl Bridge for FakeBridge {
             let spread = script.max.saturating_sub(script.min).mul_f64(rng.f64());
             tokio::time::sleep(script.min + spread).await;
         }
+        assert!(script.panic == 0 || attempt.row % script.panic != script.panic - 1, "as the script says");
         if rng.f64() < script.hang {
             std::future::pending::<()>().await;
         }

@@ -274,7 +274,7 @@ impl Session<'_> {
             finished_at: now(),
             exit_code: code.into(),
             reason: stop.map(|stop| stop.told(self.outage.as_deref())),
-            hurried,
+            hurried: hurried || matches!(stop, Some(StopReason::Panicked { .. })),
             broken: !hurried && is_broken(stop),
             totals: serde_json::json!({
                 "most_in_flight": stats.most_in_flight(),

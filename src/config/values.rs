@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::options::FieldNames;
 
+/// Longer spans mean "for ever" and are cut to this: a hundred years can be added to any moment without an overflow.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// A span of time, longer than none.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let parsed =
-        humantime::parse_duration(text).map_err(|_| "expected a duration such as `500ms`, `30s` or `5m`")?;
+    let parsed = wait(text)?;
     if parsed.is_zero() {
         Err("a duration of zero leaves no time for anything".to_owned())
     } else {
@@ -18,8 +20,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 /// As [`duration`], zero allowed.
 pub(super) fn wait(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|_| "expected a duration such as `500ms`, `30s` or `5m`".to_owned())
+    match humantime::parse_duration(text) {
+        Ok(parsed) => Ok(parsed.min(FOR_EVER)),
+        Err(humantime::DurationError::NumberOverflow) => Ok(FOR_EVER),
+        Err(_) => Err("expected a duration such as `500ms`, `30s` or `5m`".to_owned()),
+    }
 }
 
 /// A number of calls in flight.
@@ -99,6 +104,15 @@ mod tests {
     fn durations_need_a_unit_and_some_time() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert!(duration("60").is_err() && duration("0s").is_err() && duration("-1s").is_err());
+    }
+
+    #[test]
+    fn longer_durations_than_a_clock_can_hold_are_for_ever() {
+        for text in ["400000000000y", "99999999999999999999999y"] {
+            let parsed = duration(text).unwrap();
+            assert_eq!((parsed, wait(text)), (FOR_EVER, Ok(FOR_EVER)));
+            assert!((std::time::Instant::now() + parsed).checked_add(parsed * 2).is_some());
+        }
     }
 
     #[test]

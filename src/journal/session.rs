@@ -85,7 +85,7 @@ pub struct End {
     /// Why it stopped before all rows were done, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Calls in flight were cut off, by a second signal, or their outcomes could not be recorded.
+    /// Calls in flight were cut off, by a second signal or a panic, or their outcomes could not be recorded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hurried: bool,
     /// The way to the predictor broke: its calls have ended, and as after a crash one of their rows may be to blame.

@@ -156,7 +156,7 @@ impl Budget {
 
     fn sum(&self, usage: &Usage) -> Sum {
         let cost = usage.cost_usd.or_else(|| Some(self.price?.of(usage)));
-        Sum { tokens: (usage.input + usage.output) as f64, cost: cost.unwrap_or_default() }
+        Sum { tokens: usage.tokens() as f64, cost: cost.unwrap_or_default() }
     }
 
     fn a_call(&self) -> Sum {

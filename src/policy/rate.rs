@@ -158,8 +158,9 @@ impl Rate {
 
     fn settle_tokens(&mut self, arguments: &Arguments, estimated: u64, told: Option<Usage>) {
         let (Some(bucket), Some(used)) = (&mut self.tokens, told) else { return };
-        let used = used.input + used.output;
-        bucket.owed += used.cast_signed() - estimated.cast_signed();
+        let used = used.tokens();
+        let more = i128::from(used) - i128::from(estimated);
+        bucket.owed = bucket.owed.saturating_add(more.clamp(i64::MIN.into(), i64::MAX.into()) as i64);
         let overhead = used.saturating_sub(prompt(arguments)) as f64;
         self.overhead += WEIGHT * (overhead - self.overhead);
     }

@@ -84,6 +84,13 @@ pub enum StopReason {
     Signal(Signal),
     /// The way to the predictor is broken.
     Bridge(BridgeError),
+    /// The task of a row panicked.
+    Panicked {
+        /// The row.
+        row: u64,
+        /// What the panic said.
+        text: String,
+    },
     /// The input changed or cannot be read on, or the journal cannot be written.
     Failed(String),
 }
@@ -92,7 +99,7 @@ impl StopReason {
     /// The process's exit code, of which the weightier wins (CONTRACT: precedence 1, then signal, 4, 3, 0).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Bridge(_) | Self::Failed(_) => 1,
+            Self::Bridge(_) | Self::Panicked { .. } | Self::Failed(_) => 1,
             Self::Signal(Signal::Hangup) => 129,
             Self::Signal(Signal::Interrupt) => 130,
             Self::Signal(Signal::Terminate) => 143,
@@ -184,6 +191,10 @@ impl std::fmt::Display for StopReason {
             Self::Signal(Signal::Interrupt) => f.write_str("interrupted (SIGINT)"),
             Self::Signal(Signal::Terminate) => f.write_str("terminated (SIGTERM)"),
             Self::Bridge(error) => error.fmt(f),
+            Self::Panicked { row, text } => write!(
+                f,
+                "internal error: the task of row {row} panicked: {text}\nhint: this is a fault of the program, not of the row; please report it; `resume` calls the row again"
+            ),
             Self::Failed(error) => f.write_str(error),
         }
     }

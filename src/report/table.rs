@@ -180,7 +180,7 @@ impl Table {
             self.wrapped_line("Limited", &limits.join(", "), ", ");
         }
         let tokens = &report.tokens;
-        if tokens.input + tokens.output > 0 {
+        if tokens.input.max(tokens.output) > 0 {
             let cost = report.cost_usd.map_or_else(String::new, |cost| format!(", {}", dollars(cost)));
             let tokens = format!("{} in, {} out{cost}", count(tokens.input), count(tokens.output));
             self.wrapped_line("Tokens", &tokens, ", ");

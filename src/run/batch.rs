@@ -36,6 +36,10 @@ impl<B: Bridge> Dispatcher<'_, B> {
         let mut others = Vec::new();
         for event in batch.drain(..) {
             match event {
+                Event::Panicked { row, text } => {
+                    self.in_hand.remove(&row);
+                    self.stop(StopReason::Panicked { row, text });
+                }
                 Event::Finished(outcome) => match self.run.limits.forbidden(&outcome) {
                     Whose::Unknown => self.hold(outcome, now),
                     whose => match self.ended(outcome, now, whose) {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxBuildHasher;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::time::{Instant as TokioInstant, sleep_until, timeout_at};
+use tokio::time::{Instant as TokioInstant, MissedTickBehavior, sleep_until, timeout_at};
 
 use self::signals::Signals;
 use self::todo::Todo;
@@ -95,6 +95,7 @@ struct Dispatcher<'a, B> {
     stop: Option<StopReason>,
     outage: Option<String>,
     kill_at: Option<TokioInstant>,
+    signalled: bool,
     hurried: bool,
     disk_full: bool,
     rate: RowRate,
@@ -118,6 +119,7 @@ impl<B: Bridge> Run<'_, B> {
             stop: None,
             outage: None,
             kill_at: None,
+            signalled: false,
             hurried: false,
             disk_full: false,
             rate: RowRate::default(),
@@ -135,6 +137,8 @@ impl<B: Bridge> Dispatcher<'_, B> {
         let deadline = self.run.bounds.deadline.map(|limit| TokioInstant::now() + limit);
         self.look_first(deadline).await;
         let mut ticks = tokio::time::interval(TICK);
+        // Those missed while a write took long are not made up for: the inbox would wait for all of them.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             self.take_in(&mut batch, todo).await;
@@ -154,8 +158,9 @@ impl<B: Bridge> Dispatcher<'_, B> {
                     self.run.engine.kill();
                 }
                 () = at(deadline), if self.stop.is_none() => self.stop(StopReason::Deadline),
-                _ = inbox.recv_many(&mut batch, BATCH) => {}
+                // Before the inbox, which need not be empty ever: the guards are looked at also while outcomes pour in.
                 _ = ticks.tick() => self.tick(),
+                _ = inbox.recv_many(&mut batch, BATCH) => {}
             }
         }
     }
@@ -163,7 +168,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
     /// What came before the first row keeps it from being called.
     async fn look_first(&mut self, deadline: Option<TokioInstant>) {
         if let Some(signal) = self.run.signals.come().await {
-            self.stop(StopReason::Signal(signal));
+            self.signalled(StopReason::Signal(signal));
         } else if deadline.is_some_and(|deadline| deadline <= TokioInstant::now()) {
             self.stop(StopReason::Deadline);
         }
@@ -189,7 +194,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
 
     /// Whether it is the second signal, which ends the run at once.
     fn signalled(&mut self, reason: StopReason) -> bool {
-        let again = matches!(self.stop, Some(StopReason::Signal(_)));
+        let again = std::mem::replace(&mut self.signalled, true);
         if again {
             self.hurried = true;
             self.run.engine.kill();

@@ -135,6 +135,8 @@ impl Converter {
         type Told = (u64, u64, u64, Option<f64>, Option<String>);
         let told = self.usage.bind(value.py()).call1((value,)).ok()?;
         let (input, output, calls, cost_usd, finish_reason) = told.extract::<Option<Told>>().ok()??;
+        // One such cost would make the sum of all of them meaningless, and `--max-cost` with it.
+        let cost_usd = cost_usd.filter(|cost| cost.is_finite() && *cost >= 0.0);
         Some((Usage { input, output, calls, cost_usd }, finish_reason.map(Arc::from)))
     }
 

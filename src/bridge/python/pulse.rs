@@ -1,7 +1,7 @@
 //! The event loop's heartbeat: how long it did not turn. Not what held it up.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
@@ -11,63 +11,69 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// A longer gap between two beats is a stall; a shorter one is ordinary work and charged as such.
 const STALL: Duration = Duration::from_millis(250);
 
-/// Beats of one event loop, readable from any thread without a lock. All times count from `origin`.
+/// Beats of one event loop, readable from any thread. All times count from `origin`.
 #[derive(Debug)]
 pub struct Pulse {
     origin: Instant,
-    last_beat_ns: AtomicU64,
-    stalled_ns: AtomicU64,
-    longest_lag_ns: AtomicU64,
-    last_stall_ns: AtomicU64,
+    beats: Mutex<Beats>,
     /// The row whose call is being stepped, plus one; 0 for none.
     stepped: AtomicU64,
 }
 
+/// Read and written as one: whoever saw a stall's sum without the beat that ended it would count the stall twice.
+#[derive(Debug, Default, Clone, Copy)]
+struct Beats {
+    last: Duration,
+    stalled: Duration,
+    longest_lag: Duration,
+    last_stall: Duration,
+}
+
 impl Default for Pulse {
     fn default() -> Self {
-        Self {
-            origin: Instant::now(),
-            last_beat_ns: AtomicU64::new(0),
-            stalled_ns: AtomicU64::new(0),
-            longest_lag_ns: AtomicU64::new(0),
-            last_stall_ns: AtomicU64::new(0),
-            stepped: AtomicU64::new(0),
-        }
+        Self { origin: Instant::now(), beats: Mutex::default(), stepped: AtomicU64::new(0) }
     }
 }
 
 impl Pulse {
-    fn now_ns(&self) -> u64 {
-        self.origin.elapsed().as_nanos() as u64
+    fn beats(&self) -> MutexGuard<'_, Beats> {
+        self.beats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn beat(&self) {
-        let now = self.now_ns();
-        let gap = Duration::from_nanos(now.saturating_sub(self.last_beat_ns.load(Ordering::Acquire)));
+        let mut beats = self.beats();
+        let now = self.origin.elapsed();
+        let gap = now.saturating_sub(beats.last);
         let lag = gap.saturating_sub(INTERVAL);
-        self.longest_lag_ns.fetch_max(lag.as_nanos() as u64, Ordering::Relaxed);
+        beats.longest_lag = beats.longest_lag.max(lag);
         if gap > STALL {
-            self.last_stall_ns.store(gap.as_nanos() as u64, Ordering::Release);
-            self.stalled_ns.fetch_add(lag.as_nanos() as u64, Ordering::Release);
+            beats.last_stall = gap;
+            beats.stalled += lag;
         }
-        self.last_beat_ns.store(now, Ordering::Release);
+        beats.last = now;
+    }
+
+    /// The sum of the stalls that have ended, and how long the present one lasts.
+    fn stalls(&self) -> (Duration, Duration) {
+        let beats = *self.beats();
+        let gap = self.origin.elapsed().saturating_sub(beats.last);
+        (beats.stalled, if gap > STALL { gap.saturating_sub(INTERVAL) } else { Duration::ZERO })
     }
 
     /// For how long the loop has not turned now: zero unless it is stalled at this moment.
     pub fn stalled_now(&self) -> Duration {
-        let gap =
-            Duration::from_nanos(self.now_ns().saturating_sub(self.last_beat_ns.load(Ordering::Acquire)));
-        if gap > STALL { gap.saturating_sub(INTERVAL) } else { Duration::ZERO }
+        self.stalls().1
     }
 
     /// The sum of all stalls, the present one included.
     pub fn stalled(&self) -> Duration {
-        Duration::from_nanos(self.stalled_ns.load(Ordering::Acquire)) + self.stalled_now()
+        let (ended, now) = self.stalls();
+        ended + now
     }
 
     /// How long the last stall was that has ended.
     pub fn last_stall(&self) -> Duration {
-        Duration::from_nanos(self.last_stall_ns.load(Ordering::Acquire))
+        self.beats().last_stall
     }
 
     /// Notes the row whose call is being stepped.
@@ -82,7 +88,7 @@ impl Pulse {
 
     /// The latest that a beat came after its time.
     pub fn longest_lag(&self) -> Duration {
-        Duration::from_nanos(self.longest_lag_ns.load(Ordering::Relaxed))
+        self.beats().longest_lag
     }
 }
 
@@ -96,7 +102,7 @@ pub(super) struct Ticker {
 impl Ticker {
     pub(super) fn start(event_loop: &Bound<'_, PyAny>, pulse: &Arc<Pulse>) -> PyResult<()> {
         // The time spent loading the predictor is no lag.
-        pulse.last_beat_ns.store(pulse.now_ns(), Ordering::Release);
+        pulse.beats().last = pulse.origin.elapsed();
         let ticker = Self { pulse: Arc::clone(pulse), event_loop: event_loop.clone().unbind() };
         let ticker = Bound::new(event_loop.py(), ticker)?;
         event_loop.call_method1("call_soon", (ticker,))?;
@@ -116,6 +122,8 @@ impl Ticker {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     #[test]
@@ -129,5 +137,32 @@ mod tests {
         pulse.beat();
         assert_eq!(pulse.stalled_now(), Duration::ZERO);
         assert!(pulse.stalled() >= Duration::from_millis(250));
+    }
+
+    #[test]
+    fn a_stall_is_never_counted_twice_by_whoever_reads_while_the_beat_ends_it() {
+        let hour = Duration::from_secs(3600);
+        let Some(origin) = Instant::now().checked_sub(hour) else { return };
+        let pulses: Vec<_> = (0..2000).map(|_| Pulse { origin, ..Pulse::default() }).collect();
+        let watched = AtomicUsize::new(usize::MAX);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut most = Duration::ZERO;
+                for (at, pulse) in pulses.iter().enumerate() {
+                    watched.store(at, Ordering::Release);
+                    while pulse.last_stall().is_zero() {
+                        most = most.max(pulse.stalled());
+                    }
+                }
+                most
+            });
+            for (at, pulse) in pulses.iter().enumerate() {
+                while watched.load(Ordering::Acquire) != at {
+                    std::thread::yield_now();
+                }
+                pulse.beat();
+            }
+            assert!(reader.join().unwrap() < 2 * hour);
+        });
     }
 }

@@ -174,11 +174,11 @@ fn figures(report: &Report) -> Vec<Figure> {
     add("attempts", count(attempts.total), counted(attempts.retries, "retry"));
     let tokens = &report.tokens;
     if let Some(cost) = report.cost_usd {
-        add("cost", dollars(cost), format!("{} tokens", count(tokens.input + tokens.output)));
-    } else if tokens.input + tokens.output > 0 {
+        add("cost", dollars(cost), format!("{} tokens", count(tokens.input.saturating_add(tokens.output))));
+    } else if tokens.input.max(tokens.output) > 0 {
         add(
             "tokens",
-            count(tokens.input + tokens.output),
+            count(tokens.input.saturating_add(tokens.output)),
             format!("{} in, {} out", count(tokens.input), count(tokens.output)),
         );
     }
@@ -236,7 +236,7 @@ fn slow(span: &Span) -> Slow {
 
 fn tokens(report: &Report) -> Vec<(&'static str, String)> {
     let tokens = &report.tokens;
-    if tokens.input + tokens.output + tokens.calls == 0 {
+    if tokens.input.max(tokens.output).max(tokens.calls) == 0 {
         return Vec::new();
     }
     let per_row = |all: u64| {
