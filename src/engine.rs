@@ -37,6 +37,10 @@ use crate::policy::retry::{RetryPolicy, Schedule};
 use crate::policy::stop::StopReason;
 use crate::row::{Answer, Arguments, Outcome, Row};
 
+/// So many rows for each slot may wait for their next attempt and let others take their place: some servers ask to be left
+/// alone for a minute.
+const MOST_WAITING: usize = 16;
+
 /// What bounds the attempts.
 #[derive(Debug, Clone, Copy)]
 pub struct EngineSettings {
@@ -149,9 +153,11 @@ impl<B: Bridge> Engine<B> {
         self.gate.all_asked();
     }
 
-    /// How many rows are wanted beyond those in hand, while rows time out and none is answered.
+    /// How many rows are wanted beyond those in hand: while rows time out and none is answered, and in place of rows that
+    /// wait to be tried again, which leaves them no slot.
     pub fn wants_fresh(&self) -> usize {
-        self.gate.wants_fresh()
+        let waiting = self.gauges.waiting_retry.load(Ordering::Relaxed);
+        self.gate.wants_fresh() + waiting.min(MOST_WAITING * self.settings.concurrency)
     }
 
     /// The last error of the outage that is going on, if one is.

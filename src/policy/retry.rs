@@ -54,7 +54,7 @@ impl Schedule {
         match (error.kind(), error.retry_after()) {
             (FailureKind::Permanent | FailureKind::Forbidden | FailureKind::Fatal, _) => return None,
             (FailureKind::Doubtful, _) if std::mem::replace(&mut self.doubted, true) => return None,
-            // All rows wait for that long and come back gently (see `policy::pace`): no jitter is needed.
+            // After a storm they come back one by one (see `policy::pace`): no jitter is needed.
             (FailureKind::Throttled, Some(asked)) => return Some(asked.min(self.cap)),
             (FailureKind::Throttled, None) => {}
             // The outage itself has an end, where nothing but timeouts tells of it (see `policy::breaker`); rows that have

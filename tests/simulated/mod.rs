@@ -1,0 +1,225 @@
+//! The real engine on tokio's paused clock against a simulated server: a minute takes milliseconds, however busy the
+//! machine is. For the tests of the pace and `benches/storm.rs`; the servers are in `servers`.
+#![allow(dead_code, reason = "not everyone uses all of it")]
+
+pub(crate) mod servers;
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tokio_asyncio_bridge::bridge::Bridge;
+use tokio_asyncio_bridge::call::{Attempt, CallError, FailureKind, PredictorError};
+use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings};
+use tokio_asyncio_bridge::event::{Event, LimitedFor};
+use tokio_asyncio_bridge::policy::rate::{Rates, RequestsACall};
+use tokio_asyncio_bridge::policy::retry::RetryPolicy;
+use tokio_asyncio_bridge::policy::stop::StopReason;
+use tokio_asyncio_bridge::row::{Answer, Outcome, Row, RowHash, Usage, Value};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+/// How long an answer takes where the server does not say.
+pub(crate) const LATENCY: Duration = Duration::from_millis(50);
+/// How long a refusal takes.
+pub(crate) const REFUSAL: Duration = Duration::from_millis(2);
+
+pub(crate) type Reply = Result<(), CallError>;
+
+/// Decides on a request of a row when it arrives: what the reply is and how long it takes. A timeout never comes.
+pub(crate) trait Script: FnMut(Duration, u64) -> (Reply, Duration) + Send + 'static {}
+impl<F: FnMut(Duration, u64) -> (Reply, Duration) + Send + 'static> Script for F {}
+
+/// One request that a server saw.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    /// When it came.
+    pub(crate) at: Duration,
+    /// When the reply had come.
+    pub(crate) replied: Duration,
+    pub(crate) row: u64,
+    pub(crate) answered: bool,
+    /// Whether it was a 429.
+    pub(crate) refused: bool,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+struct Server<F> {
+    started: Instant,
+    script: Mutex<F>,
+    log: Arc<Mutex<Vec<Request>>>,
+    usage: Option<Usage>,
+}
+
+impl<F> Server<F> {
+    fn note(&self, row: u64, reply: &Reply, after: Duration) {
+        let at = self.started.elapsed();
+        let error = reply.as_ref().err();
+        self.log.lock().unwrap().push(Request {
+            at,
+            replied: at + after,
+            row,
+            answered: reply.is_ok(),
+            refused: error.is_some_and(|error| error.kind() == FailureKind::Throttled),
+            retry_after: error.and_then(CallError::retry_after),
+        });
+    }
+}
+
+impl<F: Script> Bridge for Server<F> {
+    async fn call(&self, attempt: Attempt) -> Result<Answer, CallError> {
+        attempt.clock.begin();
+        let (reply, after) = (self.script.lock().unwrap())(self.started.elapsed(), attempt.row);
+        self.note(attempt.row, &reply, after);
+        if let Err(CallError::Timeout(_)) = reply {
+            pending::<()>().await;
+        }
+        sleep(after).await;
+        // The further parts of a program.
+        for _ in 1..self.usage.filter(|_| reply.is_ok()).map_or(1, |usage| usage.calls) {
+            self.note(attempt.row, &reply, after);
+            sleep(after).await;
+        }
+        attempt.clock.end();
+        reply.map(|()| Answer {
+            fields: Vec::new(),
+            usage: self.usage,
+            first_chunk: None,
+            finish_reason: None,
+        })
+    }
+
+    fn stalled(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn stalled_now(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+pub(crate) fn error(kind: FailureKind, retry_after: Option<Duration>) -> CallError {
+    CallError::Predictor(Box::new(PredictorError {
+        class: format!("{kind:?}").into(),
+        message: "scripted".to_owned(),
+        kind,
+        status: None,
+        retry_after,
+        usage: None,
+        unanswered: None,
+        traceback: None,
+    }))
+}
+
+/// A server that answers after [`LATENCY`] and refuses after [`REFUSAL`], as the script says.
+pub(crate) fn at_once(mut script: impl FnMut(Duration, u64) -> Reply + Send + 'static) -> impl Script {
+    move |now, row| {
+        let reply = script(now, row);
+        let after = if reply.is_ok() { LATENCY } else { REFUSAL };
+        (reply, after)
+    }
+}
+
+pub(crate) fn settings(concurrency: usize) -> EngineSettings {
+    EngineSettings {
+        concurrency,
+        timeout: 60 * SECOND,
+        clock: Clock::Handover,
+        row_timeout: None,
+        stuck_after: 10 * SECOND,
+        retry: RetryPolicy { retries: 3, base: SECOND, cap: 60 * SECOND },
+        rates: Rates::default(),
+        requests: RequestsACall::ONE,
+        seed: 7,
+    }
+}
+
+/// How a run ended.
+pub(crate) struct Ended {
+    pub(crate) outcomes: HashMap<u64, Outcome>,
+    pub(crate) log: Vec<Request>,
+    pub(crate) took: Duration,
+    pub(crate) limited: LimitedFor,
+    pub(crate) unreachable: Option<StopReason>,
+}
+
+impl Ended {
+    pub(crate) fn answered(&self) -> usize {
+        self.outcomes.values().filter(|outcome| outcome.result.is_ok()).count()
+    }
+
+    pub(crate) fn requests_a_row(&self) -> f64 {
+        self.log.len() as f64 / self.outcomes.len() as f64
+    }
+
+    pub(crate) fn refused(&self) -> usize {
+        self.log.iter().filter(|request| request.refused).count()
+    }
+
+    /// The shortest time by which a row was asked again before the Retry-After that it had been given, if any was.
+    pub(crate) fn early(&self) -> Option<Duration> {
+        let mut until: HashMap<u64, Duration> = HashMap::new();
+        let mut early = None;
+        for Request { at, replied, row, retry_after, .. } in &self.log {
+            if let Some(until) = until.get(row).filter(|until| at < until) {
+                early = early.max(Some(*until - *at));
+            }
+            if let Some(asked) = retry_after {
+                until.insert(*row, *replied + *asked);
+            }
+        }
+        early
+    }
+}
+
+/// Runs the rows with twice the concurrency in hand, until all have ended or the server counts as unreachable.
+pub(crate) async fn run(
+    script: impl Script,
+    settings: EngineSettings,
+    rows: u64,
+    usage: Option<Usage>,
+) -> Ended {
+    let (log, started) = (Arc::default(), Instant::now());
+    let server = Server { started, script: Mutex::new(script), log: Arc::clone(&log), usage };
+    let engine = Arc::new(Engine::new(Arc::new(server), settings));
+    let (sender, mut events) = mpsc::channel(16);
+    let mut next = 0..rows;
+    let spawn = |id: Option<u64>| {
+        let Some(id) = id else { return engine.all_asked() };
+        let arguments = vec![("question".into(), Value::Text(format!("question {id}")))];
+        let row = Row { id, line: id + 1, hash: RowHash(id), arguments: Ok(Arc::new(arguments)) };
+        tokio::spawn(Arc::clone(&engine).run(row, sender.clone()));
+    };
+    (0..2 * settings.concurrency).for_each(|_| spawn(next.next()));
+    let mut outcomes = HashMap::new();
+    let mut unreachable = None;
+    let mut in_hand = 2 * settings.concurrency;
+    while (outcomes.len() as u64) < rows && unreachable.is_none() {
+        tokio::select! {
+            event = events.recv() => {
+                if let Some(Event::Finished(outcome)) = event {
+                    assert!(outcomes.insert(outcome.row, *outcome).is_none());
+                    engine.recorded(1);
+                    in_hand -= 1;
+                }
+                while in_hand < 2 * settings.concurrency + engine.wants_fresh() {
+                    spawn(next.next());
+                    in_hand += 1;
+                }
+            }
+            () = sleep(SECOND / 10) => unreachable = engine.unreachable(),
+        }
+    }
+    engine.kill();
+    let log = log.lock().unwrap().clone();
+    Ended { outcomes, log, took: started.elapsed(), limited: engine.limited_for(), unreachable }
+}
+
+/// The same from where there is no runtime.
+pub(crate) fn run_to_end(script: impl Script, settings: EngineSettings, rows: u64) -> Ended {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(run(script, settings, rows, None))
+}
