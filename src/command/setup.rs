@@ -220,14 +220,29 @@ pub(super) fn predictor_sha256(bridge: &AnyBridge) -> Option<String> {
     sha256(&bridge.description().source?).ok()
 }
 
-/// The same of a saved program.
+/// The same of a saved program; of a directory, that of all its files, with their names.
 pub(super) fn program_sha256(program: &Path) -> anyhow::Result<String> {
-    sha256(program).with_context(|| format!("failed to read `{}`", program.display()))
+    let hashed = if program.is_dir() { sha256_of_directory(program) } else { sha256(program) };
+    hashed.with_context(|| format!("failed to read `{}`", program.display()))
 }
 
 fn sha256(path: &Path) -> std::io::Result<String> {
     use sha2::Digest;
     Ok(hexadecimal(&sha2::Sha256::digest(std::fs::read(path)?)))
+}
+
+fn sha256_of_directory(path: &Path) -> std::io::Result<String> {
+    use sha2::Digest;
+    let entries = std::fs::read_dir(path)?.collect::<std::io::Result<Vec<_>>>()?;
+    let mut paths: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
+    paths.sort();
+    let mut sum = sha2::Sha256::new();
+    for path in paths {
+        let hash = if path.is_dir() { sha256_of_directory(&path)? } else { sha256(&path)? };
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        sum.update(format!("{hash} {name}\n"));
+    }
+    Ok(hexadecimal(&sum.finalize()))
 }
 
 /// Now, as RFC 3339 in UTC.

@@ -23,11 +23,12 @@ pub struct PredictorOptions {
     /// `path/to/file.py:name`, `package.module:name`, or `dspy` for `dspy.ChainOfThought(SIGNATURE)`
     #[arg(long, value_name = "SPEC", default_value = "dspy", env = "TAB_PREDICTOR")]
     pub predictor: String,
-    /// Signature of the predictor `dspy`
+    /// Signature of the predictor `dspy`: its fields, or a class, as `path/to/file.py:Class` or `module:Class`
     #[arg(long, default_value = "question -> answer", env = "TAB_SIGNATURE")]
     pub signature: String,
-    /// The state of a DSPy program, saved as JSON, for the module that the predictor is
-    #[arg(long, value_name = "FILE", env = "TAB_PROGRAM")]
+    /// A DSPy program: its state, saved as JSON, for the module that the predictor is; or the directory of a whole one,
+    /// saved with `save_program=True` (a pickle, which can run anything)
+    #[arg(long, value_name = "PATH", env = "TAB_PROGRAM")]
     pub program: Option<PathBuf>,
     /// `local` (served on this machine) or what DSPy takes, such as `openai/gpt-4o-mini` [default: local]
     #[arg(long, value_name = "NAME", env = "TAB_MODEL")]

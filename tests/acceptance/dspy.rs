@@ -113,6 +113,70 @@ fn a_saved_program_is_loaded_and_part_of_the_jobs_identity() {
     assert_eq!(server.journal().len(), 1);
 }
 
+/// A module in a file of its own, saved whole when it is run as a predictor's file.
+const WHOLE: &str = r#"
+import dspy
+class Quiz(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.think = dspy.ChainOfThought("question -> answer")
+    async def aforward(self, question):
+        return await self.think.acall(question=question)
+"#;
+
+#[test]
+fn a_whole_saved_program_is_loaded_and_part_of_the_jobs_identity() {
+    let server = Aimock::start(&Fixtures::numbered(2));
+    let save = "import quiz
+made = quiz.Quiz()
+made.think.predict.demos = [quiz.dspy.Example(question='What is a shibboleth?', reasoning='x', answer='A test')]
+made.save('saved', save_program=True)
+async def predict(question):
+    return 'saved'
+";
+    let job = Job::new().questions(2).predictor(save).file("quiz.py", WHOLE);
+    job.process().expect(0);
+    let done = ask(&job, &server, &["--force", "--program", "saved", "-n", "1"]).expect(0);
+    done.says("dspy.Module Quiz of `saved` on openai/gpt-4o-mini");
+    let sent = server.journal();
+    assert!(sent[0]["body"].to_string().contains("shibboleth"), "the saved example is shown to the model");
+
+    let whole = ["--force", "--program", "saved", "--predictor", "predictor.py:predict"];
+    ask(&job, &server, &whole).expect(1).says("`saved` holds a whole program\nhint: leave out `--predictor");
+    let changed = job.read("saved/metadata.json") + "\n";
+    let job = job.file("saved/metadata.json", changed);
+    job.resume().expect(1).says("`--program` was `sha256 ");
+    std::fs::remove_file(job.path("saved/program.pkl")).unwrap();
+    ask(&job, &server, &["--force", "--program", "saved"]).expect(1).says("`saved` is no saved program: ");
+    assert_eq!(server.journal().len(), 1);
+}
+
+#[test]
+fn a_signature_may_be_a_class_of_a_file_or_a_module() {
+    let server = Aimock::start(&Fixtures::numbered(2));
+    let class = "import dspy
+class Ask(dspy.Signature):
+    \"\"\"Answer like a pirate.\"\"\"
+    question: str = dspy.InputField()
+    answer: str = dspy.OutputField(desc='one word')
+class Other: pass
+";
+    let job = Job::new().questions(2).file("asking.py", class);
+    for (spec, rows) in [("asking.py:Ask", "1"), ("asking:Ask", "2")] {
+        ask(&job, &server, &["--force", "--signature", spec, "-n", rows]).expect(0);
+        assert_eq!(columns(&job), "id,question,reasoning,answer,status,error,attempts,latency_ms");
+    }
+    assert!(server.journal()[0]["body"].to_string().contains("Answer like a pirate."));
+    let refused = ["--force", "--signature", "asking.py:Other"];
+    ask(&job, &server, &refused).expect(1).says("`asking.py:Other` is no `dspy.Signature`\nhint: ");
+    ask(&job, &server, &["--force", "--signature", "asking:Aks"])
+        .expect(1)
+        .says("`asking` has no `Aks`; it has `Ask`");
+    // What the class says is source, as a predictor's file is: a change is told, and does not stop a resume.
+    let job = job.file("asking.py", class.replace("pirate", "sailor"));
+    job.resume().expect(0).says("has changed");
+}
+
 #[test]
 fn a_streamified_program_answers_with_its_prediction_and_times_its_first_token() {
     let server = Aimock::start(&Fixtures::numbered(12));

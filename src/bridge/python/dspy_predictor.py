@@ -16,7 +16,7 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 import dspy
 import pydantic
 from _tokio_asyncio_bridge import dspy_engine, dspy_provider
-from _tokio_asyncio_bridge.loader import LoadError
+from _tokio_asyncio_bridge.loader import LoadError, look_in, resolve
 from _tokio_asyncio_bridge.results import Told
 from dspy.clients import base_lm
 from dspy.utils.usage_tracker import UsageTracker
@@ -83,13 +83,57 @@ def make_lm(model: str, api_base: str | None, options: dict[str, Any]) -> dspy.L
     return lm
 
 
-def make_module(signature: str, local: bool) -> dspy.Module:
-    """The default predictor, `dspy.ChainOfThought(signature)`; DSPy raises for a malformed signature."""
-    module = dspy.ChainOfThought(signature)
+def make_module(signature: str, local: bool) -> tuple[dspy.Module, str | None]:
+    """The default predictor, `dspy.ChainOfThought(signature)`, and the file its signature is from, if it is a class.
+
+    DSPy raises for a malformed signature.
+    """
+    found, source = _signature_class(signature)
+    module = dspy.ChainOfThought(found or signature)
     fields = set(module.predict.signature.fields)
     if local and fields == set(DEMOS[0].keys()):
         module.predict.demos = [demo.with_inputs("question") for demo in DEMOS]
+    return module, source
+
+
+def _signature_class(signature: str) -> tuple[type[dspy.Signature] | None, str | None]:
+    """What `module:Class` or `path/to/file.py:Class` names, and its file; nothing for a signature in words."""
+    if "->" in signature or not signature.rpartition(":")[2].isidentifier() or ":" not in signature:
+        return None, None
+    found, source = resolve(signature)
+    if not (isinstance(found, type) and issubclass(found, dspy.Signature)):
+        raise LoadError(
+            f"`{signature}` is no `dspy.Signature`\nhint: name a class such as `class Ask"
+            "(dspy.Signature)`, or give the fields: `question -> answer`"
+        )
+    return found, source
+
+
+def load_program(path: Path, keep_lms: bool) -> dspy.Module:
+    """The module that `module.save(directory, save_program=True)` wrote, its models too if they are to be kept.
+
+    It is a pickle, which can run anything: whoever names it trusts it, as a predictor's file.
+    """
+    look_in(os.getcwd())
+    try:
+        module = dspy.load(str(path), allow_pickle=True)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        raise LoadError(
+            f"`{path}` is no saved program: {type(error).__name__}: {error}\n"
+            "hint: name a directory that `program.save('directory', save_program=True)` wrote"
+        ) from None
+    if not isinstance(module, dspy.Module):
+        raise LoadError(f"`{path}` holds a value of type {type(module).__name__}, and no `dspy.Module`")
+    _take_lms(module, keep_lms)
     return module
+
+
+def _take_lms(module: dspy.Module, keep: bool) -> None:
+    if not keep:
+        for predictor in module.predictors():
+            predictor.lm = None
 
 
 def take_program(module: dspy.Module, path: Path, keep_lms: bool) -> None:
@@ -98,7 +142,10 @@ def take_program(module: dspy.Module, path: Path, keep_lms: bool) -> None:
     A pickle, which can run anything, is refused.
     """
     if path.suffix != ".json":
-        raise LoadError(f"`{path}` is no `.json` file\nhint: save the program with `program.save('program.json')`")
+        raise LoadError(
+            f"`{path}` is no `.json` file\nhint: save the program with `program.save('program.json')`, "
+            "or as a directory with `save_program=True`"
+        )
     try:
         module.load(path, allow_pickle=False)
     except Exception as error:
@@ -107,9 +154,7 @@ def take_program(module: dspy.Module, path: Path, keep_lms: bool) -> None:
             f"`{path}` is no saved state of this `{kind}`: {type(error).__name__}: {error}\n"
             "hint: load it into a program of the signatures and parts it was saved from"
         ) from None
-    if not keep_lms:
-        for predictor in module.predictors():
-            predictor.lm = None
+    _take_lms(module, keep_lms)
 
 
 def brings_lm(module: dspy.Module) -> bool:

@@ -97,9 +97,9 @@ pub struct Model {
 pub struct Request {
     /// `path/to/file.py:name`, `package.module:name` or `dspy`.
     pub spec: String,
-    /// The DSPy signature of the predictor `dspy`.
+    /// The DSPy signature of the predictor `dspy`, or the class that is one.
     pub signature: String,
-    /// A saved DSPy program, whose state the module takes.
+    /// A saved DSPy program: a file whose state the module takes, or the directory of a whole one.
     pub program: Option<PathBuf>,
     /// Calls in flight at most.
     pub calls: usize,
@@ -147,10 +147,26 @@ impl Predictor {
         let loader = helpers::module(py, "loader")?;
         let Request { spec, signature, program, model, calls } = request;
         let mut source: Option<String> = None;
+        // Not the state of a module, but all of it: its predictor is within.
+        let whole = program.as_deref().filter(|program| program.is_dir());
         let (target, module, kind) = if spec == "dspy" {
             let dspy = helpers::dspy(py)?;
-            let module = dspy.call_method1("make_module", (&signature, model.is_local))?;
-            (module.clone(), module, Some(format!("dspy.ChainOfThought({signature})")))
+            if let Some(program) = whole {
+                let module = dspy.call_method1("load_program", (program, !model.explicit))?;
+                let kind = kind_of(&module, &module)?;
+                (module.clone(), module, Some(format!("{kind} of `{}`", program.display())))
+            } else {
+                let module: Bound<'_, PyAny>;
+                (module, source) =
+                    dspy.call_method1("make_module", (&signature, model.is_local))?.extract()?;
+                (module.clone(), module, Some(format!("dspy.ChainOfThought({signature})")))
+            }
+        } else if let Some(program) = whole {
+            let program = program.display();
+            let reason = format!(
+                "`{program}` holds a whole program\nhint: leave out `--predictor {spec}`, or give the state alone, saved as `.json`"
+            );
+            return Err(refused(py, &reason));
         } else {
             let target: Bound<'_, PyAny>;
             (target, source) = loader.call_method1("find", (&spec, event_loop))?.extract()?;
@@ -166,7 +182,7 @@ impl Predictor {
             }
         } else {
             let dspy = helpers::dspy(py)?;
-            if let Some(program) = program {
+            if let Some(program) = program.filter(|program| !program.is_dir()) {
                 dspy.call_method1("take_program", (&module, program, !model.explicit))?;
             }
             outputs = dspy.call_method1("outputs", (&module,))?.extract()?;
