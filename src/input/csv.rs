@@ -19,20 +19,6 @@ pub(super) fn is_empty(raw: &str, delimiter: u8) -> bool {
     RawFields::new(raw, delimiter).all(|field| unquote(field).trim().is_empty())
 }
 
-/// The delimiter that a first line such as `sep=;` tells Excel to use. It is no record.
-pub(super) fn separator(line: &[u8]) -> Option<u8> {
-    let quoted = line.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-    match quoted.unwrap_or(line) {
-        [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', delimiter] if splits(*delimiter) => Some(*delimiter),
-        _ => None,
-    }
-}
-
-/// Whether fields can be told apart by this byte.
-pub(super) fn splits(delimiter: u8) -> bool {
-    !matches!(delimiter, b'"' | b'\n' | b'\r' | 0 | 0x80..)
-}
-
 /// Counts the fields of a record, refusing NUL, text after a closing quote, and a quote inside an unquoted field, of
 /// which nobody can say whether it is text or the rest of a quoted field.
 pub(super) fn width(raw: &str, delimiter: u8) -> Result<usize, Fault> {
@@ -130,15 +116,6 @@ mod tests {
         }
         for raw in [";;0", ",", "\"\"\"\";"] {
             assert!(!is_empty(raw, b';'), "{raw}");
-        }
-    }
-
-    #[test]
-    fn a_separator_line_is_told_from_a_header() {
-        assert_eq!(separator(b"sep=;"), Some(b';'));
-        assert_eq!(separator(b"\"SEP=\t\""), Some(b'\t'));
-        for line in [&b"sep="[..], b"sep=;;", b"sep=\"", b"separator", b"sep=\xff"] {
-            assert_eq!(separator(line), None);
         }
     }
 

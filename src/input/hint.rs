@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::csv::separator;
+use super::delimiter::separator;
 use super::error::Fault;
 use super::source::{Format, Source};
 

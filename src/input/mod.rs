@@ -6,6 +6,7 @@
 mod arguments;
 mod binding;
 mod csv;
+mod delimiter;
 mod encoding;
 mod error;
 mod hint;

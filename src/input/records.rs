@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::Read;
 
-use super::csv::{fields, is_empty, separator, width};
+use super::csv::{fields, is_empty, width};
+use super::delimiter::separator;
 use super::encoding::Utf8Reader;
 use super::error::{Fault, InputError, Located};
 use super::source::{Format, Source};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use encoding_rs::Encoding;
 use serde::{Deserialize, Serialize};
 
-use super::csv::{separator, splits};
+use super::delimiter::{separator, splits};
 use super::encoding::Utf8Reader;
 use super::error::{Fault, InputError};
 
