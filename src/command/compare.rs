@@ -7,12 +7,14 @@ use clap::Args;
 
 use super::Usage;
 use super::comparing::{Comparing, Ended, warm_up_rows};
-use super::destination;
+use super::destination::{self, Kind};
 use super::prepared::Preparing;
+use super::setup::now;
 use super::streams::Streams;
-use crate::config::JobOptions;
 use crate::config::values::concurrency;
+use crate::config::{JobOptions, is_stream};
 use crate::journal::directory_of;
+use crate::output::write_text;
 use crate::policy::stop::StopReason;
 use crate::report::compare::{Comparison, ModeRuns};
 use crate::report::json;
@@ -41,12 +43,23 @@ pub struct CompareOptions {
     /// Also writes the comparison as a table in Markdown
     #[arg(long, value_name = "FILE")]
     pub export_markdown: Option<PathBuf>,
+    /// Replace files that this program did not write; they are kept as `<FILE>.<time>`
+    #[arg(long)]
+    pub force: bool,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub job: JobOptions,
 }
 
 impl CompareOptions {
+    /// The files to be written, the options that name them, what they may replace.
+    fn files(&self) -> impl Iterator<Item = (&Path, &'static str, Kind)> {
+        let json = self.export_json.as_deref().map(|file| (file, "--export-json", Kind::Json));
+        let markdown =
+            self.export_markdown.as_deref().map(|file| (file, "--export-markdown", Kind::Markdown));
+        json.into_iter().chain(markdown)
+    }
+
     /// The modes asked for, both by default; sequential first, for it is the baseline.
     fn modes(&self) -> Vec<ModeRuns> {
         let (sequential, concurrent) =
@@ -69,14 +82,12 @@ impl CompareOptions {
 
 /// Runs `compare`.
 pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::Result<u8> {
-    if options.input == Path::new("-") {
+    if is_stream(&options.input) {
         return Err(Usage("`compare` reads its input once for each run: give it a file".to_owned()).into());
     }
-    for (file, option) in
-        [(&options.export_json, "--export-json"), (&options.export_markdown, "--export-markdown")]
-    {
-        let Some(file) = file else { continue };
+    for (file, option, kind) in options.files() {
         destination::check(file, option, &[("the input", &options.input)])?;
+        destination::check_kind(file, option, kind, options.force)?;
         let directory = directory_of(file);
         tempfile::tempfile_in(directory)
             .with_context(|| format!("failed to write into `{}`", directory.display()))?;
@@ -140,9 +151,15 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
 fn show(options: &CompareOptions, comparison: &Comparison, streams: &mut Streams) -> anyhow::Result<()> {
     let text = comparison.table(streams.look(&options.job.show));
     let said = streams.say(&options.job.show, &text);
-    let json = options.export_json.as_ref().map_or(Ok(()), |file| json::write(file, comparison));
+    let access = options.job.access.access();
+    let mut reporter = streams.reporter(&options.job.show);
+    for (file, _, kind) in options.files() {
+        destination::set_aside(file, kind, &now(), reporter.as_mut())?;
+    }
+    drop(reporter);
+    let json = options.export_json.as_ref().map_or(Ok(()), |file| json::write(file, access, comparison));
     if let Some(file) = &options.export_markdown {
-        json::write_whole(file, comparison.markdown().as_bytes())
+        write_text(file, access, comparison.markdown().as_bytes())
             .with_context(|| format!("failed to write `{}`", file.display()))?;
     }
     json?;

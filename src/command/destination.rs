@@ -1,10 +1,49 @@
-//! Refuses to write over what must stay: journals, inputs, answers, and what is no regular file. Writes nothing.
+//! Refuses to write over what must stay: journals, inputs, files that no run made, and what is no regular file.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
-use crate::journal::is_journal;
+use crate::journal::{directory_of, is_journal};
+use crate::output::is_answers;
+use crate::report::progress::{Level, Reporter};
+use crate::report::{compare, html, json};
+
+/// A chain of symbolic links that is longer goes round in a circle.
+const MOST_LINKS: usize = 40;
+/// Formats that people want and answers are not written in.
+const OTHER_FORMATS: [&str; 14] = [
+    "parquet", "arrow", "feather", "sqlite", "xlsx", "xls", "ods", "json", "tsv", "gz", "bz2", "xz", "zst",
+    "zip",
+];
+
+/// What a file must be, if there is one, for another of its kind to replace it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    /// Answers; the delimiter that was given.
+    Answers(Option<u8>),
+    /// A report or a comparison.
+    Json,
+    /// The report as a page.
+    Page,
+    /// A comparison's table.
+    Markdown,
+}
+
+impl Kind {
+    /// Whether the file holds anything that this program did not write.
+    fn is_foreign(self, path: &Path) -> bool {
+        let holds_something = std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() > 0);
+        holds_something
+            && !match self {
+                Self::Answers(delimiter) => is_answers(path, delimiter),
+                Self::Json => json::is_ours(path),
+                Self::Page => html::is_ours(path),
+                Self::Markdown => compare::is_markdown(path),
+            }
+    }
+}
 
 /// Checks a file that is to be written whole under a name that the user gave by `option`. `kept` are the files that it
 /// must not be, by what they are.
@@ -14,8 +53,7 @@ pub(super) fn check(path: &Path, option: &str, kept: &[(&str, &Path)]) -> anyhow
     if path == Path::new("-") {
         bail!("`-` is no file, and standard output is for the summary alone\n{hint}");
     }
-    // A symbolic link such as `/dev/stdout` would lead to some file and its companions beside it.
-    if path.starts_with("/dev") && path.is_symlink() {
+    if leads_to_a_descriptor(path) {
         bail!("`{shown}` is no place for a file\n{hint}");
     }
     // The file is replaced whole: a device or a pipe would be too.
@@ -34,6 +72,82 @@ pub(super) fn check(path: &Path, option: &str, kept: &[(&str, &Path)]) -> anyhow
         bail!("`{shown}` has the name under which a job keeps its standard input\n{hint}");
     }
     Ok(())
+}
+
+/// Refuses to replace a file that this program did not write, unless that is forced: see [`set_aside`].
+pub(super) fn check_kind(path: &Path, option: &str, kind: Kind, force: bool) -> anyhow::Result<()> {
+    if !force && kind.is_foreign(path) {
+        bail!(
+            "`{}` is there, and this program did not write it\nhint: name another file with `{option}`, or add \
+             `--force`: it is kept under another name",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Refuses an answers file by the name of another format.
+pub(super) fn check_extension(path: &Path) -> anyhow::Result<()> {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    if !OTHER_FORMATS.contains(&&*extension) {
+        return Ok(());
+    }
+    let hint = match &*extension {
+        "json" => "name it `.jsonl`, one JSON object a line, or `.csv`",
+        "tsv" => "name it `.csv`; its fields are separated as those of the input are",
+        "gz" | "bz2" | "xz" | "zst" | "zip" => "name it `.csv` or `.jsonl`, and compress it afterwards",
+        _ => "name it `.csv` or `.jsonl`",
+    };
+    bail!("`{}`: answers are not written as `.{extension}`\nhint: {hint}", path.display());
+}
+
+/// Keeps a file that this program did not write, and that is to be replaced, as `<path>.<time>` too, and says so.
+pub(super) fn set_aside(
+    path: &Path,
+    kind: Kind,
+    time: &str,
+    reporter: &mut dyn Reporter,
+) -> anyhow::Result<()> {
+    if !kind.is_foreign(path) {
+        return Ok(());
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", time.replace(':', "-")));
+    let aside = PathBuf::from(name);
+    let linked = std::fs::hard_link(path, &aside).or_else(|error| {
+        // Some file systems have no links.
+        if error.kind() == io::ErrorKind::AlreadyExists { Err(error) } else { std::fs::rename(path, &aside) }
+    });
+    linked.with_context(|| format!("failed to set aside `{}`", path.display()))?;
+    let name = |path: &Path| PathBuf::from(path.file_name().unwrap_or_default());
+    let text = format!("`{}` is kept as `{}`", name(path).display(), name(&aside).display());
+    reporter.message(Level::Note, &text);
+    Ok(())
+}
+
+/// Whether the name is that of the device which throws away what is written to it.
+pub(super) fn is_null(path: &Path) -> bool {
+    path.canonicalize().is_ok_and(|path| path == Path::new("/dev/null"))
+}
+
+/// Whether the name, or one that it leads to, is a link that the system made, such as `/dev/stdout` or `/proc/self/fd/1`:
+/// what that leads to in the end is the very file that standard output goes to.
+fn leads_to_a_descriptor(path: &Path) -> bool {
+    let mut at = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let (Ok(directory), Some(name)) = (directory_of(&at).canonicalize(), at.file_name()) else {
+            return false;
+        };
+        let named = directory.join(name);
+        let system =
+            named.starts_with("/proc") || named.starts_with("/dev") && !named.starts_with("/dev/shm");
+        if system {
+            return named.is_symlink();
+        }
+        let Ok(next) = std::fs::read_link(&named) else { return false };
+        at = directory.join(next);
+    }
+    false
 }
 
 /// Whether both are there and one.

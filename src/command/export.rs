@@ -9,9 +9,10 @@ use clap::Args;
 use sha2::{Digest, Sha256};
 
 use super::damage;
-use super::destination;
-use super::rebuilt::fields_of;
+use super::destination::{self, Kind};
+use super::rebuilt::{access_of, fields_of};
 use super::session::project;
+use super::setup::now;
 use super::streams::Streams;
 use crate::config::options::{FieldOptions, ShowOptions};
 use crate::config::paths::JobPaths;
@@ -28,6 +29,9 @@ pub struct ExportOptions {
     /// Where to write instead of ANSWERS itself
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Replace a file that this program did not write; it is kept as `<FILE>.<time>`
+    #[arg(long)]
+    pub force: bool,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub fields: FieldOptions,
@@ -38,23 +42,27 @@ pub struct ExportOptions {
 
 /// Runs `export`.
 pub fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<u8> {
-    let mut paths = JobPaths::of(&options.answers);
+    let mut paths = JobPaths::find(&options.answers);
     let recovered = Recovered::read(&paths.journal, |_| {})?;
     let header = recovered.sessions.last().context("the journal has no session")?;
-    let source = source_of(header, &options.answers)?;
+    let source = source_of(header, &paths.answers)?;
     let asked =
         if options.fields.fields.is_some() { options.fields.names().to_vec() } else { fields_of(header) };
     let fields = recovered.fields.only(&asked);
-    if let Some(output) = &options.output {
-        paths.answers.clone_from(output);
-    }
-    destination::check(
-        &paths.answers,
-        "--output",
-        &[("the journal", &paths.journal), ("the input", &source.at)],
-    )?;
-    let projected = project(&source, &paths, &recovered.index, &fields, || false)?;
+    let to = options.output.as_deref().unwrap_or(&options.answers);
+    destination::check(to, "--output", &[("the journal", &paths.journal), ("the input", &source.at)])?;
     let mut reporter = streams.reporter(&options.show);
+    if options.output.is_some() {
+        let other = JobPaths::find(to);
+        if !other.journal.exists() {
+            let kind = Kind::Answers(Some(source.delimiter));
+            destination::check_extension(&other.answers)?;
+            destination::check_kind(&other.answers, "--output", kind, options.force)?;
+            destination::set_aside(&other.answers, kind, &now(), reporter.as_mut())?;
+        }
+        paths.answers = other.answers;
+    }
+    let projected = project(&source, &paths, access_of(header), &recovered.index, &fields, || false)?;
     damage::tell(&recovered, reporter.as_mut());
     for renamed in &projected.renamed {
         reporter.message(Level::Warning, &renamed.to_string());

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use tempfile::TempPath;
 
 use super::Usage;
-use super::destination::{self, same};
+use super::destination::{self, Kind, same};
 use super::prepared::{Prepared, Preparing};
 use super::session::Session;
 use super::setup::{now, panicked};
@@ -46,7 +46,7 @@ impl Opened {
 
 /// Runs a job: prepares it, opens its journal by `open`, which gives none for a dry run, runs its session, shows the
 /// summary. `spooled` says that its
-/// input came by standard input, now or in an earlier session.
+/// input came by a stream, now or in an earlier session.
 pub(super) async fn run<F>(
     options: ProcessOptions,
     kept: Vec<String>,
@@ -63,7 +63,7 @@ where
     let paths = options.paths(format);
     let files = paths.absolute()?;
     let calls = options.pace.calls().map_err(Usage)?;
-    let page = options.page.wanted().map_err(Usage)?;
+    let page = options.page.wanted().map_err(Usage)? && options.scratch.is_none();
     let mut source = options.source(format, &paths);
     let directory = std::env::current_dir()?;
     let python = options.job.predictor.python.as_deref();
@@ -76,15 +76,16 @@ where
         }
     }
     let mut fresh = None;
-    if options.reads_stdin() {
+    if options.reads_stream() {
+        let input = options.input.clone();
         // Removed by whatever ends the job before it has a journal. Only its owner may read it.
         let (file, at) = tempfile::NamedTempFile::new_in(directory_of(&files.spool))
             .with_context(|| format!("failed to write into `{}`", directory_of(&paths.spool).display()))?
             .into_parts();
         tokio::select! {
-            kept = tokio::task::spawn_blocking(move || spool(file)) => kept
+            kept = tokio::task::spawn_blocking(move || spool(&input, file)) => kept
                 .map_err(|error| panicked(&error))?
-                .with_context(|| format!("failed to keep standard input in `{}`", paths.spool.display()))?,
+                .with_context(|| format!("failed to keep `{}` in `{}`", options.input.display(), paths.spool.display()))?,
             signal = signals.next() => return Ok(StopReason::Signal(signal).exit_code()),
         }
         source.at = at.to_path_buf();
@@ -117,14 +118,19 @@ where
     if let Some(fresh) = fresh {
         keep(fresh, &files.spool)?;
     }
-    let session = Session { page, ..prepared.session(opened, prepared.calls) };
+    let session =
+        Session { page, access: options.job.access.access(), ..prepared.session(opened, prepared.calls) };
     let outcome = session.run(&files, reporter.as_mut(), &mut signals).await;
     drop(reporter);
     let outcome = outcome?;
     // Without a report the session was cut short: the process ends at once.
     if let Some(report) = &outcome.report {
-        let named =
-            Files { answers: &paths.answers, report: Some(&paths.report), page: page.then_some(&paths.page) };
+        let kept = options.scratch.is_none();
+        let named = Files {
+            answers: if kept { &paths.answers } else { Path::new("/dev/null") },
+            report: kept.then_some(&paths.report),
+            page: page.then_some(&paths.page),
+        };
         show_report(report, named, &options.job.show, streams)?;
         if spooled && report.rows.ok == report.rows.total {
             remove_spool(&files)?;
@@ -159,7 +165,7 @@ pub(super) fn kept_options(options: &ProcessOptions, given: Vec<String>) -> anyh
 pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow::Result<()> {
     // Its own companions too: what an earlier job kept of standard input would be set aside before it is read.
     for file in [&paths.answers, &paths.journal, &paths.report, &paths.page, &paths.spool] {
-        if !options.reads_stdin() && same(file, &options.input) {
+        if options.input != Path::new("-") && same(file, &options.input) {
             bail!(
                 "`{}` would replace the input `{}`\nhint: name another file with `--output`",
                 file.display(),
@@ -167,8 +173,17 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
             );
         }
     }
-    for file in [&paths.answers, &paths.report, &paths.page] {
+    // By the name as given too: what a link leads to does not tell a descriptor from a file.
+    let given = options.output.iter().filter(|_| options.scratch.is_none());
+    for file in given.chain([&paths.answers, &paths.report, &paths.page]) {
         destination::check(file, "--output", &[])?;
+    }
+    // Where a journal stands, the files beside it are its job's.
+    if !paths.journal.exists() {
+        destination::check_extension(&paths.answers)?;
+        for (file, kind) in kinds(options, paths) {
+            destination::check_kind(file, "--output", kind, options.force)?;
+        }
     }
     if paths.journal.exists() && holds_lines(&paths.journal)? && !options.force {
         // Nothing can be resumed from a journal without its header; that is what is said then.
@@ -182,13 +197,23 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
         .with_context(|| format!("failed to write into `{}`", directory.display()))
 }
 
-/// Copies standard input to a file.
-fn spool(mut file: File) -> io::Result<()> {
-    io::copy(&mut io::stdin().lock(), &mut file)?;
+/// The files that a job writes at its end, and what they may replace.
+fn kinds<'a>(options: &ProcessOptions, paths: &'a JobPaths) -> [(&'a Path, Kind); 3] {
+    let answers = Kind::Answers(options.job.rows.delimiter);
+    [(&paths.answers, answers), (&paths.report, Kind::Json), (&paths.page, Kind::Page)]
+}
+
+/// Copies a stream to a file.
+fn spool(stream: &Path, mut file: File) -> io::Result<()> {
+    if stream == Path::new("-") {
+        io::copy(&mut io::stdin().lock(), &mut file)?;
+    } else {
+        io::copy(&mut File::open(stream)?, &mut file)?;
+    }
     file.sync_all()
 }
 
-/// Gives what was kept of standard input its name.
+/// Gives what was kept of a stream its name.
 fn keep(fresh: TempPath, spool: &Path) -> anyhow::Result<()> {
     let kept = fresh.persist(spool).map_err(|error| error.error).and_then(|()| sync_directory_of(spool));
     kept.with_context(|| format!("failed to keep standard input in `{}`", spool.display()))
@@ -225,7 +250,13 @@ pub(super) fn create(
         }
         reporter.message(Level::Note, &text);
     }
-    Ok(Opened::new(Journal::create(&paths.journal, header)?, header))
+    let journal = Journal::create(&paths.journal, header)?;
+    if !exists {
+        for (file, kind) in kinds(options, paths) {
+            destination::set_aside(file, kind, &header.started_at, reporter)?;
+        }
+    }
+    Ok(Opened::new(journal, header))
 }
 
 fn name_of(path: &Path) -> std::path::Display<'_> {

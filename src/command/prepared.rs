@@ -15,7 +15,7 @@ use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, progr
 use crate::config::{JobOptions, identity};
 use crate::input::{Format, Source, Validated, glance, validate};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
-use crate::output::TOLD;
+use crate::output::{Access, TOLD};
 use crate::policy::budget::{Budget, Used};
 use crate::policy::stop::Signal;
 use crate::report;
@@ -228,6 +228,7 @@ impl Prepared {
             run: self.facts(),
             validate: self.validate,
             page: false,
+            access: Access::default(),
             outage: None,
         }
     }

@@ -1,29 +1,44 @@
 //! `process`: a new job.
 
+use std::path::Path;
+
+use anyhow::Context;
+
 use super::Usage;
+use super::destination;
 use super::job;
 use super::streams::Streams;
 use crate::config::ProcessOptions;
 
 /// Runs `process`; `given` are its options as the journal keeps them.
 pub async fn process(
-    options: ProcessOptions,
+    mut options: ProcessOptions,
     given: Vec<String>,
     streams: &mut Streams,
 ) -> anyhow::Result<u8> {
     let kept = job::kept_options(&options, given)?;
-    if options.reads_stdin() && options.job.rows.format.is_none() {
-        return Err(Usage(
-            "standard input has no name to tell its format: give `--format csv` or `--format jsonl`"
-                .to_owned(),
-        )
+    let format = options.job.rows.format_of(&options.input);
+    if options.reads_stream() && format.is_err() {
+        let stream = if options.input == Path::new("-") {
+            "standard input".to_owned()
+        } else {
+            format!("the pipe `{}`", options.input.display())
+        };
+        return Err(Usage(format!(
+            "{stream} has no name to tell its format: give `--format csv` or `--format jsonl`"
+        ))
         .into());
     }
-    let format = options.job.rows.format_of(&options.input)?;
-    let paths = options.paths(format);
+    // Lives as long as the job.
+    let mut scratch = None;
+    if options.output.as_deref().is_some_and(destination::is_null) {
+        let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
+        options.scratch = Some(scratch.insert(directory).path().to_owned());
+    }
+    let paths = options.paths(format?);
     job::check_output(&options, &paths)?;
-    let (create, reads_stdin) = (options.clone(), options.reads_stdin());
-    job::run(options, kept, reads_stdin, streams, move |paths, prepared, reporter| {
+    let (create, reads_stream) = (options.clone(), options.reads_stream());
+    job::run(options, kept, reads_stream, streams, move |paths, prepared, reporter| {
         if create.job.dry_run {
             let rows = &prepared.validated.selected;
             prepared.tell_estimate(rows.end - rows.start, reporter);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::damage;
 use crate::config::paths::JobPaths;
 use crate::journal::{Header, JournalError, RUN, Record, Recovered, holds_lines};
+use crate::output::Access;
 use crate::report::progress::Reporter;
 use crate::report::{EventLoop, Facts, JournalFigures, Report, Run, json};
 use crate::stats::Fold;
@@ -19,6 +20,13 @@ pub(super) const FIELDS: &str = "fields";
 /// The predictor's columns that a session asked for; none for all.
 pub(super) fn fields_of(header: &Header) -> Vec<String> {
     serde_json::from_value(header.settings[FIELDS].clone()).unwrap_or_default()
+}
+
+/// Who may read what is written for a session's job.
+pub(super) fn access_of(header: &Header) -> Access {
+    let options = header.settings["options"].as_array();
+    let private = options.is_some_and(|options| options.iter().any(|option| option == "--private"));
+    if private { Access::Private } else { Access::Usual }
 }
 
 /// What a report tells of a session beyond its header and its outcomes; among the settings under [`RUN`].
@@ -39,9 +47,12 @@ pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// The figures of all sessions, and the report: the one the last session wrote, or where there is none that agrees with
+/// The figures of all sessions, who may read them, and the report: the one the last session wrote, or where there is none that agrees with
 /// the journal, what that knows. Says what is wrong with the journal.
-pub(super) fn rebuilt(paths: &JobPaths, reporter: &mut dyn Reporter) -> anyhow::Result<(Report, Fold)> {
+pub(super) fn rebuilt(
+    paths: &JobPaths,
+    reporter: &mut dyn Reporter,
+) -> anyhow::Result<(Report, Fold, Access)> {
     // Asked before: of a session that ends meanwhile, no call is taken for lost.
     let running = matches!(holds_lines(&paths.journal), Err(JournalError::Locked { .. }));
     let mut fold = None;
@@ -64,7 +75,7 @@ pub(super) fn rebuilt(paths: &JobPaths, reporter: &mut dyn Reporter) -> anyhow::
     let known = Report::new(&fold.stats, facts(paths, &recovered, header, resumed, running)?);
     let agrees = |report: &Report| report.run.started_at == header.started_at && report.rows == known.rows;
     let report = json::read(&paths.report).ok().filter(agrees).unwrap_or(known);
-    Ok((report, fold))
+    Ok((report, fold, access_of(header)))
 }
 
 /// What is known of a session that wrote no report; what only its process knew is zero.

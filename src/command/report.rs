@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::Args;
 
-use super::destination;
+use super::destination::{self, Kind};
 use super::job::show_report;
 use super::rebuilt::rebuilt;
+use super::setup::now;
 use super::streams::Streams;
 use crate::config::options::ShowOptions;
 use crate::config::paths::JobPaths;
@@ -25,6 +26,9 @@ pub struct ReportOptions {
     /// Also writes the report as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Replace files that this program did not write; they are kept as `<FILE>.<time>`
+    #[arg(long)]
+    pub force: bool,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub show: ShowOptions,
@@ -32,7 +36,7 @@ pub struct ReportOptions {
 
 /// Runs `report`.
 pub fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::Result<u8> {
-    let paths = JobPaths::of(&options.answers);
+    let paths = JobPaths::find(&options.answers);
     if !paths.journal.exists() {
         bail!(
             "`{}` has no journal `{}`\nhint: name the answers file of an earlier `process`",
@@ -40,20 +44,28 @@ pub fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::Result<
             paths.journal.display()
         );
     }
-    let (report, fold) = rebuilt(&paths, streams.reporter(&options.show).as_mut())?;
+    let mut reporter = streams.reporter(&options.show);
+    let (report, fold, access) = rebuilt(&paths, reporter.as_mut())?;
     let kept = [
         ("the journal", &*paths.journal),
         ("the answers", &*paths.answers),
         ("the input", Path::new(&report.run.input)),
     ];
-    for (file, option) in [(&options.json, "--json"), (&options.html, "--html")] {
-        file.iter().try_for_each(|file| destination::check(file, option, &kept))?;
+    let files = [(&options.json, "--json", Kind::Json), (&options.html, "--html", Kind::Page)];
+    let files = files.into_iter().filter_map(|(file, option, kind)| Some((file.as_deref()?, option, kind)));
+    for (file, option, kind) in files.clone() {
+        destination::check(file, option, &kept)?;
+        destination::check_kind(file, option, kind, options.force)?;
     }
+    for (file, _, kind) in files {
+        destination::set_aside(file, kind, &now(), reporter.as_mut())?;
+    }
+    drop(reporter);
     if let Some(file) = &options.json {
-        json::write(file, &report)?;
+        json::write(file, access, &report)?;
     }
     if let Some(file) = &options.html {
-        html::write(file, &paths.answers, &report, &fold)?;
+        html::write(file, access, &paths.answers, &report, &fold)?;
     }
     let there = |given: &Option<PathBuf>, own: PathBuf| given.clone().or_else(|| own.exists().then_some(own));
     let (page, report_file) = (there(&options.html, paths.page), there(&options.json, paths.report));

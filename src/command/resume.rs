@@ -39,7 +39,7 @@ pub struct Earlier {
 
 /// Reads what the run of `answers` was asked for. Changes nothing.
 pub fn earlier(answers: &Path) -> anyhow::Result<Earlier> {
-    let paths = JobPaths::of(answers);
+    let paths = JobPaths::find(answers);
     if !paths.journal.exists() {
         bail!(
             "`{}` has no journal `{}`\nhint: name the answers file of an earlier `process`",
@@ -55,12 +55,16 @@ pub fn earlier(answers: &Path) -> anyhow::Result<Earlier> {
     };
     let directory = PathBuf::from(header.settings["directory"].as_str().unwrap_or("."));
     Ok(Earlier {
-        input: input_of(header, answers),
+        input: input_of(header, &paths.answers),
         format: header.input.format.clone(),
         stdin: header.settings["stdin"].as_bool().unwrap_or_default(),
         options: texts("options"),
         keys: texts("keys"),
-        directory: if directory.is_dir() { directory } else { std::path::absolute(directory_of(answers))? },
+        directory: if directory.is_dir() {
+            directory
+        } else {
+            std::path::absolute(directory_of(&paths.answers))?
+        },
     })
 }
 

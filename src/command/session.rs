@@ -14,7 +14,7 @@ use crate::config::paths::JobPaths;
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::input::{Rows, Source, Validated};
 use crate::journal::{End, Index, Journal, JournalError};
-use crate::output::{OutputError, Projected, Projection};
+use crate::output::{Access, OutputError, Projected, Projection};
 use crate::policy::budget::{Budget, Price};
 use crate::policy::limits::Limits;
 use crate::policy::rate::RequestsACall;
@@ -67,6 +67,8 @@ pub(super) struct Session<'a> {
     pub validate: Duration,
     /// Whether the page is written too.
     pub page: bool,
+    /// Who may read what is written.
+    pub access: Access,
     /// The last error of the outage in which its rows were stopped; none before.
     pub outage: Option<String>,
 }
@@ -173,9 +175,9 @@ impl Session<'_> {
         if let Some(remark) = report::remark::underused(&report).filter(|_| !bounded) {
             reporter.message(Level::Warning, &remark);
         }
-        report::json::write(&paths.report, &report)?;
+        report::json::write(&paths.report, self.access, &report)?;
         if self.page {
-            report::html::write(&paths.page, &paths.answers, &report, &self.fold)?;
+            report::html::write(&paths.page, self.access, &paths.answers, &report, &self.fold)?;
         }
         Ok(Outcome { code, report: Some(report) })
     }
@@ -298,7 +300,8 @@ impl Session<'_> {
             let cancelled = Arc::clone(&cancelled);
             let (source, paths) = (self.source.clone(), paths.clone());
             let (index, fields) = (Arc::clone(self.journal.index()), self.journal.fields().only(self.fields));
-            move || project(&source, &paths, &index, &fields, || cancelled.load(Ordering::Relaxed))
+            let access = self.access;
+            move || project(&source, &paths, access, &index, &fields, || cancelled.load(Ordering::Relaxed))
         });
         loop {
             tokio::select! {
@@ -352,6 +355,7 @@ fn is_broken(stop: Option<&StopReason>) -> bool {
 pub(super) fn project(
     source: &Source,
     paths: &JobPaths,
+    access: Access,
     index: &Index,
     fields: &crate::journal::Fields,
     cancelled: impl Fn() -> bool,
@@ -363,6 +367,7 @@ pub(super) fn project(
         fields,
         destination: &paths.answers,
         format: crate::input::Format::from_path(&paths.answers).unwrap_or(source.format),
+        access,
     };
     projection.write(cancelled)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
@@ -49,10 +49,10 @@ pub struct VerifyOptions {
 
 /// Runs `verify`.
 pub fn verify(options: &VerifyOptions, streams: &mut Streams) -> anyhow::Result<u8> {
-    let journal = JobPaths::of(&options.answers).journal;
+    let JobPaths { answers: target, journal, .. } = JobPaths::find(&options.answers);
     let recovered = if journal.exists() { Some(Recovered::read(&journal, |_| {})?) } else { None };
-    let source = options.source(recovered.as_ref())?;
-    let format = Format::from_path(&options.answers).unwrap_or(source.format);
+    let source = options.source(recovered.as_ref(), &target)?;
+    let format = Format::from_path(&target).unwrap_or(source.format);
     let answers = Source {
         // From JSONL to CSV there is no delimiter to keep.
         delimiter: if source.format == Format::Csv { source.delimiter } else { b',' },
@@ -92,12 +92,11 @@ fn asked(recovered: &Recovered) -> Range<u64> {
 
 impl VerifyOptions {
     /// The input as the run read it, unless the options say otherwise.
-    fn source(&self, recovered: Option<&Recovered>) -> anyhow::Result<Source> {
+    fn source(&self, recovered: Option<&Recovered>, answers: &Path) -> anyhow::Result<Source> {
         let read = match recovered {
-            Some(recovered) => Some(source_of(
-                recovered.sessions.last().context("the journal has no session")?,
-                &self.answers,
-            )?),
+            Some(recovered) => {
+                Some(source_of(recovered.sessions.last().context("the journal has no session")?, answers)?)
+            }
             None => None,
         };
         let format = match (self.format, &read) {

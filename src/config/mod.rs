@@ -15,8 +15,8 @@ use clap::{Args, ValueEnum};
 
 use self::money::MoneyOptions;
 use self::options::{
-    FieldOptions, FormatChoice, PaceOptions, PageOptions, PredictorOptions, RateOptions, RetryOptions,
-    RowOptions, ShowOptions, StopOptions, TimeOptions,
+    AccessOptions, FieldOptions, FormatChoice, PaceOptions, PageOptions, PredictorOptions, RateOptions,
+    RetryOptions, RowOptions, ShowOptions, StopOptions, TimeOptions,
 };
 use self::paths::JobPaths;
 use crate::input::{Format, InputError, Source};
@@ -24,14 +24,18 @@ use crate::input::{Format, InputError, Source};
 /// The options of `process`.
 #[derive(Debug, Clone, Args)]
 pub struct ProcessOptions {
-    /// A `.csv` or `.jsonl` file, or `-` for standard input (with `--format`)
+    /// A `.csv` or `.jsonl` file, a pipe, or `-` for standard input (with `--format`)
     pub input: PathBuf,
     /// Where the answers go [default: INPUT's stem + `.answers.csv` or `.answers.jsonl`, in the current directory]
     #[arg(short, long, value_name = "ANSWERS")]
     pub output: Option<PathBuf>,
-    /// Start anew where a journal stands; it is kept as `<ANSWERS>.journal.<time>`
+    /// Start anew where a journal stands, or a file that no run wrote; it is kept as `<ANSWERS>.journal.<time>` or
+    /// `<ANSWERS>.<time>`
     #[arg(long)]
     pub force: bool,
+    /// The directory of a job whose answers nobody wants (`-o /dev/null`); removed at its end
+    #[arg(skip)]
+    pub scratch: Option<PathBuf>,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub fields: FieldOptions,
@@ -52,6 +56,9 @@ pub struct JobOptions {
     /// Check everything, call nothing
     #[arg(long, env = "TAB_DRY_RUN")]
     pub dry_run: bool,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub access: AccessOptions,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub predictor: PredictorOptions,
@@ -120,26 +127,40 @@ pub enum OnlyChoice {
 }
 
 impl ProcessOptions {
-    /// Whether the rows come by standard input.
-    pub fn reads_stdin(&self) -> bool {
-        self.input == Path::new("-")
+    /// Whether the rows come by a stream, which can be read only once.
+    pub fn reads_stream(&self) -> bool {
+        is_stream(&self.input)
     }
 
     /// The job's files.
     pub fn paths(&self, format: Format) -> JobPaths {
         let extension = if format == Format::Csv { "csv" } else { "jsonl" };
-        let answers = self.output.clone();
-        let answers = answers.unwrap_or_else(|| JobPaths::default_answers(&self.input, extension));
-        // What a link leads to is written, not the link replaced.
-        let target = answers.is_symlink().then(|| answers.canonicalize().ok()).flatten();
-        JobPaths::of(&target.unwrap_or(answers))
+        // A descriptor's number names nothing.
+        let input = if is_descriptor(&self.input) { Path::new("-") } else { &self.input };
+        let default = JobPaths::default_answers(input, extension);
+        if let Some(scratch) = &self.scratch {
+            return JobPaths::of(&scratch.join(default));
+        }
+        JobPaths::find(self.output.as_ref().unwrap_or(&default))
     }
 
-    /// The input file, or what standard input was spooled to, and how it is read.
+    /// The input file, or what a stream was spooled to, and how it is read.
     pub fn source(&self, format: Format, paths: &JobPaths) -> Source {
-        let path = if self.reads_stdin() { &paths.spool } else { &self.input };
+        let path = if self.reads_stream() { &paths.spool } else { &self.input };
         self.job.rows.source(path, format)
     }
+}
+
+/// Whether an input can be read only once: standard input, a named pipe, or a descriptor such as `<(…)` gives.
+pub fn is_stream(input: &Path) -> bool {
+    let is_pipe = || std::fs::metadata(input).is_ok_and(|input| !input.is_file() && !input.is_dir());
+    input == Path::new("-") || is_descriptor(input) || is_pipe()
+}
+
+/// Whether the name is that of an open file of this process, which no later one has.
+fn is_descriptor(input: &Path) -> bool {
+    let path = std::path::absolute(input).unwrap_or_default();
+    path == Path::new("/dev/stdin") || path.starts_with("/dev/fd") || path.starts_with("/proc")
 }
 
 impl RowOptions {

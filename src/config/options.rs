@@ -5,12 +5,14 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use encoding_rs::Encoding;
 
 use super::recorded::is_key;
 use super::values::{concurrency, delimiter, duration, encoding, fields, pair, range, wait};
 use crate::bridge::python::event_loop::LoopKind;
+use crate::output::Access;
 use crate::policy::limits::MaxFailures;
 use crate::policy::rate::Rates;
 use crate::policy::retry::RetryPolicy;
@@ -303,6 +305,22 @@ impl PageOptions {
             (true, true) => Err("`TAB_HTML` and `TAB_NO_HTML` cannot both be set".to_owned()),
             (_, without) => Ok(!without),
         }
+    }
+}
+
+/// Who may read what a run writes.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct AccessOptions {
+    /// Let nobody but you read the answers and reports, whatever the umask says; the journal never lets others
+    #[arg(long, env = "TAB_PRIVATE", value_parser = FalseyValueParser::new())]
+    pub private: bool,
+}
+
+impl AccessOptions {
+    /// The access they make.
+    pub fn access(self) -> Access {
+        if self.private { Access::Private } else { Access::Usual }
     }
 }
 

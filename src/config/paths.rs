@@ -3,6 +3,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::journal::directory_of;
+
+/// A chain of symbolic links that is longer goes round in a circle.
+const MOST_LINKS: usize = 40;
+
 /// The files beside an answers file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobPaths {
@@ -35,9 +40,29 @@ impl JobPaths {
         }
     }
 
+    /// The files of the job whose answers file is given by its name, or by that of a symbolic link. What a link leads to
+    /// is written, not the link replaced; the other files stand beside it, or where an earlier run put them beside the
+    /// link.
+    pub fn find(answers: &Path) -> Self {
+        let named = Self::of(answers);
+        let Some(target) = target(answers) else { return named };
+        let linked = Self::of(&target);
+        if named.journal.exists() && !linked.journal.exists() {
+            return Self { answers: target, ..named };
+        }
+        linked
+    }
+
     /// The same files, wherever the process goes: a predictor may change its directory.
     pub fn absolute(&self) -> std::io::Result<Self> {
-        Ok(Self::of(&std::path::absolute(&self.answers)?))
+        let absolute = |path: &PathBuf| std::path::absolute(path);
+        Ok(Self {
+            answers: absolute(&self.answers)?,
+            journal: absolute(&self.journal)?,
+            report: absolute(&self.report)?,
+            page: absolute(&self.page)?,
+            spool: absolute(&self.spool)?,
+        })
     }
 
     /// The answers file of an input without `-o`: `<stem>.answers.<extension>` in the current directory; standard
@@ -55,6 +80,18 @@ impl JobPaths {
     }
 }
 
+/// What a chain of symbolic links leads to, whether that is there or not; none for what is no link.
+fn target(path: &Path) -> Option<PathBuf> {
+    let mut target = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match std::fs::read_link(&target) {
+            Ok(next) => target = directory_of(&target).join(next),
+            Err(_) => return (target != path).then_some(target),
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +101,21 @@ mod tests {
         let answers = |input: &str, extension| JobPaths::default_answers(Path::new(input), extension);
         assert_eq!(answers("data/questions.csv", "csv"), Path::new("questions.answers.csv"));
         assert_eq!(answers("-", "jsonl"), Path::new("stdin.answers.jsonl"));
+    }
+
+    #[test]
+    fn a_link_leads_to_the_job_and_its_files_are_where_the_journal_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::create_dir(path("runs")).unwrap();
+        std::os::unix::fs::symlink("runs/1.csv", path("last.csv")).unwrap();
+        std::os::unix::fs::symlink("last.csv", path("again.csv")).unwrap();
+        assert_eq!(JobPaths::find(&path("again.csv")), JobPaths::of(&path("runs/1.csv")));
+        std::fs::write(path("last.csv.journal"), "").unwrap();
+        let found = JobPaths::find(&path("last.csv"));
+        assert_eq!((found.answers, found.journal), (path("runs/1.csv"), path("last.csv.journal")));
+        std::fs::write(path("runs/1.csv.journal"), "").unwrap();
+        assert_eq!(JobPaths::find(&path("last.csv")), JobPaths::of(&path("runs/1.csv")));
     }
 
     #[test]

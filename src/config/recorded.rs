@@ -36,7 +36,7 @@ pub fn given(command: &Command, matches: &ArgMatches, environment: bool) -> Vec<
         if matches!(argument.get_action(), ArgAction::Set | ArgAction::Append) {
             let values = matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy());
             given.extend(values.map(|value| format!("--{long}={value}")));
-        } else {
+        } else if !matches!(argument.get_action(), ArgAction::SetTrue) || matches.get_flag(id) {
             given.push(format!("--{long}"));
         }
     }

@@ -116,7 +116,7 @@ fn of_fault(fault: &Fault) -> Option<String> {
         Fault::Io(error) if error.kind() == std::io::ErrorKind::NotFound => "check the path",
         Fault::Io(_) | Fault::UnknownFormat => return None,
         Fault::Directory => "give one file",
-        Fault::NotRegular => "pipe it in and give `-` for standard input",
+        Fault::NotRegular => "save it to a file first",
         Fault::Delimiter(_) => "give one ASCII character other than a quote or a line end",
         Fault::Empty(_) => "check how the file was made",
         Fault::Encoding(_) => "name the encoding, such as `--encoding windows-1252`",

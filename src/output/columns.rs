@@ -47,6 +47,14 @@ pub(super) fn added(input: &[String], fields: &[String]) -> (Vec<String>, Vec<Re
     (columns, renamed)
 }
 
+/// Whether a file's columns end as the answers' do.
+pub(super) fn end_in_ours(names: &[String]) -> bool {
+    let ours = |(name, ours): (&String, &&str)| {
+        name.strip_suffix(ours).is_some_and(|prefix| prefix.replace("run_", "").is_empty())
+    };
+    names.last_chunk::<4>().is_some_and(|last| last.iter().zip(&OURS).all(ours))
+}
+
 /// The input's names, repeated ones numbered: `a`, `a_2`. A JSON object can hold each only once.
 pub(super) fn numbered(names: &[String]) -> (Vec<String>, Vec<Renamed>) {
     let own: HashSet<&String> = names.iter().collect();

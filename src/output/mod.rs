@@ -13,13 +13,15 @@ mod jsonl;
 mod lanes;
 mod own;
 mod project;
+mod recognized;
 mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use atomic::write_atomically;
+pub use atomic::{Access, write_atomically, write_text};
 pub use audit::{Audit, Findings, Found};
 pub use cell::TOLD;
 pub use columns::Renamed;
 pub use error::OutputError;
 pub use project::{Projected, Projection};
+pub use recognized::is_answers;

@@ -13,7 +13,7 @@ use super::error::OutputError;
 use super::lanes;
 use super::own::Own;
 use super::rows::{Rows, Written};
-use super::write_atomically;
+use super::{Access, write_atomically};
 use crate::input::{Fault, Format, Record, Records, Source, entries};
 use crate::journal::{Counts, Fields, Index, Reader, Recorded};
 use crate::row::RowHash;
@@ -36,6 +36,8 @@ pub struct Projection<'a> {
     pub destination: &'a Path,
     /// Its format.
     pub format: Format,
+    /// Who may read it.
+    pub access: Access,
 }
 
 /// What was written.
@@ -81,7 +83,7 @@ impl Projection<'_> {
         let workers = (0..cores.min(MOST_WORKERS)).map(|_| worker()).collect::<Result<_, _>>()?;
         let mut blocks = Blocks::new(Selected::new(self, records, &cancelled));
         let mut rows = Counts::default();
-        write_atomically(self.destination, |writer| {
+        write_atomically(self.destination, self.access, |writer| {
             let mut write = |bytes: &[u8]| {
                 let path = || self.destination.to_owned();
                 writer.write_all(bytes).map_err(|source| OutputError::Write { path: path(), source })

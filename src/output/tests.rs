@@ -86,6 +86,7 @@ impl Run {
             fields: self.journal.fields(),
             destination: &self.destination(),
             format,
+            access: crate::output::Access::Usual,
         }
         .write(|| cancelled)
     }

@@ -1,12 +1,12 @@
 //! Reads and writes reports as JSON files. The shape is that of the types; `schema/report.schema.json` publishes it.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Report, SCHEMA_VERSION};
+use crate::output::{Access, write_text};
 
 /// Why a report was not read or written.
 #[derive(Debug, thiserror::Error)]
@@ -49,25 +49,22 @@ pub enum ReportError {
     },
 }
 
-/// Writes a value (a [`Report`], a [`Comparison`](super::compare::Comparison)) as indented JSON, whole or not at all,
-/// readable by its owner only.
-pub fn write(path: &Path, value: &impl Serialize) -> Result<(), ReportError> {
+/// Writes a value (a [`Report`], a [`Comparison`](super::compare::Comparison)) as indented JSON, whole or not at all.
+pub fn write(path: &Path, access: Access, value: &impl Serialize) -> Result<(), ReportError> {
     let text = serde_json::to_vec_pretty(value).map_err(io::Error::from);
     let written = text.and_then(|mut text| {
         text.push(b'\n');
-        write_whole(path, &text)
+        write_text(path, access, &text)
     });
     written.map_err(|error| ReportError::Write { path: path.to_owned(), error })
 }
 
-/// Replaces a file in one step.
-pub(crate) fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(text)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    File::open(directory)?.sync_all()
+/// Whether the file is a report or a comparison of this program, of any version.
+pub fn is_ours(path: &Path) -> bool {
+    let text = std::fs::read(path).unwrap_or_default();
+    serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|value| {
+        value["schema_version"].is_u64() && (value["latency_ms"].is_object() || value["modes"].is_array())
+    })
 }
 
 /// Reads a report.
@@ -88,8 +85,6 @@ struct Versioned {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use serde_json::{Value, json};
 
     use super::*;
@@ -141,19 +136,20 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_read_back_as_it_was_written_and_only_by_its_owner() {
+    fn a_report_is_read_back_as_it_was_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("answers.csv.report.json");
         std::fs::write(&path, "old").unwrap();
-        write(&path, &sample()).unwrap();
+        assert!(!is_ours(&path));
+        write(&path, Access::Usual, &sample()).unwrap();
         assert_eq!(read(&path).unwrap(), sample());
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(is_ours(&path));
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1, "a temporary file was left");
     }
 
     #[test]
     fn an_unwritable_place_is_refused_by_name() {
-        let error = write(Path::new("no/such/directory/report.json"), &sample()).unwrap_err();
+        let error = write(Path::new("no/such/directory/report.json"), Access::Usual, &sample()).unwrap_err();
         assert!(
             error.to_string().starts_with("failed to write `no/such/directory/report.json`: "),
             "{error}"

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 
-use super::support::job::{Job, Running};
+use super::support::job::{Job, OLD_ANSWERS, Running};
 
 const ROWS: usize = 200;
 const CALLS: usize = 4;
@@ -80,13 +80,13 @@ fn answers_that_do_not_fit_leave_the_old_file_and_can_be_exported() {
     let job = Job::new()
         .file("questions.csv", format!("question,padding\n{lines}"))
         .predictor(HELD)
-        .file("answers.csv", "old");
+        .file("answers.csv", OLD_ANSWERS);
     let mut running = job.start();
     running.wait_for_calls(1);
     running.limit_files(Some(200_000));
     fs::write(job.path("go"), "").unwrap();
     running.wait().expect(1).says("answers.csv`: File too large").says("`export` writes them");
-    assert_eq!(job.read("answers.csv"), "old");
+    assert_eq!(job.read("answers.csv"), OLD_ANSWERS);
     let mut names: Vec<_> = fs::read_dir(job.path(""))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

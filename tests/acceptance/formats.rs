@@ -227,15 +227,97 @@ fn standard_input_without_a_format_is_refused() {
     assert_eq!(job.files(), ["predictor.py"]);
 }
 
+const FAILS_ONCE: &str = "async def predict(question):
+    if question.startswith('Question 1') and not os.path.exists('mended'):
+        raise ValueError(question)
+    return question";
+
+/// The modes of the job's answers and of what stands beside them, by name.
+fn modes(job: &Job) -> Vec<(String, u32)> {
+    let mode = |name: String| {
+        let mode = fs::metadata(job.path(&name)).unwrap().permissions().mode() & 0o777;
+        (name, mode)
+    };
+    job.files().into_iter().filter(|name| name.contains("answers")).map(mode).collect()
+}
+
+fn all(modes: &[(&str, u32)]) -> Vec<(String, u32)> {
+    modes.iter().map(|(name, mode)| ((*name).to_owned(), *mode)).collect()
+}
+
 #[test]
-fn only_their_owner_can_read_a_jobs_files() {
-    let job = Job::new().questions(3).echo();
-    job.process().expect(0);
-    for name in job.files().iter().filter(|name| name.starts_with("answers")) {
-        let mode = fs::metadata(job.path(name)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{name}");
+fn new_files_have_the_mode_that_the_umask_leaves_and_the_journal_is_its_owners() {
+    let job = Job::new().questions(3).predictor(FAILS_ONCE);
+    let run =
+        "\"$PROGRAM\" process - --format csv -o answers.csv --predictor predictor.py:predict < questions.csv";
+    job.bash(&format!("umask 027; {run}")).expect(3);
+    let [answers, input, journal, page, report] = [
+        "answers.csv",
+        "answers.csv.input",
+        "answers.csv.journal",
+        "answers.csv.report.html",
+        "answers.csv.report.json",
+    ];
+    let expected = [(answers, 0o640), (input, 0o600), (journal, 0o600), (page, 0o640), (report, 0o640)];
+    assert_eq!(modes(&job), all(&expected));
+
+    let files =
+        "report answers.csv --json new.json --html new.html && \"$PROGRAM\" export answers.csv -o new.csv";
+    job.bash(&format!("umask 022; \"$PROGRAM\" {files}")).expect(0);
+    for name in ["new.json", "new.html", "new.csv"] {
+        assert_eq!(fs::metadata(job.path(name)).unwrap().permissions().mode() & 0o777, 0o644, "{name}");
     }
-    assert_eq!(job.files().iter().filter(|name| name.starts_with("answers")).count(), 4);
+
+    // Those that are there keep theirs.
+    fs::set_permissions(job.path(answers), fs::Permissions::from_mode(0o604)).unwrap();
+    let job = job.file("mended", "");
+    job.bash("umask 077; \"$PROGRAM\" resume answers.csv").expect(0);
+    assert_eq!(modes(&job), all(&[(answers, 0o604), (journal, 0o600), (page, 0o640), (report, 0o640)]));
+}
+
+#[test]
+fn a_private_jobs_files_are_its_owners_alone_also_those_of_later_commands() {
+    for private in ["TAB_PRIVATE=1 \"$PROGRAM\" process", "\"$PROGRAM\" process --private"] {
+        let job = Job::new().questions(3).predictor(FAILS_ONCE).file("answers.csv", "");
+        let run = "questions.csv -o answers.csv --predictor predictor.py:predict";
+        job.bash(&format!("umask 000; {private} {run}")).expect(3);
+        let job = job.file("mended", "");
+        let later = "\"$PROGRAM\" resume answers.csv && \"$PROGRAM\" export answers.csv -o answers-2.jsonl && \
+                     \"$PROGRAM\" report answers.csv --json answers.json --html answers.html";
+        job.bash(&format!("umask 000; {later}")).expect(0);
+        let modes = modes(&job);
+        assert_eq!(modes.len(), 7);
+        assert!(modes.iter().all(|(_, mode)| *mode == 0o600), "{modes:?}");
+    }
+}
+
+#[test]
+fn a_named_pipe_and_process_substitution_are_kept_for_resume_as_standard_input_is() {
+    for (input, format) in [("<(cat source)", "--format jsonl"), ("pipe.jsonl", "")] {
+        let job = Job::new().predictor(FAILS_ONCE);
+        let job = job.file("source", "{\"question\":\"a\"}\n{\"question\":\"Question 1\"}\n");
+        let feed = "mkfifo pipe.jsonl; cat source > pipe.jsonl & ";
+        let feed = if format.is_empty() { feed } else { "" };
+        let run = format!("process {input} {format} -o answers.csv --predictor predictor.py:predict");
+        job.bash(&format!("{feed}\"$PROGRAM\" {run}")).expect(3);
+        assert_eq!(job.read("answers.csv.input"), job.read("source"));
+        let job = job.file("mended", "");
+        job.resume().expect(0);
+        assert_eq!(job.column("answer"), ["a", "Question 1"]);
+        assert!(!job.path("answers.csv.input").exists());
+    }
+}
+
+#[test]
+fn a_pipe_whose_name_tells_no_format_is_refused_and_so_is_one_that_would_be_read_twice() {
+    let job = Job::new().questions(1).echo();
+    let end = "--predictor predictor.py:predict";
+    let refused = |run: &str, text: &str| job.bash(&format!("\"$PROGRAM\" {run} {end}")).expect(2).says(text);
+    refused("process <(cat questions.csv) -o answers.csv", "give `--format csv` or `--format jsonl`");
+    refused("compare <(cat questions.csv) --format csv", "`compare` reads its input once for each run");
+    assert!(!job.path("answers.csv").exists() && job.calls().is_empty());
+    job.bash(&format!("\"$PROGRAM\" process <(cat questions.csv) --format csv {end}")).expect(0);
+    assert_eq!(job.column_of("stdin.answers.csv", "answer"), ["Question 0?"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::support::job::{Done, Job};
+use super::support::job::{Done, Job, OLD_ANSWERS};
 
 /// Records before the ten that are asked; the writing passes over them too.
 const BEFORE: usize = 1_000_000;
@@ -28,7 +28,7 @@ fn signalled(signals: &[Signal]) -> (Job, Done) {
     let job = Job::new()
         .questions(BEFORE + 10)
         .predictor(HELD)
-        .file("answers.csv", "old")
+        .file("answers.csv", OLD_ANSWERS)
         .env("TAB_RANGE", &format!("{BEFORE}:"));
     let mut running = job.start();
     running.wait_for_calls(10);
@@ -64,7 +64,7 @@ fn a_second_one_leaves_the_old_file_and_export_writes_the_new() {
     // Of two that come at once, either may be seen first.
     assert!([130, 143].contains(&done.code), "{}", done.code);
     assert_eq!(done.stdout, "");
-    assert_eq!(job.read("answers.csv"), "old");
+    assert_eq!(job.read("answers.csv"), OLD_ANSWERS);
     let left = ["answers.csv", "answers.csv.journal", "go", "predictor.py", "questions.csv"];
     assert_eq!(job.files(), left, "nothing else is left behind");
 

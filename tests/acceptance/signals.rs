@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::support::job::{Job, Running};
+use super::support::job::{Job, OLD_ANSWERS, Running};
 use rustix::process::Signal;
 
 const AT_ONCE: Duration = Duration::from_millis(500);
@@ -113,7 +113,8 @@ async def predict(question, row_id):
 
 /// Two signals one after the other: the code is the first one's, and no answer is lost or asked for again.
 fn ends_at_the_second(signal: Signal, code: i32) {
-    let job = Job::new().questions(50).predictor(FIVE_AT_ONCE).args(["-c", "4"]).file("answers.csv", "old");
+    let job =
+        Job::new().questions(50).predictor(FIVE_AT_ONCE).args(["-c", "4"]).file("answers.csv", OLD_ANSWERS);
     let mut running = job.start();
     // A slot is free only once the answer before is recorded: five are.
     running.wait_for_calls(9);
@@ -122,7 +123,7 @@ fn ends_at_the_second(signal: Signal, code: i32) {
     running.signal(signal);
     let done = ends_at_once(running).expect(code).says("answers.csv` goes on");
     assert_eq!(done.stdout, "");
-    assert_eq!(job.read("answers.csv"), "old");
+    assert_eq!(job.read("answers.csv"), OLD_ANSWERS);
     assert_eq!(job.files(), ["answers.csv", "answers.csv.journal", "predictor.py", "questions.csv"]);
 
     std::fs::write(job.path("gate"), "").unwrap();

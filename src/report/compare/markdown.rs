@@ -1,17 +1,23 @@
 //! The comparison as a table in Markdown, for issues and pages. Not the figures.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use super::{Comparison, table::a_run};
 use crate::report::text::{escape, figure};
 
+const HEADER: &str =
+    "| Mode | Wall (mean ± σ) | Rows/s | In flight | Calls | Failed | Speedup (95 % confidence) | Ideal |";
+
+/// Whether the file is such a table.
+pub fn is_markdown(path: &Path) -> bool {
+    std::fs::read(path).is_ok_and(|text| text.starts_with(HEADER.as_bytes()))
+}
+
 impl Comparison {
     /// The comparison as Markdown.
     pub fn markdown(&self) -> String {
-        let mut text = String::from(
-            "| Mode | Wall (mean ± σ) | Rows/s | In flight | Calls | Failed | Speedup (95 % confidence) | Ideal |\n\
-             |:---|---:|---:|---:|---:|---:|---:|---:|\n",
-        );
+        let mut text = format!("{HEADER}\n|:---|---:|---:|---:|---:|---:|---:|---:|\n");
         for mode in &self.modes {
             let speedup = mode.speedup.map_or_else(
                 || "1".to_owned(),

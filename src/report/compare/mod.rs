@@ -7,6 +7,8 @@ mod tests;
 
 use serde::Serialize;
 
+pub use self::markdown::is_markdown;
+
 use super::warning::Warning;
 use crate::stats::{LimitedTimes, Speedup, mean, stddev};
 

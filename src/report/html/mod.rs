@@ -19,17 +19,21 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use self::chart::Chart;
-use super::json::{ReportError, write_whole};
+use super::json::ReportError;
 use super::text::{
     argument, brief, count, counted, dollars, duration, escape, figure, millis, reason, seconds,
 };
 use super::{Distribution, Report};
+use crate::output::{Access, write_text};
 use crate::stats::{Fold, Span};
 
 const STYLE: &str = include_str!("page.css");
 /// Columns of foreign text: a name, a message, a place.
 const NAME: usize = 60;
 const MESSAGE: usize = 300;
+
+/// Stands on every page.
+const SIGN: &str = "<section id=\"figures\" aria-label=\"Headline figures\">";
 
 /// The page, in words and charts.
 #[derive(Template)]
@@ -85,12 +89,23 @@ struct Slow {
     error: String,
 }
 
-/// Writes the page, whole or not at all, readable by its owner only. `answers` is the answers file it is about.
-pub fn write(path: &Path, answers: &Path, report: &Report, fold: &Fold) -> Result<(), ReportError> {
+/// Writes the page, whole or not at all. `answers` is the answers file it is about.
+pub fn write(
+    path: &Path,
+    access: Access,
+    answers: &Path,
+    report: &Report,
+    fold: &Fold,
+) -> Result<(), ReportError> {
     let html = page(answers, report, fold)
         .map_err(io::Error::other)
-        .and_then(|html| write_whole(path, html.as_bytes()));
+        .and_then(|html| write_text(path, access, html.as_bytes()));
     html.map_err(|error| ReportError::Write { path: path.to_owned(), error })
+}
+
+/// Whether the file is a page of this program, of any version.
+pub fn is_ours(path: &Path) -> bool {
+    std::fs::read(path).is_ok_and(|page| memchr::memmem::find(&page, SIGN.as_bytes()).is_some())
 }
 
 fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> {

@@ -27,6 +27,9 @@ def called(what):
     os.write(_calls, (json.dumps(what) + "\n").encode())
 "#;
 
+/// An answers file whose journal is gone: a run may replace it.
+pub(crate) const OLD_ANSWERS: &str = "question,status,error,attempts,latency_ms\nold,ok,,1,2\n";
+
 /// A job to be run, in the fluent form.
 pub(crate) struct Job {
     directory: TempDir,
@@ -192,7 +195,19 @@ impl Job {
 
     fn spawn_with<S: AsRef<OsStr>>(&self, directory: &Path, arguments: &[S], more: &[String]) -> Running {
         let mut command = Command::new(program());
-        command.args(arguments).args(more).current_dir(directory);
+        command.args(arguments).args(more);
+        self.spawn_command(directory, command)
+    }
+
+    /// Runs a script of bash in the job's directory, `$PROGRAM` in it being the program.
+    pub(crate) fn bash(&self, script: &str) -> Done {
+        let mut command = Command::new("bash");
+        command.args(["-c", script]).env("PROGRAM", program());
+        self.spawn_command(self.directory.path(), command).wait()
+    }
+
+    fn spawn_command(&self, directory: &Path, mut command: Command) -> Running {
+        command.current_dir(directory);
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             if name.starts_with("TAB_")
@@ -246,6 +261,11 @@ impl Job {
     pub(crate) fn calls(&self) -> Vec<Value> {
         let lines = fs::read_to_string(self.path("calls")).unwrap_or_default();
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// One column of a CSV file.
+    pub(crate) fn column_of(&self, file: &str, name: &str) -> Vec<String> {
+        self.records(file).into_iter().map(|mut record| record.remove(name).unwrap()).collect()
     }
 
     /// One column of `answers.csv`, whose fields another delimiter separates.
