@@ -93,7 +93,7 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
             .with_context(|| format!("failed to write into `{}`", directory.display()))?;
     }
     // Before the first Python import: see `Signals`.
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::insisting(options.job.time.grace)?;
     let format = options.job.rows.format_of(&options.input)?;
     let mut modes = options.modes();
     let preparing = Preparing {

@@ -58,7 +58,7 @@ where
     F: FnOnce(&JobPaths, &Prepared, &mut dyn Reporter) -> anyhow::Result<Option<Opened>>,
 {
     // Before the first Python import: see `Signals`.
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::insisting(options.job.time.grace)?;
     let format = options.job.rows.format_of(&options.input)?;
     let paths = options.paths(format);
     let files = paths.absolute()?;
@@ -123,6 +123,8 @@ where
     let outcome = session.run(&files, reporter.as_mut(), &mut signals).await;
     drop(reporter);
     let outcome = outcome?;
+    // All that is left is bounded in time.
+    drop(signals);
     // Without a report the session was cut short: the process ends at once.
     if let Some(report) = &outcome.report {
         let kept = options.scratch.is_none();

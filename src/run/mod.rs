@@ -2,6 +2,7 @@
 //! events (`batch`), nor the attempts, nor the files' formats.
 
 mod batch;
+mod last_resort;
 pub mod signals;
 pub mod todo;
 
@@ -197,6 +198,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
         let again = std::mem::replace(&mut self.signalled, true);
         if again {
             self.hurried = true;
+            self.run.signals.hurry();
             self.run.engine.kill();
         } else {
             self.stop(reason);

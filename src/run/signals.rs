@@ -1,16 +1,27 @@
 //! SIGINT, SIGTERM and SIGHUP, in one place. Not what they do.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::task::yield_now;
 
+use super::last_resort::{self, Heed};
 use crate::policy::stop::Signal;
 
 /// The signals that end a run. To be made before the first Python import, which would install Python's own handler
 /// of SIGINT where that signal is still at its default.
 #[derive(Debug)]
 pub struct Signals {
+    streams: Streams,
+    heed: Arc<Heed>,
+}
+
+/// The signals as they come to one runtime.
+#[derive(Debug)]
+pub(super) struct Streams {
     hangup: Stream,
     interrupt: Stream,
     terminate: Stream,
@@ -25,9 +36,8 @@ pub fn outlive_file_size_limit() -> io::Result<impl Sized> {
     signal(SignalKind::from_raw(FILE_TOO_LARGE))
 }
 
-impl Signals {
-    /// Takes the signals over from their default; must be called within a Tokio runtime.
-    pub fn new() -> io::Result<Self> {
+impl Streams {
+    pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -36,12 +46,39 @@ impl Signals {
     }
 
     /// The next one. Cancel-safe.
-    pub async fn next(&mut self) -> Signal {
+    pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.hangup.recv() => Signal::Hangup,
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
         }
+    }
+}
+
+impl Signals {
+    /// Takes the signals over from their default; must be called within a Tokio runtime.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { streams: Streams::new()?, heed: Arc::default() })
+    }
+
+    /// The same, and the process ends where a signal is not taken: the first within `grace`, a later one at once. Whoever
+    /// would take it then hangs, as in a write to a file server that is gone.
+    pub fn insisting(grace: Duration) -> io::Result<Self> {
+        let signals = Self::new()?;
+        last_resort::watch(Arc::clone(&signals.heed), grace)?;
+        Ok(signals)
+    }
+
+    /// The run ends at once: if not in two seconds by itself, it is ended.
+    pub fn hurry(&self) {
+        self.heed.hurries.store(true, Ordering::Relaxed);
+    }
+
+    /// The next one. Cancel-safe.
+    pub async fn next(&mut self) -> Signal {
+        let signal = self.streams.next().await;
+        self.heed.taken.fetch_add(1, Ordering::Relaxed);
+        signal
     }
 
     /// One that has come by now.
@@ -52,5 +89,11 @@ impl Signals {
             // The runtime looks for signals before it goes on with this.
             () = yield_now() => None,
         }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.heed.over.store(true, Ordering::Relaxed);
     }
 }

@@ -18,6 +18,8 @@ mod crash_points;
 mod demo;
 #[cfg(target_os = "linux")]
 mod disk;
+#[cfg(target_os = "linux")]
+mod disk_hangs;
 mod doctor;
 mod dspy;
 mod earlier_version;

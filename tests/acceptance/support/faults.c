@@ -1,11 +1,14 @@
 /* Preloaded into the program. In the job's own files (FAULTS_IN/answers…, FAULTS_IN/.tmp…, and FAULTS_IN itself):
  *   FAULTS_KILL_AT=n  ends the process with SIGKILL right after its nth change; a write gets only half of its bytes out.
  *   FAULTS_NO_SYNC=f  fails every sync with EIO once there is a file f.
+ *   FAULTS_HANG=f     lets no write return once there is a file f; with FAULTS_HANG_SYNC too, no sync instead. A file
+ *                     f.met tells that one hangs.
  * Anywhere, when a file is read again from its beginning for the first time:
  *   FAULTS_REWIND=n   waits for n milliseconds; for 0, sends SIGINT to the process. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -54,7 +57,19 @@ static void die(void) {
         die();                                                                                                       \
     return result
 
+static void hang(int file, int syncs) {
+    const char *from = getenv("FAULTS_HANG");
+    if (!from || !getenv("FAULTS_HANG_SYNC") == syncs || access(from, F_OK) || !is_our_file(file))
+        return;
+    char met[PATH_MAX + 1];
+    snprintf(met, sizeof met, "%s.met", from);
+    close(open(met, O_CREAT | O_WRONLY, 0600));
+    for (;;)
+        pause();
+}
+
 ssize_t write(int file, const void *bytes, size_t count) {
+    hang(file, 0);
     if (is_our_file(file) && is_last()) {
         NEXT(write)(file, bytes, count / 2);
         die();
@@ -68,12 +83,14 @@ static int is_broken(int file) {
 }
 
 int fsync(int file) {
+    hang(file, 1);
     if (is_broken(file))
         return errno = EIO, -1;
     CHANGE(is_our_file(file), NEXT(fsync)(file));
 }
 
 int fdatasync(int file) {
+    hang(file, 1);
     if (is_broken(file))
         return errno = EIO, -1;
     CHANGE(is_our_file(file), NEXT(fdatasync)(file));

@@ -27,6 +27,14 @@ impl Job {
         self.preloaded().env("FAULTS_NO_SYNC", broken.to_str().unwrap())
     }
 
+    /// What runs from now on hangs in its first write to the job's files (with `syncs`, in its first sync) once there is a
+    /// file `hang`; `hang.met` is there then.
+    pub(crate) fn disk_may_hang(self, syncs: bool) -> Self {
+        let hang = self.path("hang");
+        let job = self.preloaded().env("FAULTS_HANG", hang.to_str().unwrap());
+        if syncs { job.env("FAULTS_HANG_SYNC", "1") } else { job }
+    }
+
     /// What runs from now on is interrupted when it first reads a file again from its beginning.
     pub(crate) fn interrupted_at_rewind(self) -> Self {
         self.preloaded().env("FAULTS_REWIND", "0")
