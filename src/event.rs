@@ -1,5 +1,6 @@
 //! What the engine tells the dispatcher: data, never text.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -50,14 +51,34 @@ impl LimitedFor {
     }
 }
 
+/// What kept the event loop from turning.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Blocker {
+    /// The innermost line of the user's code: `file:line in function: source`.
+    Line(String),
+    /// The first import of this package, which any call might have made.
+    Import(String),
+    /// Code in C held the interpreter's lock, so that no thread could look.
+    Unseen,
+}
+
+impl fmt::Display for Blocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => f.write_str(line),
+            Self::Import(package) => write!(f, "the first import of `{package}`"),
+            Self::Unseen => f.write_str("code that holds the interpreter's lock"),
+        }
+    }
+}
+
 /// A time in which the event loop did not turn, a second or longer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blockage {
     /// The row whose call held it up; none where that cannot be seen.
     pub row: Option<u64>,
-    /// The innermost line of the user's code: `file:line in function: source`. None where code in C held the
-    /// interpreter's lock, so that no thread could look.
-    pub place: Option<String>,
+    /// By what.
+    pub by: Blocker,
     /// How long, or how long so far.
     pub lasted: Duration,
 }

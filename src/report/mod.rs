@@ -194,7 +194,7 @@ pub struct Blocked {
 
 impl From<Blockage> for Blocked {
     fn from(blockage: Blockage) -> Self {
-        let place = blockage.place.unwrap_or_else(|| "code that holds the interpreter's lock".to_owned());
+        let place = blockage.by.to_string();
         Self { row: blockage.row, place, ms: blockage.lasted.as_secs_f64() * 1e3 }
     }
 }

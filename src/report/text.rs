@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use console::Style;
 
-use crate::event::Blockage;
+use crate::event::{Blockage, Blocker};
 
 /// Columns of the reason a run stopped for: enough for an error and its place.
 const REASON_WIDTH: usize = 400;
@@ -114,12 +114,17 @@ pub fn blocked(blockage: &Blockage, in_hand: &[u64]) -> String {
         (None, rows) => format!(" by one of rows {}", numbers(rows.iter().copied())),
     };
     let lasted = duration(blockage.lasted);
-    match &blockage.place {
-        Some(place) => format!(
+    match &blockage.by {
+        Blocker::Import(_) => format!(
+            "the event loop has been blocked for {lasted} by {}, which the calls then in flight waited for\n\
+             hint: import it at the top of the predictor's file",
+            blockage.by
+        ),
+        Blocker::Line(place) => format!(
             "the event loop has been blocked{by} for {lasted} at {place}\n\
              hint: await instead, or make the predictor a plain `def`, which runs on threads"
         ),
-        None => format!(
+        Blocker::Unseen => format!(
             "the event loop has been blocked{by} for {lasted} by code that holds the interpreter's lock: no thread \
              can see where\nhint: move what computes in C (a regular expression, a big sum) to another process"
         ),

@@ -285,3 +285,89 @@ fn as_many_requests_are_in_flight_at_the_server_as_were_requested() {
     assert!(most >= 256, "{most} in flight at the server");
     assert_eq!(job.report()["concurrency"]["achieved_max"], 256);
 }
+
+/// A server that takes 50 ms, asked by LiteLLM one call at a time: the first call is about as fast as the others.
+#[track_caller]
+fn first_call_is_as_fast_as_others(predictor: Option<&str>, options: &[&str]) {
+    let server = Aimock::start(&Fixtures::numbered(4));
+    server.chaos(&json!({"latencyMs": 50}));
+    let mut job = Job::new().questions(4).args(["--sequential"]);
+    if let Some(predictor) = predictor {
+        job = job.predictor(&predictor.replace("SERVER", &server.base_url()));
+    }
+    let own = ["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"];
+    let done = if predictor.is_some() { job.run(&own) } else { ask(&job, &server, options) }.expect(0);
+    assert_eq!(job.column("answer"), ["Answer 0", "Answer 1", "Answer 2", "Answer 3"]);
+    assert_eq!(server.journal().len(), 4, "the warming up asks nobody");
+    let took: Vec<f64> = job.column("latency_ms").iter().map(|ms| ms.parse().unwrap()).collect();
+    let others = took[1..].iter().copied().fold(0.0, f64::max);
+    assert!(took[0] < 3.0 * others + 500.0, "{took:?}");
+    assert!(!done.stderr.contains("blocked"), "{}", done.stderr);
+}
+
+#[test]
+fn litellm_is_imported_before_the_first_call_for_the_model_given() {
+    first_call_is_as_fast_as_others(None, &["--lm", "engine=litellm"]);
+}
+
+const OWN_MODEL: &str = "import dspy
+lm = dspy.LM('openai/gpt-4o-mini', api_base='SERVER', api_key='x', cache=False, num_retries=0, engine='litellm')
+";
+
+#[test]
+fn litellm_is_imported_before_the_first_call_for_a_model_that_the_program_made() {
+    let program = "class Program(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.think = dspy.ChainOfThought('question -> answer')
+        self.think.set_lm(lm)
+    async def aforward(self, question):
+        return await self.think.acall(question=question)
+predict = Program()";
+    first_call_is_as_fast_as_others(Some(&format!("{OWN_MODEL}{program}")), &[]);
+}
+
+#[test]
+fn litellm_is_imported_before_the_first_call_for_a_model_that_a_function_asks() {
+    let function = "think = dspy.ChainOfThought('question -> answer')
+async def predict(question):
+    with dspy.context(lm=lm):
+        return (await think.acall(question=question)).answer";
+    first_call_is_as_fast_as_others(Some(&format!("{OWN_MODEL}{function}")), &[]);
+}
+
+#[test]
+fn litellm_is_not_imported_where_dspy_sends_the_requests_itself() {
+    let server = Aimock::start(&Fixtures::numbered(1));
+    let model = OWN_MODEL.replace(", engine='litellm'", "").replace("SERVER", &server.base_url());
+    let job = Job::new().questions(1).predictor(&format!(
+        "{model}
+async def predict(question):
+    import sys
+    return str('litellm' in sys.modules)"
+    ));
+    job.process().expect(0);
+    assert_eq!(job.column("answer"), ["False"]);
+}
+
+#[test]
+fn an_import_in_the_first_call_is_named_and_no_row_blamed_for_it() {
+    let server = Aimock::start(&Fixtures::numbered(4));
+    let job = Job::new().questions(4).args(["-c", "4", "--timeout", "20s"]).predictor(
+        &"import dspy
+think = dspy.ChainOfThought('question -> answer')
+async def predict(question):
+    lm = dspy.LM('openai/gpt-4o-mini', api_base='SERVER', api_key='x', cache=False, num_retries=0, engine='litellm')
+    with dspy.context(lm=lm):
+        return (await think.acall(question=question)).answer"
+            .replace("SERVER", &server.base_url()),
+    );
+    let done = job.process().expect(0).says("by the first import of `");
+    assert!(!done.stderr.contains("blocked by row"), "{}", done.stderr);
+    assert_eq!(job.column("answer")[3], "Answer 3");
+    let report = job.report();
+    let blocked = report["event_loop"]["blocked"].as_array().unwrap();
+    assert!(blocked.iter().all(|one| one["row"].is_null()), "{blocked:?}");
+    let named = |one: &Value| one["place"].as_str().unwrap().starts_with("the first import of `");
+    assert!(blocked.iter().any(named), "{blocked:?}");
+}

@@ -13,7 +13,7 @@ const PREDICTOR: &str = "dspy_predictor";
 /// `LiteLLM` downloads its price table at import unless this is set, also where a user's own file imports it.
 const INIT: &CStr = c"import os\nos.environ.setdefault('LITELLM_LOCAL_MODEL_COST_MAP', 'True')\n";
 /// In the order of their imports of each other.
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 13] = [
     ("traces", include_str!("traces.py")),
     ("signals", include_str!("signals.py")),
     ("forks", include_str!("forks.py")),
@@ -25,6 +25,7 @@ const FILES: [(&str, &str); 12] = [
     ("metered", include_str!("metered.py")),
     ("reachable", include_str!("reachable.py")),
     ("layers", include_str!("layers.py")),
+    ("warm", include_str!("warm.py")),
     ("host", include_str!("host.py")),
 ];
 

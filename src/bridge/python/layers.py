@@ -28,21 +28,21 @@ def around(target: Any, source: str | None, module: Any, lm: Any, calls: int) ->
     repeating: list[tuple[str, int]] = []
     cautions: list[str] = []
     seen: set[int] = set()
-    for name, found in _found(target, source, module, lm):
-        if id(found) in seen:
+    for name, part in found(target, source, module, lm):
+        if id(part) in seen:
             continue
-        seen.add(id(found))
-        held = reachable.attributes(found)
+        seen.add(id(part))
+        held = reachable.attributes(part)
         for option in ("num_retries", "max_retries"):
-            retries = held.get(option, 0) if _is_client(found) else 0
+            retries = held.get(option, 0) if _is_client(part) else 0
             if isinstance(retries, int) and retries > 0:
                 repeating.append((f"`{option}={retries}` of {name}", retries + 1))
-        if _is_lm(found) and held.get("cache") is True:
+        if _is_lm(part) and held.get("cache") is True:
             cautions.append(
                 f"the cache of {name} is on: repeated questions, and retries of unreadable replies, get the same reply"
                 "\nhint: make it with `cache=False`"
             )
-        cap = _cap(found, held)
+        cap = _cap(part, held)
         if cap is not None and cap[0] < calls:
             limit, what, remedy = cap
             cautions.append(
@@ -59,15 +59,16 @@ def around(target: Any, source: str | None, module: Any, lm: Any, calls: int) ->
     return repeating, cautions
 
 
-def _found(target: Any, source: str | None, module: Any, lm: Any) -> Iterator[tuple[str, Any]]:
+def found(target: Any, source: str | None, module: Any, lm: Any) -> Iterator[tuple[str, Any]]:
+    """The models that the target asks, and what else its file holds, each with its name for people."""
     dspy = sys.modules.get("dspy")
     if dspy is not None:
-        lms = [lm or dspy.settings.lm, *(part.lm for part in (module.predictors() if module is not None else ()))]
-        yield from ((f"the model `{found.model}`", found) for found in lms if isinstance(found, dspy.BaseLM))
+        models = [lm or dspy.settings.lm, *(part.lm for part in (module.predictors() if module is not None else ()))]
+        yield from ((f"the model `{model.model}`", model) for model in models if isinstance(model, dspy.BaseLM))
     # The file's own default is not asked where another takes its place.
     replaced = dspy.settings.lm if dspy is not None and lm is not None else None
     own = reachable.objects(target, source) if source is not None else iter(())
-    yield from ((f"`{name}`", found) for name, found in own if replaced is None or found is not replaced)
+    yield from ((f"`{name}`", part) for name, part in own if replaced is None or part is not replaced)
 
 
 def _calls(number: int) -> str:

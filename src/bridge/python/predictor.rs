@@ -190,8 +190,9 @@ impl Predictor {
         let (call, lm) = lend(&target, &module, model, calls)?;
         let loaded = loader.call_method1("describe", (call, &source, kind))?;
         let layers =
-            helpers::module(py, "layers")?.call_method1("around", (target, source, module, lm, calls))?;
+            helpers::module(py, "layers")?.call_method1("around", (&target, &source, &module, &lm, calls))?;
         let (repeating, cautions) = layers.extract()?;
+        helpers::module(py, "warm")?.call_method1("up", (target, source, module, lm, event_loop))?;
         let mut predictor = Self::of(event_loop, &spec, &loaded)?;
         predictor.description = Description { outputs, repeating, cautions, ..predictor.description };
         Ok(predictor)

@@ -102,15 +102,31 @@ def origin(error: BaseException) -> str | None:
         return None
 
 
-def where_is(thread_id: int) -> tuple[str, int | None] | None:
-    """The innermost line a thread is at, the user's own if there is one, and the row of the call it is in."""
+def where_is(thread_id: int) -> tuple[str, int | None, str | None] | None:
+    """The innermost line a thread is at, the user's own if there is one, and the row of the call it is in.
+
+    And the package that it is importing there, if it does.
+    """
     frame = sys._current_frames().get(thread_id)
     if frame is None:
         return None
     stack = traceback.extract_stack(frame)
     own = [f for f in stack if not _is_noise(f.filename) and not _is_library(f.filename)]
     at = (own or list(stack))[-1]
-    return shorten(f"{at.filename}:{at.lineno} in {at.name}: {at.line}"), _row_of(frame)
+    return shorten(f"{at.filename}:{at.lineno} in {at.name}: {at.line}"), _row_of(frame), _imported_at(frame)
+
+
+def _imported_at(frame: FrameType | None) -> str | None:
+    """The package whose import is under way below the innermost line of the user's own."""
+    name = None
+    while frame is not None:
+        code = frame.f_code
+        if not _is_noise(code.co_filename) and not _is_library(code.co_filename):
+            break
+        if code.co_filename == "<frozen importlib._bootstrap>" and code.co_name == "_find_and_load":
+            name = frame.f_locals.get("name")
+        frame = frame.f_back
+    return name.partition(".")[0] if isinstance(name, str) else None
 
 
 def _row_of(frame: FrameType | None) -> int | None:

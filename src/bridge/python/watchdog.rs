@@ -1,5 +1,6 @@
 //! Looks into an event loop that does not turn: whose call holds it up, and where. Does not end it; nothing can.
 
+use std::mem::discriminant as kind_of;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +10,7 @@ use pyo3::prelude::*;
 
 use super::helpers;
 use super::pulse::Pulse;
-use crate::event::Blockage;
+use crate::event::{Blockage, Blocker};
 use crate::secret::Secrets;
 
 /// How often it looks.
@@ -58,8 +59,7 @@ impl Watchdog {
                 }
                 looks += 1;
                 if looks % LOOKS == 0 {
-                    let seen =
-                        look(thread_id, &pulse).map(|(place, row)| (secrets.mask(&place).into_owned(), row));
+                    let seen = look(thread_id, &pulse, &secrets);
                     watchdog.blocked(seen, pulse.stalled_now());
                 }
             }
@@ -73,18 +73,19 @@ impl Watchdog {
 
     /// The loop has not turned for so long, and this is seen of it.
     fn blocked(&self, seen: Option<Seen>, stalled: Duration) {
-        let (place, row) = seen.map_or((None, None), |(place, row)| (Some(place), row));
+        let (by, row) = seen.unwrap_or((Blocker::Unseen, None));
         let mut found = self.found();
         // In one stall one call may block after the other; the same one is seen at many lines.
-        let before =
-            found.now.as_ref().filter(|now| now.row != row || now.place.is_some() != place.is_some());
+        let before = found.now.as_ref().filter(|now| now.row != row || kind_of(&now.by) != kind_of(&by));
+        // An import holds the lock for long, too, where it loads a library in C.
+        let before = before.filter(|now| !matches!((&now.by, &by), (Blocker::Import(_), Blocker::Unseen)));
         if found.now.is_some() && before.is_none() {
             return found.lasts(stalled);
         }
         let over = if before.is_some() { stalled } else { Duration::ZERO };
         found.ends(over);
         found.since = over;
-        let blockage = Blockage { row, place, lasted: stalled.saturating_sub(over) };
+        let blockage = Blockage { row, by, lasted: stalled.saturating_sub(over) };
         if found.news.len() < KEPT {
             found.news.push(blockage.clone());
         }
@@ -132,11 +133,11 @@ impl Found {
     }
 }
 
-/// Place and row.
-type Seen = (String, Option<u64>);
+/// Blocker and row.
+type Seen = (Blocker, Option<u64>);
 
 /// Where the thread is; none where the interpreter's lock cannot be had, or the loop turned meanwhile.
-fn look(thread_id: u64, pulse: &Arc<Pulse>) -> Option<Seen> {
+fn look(thread_id: u64, pulse: &Arc<Pulse>, secrets: &Secrets) -> Option<Seen> {
     let (found, seen) = sync_channel(1);
     let pulse = Arc::clone(pulse);
     // On a thread of its own, for it may wait for the lock as long as the loop is blocked.
@@ -144,11 +145,18 @@ fn look(thread_id: u64, pulse: &Arc<Pulse>) -> Option<Seen> {
         let at = Python::try_attach(|py| {
             let traces = helpers::module(py, "traces").ok()?;
             let at = traces.call_method1("where_is", (thread_id,)).ok()?;
-            at.extract::<Option<Seen>>().ok()?
+            at.extract::<Option<(String, Option<u64>, Option<String>)>>().ok()?
         });
-        let at = at.flatten().map(|(place, row)| (place, row.or(pulse.stepped())));
+        let at = at.flatten().map(|(line, row, import)| match import {
+            Some(package) => (Blocker::Import(package), None),
+            None => (Blocker::Line(line), row.or(pulse.stepped())),
+        });
         let _ = found.send(at.filter(|_| !pulse.stalled_now().is_zero()));
     });
     asking.ok()?;
-    seen.recv_timeout(PATIENCE).ok()?
+    let (by, row) = seen.recv_timeout(PATIENCE).ok()??;
+    Some(match by {
+        Blocker::Line(line) => (Blocker::Line(secrets.mask(&line).into_owned()), row),
+        other => (other, row),
+    })
 }

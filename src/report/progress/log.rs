@@ -6,7 +6,7 @@ use std::sync::Arc;
 use console::Style;
 
 use super::{Level, Reporter, Screen, Snapshot};
-use crate::event::{Blockage, Event};
+use crate::event::{Blockage, Blocker, Event};
 use crate::report::text::{Look, blocked, brief, duration, escape_lines};
 
 /// So many classes have their first failure shown.
@@ -21,7 +21,7 @@ pub(super) struct Log {
     quiet: bool,
     color: bool,
     seen: BTreeSet<Arc<str>>,
-    blocked_at: BTreeSet<Option<String>>,
+    blocked_at: BTreeSet<Blocker>,
     /// Whether a Retry-After cut short was told of.
     capped: bool,
 }
@@ -35,7 +35,7 @@ impl Log {
 impl Log {
     /// Each place is named once.
     fn blocked(&mut self, blockage: &Blockage, in_hand: &[u64]) {
-        if self.blocked_at.len() < MOST_CLASSES && self.blocked_at.insert(blockage.place.clone()) {
+        if self.blocked_at.len() < MOST_CLASSES && self.blocked_at.insert(blockage.by.clone()) {
             self.message(Level::Warning, &blocked(blockage, in_hand));
         }
     }

@@ -1,0 +1,51 @@
+"""Has LiteLLM imported whole before the first call, where a model of the predictor's goes through it.
+
+It imports itself and OpenAI's client bit by bit in its first call, which takes seconds and stops the event loop.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import sys
+from typing import Any
+
+from _tokio_asyncio_bridge import layers
+
+# What its calls, or DSPy's through it, import late.
+_LATE = ("openai.resources.chat.completions", "dspy.clients.engines.litellm_engine")
+# Whom it would tell of a call.
+_TOLD = ("callbacks", "input_callback", "success_callback", "failure_callback", "service_callback")
+_TOLD += ("_async_input_callback", "_async_success_callback", "_async_failure_callback")
+
+
+def up(target: Any, source: str | None, module: Any, lm: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Does nothing, and costs nothing, where DSPy would send all of the predictor's requests itself."""
+    if "dspy" not in sys.modules:
+        return
+    found = (model for _, model in layers.found(target, source, module, lm) if _through_litellm(model))
+    model = next(found, None)
+    if model is None:
+        return
+    # Whatever fails here would fail in the call, which says so.
+    with contextlib.suppress(Exception):
+        import litellm
+
+        litellm.suppress_debug_info = True
+        for name in _LATE:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+        if not any(getattr(litellm, name, None) for name in _TOLD):
+            # Nothing is sent: LiteLLM makes the reply up.
+            messages = [{"role": "user", "content": "hello"}]
+            call = litellm.acompletion(model=model.model, messages=messages, api_key="none", mock_response="hello")
+            loop.run_until_complete(call)
+
+
+def _through_litellm(model: Any) -> bool:
+    import dspy
+
+    with contextlib.suppress(Exception):
+        from dspy.clients.backend_selection import select_backend
+
+        return isinstance(model, dspy.LM) and isinstance(model.engine, str) and not select_backend(model).native
+    return False
