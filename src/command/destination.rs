@@ -7,8 +7,9 @@ use anyhow::{Context, bail};
 
 use crate::journal::{directory_of, is_journal};
 use crate::output::is_answers;
+use crate::report::compare::markdown;
 use crate::report::progress::{Level, Reporter};
-use crate::report::{compare, html, json};
+use crate::report::{html, json};
 
 /// A chain of symbolic links that is longer goes round in a circle.
 const MOST_LINKS: usize = 40;
@@ -40,7 +41,7 @@ impl Kind {
                 Self::Answers(delimiter) => is_answers(path, delimiter),
                 Self::Json => json::is_ours(path),
                 Self::Page => html::is_ours(path),
-                Self::Markdown => compare::is_markdown(path),
+                Self::Markdown => markdown::is_ours(path),
             }
     }
 }

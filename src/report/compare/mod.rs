@@ -1,13 +1,11 @@
 //! The result of `compare` as one value. Not its views, nor the statistics behind the speedup: see [`Speedup`].
 
-mod markdown;
+pub mod markdown;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use serde::Serialize;
-
-pub use self::markdown::is_markdown;
 
 use super::warning::Warning;
 use crate::stats::{LimitedTimes, Speedup, mean, stddev};
