@@ -42,8 +42,8 @@ async def mixed(question):
         asyncio.current_task().cancel()
     if question == "unprintable":
         raise Unprintable
-    if question == "none":
-        return None
+    if question == "no answer":
+        return object()
     if question == "surrogate":
         return "paid \ud800 for"
     return question

@@ -27,7 +27,7 @@ pub(super) async fn run(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         Ok(_) => bail!("a number was taken for a predictor"),
     }
 
-    let function = stage.function("return_a_number")?;
+    let function = stage.function("return_a_complex_number")?;
     match function.call(question("How many?")).await {
         Err(CallError::Output(what)) => {
             stage.done("A wrong type: `CallError::Output`")?;

@@ -28,9 +28,9 @@ async def raise_value_error(question: str) -> str:
     raise ValueError(f"no answer to {question!r}")
 
 
-async def return_a_number(question: str) -> int:
-    """The wrong type: 42 is neither text nor fields."""
-    return 42
+async def return_a_complex_number(question: str) -> complex:
+    """The wrong type: JSON has no complex numbers."""
+    return 42j
 
 
 not_a_predictor = 42
