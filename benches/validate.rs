@@ -1,16 +1,28 @@
-//! How fast a file is validated: generates a temporary file of each format and prints MB/s. Not a statistical benchmark.
+//! How fast a file is validated: generates temporary files and prints MB/s, and what the check of types adds to a million
+//! rows. Not a statistical benchmark.
 //!
 //! `cargo bench --bench validate` writes and reads some 300 MB a format; the first reading warms the page cache.
+//! `cargo bench --bench validate -- types` measures the types alone.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::io::{BufWriter, Write};
 use std::time::Instant;
 
-use tokio_asyncio_bridge::input::{Format, Parameter, Source, Wanted, validate};
+use tokio_asyncio_bridge::bridge::python::PythonBridge;
+use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
+use tokio_asyncio_bridge::bridge::python::interpreter::{Interpreter, choose};
+use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request};
+use tokio_asyncio_bridge::input::{Format, Parameter, Source, Wanted, validate, validate_typed};
+use tokio_asyncio_bridge::secret::Secrets;
 
 const BYTES: usize = 300_000_000;
+const TYPED_ROWS: usize = 1_000_000;
 
 fn main() {
+    typed();
+    if std::env::args().any(|word| word == "types") {
+        return;
+    }
     let question = "Which river is longer, the Nile or the Amazon, and who measured it?";
     measure("csv, short rows", Format::Csv, "id,question,lang\n", &|id| {
         format!("{id},What is {id} plus one?,en\n")
@@ -32,6 +44,71 @@ fn main() {
     });
 }
 
+/// A million rows, with so many columns of a type.
+fn typed() {
+    let mut file = tempfile::Builder::new().suffix(".csv").tempfile().unwrap();
+    let mut writer = BufWriter::new(&mut file);
+    writer.write_all(b"question,n,on,tags\n").unwrap();
+    for id in 0..TYPED_ROWS {
+        writeln!(writer, "What is {id} plus one?,{id},2026-01-02,\"[\"\"a\"\", \"\"b\"\"]\"").unwrap();
+    }
+    writer.flush().unwrap();
+    drop(writer);
+    let source = Source::new(file.path(), Format::Csv);
+    Interpreter::start(&choose(None)).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    let base = seconds(|| drop(validate(&source, &wanted(&["question"]), 0..u64::MAX).unwrap()));
+    println!("{TYPED_ROWS} rows without types: {base:.2} s");
+    for parameters in ["n: int", "on: date", "tags: list[str]", "n: int, on: date, tags: list[str]"] {
+        let mut code = tempfile::Builder::new().suffix(".py").tempfile().unwrap();
+        writeln!(
+            code,
+            "from datetime import date\nasync def predict(question: str, {parameters}): return ''"
+        )
+        .unwrap();
+        let provider = Box::new(|| Ok(ModelSettings::default()));
+        let request = Request {
+            spec: format!("{}:predict", code.path().display()),
+            signature: String::new(),
+            program: None,
+            calls: 1,
+            model: Model { explicit: false, is_local: false, provider },
+        };
+        let bridge = PythonBridge::start(LoopKind::Asyncio, request, Secrets::default()).unwrap();
+        let description = bridge.description();
+        let mut wanted = wanted(&[]);
+        wanted.parameters = description
+            .parameters
+            .iter()
+            .map(|(name, required)| Parameter {
+                name: name.clone(),
+                required: *required,
+                kind: description.types.kind(name),
+            })
+            .collect();
+        let took =
+            seconds(|| drop(validate_typed(&source, &wanted, 0..u64::MAX, &*description.types).unwrap()));
+        println!("{TYPED_ROWS} rows with `{parameters}`: {took:.2} s, {:.2} s more", took - base);
+        bridge.shut_down(std::time::Duration::from_secs(3));
+    }
+}
+
+/// The shortest of three.
+fn seconds(work: impl Fn()) -> f64 {
+    let once = |()| {
+        let started = Instant::now();
+        work();
+        started.elapsed().as_secs_f64()
+    };
+    [(), (), ()].map(once).into_iter().fold(f64::INFINITY, f64::min)
+}
+
+fn wanted(parameters: &[&str]) -> Wanted {
+    let parameter = |name: &&str| Parameter { name: (*name).to_owned(), required: true, kind: None };
+    Wanted { parameters: parameters.iter().map(parameter).collect(), ..Wanted::default() }
+}
+
 fn measure(name: &str, format: Format, header: &str, row: &dyn Fn(usize) -> String) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let mut writer = BufWriter::new(&mut file);
@@ -48,8 +125,7 @@ fn measure(name: &str, format: Format, header: &str, row: &dyn Fn(usize) -> Stri
     writer.flush().unwrap();
     drop(writer);
     let source = Source::new(file.path(), format);
-    let parameters = vec![Parameter { name: "question".to_owned(), required: true }];
-    let wanted = Wanted { parameters, ..Wanted::default() };
+    let wanted = wanted(&["question"]);
     for _ in 0..3 {
         let started = Instant::now();
         let validated = validate(&source, &wanted, 0..u64::MAX).unwrap();

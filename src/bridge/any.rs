@@ -1,5 +1,6 @@
 //! The bridge a run was asked for, whichever it is, behind one type.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Bridge;
@@ -42,6 +43,7 @@ impl AnyBridge {
                 spec: "fake".to_owned(),
                 kind: "the fake bridge".to_owned(),
                 parameters: vec![("question".to_owned(), true)],
+                types: Arc::default(),
                 takes_all: false,
                 source: None,
                 threaded: false,

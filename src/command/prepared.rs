@@ -13,7 +13,7 @@ use super::rebuilt::{FIELDS, Kept, cores};
 use super::session::Session;
 use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, program_sha256, secrets};
 use crate::config::{JobOptions, identity};
-use crate::input::{Format, Source, Validated, glance, validate};
+use crate::input::{Format, Source, Validated, glance, validate_typed};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
 use crate::output::{Access, TOLD};
 use crate::policy::budget::{Budget, Used};
@@ -86,7 +86,8 @@ impl Preparing {
         estimate::check(&job.money, description.metered.as_ref())?;
         known(&fields, &description.outputs)?;
         let validating = Instant::now();
-        let validated = validate(&source, &answerer.wanted(&job.rows), job.rows.selection())?;
+        let validated =
+            validate_typed(&source, &answerer.wanted(&job.rows), job.rows.selection(), &*description.types)?;
         let validate = validating.elapsed();
         let estimate = Estimate::new(&job.money, description.metered, &validated);
         let calls = answerer.limit(calls);

@@ -134,7 +134,8 @@ impl Answerer {
     /// What the predictor wants of a row.
     pub(super) fn wanted(&self, rows: &RowOptions) -> Wanted {
         let description = self.bridge.description();
-        let parameter = |(name, required)| Parameter { name, required };
+        let kind = |name: &str| description.types.kind(name);
+        let parameter = |(name, required): (String, bool)| Parameter { kind: kind(&name), name, required };
         Wanted {
             parameters: description.parameters.into_iter().map(parameter).collect(),
             takes_all: description.takes_all,

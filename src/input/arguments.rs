@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::binding::{Binding, Presence};
+use super::binding::{Binding, Bound, Presence};
 use super::csv::fields;
 use super::error::Fault;
 use super::jsonl::{entries, text};
@@ -18,8 +18,8 @@ use crate::row::{Arguments, Value};
 pub(super) enum ArgumentReader {
     Csv {
         delimiter: u8,
-        /// Parameter and position of its column.
-        columns: Vec<(Arc<str>, usize)>,
+        /// Parameter, position of its column, and what binds the two.
+        columns: Vec<(Arc<str>, usize, Option<Bound>)>,
         question: Option<usize>,
         record: csv::StringRecord,
     },
@@ -43,10 +43,12 @@ impl ArgumentReader {
         let position = |column: &str| header.names.iter().position(|name| name == column);
         let bound = binding.arguments.iter();
         let mut columns: Vec<_> = bound
-            .filter_map(|bound| Some((Arc::clone(&bound.parameter), position(&bound.column)?)))
+            .filter_map(|bound| {
+                Some((Arc::clone(&bound.parameter), position(&bound.column)?, Some(bound.clone())))
+            })
             .collect();
         let others = names.enumerate().filter(|(_, name)| binding.passes(name));
-        columns.extend(others.map(|(index, name)| (Arc::from(name), index)));
+        columns.extend(others.map(|(index, name)| (Arc::from(name), index, None)));
         let question = binding.question.as_deref().and_then(position);
         Ok(Self::Csv { delimiter: source.delimiter, columns, question, record: csv::StringRecord::new() })
     }
@@ -60,7 +62,11 @@ impl ArgumentReader {
                     return Ok(Err(blank()));
                 }
                 let value = |index: usize| Value::Text(record.get(index).unwrap_or_default().to_owned());
-                Ok(Ok(columns.iter().map(|(name, index)| (Arc::clone(name), value(*index))).collect()))
+                let argument = |(name, index, bound): &(Arc<str>, usize, Option<Bound>)| {
+                    let value = fitting(bound.as_ref(), value(*index), true)?;
+                    Ok(value.map(|value| (Arc::clone(name), value)))
+                };
+                Ok(columns.iter().filter_map(|column| argument(column).transpose()).collect())
             }
             Self::Jsonl { binding, unseen } => {
                 let entries = entries(raw)?;
@@ -88,7 +94,7 @@ fn read_entries(
     let mut chosen = Vec::with_capacity(entries.len());
     for bound in &binding.arguments {
         match find(&bound.column) {
-            Some(value) => chosen.push((Arc::clone(&bound.parameter), value)),
+            Some(value) => chosen.push((Arc::clone(&bound.parameter), value, Some(bound))),
             None if bound.presence == Presence::EveryRow => {
                 return Err(Fault::MissingKey(bound.column.to_string()));
             }
@@ -96,14 +102,40 @@ fn read_entries(
         }
     }
     let others = entries.iter().filter(|(key, _)| binding.passes(key));
-    chosen.extend(others.map(|(key, value)| (Arc::from(&**key), *value)));
+    chosen.extend(others.map(|(key, value)| (Arc::from(&**key), *value, None)));
     let question = binding.question.as_deref().and_then(find).map(RawValue::get);
     if question
         .is_some_and(|raw| raw == "null" || (is_string(raw) && text(raw).is_some_and(|text| is_blank(&text))))
     {
         return Ok(Err(blank()));
     }
-    Ok(chosen.into_iter().map(|(name, raw)| Ok((Arc::clone(&name), value(&name, raw)?))).collect())
+    let argument = |(name, raw, bound): (Arc<str>, &RawValue, Option<&Bound>)| {
+        let value = fitting(bound, value(&name, raw)?, false)?;
+        Ok(value.map(|value| (name, value)))
+    };
+    Ok(chosen.into_iter().filter_map(|chosen| argument(chosen).transpose()).collect())
+}
+
+/// What a parameter with a type gets of a blank or null value: null if that is one of its values, nothing if it has a
+/// default; else the row cannot be asked. All other values pass.
+fn fitting(bound: Option<&Bound>, value: Value, csv: bool) -> Result<Option<Value>, CallError> {
+    let Some((bound, kind)) = bound.and_then(|bound| Some((bound, bound.kind.as_ref()?))) else {
+        return Ok(Some(value));
+    };
+    let (null, blank) = match &value {
+        Value::Text(text) => (false, is_blank(text)),
+        Value::Json(raw) => (raw.get() == "null", false),
+    };
+    // CSV has no other way to write null.
+    let keeps = kind.takes_blank && !(csv && kind.takes_null);
+    match (null, blank) {
+        (false, false) => Ok(Some(value)),
+        (true, _) if kind.takes_null => Ok(Some(value)),
+        (_, true) if keeps => Ok(Some(value)),
+        (_, true) if kind.takes_null => Ok(Some(Value::Json(RawValue::NULL.to_owned()))),
+        _ if bound.presence != Presence::EveryRow => Ok(None),
+        _ => Err(CallError::Input(format!("`{}` is blank, and that is no `{}`", bound.column, kind.name))),
+    }
 }
 
 fn value(name: &str, raw: &RawValue) -> Result<Value, CallError> {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::error::Fault;
+use super::types::Kind;
 
 /// The parameter that `--column` feeds, and the column it takes by default.
 const QUESTION: &str = "question";
@@ -15,6 +16,8 @@ pub struct Parameter {
     pub name: String,
     /// Whether a call without it fails.
     pub required: bool,
+    /// Its type, where it has one that is more than text.
+    pub kind: Option<Arc<Kind>>,
 }
 
 /// What the predictor takes and what the user asked for.
@@ -54,6 +57,8 @@ pub struct Bound {
     pub presence: Presence,
     /// Passed to `**row` beside the column's own name, not to a named parameter in its stead.
     pub extra: bool,
+    /// The parameter's type.
+    pub kind: Option<Arc<Kind>>,
 }
 
 /// How a row becomes arguments.
@@ -135,15 +140,16 @@ impl Wanted {
             column: column.into(),
             presence,
             extra,
+            kind: None,
         };
-        let named = self.parameters.iter().map(|Parameter { name, required }| {
+        let named = self.parameters.iter().map(|Parameter { name, required, kind }| {
             let asked = asked(name);
             let presence = match asked {
                 _ if *required => Presence::EveryRow,
                 Some(_) => Presence::SomeRow,
                 None => Presence::Optional,
             };
-            bound(name, asked.unwrap_or(name), presence, false)
+            Bound { kind: kind.clone(), ..bound(name, asked.unwrap_or(name), presence, false) }
         });
         let question = [QUESTION].into_iter().filter(|_| mapped(QUESTION).is_none());
         let extra = self.map.iter().map(|(parameter, _)| parameter.as_str()).chain(question);
@@ -192,14 +198,18 @@ fn check_map(wanted: &Wanted) -> Result<(), Fault> {
 mod tests {
     use super::*;
 
+    fn parameter(name: &str, required: bool) -> Parameter {
+        Parameter { name: name.to_owned(), required, kind: None }
+    }
+
     /// `text!` is a required parameter, `text` an optional one, `**` takes all.
     fn wanted(signature: &str) -> Wanted {
         let mut wanted = Wanted::default();
         for word in signature.split_whitespace() {
             match word.strip_suffix('!') {
                 _ if word == "**" => wanted.takes_all = true,
-                Some(name) => wanted.parameters.push(Parameter { name: name.to_owned(), required: true }),
-                None => wanted.parameters.push(Parameter { name: word.to_owned(), required: false }),
+                Some(name) => wanted.parameters.push(parameter(name, true)),
+                None => wanted.parameters.push(parameter(word, false)),
             }
         }
         wanted

@@ -104,6 +104,12 @@ pub enum Fault {
     /// JSONL: an object without a key that a required parameter takes.
     #[error("has no key `{0}`")]
     MissingKey(String),
+    /// A value that its parameter's type cannot be made of.
+    #[error("has `{}` in the column `{}`, which is no `{}`: {}", .0.value, .0.column, .0.kind, .0.reason)]
+    Misfit(Box<Unfit>),
+    /// The types of the parameters cannot be used.
+    #[error("cannot be checked against the types of the predictor's parameters: {0}")]
+    Types(String),
     /// A column that was asked for is not in the file.
     #[error("has no column `{column}`{}, only {}", wanted_by(.parameter.as_deref(), .column), list(.columns))]
     MissingColumn {
@@ -138,6 +144,19 @@ pub enum Fault {
         /// A parameter it could be mapped to.
         parameter: Option<String>,
     },
+}
+
+/// A value that is none of its parameter's type.
+#[derive(Debug)]
+pub struct Unfit {
+    /// The column.
+    pub column: String,
+    /// The value, or the beginning of a long one.
+    pub value: String,
+    /// The type.
+    pub kind: String,
+    /// Why the value is none.
+    pub reason: String,
 }
 
 impl Fault {
@@ -177,11 +196,6 @@ impl InputError {
     /// Adds what else is wrong with the file.
     pub(super) fn add(&mut self, error: Self) {
         self.0.also.push(error.0.first);
-    }
-
-    /// How many faults were added.
-    pub(super) fn further(&self) -> usize {
-        self.0.also.len()
     }
 
     /// What is wrong.

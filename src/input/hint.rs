@@ -18,6 +18,9 @@ pub(super) fn of(source: &Source, fault: &Fault) -> Option<String> {
     if let Fault::Io(_) | Fault::Directory | Fault::NotRegular | Fault::Delimiter(_) = fault {
         return of_fault(fault);
     }
+    if let Fault::Misfit(_) | Fault::Types(_) = fault {
+        return of_fault(fault);
+    }
     if let Fault::UnknownParameter { .. } | Fault::MappedTwice(_) | Fault::UnusedColumn { .. } = fault {
         return of_fault(fault);
     }
@@ -114,7 +117,7 @@ fn of_json_head(text: &str, source: &Source) -> Option<String> {
 fn of_fault(fault: &Fault) -> Option<String> {
     let hint = match fault {
         Fault::Io(error) if error.kind() == std::io::ErrorKind::NotFound => "check the path",
-        Fault::Io(_) | Fault::UnknownFormat => return None,
+        Fault::Io(_) | Fault::UnknownFormat | Fault::Types(_) => return None,
         Fault::Directory => "give one file",
         Fault::NotRegular => "save it to a file first",
         Fault::Delimiter(_) => "give one ASCII character other than a quote or a line end",
@@ -133,6 +136,9 @@ fn of_fault(fault: &Fault) -> Option<String> {
         Fault::TooDeep(_) => "flatten the value, or pass it as a string",
         Fault::DuplicateColumn { .. } => "rename all but one of them",
         Fault::MissingKey(_) => "add the key (`null` marks a row that is not to be asked)",
+        Fault::Misfit(_) => {
+            "correct the value (a list or a model is written as JSON), or annotate the parameter as `str`"
+        }
         Fault::NamedNowhere(_) => "check the spelling of the column",
         Fault::MissingColumn { column, parameter, columns } => {
             return Some(of_missing_column(column, parameter.as_deref(), columns));

@@ -15,6 +15,7 @@ mod records;
 mod rows;
 mod source;
 mod splitter;
+mod types;
 mod validate;
 
 #[cfg(test)]
@@ -22,9 +23,10 @@ mod tests;
 
 pub use self::binding::{Binding, Bound, Parameter, Presence, Wanted};
 pub use self::csv::fields;
-pub use self::error::{Fault, InputError};
+pub use self::error::{Fault, InputError, Unfit};
 pub use self::jsonl::{Entries, entries};
 pub use self::records::{Header, Record, Records};
 pub use self::rows::Rows;
 pub use self::source::{Format, Source};
-pub use self::validate::{Validated, Warning, glance, hexadecimal, validate};
+pub use self::types::{Kind, Misfit, TypedValue, Types};
+pub use self::validate::{Validated, Warning, glance, hexadecimal, validate, validate_typed};

@@ -22,13 +22,13 @@ impl Fixture {
     fn new(format: Format, content: impl AsRef<[u8]>) -> Self {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(content.as_ref()).unwrap();
-        let parameters = vec![Parameter { name: "question".to_owned(), required: true }];
+        let parameters = vec![Parameter { name: "question".to_owned(), required: true, kind: None }];
         let wanted = Wanted { parameters, ..Wanted::default() };
         Self { source: Source::new(file.path(), format), wanted, file }
     }
 
     fn optional(mut self, name: &str) -> Self {
-        self.wanted.parameters.push(Parameter { name: name.to_owned(), required: false });
+        self.wanted.parameters.push(Parameter { name: name.to_owned(), required: false, kind: None });
         self
     }
 

@@ -3,22 +3,27 @@
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::arguments::ArgumentReader;
 use super::binding::{Binding, Wanted};
-use super::error::{Fault, InputError};
+use super::error::{Fault, InputError, Unfit};
 use super::jsonl::entries;
 use super::records::{Header, Record, Records};
 use super::source::{Format, Source};
+use super::types::{Checking, Misfit, Types};
 use crate::policy::rate::length;
-use crate::row::RowHash;
+use crate::row::{RowHash, Value};
 
 /// How many faults beyond the first are told.
 const FURTHER: usize = 4;
 /// How many bytes are searched for them.
 const SEARCHED: u64 = 64 << 20;
+
+/// How many characters of a value are told.
+const SHOWN: usize = 60;
 
 /// How many bytes are looked at before it is known what the predictor takes.
 const GLANCE: u64 = 16 << 20;
@@ -76,12 +81,29 @@ pub enum Warning {
 /// Streams the whole file: refuses it, or tells how to run it. Arguments are checked in the selected rows only,
 /// everything else in all.
 pub fn validate(source: &Source, wanted: &Wanted, selection: Range<u64>) -> Result<Validated, InputError> {
-    walk(source, wanted, selection, None)
+    walk(source, wanted, selection, None, None)
+}
+
+/// The same, and every value of a parameter with a type is checked to be one, on another thread meanwhile.
+pub fn validate_typed(
+    source: &Source,
+    wanted: &Wanted,
+    selection: Range<u64>,
+    types: &dyn Types,
+) -> Result<Validated, InputError> {
+    if wanted.parameters.iter().all(|parameter| parameter.kind.is_none()) {
+        return validate(source, wanted, selection);
+    }
+    let directory = source.at.parent().unwrap_or(&source.at);
+    std::thread::scope(|scope| {
+        let checking = Checking::start(scope, types, directory, 1 + FURTHER);
+        walk(source, wanted, selection, None, Some(checking))
+    })
 }
 
 /// Refuses what is wrong with the beginning of a file whatever the predictor takes: in milliseconds, before Python starts.
 pub fn glance(source: &Source) -> Result<(), InputError> {
-    walk(source, &Wanted::default(), 0..0, Some(GLANCE)).map(drop)
+    walk(source, &Wanted::default(), 0..0, Some(GLANCE), None).map(drop)
 }
 
 /// `stop` is where to end the search, in bytes; a fault sets it.
@@ -90,6 +112,7 @@ fn walk(
     wanted: &Wanted,
     selection: Range<u64>,
     mut stop: Option<u64>,
+    checking: Option<Checking<'_>>,
 ) -> Result<Validated, InputError> {
     let reader = HashingReader { reader: source.open()?, hasher: Sha256::new(), bytes: 0 };
     let (mut records, header_fault) = Records::start(source, reader)?;
@@ -100,13 +123,15 @@ fn walk(
         plan: Plan::Unbound,
         seen: Seen::default(),
         end: Seen::default(),
+        checking,
+        misfits: Vec::new(),
     };
     let bound = records.header().map_or(Ok(()), |header| {
         let refuse = |fault: Fault| InputError::new(source, fault.in_header(header.line));
         checker.bind(&header.names, Some(header)).map_err(refuse)
     });
-    let mut refusal = header_fault.or(bound.err());
-    if refusal.is_some() {
+    let mut faults: Vec<_> = header_fault.or(bound.err()).into_iter().collect();
+    if !faults.is_empty() {
         stop.get_or_insert(SEARCHED);
     }
     loop {
@@ -115,20 +140,22 @@ fn walk(
             Ok(None) => break,
             Err(error) => Err(error),
         };
-        if let Err(error) = result {
+        if result.is_err() || !checker.misfits.is_empty() {
             stop.get_or_insert(records.position() + SEARCHED);
-            match &mut refusal {
-                Some(first) => first.add(error),
-                None => refusal = Some(error),
-            }
+            faults.extend(result.err().into_iter().chain(checker.told_misfits()));
         }
-        if stop.is_some_and(|stop| records.position() > stop)
-            || refusal.as_ref().is_some_and(|refusal| refusal.further() == FURTHER)
-        {
+        if stop.is_some_and(|stop| records.position() > stop) || faults.len() > FURTHER {
             break;
         }
     }
-    match refusal {
+    faults.extend(checker.finish_checking());
+    // The types are checked behind the reading.
+    faults.sort_by_key(InputError::line);
+    let first = faults.into_iter().take(1 + FURTHER).reduce(|mut first, further| {
+        first.add(further);
+        first
+    });
+    match first {
         Some(refusal) => Err(refusal),
         None => checker.finish(records),
     }
@@ -150,6 +177,9 @@ struct Checker<'a> {
     seen: Seen,
     /// The empty records behind it, which are rows only if another one follows.
     end: Seen,
+    /// None where no parameter has a type.
+    checking: Option<Checking<'a>>,
+    misfits: Vec<Misfit>,
 }
 
 /// What was seen of some records.
@@ -165,6 +195,10 @@ impl Checker<'_> {
         self.plan = Plan::Failed;
         let binding = Binding::new(self.wanted, columns, header.is_none())?;
         let arguments = ArgumentReader::new(&binding, header, self.source)?;
+        if let Some(checking) = &mut self.checking {
+            let typed = binding.arguments.iter().filter(|bound| bound.kind.is_some());
+            checking.bind(typed.map(|bound| Arc::clone(&bound.parameter)).collect());
+        }
         self.plan = Plan::Bound(binding, arguments);
         Ok(())
     }
@@ -172,7 +206,7 @@ impl Checker<'_> {
     fn check(&mut self, record: &Record<'_>) -> Result<(), InputError> {
         self.end.records += 1;
         let checked = if self.selection.contains(&record.id) {
-            self.check_selected(record.raw)
+            self.check_selected(record)
         } else if self.source.format == Format::Jsonl {
             entries(record.raw).map(drop)
         } else {
@@ -187,20 +221,55 @@ impl Checker<'_> {
         checked.map_err(|fault| InputError::new(self.source, fault.on_line(record.line)))
     }
 
-    fn check_selected(&mut self, raw: &str) -> Result<(), Fault> {
+    fn check_selected(&mut self, record: &Record<'_>) -> Result<(), Fault> {
+        let raw = record.raw;
         if matches!(self.plan, Plan::Unbound) {
             let keys: Vec<_> = entries(raw)?.into_iter().map(|(key, _)| key.into_owned()).collect();
             self.bind(&keys, None)?;
         }
         match &mut self.plan {
             Plan::Bound(_, arguments) => match arguments.read(raw)? {
-                Ok(arguments) => self.end.argument_bytes += length(&arguments),
+                Ok(arguments) => {
+                    self.end.argument_bytes += length(&arguments);
+                    if let Some(checking) = &mut self.checking {
+                        self.misfits = checking.take(record.line, arguments);
+                    }
+                }
                 Err(_) => self.end.unaskable += 1,
             },
             _ if self.source.format == Format::Jsonl => drop(entries(raw)?),
             _ => {}
         }
         Ok(())
+    }
+
+    /// What was found amiss with types so far.
+    fn told_misfits(&mut self) -> Vec<InputError> {
+        let misfits = std::mem::take(&mut self.misfits);
+        misfits.into_iter().map(|misfit| self.misfit(misfit)).collect()
+    }
+
+    /// Waits for the check of the types.
+    fn finish_checking(&mut self) -> Vec<InputError> {
+        match self.checking.take().map_or(Ok(Vec::new()), Checking::finish) {
+            Ok(misfits) => misfits.into_iter().map(|misfit| self.misfit(misfit)).collect(),
+            Err(reason) => vec![InputError::new(self.source, Fault::Types(reason))],
+        }
+    }
+
+    fn misfit(&self, misfit: Misfit) -> InputError {
+        let Misfit { line, parameter, value, kind, reason } = misfit;
+        let bound = match &self.plan {
+            Plan::Bound(binding, _) => binding.arguments.iter().find(|bound| bound.parameter == parameter),
+            _ => None,
+        };
+        let column = bound.map_or(&parameter, |bound| &bound.column).to_string();
+        let value = match &value {
+            Value::Text(text) => shown(text),
+            Value::Json(raw) => shown(raw.get()),
+        };
+        let unfit = Unfit { column, value, kind: kind.name.clone(), reason };
+        InputError::new(self.source, Fault::Misfit(unfit.into()).on_line(line))
     }
 
     fn finish(self, records: Records<HashingReader>) -> Result<Validated, InputError> {
@@ -239,6 +308,15 @@ impl Checker<'_> {
             warnings,
         })
     }
+}
+
+/// The beginning of a value, on one line.
+fn shown(value: &str) -> String {
+    let mut shown: String = value.chars().take(SHOWN).collect();
+    if shown.len() < value.len() {
+        shown.push('…');
+    }
+    shown.replace(['\n', '\r'], " ")
 }
 
 /// Bytes in lower-case hexadecimal.

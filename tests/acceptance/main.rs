@@ -60,4 +60,5 @@ mod signals;
 mod storm;
 mod terminal;
 mod threads;
+mod typed;
 mod verify;

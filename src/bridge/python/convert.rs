@@ -97,7 +97,7 @@ impl Converter {
 
     fn structured(&self, value: &Bound<'_, PyAny>, row: u64) -> Result<Answer, CallError> {
         let py = value.py();
-        let columns: PyResult<(Vec<(String, String, bool)>, u64)> =
+        let columns: PyResult<(Vec<Column>, u64)> =
             self.fields.bind(py).call1((value,)).and_then(|columns| columns.extract());
         let (columns, nulled) = columns.map_err(|error| {
             if error.is_instance(py, self.not_an_answer.bind(py)) {
@@ -106,7 +106,7 @@ impl Converter {
                 self.error(&error, py)
             }
         })?;
-        let field = |(name, text, is_json): (String, String, bool)| {
+        let field = |(name, text, is_json): Column| {
             let value = if is_json {
                 RawValue::from_string(text)
                     .map(Value::Json)
@@ -207,6 +207,9 @@ impl Converter {
         Carried { kind, status, retry_after: retry_after.map(Duration::from_secs_f64), unanswered }
     }
 }
+
+/// Name and text of a field, and whether the text is JSON.
+type Column = (String, String, bool);
 
 /// What an exception carries.
 struct Carried {

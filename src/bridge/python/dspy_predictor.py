@@ -5,17 +5,18 @@ Retries, timeouts and pace are Rust's: every LM made here sends exactly one requ
 
 import contextlib
 import inspect
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 # DSPy and LiteLLM would otherwise download their price table during the first call.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import dspy
 import pydantic
-from _tokio_asyncio_bridge import dspy_engine, dspy_provider
+from _tokio_asyncio_bridge import dspy_engine, dspy_provider, typed
 from _tokio_asyncio_bridge.loader import LoadError, look_in, resolve
 from _tokio_asyncio_bridge.results import Told
 from dspy.clients import base_lm
@@ -31,6 +32,23 @@ LOCAL_DEFAULTS = {"temperature": 0.0, "max_tokens": 1024, "engine": "lm15", "api
 # DSPy keeps the last 10,000 requests with their messages; a job of any length must not grow with them.
 HISTORY = 100
 base_lm.MAX_HISTORY_SIZE = HISTORY
+
+
+class Once(logging.Filter):
+    """Lets a warning about a program's fields through once: DSPy gives it again for every row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # Of a value that has another type, the value comes last.
+        args = record.args if isinstance(record.args, tuple) else ()
+        said = f"{record.msg}{args[:2]}"
+        return said not in self.seen and not self.seen.add(said)
+
+
+logging.getLogger("dspy.predict.predict").addFilter(Once())
 # What a part of a program may ask of the model beside its messages, to be sent by an engine of ours.
 PLAIN = {"temperature", "max_tokens", "top_p", "n"}
 # The attribute that carries a call's Usage on an exception.
@@ -269,7 +287,7 @@ def lend(target: Any, lm: dspy.LM, local: bool, calls: int) -> Any:
             with metered(lm, adapter) as meter:
                 return meter.mark(target(**arguments))
 
-    lent.__signature__ = inspect.signature(target)
+    lent.__signature__ = typed.signature(target)
     lent.lm, lent.adapter = lm, adapter
     return lent
 
@@ -358,7 +376,7 @@ def signature_of(module: dspy.Module) -> inspect.Signature:
     """The module's parameters: those its `forward` names, or the input fields of its DSPy signature."""
     # Looked up on the class: DSPy warns of whoever touches the instance's `forward`.
     forward = getattr(type(module), "aforward", None) or type(module).forward
-    declared = inspect.signature(forward.__get__(module))
+    declared = typed.signature(forward.__get__(module))
     predictors = module.predictors()
     source = getattr(module, "signature", None) or (predictors[0].signature if len(predictors) == 1 else None)
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
@@ -372,7 +390,8 @@ def parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         default = field.get_default()
     else:
         default = None if type(None) in get_args(field.annotation) else inspect.Parameter.empty
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+    kind = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
 class LocalAdapter(dspy.JSONAdapter):

@@ -13,7 +13,7 @@ const PREDICTOR: &str = "dspy_predictor";
 /// `LiteLLM` downloads its price table at import unless this is set, also where a user's own file imports it.
 const INIT: &CStr = c"import os\nos.environ.setdefault('LITELLM_LOCAL_MODEL_COST_MAP', 'True')\n";
 /// In the order of their imports of each other.
-const FILES: [(&str, &str); 13] = [
+const FILES: &[(&str, &str)] = &[
     ("traces", include_str!("traces.py")),
     ("signals", include_str!("signals.py")),
     ("forks", include_str!("forks.py")),
@@ -21,6 +21,7 @@ const FILES: [(&str, &str); 13] = [
     ("results", include_str!("results.py")),
     ("streams", include_str!("streams.py")),
     ("threads", include_str!("threads.py")),
+    ("typed", include_str!("typed.py")),
     ("loader", include_str!("loader.py")),
     ("metered", include_str!("metered.py")),
     ("reachable", include_str!("reachable.py")),

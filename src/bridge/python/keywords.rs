@@ -5,23 +5,27 @@ use std::sync::{Arc, OnceLock};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::types::{Maker, ParameterTypes};
 use crate::row::{Arguments, Value};
 
 /// Makes the keyword arguments of one predictor's calls.
 #[derive(Debug)]
 pub(in crate::bridge) struct Keywords {
     json_loads: Py<PyAny>,
+    types: Arc<ParameterTypes>,
     /// What a call knows that the row does not, as far as the predictor names it.
     row_id: bool,
     attempt: bool,
     /// The first call's names; rows have the same ones as a rule, and then their tuple is made once.
-    first: OnceLock<Names>,
+    first: OnceLock<Arc<Names>>,
 }
 
 #[derive(Debug)]
 struct Names {
     of: Vec<Arc<str>>,
     tuple: Py<PyTuple>,
+    /// What makes the values of those that have a type, one each; none at all where none has.
+    makers: Vec<Option<Maker>>,
 }
 
 /// Names and as many values.
@@ -41,10 +45,11 @@ impl<'py> Passed<'py> {
 
 impl Keywords {
     /// `offered`: which of `row_id` and `attempt` the predictor names.
-    pub(super) fn new(py: Python<'_>, offered: &[String]) -> PyResult<Self> {
+    pub(super) fn new(py: Python<'_>, offered: &[String], types: Arc<ParameterTypes>) -> PyResult<Self> {
         let offers = |name| offered.iter().any(|offered| offered == name);
         Ok(Self {
             json_loads: py.import("json")?.getattr("loads")?.unbind(),
+            types,
             row_id: offers("row_id"),
             attempt: offers("attempt"),
             first: OnceLock::new(),
@@ -59,11 +64,18 @@ impl Keywords {
         row: u64,
         attempt: u32,
     ) -> PyResult<Passed<'py>> {
+        let known = self.first.get().filter(|first| arguments.iter().map(|(name, _)| name).eq(&first.of));
+        let names = match known {
+            Some(known) => Arc::clone(known),
+            None => self.names(py, arguments)?,
+        };
         let mut values = Vec::with_capacity(arguments.len() + 2);
+        let mut makers = names.makers.iter();
         for (_, value) in arguments {
-            values.push(match value {
-                Value::Text(text) => PyString::new(py, text).into_any(),
-                Value::Json(raw) => self.json_loads.bind(py).call1((raw.get(),))?,
+            values.push(match (makers.next(), value) {
+                (Some(Some(maker)), value) => maker.make(py, value)?,
+                (_, Value::Text(text)) => PyString::new(py, text).into_any(),
+                (_, Value::Json(raw)) => self.json_loads.bind(py).call1((raw.get(),))?,
             });
         }
         if self.row_id {
@@ -72,21 +84,20 @@ impl Keywords {
         if self.attempt {
             values.push(attempt.into_pyobject(py)?.into_any());
         }
-        Ok(Passed { names: self.names(py, arguments)?, values })
+        Ok(Passed { names: names.tuple.bind(py).clone(), values })
     }
 
-    fn names<'py>(&self, py: Python<'py>, arguments: &Arguments) -> PyResult<Bound<'py, PyTuple>> {
-        let names = || arguments.iter().map(|(name, _)| name);
-        if let Some(first) = self.first.get()
-            && names().eq(&first.of)
-        {
-            return Ok(first.tuple.bind(py).clone());
-        }
+    fn names(&self, py: Python<'_>, arguments: &Arguments) -> PyResult<Arc<Names>> {
         let offered = [(self.row_id, "row_id"), (self.attempt, "attempt")];
         let offered = offered.iter().filter(|(offered, _)| *offered).map(|(_, name)| *name);
-        let all = names().map(AsRef::as_ref).chain(offered).map(|name| PyString::intern(py, name));
-        let tuple = PyTuple::new(py, all.collect::<Vec<_>>())?;
-        let _ = self.first.set(Names { of: names().cloned().collect(), tuple: tuple.clone().unbind() });
-        Ok(tuple)
+        let names = arguments.iter().map(|(name, _)| &**name);
+        let all = names.clone().chain(offered).map(|name| PyString::intern(py, name));
+        let tuple = PyTuple::new(py, all.collect::<Vec<_>>())?.unbind();
+        let typed = names.filter(|_| !self.types.is_empty());
+        let makers = typed.map(|name| self.types.maker(py, name)).collect::<PyResult<_>>()?;
+        let of = arguments.iter().map(|(name, _)| Arc::clone(name)).collect();
+        let names = Arc::new(Names { of, tuple, makers });
+        let _ = self.first.set(Arc::clone(&names));
+        Ok(names)
     }
 }

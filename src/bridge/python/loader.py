@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from _tokio_asyncio_bridge import traces
+from _tokio_asyncio_bridge import traces, typed
 from _tokio_asyncio_bridge.streams import joined
 
 OFFERED = ("row_id", "attempt")
@@ -35,6 +35,8 @@ class Predictor:
     takes_all: bool = False
     parameters: list[tuple[str, bool]] = field(default_factory=list)
     offered: list[str] = field(default_factory=list)
+    types: list[tuple[str, typed.Typed]] = field(default_factory=list)
+    cautions: list[str] = field(default_factory=list)
 
 
 def _import_file(path: str) -> ModuleType:
@@ -166,7 +168,7 @@ def _modules_in(value: Any) -> Iterator[Any]:
 def _take_parameters(predictor: Predictor, target: Any) -> None:
     """Fills in the parameters the call takes by name."""
     try:
-        parameters = inspect.signature(target).parameters.values()
+        parameters = typed.signature(target).parameters.values()
     except (TypeError, ValueError):
         predictor.takes_all = True
         return
@@ -180,6 +182,32 @@ def _take_parameters(predictor: Predictor, target: Any) -> None:
             predictor.offered.append(parameter.name)
         elif parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             predictor.parameters.append((parameter.name, required))
+            _take_type(predictor, parameter)
+
+
+def _take_type(predictor: Predictor, parameter: inspect.Parameter) -> None:
+    """Notes the parameter's type, where it is annotated with one."""
+    name, annotation = parameter.name, parameter.annotation
+    why = "names what is not there when the program runs"
+    if not isinstance(annotation, str):
+        if not typed.is_typed(annotation):
+            return
+        if not typed.has_pydantic():
+            raise LoadError(
+                f"parameter `{name}` is annotated `{typed.display(annotation)}`, which columns become through "
+                "`pydantic`, and that is not installed\n"
+                f"hint: run `{sys.executable} -m pip install pydantic`, or annotate it as `str`"
+            )
+        try:
+            predictor.types.append((name, typed.Typed(annotation)))
+            return
+        except typed.Untyped as error:
+            annotation, why = typed.display(annotation), f"is nothing that pydantic can make ({error})"
+    # One with a default is rarely meant for a column.
+    if parameter.default is parameter.empty:
+        predictor.cautions.append(
+            f"the annotation `{annotation}` of the parameter `{name}` {why}: the column's values are passed as they are"
+        )
 
 
 def find(spec: str, loop: asyncio.AbstractEventLoop) -> tuple[Any, str | None]:

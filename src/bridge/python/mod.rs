@@ -77,6 +77,7 @@ pub mod pulse;
 mod queue;
 mod running;
 mod step;
+pub mod types;
 mod watchdog;
 pub mod which;
 mod worker;

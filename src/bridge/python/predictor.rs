@@ -1,6 +1,7 @@
 //! The predictor a SPEC names, loaded in the interpreter: how it is called and what it takes.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -8,6 +9,7 @@ use pyo3::prelude::*;
 use super::helpers;
 use super::keywords::Keywords;
 use super::metered::Metered;
+use super::types::ParameterTypes;
 use crate::secret::Secrets;
 
 /// What a predictor takes and what it is, for binding columns and for telling the user.
@@ -19,6 +21,8 @@ pub struct Description {
     pub kind: String,
     /// Parameters passed by name, and whether each is required. `row_id` and `attempt` are not among them.
     pub parameters: Vec<(String, bool)>,
+    /// The types of those that are annotated with one.
+    pub types: Arc<ParameterTypes>,
     /// Whether it takes `**row`.
     pub takes_all: bool,
     /// The file it was loaded from.
@@ -191,10 +195,11 @@ impl Predictor {
         let loaded = loader.call_method1("describe", (call, &source, kind))?;
         let layers =
             helpers::module(py, "layers")?.call_method1("around", (&target, &source, &module, &lm, calls))?;
-        let (repeating, cautions) = layers.extract()?;
+        let (repeating, cautions): (_, Vec<String>) = layers.extract()?;
         helpers::module(py, "warm")?.call_method1("up", (target, source, module, lm, event_loop))?;
         let mut predictor = Self::of(event_loop, &spec, &loaded)?;
-        predictor.description = Description { outputs, repeating, cautions, ..predictor.description };
+        predictor.description = Description { outputs, repeating, ..predictor.description };
+        predictor.description.cautions.extend(cautions);
         Ok(predictor)
     }
 
@@ -203,6 +208,7 @@ impl Predictor {
         let threaded: bool = loaded.getattr("threaded")?.extract()?;
         let streaming: bool = loaded.getattr("streaming")?.extract()?;
         let offered: Vec<String> = loaded.getattr("offered")?.extract()?;
+        let types = Arc::new(ParameterTypes::of(&loaded.getattr("types")?)?);
         let drive = match (threaded, streaming) {
             (true, _) => "drive_thread",
             (_, true) => "drive_stream",
@@ -220,18 +226,19 @@ impl Predictor {
             target: loaded.getattr("call")?.unbind(),
             drive: helpers::module(py, "host")?.getattr(drive)?.unbind(),
             context: py.import("contextvars")?.call_method0("copy_context")?.unbind(),
-            keywords: Keywords::new(py, &offered)?,
+            keywords: Keywords::new(py, &offered, Arc::clone(&types))?,
             description: Description {
                 spec: spec.to_owned(),
                 kind: loaded.getattr("kind")?.extract()?,
                 parameters: loaded.getattr("parameters")?.extract()?,
+                types,
                 takes_all: loaded.getattr("takes_all")?.extract()?,
                 source: loaded.getattr("source")?.extract()?,
                 threaded,
                 metered: Metered::of(&loaded.getattr("call")?)?,
                 outputs: Vec::new(),
                 repeating: Vec::new(),
-                cautions: Vec::new(),
+                cautions: loaded.getattr("cautions")?.extract()?,
             },
         })
     }

@@ -1,0 +1,196 @@
+"""The types of a predictor's parameters: each column's value becomes one of its parameter's type, by pydantic's rules.
+
+Checked for the whole file before the first call, and made anew for each call: nothing grows with the rows.
+"""
+
+import functools
+import importlib.util
+import inspect
+import mimetypes
+import operator
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+# Annotations that say nothing which a column's own value does not hold to.
+UNTYPED = (inspect.Parameter.empty, str, Any, object)
+# Where a relative path to an image is looked for: beside the input, then where the program was started.
+PLACES = [os.getcwd()]
+# The context of a check, which reads no image.
+CHECK = {"check": True}
+# What the files of DSPy's types must be.
+MIME = {"Image": "image/", "Audio": "audio/"}
+
+
+class NotOfType(ValueError):
+    """A value that the parameter's type cannot be made of."""
+
+
+class Untyped(Exception):
+    """pydantic cannot make values of the annotation; the text says why."""
+
+
+class Typed:
+    """A parameter's type."""
+
+    def __init__(self, annotation: Any) -> None:
+        from pydantic import TypeAdapter
+
+        self.name = display(annotation)
+        try:
+            self._adapter = TypeAdapter(with_files(annotation))
+        except Exception as error:
+            raise Untyped(f"{type(error).__name__}: {error}".splitlines()[0]) from None
+        self.takes_null = self._takes(None)
+        self.takes_blank = self._takes("")
+
+    def _takes(self, value: Any) -> bool:
+        try:
+            self._adapter.validate_python(value, context=CHECK)
+        except Exception:
+            return False
+        return True
+
+    def text(self, text: str, context: Any = None) -> Any:
+        """Of a CSV cell or a JSON string: lists, mappings and models stand there as JSON. Raises `NotOfType`."""
+        if text.lstrip()[:1] in ("[", "{"):
+            try:
+                return self._adapter.validate_json(text, context=context)
+            except Exception as error:
+                refused = error
+            try:
+                return self._adapter.validate_python(text, context=context)
+            except Exception:
+                raise NotOfType(reason(refused)) from None
+        try:
+            return self._adapter.validate_python(text, context=context)
+        except Exception as error:
+            refused = error
+        try:
+            return self._adapter.validate_json(text, strict=True, context=context)  # `Literal[1, 2]` of `1`.
+        except Exception:
+            raise NotOfType(reason(refused)) from None
+
+    def json(self, text: str, context: Any = None) -> Any:
+        """Of any other JSON value. Raises `NotOfType`."""
+        try:
+            return self._adapter.validate_json(text, context=context)
+        except Exception as error:
+            raise NotOfType(reason(error)) from None
+
+    def misfits(self, values: list[tuple[str, bool]]) -> list[tuple[int, str]]:
+        """Which of the values, `(text, is_json)`, are none of this type, by their place, and why."""
+        found = []
+        for place, (text, is_json) in enumerate(values):
+            try:
+                (self.json if is_json else self.text)(text, CHECK)
+            except NotOfType as error:
+                found.append((place, str(error)))
+        return found
+
+
+def reason(error: Exception) -> str:
+    """The first thing that is wrong, in pydantic's words."""
+    errors = getattr(error, "errors", None)
+    if not callable(errors):
+        return f"{type(error).__name__}: {error}"
+    first = errors(include_url=False, include_context=False, include_input=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"`{place}`: {message}" if place else message
+
+
+def display(annotation: Any) -> str:
+    """The annotation as it is written: `int`, `list[str]`, `Literal['a', 'b']`."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if isinstance(annotation, type) and not get_args(annotation):
+        return annotation.__qualname__.rpartition("<locals>.")[2]
+    return repr(annotation).replace("typing.", "").replace("__main__.", "")
+
+
+def with_files(annotation: Any) -> Any:
+    """The annotation, `dspy.Image` and its kin in it made of a path, a URL or a data URI."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        dspy = sys.modules.get("dspy")
+        if dspy is None or not issubclass(annotation, dspy.Type) or not hasattr(annotation, "from_path"):
+            return annotation
+        from pydantic import BeforeValidator
+
+        return Annotated[annotation, BeforeValidator(functools.partial(from_text, annotation))]
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return Annotated[(with_files(parts[0]), *parts[1:])]
+    if origin is Literal or not any(isinstance(part, type) or get_args(part) for part in parts):
+        return annotation
+    made = tuple(with_files(part) for part in parts)
+    if made == parts:
+        return annotation
+    return functools.reduce(operator.or_, made) if origin in (Union, types.UnionType) else origin[made]
+
+
+def from_text(kind: Any, value: Any, info: Any) -> Any:
+    """An image and the like of the text that names it; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("data:") or "://" in value:
+        return kind(value)
+    path = next((path for place in PLACES if os.path.isfile(path := os.path.join(place, value))), None)
+    if path is None:
+        raise ValueError(f"there is no such file in {' or '.join(f'`{place}`' for place in PLACES)}")
+    if info.context is not CHECK:
+        return kind.from_path(path)
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"`{path}` cannot be read")
+    wanted = MIME.get(kind.__name__, "")
+    mime = mimetypes.guess_type(path)[0] or ("" if wanted else "application/octet-stream")
+    if not mime.startswith(wanted):
+        raise ValueError(f"`{path}` is no {kind.__name__.lower()} by its name")
+    return kind(f"data:{mime};base64,")
+
+
+def look_in(directory: str) -> None:
+    """Relative paths are looked for in the directory first."""
+    PLACES[:] = dict.fromkeys((directory, PLACES[-1]))
+
+
+def signature(target: Callable[..., Any]) -> inspect.Signature:
+    """The target's signature, annotations that are text resolved; one that cannot be is kept as text."""
+    found = inspect.signature(target)
+    names = namespace(target)
+    parameters = [
+        parameter.replace(annotation=resolved(parameter.annotation, names)) for parameter in found.parameters.values()
+    ]
+    return found.replace(parameters=parameters)
+
+
+def resolved(annotation: Any, names: dict[str, Any]) -> Any:
+    if annotation is inspect.Parameter.empty:
+        return annotation
+    holder = types.SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return typing.get_type_hints(holder, names, include_extras=True)["it"]
+    except Exception:
+        return annotation  # Names that only type checkers import, or text that is no type at all.
+
+
+def namespace(target: Any) -> dict[str, Any]:
+    """The names that the target's annotations are written with."""
+    while inner := target.func if isinstance(target, functools.partial) else getattr(target, "__wrapped__", None):
+        target = inner
+    if not inspect.isroutine(target):
+        target = inspect.unwrap(type(target).__call__)
+    return getattr(getattr(target, "__func__", target), "__globals__", {})
+
+
+def is_typed(annotation: Any) -> bool:
+    """Whether a column's own value may be none of the annotation."""
+    return not (annotation in UNTYPED or isinstance(annotation, (str, TypeVar)))
+
+
+def has_pydantic() -> bool:
+    return importlib.util.find_spec("pydantic") is not None
