@@ -136,6 +136,9 @@ pub enum CallError {
 /// The class of a call that was cut off because the run was ending.
 pub const CANCELLED: &str = "cancelled";
 
+/// The class of a reply that was cut off at the model's token limit.
+pub const CUT_OFF: &str = "cut_off";
+
 /// Whether a call that failed with this class may be billed although it cannot tell what it used. A predictor's own
 /// exceptions do not tell it by their class: see [`CallError::is_untold`].
 pub fn may_be_billed(class: &str) -> bool {

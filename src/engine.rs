@@ -28,7 +28,7 @@ pub use self::gauges::Gauges;
 use self::purse::Purse;
 use self::tally::{Tally, Unfinished};
 use crate::bridge::Bridge;
-use crate::call::{CANCELLED, CallError};
+use crate::call::{CANCELLED, CUT_OFF, CallError, FailureKind, PredictorError};
 use crate::event::{Blockage, Event, LimitedBy, LimitedFor};
 use crate::policy::budget::{Budget, Price};
 use crate::policy::pace::Backoff;
@@ -87,6 +87,8 @@ pub struct Engine<B> {
     permits: Semaphore,
     gate: Gate,
     purse: Purse,
+    /// An answer that was cut off fails its row.
+    cut_off_fails: bool,
     /// No new calls; those in flight go on.
     stopping: CancellationToken,
     /// Calls in flight are cancelled too.
@@ -103,11 +105,18 @@ impl<B: Bridge> Engine<B> {
             permits: Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS)),
             gate: Gate::new(&settings),
             purse: Purse::new(settings.concurrency, None, None),
+            cut_off_fails: false,
             settings,
             stopping: CancellationToken::new(),
             killed: CancellationToken::new(),
             gauges: Arc::default(),
         }
+    }
+
+    /// The same with answers that were cut off at the token limit as failures, if so asked.
+    #[must_use]
+    pub fn failing_cut_off(self, cut_off_fails: bool) -> Self {
+        Self { cut_off_fails, ..self }
     }
 
     /// The same with a price for the tokens that calls tell of, in place of theirs, and a budget for them all.
@@ -284,7 +293,8 @@ impl<B: Bridge> Engine<B> {
             let error = match result {
                 Ok(answer) => {
                     permit.forget(); // See `recorded`.
-                    return Ok(Ok(answer));
+                    let fails = self.cut_off_fails && answer.is_cut_off();
+                    return Ok(if fails { Err(cut_off(&answer)) } else { Ok(answer) });
                 }
                 // No fault of the row's: it stays open, and the dispatcher learns why from the bridge itself.
                 Err(CallError::Bridge(error)) => {
@@ -335,4 +345,20 @@ impl<B: Bridge> Engine<B> {
 fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a text".to_owned())
+}
+
+/// What an answer that was cut off is where such answers fail.
+fn cut_off(answer: &Answer) -> CallError {
+    CallError::Predictor(Box::new(PredictorError {
+        class: CUT_OFF.into(),
+        message:
+            "the answer was cut off at max_tokens (finish reason: length), and `--cut-off fail` was given"
+                .to_owned(),
+        kind: FailureKind::Permanent,
+        status: None,
+        retry_after: None,
+        usage: answer.usage,
+        unanswered: None,
+        traceback: None,
+    }))
 }

@@ -9,7 +9,7 @@ use anyhow::Context;
 use tokio::time::timeout;
 
 use super::setup::{Answerer, now, panicked};
-use crate::config::options::{RateOptions, RetryOptions, StopOptions, TimeOptions};
+use crate::config::options::{CutOffChoice, RateOptions, RetryOptions, StopOptions, TimeOptions};
 use crate::config::paths::JobPaths;
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::input::{Rows, Source, Validated};
@@ -214,7 +214,11 @@ impl Session<'_> {
             seed: fastrand::u64(..),
         };
         let engine = Engine::new(Arc::clone(&self.answerer.bridge), settings);
-        let engine = Arc::new(engine.with_money(self.price, self.budget.take()));
+        let engine = Arc::new(
+            engine
+                .with_money(self.price, self.budget.take())
+                .failing_cut_off(self.retry.cut_off == CutOffChoice::Fail),
+        );
         let selected = self.validated.selected.clone();
         let rows = Rows::open(self.source, &self.validated.binding, selected.clone())?;
         let todo = Todo::new(rows, self.read_suspects()?, Arc::clone(self.journal.index()), &self.choice);

@@ -229,6 +229,14 @@ pub struct TimeOptions {
     pub grace: Duration,
 }
 
+/// `--cut-off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum CutOffChoice {
+    Keep,
+    Fail,
+}
+
 /// What is tried again.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Retry")]
@@ -242,6 +250,9 @@ pub struct RetryOptions {
     /// Upper bound of every wait
     #[arg(long, value_name = "DURATION", value_parser = wait, default_value = "60s", env = "TAB_BACKOFF_MAX")]
     pub backoff_max: Duration,
+    /// Whether an answer that the model was cut off in, at its `max_tokens`, is kept and counted, or fails its row
+    #[arg(long, value_name = "WHAT", default_value = "keep", env = "TAB_CUT_OFF")]
+    pub cut_off: CutOffChoice,
 }
 
 impl RetryOptions {

@@ -90,6 +90,7 @@ impl Gate {
             waited: LimitedFor::default(),
             last_begun: Duration::ZERO,
             outage: None,
+            server_answers: false,
         };
         Self {
             calm: AtomicBool::new(state.is_calm(Duration::ZERO)),
@@ -294,7 +295,8 @@ impl Gate {
     pub(super) fn unreachable(&self) -> Option<StopReason> {
         self.with(|state| {
             let Hopeless { silent_for, hangs } = state.breaker.hopeless()?;
-            Some(StopReason::Unreachable { error: state.outage.clone()?, silent_for, hangs })
+            let (error, answers) = (state.outage.clone()?, state.server_answers);
+            Some(StopReason::Unreachable { error, silent_for, hangs, answers })
         })
     }
 

@@ -34,6 +34,8 @@ pub enum StopReason {
         silent_for: Option<Duration>,
         /// Whether the last call timed out.
         hangs: bool,
+        /// Whether there is a server: it took the last call, and failed.
+        answers: bool,
     },
     /// The first finished rows all failed with one class.
     Broken {
@@ -145,8 +147,11 @@ impl std::fmt::Display for StopReason {
                     ""
                 })
             }
-            Self::Unreachable { error, silent_for, hangs } => {
+            Self::Unreachable { error, silent_for, hangs, answers } => {
                 match silent_for {
+                    None if *answers => {
+                        f.write_str("no call was answered yet, the server fails each of them: ")?;
+                    }
                     None => f.write_str("no call was answered yet, and the server is still not there: ")?,
                     Some(time) => {
                         let minutes = time.as_secs() / 60;
@@ -156,6 +161,8 @@ impl std::fmt::Display for StopReason {
                 f.write_str(error)?;
                 f.write_str(if *hangs {
                     "\nhint: is `--timeout` too short for an answer, or does the server hang? `resume` goes on, also with another `--timeout`"
+                } else if *answers {
+                    "\nhint: is `--api-base` right? `resume` goes on once the server works"
                 } else {
                     "\nhint: is it running, and is `--api-base` right? `resume` goes on once it is"
                 })

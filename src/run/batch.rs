@@ -13,7 +13,12 @@ use crate::event::Event;
 use crate::journal::{JournalError, RecordedAttempt};
 use crate::policy::limits::Whose;
 use crate::policy::stop::StopReason;
+use crate::report::progress::Level;
 use crate::row::{FailedAttempt, Outcome, Row};
+
+/// Said at the first of them.
+const CUT_OFF: &str = "an answer was cut off at max_tokens; it and all such are kept, and counted
+hint: allow more with `--lm max_tokens=N`; `--cut-off fail` makes them failures";
 
 impl<B: Bridge> Dispatcher<'_, B> {
     /// Records a batch of events and what is started in their place with one write, starts that, then shows what ended.
@@ -222,8 +227,13 @@ impl<B: Bridge> Dispatcher<'_, B> {
     }
 
     fn show(&mut self, outcome: Box<Outcome>) {
-        match outcome.result {
-            Ok(_) => self.ok += 1,
+        match &outcome.result {
+            Ok(answer) => {
+                self.ok += 1;
+                if answer.is_cut_off() && !std::mem::replace(&mut self.cut_off_said, true) {
+                    self.run.reporter.message(Level::Warning, CUT_OFF);
+                }
+            }
             Err(_) => self.failed += 1,
         }
         self.run.fold.live(&outcome);

@@ -50,6 +50,7 @@ mod process;
 mod progress;
 mod readme;
 mod refusals;
+mod replies;
 mod resume;
 mod resume_after_kill;
 mod resume_changed;

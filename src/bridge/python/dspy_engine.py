@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import dspy
+from _tokio_asyncio_bridge import dspy_replies
 from dspy._vendor.lm15.transports import _proxy as proxies
 from dspy.adapters import utils as adapters
 from dspy.clients import costs, execution
@@ -114,11 +115,11 @@ class AsyncEngine(AsyncLM15Engine):
 
 
 def told(engine: LM15Engine | AsyncLM15Engine, request: Request, response: Response) -> None:
-    """Tells the call's meter what a response cost, in US dollars, and why it ended."""
+    """Tells the call's meter what a response cost, in US dollars, why it ended, and what is wrong with it."""
     note = getattr(dspy.settings.usage_tracker, "note", None)
     if note is not None:
         route = engine.resolve(request.model)
         cost, _ = costs.estimate_cost(
             response, provider=route.provider, requested_model=route.model, request=replace(request, model=route.model)
         )
-        note(cost, response.finish_reason)
+        note(cost, response.finish_reason, dspy_replies.fault(response))

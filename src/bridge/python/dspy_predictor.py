@@ -16,7 +16,8 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import dspy
 import pydantic
-from _tokio_asyncio_bridge import dspy_engine, dspy_provider, typed
+from _tokio_asyncio_bridge import dspy_engine, dspy_provider, dspy_replies, typed
+from _tokio_asyncio_bridge.failure import FAULT
 from _tokio_asyncio_bridge.loader import LoadError, look_in, resolve
 from _tokio_asyncio_bridge.results import Told
 from dspy.clients import base_lm
@@ -294,7 +295,8 @@ def lend(target: Any, lm: dspy.LM, local: bool, calls: int) -> Any:
 
 @contextlib.contextmanager
 def metered(lm: dspy.LM | None, adapter: dspy.Adapter, keep_history: bool = True) -> Iterator["Meter"]:
-    """One call's own DSPy settings, unseen by other tasks. Marks an exception that leaves with its usage.
+    """One call's own DSPy settings, unseen by other tasks. Marks an exception that leaves with its usage and with
+    what was wrong with the last reply: it may be its reader's.
 
     With the history kept, the call's LM is its own, so that its code finds there what it asked for itself.
     """
@@ -313,6 +315,7 @@ def metered(lm: dspy.LM | None, adapter: dspy.Adapter, keep_history: bool = True
         except BaseException as exc:
             with contextlib.suppress(Exception):
                 setattr(exc, MARK, meter.total())
+                setattr(exc, FAULT, meter.fault)
             raise
 
 
@@ -323,10 +326,12 @@ class Meter(UsageTracker):
         super().__init__()
         self.costs: list[float] = []
         self.finish_reason: str | None = None
+        self.fault: dspy_replies.Fault | None = None
         self.history = History(self)
 
-    def note(self, cost: float | None, finish_reason: str | None) -> None:
-        """What one response cost, in US dollars where that is known, and why it ended."""
+    def note(self, cost: float | None, finish_reason: str | None, fault: dspy_replies.Fault | None) -> None:
+        """What one response cost, in US dollars where that is known, why it ended, and what is wrong with it."""
+        self.fault = fault
         if cost is not None:
             self.costs.append(cost)
         self.finish_reason = finish_reason
@@ -359,10 +364,11 @@ class History:
 
     def append(self, entry: dict[str, Any]) -> None:
         cost, reason = entry["cost"], finish_reason(entry["response"])
+        self.meter.fault = fault = dspy_replies.fault(entry["response"])
         # Of an engine of ours the reason is known already, and the cost never stands here.
         if cost is not None or reason != self.meter.finish_reason:
             # An answer from DSPy's cache has a price but no usage: it was paid for earlier.
-            self.meter.note(cost if entry["usage"] else None, reason)
+            self.meter.note(cost if entry["usage"] else None, reason, fault)
 
 
 def finish_reason(response: Any) -> str | None:

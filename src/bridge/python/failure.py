@@ -130,6 +130,8 @@ def failure(exc: BaseException) -> Failure:
             return "transient", None, None, "cut off"
         if fault:
             return "doubtful", status, None, None
+        if kind == "unavailable" and any(classes(one) & NOT_SENT for one in related(exc, held=True)):
+            status = None  # LiteLLM's own: nobody answered.
         lost = unanswered(exc)
         # Something took the request.
         there = lost == "timed out" and kind == "unavailable"

@@ -60,6 +60,7 @@ pub(in crate::bridge) fn dspy(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
         return module(py, PREDICTOR);
     }
     module(py, "loader")?.call_method0("require_dspy")?;
+    add(py, "dspy_replies", include_str!("dspy_replies.py"))?;
     add(py, "dspy_engine", include_str!("dspy_engine.py"))?;
     add(py, "dspy_provider", include_str!("dspy_provider.py"))?;
     add(py, PREDICTOR, include_str!("dspy_predictor.py"))

@@ -19,6 +19,8 @@ pub(super) struct State {
     pub(super) last_begun: Duration,
     /// The last failure for want of a server.
     pub(super) outage: Option<String>,
+    /// Whether that came of a server which took the call.
+    pub(super) server_answers: bool,
 }
 
 impl State {
@@ -66,6 +68,7 @@ impl State {
                 if let Some(next) = next {
                     self.pace.hold_until(next);
                     self.outage = Some(error.to_string());
+                    self.server_answers = error.status().is_some() || error.unanswered().is_some();
                 }
             }
             Err(error) if error.kind() == FailureKind::Throttled => {

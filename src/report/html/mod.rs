@@ -169,7 +169,8 @@ fn figures(report: &Report) -> Vec<Figure> {
     let (rows, attempts, concurrency) = (&report.rows, &report.attempts, &report.concurrency);
     let mut figures = Vec::new();
     let mut add = |name, value, note| figures.push(Figure { name, value, note });
-    add("answered", count(rows.ok), format!("of {}", counted(rows.total, "row")));
+    let cut_off = if rows.cut_off > 0 { format!(", {} cut off", count(rows.cut_off)) } else { String::new() };
+    add("answered", count(rows.ok), format!("of {}{cut_off}", counted(rows.total, "row")));
     let sessions = if report.sessions > 1 {
         format!("in {}", counted(report.sessions, "session"))
     } else {

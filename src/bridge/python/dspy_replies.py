@@ -1,0 +1,109 @@
+"""Says what is wrong with a model's reply that DSPy takes for one: a refusal, no text, a cut, no completion at all."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dspy.lm15 import OpenAIChatLM, OpenAILM
+
+Fault = tuple[str, str]
+# A reply of any provider has one of these.
+CONTENT = {"choices", "content", "candidates", "output", "message", "outputs"}
+SHOWN = 200
+
+
+def fault(reply: Any) -> Fault | None:
+    """The class (`refused`, `empty`, `cut_off`, `lost_reply`) and a text; None for a reply that is whole.
+
+    For DSPy's own responses, one or several, and LiteLLM's. Never raises.
+    """
+    try:
+        return _fault(reply)
+    except Exception:
+        return None
+
+
+def _fault(reply: Any) -> Fault | None:
+    if isinstance(reply, (list, tuple)):
+        reply = reply[-1] if reply else None
+    raw = getattr(reply, "provider_data", None)
+    if isinstance(raw, Mapping) and not raw.keys() & CONTENT:
+        return "lost_reply", f"the server's reply is no completion: {_short(dict(_told(raw)))}"
+    if hasattr(reply, "message"):
+        text, refusal, tools = _of_parts(reply.message.parts)
+        reason = _own_reason(raw) or reply.finish_reason
+    else:
+        text, refusal, tools, reason = _of_choices(reply.choices)
+    if refusal or reason in ("content_filter", "refusal"):
+        what = f"the model refused: {refusal}" if refusal else f"the reply was filtered{': ' if text else ''}{text}"
+        return "refused", f"{_short(what)} (finish reason: {reason})"
+    if reason == "length":
+        return "cut_off", "the reply was cut off at max_tokens before it could be read (finish reason: length)"
+    if not text.strip():
+        calls = f", and calls `{tools[0]}`" if tools else ""
+        return "empty", f"the reply has no text{calls} (finish reason: {reason})"
+    return None
+
+
+def _of_parts(parts: Any) -> tuple[str, str, list[str]]:
+    of = {kind: [part for part in parts if part.type == kind] for kind in ("text", "refusal", "tool_call", "data")}
+    text = "".join(part.text for part in of["text"]) or ("data" if of["data"] else "")
+    return text, "".join(part.text for part in of["refusal"]), [part.name for part in of["tool_call"]]
+
+
+def _of_choices(choices: Any) -> tuple[str, str, list[str], Any]:
+    if not choices:
+        return "", "", [], "none given"
+    choice = choices[-1]
+    message = choice.message
+    more = getattr(message, "provider_specific_fields", None) or {}
+    refusal = getattr(message, "refusal", None) or more.get("refusal") or ""
+    tools = [call.function.name for call in getattr(message, "tool_calls", None) or ()]
+    return message.content or "", refusal, tools, choice.finish_reason
+
+
+def _own_reason(raw: Any) -> Any:
+    """The server's own word for it; DSPy's differs."""
+    choices = raw.get("choices") if isinstance(raw, Mapping) else None
+    if choices == []:
+        return "none given"
+    return choices[-1].get("finish_reason") if choices and isinstance(choices[-1], Mapping) else None
+
+
+def _told(raw: Mapping[str, Any]) -> Any:
+    # What DSPy itself notes there.
+    return ((name, value) for name, value in raw.items() if not name.startswith("lm15"))
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def judge_by_status() -> None:
+    """Gives an error object with a status as its code, in a reply with status 200, the class of that status.
+
+    DSPy knows OpenAI's codes alone and takes `429` for a failing server.
+    """
+    from dspy._vendor.lm15.errors import map_http_error
+
+    def judging(original: Callable[..., Any]) -> Callable[..., Any]:
+        def response_error(self: Any, code: str, message: str) -> Any:
+            if code.isdecimal() and 400 <= int(code) <= 599:
+                text = message or f"error {code}"
+                return map_http_error(int(code), text, provider=self.provider, provider_code=code)
+            return original(self, code, message)
+
+        return response_error
+
+    for dialect in (OpenAILM, OpenAIChatLM):
+        dialect._response_error = judging(dialect._response_error)
+
+
+def say_less() -> None:
+    """Drops the line that DSPy logs for each reply cut off: such replies are counted, and said once."""
+    logging.getLogger("dspy.clients.lm").addFilter(lambda record: "truncated" not in str(record.msg))
+
+
+judge_by_status()
+say_less()
