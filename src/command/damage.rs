@@ -1,8 +1,16 @@
 //! What is wrong with a journal, in sentences. Not what is done about it.
 
-use crate::journal::Recovered;
+use std::path::Path;
+
+use crate::journal::{JournalError, Recovered, holds_lines};
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::count;
+
+/// Whether a process records into the journal now. To be asked before that is read: the line which is just being written
+/// then is not torn.
+pub(super) fn is_running(journal: &Path) -> bool {
+    matches!(holds_lines(journal), Err(JournalError::Locked { .. }))
+}
 
 /// One sentence for each fault of the journal.
 pub(super) fn of(recovered: &Recovered) -> Vec<String> {

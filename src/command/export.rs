@@ -43,7 +43,11 @@ pub struct ExportOptions {
 /// Runs `export`.
 pub fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let mut paths = JobPaths::find(&options.answers);
-    let recovered = Recovered::read(&paths.journal, |_| {})?;
+    let running = damage::is_running(&paths.journal);
+    let mut recovered = Recovered::read(&paths.journal, |_| {})?;
+    if running {
+        recovered.torn_bytes = 0;
+    }
     let header = recovered.sessions.last().context("the journal has no session")?;
     let source = source_of(header, &paths.answers)?;
     let asked =

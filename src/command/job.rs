@@ -189,7 +189,12 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
     }
     if paths.journal.exists() && holds_lines(&paths.journal)? && !options.force {
         // Nothing can be resumed from a journal without its header; that is what is said then.
-        Recovered::read(&paths.journal, |_| {})?;
+        if let Err(JournalError::NoHeader { path }) = Recovered::read(&paths.journal, |_| {}) {
+            bail!(
+                "`{}` holds something else than a run: it has no whole header\nhint: put back a copy of the journal, or start anew with `--force`, which keeps this one under another name",
+                path.display()
+            );
+        }
         return Err(JournalError::Exists { path: paths.journal.clone() }.into());
     }
     // Asked of the file system itself: permissions do not tell of read-only mounts.

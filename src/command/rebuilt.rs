@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::damage;
 use crate::config::paths::JobPaths;
-use crate::journal::{Header, JournalError, RUN, Record, Recovered, holds_lines};
+use crate::journal::{Header, RUN, Record, Recovered, timestamp};
 use crate::output::Access;
 use crate::report::progress::Reporter;
 use crate::report::{EventLoop, Facts, JournalFigures, Report, Run, json};
@@ -54,10 +54,10 @@ pub(super) fn rebuilt(
     reporter: &mut dyn Reporter,
 ) -> anyhow::Result<(Report, Fold, Access)> {
     // Asked before: of a session that ends meanwhile, no call is taken for lost.
-    let running = matches!(holds_lines(&paths.journal), Err(JournalError::Locked { .. }));
+    let running = damage::is_running(&paths.journal);
     let mut fold = None;
     let mut resumed = 0;
-    let recovered = Recovered::read(&paths.journal, |record| {
+    let mut recovered = Recovered::read(&paths.journal, |record| {
         let selection = if let Record::Header(header) = record { header.selection.clone() } else { 0..0 };
         let fold = fold.get_or_insert_with(|| Fold::new(&selection));
         fold.recovered(record);
@@ -70,6 +70,10 @@ pub(super) fn rebuilt(
         fold.goes_on();
     }
     fold.close_session();
+    if running {
+        // A line that is just being written is not torn.
+        recovered.torn_bytes = 0;
+    }
     let header = recovered.sessions.last().context("the journal has no session")?;
     damage::tell(&recovered, reporter);
     let known = Report::new(&fold.stats, facts(paths, &recovered, header, resumed, running)?);
@@ -96,7 +100,7 @@ fn facts(
         None => Some("the last session did not end in order".to_owned()),
     };
     // The journal's last write is the last that is known of a session that was killed.
-    let last_write = || metadata.modified().map(|time| humantime::format_rfc3339_millis(time).to_string());
+    let last_write = || metadata.modified().map(|time| timestamp(time));
     let total = header.selection.end - header.selection.start;
     Ok(Facts {
         total,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::time::timeout;
 
 use super::setup::{Answerer, now, panicked};
@@ -13,14 +13,14 @@ use crate::config::options::{CutOffChoice, RateOptions, RetryOptions, StopOption
 use crate::config::paths::JobPaths;
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::input::{Rows, Source, Validated};
-use crate::journal::{End, Index, Journal, JournalError};
+use crate::journal::{End, Index, Journal, JournalError, Loss};
 use crate::output::{Access, OutputError, Projected, Projection};
 use crate::policy::budget::{Budget, Price};
 use crate::policy::limits::Limits;
 use crate::policy::rate::RequestsACall;
 use crate::policy::stop::{Signal, StopReason};
 use crate::report::progress::{Level, Reporter};
-use crate::report::text::counted;
+use crate::report::text::{count, counted};
 use crate::report::{self, EventLoop, Facts, JournalFigures, Report};
 use crate::row::Row;
 use crate::run::signals::Signals;
@@ -119,11 +119,7 @@ impl Session<'_> {
         let before = index.counts();
         let bounded = self.budget.is_some();
         let ended = self.rows(reporter, signals, before.ok).await?;
-        if self.journal.is_removed() {
-            let restored = self.journal.restore();
-            restored.context("the journal was removed during the run and cannot be written anew")?;
-            reporter.message(Level::Warning, "the journal is written anew under its name: no answer is lost");
-        }
+        self.make_good(paths, reporter)?;
         let signal = match ended.stop {
             Some(StopReason::Signal(signal)) => Some(signal),
             _ => None,
@@ -180,6 +176,44 @@ impl Session<'_> {
             report::html::write(&paths.page, self.access, &paths.answers, &report, &self.fold)?;
         }
         Ok(Outcome { code, report: Some(report) })
+    }
+
+    /// Makes good what somebody has done to the journal, as far as that can be, and says so.
+    fn make_good(&mut self, paths: &JobPaths, reporter: &mut dyn Reporter) -> anyhow::Result<()> {
+        match self.journal.loss() {
+            None => {}
+            Some(Loss::Cut) => {
+                let before = self.journal.index().counts().ok;
+                let mut fold = Fold::new(&self.validated.selected);
+                self.journal.reread(|record| fold.recovered(record))?;
+                fold.close_session();
+                self.fold = fold;
+                let left = self.journal.index().counts().ok;
+                let text = format!(
+                    "what was cut off the journal is lost: {}; {} left\nhint: put back a copy of the journal, or else `resume` calls the lost rows again",
+                    counted(before.saturating_sub(left), "answer"),
+                    count(left),
+                );
+                reporter.message(Level::Warning, &text);
+            }
+            Some(loss @ (Loss::Removed | Loss::Moved)) => {
+                let kept = self.journal.restore(&now().replace(':', "-"));
+                let kept = kept.with_context(|| format!("{loss}, and it cannot be written anew"))?;
+                if let Some(interpreter) = &self.answerer.interpreter {
+                    interpreter.keep_from_children(self.journal.descriptor());
+                }
+                if let Some(kept) = kept {
+                    bail!(
+                        "{loss}, and `{}` is another file now; what the run recorded is in `{}`\nhint: give that the journal's name again, then `resume` goes on",
+                        paths.journal.display(),
+                        kept.display()
+                    );
+                }
+                let text = "the journal is written anew under its name: no answer is lost";
+                reporter.message(Level::Warning, text);
+            }
+        }
+        Ok(())
     }
 
     /// What the end of the rows means: why it came early, and the exit code.

@@ -17,6 +17,7 @@ use crate::bridge::python::predictor::{Model, ModelSettings, Request};
 use crate::command::Usage;
 use crate::config::options::{PredictorOptions, RowOptions};
 use crate::input::{Parameter, Wanted, hexadecimal};
+use crate::journal::timestamp;
 use crate::model::{LocalModel, ModelError};
 use crate::secret::Secrets;
 
@@ -248,7 +249,7 @@ fn sha256_of_directory(path: &Path) -> std::io::Result<String> {
 
 /// Now, as RFC 3339 in UTC.
 pub(super) fn now() -> String {
-    humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string()
+    timestamp(std::time::SystemTime::now())
 }
 
 /// The thread that blocks gave up.

@@ -50,7 +50,11 @@ pub struct VerifyOptions {
 /// Runs `verify`.
 pub fn verify(options: &VerifyOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let JobPaths { answers: target, journal, .. } = JobPaths::find(&options.answers);
-    let recovered = if journal.exists() { Some(Recovered::read(&journal, |_| {})?) } else { None };
+    let running = damage::is_running(&journal);
+    let mut recovered = if journal.exists() { Some(Recovered::read(&journal, |_| {})?) } else { None };
+    if let Some(recovered) = recovered.as_mut().filter(|_| running) {
+        recovered.torn_bytes = 0;
+    }
     let source = options.source(recovered.as_ref(), &target)?;
     let format = Format::from_path(&target).unwrap_or(source.format);
     let answers = Source {

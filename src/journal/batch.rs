@@ -74,6 +74,16 @@ impl Batch {
         Ok(())
     }
 
+    /// Puts other lines before its own, all of which are to be written again.
+    pub(super) fn come_after(&mut self, first: Self) {
+        let own = std::mem::replace(&mut self.bytes, first.bytes);
+        for decided in &mut self.decided {
+            decided.at += self.bytes.len();
+        }
+        self.bytes.extend_from_slice(&own);
+        self.written = 0;
+    }
+
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.decided.clear();

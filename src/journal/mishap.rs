@@ -1,17 +1,40 @@
 //! What a journal does when its file lets it down: an end that found no room, a name that was taken away. Not the
 //! records.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::batch::Batch;
 use super::error::JournalError;
 use super::file;
-use super::session::End;
+use super::record::Record;
+use super::session::{End, timestamp};
 use super::writer::Journal;
+
+/// What has happened to a journal under the run that records into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// It has no name any more.
+    Removed,
+    /// It has another name, or another file has its name.
+    Moved,
+    /// It is shorter than what was written.
+    Cut,
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Removed => "the journal was removed while the run recorded into it",
+            Self::Moved => "the journal was moved away or replaced while the run recorded into it",
+            Self::Cut => "the journal was cut short while the run recorded into it",
+        })
+    }
+}
 
 impl Journal {
     /// Records the end that the last session had no room for, if there is one.
@@ -21,7 +44,7 @@ impl Journal {
         let (mut journal, recovered) = Self::continued(path, file.try_clone().map_err(io)?, |_| {})?;
         if recovered.end.is_none() {
             journal.append_end(&End {
-                finished_at: humantime::format_rfc3339_millis(ended).to_string(),
+                finished_at: timestamp(ended),
                 exit_code: 1,
                 reason: Some("the journal could not be written".to_owned()),
                 hurried: true,
@@ -40,20 +63,81 @@ impl Journal {
         let _ = file::mark_ended(&self.file, unrecorded);
     }
 
-    /// Whether the file has lost its name: somebody removed it, or put another one in its place.
-    pub fn is_removed(&self) -> bool {
-        self.named && self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    /// What somebody has done to the file under the run that records into it, if anything.
+    pub fn loss(&self) -> Option<Loss> {
+        if self.cut {
+            return Some(Loss::Cut);
+        }
+        // A file system that does not answer tells nothing.
+        let held = self.file.metadata().ok()?;
+        if held.len() < self.written() {
+            return Some(Loss::Cut);
+        }
+        if !self.named {
+            return None;
+        }
+        if held.nlink() == 0 {
+            return Some(Loss::Removed);
+        }
+        match fs::metadata(&self.path) {
+            Ok(named) => ((named.dev(), named.ino()) != (held.dev(), held.ino())).then_some(Loss::Moved),
+            Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some(Loss::Moved),
+        }
     }
 
-    /// Writes a removed journal anew under its name, unless another file has that.
-    pub fn restore(&mut self) -> Result<(), JournalError> {
+    /// Writes a journal that has lost its name anew under it, or, where another file has that name by now, as
+    /// `<path>.<time>`, which is returned then.
+    pub fn restore(&mut self, time: &str) -> Result<Option<PathBuf>, JournalError> {
         self.commit()?;
         let mut fresh = file::temporary(&self.path)?;
         let mut held = &*self.file;
         let copied = held.rewind().and_then(|()| io::copy(&mut held, &mut fresh));
         copied.map_err(|source| JournalError::Write { path: self.path.clone(), source })?;
-        let file = file::name(fresh, &self.path)?;
-        *self = Self::new(&self.path, file, self.bytes, Arc::clone(&self.index), self.fields.clone())?;
+        let aside = self.path.exists().then(|| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(".");
+            name.push(time);
+            PathBuf::from(name)
+        });
+        let file = file::name(fresh, aside.as_deref().unwrap_or(&self.path))?;
+        let (index, fields) = (Arc::clone(&self.index), self.fields.clone());
+        *self = Self::new(&self.path, file, self.bytes, index, fields, self.header.clone())?;
+        Ok(aside)
+    }
+
+    /// Reads anew what is left of a journal that was cut; the index tells of that alone from now on. `visit` is given
+    /// every record.
+    pub fn reread(&mut self, visit: impl FnMut(&Record<'_>)) -> Result<(), JournalError> {
+        self.mend()?;
+        self.commit()?;
+        let recovered = self.read_back(visit)?;
+        (self.index, self.fields) = (recovered.index, recovered.fields);
+        self.cut = false;
+        Ok(())
+    }
+
+    /// Looks whether somebody else has cut the file or written into it, before a batch is. What is written from now on can
+    /// be read whatever is left before it: it begins with a line feed, and with the session's header where that may be
+    /// gone.
+    pub(super) fn mend(&mut self) -> Result<(), JournalError> {
+        let length = self.file.metadata().map(|metadata| metadata.len());
+        let length = length.map_err(|source| JournalError::Io {
+            action: "look at",
+            path: self.path.clone(),
+            source,
+        })?;
+        let before = self.written();
+        if length == before {
+            return Ok(());
+        }
+        let mut first = Batch::default();
+        first.bytes.push(b'\n');
+        if length < before {
+            self.cut = true;
+            first.header(&self.header)?;
+        }
+        self.bytes = length;
+        self.batch.come_after(first);
         Ok(())
     }
 

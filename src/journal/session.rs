@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +74,12 @@ pub struct InputIdentity {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
 fn is_none(records: &u64) -> bool {
     *records == 0
+}
+
+/// A time as RFC 3339 in UTC; one that a wrong clock puts where that has no form is the nearest that has one.
+pub fn timestamp(time: SystemTime) -> String {
+    let last = UNIX_EPOCH + Duration::from_secs(253_402_300_799); // The end of the year 9999.
+    humantime::format_rfc3339_millis(time.clamp(UNIX_EPOCH, last)).to_string()
 }
 
 /// How a session ended.

@@ -29,7 +29,8 @@ impl Journal {
             source,
         })?;
         let index = Arc::new(Index::new(header.selection.clone()));
-        let mut journal = Self::new(&path, file, batch.bytes.len() as u64, index, Fields::default())?;
+        let bytes = batch.bytes.len() as u64;
+        let mut journal = Self::new(&path, file, bytes, index, Fields::default(), header.clone())?;
         journal.named = false;
         Ok(journal)
     }

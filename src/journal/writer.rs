@@ -28,9 +28,13 @@ pub struct Journal {
     pub(super) file: Arc<File>,
     /// Length of the file up to the current batch.
     pub(super) bytes: u64,
-    batch: Batch,
+    pub(super) batch: Batch,
     pub(super) index: Arc<Index>,
     pub(super) fields: Fields,
+    /// The last session's, to be written again where somebody cuts the file.
+    pub(super) header: Header,
+    /// Somebody has cut the file.
+    pub(super) cut: bool,
     syncer: Syncer,
 }
 
@@ -52,7 +56,7 @@ impl Journal {
         batch.header(header)?;
         let file = file::create(path, &batch.bytes)?;
         let index = Arc::new(Index::new(header.selection.clone()));
-        Self::new(path, file, batch.bytes.len() as u64, index, Fields::default())
+        Self::new(path, file, batch.bytes.len() as u64, index, Fields::default(), header.clone())
     }
 
     /// Takes the lock, reads the journal, cuts its torn tail and stands ready to append. `visit` is given every record.
@@ -79,7 +83,9 @@ impl Journal {
             })?;
         }
         let index = Arc::clone(&recovered.index);
-        let journal = Self::new(path, file, recovered.whole_bytes, index, recovered.fields.clone())?;
+        let header = recovered.sessions.last().cloned();
+        let header = header.ok_or_else(|| JournalError::NoHeader { path: path.to_owned() })?;
+        let journal = Self::new(path, file, recovered.whole_bytes, index, recovered.fields.clone(), header)?;
         // What a killed process wrote may still be unsynced.
         journal.syncer.written();
         Ok((journal, recovered))
@@ -91,6 +97,7 @@ impl Journal {
         bytes: u64,
         index: Arc<Index>,
         fields: Fields,
+        header: Header,
     ) -> Result<Self, JournalError> {
         let file = Arc::new(file);
         let shared = Arc::clone(&file);
@@ -107,12 +114,15 @@ impl Journal {
             batch: Batch::default(),
             index,
             fields,
+            header,
+            cut: false,
             syncer,
         })
     }
 
     /// Appends a further session's header to the batch.
     pub fn append_header(&mut self, header: &Header) -> Result<(), JournalError> {
+        self.header = header.clone();
         self.batch.header(header)
     }
 
@@ -146,6 +156,10 @@ impl Journal {
     /// batch count as recorded only when all of it is written. After [`JournalError::Sync`] every call fails.
     pub fn commit(&mut self) -> Result<(), JournalError> {
         self.check()?;
+        if self.batch.bytes.is_empty() {
+            return Ok(());
+        }
+        self.mend()?;
         let before = self.batch.written;
         let result = self.batch.write_to(&mut &*self.file);
         if self.batch.written > before {
@@ -158,6 +172,11 @@ impl Journal {
         self.bytes += self.batch.bytes.len() as u64;
         self.batch.clear();
         Ok(())
+    }
+
+    /// Bytes of the file that are this process's doing, or were there before.
+    pub(super) fn written(&self) -> u64 {
+        self.bytes + self.batch.written as u64
     }
 
     /// Commits what is left and waits until all of it is on the disk.

@@ -232,10 +232,10 @@ impl<B: Bridge> Dispatcher<'_, B> {
         {
             self.stop(reason.clone());
         }
-        if self.stop.is_none() && self.run.journal.is_removed() {
-            self.stop(StopReason::Failed(
-                "the journal was removed while the run recorded into it".to_owned(),
-            ));
+        if self.stop.is_none()
+            && let Some(loss) = self.run.journal.loss()
+        {
+            self.stop(StopReason::Failed(loss.to_string()));
         }
         for blockage in self.run.engine.blocked() {
             let mut in_hand: Vec<u64> = self.in_hand.keys().copied().collect();

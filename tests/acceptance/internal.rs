@@ -105,3 +105,22 @@ fn ticks_go_on_while_outcomes_pour_in() {
     let seen: BTreeSet<_> = done.stderr.lines().filter(|line| line.contains(r#""failed""#)).collect();
     assert!(!seen.is_empty(), "{}", done.stderr);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_clock_before_1970_stops_nothing() {
+    let job = Job::new().questions(3).predictor(
+        "async def predict(question):
+             called(question)
+             if os.path.exists('broken'):
+                 raise ValueError
+             return question",
+    );
+    let job = job.clock(-1_000_000).file("broken", "");
+    job.process().expect(3);
+    std::fs::remove_file(job.path("broken")).unwrap();
+    job.resume().expect(0);
+    assert_eq!((job.calls().len(), job.column("answer")), (6, job.column("question")));
+    std::fs::remove_file(job.path("answers.csv.report.json")).unwrap();
+    job.run(&["report", "answers.csv"]).expect(0);
+}

@@ -35,6 +35,8 @@ mod hang;
 mod hostile;
 mod internal;
 mod interrupted_projection;
+#[cfg(target_os = "linux")]
+mod journal_lost;
 mod kill;
 mod layers;
 mod ledger;

@@ -13,6 +13,9 @@ use super::which::{PythonError, fitting};
 pub use super::which::{choose, linked_version};
 use super::{forked, helpers, main_thread};
 
+/// How long Python may take to note a file that is kept from forked processes.
+const KEEPING: Duration = Duration::from_secs(2);
+
 /// Why the interpreter did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum InterpreterError {
@@ -66,10 +69,17 @@ impl Interpreter {
 
     /// Closes the file in processes that Python forks from now on, so that they do not hold its lock.
     pub fn keep_from_children(&self, file: BorrowedFd<'_>) {
-        let closed = Python::attach(|py| {
-            helpers::module(py, "forks")?.call_method1("keep_from_children", (file.as_raw_fd(),)).map(drop)
+        let file = file.as_raw_fd();
+        let (done, wait) = sync_channel(1);
+        // On a thread of its own, for a predictor may hold the interpreter's lock.
+        std::thread::spawn(move || {
+            let kept = Python::attach(|py| {
+                helpers::module(py, "forks")?.call_method1("keep_from_children", (file,)).map(drop)
+            });
+            let _ = done.send(kept.map_err(|error| error.to_string()));
         });
-        if let Err(error) = closed {
+        let kept = wait.recv_timeout(KEEPING).unwrap_or_else(|error| Err(error.to_string()));
+        if let Err(error) = kept {
             tracing::warn!("forked processes will hold the journal's lock: {error}");
         }
     }

@@ -3,6 +3,8 @@
  *   FAULTS_NO_SYNC=f  fails every sync with EIO once there is a file f.
  *   FAULTS_HANG=f     lets no write return once there is a file f; with FAULTS_HANG_SYNC too, no sync instead. A file
  *                     f.met tells that one hangs.
+ * Everywhere:
+ *   FAULTS_CLOCK=n    is the time of day, in seconds since 1970.
  * Anywhere, when a file is read again from its beginning for the first time:
  *   FAULTS_REWIND=n   waits for n milliseconds; for 0, sends SIGINT to the process. */
 #define _GNU_SOURCE
@@ -15,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -26,6 +29,19 @@ static int is_ours(const char *path) {
         return 0;
     const char *rest = path + length;
     return !*rest || !strncmp(rest, "/answers", 8) || !strncmp(rest, "/.tmp", 5);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    static __typeof__(&clock_gettime) next;
+    static const char *now;
+    if (!next) {
+        now = getenv("FAULTS_CLOCK");
+        next = NEXT(clock_gettime);
+    }
+    int result = next(clock, time);
+    if (now && clock == CLOCK_REALTIME)
+        time->tv_sec = atol(now);
+    return result;
 }
 
 static int is_our_file(int file) {

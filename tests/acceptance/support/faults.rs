@@ -35,6 +35,11 @@ impl Job {
         if syncs { job.env("FAULTS_HANG_SYNC", "1") } else { job }
     }
 
+    /// What runs from now on finds the time of day to be so many seconds after 1970.
+    pub(crate) fn clock(self, seconds: i64) -> Self {
+        self.preloaded().env("FAULTS_CLOCK", &seconds.to_string())
+    }
+
     /// What runs from now on is interrupted when it first reads a file again from its beginning.
     pub(crate) fn interrupted_at_rewind(self) -> Self {
         self.preloaded().env("FAULTS_REWIND", "0")
