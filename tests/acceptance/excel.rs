@@ -51,6 +51,15 @@ fn a_file_padded_with_empty_rows_ends_with_exit_code_0() {
 }
 
 #[test]
+fn empty_rows_at_the_end_are_no_values_of_the_wrong_type() {
+    let predictor = "async def predict(n: int = 0, m: int = 0):\n    called([n, m])\n    return str(n + m)\n";
+    let job = Job::new().predictor(predictor).file("questions.csv", "n,m\n1,2\n,\n3,4\n,\n,\n");
+    job.process().expect(0).says("2 rows at the end of the input");
+    // The row in the middle has no question to be blank, and takes the defaults.
+    assert_eq!(job.column("answer"), ["3", "0", "7"]);
+}
+
+#[test]
 fn a_line_that_names_the_delimiter_is_obeyed_and_stays_for_excel() {
     let input = "sep=;\r\nid;question\r\n1;\"a; x\"\r\n2;b, y\r\n";
     let job = Job::new().echo().file("questions.csv", input);
