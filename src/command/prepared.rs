@@ -12,6 +12,7 @@ use super::job::Opened;
 use super::rebuilt::{FIELDS, Kept, cores};
 use super::session::Session;
 use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, program_sha256, secrets};
+use crate::bridge::python::interpreter::Interpreter;
 use crate::config::{JobOptions, identity};
 use crate::input::{Format, Source, Validated, glance, validate_typed};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
@@ -82,6 +83,9 @@ impl Preparing {
         glance(&source)?;
         let program = job.predictor.program.as_deref().map(program_sha256).transpose()?;
         let answerer = Answerer::start(&job.predictor, calls, job.dry_run, &secrets)?;
+        if job.show.quiet {
+            answerer.interpreter.iter().for_each(Interpreter::hush);
+        }
         let description = answerer.bridge.description();
         estimate::check(&job.money, description.metered.as_ref())?;
         known(&fields, &description.outputs)?;

@@ -61,6 +61,7 @@ mod scale;
 mod secrets;
 mod signals;
 mod storm;
+mod surroundings;
 mod terminal;
 mod threads;
 mod typed;

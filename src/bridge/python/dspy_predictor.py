@@ -16,7 +16,7 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import dspy
 import pydantic
-from _tokio_asyncio_bridge import dspy_engine, dspy_provider, dspy_replies, typed
+from _tokio_asyncio_bridge import dspy_engine, dspy_provider, dspy_replies, surroundings, typed
 from _tokio_asyncio_bridge.failure import FAULT
 from _tokio_asyncio_bridge.loader import LoadError, look_in, resolve
 from _tokio_asyncio_bridge.results import Told
@@ -84,6 +84,7 @@ def make_lm(model: str, api_base: str | None, options: dict[str, Any]) -> dspy.L
     if model == "local":
         model = LOCAL_MODEL
         settings |= LOCAL_DEFAULTS
+        surroundings.bypass("127.0.0.1")
     if api_base is not None:
         settings["api_base"] = api_base
     settings |= options
@@ -97,8 +98,11 @@ def make_lm(model: str, api_base: str | None, options: dict[str, Any]) -> dspy.L
             raise ValueError(
                 f"`{model}` needs a key\nhint: set `{variable}`, or `--api-base` for a server without keys"
             )
+    given = ("--lm api_key=", settings["api_key"]) if "api_key" in settings else (variable, os.environ.get(variable))
+    surroundings.require_key(*given)
     lm = dspy.LM(model, **settings)
     dspy_provider.require_known(lm)
+    surroundings.require_proxy(settings.get("api_base") or f"https://api.{provider}.com")
     return lm
 
 

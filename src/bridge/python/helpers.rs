@@ -23,6 +23,7 @@ const FILES: &[(&str, &str)] = &[
     ("threads", include_str!("threads.py")),
     ("typed", include_str!("typed.py")),
     ("loader", include_str!("loader.py")),
+    ("surroundings", include_str!("surroundings.py")),
     ("metered", include_str!("metered.py")),
     ("reachable", include_str!("reachable.py")),
     ("layers", include_str!("layers.py")),

@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import logging
 import sys
 import threading
 from collections.abc import Callable, Coroutine
@@ -123,6 +124,15 @@ def mask_output(secrets: list[str]) -> None:
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, _Masked):
             setattr(sys, name, _Masked(stream))
+
+
+def hush() -> None:
+    """Lets DSPy and LiteLLM log errors only; said once both are imported, for they set their levels themselves."""
+    for name in ("dspy", "LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    litellm = sys.modules.get("litellm")
+    if litellm is not None:
+        litellm.suppress_debug_info = True
 
 
 def close(loop: asyncio.AbstractEventLoop) -> None:

@@ -49,6 +49,14 @@ pub struct Interpreter {
 static STARTED: Mutex<Option<Interpreter>> = Mutex::new(None);
 
 impl Interpreter {
+    /// Lets the libraries that ask models log errors only. For once the predictor is loaded.
+    pub fn hush(&self) {
+        Python::attach(|py| {
+            // What cannot be hushed is no reason to stop.
+            let _ = helpers::module(py, "host").and_then(|host| host.call_method0("hush"));
+        });
+    }
+
     /// Starts `CPython` as the given executable (see [`choose`]), or returns the one already running.
     ///
     /// Tokio's signal handlers must have been made before: importing `asyncio` installs Python's own SIGINT handler

@@ -195,7 +195,11 @@ impl Predictor {
         let loaded = loader.call_method1("describe", (call, &source, kind))?;
         let layers =
             helpers::module(py, "layers")?.call_method1("around", (&target, &source, &module, &lm, calls))?;
-        let (repeating, cautions): (_, Vec<String>) = layers.extract()?;
+        let (repeating, mut cautions): (_, Vec<String>) = layers.extract()?;
+        if lm.is_none() {
+            let surroundings = helpers::module(py, "surroundings")?;
+            cautions.extend(surroundings.call_method0("cautions")?.extract::<Vec<String>>()?);
+        }
         helpers::module(py, "warm")?.call_method1("up", (target, source, module, lm, event_loop))?;
         let mut predictor = Self::of(event_loop, &spec, &loaded)?;
         predictor.description = Description { outputs, repeating, ..predictor.description };
