@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::attempt::used;
-use self::gate::Gate;
+use self::gate::{Gate, Side};
 use self::gauges::Counted;
 pub use self::gauges::Gauges;
 use self::purse::Purse;
@@ -257,9 +257,11 @@ impl<B: Bridge> Engine<B> {
             let waiting = Instant::now();
             let held = row_deadline.map(|_| self.gate.held());
             let share = self.purse.share(&self.stopping).await.ok_or(Unfinished(None))?;
+            let failed = last.as_ref().is_some_and(|error| !error.is_timeout());
+            let side = if failed { Side::Again } else { Side::Fresh };
             // Closed: the run is stopping.
             let in_flight = &self.gauges.in_flight;
-            let passed = self.gate.pass(waiting, &self.permits, in_flight, arguments).await;
+            let passed = self.gate.pass(side, waiting, &self.permits, in_flight, arguments).await;
             let passed = passed.ok_or(Unfinished(None))?;
             let now = passed.at;
             let waited = now - waiting;

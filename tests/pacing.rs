@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use simulated::servers::window_at;
-use simulated::{Ended, LATENCY, Reply, SECOND, at_once, error, settings};
+use simulated::{Ended, LATENCY, REFUSAL, Reply, SECOND, at_once, error, settings};
 use tokio_asyncio_bridge::call::{CallError, FailureKind};
 use tokio_asyncio_bridge::engine::EngineSettings;
 use tokio_asyncio_bridge::event::LimitedFor;
@@ -234,4 +234,43 @@ async fn a_row_timeout_bounds_the_rows_that_an_outage_holds_back() {
     let failed = ended.outcomes.values().filter(|outcome| outcome.result.is_err()).count();
     assert!((1..=32).contains(&failed), "{failed} of the rows in hand");
     assert_eq!(ended.answered() + failed, 400);
+}
+
+/// Answers each row with an error the first time, from the given row on, and then as it should.
+fn failing_first(from: u64, kind: FailureKind) -> impl FnMut(Duration, u64) -> Reply {
+    let mut seen = std::collections::HashSet::new();
+    move |_, row| if row >= from && seen.insert(row) { Err(error(kind, None)) } else { Ok(()) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_answers_each_row_the_second_time_is_not_taken_for_gone() {
+    for latency in [REFUSAL, LATENCY, 4 * LATENCY] {
+        for concurrency in [1, 4, 16, 64] {
+            let mut took = Vec::new();
+            for answered in [0, 40] {
+                let rows = 100 + answered;
+                let mut script = failing_first(answered, FailureKind::Unavailable);
+                let server = move |now, row| (script(now, row), latency);
+                let ended = simulated::run(server, settings(concurrency), rows, None).await;
+                assert_eq!(ended.answered() as u64, rows, "at {concurrency}");
+                assert_eq!(ended.log.len() as u64, rows + 100, "at {concurrency}");
+                took.push(ended.took);
+            }
+            let most = if concurrency < 16 { 20 * SECOND + 200 * latency } else { 10 * SECOND };
+            assert!(took.iter().all(|took| *took <= most), "at {concurrency}: {took:?}");
+            let with_those_40 = took[0] + latency * 40 / concurrency as u32 + SECOND;
+            assert!(took[1] <= with_those_40, "40 answered before slow it down at {concurrency}: {took:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_in_front_that_always_fail_hold_up_none_behind() {
+    for (concurrency, bad) in [(1, 3), (4, 5), (16, 17), (64, 65)] {
+        let script = move |_, row| if row < bad { down() } else { Ok(()) };
+        let ended = run(script, settings(concurrency), 400, None).await;
+        assert_eq!((ended.answered() as u64, ended.outcomes.len()), (400 - bad, 400), "at {concurrency}");
+        let first = ended.log.iter().find(|it| it.answered).unwrap().at;
+        assert!(first < 20 * SECOND, "at {concurrency}: {first:?}");
+    }
 }

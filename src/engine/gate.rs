@@ -1,8 +1,9 @@
 //! Where rows wait for their turn while calls are limited: by the server, an outage, `--rpm` or `--tpm`. Not the permits.
 //!
-//! Nothing is locked while nothing is limited. Otherwise one row stands at the gate at a time, the others behind it in
-//! order; what it waits for is what limits the run.
+//! Nothing is locked while nothing is limited. Otherwise one row stands at the gate at a time, the others behind it (see
+//! `line`); what it waits for is what limits the run.
 
+mod line;
 mod state;
 
 use std::future::poll_fn;
@@ -15,6 +16,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
+pub(super) use self::line::Side;
+use self::line::{Line, Turn};
 use self::state::{State, tells_of_no_server};
 use super::{Counted, EngineSettings};
 use crate::call::CallError;
@@ -32,7 +35,7 @@ pub(super) struct Gate {
     calm: AtomicBool,
     state: Mutex<State>,
     /// For the row at the gate.
-    turn: Semaphore,
+    line: Line,
     /// Rows behind it.
     waiting: AtomicUsize,
     /// Something has changed for it.
@@ -57,12 +60,14 @@ pub(super) struct Passed<'a> {
     /// What it was estimated to use.
     estimated: Due,
     begun: Duration,
+    side: Side,
 }
 
 /// What a call came to, for the gate.
 pub(super) struct Ending {
     estimated: Due,
     begun: Duration,
+    side: Side,
     /// When its row's first call was begun.
     row_begun: Duration,
 }
@@ -76,7 +81,7 @@ impl Passed<'_> {
     /// What is to be told of it later; `first` is when its row's first call was begun.
     pub(super) fn ending(&self, first: &mut Option<Duration>) -> Ending {
         let row_begun = *first.get_or_insert(self.begun);
-        Ending { estimated: self.estimated, begun: self.begun, row_begun }
+        Ending { estimated: self.estimated, begun: self.begun, side: self.side, row_begun }
     }
 }
 
@@ -95,7 +100,7 @@ impl Gate {
         Self {
             calm: AtomicBool::new(state.is_calm(Duration::ZERO)),
             state: Mutex::new(state),
-            turn: Semaphore::new(1),
+            line: Line::new(),
             waiting: AtomicUsize::new(0),
             changed: Notify::new(),
             started: Instant::now(),
@@ -106,7 +111,7 @@ impl Gate {
 
     /// Lets nobody through any more.
     pub(super) fn close(&self) {
-        self.turn.close();
+        self.line.close();
         self.changed.notify_one();
     }
 
@@ -114,6 +119,7 @@ impl Gate {
     /// when the row began to wait.
     pub(super) async fn pass<'a>(
         &'a self,
+        side: Side,
         came: Instant,
         permits: &'a Semaphore,
         in_flight: &'a AtomicUsize,
@@ -123,10 +129,10 @@ impl Gate {
         if self.is_calm() && self.waiting.load(Ordering::Relaxed) == 0 {
             let permit = permits.acquire().await.ok()?;
             if self.is_calm() {
-                return Some(self.unlimited(came, permit, in_flight));
+                return Some(self.unlimited(side, came, permit, in_flight));
             }
         }
-        Box::pin(self.pass_in_turn(came, permits, in_flight, arguments)).await
+        Box::pin(self.pass_in_turn(side, came, permits, in_flight, arguments)).await
     }
 
     fn is_calm(&self) -> bool {
@@ -135,6 +141,7 @@ impl Gate {
 
     fn unlimited<'a>(
         &self,
+        side: Side,
         came: Instant,
         permit: SemaphorePermit<'a>,
         in_flight: &'a AtomicUsize,
@@ -149,12 +156,14 @@ impl Gate {
             permit,
             estimated: Due::default(),
             begun,
+            side,
         }
     }
 
     /// One row at a time.
     async fn pass_in_turn<'a>(
         &'a self,
+        side: Side,
         came: Instant,
         permits: &'a Semaphore,
         in_flight: &'a AtomicUsize,
@@ -162,7 +171,7 @@ impl Gate {
     ) -> Option<Passed<'a>> {
         let limited_before = self.waited().total();
         let waiting = Counted::new(&self.waiting);
-        let mut turn = self.turn.acquire().await.ok()?;
+        let mut turn = self.line.turn(side).await?;
         drop(waiting);
         while self.is_calm() {
             let mut acquire = pin!(permits.acquire());
@@ -175,11 +184,11 @@ impl Gate {
             };
             let permit = permit.ok()?;
             if self.is_calm() {
-                let passed = self.unlimited(came, permit, in_flight);
+                let passed = self.unlimited(side, came, permit, in_flight);
                 return Some(passed.paced(self.waited().total().saturating_sub(limited_before)));
             }
             drop(permit);
-            turn = self.turn.acquire().await.ok()?;
+            turn = self.line.turn(side).await?;
         }
         let estimated = self.with(|state| {
             let estimated = state.rate.estimate(arguments);
@@ -187,7 +196,7 @@ impl Gate {
             estimated
         });
         loop {
-            self.ready(in_flight).await?;
+            turn = self.ready(turn, in_flight).await?;
             let permit = permits.acquire().await.ok()?;
             let at = Instant::now();
             let passed = self.with(|state| {
@@ -202,26 +211,27 @@ impl Gate {
                 })
             });
             if let Some((in_flight, begun)) = passed {
+                turn.pass();
                 let paced = self.waited().total().saturating_sub(limited_before);
                 let queued = at - came;
                 let passed =
-                    Passed { at, paced: Duration::ZERO, queued, in_flight, permit, estimated, begun };
+                    Passed { at, paced: Duration::ZERO, queued, in_flight, permit, estimated, begun, side };
                 return Some(passed.paced(paced));
             }
         }
     }
 
-    /// Waits until a call may be made and is paid for.
-    async fn ready(&self, in_flight: &AtomicUsize) -> Option<()> {
+    /// Waits until a call may be made and is paid for, and it is still the row's turn.
+    async fn ready(&self, mut turn: Turn, in_flight: &AtomicUsize) -> Option<Turn> {
         loop {
             let changed = self.changed.notified();
-            if self.turn.is_closed() {
+            if self.line.is_closed() {
                 return None;
             }
             let now = self.now();
             let Some((by, until)) = self.with(|state| state.short(now, in_flight.load(Ordering::Relaxed)))
             else {
-                return Some(());
+                return Some(turn);
             };
             self.with(|state| state.waiting = Some((by, now)));
             match until {
@@ -230,6 +240,7 @@ impl Gate {
             }
             let now = self.now();
             self.with(|state| state.waited_until(now));
+            turn = turn.or_after_the_next().await?;
         }
     }
 
@@ -255,7 +266,7 @@ impl Gate {
             state.rate.settle(arguments, ending.estimated, result);
             match result {
                 Err(error) if error.is_timeout() && overtaken && !state.breaker.is_open() => {}
-                _ => state.judge(now, row, ending.begun, result, in_flight),
+                _ => state.judge(now, row, (ending.begun, ending.side), result, in_flight),
             }
             self.calm.store(state.is_calm(now), Ordering::Release);
             self.wants_fresh.store(state.breaker.wants_fresh(), Ordering::Relaxed);

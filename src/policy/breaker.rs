@@ -2,8 +2,9 @@
 //! is not there, and timeouts of rows that no later call has overtaken (the others are slow by themselves).
 //!
 //! A retry budget as in tower's `TpsBudget` and the AWS SDKs' retry mode `standard`: a failure takes a token, an answer
-//! gives a quarter back, so up to one failure in five passes. When the budget is dry the breaker opens: nothing is
-//! called but one probe at a time, at growing intervals, until one is answered. Timeouts open it only where as many rows
+//! gives a quarter back, so up to one failure in five passes; one to a row that had failed gives all of it back, since asking
+//! again was all it took. When the budget is dry the breaker opens: nothing is
+//! called but one probe at a time, at growing intervals, until any call is answered, whenever it began. Timeouts open it only where as many rows
 //! time out with no answer at all in between: a slow server is none that has gone. And only while there are rows that have
 //! not been asked: where none is left, nothing can tell a server that hangs from rows that are slow.
 
@@ -143,22 +144,20 @@ impl Breaker {
         now + interval
     }
 
-    /// A call begun then came to an end that a server made. Returns whether that closes the breaker.
-    pub fn answered(&mut self, begun: Duration) -> bool {
+    /// A call begun then came to an end that a server made, its row's last one having failed or not. Returns whether that
+    /// closes the breaker.
+    pub fn answered(&mut self, begun: Duration, again: bool) -> bool {
+        self.answered = true;
         self.silent.clear();
-        match &self.open {
-            Some(open) if begun <= open.since => false,
-            Some(_) => {
-                self.answered = true;
-                (self.open, self.tokens, self.last_row) = (None, self.budget, None);
-                true
-            }
-            None => {
-                self.answered = true;
-                self.tokens = (self.tokens + REFUND).min(self.budget);
-                false
-            }
-        }
+        let Some(open) = self.open.take() else {
+            let refund = if again { 1.0 } else { REFUND };
+            self.tokens = (self.tokens + refund).min(self.budget);
+            return false;
+        };
+        // One that was in flight when it opened says that there was a server then: the next failure opens it again.
+        self.tokens = if begun <= open.since { 0.0 } else { self.budget };
+        self.last_row = None;
+        true
     }
 }
 
@@ -194,9 +193,12 @@ mod tests {
     fn it_opens_when_as_many_rows_fail_as_half_the_slots_and_closes_at_the_first_answer() {
         let mut breaker = opened(64);
         assert_eq!(breaker.failed(SECOND, SECOND, 7), None, "a call in flight is no probe");
-        assert!(!breaker.answered(SECOND), "nor is a late answer");
-        assert!(breaker.is_open());
-        assert!(breaker.answered(2 * SECOND));
+        assert!(
+            breaker.answered(SECOND, false) && !breaker.is_open(),
+            "an answer is proof of life, whenever it began"
+        );
+        assert!(breaker.failed(SECOND, SECOND, 8).is_some(), "but a late one is none of what follows");
+        assert!(breaker.answered(2 * SECOND, false));
         assert!(!breaker.is_open() && breaker.is_full());
     }
 
@@ -217,7 +219,7 @@ mod tests {
     #[test]
     fn once_there_was_an_answer_no_outage_is_hopeless() {
         let mut breaker = Breaker::new(1);
-        breaker.answered(Duration::ZERO);
+        breaker.answered(Duration::ZERO, false);
         (0..100).for_each(|second| {
             breaker.failed(second * SECOND, second * SECOND, u64::from(second));
         });
@@ -230,7 +232,7 @@ mod tests {
             let mut breaker = Breaker::new(concurrency);
             assert!((0..most).all(|row| breaker.timed_out(SECOND, SECOND, row).is_none()));
             assert_eq!(breaker.timed_out(SECOND, SECOND, 0), None, "a row counts once");
-            breaker.answered(SECOND);
+            breaker.answered(SECOND, false);
             assert!((0..most).all(|row| breaker.timed_out(SECOND, SECOND, row).is_none()));
             assert!(breaker.timed_out(SECOND, SECOND, most).is_some() && breaker.is_open());
         }
@@ -239,7 +241,7 @@ mod tests {
     #[test]
     fn timeouts_of_rows_after_which_there_are_no_more_are_their_own() {
         let mut breaker = Breaker::new(1);
-        breaker.answered(Duration::ZERO);
+        breaker.answered(Duration::ZERO, false);
         assert_eq!((0..9).filter_map(|row| breaker.timed_out(SECOND, SECOND, row)).count(), 1);
         assert!(breaker.is_open() && breaker.all_asked() && !breaker.is_open());
         assert!((0..99).all(|row| breaker.timed_out(2 * SECOND, 2 * SECOND, row).is_none()));
@@ -252,7 +254,7 @@ mod tests {
         for (answered, least, most) in [(false, 7 * 64, 7 * 64 + 1), (true, 3_600, 3_700)] {
             let mut breaker = Breaker::new(1);
             if answered {
-                breaker.answered(Duration::ZERO);
+                breaker.answered(Duration::ZERO, false);
             }
             assert_eq!((0..3).filter_map(|row| breaker.timed_out(60 * SECOND, SECOND, row)).count(), 1);
             let (mut now, mut row) = (60 * SECOND, 2);
@@ -277,7 +279,7 @@ mod tests {
             if rng.f64() < 0.1 {
                 assert_eq!(breaker.failed(SECOND, SECOND, row), None);
             } else {
-                breaker.answered(SECOND);
+                breaker.answered(SECOND, false);
             }
         }
     }

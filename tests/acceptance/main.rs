@@ -26,6 +26,7 @@ mod earlier_version;
 mod env_file;
 mod environment;
 mod excel;
+mod failing_first;
 mod forbidden;
 #[cfg(target_os = "linux")]
 mod forks;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Side;
 use crate::call::{CallError, FailureKind};
 use crate::event::{LimitedBy, LimitedFor};
 use crate::policy::breaker::Breaker;
@@ -55,7 +56,7 @@ impl State {
         &mut self,
         now: Duration,
         row: u64,
-        begun: Duration,
+        (begun, side): (Duration, Side),
         result: &Result<Answer, CallError>,
         in_flight: usize,
     ) {
@@ -72,11 +73,11 @@ impl State {
                 }
             }
             Err(error) if error.kind() == FailureKind::Throttled => {
-                self.breaker.answered(begun);
+                self.breaker.answered(begun, side == Side::Again);
                 self.pace.refused(now, begun, error.retry_after(), in_flight);
             }
             Err(_) | Ok(_) => {
-                if self.breaker.answered(begun) {
+                if self.breaker.answered(begun, side == Side::Again) {
                     self.pace.restart(now);
                 }
                 self.pace.answered(begun);
