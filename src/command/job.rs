@@ -118,8 +118,12 @@ where
     if let Some(fresh) = fresh {
         keep(fresh, &files.spool)?;
     }
-    let session =
-        Session { page, access: options.job.access.access(), ..prepared.session(opened, prepared.calls) };
+    let session = Session {
+        page,
+        access: options.job.access.access(),
+        scratch: options.scratch.is_some(),
+        ..prepared.session(opened, prepared.calls)
+    };
     let outcome = session.run(&files, reporter.as_mut(), &mut signals).await;
     drop(reporter);
     let outcome = outcome?;

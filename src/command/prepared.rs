@@ -234,6 +234,7 @@ impl Prepared {
             validate: self.validate,
             page: false,
             access: Access::default(),
+            scratch: false,
             outage: None,
         }
     }

@@ -31,6 +31,9 @@ use crate::stats::Fold;
 /// How long the writing that was abandoned may take to end.
 const TIDYING: Duration = Duration::from_millis(300);
 
+/// Said in place of where the answers are.
+const SCRATCH: &str = "ended at once; no answer is kept, as `/dev/null` asked";
+
 /// What a session runs on.
 pub(super) struct Session<'a> {
     /// The predictor.
@@ -69,6 +72,8 @@ pub(super) struct Session<'a> {
     pub page: bool,
     /// Who may read what is written.
     pub access: Access,
+    /// Its files are removed at its end: nobody wants the answers.
+    pub scratch: bool,
     /// The last error of the outage in which its rows were stopped; none before.
     pub outage: Option<String>,
 }
@@ -133,7 +138,7 @@ impl Session<'_> {
                 "ended at once; what was recorded is safe in the journal\nhint: `resume {}` goes on",
                 paths.answers.display()
             );
-            reporter.message(Level::Warning, &text);
+            reporter.message(Level::Warning, if self.scratch { SCRATCH } else { &text });
             return Ok(Outcome { code, report: None });
         }
         // A broken bridge is some row's doing: like a crash, it leaves the rows in flight as suspects.
@@ -149,7 +154,7 @@ impl Session<'_> {
                     "ended at once; the answers are safe in the journal\nhint: `export {}` writes them",
                     paths.answers.display()
                 );
-                reporter.message(Level::Warning, &text);
+                reporter.message(Level::Warning, if self.scratch { SCRATCH } else { &text });
                 let signal = StopReason::Signal(signal);
                 let reason = stop.filter(|stop| stop.outweighs(&signal)).unwrap_or(signal);
                 return Ok(Outcome { code: reason.exit_code(), report: None });

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use rustix::process::Signal;
+
 use super::support::job::Job;
 
 /// A finished job.
@@ -198,6 +200,26 @@ fn answers_for_dev_null_leave_nothing_behind() {
     assert_eq!(job.calls().len(), 4);
     assert_eq!(fs::read_dir(job.path("tmp")).unwrap().count(), 0);
     assert_eq!(job.files(), ["predictor.py", "questions.csv", "tmp"]);
+}
+
+#[test]
+fn a_run_for_dev_null_that_is_ended_at_once_names_no_journal_that_is_gone() {
+    let job = Job::new().questions(2).predictor(
+        "async def predict(question):
+    called(question)
+    await asyncio.sleep(60)",
+    );
+    fs::create_dir(job.path("tmp")).unwrap();
+    let job = job.env("TMPDIR", "tmp");
+    let process = ["process", "questions.csv", "-o", "/dev/null", "--predictor", "predictor.py:predict"];
+    let mut running = job.spawn(&process);
+    running.wait_for_calls(2);
+    running.signal(Signal::INT);
+    running.wait_for(".stderr", "stopping", 1);
+    running.signal(Signal::INT);
+    let done = running.wait().expect(130).says("no answer is kept, as `/dev/null` asked");
+    assert!(!done.stderr.contains("resume"), "{}", done.stderr);
+    assert_eq!(fs::read_dir(job.path("tmp")).unwrap().count(), 0);
 }
 
 #[test]
