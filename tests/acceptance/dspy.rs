@@ -349,25 +349,3 @@ async def predict(question):
     job.process().expect(0);
     assert_eq!(job.column("answer"), ["False"]);
 }
-
-#[test]
-fn an_import_in_the_first_call_is_named_and_no_row_blamed_for_it() {
-    let server = Aimock::start(&Fixtures::numbered(4));
-    let job = Job::new().questions(4).args(["-c", "4", "--timeout", "20s"]).predictor(
-        &"import dspy
-think = dspy.ChainOfThought('question -> answer')
-async def predict(question):
-    lm = dspy.LM('openai/gpt-4o-mini', api_base='SERVER', api_key='x', cache=False, num_retries=0, engine='litellm')
-    with dspy.context(lm=lm):
-        return (await think.acall(question=question)).answer"
-            .replace("SERVER", &server.base_url()),
-    );
-    let done = job.process().expect(0).says("by the first import of `");
-    assert!(!done.stderr.contains("blocked by row"), "{}", done.stderr);
-    assert_eq!(job.column("answer")[3], "Answer 3");
-    let report = job.report();
-    let blocked = report["event_loop"]["blocked"].as_array().unwrap();
-    assert!(blocked.iter().all(|one| one["row"].is_null()), "{blocked:?}");
-    let named = |one: &Value| one["place"].as_str().unwrap().starts_with("the first import of `");
-    assert!(blocked.iter().any(named), "{blocked:?}");
-}

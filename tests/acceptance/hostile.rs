@@ -164,6 +164,31 @@ fn one_that_blocks_the_loop_is_named_with_its_line_and_charged_to_no_other_row()
 }
 
 #[test]
+fn a_librarys_import_in_a_call_is_named_and_no_row_blamed_for_it() {
+    let job = Job::new().questions(4).args(["-c", "4", "--timeout", "1s"]).predictor(
+        "import importlib.abc, importlib.util, sys, sysconfig
+class Library(importlib.abc.SourceLoader):
+    def get_filename(self, name): return sysconfig.get_path('purelib') + '/slow_library.py'
+    def get_data(self, path): return b'import time; time.sleep(2.5)'
+class Finder:
+    def find_spec(name, path, target=None):
+        return importlib.util.spec_from_loader(name, Library()) if name == 'slow_library' else None
+sys.meta_path.insert(0, Finder)
+async def predict(question):
+    called(question)
+    import slow_library
+    return question",
+    );
+    let done = job.process().expect(0).says("by the first import of `slow_library`");
+    assert!(!done.stderr.contains("blocked by"), "{}", done.stderr);
+    let report = job.report();
+    let blocked = &report["event_loop"]["blocked"];
+    let place = &blocked[0]["place"];
+    assert!(blocked[0]["row"].is_null() && place == "the first import of `slow_library`", "{blocked}");
+    assert_eq!(job.calls().len(), 4);
+}
+
+#[test]
 fn the_watchdog_speaks_while_the_loop_is_blocked() {
     let job =
         hostile("if n == 7:\n    os.mkdir('blocked')\n    while not os.path.exists('go'): time.sleep(0.01)");
