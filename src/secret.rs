@@ -1,6 +1,11 @@
 //! Masks secrets in whatever is shown or recorded about a run. Answers and input columns are data and pass unmasked.
 
+mod forms;
+
 use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use aho_corasick::{AhoCorasick, MatchKind};
 
 /// What stands in place of a secret.
 const MASK: &str = "***";
@@ -8,9 +13,21 @@ const MASK: &str = "***";
 const SHORTEST: usize = 6;
 const SUFFIXES: [&str; 4] = ["_KEY", "_TOKEN", "_SECRET", "_PASSWORD"];
 
-/// The secrets of this process, longest first.
+/// The secrets of this process.
 #[derive(Debug, Clone, Default)]
-pub struct Secrets(Vec<String>);
+pub struct Secrets {
+    values: Vec<String>,
+    /// Found once they are looked for.
+    forms: OnceLock<Forms>,
+}
+
+/// All forms of all secrets.
+#[derive(Debug, Clone)]
+struct Forms {
+    texts: Vec<String>,
+    /// None where there are none, or more than it can hold.
+    finder: Option<AhoCorasick>,
+}
 
 impl Secrets {
     /// The values of all environment variables whose names end in `_KEY`, `_TOKEN`, `_SECRET` or `_PASSWORD`.
@@ -30,17 +47,12 @@ impl Secrets {
         }
     }
 
-    /// All of them.
-    pub fn values(&self) -> &[String] {
-        &self.0
-    }
-
     /// Adds one value; blank and very short ones are passed over.
     pub fn add(&mut self, value: &str) {
         let value = value.trim();
-        if value.len() >= SHORTEST && !self.0.iter().any(|known| known == value) {
-            self.0.push(value.to_owned());
-            self.0.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        if value.len() >= SHORTEST && !self.values.iter().any(|known| known == value) {
+            self.values.push(value.to_owned());
+            self.forms = OnceLock::new();
         }
     }
 
@@ -51,16 +63,67 @@ impl Secrets {
         }
     }
 
-    /// The text with every secret, and every password in a URL, replaced by `***`.
+    fn forms(&self) -> &Forms {
+        self.forms.get_or_init(|| {
+            let texts: Vec<_> = self.values.iter().flat_map(|value| forms::of(value)).collect();
+            let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&texts);
+            Forms { finder: finder.ok().filter(|_| !texts.is_empty()), texts }
+        })
+    }
+
+    /// The text with every secret, in any of its forms, and every password in a URL, replaced by `***`.
     pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut masked = mask_urls(text);
-        for secret in &self.0 {
-            if masked.contains(secret.as_str()) {
-                masked = Cow::Owned(masked.replace(secret.as_str(), MASK));
+        let masked = mask_urls(text);
+        match &self.forms().finder {
+            Some(finder) if finder.is_match(&*masked) => {
+                let mut whole = String::with_capacity(masked.len());
+                finder.replace_all_with(&masked, &mut whole, |_, _, whole| {
+                    *whole += MASK;
+                    true
+                });
+                Cow::Owned(whole)
+            }
+            _ => masked,
+        }
+    }
+
+    /// The same of bytes that are written one after the other, passwords in URLs aside: what can be shown now, and the
+    /// rest, which may be the beginning of a secret.
+    pub fn mask_stream<'a>(&self, bytes: &'a [u8]) -> (Cow<'a, [u8]>, &'a [u8]) {
+        let forms = self.forms();
+        let Some(finder) = &forms.finder else { return (Cow::Borrowed(bytes), &[]) };
+        let mut end =
+            bytes.len() - forms.texts.iter().map(|form| begun(form.as_bytes(), bytes)).max().unwrap_or(0);
+        // A secret in which another may begin is not cut in two.
+        for found in finder.find_iter(bytes) {
+            if found.start() < end && found.end() > end {
+                end = found.start();
             }
         }
-        masked
+        let (shown, rest) = bytes.split_at(end);
+        (self.mask_bytes(shown), rest)
     }
+
+    /// Bytes with every secret replaced.
+    pub fn mask_bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        match &self.forms().finder {
+            Some(finder) if finder.is_match(bytes) => {
+                let mut whole = Vec::with_capacity(bytes.len());
+                finder.replace_all_with_bytes(bytes, &mut whole, |_, _, whole| {
+                    whole.extend_from_slice(MASK.as_bytes());
+                    true
+                });
+                Cow::Owned(whole)
+            }
+            _ => Cow::Borrowed(bytes),
+        }
+    }
+}
+
+/// How many of the last bytes are the beginning of the form, which is not whole.
+fn begun(form: &[u8], bytes: &[u8]) -> usize {
+    let longest = (form.len() - 1).min(bytes.len());
+    (1..=longest).rev().find(|length| bytes.ends_with(&form[..*length])).unwrap_or(0)
 }
 
 /// The text with `scheme://user:password@` as `scheme://user:***@`.
@@ -98,6 +161,8 @@ pub fn without_credentials(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+
     use super::*;
 
     #[test]
@@ -106,6 +171,62 @@ mod tests {
         secrets.add("sk-abc");
         secrets.add("sk-abcdef");
         assert_eq!(secrets.mask("key sk-abcdef and sk-abc"), "key *** and ***");
+    }
+
+    #[test]
+    fn a_secret_is_masked_in_every_form_it_takes() {
+        let key = "sk/pl+an'ted \"ké\\y=";
+        let mut secrets = Secrets::default();
+        secrets.add(key);
+        let forms = [
+            key,
+            "sk/pl+an\\'ted \"ké\\\\y=",
+            "sk/pl+an'ted \\\"ké\\\\y=",
+            "sk/pl+an'ted \\\"k\\u00e9\\\\y=",
+            "sk%2Fpl%2Ban%27ted%20%22k%C3%A9%5Cy%3D",
+            "sk/pl%2Ban%27ted%20%22k%C3%A9%5Cy%3D",
+            "sk%2fpl%2ban%27ted+%22k%c3%a9%5cy%3d".replace("+", "%20").leak(),
+            "sk%2Fpl%2Ban%27ted+%22k%C3%A9%5Cy%3D",
+        ];
+        for form in forms {
+            assert_eq!(secrets.mask(&format!("<{form}>")), "<***>", "{form}");
+        }
+        for user in ["", "a:", "an:", "ann:"] {
+            let header = base64::prelude::BASE64_STANDARD.encode(format!("{user}{key}"));
+            let masked = secrets.mask(&header).into_owned();
+            assert!(masked.contains("***") && masked.len() < 16, "{user}: {header} {masked}");
+        }
+    }
+
+    /// What a reader sees of these writes, and of what is held back at the end.
+    fn streamed(secrets: &Secrets, writes: &[&str]) -> String {
+        let (mut shown, mut held) = (Vec::new(), Vec::new());
+        for write in writes {
+            held.extend_from_slice(write.as_bytes());
+            let (now, rest) = secrets.mask_stream(&held);
+            shown.extend_from_slice(&now);
+            held = rest.to_vec();
+        }
+        shown.extend_from_slice(&secrets.mask_bytes(&held));
+        String::from_utf8(shown).unwrap()
+    }
+
+    #[test]
+    fn a_secret_split_over_writes_is_masked_and_nothing_else_lost() {
+        let mut secrets = Secrets::default();
+        secrets.add("sk-abc");
+        secrets.add("sk-abcdef");
+        secrets.add("xyz-sk");
+        let text = "ask sk-abcdef, sk-abc, xyz-sk-abc; sk- and s";
+        let whole = "ask ***, ***, ***-abc; sk- and s";
+        assert_eq!(streamed(&secrets, &[text]), whole);
+        for cut in 0..=text.len() {
+            for second in cut..=text.len() {
+                let writes = [&text[..cut], &text[cut..second], &text[second..]];
+                assert_eq!(streamed(&secrets, &writes), whole, "{writes:?}");
+            }
+        }
+        assert_eq!(secrets.mask_stream(b"a line\n").1, b"", "a line that has ended is not held back");
     }
 
     #[test]

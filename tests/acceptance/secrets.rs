@@ -36,7 +36,7 @@ async def predict(question, row_id):
         raise ValueError(f'incorrect API key provided: {key}')
     if row_id < 8:
         raise type(f'Error{row_id}', (Exception,), {})(f'https://host/?key={key}')
-    return [key]",
+    return type('Odd', (), {'__repr__': lambda self: f'<{key}>'})()",
     );
     for (name, value) in keys {
         job = job.env(name, value);
@@ -44,7 +44,7 @@ async def predict(question, row_id):
     let done = job.process().expect(3);
     hidden(&job, &done, &keys.map(|(_, value)| value));
     assert_eq!(job.column("error")[0], "ValueError: incorrect API key provided: ***");
-    assert!(job.column("error")[8].ends_with("which is no answer: ['***']"), "{}", job.column("error")[8]);
+    assert!(job.column("error")[8].contains("<***>"), "{}", job.column("error")[8]);
 }
 
 #[test]
@@ -130,4 +130,77 @@ fn a_key_given_by_lm_is_asked_for_again_and_never_done_without() {
     let done = job.resume().expect(2).says("`--lm api_key=…`");
     hidden(&job, &done, &["sk-planted-0100"]);
     job.run(&["resume", "answers.csv", "--lm", "api_key=sk-planted-0100"]).expect(3);
+}
+
+/// A key that Python, JSON and URLs each write in their own way.
+const ODD_KEY: &str = r#"sk-pl"an'té\d/0101+x="#;
+
+#[test]
+fn a_key_is_masked_in_every_form_it_takes() {
+    let job = Job::new().questions(3).args(["--retries", "0", "-vv"]).env("ODD_API_KEY", ODD_KEY).predictor(
+        "import base64, logging, sys, urllib.parse
+key = os.environ['ODD_API_KEY']
+basic = base64.b64encode(f'user:{key}'.encode()).decode()
+forms = [key, repr(key)[1:-1], json.dumps(key)[1:-1], json.dumps(key, ensure_ascii=False)[1:-1],
+         urllib.parse.quote(key), urllib.parse.quote(key, safe=''), urllib.parse.quote_plus(key)]
+json.dump([*forms, basic[8:-4]], open('forms', 'w'))
+class Odd:
+    def __repr__(self): return f'Odd({key!r})'
+async def predict(question, row_id):
+    called(row_id)
+    for form in forms: print('printed', form, flush=True)
+    logging.warning('logged %r', {'Authorization': 'Basic ' + basic, 'key': key})
+    if row_id == 0: raise ValueError({'key': key, 'url': 'https://h/?' + urllib.parse.urlencode({'key': key})})
+    if row_id == 1: raise ValueError(json.dumps({'key': key}) + ' Basic ' + basic)
+    return Odd()",
+    );
+    let done = job.process().expect(3);
+    let forms: Vec<String> = serde_json::from_str(&job.read("forms")).unwrap();
+    hidden(&job, &done, &forms.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(done.stderr.matches("printed ***\n").count(), 21, "{}", done.stderr);
+    assert!(job.column("error")[0].contains("'key': '***', 'url': 'https://h/?key=***'"), "{done:?}");
+}
+
+#[test]
+fn a_key_is_masked_in_all_that_python_writes_to_its_streams_however_it_is_cut() {
+    let job = Job::new().questions(4).args(["-c", "1"]).env("MY_TOKEN", "tok-planted-0102").predictor(
+        "import sys
+streams = [sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__]
+async def predict(question, row_id):
+    called(row_id)
+    stream = streams[row_id]
+    for cut in range(17):
+        for part in ('<', 'tok-planted-0102'[:cut], 'tok-planted-0102'[cut:], '>\\n'):
+            stream.write(part)
+            stream.flush()
+            stream.buffer.write(part.encode())
+            stream.buffer.flush()
+    stream.buffer.write(b'[tok-planted-0102]\\n')
+    stream.buffer.flush()
+    return question",
+    );
+    let done = job.process().expect(0);
+    hidden(&job, &done, &["tok-planted-0102"]);
+    assert_eq!(done.stderr.matches("[***]\n").count(), 4, "{}", done.stderr);
+    // Whole in one write of the two, in each round.
+    assert_eq!(done.stderr.matches("<<").count(), 4 * 17, "{}", done.stderr);
+    assert_eq!(done.stderr.matches(">\n>\n").count(), 4 * 17, "{}", done.stderr);
+}
+
+#[test]
+fn what_may_be_the_beginning_of_a_key_is_shown_soon_and_never_lost() {
+    let job = Job::new().questions(1).env("MY_TOKEN", "tok-planted-0103").predictor(
+        "import sys
+async def predict(question):
+    called(question)
+    print('first tok-', end='', flush=True)
+    while not os.path.exists('gate'): await asyncio.sleep(0.01)
+    sys.stderr.write('and at the end tok-pla')
+    return question",
+    );
+    let mut running = job.start();
+    running.wait_for(".stderr", "first tok-", 1);
+    assert!(running.is_running());
+    fs::write(job.path("gate"), "").unwrap();
+    running.wait().expect(0).says("and at the end tok-pla");
 }

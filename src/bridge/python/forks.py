@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
-from _tokio_asyncio_bridge import signals
+from _tokio_asyncio_bridge import printed, signals
 
 # What runs the predictor's code: it is what a child must not come back to.
 _RUNNERS = ("asyncio", "uvloop", "threading", "concurrent", "anyio")
@@ -19,19 +19,26 @@ _OURS = "_tokio_asyncio_bridge."
 # By the thread that each runs on.
 _loops: dict[int, asyncio.AbstractEventLoop] = {}
 _is_child = False
+_release: Callable[[], None] = lambda: None  # noqa: E731
 
 
-def watch(mark: Callable[[], None]) -> None:
-    """Looks after all processes that Python forks from now on; `mark` tells the bridge that it is in one."""
+def watch(mark: Callable[[], None], release: Callable[[], None]) -> None:
+    """Looks after all processes that Python forks from now on; `mark` tells the bridge that it is in one.
+
+    `release` lets go of what it holds back of Python's output.
+    """
+    global _release
+    _release = release
 
     def before() -> None:
-        _flush()  # What the parent has printed is the parent's to write.
+        flush()  # What the parent has printed is the parent's to write.
         signals.hold_back()
 
     def in_child() -> None:
         global _is_child
         _is_child = True
         mark()
+        printed.renew()
         signals.give_back()
         signals.let_come()
         if not _comes_to_us():
@@ -98,7 +105,7 @@ def end(error: BaseException | None = None) -> NoReturn:
         elif error is not None:
             code = 1
             traceback.print_exception(error)
-        _flush()
+        flush()
     finally:
         os._exit(code & 0xFF)
 
@@ -134,7 +141,9 @@ def keep_from_children(descriptor: int) -> None:
     os.register_at_fork(after_in_child=close)
 
 
-def _flush() -> None:
+def flush() -> None:
+    """Writes what was printed, wherever it is kept."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # Closed, or none.
             stream.flush()
+    _release()

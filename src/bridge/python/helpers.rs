@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use super::forked;
+use super::{forked, printed};
 
 const NAME: &str = "_tokio_asyncio_bridge";
 const PACKAGE: &CStr = c"_tokio_asyncio_bridge";
@@ -16,6 +16,7 @@ const INIT: &CStr = c"import os\nos.environ.setdefault('LITELLM_LOCAL_MODEL_COST
 const FILES: &[(&str, &str)] = &[
     ("traces", include_str!("traces.py")),
     ("signals", include_str!("signals.py")),
+    ("printed", include_str!("printed.py")),
     ("forks", include_str!("forks.py")),
     ("failure", include_str!("failure.py")),
     ("results", include_str!("results.py")),
@@ -37,7 +38,10 @@ pub(in crate::bridge) fn install(py: Python<'_>) -> PyResult<()> {
     package.setattr("__path__", PyList::empty(py))?;
     FILES.iter().try_for_each(|(name, code)| add(py, name, code).map(drop))?;
     module(py, "signals")?.call_method1("keep", (wrap_pyfunction!(warn, py)?,))?;
-    module(py, "forks")?.call_method1("watch", (wrap_pyfunction!(forked::mark, py)?,))?;
+    module(py, "forks")?.call_method1(
+        "watch",
+        (wrap_pyfunction!(forked::mark, py)?, wrap_pyfunction!(printed::release, py)?),
+    )?;
     Ok(())
 }
 

@@ -99,33 +99,6 @@ async def cancellable(call: Any, driver: Coroutine[Any, Any, None]) -> None:
         driver.close()
 
 
-class _Masked:
-    """A text stream that shows no secret, whatever is printed or logged."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        for secret in _secrets:
-            text = text.replace(secret, "***")
-        return self._stream.write(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-_secrets: list[str] = []
-
-
-def mask_output(secrets: list[str]) -> None:
-    """Masks the secrets in all that Python prints from now on; said again, it replaces them."""
-    _secrets[:] = secrets
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is not None and not isinstance(stream, _Masked):
-            setattr(sys, name, _Masked(stream))
-
-
 def hush() -> None:
     """Lets DSPy and LiteLLM log errors only; said once both are imported, for they set their levels themselves."""
     for name in ("dspy", "LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
@@ -165,6 +138,4 @@ def exit_functions(on_main_thread: bool) -> None:
     if on_main_thread:
         threading._shutdown()
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+    forks.flush()

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
+pub use super::printed::Show;
 use super::which::{PythonError, fitting};
 pub use super::which::{choose, linked_version};
-use super::{forked, helpers, main_thread};
+use super::{forked, helpers, main_thread, printed};
 
 /// How long Python may take to note a file that is kept from forked processes.
 const KEEPING: Duration = Duration::from_secs(2);
@@ -73,6 +74,12 @@ impl Interpreter {
         main_thread::run(move || drop(ready.send(initialize(&python))));
         let version = started_with.recv().map_err(|_| failed("its thread ended".to_owned()))??;
         Ok(started.insert(Self { executable, version }).clone())
+    }
+
+    /// Has what Python prints from now on shown by `show`, in place of its own streams. Only the first is heard.
+    #[allow(clippy::unused_self, reason = "there is one interpreter a process")]
+    pub fn show_prints_by(&self, show: Show) {
+        printed::show_by(show);
     }
 
     /// Closes the file in processes that Python forks from now on, so that they do not hold its lock.

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::thread::Builder;
 
+use super::printed;
+
 /// Done on the thread.
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -35,6 +37,7 @@ pub fn lend(program: impl FnOnce() -> u8 + Send + 'static) -> ! {
     let end = |program: Box<dyn FnOnce() -> u8>| -> ! {
         // The panic has told of itself.
         let code = catch_unwind(AssertUnwindSafe(program)).unwrap_or(PANICKED);
+        printed::release();
         std::process::exit(code.into())
     };
     let spawned = spawn("program", move || end(Box::new(program)));

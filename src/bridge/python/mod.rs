@@ -73,6 +73,7 @@ pub mod main_thread;
 pub mod metered;
 mod pool;
 pub mod predictor;
+mod printed;
 pub mod pulse;
 mod queue;
 mod running;

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use super::helpers;
 use super::keywords::Keywords;
 use super::metered::Metered;
+use super::printed;
 use super::types::ParameterTypes;
 use crate::secret::Secrets;
 
@@ -137,12 +138,12 @@ impl Predictor {
         secrets: &mut Secrets,
     ) -> PyResult<Self> {
         let host = helpers::module(event_loop.py(), "host")?;
-        host.call_method1("mask_output", (secrets.values(),))?;
+        printed::mask(event_loop.py(), secrets)?;
         host.call_method1("widen", (event_loop, request.calls))?;
         let loaded = Self::find(event_loop, request)?;
         // The predictor's file may have read some more.
         secrets.add_environment();
-        host.call_method1("mask_output", (secrets.values(),))?;
+        printed::mask(event_loop.py(), secrets)?;
         Ok(loaded)
     }
 
