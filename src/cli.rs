@@ -14,7 +14,7 @@ use crate::bridge::python::main_thread;
 use crate::command::Usage;
 use crate::command::compare::{CompareOptions, compare};
 use crate::command::demo::{DemoOptions, demo};
-use crate::command::doctor::{DoctorOptions, doctor};
+use crate::command::doctor::doctor;
 use crate::command::export::{ExportOptions, export};
 use crate::command::process::process;
 use crate::command::report::{ReportOptions, report};
@@ -23,7 +23,7 @@ use crate::command::streams::Streams;
 use crate::command::verify::{VerifyOptions, verify};
 use crate::config::env_file::EnvFile;
 use crate::config::options::{PredictorOptions, ShowOptions};
-use crate::config::{ProcessOptions, ResumeOptions, opposites, recorded};
+use crate::config::{NO_INPUT, ProcessOptions, ResumeOptions, opposites, recorded};
 use crate::report::progress::{Level, Screen};
 use crate::report::text::escape_lines;
 use crate::run::signals::outlive_file_size_limit;
@@ -69,8 +69,11 @@ enum Command {
     /// Print a run's timing report again
     Report(ReportOptions),
     /// Check what a run needs: each line a check mark, or a cross with its remedy; exit 1 on a cross
-    #[command(args_override_self = true)]
-    Doctor(DoctorOptions),
+    #[command(
+        args_override_self = true,
+        mut_arg("input", |input| input.required(false).default_value(NO_INPUT).hide_default_value(true))
+    )]
+    Doctor(ProcessOptions),
     /// Run the examples from which the bridge is learned, live
     #[command(args_override_self = true)]
     Demo(DemoOptions),
@@ -91,7 +94,7 @@ impl Command {
             Self::Export(options) => &options.show,
             Self::Verify(options) => &options.show,
             Self::Report(options) => &options.show,
-            Self::Doctor(options) => &options.show,
+            Self::Doctor(options) => &options.job.show,
             Self::Demo(options) => &options.show,
             Self::Completions { .. } => return None,
         })
@@ -100,9 +103,8 @@ impl Command {
     /// None for a command that asks no predictor, and for `resume`, whose earlier run has the options.
     fn predictor(&self) -> Option<&PredictorOptions> {
         Some(match self {
-            Self::Process(options) => &options.job.predictor,
+            Self::Process(options) | Self::Doctor(options) => &options.job.predictor,
             Self::Compare(options) => &options.job.predictor,
-            Self::Doctor(options) => &options.predictor,
             Self::Demo(options) => &options.predictor,
             _ => return None,
         })

@@ -13,8 +13,9 @@ use super::rebuilt::{FIELDS, Kept, cores};
 use super::session::Session;
 use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, program_sha256, secrets};
 use crate::bridge::python::interpreter::Interpreter;
+use crate::config::options::RowOptions;
 use crate::config::{JobOptions, identity};
-use crate::input::{Format, Source, Validated, glance, validate_typed};
+use crate::input::{Format, InputError, Source, Validated, glance, validate_typed};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
 use crate::output::{Access, TOLD};
 use crate::policy::budget::{Budget, Used};
@@ -86,14 +87,11 @@ impl Preparing {
         if job.show.quiet {
             answerer.interpreter.iter().for_each(Interpreter::hush);
         }
-        let description = answerer.bridge.description();
-        estimate::check(&job.money, description.metered.as_ref())?;
-        known(&fields, &description.outputs)?;
+        fits(&answerer, &job, &fields)?;
         let validating = Instant::now();
-        let validated =
-            validate_typed(&source, &answerer.wanted(&job.rows), job.rows.selection(), &*description.types)?;
+        let validated = validated(&answerer, &source, &job.rows)?;
         let validate = validating.elapsed();
-        let estimate = Estimate::new(&job.money, description.metered, &validated);
+        let estimate = Estimate::new(&job.money, answerer.bridge.description().metered, &validated);
         let calls = answerer.limit(calls);
         settings[FIELDS] = fields.clone().into();
         // For `report`, should this session not live to write its own.
@@ -118,6 +116,23 @@ impl Preparing {
         };
         Ok(Prepared { answerer, validated, header, calls, fields, source, estimate, versions, job, validate })
     }
+}
+
+/// Reads the whole input as the predictor wants it.
+pub(super) fn validated(
+    answerer: &Answerer,
+    source: &Source,
+    rows: &RowOptions,
+) -> Result<Validated, InputError> {
+    let description = answerer.bridge.description();
+    validate_typed(source, &answerer.wanted(rows), rows.selection(), &*description.types)
+}
+
+/// Refuses options that the predictor, once it is loaded, shows to be wrong.
+pub(super) fn fits(answerer: &Answerer, job: &JobOptions, fields: &[String]) -> anyhow::Result<()> {
+    let description = answerer.bridge.description();
+    estimate::check(&job.money, description.metered.as_ref())?;
+    known(fields, &description.outputs)
 }
 
 /// Refuses a field that no answer will have; where that is not known (`outputs` is empty), any may come.

@@ -21,7 +21,10 @@ use self::options::{
 use self::paths::JobPaths;
 use crate::input::{Format, InputError, Source};
 
-/// The options of `process`.
+/// In place of an input where one may be left out: no file can have this name.
+pub const NO_INPUT: &str = ".";
+
+/// The options of `process`, and of `doctor`, where the input may be left out ([`NO_INPUT`]).
 #[derive(Debug, Clone, Args)]
 pub struct ProcessOptions {
     /// A `.csv` or `.jsonl` file, a pipe, or `-` for standard input (with `--format`)

@@ -36,8 +36,14 @@ fn crosses(done: &Done) -> Vec<&str> {
 
 /// A server that answers one request with the status, and the head of that request.
 fn server(status: &'static str) -> (String, JoinHandle<String>) {
+    let (url, served) = server_with(status, "{}");
+    (format!("{url}/v1"), served)
+}
+
+/// The same with a body; the URL has no path.
+fn server_with(status: &'static str, body: &'static str) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let url = format!("http://{}", listener.local_addr().unwrap());
     let served = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut head = Vec::new();
@@ -47,9 +53,10 @@ fn server(status: &'static str) -> (String, JoinHandle<String>) {
             head.push(byte[0]);
         }
         let location = "Location: http://127.0.0.1:9/elsewhere";
+        let length = body.len();
         write!(
             stream,
-            "HTTP/1.1 {status}\r\n{location}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+            "HTTP/1.1 {status}\r\n{location}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         )
         .unwrap();
         String::from_utf8(head).unwrap()
@@ -222,6 +229,80 @@ fn an_api_is_asked_once_for_its_models_with_the_key() {
     ✗ API `URL/models` is somewhere else (302)
     hint: give the URL it redirects to
     ");
+}
+
+#[test]
+fn a_url_without_its_v1_is_a_cross_with_the_one_that_was_meant() {
+    let asked = |model| {
+        let (url, served) = server_with("404 Not Found", "{}");
+        let done = bare().run(&["doctor", "--model", model, "--api-base", &url]).expect(1);
+        served.join().unwrap();
+        line(&done, "API").replace(&url, "URL")
+    };
+    insta::assert_snapshot!(asked("openai/some-model"), @r"
+    ✗ API `URL/models` is not served (404)
+    hint: did you mean `--api-base URL/v1`?
+    ");
+    // Ollama's own API has no such path.
+    insta::assert_snapshot!(asked("ollama_chat/llama3"), @"✓ API reached, though `URL/models` is not served (404)");
+}
+
+#[test]
+fn a_model_that_the_server_does_not_list_is_a_cross() {
+    let asked = |model, body| {
+        let (url, served) = server_with("200 OK", body);
+        let url = url + "/v1";
+        let done = bare().run(&["doctor", "--model", model, "--api-base", &url]).expect(1);
+        served.join().unwrap();
+        let said = line(&done, "API").replace(&url, "URL");
+        said.split(" answered in ")
+            .map(|part| part.split_once(", and ").map_or(part, |(_, part)| part))
+            .collect::<Vec<_>>()
+            .join(" … ")
+    };
+    let two = r#"{"data": [{"id": "big-model"}, {"id": "small:latest"}]}"#;
+    insta::assert_snapshot!(asked("openai/big-model", two), @"✓ API `URL/models` … lists `big-model`");
+    insta::assert_snapshot!(asked("openai/small", two), @"✓ API `URL/models` … lists `small:latest`");
+    insta::assert_snapshot!(asked("openai/bigmodel", two), @r"
+    ✗ API `URL/models` does not list `bigmodel`
+    hint: it lists `big-model`, `small:latest`
+    ");
+    for unknown in ["{}", "not JSON", r#"{"data": []}"#] {
+        assert!(asked("openai/big-model", unknown).starts_with("✓ API `URL/models` … "), "{unknown}");
+    }
+}
+
+#[test]
+fn it_takes_what_process_takes_and_looks_at_the_input() {
+    let job = Job::new().questions(3).echo();
+    let options = ["--predictor", "predictor.py:predict", "-n", "2", "--retries", "5", "--timeout", "3s"];
+    let options = [&options[..], &["--rpm", "60", "--force", "--no-html", "--max-failures", "1"]].concat();
+    let done = job.run(&[&["doctor", "questions.csv", "-o", "answers.csv"], &options[..]].concat()).expect(0);
+    assert_eq!(line(&done, "Input"), "✓ Input `questions.csv`: 2 rows to answer");
+    let wrong =
+        |more: &[&str]| job.run(&[&["doctor", "questions.csv"], &options[..], more].concat()).expect(1);
+    insta::assert_snapshot!(line(&wrong(&["--column", "prompt"]), "Input"), @r"
+    ✗ Input failed to read `questions.csv`: line 1 has no column `prompt` for the parameter `question`, only `id`, `question`
+    hint: name the column of the question: `--column NAME`
+    ");
+    let said = line(&wrong(&["--max-total-tokens", "100"]), "Predictor");
+    assert!(said.starts_with("✗ Predictor ") && said.contains("--max-total-tokens"), "{said}");
+    let job = job.file("questions.csv", "id,question\n1,\"open\n");
+    // What is wrong with the file itself is told whatever else is.
+    let done = job.run(&["doctor", "questions.csv", "--python", "/gone"]).expect(1);
+    assert_eq!(crosses(&done), ["Python", "Input"]);
+    let done = job.run(&["doctor", "gone.csv", "--python", "/gone"]).expect(1);
+    assert!(line(&done, "Input").starts_with("✗ Input failed to read `gone.csv`: "), "{}", done.stdout);
+    assert!(job.calls().is_empty());
+}
+
+#[test]
+fn without_an_input_none_is_asked_for() {
+    let done = Job::new().run(&["doctor", "--python", "/gone"]).expect(1);
+    assert_eq!(crosses(&done), ["Python"]);
+    let done = Job::new().stdin("x").run(&["doctor", "-", "--format", "csv", "--python", "/gone"]).expect(1);
+    assert_eq!(line(&done, "Input"), "✓ Input a stream, which is not read here");
+    Job::new().run(&["process"]).expect(2).says("<INPUT>");
 }
 
 #[test]

@@ -93,10 +93,11 @@ fn quoted(names: &[String], joint: &str) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(joint)
 }
 
-/// Whether `--api-base` answers.
+/// Whether `--api-base` answers, and has the model.
 pub(super) fn api(inspected: &Inspected, options: &PredictorOptions) -> Option<Found> {
     let (url, models) = (options.api_base.as_deref()?, inspected.models()?);
-    let asked = format!("`{}/models`", url.trim_end_matches('/'));
+    let url = url.trim_end_matches('/');
+    let asked = format!("`{url}/models`");
     Some(match models {
         Models::Error { error } => Err(format!(
             "failed to reach {asked}: {error}\nhint: is the server running, and is `--api-base` right?"
@@ -105,15 +106,59 @@ pub(super) fn api(inspected: &Inspected, options: &PredictorOptions) -> Option<F
             "{asked} refuses the key ({status})\nhint: check the value of {}",
             variable(options).map_or_else(|| "`--lm api_key=…`".to_owned(), |name| format!("`{name}`"))
         )),
+        Models::Status { status: 404, .. } if is_openai(options) && !has_version(url) => {
+            Err(format!("{asked} is not served (404)\nhint: did you mean `--api-base {url}/v1`?"))
+        }
         Models::Status { status: status @ 500.., .. } => {
             Err(format!("{asked} fails ({status})\nhint: look into the server's own log"))
         }
         Models::Status { status: status @ 300..=399, .. } => {
             Err(format!("{asked} is somewhere else ({status})\nhint: give the URL it redirects to"))
         }
-        Models::Status { status: 200..=299, seconds: took } => {
-            Ok(format!("{asked} answered in {}", seconds(*took)))
+        Models::Status { status: 200..=299, seconds: took, names } => {
+            let answered = format!("{asked} answered in {}", seconds(*took));
+            match names.as_deref() {
+                Some(names @ [_, ..]) if options.model_name() != "local" => {
+                    listed(names, options.model_name(), &asked)
+                        .map(|name| format!("{answered}, and lists `{name}`"))
+                }
+                _ => Ok(answered),
+            }
         }
         Models::Status { status, .. } => Ok(format!("reached, though {asked} is not served ({status})")),
     })
 }
+
+/// Whether the server is asked as OpenAI's is; other providers' URLs have another shape.
+fn is_openai(options: &PredictorOptions) -> bool {
+    let provider = options.model_name().split('/').next().unwrap_or_default();
+    ["openai", "hosted_vllm", "lm_studio", "litellm_proxy", "local"].contains(&provider)
+}
+
+/// Whether a URL has a path such as `/v1` in it.
+fn has_version(url: &str) -> bool {
+    let is_version = |part: &str| {
+        part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+    };
+    url.split('/').skip(3).any(is_version)
+}
+
+/// The model's name among those that a server lists.
+fn listed(names: &[String], model: &str, asked: &str) -> Found {
+    let name = model.split_once('/').map_or(model, |(_, name)| name);
+    // Ollama's have a tag, and `latest` is what a name without one means.
+    let is_it = |known: &&String| {
+        [name, model].contains(&known.as_str()) || known.strip_suffix(":latest") == Some(name)
+    };
+    match names.iter().find(is_it) {
+        Some(known) => Ok(known.clone()),
+        None => {
+            let first = quoted(&names[..names.len().min(NAMED)], ", ");
+            let more = if names.len() > NAMED { ", …" } else { "" };
+            Err(format!("{asked} does not list `{name}`\nhint: it lists {first}{more}"))
+        }
+    }
+}
+
+/// So many models are named where the one asked for is not among them.
+const NAMED: usize = 8;

@@ -20,6 +20,8 @@ import urllib.request
 from typing import Any
 
 PATIENCE_S = 10
+# More than any list of models takes, in bytes.
+LONGEST = 16_000_000
 
 
 def package(name: str) -> dict[str, str] | None:
@@ -48,12 +50,20 @@ def models(url: str, key: str) -> dict[str, Any]:
         if key:
             request.add_header("Authorization", f"Bearer {key}")
         with urllib.request.build_opener(Stay).open(request, timeout=PATIENCE_S) as response:
-            status = response.status
+            status, names = response.status, listed(response.read(LONGEST))
     except urllib.error.HTTPError as error:
-        status = error.code
+        status, names = error.code, None
     except Exception as error:
         return {"error": str(getattr(error, "reason", error))}
-    return {"status": status, "seconds": time.monotonic() - begun}
+    return {"status": status, "seconds": time.monotonic() - begun, "names": names}
+
+
+def listed(body: bytes) -> list[str] | None:
+    """The models' names; None where the body is no such list."""
+    try:
+        return [str(model["id"]) for model in json.loads(body)["data"]]
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def missing_keys(model: str) -> list[str] | None:

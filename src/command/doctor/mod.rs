@@ -4,40 +4,24 @@ mod api;
 mod place;
 mod python;
 
-use clap::Args;
 use console::Style;
-use std::path::PathBuf;
+use std::path::Path;
 
 use self::api::{api, env_file, key};
 use self::place::{files, place};
-use self::python::{Inspected, dspy, event_loop, interpreter, local_model, predictor, virtual_environment};
-use super::setup::{panicked, secrets};
+use self::python::{Inspected, dspy, event_loop, interpreter, local_model, virtual_environment};
+use super::Usage;
+use super::prepared::{fits, validated};
+use super::setup::{Answerer, panicked, secrets};
 use super::streams::Streams;
-use crate::config::options::{PredictorOptions, ShowOptions};
-use crate::config::values::concurrency;
+use crate::config::{NO_INPUT, ProcessOptions};
+use crate::input::{Source, glance};
 use crate::policy::stop::StopReason;
 use crate::report::text::{Look, counted, escape};
 use crate::run::signals::Signals;
 
 /// Columns of what was checked.
 const NAME: usize = 20;
-
-/// The options of `doctor`: those of the run to be made.
-#[derive(Debug, Clone, Args)]
-pub struct DoctorOptions {
-    /// Where the answers are to go [default: the current directory]
-    #[arg(short, long, value_name = "ANSWERS")]
-    pub output: Option<PathBuf>,
-    /// Calls in flight at most
-    #[arg(short = 'c', long, value_name = "N", value_parser = concurrency, default_value = "16", env = "TAB_CONCURRENCY")]
-    pub concurrency: usize,
-    #[allow(missing_docs)]
-    #[command(flatten)]
-    pub predictor: PredictorOptions,
-    #[allow(missing_docs)]
-    #[command(flatten)]
-    pub show: ShowOptions,
-}
 
 /// What was found, or what is wrong and, after `hint: `, the remedy.
 type Found = Result<String, String>;
@@ -46,11 +30,12 @@ type Found = Result<String, String>;
 type Check = (&'static str, Found);
 
 /// Runs `doctor`: exit code 1 if anything is wrong.
-pub async fn doctor(options: DoctorOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+pub async fn doctor(options: ProcessOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     // Before the first Python import: see `Signals`.
     let mut signals = Signals::new()?;
-    let (show, secrets) = (options.show.clone(), secrets(&options.predictor));
-    let checking = tokio::task::spawn_blocking(move || checks(&options));
+    let (show, secrets) = (options.job.show.clone(), secrets(&options.job.predictor));
+    let calls = options.pace.calls().map_err(Usage)?;
+    let checking = tokio::task::spawn_blocking(move || checks(&options, calls));
     let checks = tokio::select! {
         checks = checking => checks.map_err(|error| panicked(&error))?,
         signal = signals.next() => return Ok(StopReason::Signal(signal).exit_code()),
@@ -67,11 +52,12 @@ pub async fn doctor(options: DoctorOptions, streams: &mut Streams) -> anyhow::Re
     Ok(u8::from(faults > 0))
 }
 
-fn checks(options: &DoctorOptions) -> Vec<Check> {
-    let asked = &options.predictor;
+fn checks(options: &ProcessOptions, calls: usize) -> Vec<Check> {
+    let asked = &options.job.predictor;
     let started = interpreter(asked);
     let mut checks = vec![("Python", started.found)];
     checks.extend(env_file(asked).map(|found| ("Environment file", found)));
+    let mut input = input(options);
     if let Some(inspected) = started.executable.map(|python| Inspected::of(python, asked)) {
         match inspected {
             Ok(inspected) => {
@@ -80,17 +66,66 @@ fn checks(options: &DoctorOptions) -> Vec<Check> {
                 checks.push(("Event loop", event_loop(&inspected, asked)));
                 checks.extend(local_model(&inspected, asked).map(|found| ("Local model", found)));
                 checks.extend(key(&inspected, asked).map(|found| ("Key", found)));
-                if checks.iter().all(|(_, found)| found.is_ok()) {
-                    checks.extend(predictor(asked, options.concurrency).map(|found| ("Predictor", found)));
+                // Without an input, the default predictor on the local model has nothing left to be looked at.
+                let wanted = input.is_some() || asked.predictor != "dspy" || asked.model_name() != "local";
+                if wanted && checks.iter().all(|(_, found)| found.is_ok()) {
+                    let (found, rows) = predictor(options, calls, input.take());
+                    checks.push(("Predictor", found));
+                    input = rows;
                 }
                 checks.extend(api(&inspected, asked).map(|found| ("API", found)));
             }
             Err(reason) => checks.push(("Packages", Err(reason))),
         }
     }
-    checks.push(("Open files", files(options.concurrency)));
+    let told = |read: Read| read.map_or_else(Err, |(_, told)| Ok(told));
+    checks.extend(input.map(|read| ("Input", told(read))));
+    checks.push(("Open files", files(calls)));
     checks.extend(place(options.output.as_deref()));
     checks
+}
+
+/// An input whose beginning was read, and what is said of it; or what is wrong with it.
+type Read = Result<(Option<Source>, String), String>;
+
+/// Looks at the beginning of the input, where one is named. A stream is left to the run.
+fn input(options: &ProcessOptions) -> Option<Read> {
+    if options.input == Path::new(NO_INPUT) {
+        return None;
+    }
+    if options.reads_stream() {
+        return Some(Ok((None, "a stream, which is not read here".to_owned())));
+    }
+    let rows = &options.job.rows;
+    let looked = rows.format_of(&options.input).and_then(|format| {
+        let mut source = rows.source(&options.input, format);
+        source.delimiter = rows.delimiter_of(&source);
+        glance(&source)?;
+        Ok((Some(source), format!("`{}` begins as it should", options.input.display())))
+    });
+    Some(looked.map_err(|error| error.to_string()))
+}
+
+/// Loads the predictor as a run would, and reads the whole input as that predictor wants it. Calls nothing.
+fn predictor(options: &ProcessOptions, calls: usize, input: Option<Read>) -> (Found, Option<Read>) {
+    let job = &options.job;
+    let answerer = match Answerer::start(&job.predictor, calls, true, &secrets(&job.predictor)) {
+        Ok(answerer) => answerer,
+        Err(error) => return (Err(format!("{error:#}")), input),
+    };
+    let read = input.map(|read| match read {
+        Ok((Some(source), _)) => {
+            let validated = validated(&answerer, &source, &job.rows).map_err(|error| error.to_string())?;
+            let rows = validated.selected.end - validated.selected.start;
+            let told = format!("`{}`: {} to answer", options.input.display(), counted(rows, "row"));
+            Ok((Some(source), told))
+        }
+        read => read,
+    });
+    let fits = fits(&answerer, job, options.fields.names()).map_err(|error| format!("{error:#}"));
+    let description = answerer.description.clone();
+    answerer.shut_down();
+    (fits.map(|()| description), read)
 }
 
 /// `✓ DSPy  3.4.1`, the lines after the first below it.

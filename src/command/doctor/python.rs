@@ -9,7 +9,6 @@ use serde::Deserialize;
 use super::Found;
 use super::api::{asked_about, secret_key};
 use crate::bridge::python::interpreter::{Interpreter, InterpreterError, choose, linked_version};
-use crate::command::setup::{Answerer, secrets};
 use crate::config::options::{LoopChoice, PredictorOptions};
 use crate::model::LocalModel;
 use crate::report::text::duration;
@@ -65,7 +64,12 @@ enum Package {
 #[serde(untagged)]
 pub(super) enum Models {
     /// A response, and the seconds it took.
-    Status { status: u16, seconds: f64 },
+    Status {
+        status: u16,
+        seconds: f64,
+        /// Their names, where the response is such a list.
+        names: Option<Vec<String>>,
+    },
     /// None.
     Error { error: String },
 }
@@ -170,17 +174,5 @@ pub(super) fn local_model(inspected: &Inspected, options: &PredictorOptions) -> 
         let model = LocalModel::start(&inspected.python, 1).map_err(|error| error.to_string())?;
         drop(model);
         Ok(format!("SmolLM2-135M-Instruct, weights loaded and served after {}", duration(started.elapsed())))
-    })
-}
-
-/// Loads the predictor as a run would, where that is not known to work: the user's own, or a model's that the user named.
-/// Calls nothing.
-pub(super) fn predictor(options: &PredictorOptions, calls: usize) -> Option<Found> {
-    (options.predictor != "dspy" || options.model_name() != "local").then(|| {
-        let answerer = Answerer::start(options, calls, true, &secrets(options));
-        let answerer = answerer.map_err(|error| format!("{error:#}"))?;
-        let description = answerer.description.clone();
-        answerer.shut_down();
-        Ok(description)
     })
 }
