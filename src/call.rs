@@ -1,5 +1,6 @@
 //! One attempt at a row: what the bridge is given, what it tells while the call runs, how it can fail.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -163,7 +164,8 @@ pub struct PredictorError {
     pub usage: Option<Usage>,
     /// Whether a request went out whose reply never came.
     pub unanswered: Option<Unanswered>,
-    /// Where in the user's own code it was raised: `file:line in function`, innermost last.
+    /// Where it was raised: on the first line the innermost one of the user's own code (`file:line in function: source`),
+    /// below it Python's traceback.
     pub traceback: Option<String>,
 }
 
@@ -248,6 +250,14 @@ impl CallError {
         match self {
             Self::Predictor(error) => error.unanswered,
             _ => None,
+        }
+    }
+
+    /// The error without its class.
+    pub fn message(&self) -> Cow<'_, str> {
+        match self {
+            Self::Predictor(error) => Cow::Borrowed(&error.message),
+            _ => Cow::Owned(self.to_string()),
         }
     }
 

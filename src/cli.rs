@@ -1,14 +1,17 @@
 //! The command line: strings to options, errors to exit codes. Not what the commands do.
 
+mod log;
+
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
-use tracing_subscriber::EnvFilter;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::bridge::python::main_thread;
 use crate::command::Usage;
@@ -23,10 +26,10 @@ use crate::command::streams::Streams;
 use crate::command::verify::{VerifyOptions, verify};
 use crate::config::env_file::EnvFile;
 use crate::config::options::{PredictorOptions, ShowOptions};
-use crate::config::{NO_INPUT, ProcessOptions, ResumeOptions, opposites, recorded};
-use crate::report::progress::{Level, Screen};
-use crate::report::text::escape_lines;
-use crate::run::signals::outlive_file_size_limit;
+use crate::config::{NO_INPUT, ProcessOptions, ResumeOptions, opposites, recorded, variables};
+use crate::report::commands::Commands;
+use crate::report::progress::{Form, Level, Screen, message_line};
+use crate::run::signals::{self, outlive_file_size_limit};
 use crate::secret::Secrets;
 
 const USES: &str = "\
@@ -85,6 +88,21 @@ enum Command {
 }
 
 impl Command {
+    /// The answers file that hints are about, as the user names it.
+    fn answers(&self) -> Option<PathBuf> {
+        Some(match self {
+            Self::Process(options) => {
+                let format = options.job.rows.format_of(&options.input).ok()?;
+                options.paths(format).answers
+            }
+            Self::Resume(options) => options.answers.clone(),
+            Self::Export(options) => options.answers.clone(),
+            Self::Verify(options) => options.answers.clone(),
+            Self::Report(options) => options.answers.clone(),
+            _ => return None,
+        })
+    }
+
     /// None for a command that says nothing but its result.
     fn show(&self) -> Option<&ShowOptions> {
         Some(match self {
@@ -113,30 +131,134 @@ impl Command {
 
 /// Runs the program, to the end of the process.
 pub fn main() -> ! {
-    let (cli, matches) = match parsed(std::env::args_os().collect()) {
+    main_thread::lend(program)
+}
+
+/// Runs the program; returns its exit code.
+fn program() -> u8 {
+    // One thread for everything of ours: the event loop has its own, and the two share two cores.
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("failed to start: {error}")),
+    };
+    let within = runtime.enter();
+    // Before anything takes time: the signal's default is to kill.
+    let asked = signals::Asked::new();
+    drop(within);
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let form = form_of(&arguments);
+    let (cli, matches) = match parsed(arguments) {
         Ok(parsed) => parsed,
+        Err(error) if form == Form::Json && error.use_stderr() => {
+            let text = error.render().to_string();
+            Screen::stderr().lines(&message_line(Level::Error, text.trim().trim_start_matches("error: ")));
+            return 2;
+        }
         Err(error) => error.exit(),
     };
-    main_thread::lend(move || run(cli, &matches).unwrap_or_else(|error| complain(&error)))
+    let commands = Commands::new(cli.command.as_ref().and_then(Command::answers).as_deref());
+    let mut streams = match Streams::take(commands, form) {
+        Ok(streams) => streams,
+        Err(error) => return failed(&format!("failed to set up standard output: {error}")),
+    };
+    if let Ok(mut asked) = asked {
+        let standing = streams.standing.clone();
+        runtime.spawn(async move {
+            loop {
+                asked.next().await;
+                standing.tell();
+            }
+        });
+    }
+    let is_job = matches!(cli.command, Some(Command::Process(_) | Command::Resume(_) | Command::Compare(_)));
+    let code = match run(cli, &matches, &runtime, &mut streams) {
+        Ok(code) => code,
+        Err(error) => {
+            streams.complain(&told(&error));
+            if error.is::<Usage>() || error.is::<clap::Error>() { 2 } else { 1 }
+        }
+    };
+    // A thread of ours that is still blocked must not hold up the end of the process.
+    runtime.shutdown_background();
+    if is_job {
+        streams.finish(code);
+    }
+    code
+}
+
+/// What happens before there is anything to say it with.
+fn failed(text: &str) -> u8 {
+    let _ = writeln!(io::stderr(), "error: {text}");
+    1
+}
+
+/// For whom standard error is written, as far as can be told before the options are read: what is wrong with them is
+/// written so too.
+fn form_of(arguments: &[OsString]) -> Form {
+    let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
+    let last = (0..words.len()).rev().find_map(|at| match words[at].strip_prefix("--progress") {
+        Some("") => words.get(at + 1).map(|value| value.to_string()),
+        Some(value) => value.strip_prefix('=').map(str::to_owned),
+        None => None,
+    });
+    let kind = last.or_else(|| std::env::var("TAB_PROGRESS").ok());
+    if kind.as_deref() == Some("json") { Form::Json } else { Form::Text }
+}
+
+/// All that the command line may be.
+fn known() -> clap::Command {
+    variables::with_switches(Cli::command())
+}
+
+/// The error without a guess that names an option which `--help` does not.
+fn without_hidden(mut error: clap::Error, command: &clap::Command) -> clap::Error {
+    let hidden = |guess: &str| {
+        let all = command.get_subcommands().flat_map(clap::Command::get_arguments);
+        let mut hidden = all.filter(|argument| argument.is_hide_set()).filter_map(clap::Arg::get_long);
+        hidden.any(|long| guess.trim_start_matches('-') == long)
+    };
+    if let Some(ContextValue::String(guess)) = error.get(ContextKind::SuggestedArg)
+        && hidden(guess)
+    {
+        error.remove(ContextKind::SuggestedArg);
+    }
+    error
+}
+
+/// Says what of the options and variables has no effect, or probably another than was meant.
+fn doubt(command: &Command, matches: &ArgMatches, streams: &Streams) {
+    let Some(show) = command.show() else { return };
+    let modes = ["TAB_SEQUENTIAL", "TAB_CONCURRENT", "TAB_HTML", "TAB_NO_HTML"];
+    let mut doubts = variables::unknown(&Cli::command(), &modes, std::env::vars_os());
+    if let Command::Process(ProcessOptions { job, .. }) | Command::Resume(ResumeOptions { job, .. }) = command
+    {
+        doubts.extend(job.predictor.misspelt());
+        doubts.extend(
+            idle_concurrency(matches)
+                .map(|calls| format!("`--sequential` makes one call at a time: `-c {calls}` has no effect")),
+        );
+    }
+    for doubt in doubts {
+        streams.reporter(show).message(Level::Warning, &doubt);
+    }
 }
 
 /// The command, and where its options come from.
 fn parsed(arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), clap::Error> {
-    let mut command = Cli::command();
-    let mut matches = command.try_get_matches_from_mut(&arguments)?;
+    let mut command = known();
+    let mut matches =
+        command.try_get_matches_from_mut(&arguments).map_err(|error| without_hidden(error, &command))?;
     if let Some((name, options)) = matches.subcommand() {
         let conflict = |text| command.error(ErrorKind::ArgumentConflict, text);
         let beaten = opposites::beaten(options).map_err(conflict)?;
         let without = |command: clap::Command, option| command.mut_arg(option, |arg| arg.env(None::<&str>));
-        let command =
-            Cli::command().mut_subcommand(name, |command| beaten.into_iter().fold(command, without));
+        let command = known().mut_subcommand(name, |command| beaten.into_iter().fold(command, without));
         matches = command.try_get_matches_from(arguments)?;
     }
     Ok((Cli::from_arg_matches(&matches)?, matches))
 }
 
-fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
-    let mut streams = Streams::take().context("failed to set up standard output")?;
+fn run(cli: Cli, matches: &ArgMatches, runtime: &Runtime, streams: &mut Streams) -> anyhow::Result<u8> {
     let Some(command) = cli.command else {
         streams.print(USES)?;
         return Ok(0);
@@ -161,36 +283,25 @@ fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<u8> {
             Err(error) => return Err(error.into()),
         }
     }
-    log(command.show().map_or(0, |show| show.verbose), &streams.screen);
-    // One thread for everything of ours: the event loop has its own, and the two share two cores.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    log::start(command.show(), &streams.screen);
     let within = runtime.enter();
     let _outlive = outlive_file_size_limit()?;
     drop(within);
-    if let Command::Process(ProcessOptions { job, .. }) | Command::Resume(ResumeOptions { job, .. }) =
-        &command
-        && let Some(calls) = idle_concurrency(matches)
-    {
-        let text = format!("`--sequential` makes one call at a time: `-c {calls}` has no effect");
-        streams.reporter(&job.show).message(Level::Warning, &text);
-    }
-    let code = match command {
-        Command::Process(options) => runtime.block_on(process(options, given(true)?, &mut streams)),
+    doubt(&command, matches, streams);
+    match command {
+        Command::Process(options) => runtime.block_on(process(options, given(true)?, streams)),
         Command::Resume(ResumeOptions { which, .. }) => {
             let Resumed { options, given, stdin } = resumed.context("`resume` was looked up")?;
-            runtime.block_on(resume(options, which, given, stdin, &mut streams))
+            runtime.block_on(resume(options, which, given, stdin, streams))
         }
-        Command::Compare(options) => runtime.block_on(compare(options, &mut streams)),
-        Command::Export(options) => export(&options, &mut streams),
-        Command::Verify(options) => verify(&options, &mut streams),
-        Command::Report(options) => report(&options, &mut streams),
-        Command::Doctor(options) => runtime.block_on(doctor(options, &mut streams)),
-        Command::Demo(options) => runtime.block_on(demo(&options, &mut streams)),
-        Command::Completions { shell } => completions(shell, &mut streams),
-    };
-    // A thread of ours that is still blocked must not hold up the end of the process.
-    runtime.shutdown_background();
-    code
+        Command::Compare(options) => runtime.block_on(compare(options, streams)),
+        Command::Export(options) => export(&options, streams),
+        Command::Verify(options) => verify(&options, streams),
+        Command::Report(options) => report(&options, streams),
+        Command::Doctor(options) => runtime.block_on(doctor(options, streams)),
+        Command::Demo(options) => runtime.block_on(demo(&options, streams)),
+        Command::Completions { shell } => completions(shell, streams),
+    }
 }
 
 /// Prints the completions of a shell.
@@ -268,37 +379,8 @@ fn laid_over(
     Ok((merged, recorded::given(command, matches, false)))
 }
 
-/// Logs to standard error: warnings, more with `-v`, or what `RUST_LOG` says; secrets masked.
-fn log(verbose: u8, screen: &Screen) {
-    let level = ["warn", "info", "debug"][usize::from(verbose.min(2))];
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let masked = Masked { screen: screen.clone(), secrets: Secrets::from_environment() };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || masked.clone());
-    // Fails only where a test has set one up already.
-    let _ = subscriber.with_ansi(false).without_time().try_init();
-}
-
-/// Standard error without secrets.
-#[derive(Clone)]
-struct Masked {
-    screen: Screen,
-    secrets: Secrets,
-}
-
-impl Write for Masked {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let line = String::from_utf8_lossy(text);
-        self.screen.write_all(self.secrets.mask(&line).as_bytes())?;
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.screen.flush()
-    }
-}
-
-/// Says what went wrong; returns the exit code.
-fn complain(error: &anyhow::Error) -> u8 {
+/// What went wrong, secrets masked.
+fn told(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
         // Most errors already say what caused them.
@@ -307,8 +389,5 @@ fn complain(error: &anyhow::Error) -> u8 {
             text += &cause;
         }
     }
-    let text = Secrets::from_environment().mask(&text).into_owned();
-    // Nobody may be left to read it.
-    let _ = writeln!(io::stderr(), "error: {}", escape_lines(&text));
-    if error.is::<Usage>() || error.is::<clap::Error>() { 2 } else { 1 }
+    Secrets::from_environment().mask(&text).into_owned()
 }

@@ -28,7 +28,7 @@ pub use self::gauges::Gauges;
 use self::purse::Purse;
 use self::tally::{Tally, Unfinished};
 use crate::bridge::Bridge;
-use crate::call::{CANCELLED, CUT_OFF, CallError, FailureKind, PredictorError};
+use crate::call::{CUT_OFF, CallError, FailureKind, PredictorError};
 use crate::event::{Blockage, Event, LimitedBy, LimitedFor};
 use crate::policy::budget::{Budget, Price};
 use crate::policy::pace::Backoff;
@@ -285,7 +285,7 @@ impl<B: Bridge> Engine<B> {
             let result = self.attempt(row.id, arguments, now, row_deadline, passed.in_flight, tally).await;
             let Some(result) = result else {
                 share.settle(None, true);
-                return Err(Unfinished(tally.failed(row.id, CANCELLED.into(), None)));
+                return Err(Unfinished(tally.failed(row.id, None)));
             };
             let untold = result.as_ref().map_or_else(CallError::is_untold, |answer| answer.usage.is_none());
             share.settle(used(&result), untold);
@@ -332,7 +332,7 @@ impl<B: Bridge> Engine<B> {
     ) -> Result<(), Unfinished> {
         tally.errors.push(error.class());
         let waiting = Instant::now();
-        if let Some(attempt) = tally.failed(row, error.class(), error.usage().copied()) {
+        if let Some(attempt) = tally.failed(row, Some(error)) {
             let asked = error.retry_after();
             let _ = events.send(Event::Retrying { attempt, delay, asked }).await;
         }

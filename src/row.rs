@@ -233,6 +233,8 @@ pub struct FailedAttempt {
     pub number: u32,
     /// Its error's class.
     pub class: Arc<str>,
+    /// Its error; none of an attempt that was cut off.
+    pub error: Option<CallError>,
     /// When the predictor began; where it never did, when the call was handed over.
     pub began: Instant,
     /// When it had failed, or was waited for no longer.
@@ -253,6 +255,7 @@ impl FailedAttempt {
             row: outcome.row,
             number: outcome.attempts,
             class: error.class(),
+            error: Some(error.clone()),
             began: ended.checked_sub(outcome.timing.latency).unwrap_or(ended),
             ended,
             abandoned: false,

@@ -102,6 +102,7 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
         calls: modes.iter().map(|mode| mode.concurrency as usize).max().unwrap_or(1),
         fields: Vec::new(),
         settings: serde_json::Value::Null,
+        show: streams.show(&options.job.show),
     };
     let prepared = match preparing.run(&mut signals).await? {
         Ok(prepared) => prepared,

@@ -97,6 +97,7 @@ where
         calls,
         fields: options.fields.names().to_vec(),
         settings: serde_json::json!({ "keys": options.job.predictor.keys(), "options": kept, "stdin": spooled, "directory": directory }),
+        show: streams.show(&options.job.show),
     };
     let mut prepared = match preparing.run(&mut signals).await? {
         Ok(prepared) => prepared,
@@ -111,6 +112,7 @@ where
         prepared.answerer.shut_down();
         return Ok(0);
     };
+    streams.files.paths = Some(paths.clone());
     if let Some(interpreter) = &prepared.answerer.interpreter {
         interpreter.keep_from_children(opened.journal.descriptor());
     }
@@ -131,11 +133,15 @@ where
     drop(signals);
     // Without a report the session was cut short: the process ends at once.
     if let Some(report) = &outcome.report {
+        streams.files.reported = true;
+        streams.files.page = page.then(|| paths.page.clone());
+        let resume = streams.commands.resume();
         let kept = options.scratch.is_none();
         let named = Files {
             answers: if kept { &paths.answers } else { Path::new("/dev/null") },
             report: kept.then_some(&paths.report),
             page: page.then_some(&paths.page),
+            resume: &resume,
         };
         show_report(report, named, &options.job.show, streams)?;
         if spooled && report.rows.ok == report.rows.total {
@@ -156,7 +162,7 @@ pub(super) fn show_report(
     let text = table::summary(report, files, streams.look(options));
     let answers = files.answers.display();
     streams.say(options, &text).map_err(|error| {
-        anyhow!("{error}\nhint: the answers are in `{answers}`; `report {answers}` prints the summary again")
+        anyhow!("{error}\nhint: the answers are in `{answers}`; `report` prints the summary again")
     })
 }
 

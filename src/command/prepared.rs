@@ -12,7 +12,7 @@ use super::job::Opened;
 use super::rebuilt::{FIELDS, Kept, cores};
 use super::session::Session;
 use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, program_sha256, secrets};
-use crate::bridge::python::interpreter::Interpreter;
+use crate::bridge::python::interpreter::{Interpreter, Show};
 use crate::config::options::RowOptions;
 use crate::config::{JobOptions, identity};
 use crate::input::{Format, InputError, Source, Validated, glance, validate_typed};
@@ -37,6 +37,8 @@ pub(super) struct Preparing {
     pub fields: Vec<String>,
     /// What the journal keeps for `resume`.
     pub settings: serde_json::Value,
+    /// Shows what Python prints, where its own streams must not.
+    pub show: Option<Show>,
 }
 
 /// A job ready to run.
@@ -72,7 +74,7 @@ impl Preparing {
     }
 
     fn prepare(self) -> anyhow::Result<Prepared> {
-        let Self { job, mut source, calls, fields, mut settings } = self;
+        let Self { job, mut source, calls, fields, mut settings, show } = self;
         // Only now: standard input had no file before.
         source.delimiter = job.rows.delimiter_of(&source);
         let secrets = secrets(&job.predictor);
@@ -83,7 +85,7 @@ impl Preparing {
         }
         glance(&source)?;
         let program = job.predictor.program.as_deref().map(program_sha256).transpose()?;
-        let answerer = Answerer::start(&job.predictor, calls, job.dry_run, &secrets)?;
+        let answerer = Answerer::start(&job.predictor, calls, job.dry_run, &secrets, show)?;
         if job.show.quiet {
             answerer.interpreter.iter().for_each(Interpreter::hush);
         }

@@ -69,7 +69,13 @@ pub fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::Result<
     }
     let there = |given: &Option<PathBuf>, own: PathBuf| given.clone().or_else(|| own.exists().then_some(own));
     let (page, report_file) = (there(&options.html, paths.page), there(&options.json, paths.report));
-    let files = Files { answers: &paths.answers, report: report_file.as_deref(), page: page.as_deref() };
+    let resume = streams.commands.resume();
+    let files = Files {
+        answers: &paths.answers,
+        report: report_file.as_deref(),
+        page: page.as_deref(),
+        resume: &resume,
+    };
     show_report(&report, files, &options.show, streams)?;
     Ok(0)
 }

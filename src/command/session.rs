@@ -134,11 +134,8 @@ impl Session<'_> {
             // Not waited for, and no matter if it fails: it only tells that this was no crash.
             let ended = self.append_end(code, stop.as_ref(), true).and_then(|()| self.journal.commit());
             self.journal.mark_ended(ended.is_err());
-            let text = format!(
-                "ended at once; what was recorded is safe in the journal\nhint: `resume {}` goes on",
-                paths.answers.display()
-            );
-            reporter.message(Level::Warning, if self.scratch { SCRATCH } else { &text });
+            let text = "ended at once; what was recorded is safe in the journal\nhint: `resume` goes on";
+            reporter.message(Level::Warning, if self.scratch { SCRATCH } else { text });
             return Ok(Outcome { code, report: None });
         }
         // A broken bridge is some row's doing: like a crash, it leaves the rows in flight as suspects.
@@ -150,11 +147,8 @@ impl Session<'_> {
         let projected = match self.project(paths, signals, signal).await? {
             Ok(projected) => projected,
             Err(signal) => {
-                let text = format!(
-                    "ended at once; the answers are safe in the journal\nhint: `export {}` writes them",
-                    paths.answers.display()
-                );
-                reporter.message(Level::Warning, if self.scratch { SCRATCH } else { &text });
+                let text = "ended at once; the answers are safe in the journal\nhint: `export` writes them";
+                reporter.message(Level::Warning, if self.scratch { SCRATCH } else { text });
                 let signal = StopReason::Signal(signal);
                 let reason = stop.filter(|stop| stop.outweighs(&signal)).unwrap_or(signal);
                 return Ok(Outcome { code: reason.exit_code(), report: None });

@@ -12,7 +12,7 @@ use crate::bridge::any::AnyBridge;
 use crate::bridge::fake::FakeBridge;
 use crate::bridge::into_future::IntoFutureBridge;
 use crate::bridge::python::PythonBridge;
-use crate::bridge::python::interpreter::{Interpreter, choose};
+use crate::bridge::python::interpreter::{Interpreter, Show, choose};
 use crate::bridge::python::predictor::{Model, ModelSettings, Request};
 use crate::command::Usage;
 use crate::config::options::{PredictorOptions, RowOptions};
@@ -45,7 +45,8 @@ pub(super) struct Answerer {
 type Starting = JoinHandle<Result<LocalModel, ModelError>>;
 
 impl Answerer {
-    /// Starts what the options ask for. `calls` is how many will be in flight; with `dry_run` no model is started.
+    /// Starts what the options ask for. `calls` is how many will be in flight; with `dry_run` no model is started; `show`
+    /// shows what Python prints, where its own streams must not.
     ///
     /// Must be called within a Tokio runtime; blocks for seconds.
     pub(super) fn start(
@@ -53,6 +54,7 @@ impl Answerer {
         calls: usize,
         dry_run: bool,
         secrets: &Secrets,
+        show: Option<Show>,
     ) -> anyhow::Result<Self> {
         let started = Instant::now();
         if let Some(script) = options.bridge.strip_prefix("fake") {
@@ -66,6 +68,9 @@ impl Answerer {
             });
         }
         let interpreter = Interpreter::start(&choose(options.python.as_deref()))?;
+        if let Some(show) = show {
+            interpreter.show_prints_by(show);
+        }
         let is_local = options.model_name() == "local";
         // The default predictor needs the model for sure: it loads while Python imports DSPy.
         let early =

@@ -2,10 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 
+use crate::bridge::python::interpreter::Show;
 use crate::config::options::ShowOptions;
-use crate::report::progress::{Reporter, Screen, reporter};
-use crate::report::text::{Look, show};
+use crate::config::paths::JobPaths;
+use crate::report::commands::Commands;
+use crate::report::progress::{
+    Form, Level, Reporter, Screen, Showing, Standing, Written, message_line, reporter,
+};
+use crate::report::text::{Look, escape_lines, show};
 
 /// Columns where no terminal tells its own.
 const WIDTH: usize = 80;
@@ -15,14 +21,64 @@ pub struct Streams {
     out: File,
     /// Standard error, shared by progress, messages and logs.
     pub screen: Screen,
+    /// The commands that hints name.
+    pub commands: Commands,
+    /// How the run stands.
+    pub standing: Standing,
+    /// For whom standard error is written.
+    form: Form,
+    /// The job's files, as far as they are written.
+    pub files: JobFiles,
+}
+
+/// A job's files, as far as they are written.
+#[derive(Debug, Default)]
+pub struct JobFiles {
+    /// Its answers and its journal.
+    pub paths: Option<JobPaths>,
+    /// Whether the answers and the report are of this session.
+    pub reported: bool,
+    /// The page, where it was written.
+    pub page: Option<PathBuf>,
 }
 
 impl Streams {
     /// Keeps the real standard output for [`Self::say`] and points the process's at standard error.
-    pub fn take() -> io::Result<Self> {
+    pub fn take(commands: Commands, form: Form) -> io::Result<Self> {
         let out = File::from(rustix::io::dup(io::stdout())?);
         rustix::stdio::dup2_stdout(io::stderr())?;
-        Ok(Self { out, screen: Screen::stderr() })
+        let screen = Screen::stderr();
+        let standing = Standing::new(screen.clone(), form);
+        Ok(Self { out, screen, commands, standing, form, files: JobFiles::default() })
+    }
+
+    /// What shows Python's prints, where its own streams would tear what is on standard error.
+    pub(super) fn show(&self, options: &ShowOptions) -> Option<Show> {
+        let (screen, form) = (self.screen.clone(), self.form);
+        let torn = form == Form::Json || self.showing(options).has_bar();
+        torn.then(|| Box::new(move |text: &[u8]| screen.print(text, form)) as Show)
+    }
+
+    /// Says what went wrong for good.
+    pub fn complain(&self, error: &str) {
+        let error = self.commands.in_hints(error);
+        match self.form {
+            Form::Json => self.screen.lines(&message_line(Level::Error, &error)),
+            Form::Text => self.screen.lines(&format!("error: {}", escape_lines(&error))),
+        }
+    }
+
+    /// Says how a job's process ends, to programs.
+    pub fn finish(&self, code: u8) {
+        let (paths, reported) = (self.files.paths.as_ref(), self.files.reported);
+        let written = Written {
+            answers: paths.filter(|_| reported).map(|paths| &*paths.answers),
+            journal: paths.map(|paths| &*paths.journal),
+            report: paths.filter(|_| reported).map(|paths| &*paths.report),
+            page: self.files.page.as_deref(),
+        };
+        self.screen.end_line(self.form);
+        self.standing.finish(code, written);
     }
 
     /// How text on standard output looks.
@@ -48,7 +104,17 @@ impl Streams {
 
     /// The reporter of progress, on standard error.
     pub fn reporter(&self, options: &ShowOptions) -> Box<dyn Reporter> {
+        reporter(self.showing(options), &self.screen, &self.standing, &self.commands)
+    }
+
+    fn showing(&self, options: &ShowOptions) -> Showing {
         let is_terminal = io::stderr().is_terminal();
-        reporter(options.progress, &self.screen, is_terminal, options.quiet, options.colored(is_terminal))
+        Showing {
+            kind: options.progress,
+            is_terminal,
+            quiet: options.quiet,
+            verbose: options.verbose,
+            color: options.colored(is_terminal),
+        }
     }
 }

@@ -2,11 +2,13 @@
 
 pub mod env_file;
 pub mod money;
+pub mod near;
 pub mod opposites;
 pub mod options;
 pub mod paths;
 pub mod recorded;
 pub mod values;
+pub mod variables;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

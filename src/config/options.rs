@@ -9,8 +9,10 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use encoding_rs::Encoding;
 
+use super::near::argument_meant;
 use super::recorded::is_key;
 use super::values::{concurrency, delimiter, duration, encoding, fields, pair, range, wait};
+use super::variables::switch;
 use crate::bridge::python::event_loop::LoopKind;
 use crate::output::Access;
 use crate::policy::limits::MaxFailures;
@@ -59,6 +61,17 @@ impl PredictorOptions {
     /// Names of the secrets among `--lm`, whose values are never written down.
     pub fn keys(&self) -> Vec<&str> {
         self.lm.iter().map(|(key, _)| key.as_str()).filter(|key| is_key(key)).collect()
+    }
+
+    /// A sentence on each argument of the language model that is probably misspelt: it would be sent, and do nothing.
+    pub fn misspelt(&self) -> Vec<String> {
+        let meant = |key: &str| argument_meant(key).map(|meant| (key.to_owned(), meant));
+        let meant = self.lm.iter().filter_map(|(key, _)| meant(key));
+        meant
+            .map(|(key, meant)| {
+                format!("`--lm {key}=…` is no argument that is known\nhint: is `{meant}` meant?")
+            })
+            .collect()
     }
 
     /// The model asked for, `local` by default.
@@ -201,11 +214,8 @@ impl RateOptions {
 
 /// Whether an environment variable turns a switch on.
 fn switched_on(name: &str) -> Result<bool, String> {
-    match std::env::var(name).unwrap_or_default().to_lowercase().as_str() {
-        "1" | "true" | "yes" | "on" => Ok(true),
-        "" | "0" | "false" | "no" | "off" => Ok(false),
-        other => Err(format!("`{name}={other}`: expected `true` or `false`")),
-    }
+    let value = std::env::var(name).unwrap_or_default();
+    switch(&value).map_err(|expected| format!("`{name}={value}`: {expected}"))
 }
 
 /// How long things may take.
@@ -224,8 +234,8 @@ pub struct TimeOptions {
     /// A loop that has not turned for the timeout and this much longer ends the run
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s", hide = true, env = "TAB_STUCK_AFTER")]
     pub stuck_after: Duration,
-    /// How long calls in flight may go on once the run is stopping
-    #[arg(long, value_name = "DURATION", value_parser = wait, default_value = "30s", env = "TAB_GRACE")]
+    /// How long calls in flight may go on once the run is stopping (Kubernetes kills 30 s after it asks)
+    #[arg(long, value_name = "DURATION", value_parser = wait, default_value = "20s", env = "TAB_GRACE")]
     pub grace: Duration,
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::call::{CANCELLED, CallError};
 use crate::row::{FailedAttempt, Timing, Usage};
 
 /// A row that was left without an outcome because the run is stopping, and its call if that was cut off.
@@ -31,24 +32,20 @@ pub(super) struct Last {
 }
 
 impl Tally {
-    /// The last attempt, which failed, of that row.
-    pub(super) fn failed(
-        &self,
-        row: u64,
-        class: Arc<str>,
-        usage: Option<Usage>,
-    ) -> Option<Box<FailedAttempt>> {
+    /// The last attempt of that row, which failed; without an error, it was cut off.
+    pub(super) fn failed(&self, row: u64, error: Option<&CallError>) -> Option<Box<FailedAttempt>> {
         let Last { began, ended, abandoned, unanswered } = self.last?;
         let (began, ended) = (began.into_std(), ended.into_std());
         Some(Box::new(FailedAttempt {
             row,
             number: self.attempts,
-            class,
+            class: error.map_or_else(|| CANCELLED.into(), CallError::class),
+            error: error.cloned(),
             began,
             ended,
             abandoned,
             unanswered,
-            usage,
+            usage: error.and_then(CallError::usage).copied(),
         }))
     }
 

@@ -7,7 +7,11 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::record::is_zero;
+use crate::call::CallError;
 use crate::row::{FailedAttempt, Usage};
+
+/// Characters of an attempt's message that are kept.
+const MESSAGE: usize = 400;
 
 /// A [`FailedAttempt`] as recorded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +23,12 @@ pub struct RecordedAttempt<'a> {
     /// Its error's class; `cancelled` where the call was cut off because the run was ending.
     #[serde(borrow)]
     pub class: Cow<'a, str>,
+    /// The beginning of its error's text.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Cow<'a, str>>,
+    /// The HTTP status that the server answered with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
     /// When it began, in nanoseconds from the session's first hand-over.
     pub began_ns: u64,
     /// When it ended, likewise.
@@ -42,6 +52,8 @@ impl<'a> RecordedAttempt<'a> {
             row: attempt.row,
             number: attempt.number,
             class: Cow::Borrowed(&attempt.class),
+            message: attempt.error.as_ref().map(|error| beginning(error.message())),
+            status: attempt.error.as_ref().and_then(CallError::status),
             began_ns: since(attempt.began),
             ended_ns: since(attempt.ended),
             abandoned: attempt.abandoned.into(),
@@ -52,8 +64,20 @@ impl<'a> RecordedAttempt<'a> {
 
     /// The same under another row's id.
     pub(super) fn under(&self, row: u64) -> RecordedAttempt<'_> {
-        RecordedAttempt { row, class: Cow::Borrowed(&self.class), ..*self }
+        let message = self.message.as_deref().map(Cow::Borrowed);
+        RecordedAttempt { row, class: Cow::Borrowed(&self.class), message, ..*self }
     }
+}
+
+/// As much of a message as is kept of an attempt: there may be many, and the last one's is kept whole with its outcome.
+fn beginning(mut message: Cow<'_, str>) -> Cow<'_, str> {
+    if let Some((end, _)) = message.char_indices().nth(MESSAGE) {
+        match &mut message {
+            Cow::Borrowed(text) => *text = &text[..end],
+            Cow::Owned(text) => text.truncate(end),
+        }
+    }
+    message
 }
 
 #[cfg(test)]
@@ -69,7 +93,8 @@ mod tests {
         let attempt = FailedAttempt {
             row: 7,
             number: 2,
-            class: "timeout".into(),
+            class: "RateLimitError".into(),
+            error: Some(CallError::Output("too many requests".to_owned())),
             began: first_call + Duration::from_millis(1),
             ended: first_call + Duration::from_millis(3),
             abandoned: true,
@@ -78,7 +103,9 @@ mod tests {
         };
         let recorded = RecordedAttempt::of(&attempt, first_call);
         let json = serde_json::to_string(&Record::<()>::Attempt(recorded.clone())).unwrap();
-        insta::assert_snapshot!(json, @r#"{"attempt":{"row":7,"number":2,"class":"timeout","began_ns":1000000,"ended_ns":3000000,"abandoned":1,"unanswered":1,"usage":{"input":1,"output":2,"calls":1}}}"#);
+        insta::assert_snapshot!(json, @r#"
+        {"attempt":{"row":7,"number":2,"class":"RateLimitError","message":"too many requests","began_ns":1000000,"ended_ns":3000000,"abandoned":1,"unanswered":1,"usage":{"input":1,"output":2,"calls":1}}}
+        "#);
         let Record::Attempt(read) = serde_json::from_str::<Record<'_>>(&json).unwrap() else {
             panic!("{json}")
         };

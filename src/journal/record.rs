@@ -91,7 +91,10 @@ pub enum Verdict<'a, F = Values<'a>> {
         /// The error without its class.
         #[serde(borrow)]
         message: Cow<'a, str>,
-        /// Where in the user's own code it was raised.
+        /// The HTTP status that the server answered with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// Where it was raised: the innermost line of the user's own code, and below it Python's traceback.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         traceback: Option<Cow<'a, str>>,
     },
@@ -192,12 +195,14 @@ impl<'a, F> Verdict<'a, F> {
                 class: Cow::Borrowed(&error.class),
                 kind,
                 message: Cow::Borrowed(&error.message),
+                status: error.status,
                 traceback: error.traceback.as_deref().map(Cow::Borrowed),
             },
             _ => Self::Failed {
                 class: Cow::Owned(error.class().to_string()),
                 kind,
                 message: Cow::Owned(error.to_string()),
+                status: None,
                 traceback: None,
             },
         }
@@ -361,7 +366,7 @@ mod tests {
         ];
         for (error, expected_class, expected_kind, expected_message) in cases {
             let json = json(&Outcome { result: Err(error), ..failed(1) });
-            let Verdict::Failed { class, kind, message, traceback } = read(&json).result else {
+            let Verdict::Failed { class, kind, message, traceback, .. } = read(&json).result else {
                 panic!("it failed")
             };
             assert_eq!((&*class, kind, &*message), (expected_class, expected_kind, expected_message));

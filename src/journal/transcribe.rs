@@ -141,10 +141,11 @@ impl Recorded<'_> {
                     finish_reason: finish_reason.as_deref().map(Cow::Borrowed),
                 }
             }
-            Verdict::Failed { class, kind, message, traceback } => Verdict::Failed {
+            Verdict::Failed { class, kind, message, status, traceback } => Verdict::Failed {
                 class: Cow::Borrowed(class),
                 kind: *kind,
                 message: Cow::Borrowed(message),
+                status: *status,
                 traceback: traceback.as_deref().map(Cow::Borrowed),
             },
         };

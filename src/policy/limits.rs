@@ -144,7 +144,10 @@ impl Limits {
             return None;
         }
         let at = match error {
-            CallError::Predictor(error) => error.traceback.as_deref().map(|at| format!(" ({at})")),
+            CallError::Predictor(error) => {
+                let at = error.traceback.as_deref().and_then(|at| at.lines().next());
+                at.filter(|at| !at.is_empty()).map(|at| format!(" ({at})"))
+            }
             _ => None,
         };
         let error = format!("{error}{}", at.unwrap_or_default());

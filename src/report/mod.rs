@@ -1,5 +1,6 @@
 //! A run's timing report as one value, and its views: JSON, a table, a page, progress. Measures nothing itself.
 
+pub mod commands;
 pub mod compare;
 pub mod html;
 pub mod json;

@@ -1,8 +1,10 @@
 //! How figures and foreign text are written for people. Not for machines: JSON carries plain numbers.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
 use console::Style;
@@ -51,6 +53,14 @@ pub fn duration(span: Duration) -> String {
         9_995_000..59_950_000 => format!("{seconds:.1} s"),
         _ if whole < 3_600 => format!("{} m {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} m", count(whole / 3_600), whole % 3_600 / 60),
+    }
+}
+
+/// A limit that somebody has set, as exact as it was given: `20 s`, `2 m 30 s`.
+pub fn limit(span: Duration) -> String {
+    match span.as_secs() {
+        seconds @ 0..60 if span.subsec_nanos() == 0 => format!("{seconds} s"),
+        _ => duration(span),
     }
 }
 
@@ -172,19 +182,30 @@ pub fn reason(text: &str) -> (String, Option<&str>) {
     (brief(text, REASON_WIDTH), hint)
 }
 
-/// A file name as one word of a shell command; control characters are escaped, so such a name is safe but not exact.
-pub fn shell_word(file: &str) -> String {
-    argument(&if file.starts_with('-') { Cow::Owned(format!("./{file}")) } else { Cow::Borrowed(file) })
+/// A file name as one word of a shell command; what is unsafe for a terminal, or no UTF-8, is written as bytes in `$'…'`.
+pub fn shell_word(file: &OsStr) -> String {
+    if file.as_encoded_bytes().starts_with(b"-") {
+        let mut beside = OsStr::new("./").to_owned();
+        beside.push(file);
+        return argument(&beside);
+    }
+    argument(file)
 }
 
-/// Any word of a shell command, quoted where it must be; escaped as by [`shell_word`].
-pub fn argument(word: &str) -> String {
+/// Any word of a shell command, quoted where it must be; as exact as [`shell_word`].
+pub fn argument(word: &OsStr) -> String {
     let plain = |character: char| character.is_alphanumeric() || "_-./+:,@%=".contains(character);
-    let word = escape(word);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.into_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
+    match word.to_str() {
+        Some(word) if !word.is_empty() && word.chars().all(plain) => word.to_owned(),
+        Some(word) if !word.contains(is_unsafe) => format!("'{}'", word.replace('\'', r"'\''")),
+        _ => {
+            let byte = |byte: &u8| match byte {
+                b'\'' | b'\\' => format!("\\{}", char::from(*byte)),
+                b' '..=b'~' => char::from(*byte).to_string(),
+                _ => format!("\\x{byte:02x}"),
+            };
+            format!("$'{}'", word.as_bytes().iter().map(byte).collect::<String>())
+        }
     }
 }
 
@@ -299,11 +320,11 @@ mod tests {
 
     #[test]
     fn a_file_name_becomes_one_safe_word_of_a_shell_command() {
-        let words =
-            ["data/answers-1.csv", "my answers.csv", "it's.csv", "-o.csv", "", "a\nb"].map(shell_word);
+        let words = ["data/answers-1.csv", "my answers.csv", "it's.csv", "-o.csv", "", "it's\nb"]
+            .map(|word| shell_word(word.as_ref()));
         assert_eq!(
             words,
-            ["data/answers-1.csv", "'my answers.csv'", r"'it'\''s.csv'", "./-o.csv", "''", r"'a\nb'"]
+            ["data/answers-1.csv", "'my answers.csv'", r"'it'\''s.csv'", "./-o.csv", "''", r"$'it\'s\x0ab'"]
         );
     }
 

@@ -23,9 +23,9 @@ use crate::engine::Engine;
 use crate::event::Event;
 use crate::journal::Journal;
 use crate::policy::limits::Limits;
-use crate::policy::stop::StopReason;
+use crate::policy::stop::{Signal, StopReason};
 use crate::report::progress::{Level, Reporter, Snapshot};
-use crate::report::text::{self, counted, duration};
+use crate::report::text::{self, counted};
 use crate::row::Outcome;
 use crate::stats::{Fold, RowRate};
 
@@ -180,20 +180,40 @@ impl<B: Bridge> Dispatcher<'_, B> {
 
     /// Stops making calls, for the weightiest reason there is.
     fn stop(&mut self, reason: StopReason) {
-        if self.stop.is_none() {
+        let first = self.stop.is_none();
+        if first {
             self.run.engine.stop();
             self.kill_at = Some(TokioInstant::now() + self.run.bounds.grace);
-            let left = self.in_hand.len();
             self.outage = self.run.engine.outage();
-            let why = reason.told(self.outage.as_deref());
-            let (why, hint) = text::reason(&why);
-            let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-            let text = format!("stopping: {why}; {} in hand{hint}", counted(left as u64, "row"));
-            self.run.reporter.message(Level::Warning, &text);
+        }
+        if first || matches!(reason, StopReason::Signal(_)) {
+            self.tell(&reason);
         }
         if self.stop.as_ref().is_none_or(|current| reason.outweighs(current)) {
             self.stop = Some(reason);
         }
+    }
+
+    /// Says why the run is stopping, what it waits for, and how to wait no longer.
+    fn tell(&mut self, reason: &StopReason) {
+        let waiting = match self.run.engine.gauges.in_flight.load(Ordering::Relaxed) {
+            0 => "no call is in flight".to_owned(),
+            calls => {
+                let grace = text::limit(self.run.bounds.grace);
+                format!("waiting up to {grace} for {}", counted(calls as u64, "call"))
+            }
+        };
+        let why = reason.told(self.outage.as_deref());
+        let (why, hint) = text::reason(&why);
+        let text = match reason {
+            StopReason::Signal(Signal::Interrupt) => {
+                format!("stopping: {waiting} (Ctrl-C again to stop now)")
+            }
+            StopReason::Signal(_) => format!("stopping: {why}; {waiting} (a second signal stops now)"),
+            _ => format!("stopping: {why}; {waiting}"),
+        };
+        let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+        self.run.reporter.message(Level::Warning, &(text + &hint));
     }
 
     /// Whether it is the second signal, which ends the run at once.
@@ -260,6 +280,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
             in_flight: gauges.in_flight.load(Ordering::Relaxed) as u64,
             waiting_retry: gauges.waiting_retry.load(Ordering::Relaxed) as u64,
             abandoned: gauges.abandoned.load(Ordering::Relaxed) as u64,
+            cost_usd: self.run.fold.stats.used().usage.cost_usd,
             elapsed,
             rows_per_s: self.rate.update(done, elapsed),
             limited_by: self.run.engine.limited_by(),
@@ -283,7 +304,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
     /// Tries to record what is finished until there is space, the grace has passed again, or a signal says not to.
     async fn wait_for_space(&mut self) {
         let grace = self.run.bounds.grace;
-        let text = format!("waiting up to {} for space on the disk", duration(grace));
+        let text = format!("waiting up to {} for space on the disk", text::limit(grace));
         self.run.reporter.message(Level::Warning, &text);
         let until = TokioInstant::now() + grace;
         let mut signalled = false;

@@ -36,6 +36,22 @@ pub fn outlive_file_size_limit() -> io::Result<impl Sized> {
     signal(SignalKind::from_raw(FILE_TOO_LARGE))
 }
 
+/// SIGUSR1, by which the run is asked how it stands.
+#[derive(Debug)]
+pub struct Asked(Stream);
+
+impl Asked {
+    /// Takes the signal over from its default, which is to kill; must be called within a Tokio runtime.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::user_defined1())?))
+    }
+
+    /// The next time it is asked. Cancel-safe.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
 impl Streams {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {

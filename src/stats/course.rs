@@ -19,6 +19,8 @@ const SLOWEST: usize = 10;
 /// So many error classes have their first message kept, in so many characters.
 const EXAMPLES: usize = 20;
 const EXAMPLE: usize = 400;
+/// So many failed attempts are kept one by one.
+const FAILURES: usize = 50;
 /// So many beginnings of sessions are kept.
 const SESSIONS: usize = 50;
 /// Latencies are told apart to a quarter of a doubling, from a microsecond to some weeks.
@@ -129,6 +131,21 @@ impl Span {
     }
 }
 
+/// One failed attempt.
+#[derive(Debug, Clone)]
+pub struct FailedCall {
+    /// The row.
+    pub row: u64,
+    /// From 1 in each session.
+    pub number: u32,
+    /// When it had failed.
+    pub at: Duration,
+    /// Its error's class.
+    pub class: Arc<str>,
+    /// Its error's text; empty where it is not recorded.
+    pub message: String,
+}
+
 /// The course of a run over all its sessions.
 #[derive(Debug, Default)]
 pub struct Course {
@@ -140,6 +157,8 @@ pub struct Course {
     pub sessions: Vec<Duration>,
     /// The first failure of each class: class, row, message.
     pub examples: Vec<(Arc<str>, u64, String)>,
+    /// The first failed attempts.
+    pub failures: Vec<FailedCall>,
     spans: Vec<Span>,
     slowest: BinaryHeap<Reverse<BySlowness>>,
     outcomes: u64,
@@ -187,7 +206,9 @@ impl Course {
             let began = if number == outcome.attempts { last } else { ended(number - 1) };
             self.moments.at(began).retries += 1;
         }
-        self.note_example(row, outcome);
+        if let Some(class) = &outcome.failure {
+            self.note_failure(row, outcome.attempts, to, class, Some(&outcome.message));
+        }
         self.note_span(row, outcome, from, to);
     }
 
@@ -197,6 +218,7 @@ impl Course {
         let class = self.class(attempt.class);
         self.moments.at(attempt.to).errors.add(class);
         self.moments.at(attempt.from).retries += u64::from(attempt.number > 1);
+        self.note_failure(attempt.row, attempt.number, attempt.to, attempt.class, attempt.message);
     }
 
     /// A time of the session that is going on, on the run's time.
@@ -214,12 +236,16 @@ impl Course {
         })
     }
 
-    fn note_example(&mut self, row: u64, outcome: &OutcomeView<'_>) {
-        if let Some(class) = &outcome.failure
+    fn note_failure(&mut self, row: u64, number: u32, at: Duration, class: &str, message: Option<&str>) {
+        if let Some(message) = message
             && self.examples.len() < EXAMPLES
-            && self.examples.iter().all(|(known, ..)| known != class)
+            && self.examples.iter().all(|(known, ..)| **known != *class)
         {
-            self.examples.push((Arc::clone(class), row, excerpt(&outcome.message)));
+            self.examples.push((class.into(), row, excerpt(message)));
+        }
+        if number > 0 && self.failures.len() < FAILURES {
+            let message = excerpt(message.unwrap_or_default());
+            self.failures.push(FailedCall { row, number, at, class: class.into(), message });
         }
     }
 

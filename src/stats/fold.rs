@@ -109,16 +109,19 @@ impl Fold {
 
     fn recovered_outcome(&mut self, recorded: &Recorded<'_>) {
         let errors: Vec<Arc<str>> = recorded.errors.iter().map(|class| Arc::from(&**class)).collect();
-        let (failure, message, first_chunk, cut_off) = match &recorded.result {
+        let (failure, message, status, first_chunk, cut_off) = match &recorded.result {
             Verdict::Ok { first_chunk_ns, finish_reason, .. } => {
                 let cut_off = finish_reason.as_deref() == Some(CUT_OFF);
-                (None, "", first_chunk_ns.map(Duration::from_nanos), cut_off)
+                (None, "", None, first_chunk_ns.map(Duration::from_nanos), cut_off)
             }
-            Verdict::Failed { class, message, .. } => (Some(Arc::from(&**class)), &**message, None, false),
+            Verdict::Failed { class, message, status, .. } => {
+                (Some(Arc::from(&**class)), &**message, *status, None, false)
+            }
         };
         let view = OutcomeView {
             failure,
             message: message.to_owned().into(),
+            status,
             attempts: recorded.attempts,
             errors: Cow::Owned(errors),
             abandoned: recorded.abandoned,
@@ -154,8 +157,11 @@ impl Fold {
     /// Takes in a failed attempt of a row without an outcome, recorded in this session or read back.
     pub fn attempt(&mut self, attempt: &RecordedAttempt<'_>) {
         let view = AttemptView {
+            row: attempt.row,
             number: attempt.number,
             class: &attempt.class,
+            message: attempt.message.as_deref(),
+            status: attempt.status,
             from: self.course.in_session(Duration::from_nanos(attempt.began_ns)),
             to: self.course.in_session(Duration::from_nanos(attempt.ended_ns)),
             abandoned: attempt.abandoned,
@@ -226,6 +232,8 @@ mod tests {
             row: 12,
             number: 1,
             class: "timeout".into(),
+            message: None,
+            status: None,
             began_ns: 1_000_000_000,
             ended_ns: 3_000_000_000,
             abandoned: 0,

@@ -14,12 +14,13 @@ mod speedup;
 mod times;
 mod tried;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::classes::ClassCounts;
-pub use self::course::{Course, Moment, Span, latency_bin, latency_from};
+pub use self::course::{Course, FailedCall, Moment, Span, latency_bin, latency_from};
 pub use self::distribution::Distribution;
 use self::distribution::{Spread, millis};
 pub use self::fold::Fold;
@@ -49,9 +50,18 @@ pub struct AttemptCounts {
     pub first_try_ok: u64,
     /// Failed attempts by class.
     pub by_error: ClassCounts,
+    /// Failed attempts by the HTTP status that the server answered with, as far as it is told.
+    #[serde(default)]
+    pub by_status: BTreeMap<u16, u64>,
 }
 
 impl AttemptCounts {
+    fn answered_with(&mut self, status: Option<u16>) {
+        if let Some(status) = status {
+            *self.by_status.entry(status).or_default() += 1;
+        }
+    }
+
     fn failed(&mut self, class: &str) {
         self.timeouts += u64::from(class == "timeout");
         self.by_error.add(class);
@@ -121,6 +131,8 @@ impl Stats {
         counts.total += u64::from(outcome.attempts.saturating_sub(outcome.counted()));
         counts.retries += u64::from((outcome.attempts - 1).saturating_sub(retries));
         counts.abandoned += u64::from(outcome.abandoned.saturating_sub(abandoned));
+        // Of earlier attempts it is known only where they were counted when they failed.
+        counts.answered_with(outcome.status.filter(|_| outcome.attempts > outcome.counted()));
         counts.first_try_ok += u64::from(first_try && outcome.failure.is_none());
         for class in outcome.errors.iter().skip(outcome.counted() as usize) {
             counts.failed(class);
@@ -149,6 +161,7 @@ impl Stats {
         self.attempts.retries += u64::from(attempt.number > 1);
         self.attempts.abandoned += u64::from(attempt.abandoned);
         self.attempts.failed(attempt.class);
+        self.attempts.answered_with(attempt.status);
         self.usage += attempt.usage.unwrap_or_default();
         self.untold += u64::from(attempt.is_untold());
     }

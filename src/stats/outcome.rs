@@ -15,6 +15,8 @@ pub struct OutcomeView<'a> {
     pub failure: Option<Arc<str>>,
     /// The failure without its class.
     pub message: Cow<'a, str>,
+    /// The HTTP status that the server answered the last attempt with.
+    pub status: Option<u16>,
     /// Calls handed to the bridge.
     pub attempts: u32,
     /// The classes of the attempts that failed.
@@ -53,11 +55,8 @@ impl<'a> From<&'a Outcome> for OutcomeView<'a> {
     fn from(outcome: &'a Outcome) -> Self {
         Self {
             failure: outcome.result.as_ref().err().map(CallError::class),
-            message: match &outcome.result {
-                Ok(_) => Cow::Borrowed(""),
-                Err(CallError::Predictor(error)) => Cow::Borrowed(&error.message),
-                Err(error) => Cow::Owned(error.to_string()),
-            },
+            message: outcome.result.as_ref().err().map(CallError::message).unwrap_or_default(),
+            status: outcome.result.as_ref().err().and_then(CallError::status),
             attempts: outcome.attempts,
             errors: Cow::Borrowed(&outcome.errors),
             abandoned: outcome.abandoned,

@@ -45,10 +45,16 @@ impl Tried {
 /// What one failed attempt adds to the figures before its row has an outcome.
 #[derive(Debug)]
 pub struct AttemptView<'a> {
+    /// The row.
+    pub row: u64,
     /// From 1 in each session.
     pub number: u32,
     /// Its error's class.
     pub class: &'a str,
+    /// The beginning of its error's text, where that is recorded.
+    pub message: Option<&'a str>,
+    /// The HTTP status that the server answered with.
+    pub status: Option<u16>,
     /// When it began, on the run's time.
     pub from: Duration,
     /// When it ended, on the run's time.

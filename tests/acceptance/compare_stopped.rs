@@ -78,7 +78,7 @@ fn a_second_signal_ends_it_at_once_and_what_was_finished_is_shown_all_the_same()
     let mut running = spawn(&job, &["-c", "3", "--export-markdown", "compare.md"]);
     running.wait_for_calls(IN_RUN_2);
     running.signal(Signal::INT);
-    running.wait_for(".stderr", "stopping: interrupted", 1);
+    running.wait_for(".stderr", "stopping: waiting up to ", 1);
     running.signal(Signal::INT);
     let done = running.wait().expect(130);
     expect_finished_runs(&job, &done, "interrupted (SIGINT)");

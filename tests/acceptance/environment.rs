@@ -78,7 +78,7 @@ fn what_could_destroy_or_misdirect_has_no_variable() {
     let process = ["process", "questions.csv", "--predictor", "predictor.py:predict"];
     job.run(&process).expect(0);
     assert!(job.path("questions.answers.csv").exists() && !job.path("elsewhere.csv").exists());
-    job.run(&process).expect(1).says("hint: continue it with `resume`");
+    job.run(&process).expect(1).says(" resume questions.answers.csv`, or start anew with `--force`");
     let bridge = Job::new().questions(1).echo().env("TAB_BRIDGE", "fake");
     bridge.process().expect(0);
     assert_eq!(bridge.calls().len(), 1);

@@ -1,6 +1,7 @@
 //! What is said while a run goes on, and where: progress on standard error, the summary alone on standard output.
 
-use super::support::job::Job;
+use super::support::job::{Done, Job};
+use super::support::terminal::Terminal;
 use serde_json::Value;
 
 /// 50 rows that take some 2.5 seconds.
@@ -21,14 +22,28 @@ fn without_a_terminal_progress_is_plain_lines() {
     assert!(!done.stdout.contains("/50 rows"), "{}", done.stdout);
 }
 
+/// The lines of standard error, all of which are JSON and say when they were written.
+#[track_caller]
+fn lines(done: &Done) -> Vec<Value> {
+    let line = |line: &str| -> Value {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(humantime::parse_rfc3339(line["time"].as_str().expect("a time")).is_ok(), "{line}");
+        line
+    };
+    done.stderr.lines().map(line).collect()
+}
+
+/// Those of a type.
+fn of<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["type"] == kind).collect()
+}
+
 #[test]
 fn progress_for_programs_is_one_json_object_a_line() {
     let done = slow().args(["--progress", "json"]).process().expect(0);
-    let lines: Vec<Value> =
-        done.stderr.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect();
-    let of = |kind: &str| lines.iter().filter(|line| line["type"] == kind).collect::<Vec<_>>();
-    assert!(of("message").iter().any(|line| line["text"].as_str().unwrap().contains("50 rows")));
-    let progress = of("progress");
+    let lines = lines(&done);
+    assert!(of(&lines, "message").iter().any(|line| line["text"].as_str().unwrap().contains("50 rows")));
+    let progress = of(&lines, "progress");
     assert!(progress.len() >= 2, "{}", done.stderr);
     for pair in progress.windows(2) {
         assert!(pair[0]["ok"].as_u64() <= pair[1]["ok"].as_u64());
@@ -36,6 +51,138 @@ fn progress_for_programs_is_one_json_object_a_line() {
     assert!(progress.iter().all(|line| line["total"] == 50 && line["in_flight"].as_u64() <= Some(1)));
     let last = lines.last().unwrap();
     assert_eq!((&last["type"], &last["ok"], &last["failed"]), (&"finish".into(), &50.into(), &0.into()));
+}
+
+#[test]
+fn the_last_line_for_programs_tells_the_exit_code_the_files_and_the_cost() {
+    let job = Job::new().questions(3).args(["--progress", "json", "--no-html"]).predictor(
+        "
+async def predict(question):
+    print('asked', question)
+    sys.stderr.write('no line\\n')
+    logging.getLogger('some.library').warning('a warning')
+    if '1' in question:
+        raise ValueError('no')
+    return question
+import logging, sys
+",
+    );
+    let done = job.process().expect(3);
+    let lines = lines(&done);
+    let finish = lines.last().unwrap();
+    assert_eq!((&finish["type"], &finish["exit_code"]), (&"finish".into(), &3.into()));
+    for (name, path) in [
+        ("answers", "answers.csv"),
+        ("journal", "answers.csv.journal"),
+        ("report", "answers.csv.report.json"),
+    ] {
+        assert!(finish[name] == path && job.path(path).exists(), "{name} in {finish}");
+    }
+    assert!(finish["page"].is_null() && finish["cost_usd"].is_null(), "{finish}");
+    assert_eq!((&finish["ok"], &finish["failed"]), (&2.into(), &1.into()));
+    let printed: Vec<_> =
+        of(&lines, "output").iter().map(|line| line["text"].as_str().unwrap().to_owned()).collect();
+    assert!(
+        printed.contains(&"asked Question 0?".to_owned()) && printed.contains(&"a warning".to_owned()),
+        "{printed:?}"
+    );
+    assert_eq!(printed.iter().filter(|line| *line == "no line").count(), 3);
+    let failed =
+        of(&lines, "message").iter().any(|line| line["text"].as_str().unwrap().starts_with("row 1 failed"));
+    assert!(failed, "{}", done.stderr);
+}
+
+#[test]
+fn whatever_ends_the_process_is_a_line_for_programs_too() {
+    let job = Job::new().questions(1).echo();
+    for (arguments, code, text) in [
+        (&["process", "missing.csv", "--progress", "json"][..], 1, "missing.csv"),
+        (&["process", "questions.csv", "--progress=json", "--no-such-option"], 2, "--no-such-option"),
+        (&["process", "questions.csv", "--progress=json", "--predictor", "nofile.py:f"], 1, "nofile.py"),
+    ] {
+        let done = job.run(arguments).expect(code);
+        let lines = lines(&done);
+        let errors = lines.iter().filter(|line| line["level"] == "error").collect::<Vec<_>>();
+        assert!(
+            matches!(&errors[..], [one] if one["text"].as_str().unwrap().contains(text)),
+            "{}",
+            done.stderr
+        );
+        if code == 1 {
+            let last = lines.last().unwrap();
+            assert_eq!((&last["type"], &last["exit_code"]), (&"finish".into(), &1.into()), "{}", done.stderr);
+        }
+    }
+    let done = job.env("TAB_PROGRESS", "json").run(&["process", "missing.csv"]).expect(1);
+    assert_eq!(lines(&done).len(), 2, "{}", done.stderr);
+}
+
+#[test]
+fn a_bar_is_cleared_before_anything_else_is_written() {
+    let terminal = Terminal::new(80);
+    let job = Job::new().questions(24).args(["-c", "2"]).stderr_to(terminal.path().to_str().unwrap());
+    job.predictor(
+        "
+import logging, sys
+async def predict(question, row_id):
+    await asyncio.sleep(0.1)
+    print('printed', row_id)
+    print('in parts', end=' ', flush=True)
+    await asyncio.sleep(0.12)
+    print('and', 'whole', file=sys.stderr)
+    logging.getLogger('some.library').warning('a warning')
+    assert sys.stdout.isatty()
+    return question
+",
+    )
+    .process()
+    .expect(0);
+    let text = terminal.text();
+    assert!(text.contains("/24 rows") && text.contains('█'), "a bar was drawn: {text:?}");
+    for printed in ["printed 7\n", "a warning\n", "in parts", "24 rows; "] {
+        assert!(text.contains(printed), "{printed}: {text:?}");
+    }
+    for line in text.split('\n') {
+        // What is left of a line on the terminal: what comes after it was last cleared.
+        let left = line.rsplit("\u{1b}[2K").next().unwrap().trim_start_matches('\r');
+        let printed = ["printed", "in parts", "whole", "a warning"].iter().any(|it| left.contains(it));
+        assert!(!(printed && left.contains(" rows")), "a bar and something else on one line: {left:?}");
+    }
+}
+
+#[test]
+fn at_eighty_columns_failures_and_cost_are_seen_and_percent_and_time() {
+    let shown = |columns| {
+        let terminal = Terminal::new(columns);
+        let job = Job::new().questions(60).args(["-c", "4", "--max-failures", "100%"]);
+        let job = job.args(["--price-in", "1", "--price-out", "1"]);
+        job.stderr_to(terminal.path().to_str().unwrap())
+            .predictor(
+                "
+async def predict(question, row_id):
+    await asyncio.sleep(0.05)
+    if row_id < 10:
+        raise ValueError
+    return question
+",
+            )
+            .process()
+            .expect(3);
+        terminal.text()
+    };
+    for columns in [40, 80, 120] {
+        let text = shown(columns);
+        let last = text.rsplit("\u{1b}[2K").find(|part| part.contains("60 rows")).unwrap().to_owned();
+        let last = last.split(['\r', '\n']).find(|part| part.contains("60 rows")).unwrap();
+        let last = console::strip_ansi_codes(last).trim_end().to_owned();
+        assert!(last.contains("10 failed"), "{columns}: {last}");
+        if columns >= 80 {
+            assert!(last.contains(" %  0:0"), "{columns}: {last}");
+        }
+        assert!(console::measure_text_width(&last) < columns.into(), "{columns}: {last}");
+        let failed = last.find("failed").unwrap();
+        assert!(last.find('%').is_none_or(|percent| failed < percent), "{last}");
+    }
 }
 
 #[test]

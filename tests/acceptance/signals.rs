@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::support::job::{Job, OLD_ANSWERS, Running};
+use super::support::job::{Job, OLD_ANSWERS, Running, program};
 use rustix::process::Signal;
 
 const AT_ONCE: Duration = Duration::from_millis(500);
@@ -68,6 +68,65 @@ fn sighup_lets_calls_in_flight_finish_and_writes_everything() {
 }
 
 #[test]
+fn the_first_ctrl_c_says_what_is_waited_for_and_for_how_long() {
+    let job = Job::new().questions(50).predictor(WAITS).args(["-c", "4"]);
+    let mut running = under_way(&job);
+    running.signal(Signal::INT);
+    let text = "warning: stopping: waiting up to 20 s for 4 calls (Ctrl-C again to stop now)\n";
+    running.wait_for(".stderr", text, 1);
+    running.signal(Signal::INT);
+    let done = ends_at_once(running).expect(130);
+    let resume = format!("hint: `{} resume answers.csv` goes on\n", program().display());
+    assert!(done.stderr.ends_with(&resume), "{}", done.stderr);
+}
+
+#[test]
+fn sigusr1_tells_how_the_run_stands_in_one_line_and_ends_nothing() {
+    let slow = "open('importing', 'w').write('yes')\nimport time\nwhile not os.path.exists('go'): time.sleep(0.005)\n";
+    for json in [false, true] {
+        let job =
+            Job::new().questions(50).predictor(&format!("{slow}{FIVE_AT_ONCE}")).args(["-c", "4", "-q"]);
+        let job = if json { job.args(["--progress", "json"]) } else { job };
+        let mut running = job.start();
+        running.wait_for("importing", "yes", 1);
+        running.signal(Signal::USR1);
+        running.wait_for(".stderr", if json { r#""type":"status""# } else { "no call is made yet\n" }, 1);
+        std::fs::write(job.path("go"), "").unwrap();
+        running.wait_for_calls(9);
+        // The fifth answer is in a snapshot a tick later.
+        let told = if json { r#""ok":5,"# } else { "5/50 rows, 10 %, 0:" };
+        let started = Instant::now();
+        while !running.text(".stderr").contains(told) {
+            assert!(started.elapsed() < Duration::from_secs(30), "{}", running.text(".stderr"));
+            running.signal(Signal::USR1);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::fs::write(job.path("gate"), "").unwrap();
+        running.wait().expect(0);
+        assert_eq!(job.column("answer"), job.column("question"));
+    }
+}
+
+#[test]
+fn sigusr1_at_any_moment_ends_nothing() {
+    let job = Job::new().questions(20_000);
+    let process = ["process", "questions.csv", "-o", "answers.csv", "-c", "64", "--bridge", "fake:min=0ms"];
+    let mut running = job.spawn(&process);
+    // Before its own handler is there, while the loader is still at it, nobody's can be.
+    running.wait_for(".stderr", "20,000 rows", 1);
+    let mut asked = 0;
+    while running.is_running() {
+        running.signal(Signal::USR1);
+        asked += 1;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let done = running.wait().expect(0);
+    assert!(asked > 20, "{asked}");
+    assert!(done.stderr.contains("; the calls have ended\n"), "projecting takes its time: {}", done.stderr);
+    assert_eq!(job.answers().len(), 20_000);
+}
+
+#[test]
 fn calls_in_flight_are_cancelled_when_the_grace_has_passed() {
     let job = Job::new().questions(50).predictor(WAITS).args(["-c", "4", "--grace", "200ms"]);
     let running = under_way(&job);
@@ -121,7 +180,7 @@ fn ends_at_the_second(signal: Signal, code: i32) {
     running.signal(signal);
     running.wait_for(".stderr", "stopping: ", 1);
     running.signal(signal);
-    let done = ends_at_once(running).expect(code).says("answers.csv` goes on");
+    let done = ends_at_once(running).expect(code).says("resume answers.csv` goes on");
     assert_eq!(done.stdout, "");
     assert_eq!(job.read("answers.csv"), OLD_ANSWERS);
     assert_eq!(job.files(), ["answers.csv", "answers.csv.journal", "predictor.py", "questions.csv"]);

@@ -69,3 +69,133 @@ fn sequential_beside_a_concurrency_says_which_of_them_holds() {
     let done = job.process_with(&["--sequential", "--force"]).expect(0);
     assert!(!done.stderr.contains("no effect"), "{}", done.stderr);
 }
+
+/// The command between the backticks, or on the line, after the text; run by a shell as it stands.
+#[track_caller]
+fn pasted(job: &Job, text: &str, after: &str) -> std::process::Output {
+    let rest = text.split_once(after).unwrap_or_else(|| panic!("no `{after}` in {text}")).1;
+    let end = if after.ends_with('`') { '`' } else { '\n' };
+    let command = rest.split(end).next().unwrap();
+    let environment = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv");
+    let shell = std::process::Command::new("bash")
+        .args(["-c", command])
+        .env("VIRTUAL_ENV", environment)
+        .current_dir(job.path("."))
+        .output();
+    shell.unwrap()
+}
+
+#[test]
+fn every_command_that_is_hinted_can_be_pasted_as_it_stands() {
+    let failing = "async def predict(question):\n    called(question)\n    if not os.path.exists('go'): raise ValueError\n    return question\n";
+    for answers in ["my answers.csv", "it's $HOME `ls`.csv", "-x.csv", "a\u{1b}b.csv"] {
+        let job = Job::new().questions(2).predictor(failing);
+        let option = format!("--output={answers}");
+        let done =
+            job.run(&["process", "questions.csv", &option, "--predictor", "predictor.py:predict"]).expect(3);
+        std::fs::write(job.path("go"), "").unwrap();
+        let output = pasted(&job, &done.stdout, "rows that are left:\n  ");
+        assert_eq!(output.status.code(), Some(0), "{}\n{output:?}", done.stdout);
+        assert_eq!(job.calls().len(), 4, "{answers:?}");
+    }
+    // A guard's hint, from far below the command line.
+    let job = Job::new().questions(40).predictor(
+        "async def predict(question):\n    called(question)\n    if not os.path.exists('go'): raise ConnectionRefusedError\n    return question\n",
+    );
+    let options = ["--backoff", "1ms", "--backoff-max", "10ms", "-c", "4"];
+    let done = job.process_with(&options);
+    assert_eq!(done.code, 4, "{}", done.stderr);
+    std::fs::write(job.path("go"), "").unwrap();
+    let output = pasted(&job, &done.stderr, "is `--api-base` right? `");
+    assert_eq!(output.status.code(), Some(0), "{}\n{output:?}", done.stderr);
+}
+
+#[test]
+fn quiet_says_what_failed_and_nothing_else() {
+    let job = Job::new().questions(2).args(["-q"]);
+    let job = job.predictor("async def predict(question):\n    raise ValueError('no')\n");
+    let done = job.process().expect(3);
+    assert!(
+        done.stderr.starts_with("warning: row ") && done.stderr.contains("ValueError: no"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!((done.stderr.lines().count(), done.stdout.as_str()), (1, ""), "{}", done.stderr);
+}
+
+#[test]
+fn with_v_each_failed_attempt_is_shown_once_with_its_traceback() {
+    let job = Job::new().questions(3).args(["--backoff", "1ms", "--retries", "1", "-v"]).predictor(
+        "
+def helper(row_id, attempt):
+    raise ConnectionError(f'row {row_id} attempt {attempt}')
+async def predict(question, row_id, attempt):
+    if row_id == 0 and attempt == 1 or row_id == 1:
+        helper(row_id, attempt)
+    return question
+",
+    );
+    let done = job.process().expect(3);
+    let stderr = &done.stderr;
+    for (row, attempt) in [(0, 1), (1, 1), (1, 2)] {
+        let raised = format!("\n  ConnectionError: row {row} attempt {attempt}\n");
+        assert_eq!(stderr.matches(&raised).count(), 1, "{stderr}");
+    }
+    assert!(
+        stderr.contains("warning: row 0, attempt 1: ConnectionError: row 0 attempt 1 (again in "),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("warning: row 1 failed after 2 attempts: ConnectionError: row 1 attempt 2\n"),
+        "{stderr}"
+    );
+    assert_eq!(stderr.matches("Traceback (most recent call last)").count(), 3, "{stderr}");
+    assert_eq!(stderr.matches(", in helper\n").count(), 3, "{stderr}");
+    assert!(!stderr.contains("_tokio_asyncio_bridge"), "frames of ours: {stderr}");
+}
+
+#[test]
+fn switches_of_the_environment_are_written_as_people_write_them() {
+    let job = |name: &str, value: &str| Job::new().questions(1).echo().env(name, value);
+    for value in ["1", "true", "yes", "on"] {
+        let done = job("TAB_QUIET", value).process().expect(0);
+        assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("", ""), "{value}");
+    }
+    for value in ["0", "false", "no", "off", ""] {
+        job("TAB_QUIET", value).process().expect(0).prints("Answered 1 of 1 row");
+    }
+    let dry = job("TAB_DRY_RUN", "1");
+    dry.process().expect(0).says("dry run");
+    assert!(dry.calls().is_empty());
+    job("TAB_VERBOSE", "yes").process().expect(0);
+    job("TAB_QUIET", "maybe").process().expect(2).says("'maybe'").says("expected `true` or `false`");
+}
+
+#[test]
+fn what_has_no_effect_is_said_with_what_was_probably_meant() {
+    let job = Job::new().questions(1).echo();
+    let job = job.env("TAB_CONCURENCY", "4").env("TAB_NOTHING_LIKE_IT", "1").env("TAB_FORCE", "1");
+    let done = job.process_with(&["--lm", "temprature=0", "--lm", "my_own=1"]).expect(0);
+    for text in [
+        "warning: `TAB_CONCURENCY` is the variable of no option\nhint: is `TAB_CONCURRENCY` meant?\n",
+        "warning: `TAB_NOTHING_LIKE_IT` is the variable of no option\nwarning: ",
+        "warning: `TAB_FORCE` has no effect\nhint: ",
+        "warning: `--lm temprature=…` is no argument that is known\nhint: is `temperature` meant?\n",
+    ] {
+        assert!(done.stderr.contains(text), "no {text} in {}", done.stderr);
+    }
+    assert!(!done.stderr.contains("my_own"), "{}", done.stderr);
+}
+
+#[test]
+fn a_guess_never_names_an_option_that_the_help_does_not() {
+    for guessed in ["--brigde", "--stuck-aftr"] {
+        let done = Job::new().run(&["process", "x.csv", guessed, "y"]).expect(2);
+        assert!(
+            !done.stderr.contains("--bridge'") && !done.stderr.contains("--stuck-after'"),
+            "{}",
+            done.stderr
+        );
+    }
+    Job::new().run(&["process", "x.csv", "--concurency", "4"]).expect(2).says("'--concurrency'");
+}

@@ -26,7 +26,7 @@ pub(in crate::bridge) struct Converter {
     fault: Py<PyAny>,
     usage: Py<PyAny>,
     message: Py<PyAny>,
-    origin: Py<PyAny>,
+    raised: Py<PyAny>,
     answer: Arc<str>,
     secrets: Secrets,
     nulled: Arc<Nulled>,
@@ -63,7 +63,7 @@ impl Converter {
             fault: failure.getattr("fault_of")?.unbind(),
             usage: results.getattr("usage")?.unbind(),
             message: traces.getattr("reasons")?.unbind(),
-            origin: traces.getattr("origin")?.unbind(),
+            raised: traces.getattr("raised")?.unbind(),
             answer: "answer".into(),
             secrets,
             nulled,
@@ -153,11 +153,8 @@ impl Converter {
         // What only wraps another tells where it was raised, and nothing else.
         let core =
             self.core.bind(py).call1((&raised,)).map_or_else(|_| error.clone_ref(py), PyErr::from_value);
-        let origin = |raised: Bound<'_, PyAny>| -> Option<String> {
-            self.origin.bind(py).call1((raised,)).ok()?.extract().ok()?
-        };
-        let origin =
-            origin(core.value(py).clone().into_any()).or_else(|| origin(raised.into_bound(py).into_any()));
+        let traceback = self.raised.bind(py).call1((&raised, core.value(py)));
+        let traceback: Option<String> = traceback.ok().and_then(|text| text.extract().ok());
         let fault = self.fault.bind(py).call1((error.value(py),));
         let fault: Option<(String, String)> = fault.ok().and_then(|fault| fault.extract().ok());
         let (class, message) = fault.unwrap_or_else(|| {
@@ -178,7 +175,7 @@ impl Converter {
             retry_after,
             usage: self.usage_of(error.value(py).as_any()).map(|(usage, _)| usage),
             unanswered,
-            traceback: origin.map(|origin| self.secrets.mask(&origin).into_owned()),
+            traceback: traceback.map(|text| self.secrets.mask(&text).into_owned()),
         }))
     }
 

@@ -15,6 +15,7 @@ _LIBRARIES = tuple(
 )
 _LONGEST_MESSAGE = 10_000
 _MOST_MEMBERS = 20
+_LONGEST_TRACEBACK = 4_000
 
 
 def _is_noise(filename: str) -> bool:
@@ -100,6 +101,14 @@ def origin(error: BaseException) -> str | None:
         return shorten(f"{found.filename}:{found.lineno} in {found.name}: {found.line}")
     except BaseException:
         return None
+
+
+def raised(error: BaseException, core: BaseException) -> str:
+    """The `origin` of what `error` only wraps, or its own; below it the traceback: of a long one the end says most."""
+    text = full(error).encode("utf-8", "backslashreplace").decode("utf-8")
+    if len(text) > _LONGEST_TRACEBACK:
+        text = f"... {text[-_LONGEST_TRACEBACK:]}"
+    return f"{origin(core) or origin(error) or ''}\n{text}"
 
 
 def where_is(thread_id: int) -> tuple[str, int | None, str | None] | None:

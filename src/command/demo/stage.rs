@@ -75,7 +75,7 @@ impl<'a> Stage<'a> {
     pub(super) async fn model(&mut self) -> anyhow::Result<Arc<Patient>> {
         if self.model.is_none() {
             let options = self.options.predictor.clone();
-            let start = move || Answerer::start(&options, CALLS, false, &secrets(&options));
+            let start = move || Answerer::start(&options, CALLS, false, &secrets(&options), None);
             let started = tokio::task::spawn_blocking(start).await.map_err(|error| panicked(&error))??;
             self.say(&format!("(asking {})", escape(&started.description)))?;
             self.model = Some(started);

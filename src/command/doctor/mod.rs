@@ -109,7 +109,7 @@ fn input(options: &ProcessOptions) -> Option<Read> {
 /// Loads the predictor as a run would, and reads the whole input as that predictor wants it. Calls nothing.
 fn predictor(options: &ProcessOptions, calls: usize, input: Option<Read>) -> (Found, Option<Read>) {
     let job = &options.job;
-    let answerer = match Answerer::start(&job.predictor, calls, true, &secrets(&job.predictor)) {
+    let answerer = match Answerer::start(&job.predictor, calls, true, &secrets(&job.predictor), None) {
         Ok(answerer) => answerer,
         Err(error) => return (Err(format!("{error:#}")), input),
     };

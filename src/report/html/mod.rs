@@ -279,7 +279,7 @@ fn settings(report: &Report) -> Vec<(&'static str, String)> {
     let journal = &report.journal;
     let event_loop = &report.event_loop;
     let mut settings = vec![
-        ("command", run.argv.iter().map(|word| argument(word)).collect::<Vec<_>>().join(" ")),
+        ("command", run.argv.iter().map(|word| argument(word.as_ref())).collect::<Vec<_>>().join(" ")),
         ("input", foreign(&run.input)),
         ("input SHA-256", foreign(&run.input_sha256)),
         (

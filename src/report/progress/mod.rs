@@ -2,154 +2,87 @@
 
 mod bar;
 mod json;
+mod line;
 mod log;
 mod plain;
+mod reporter;
 mod screen;
+mod snapshot;
+mod standing;
 
-use std::fmt;
-use std::time::Duration;
+use bar::Bar;
+use json::JsonLines;
+pub use line::{Written, message_line};
+use log::Log;
+use plain::Plain;
+pub use reporter::{Form, Level, ProgressKind, Reporter};
+pub use screen::Screen;
+pub use snapshot::Snapshot;
+use standing::Kept;
+pub use standing::Standing;
 
-use serde::Serialize;
+use super::commands::Commands;
 
-pub use self::screen::Screen;
-use self::{bar::Bar, json::JsonLines, log::Log, plain::Plain};
-use super::text::{count, duration, figure};
-use crate::event::{Event, LimitedBy};
-
-/// The values of `--progress`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum ProgressKind {
-    /// A bar on a terminal, lines elsewhere, nothing when quiet.
-    #[default]
-    Auto,
-    /// A bar; lines where there is no terminal.
-    Bar,
-    /// A line now and then, for pipes and logs.
-    Plain,
-    /// One JSON object a line, for programs.
-    Json,
-    /// Messages only.
-    None,
+/// What is shown, and to whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Showing {
+    /// `--progress`.
+    pub kind: ProgressKind,
+    /// Whether standard error is a terminal.
+    pub is_terminal: bool,
+    /// [`ProgressKind::Auto`] shows no progress, and no notes are said.
+    pub quiet: bool,
+    /// 1 for every failed attempt.
+    pub verbose: u8,
+    /// Whether to colour it.
+    pub color: bool,
 }
 
-/// How a run stands. Counts are of rows; those of earlier sessions are in `resumed` only.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Snapshot {
-    /// Rows selected.
-    pub total: u64,
-    /// Answered by earlier sessions.
-    pub resumed: u64,
-    /// Answered.
-    pub ok: u64,
-    /// Failed for good.
-    pub failed: u64,
-    /// Given up without an outcome, as the run is stopping.
-    pub unfinished: u64,
-    /// Being called.
-    pub in_flight: u64,
-    /// In backoff.
-    pub waiting_retry: u64,
-    /// Calls that ignored cancellation.
-    pub abandoned: u64,
-    /// Since the session's first call.
-    #[serde(skip)]
-    pub elapsed: Duration,
-    /// The present pace, smoothed (see [`RowRate`](crate::stats::RowRate)).
-    pub rows_per_s: f64,
-    /// What holds the pace below the concurrency.
-    pub limited_by: Option<LimitedBy>,
-}
-
-impl fmt::Display for LimitedBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Rpm => "limited by --rpm",
-            Self::Tpm => "limited by --tpm",
-            Self::Server => "slowed down by the server",
-            Self::Outage => "no server: probing",
-        })
+impl Showing {
+    /// Whether a bar is drawn.
+    pub fn has_bar(&self) -> bool {
+        match self.kind {
+            ProgressKind::Auto => self.is_terminal && !self.quiet,
+            ProgressKind::Bar => self.is_terminal,
+            _ => false,
+        }
     }
 }
 
-impl Snapshot {
-    /// Rows with an outcome, earlier sessions included.
-    pub fn done(&self) -> u64 {
-        self.resumed + self.ok + self.failed
-    }
-
-    /// The time the rest will take at this session's mean pace; none before its first outcome.
-    pub fn eta(&self) -> Option<Duration> {
-        let done = self.ok + self.failed;
-        let left = self.total.saturating_sub(self.done() + self.unfinished);
-        (done > 0).then(|| {
-            Duration::try_from_secs_f64(self.elapsed.as_secs_f64() * left as f64 / done as f64).ok()
-        })?
-    }
-
-    /// The figures for people, the most wanted first.
-    fn figures(&self) -> Vec<String> {
-        let mut figures = vec![
-            format!("{}/{} rows", count(self.done()), count(self.total)),
-            format!("{} rows/s", figure(self.rows_per_s)),
-        ];
-        figures.extend(self.eta().filter(|eta| !eta.is_zero()).map(|eta| format!("{} left", duration(eta))));
-        figures.push(format!("{} running", count(self.in_flight)));
-        let optional =
-            [(self.waiting_retry, "retrying"), (self.failed, "failed"), (self.abandoned, "abandoned")];
-        figures
-            .extend(optional.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))));
-        figures.extend(self.limited_by.map(|limit| limit.to_string()));
-        figures
-    }
-}
-
-/// How much a message matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Good to know; not said when quiet.
-    Note,
-    /// Something is not as it should be.
-    Warning,
-    /// Something did not work.
-    Error,
-}
-
-/// Shows a run while it runs. A reader that has gone away is never an error.
-pub trait Reporter: Send {
-    /// Something happened to a row, and is recorded.
-    fn event(&mut self, event: &Event);
-    /// Called several times a second; decides for itself what to show and when.
-    fn tick(&mut self, snapshot: &Snapshot);
-    /// Says something, without tearing what is shown; the text may have several lines.
-    fn message(&mut self, level: Level, text: &str);
-    /// The last call: shows how the run ended.
-    fn finish(&mut self, snapshot: &Snapshot);
-}
-
-/// The reporter for `--progress KIND`. With `quiet`, [`ProgressKind::Auto`] shows no progress, and neither notes nor
-/// failures are said.
+/// The reporter that shows this. What it is told of how the run stands is kept in `standing`; its hints are completed
+/// with `commands`.
 pub fn reporter(
-    kind: ProgressKind,
+    showing: Showing,
     screen: &Screen,
-    is_terminal: bool,
-    quiet: bool,
-    color: bool,
+    standing: &Standing,
+    commands: &Commands,
 ) -> Box<dyn Reporter> {
-    let log = Log::new(screen.clone(), quiet, color);
-    match kind {
-        ProgressKind::Json => Box::new(JsonLines::new(screen.clone(), quiet)),
+    let Showing { kind, quiet, verbose, color, .. } = showing;
+    let log = Log::new(screen.clone(), kind.form(), quiet, verbose, color);
+    let reporter: Box<dyn Reporter> = match kind {
+        _ if showing.has_bar() => Box::new(Bar::new(log, screen, color)),
+        ProgressKind::Json => Box::new(JsonLines::new(log, screen.clone())),
         ProgressKind::None => Box::new(log),
         ProgressKind::Auto if quiet => Box::new(log),
-        ProgressKind::Auto | ProgressKind::Bar if is_terminal => Box::new(Bar::new(log, screen, color)),
         _ => Box::new(Plain::new(log, screen.clone())),
-    }
+    };
+    Box::new(Kept { reporter, standing: standing.clone(), commands: commands.clone() })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::event::LimitedBy;
     use crate::report::progress::screen::Captured;
+
+    fn reporter_of(out: &Captured, kind: ProgressKind, quiet: bool) -> Box<dyn Reporter> {
+        let screen = out.screen();
+        let standing = Standing::new(screen.clone(), kind.form());
+        let showing = Showing { kind, is_terminal: quiet, quiet, verbose: 0, color: false };
+        reporter(showing, &screen, &standing, &Commands::new(None))
+    }
 
     /// A run of 10,000 rows, 1,000 of them answered before, after so many seconds at 80 rows a second.
     pub(super) fn after(seconds: u64) -> Snapshot {
@@ -176,7 +109,7 @@ mod tests {
     fn the_figures_name_only_what_there_is() {
         assert_eq!(
             after(10).figures().join(", "),
-            "1,800/10,000 rows, 80.0 rows/s, 1 m 43 s left, 16 running"
+            "1,800/10,000 rows, 18 %, 0:10, 1 m 43 s left, 80.0 rows/s, 16 running"
         );
         let troubled = Snapshot {
             waiting_retry: 2,
@@ -189,7 +122,7 @@ mod tests {
         };
         assert_eq!(
             troubled.figures().join(", "),
-            "10,000/10,000 rows, 80.0 rows/s, 16 running, 2 retrying, 100 failed, 1 abandoned, limited by --rpm"
+            "10,000/10,000 rows, 100 failed, limited by --rpm, 100 %, 0:10, 1 abandoned, 80.0 rows/s, 16 running, 2 retrying"
         );
     }
 
@@ -197,7 +130,7 @@ mod tests {
     fn where_there_is_no_terminal_a_bar_becomes_lines() {
         for kind in [ProgressKind::Auto, ProgressKind::Bar] {
             let out = Captured::default();
-            reporter(kind, &out.screen(), false, false, false).tick(&after(2));
+            reporter_of(&out, kind, false).tick(&after(2));
             assert!(out.text().starts_with("1,160/10,000 rows"), "{}", out.text());
         }
     }
@@ -205,14 +138,14 @@ mod tests {
     #[test]
     fn quiet_shows_no_progress_but_what_was_asked_for_and_no_notes() {
         let out = Captured::default();
-        let mut quiet = reporter(ProgressKind::Auto, &out.screen(), true, true, false);
+        let mut quiet = reporter_of(&out, ProgressKind::Auto, true);
         quiet.tick(&after(2));
         quiet.message(Level::Note, "the model is ready");
         quiet.message(Level::Warning, "the disk is nearly full");
-        reporter(ProgressKind::Plain, &out.screen(), false, true, false).tick(&after(2));
+        reporter_of(&out, ProgressKind::Plain, true).tick(&after(2));
         insta::assert_snapshot!(out.text(), @r"
         warning: the disk is nearly full
-        1,160/10,000 rows, 80.0 rows/s, 1 m 51 s left, 16 running
+        1,160/10,000 rows, 11 %, 0:02, 1 m 51 s left, 80.0 rows/s, 16 running
         ");
     }
 }

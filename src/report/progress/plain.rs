@@ -24,7 +24,7 @@ impl Plain {
     }
 
     fn show(&self, snapshot: &Snapshot) {
-        self.screen.lines(&snapshot.figures().join(", "));
+        self.screen.lines(&snapshot.line());
     }
 }
 
@@ -57,12 +57,13 @@ impl Reporter for Plain {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Form;
     use super::super::tests::after;
     use super::*;
     use crate::report::progress::screen::Captured;
 
     fn plain(out: &Captured) -> Plain {
-        Plain::new(Log::new(out.screen(), false, false), out.screen())
+        Plain::new(Log::new(out.screen(), Form::Text, false, 0, false), out.screen())
     }
 
     #[test]
@@ -72,14 +73,14 @@ mod tests {
         (0..=40).for_each(|second| plain.tick(&after(second)));
         plain.finish(&Snapshot { in_flight: 0, ..after(41) });
         insta::assert_snapshot!(out.text(), @r"
-        1,160/10,000 rows, 80.0 rows/s, 1 m 51 s left, 16 running
-        1,960/10,000 rows, 80.0 rows/s, 1 m 41 s left, 16 running
-        2,040/10,000 rows, 80.0 rows/s, 1 m 40 s left, 16 running
-        2,840/10,000 rows, 80.0 rows/s, 1 m 30 s left, 16 running
-        3,000/10,000 rows, 80.0 rows/s, 1 m 28 s left, 16 running
-        3,800/10,000 rows, 80.0 rows/s, 1 m 18 s left, 16 running
-        4,040/10,000 rows, 80.0 rows/s, 1 m 15 s left, 16 running
-        4,280/10,000 rows, 80.0 rows/s, 1 m 12 s left, 0 running
+        1,160/10,000 rows, 11 %, 0:02, 1 m 51 s left, 80.0 rows/s, 16 running
+        1,960/10,000 rows, 19 %, 0:12, 1 m 41 s left, 80.0 rows/s, 16 running
+        2,040/10,000 rows, 20 %, 0:13, 1 m 40 s left, 80.0 rows/s, 16 running
+        2,840/10,000 rows, 28 %, 0:23, 1 m 30 s left, 80.0 rows/s, 16 running
+        3,000/10,000 rows, 30 %, 0:25, 1 m 28 s left, 80.0 rows/s, 16 running
+        3,800/10,000 rows, 38 %, 0:35, 1 m 18 s left, 80.0 rows/s, 16 running
+        4,040/10,000 rows, 40 %, 0:38, 1 m 15 s left, 80.0 rows/s, 16 running
+        4,280/10,000 rows, 42 %, 0:41, 1 m 12 s left, 80.0 rows/s, 0 running
         ");
     }
 

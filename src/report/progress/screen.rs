@@ -1,9 +1,17 @@
-//! Standard error as one thing that progress and log lines share, so that neither tears the other.
+//! Standard error as one thing that progress, log lines and what Python prints share, so that none tears another.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use console::Term;
 use indicatif::MultiProgress;
+
+use super::Form;
+use super::line::Line;
+
+/// A line of Python's that is longer is shown in parts.
+const LONGEST_LINE: usize = 64 << 10;
 
 /// A handle to standard error and the bar drawn there; clones share both.
 ///
@@ -13,26 +21,72 @@ use indicatif::MultiProgress;
 pub struct Screen {
     bars: MultiProgress,
     out: Arc<Mutex<dyn Write + Send>>,
+    columns: fn() -> usize,
+    /// Whether a bar is drawn.
+    drawn: Arc<AtomicBool>,
+    /// What Python has printed of a line that has not ended.
+    begun: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Screen {
     /// The process's standard error.
     pub fn stderr() -> Self {
-        Self::new(MultiProgress::new(), io::stderr())
+        Self::new(MultiProgress::new(), io::stderr(), || usize::from(Term::stderr().size().1))
     }
 
-    /// Any other place, with the bars drawn there.
-    pub fn new(bars: MultiProgress, out: impl Write + Send + 'static) -> Self {
-        Self { bars, out: Arc::new(Mutex::new(out)) }
+    /// Any other place of so many columns, with the bars drawn there.
+    pub fn new(bars: MultiProgress, out: impl Write + Send + 'static, columns: fn() -> usize) -> Self {
+        let out = Arc::new(Mutex::new(out));
+        Self { bars, out, columns, drawn: Arc::default(), begun: Arc::default() }
     }
 
     pub(super) fn bars(&self) -> &MultiProgress {
         &self.bars
     }
 
+    /// How wide it is now.
+    pub(super) fn columns(&self) -> usize {
+        (self.columns)()
+    }
+
+    /// Notes whether a bar is drawn from now on.
+    pub(super) fn draws(&self, drawn: bool) {
+        self.drawn.store(drawn, Ordering::Relaxed);
+    }
+
     /// Writes whole lines; what cannot be shown is dropped, for there is nowhere left to say so.
-    pub(super) fn lines(&self, text: &str) {
+    pub fn lines(&self, text: &str) {
         let _ = self.clone().write_all(format!("{text}\n").as_bytes());
+    }
+
+    /// Shows what Python prints. The line that a bar stands on is no place for it, nor is one of JSON: there a line is
+    /// kept until it has ended.
+    pub fn print(&self, text: &[u8], form: Form) {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.extend_from_slice(text);
+        let whole = form == Form::Json || self.drawn.load(Ordering::Relaxed);
+        let ended = match begun.iter().rposition(|byte| *byte == b'\n') {
+            _ if !whole || begun.len() > LONGEST_LINE => begun.len(),
+            Some(last) => last + 1,
+            None => return,
+        };
+        let lines: Vec<u8> = begun.drain(..ended).collect();
+        self.show(&lines, form);
+    }
+
+    /// Shows what Python has printed of a line that will not be ended any more.
+    pub fn end_line(&self, form: Form) {
+        let begun = std::mem::take(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner));
+        self.show(&begun, form);
+    }
+
+    fn show(&self, text: &[u8], form: Form) {
+        if form == Form::Json {
+            let text = String::from_utf8_lossy(text);
+            text.lines().for_each(|line| self.lines(&Line::Output { text: line }.text()));
+        } else if !text.is_empty() {
+            let _ = self.clone().write_all(text);
+        }
     }
 }
 
@@ -59,7 +113,7 @@ pub(super) struct Captured(Arc<Mutex<Vec<u8>>>);
 impl Captured {
     pub(super) fn screen(&self) -> Screen {
         let hidden = indicatif::ProgressDrawTarget::hidden();
-        Screen::new(MultiProgress::with_draw_target(hidden), self.clone())
+        Screen::new(MultiProgress::with_draw_target(hidden), self.clone(), || 80)
     }
 
     pub(super) fn text(&self) -> String {

@@ -52,8 +52,18 @@ fn attempts_told_of_one_by_one_are_where_they_were_and_count_once() {
     let (mut course, mut tried) = (Course::default(), Box::<Tried>::default());
     for (number, from, to) in [(1, 0, 10), (2, 20, 25)] {
         let (from, to) = (millis(from), millis(to));
-        let view =
-            AttemptView { number, class: "timeout", from, to, abandoned: 0, unanswered: 0, usage: None };
+        let view = AttemptView {
+            row: 7,
+            number,
+            class: "timeout",
+            message: None,
+            status: None,
+            from,
+            to,
+            abandoned: 0,
+            unanswered: 0,
+            usage: None,
+        };
         course.record_attempt(&view);
         tried.add(&view);
     }

@@ -38,6 +38,7 @@ pub(crate) struct Job {
     stdin: Option<Vec<u8>>,
     stdout: Option<PathBuf>,
     stdout_closed: bool,
+    stderr: Option<PathBuf>,
     /// How long a run may take.
     pub(crate) patience: Duration,
 }
@@ -79,6 +80,7 @@ impl Job {
             stdin: None,
             stdout: None,
             stdout_closed: false,
+            stderr: None,
             patience: HANG,
         }
     }
@@ -123,6 +125,12 @@ impl Job {
     /// Where standard output goes instead of into [`Done::stdout`].
     pub(crate) fn stdout_to(mut self, path: &str) -> Self {
         self.stdout = Some(PathBuf::from(path));
+        self
+    }
+
+    /// Where standard error goes instead of into [`Done::stderr`].
+    pub(crate) fn stderr_to(mut self, path: &str) -> Self {
+        self.stderr = Some(PathBuf::from(path));
         self
     }
 
@@ -237,7 +245,9 @@ impl Job {
         let _ = fs::remove_file(&stderr);
         // In a process group of its own: SIGTSTP is ignored in one that no shell looks after.
         command.process_group(0);
-        let child = command.stdin(stdin).stdout(stdout).stderr(out(&stderr)).spawn().unwrap();
+        let errors = out(&stderr);
+        let errors = self.stderr.as_deref().map_or(errors, out);
+        let child = command.stdin(stdin).stdout(stdout).stderr(errors).spawn().unwrap();
         let stderr = fs::File::open(&stderr).unwrap();
         let directory = self.directory.path().to_owned();
         Running { child, started: Instant::now(), directory, stderr, patience: self.patience }

@@ -2,13 +2,17 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-/// A pseudo-terminal.
-pub(crate) struct Terminal(File);
+/// A pseudo-terminal, read all the time: its buffer is small, and whoever writes into a full one waits.
+pub(crate) struct Terminal {
+    path: PathBuf,
+    read: JoinHandle<Vec<u8>>,
+}
 
 impl Terminal {
     /// One of so many columns.
@@ -18,19 +22,23 @@ impl Terminal {
         unlockpt(&terminal).unwrap();
         let size = Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&terminal, size).unwrap();
-        Self(terminal.into())
+        let path = PathBuf::from(ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap());
+        let read = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            // The end is an error here: every writer has gone.
+            let _ = File::from(terminal).read_to_end(&mut text);
+            text
+        });
+        Self { path, read }
     }
 
     /// The file that programs write to.
-    pub(crate) fn path(&self) -> PathBuf {
-        PathBuf::from(ptsname(&self.0, Vec::new()).unwrap().into_string().unwrap())
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What was written, once nobody can write any more.
-    pub(crate) fn text(mut self) -> String {
-        let mut text = Vec::new();
-        // The end is an error here: every writer has gone.
-        let _ = self.0.read_to_end(&mut text);
-        String::from_utf8(text).unwrap().replace("\r\n", "\n")
+    pub(crate) fn text(self) -> String {
+        String::from_utf8(self.read.join().unwrap()).unwrap().replace("\r\n", "\n")
     }
 }

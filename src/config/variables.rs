@@ -1,0 +1,109 @@
+//! Options from the environment: switches as people write them, and variables that no option reads. Not the options.
+
+use std::ffi::OsString;
+
+use clap::{ArgAction, Command};
+
+use super::near::nearest;
+
+/// What the name of each variable begins with.
+const PREFIX: &str = "TAB_";
+/// Options that only a person at the command line can mean.
+const WITHOUT: [&str; 3] = ["TAB_FORCE", "TAB_BRIDGE", "TAB_OUTPUT"];
+
+/// Lets the variable of each switch be `1`, `true`, `yes`, `on` or the opposite, as those of other programs can.
+pub fn with_switches(command: Command) -> Command {
+    command.mut_subcommands(|command| {
+        command.mut_args(|argument| match argument.get_action() {
+            ArgAction::SetTrue => argument.value_parser(switch),
+            ArgAction::Count => argument.value_parser(count),
+            _ => argument,
+        })
+    })
+}
+
+/// Whether a switch is on.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text.to_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("expected `true` or `false`".to_owned()),
+    }
+}
+
+/// How often a switch is given.
+fn count(text: &str) -> Result<u8, String> {
+    let number = text.parse().or_else(|_| switch(text).map(u8::from));
+    number.map_err(|_| "expected `true`, `false` or how often".to_owned())
+}
+
+/// A sentence on each variable that looks like an option's and is none. `further` are those that `command` does not tell
+/// of.
+pub fn unknown(
+    command: &Command,
+    further: &[&str],
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Vec<String> {
+    let arguments = command.get_subcommands().flat_map(Command::get_arguments);
+    let shown = arguments.filter(|argument| !argument.is_hide_set());
+    let hidden = command.get_subcommands().flat_map(Command::get_arguments).filter(|it| it.is_hide_set());
+    let name = |argument: &clap::Arg| argument.get_env().map(|name| name.to_string_lossy().into_owned());
+    let mut known: Vec<String> = shown.filter_map(name).collect();
+    known.extend(further.iter().map(|name| (*name).to_owned()));
+    let hidden: Vec<String> = hidden.filter_map(name).collect();
+    let mut unknown: Vec<String> = variables
+        .map(|(name, _)| name.to_string_lossy().into_owned())
+        .filter(|name| name.starts_with(PREFIX) && !known.contains(name) && !hidden.contains(name))
+        .collect();
+    unknown.sort();
+    let told = |name: String| match nearest(&name, known.iter().map(String::as_str)) {
+        _ if WITHOUT.contains(&name.as_str()) => {
+            format!("`{name}` has no effect\nhint: the option is taken on the command line only")
+        }
+        Some(likely) => format!("`{name}` is the variable of no option\nhint: is `{likely}` meant?"),
+        None => format!("`{name}` is the variable of no option"),
+    };
+    unknown.into_iter().map(told).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Arg;
+
+    use super::*;
+
+    #[test]
+    fn a_variable_of_no_option_is_told_with_the_likely_one_which_is_never_hidden() {
+        let options = [
+            Arg::new("one").long("concurrency").env("TAB_CONCURRENCY"),
+            Arg::new("two").long("stuck-after").env("TAB_STUCK_AFTER").hide(true),
+        ];
+        let command = Command::new("tab").subcommand(Command::new("process").args(options));
+        let names = [
+            "TAB_CONCURENCY",
+            "TAB_STUCK_AFTR",
+            "TAB_CONCURRENCY",
+            "TAB_STUCK_AFTER",
+            "TAB_HTML",
+            "TAB_FORCE",
+            "TABLE",
+        ];
+        let variables = names.map(|name| (name.into(), OsString::new()));
+        insta::assert_snapshot!(unknown(&command, &["TAB_HTML"], variables.into_iter()).join("\n"), @r"
+        `TAB_CONCURENCY` is the variable of no option
+        hint: is `TAB_CONCURRENCY` meant?
+        `TAB_FORCE` has no effect
+        hint: the option is taken on the command line only
+        `TAB_STUCK_AFTR` is the variable of no option
+        ");
+    }
+
+    #[test]
+    fn a_switch_is_written_as_people_write_it() {
+        let on = ["1", "true", "YES", "on"].map(switch);
+        let off = ["", "0", "False", "no", "off"].map(switch);
+        assert!(on.iter().all(|it| *it == Ok(true)) && off.iter().all(|it| *it == Ok(false)));
+        assert!(switch("maybe").is_err() && count("maybe").is_err());
+        assert_eq!(["2", "true", "no"].map(count), [Ok(2), Ok(1), Ok(0)]);
+    }
+}
