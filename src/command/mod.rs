@@ -9,6 +9,7 @@ mod destination;
 pub mod doctor;
 mod estimate;
 pub mod export;
+mod failures;
 mod job;
 mod measured;
 mod prepared;

@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::Args;
 
 use super::destination::{self, Kind};
+use super::failures;
 use super::job::show_report;
 use super::rebuilt::rebuilt;
 use super::setup::now;
@@ -26,6 +27,10 @@ pub struct ReportOptions {
     /// Also writes the report as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Prints each failed row with its error and traceback, and each answer cut off at `max_tokens`, in place of the
+    /// summary
+    #[arg(long)]
+    pub failures: bool,
     /// Replace files that this program did not write; they are kept as `<FILE>.<time>`
     #[arg(long)]
     pub force: bool,
@@ -66,6 +71,10 @@ pub fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::Result<
     }
     if let Some(file) = &options.html {
         html::write(file, access, &paths.answers, &report, &fold)?;
+    }
+    if options.failures {
+        failures::print(&paths.journal, &options.show, streams)?;
+        return Ok(0);
     }
     let there = |given: &Option<PathBuf>, own: PathBuf| given.clone().or_else(|| own.exists().then_some(own));
     let (page, report_file) = (there(&options.html, paths.page), there(&options.json, paths.report));

@@ -8,6 +8,7 @@ pub mod progress;
 pub mod remark;
 pub mod table;
 pub mod text;
+pub mod verdict;
 pub mod warning;
 
 use std::collections::BTreeMap;

@@ -43,6 +43,8 @@ fn the_columns_asked_for_stand_in_their_order_and_cut_off_answers_are_told() {
     assert_eq!(job.records("all.csv")[1]["reasoning"], "By heart.", "the journal keeps every field");
     assert_eq!(job.records("all.csv")[1]["input_tokens"], "100");
     assert_eq!(job.run(&["report", "answers.csv"]).stdout.matches("Cut off").count(), 1);
+    let failures = job.run(&["report", "answers.csv", "--failures"]).expect(0).stdout;
+    assert_eq!(failures, "row 1: answered, but cut off at max_tokens\n");
     let other = job.resume_with(&["--fields", "reasoning"]).expect(0);
     assert_eq!(columns(&job), "id,question,reasoning,status,error,attempts,latency_ms", "{}", other.stderr);
     assert_eq!(server.journal().len(), 2, "other columns cost no call");

@@ -27,6 +27,7 @@ mod env_file;
 mod environment;
 mod excel;
 mod failing_first;
+mod failures;
 mod forbidden;
 #[cfg(target_os = "linux")]
 mod forks;

@@ -125,6 +125,53 @@ async def predict(question, row_id, attempt):
     assert!(cells[0].ends_with(" ms") && cells[1].ends_with(" ms"), "in all, waited: {cells:?}");
 }
 
+#[test]
+fn a_page_opens_with_what_held_the_run_up_and_lists_what_failed_on_the_way() {
+    let job = Job::new().questions(12).predictor(
+        "
+class Busy(Exception):
+    status, retry_after = 429, 1.5
+
+async def predict(question, row_id, attempt):
+    called(row_id)
+    if attempt == 1:
+        raise Busy(f'slow down, row {row_id}')
+    await asyncio.sleep(0.01)
+    return question
+",
+    );
+    job.process_with(&["-c", "4", "--backoff", "1ms"]).expect(0).prints("  whole row ");
+    assert_eq!(job.report()["attempts"]["by_status"], serde_json::json!({ "429": 12 }));
+    valid(&job.report());
+    let shown = show(&job.path(PAGE));
+    assert_eq!(shown.console, Vec::<String>::new());
+    let verdict = shown.dom.split("<p class=\"verdict\">").nth(1).expect("a verdict");
+    let verdict = verdict.split('<').next().unwrap();
+    assert!(verdict.contains(" s held back by the server: 12 x 429"), "{verdict}");
+    assert!(shown.dom.find("verdict\">") < shown.dom.find("<section"), "it comes first");
+    // Beside the calls' own latency, which has no wait in it, stands the rows'.
+    let figure = |name: &str| {
+        let rest =
+            shown.dom.split(&format!("<dt>{name}</dt><dd>")).nth(1).unwrap_or_else(|| panic!("no {name}"));
+        rest.split("<small>").next().unwrap().to_owned()
+    };
+    assert!(figure("median latency").ends_with(" ms"), "{}", figure("median latency"));
+    assert!(!figure("median row").is_empty());
+    // The rows are answered: of what failed on the way, the class has its message and each attempt its line.
+    let classes =
+        shown.dom.split("<section id=\"classes\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert_eq!(classes.matches(": slow down, row ").count(), 1, "{classes}");
+    let failures =
+        shown.dom.split("<section id=\"failures\"").nth(1).unwrap().split("</section>").next().unwrap();
+    for row in 0..12 {
+        assert_eq!(failures.matches(&format!("Busy: slow down, row {row} ")).count(), 1, "{failures}");
+    }
+    // Also from the journal alone.
+    std::fs::remove_file(job.path("answers.csv.report.json")).unwrap();
+    job.run(&["report", "answers.csv", "--html", "again.html"]).expect(0);
+    assert!(job.read("again.html").contains("Busy: slow down, row 1"));
+}
+
 /// What must not come alive, in a browser or in a terminal.
 const HOSTILE: [&str; 20] = [
     "<script>document.title='owned'</script>",

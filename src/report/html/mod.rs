@@ -23,9 +23,10 @@ use super::json::ReportError;
 use super::text::{
     argument, brief, count, counted, dollars, duration, escape, figure, millis, reason, seconds,
 };
+use super::verdict::verdict;
 use super::{Distribution, Report};
 use crate::output::{Access, write_text};
-use crate::stats::{Fold, Span};
+use crate::stats::{FailedCall, Fold, Span};
 
 const STYLE: &str = include_str!("page.css");
 /// Columns of foreign text: a name, a message, a place.
@@ -44,6 +45,7 @@ struct Page {
     title: String,
     state: (&'static str, String),
     stopped: Option<String>,
+    verdict: Option<String>,
     when: String,
     what: String,
     figures: Vec<Figure>,
@@ -59,6 +61,8 @@ struct Page {
     errors: Option<Chart>,
     retries: Option<Chart>,
     classes: Vec<Class>,
+    failures: Vec<Failure>,
+    more_failures: u64,
     slowest: Vec<Slow>,
     tokens: Vec<(&'static str, String)>,
     settings: Vec<(&'static str, String)>,
@@ -78,6 +82,14 @@ struct Class {
     attempts: String,
     rows: String,
     example: String,
+}
+
+/// One failed attempt.
+struct Failure {
+    row: u64,
+    number: u32,
+    at: String,
+    error: String,
 }
 
 /// One of the slowest rows.
@@ -120,6 +132,7 @@ fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> 
         title: brief(&answers.file_name().unwrap_or(answers.as_os_str()).to_string_lossy(), NAME),
         state: state(report),
         stopped: report.stopped.as_ref().map(|stopped| reason(stopped).0),
+        verdict: verdict(report),
         when: when(&report.run.started_at),
         what: what(report),
         figures: figures(report),
@@ -135,6 +148,8 @@ fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> 
         errors: failed.then(|| over_time::errors(report, course)),
         retries: (ran && report.attempts.retries > 0).then(|| over_time::retries(report, course)),
         classes: classes(report, fold),
+        more_failures: report.attempts.by_error.total().saturating_sub(course.failures.len() as u64),
+        failures: course.failures.iter().map(failure).collect(),
         slowest: course.slowest().into_iter().filter(|span| span.attempts > 0).map(slow).collect(),
         tokens: tokens(report),
         settings: settings(report),
@@ -180,7 +195,10 @@ fn figures(report: &Report) -> Vec<Figure> {
     add("rows a second", figure(report.rows_per_s), "answered".to_owned());
     let latency = &report.latency_ms.ok;
     if let (Some(p50), Some(p99)) = (latency.p50, latency.p99) {
-        add("median latency", millis(p50), format!("p99 {}", millis(p99)));
+        add("median latency", millis(p50), format!("of the last call, p99 {}", millis(p99)));
+    }
+    if let (Some(p50), Some(p99)) = (report.row_ms.p50, report.row_ms.p99) {
+        add("median row", millis(p50), format!("waits and retries included, p99 {}", millis(p99)));
     }
     add(
         "in flight",
@@ -236,6 +254,12 @@ fn classes(report: &Report, fold: &Fold) -> Vec<Class> {
         }
     };
     called.chain(uncalled.map(|(class, _)| (class, 0))).take(20).map(class).collect()
+}
+
+fn failure(of: &FailedCall) -> Failure {
+    let text =
+        if of.message.is_empty() { of.class.to_string() } else { format!("{}: {}", of.class, of.message) };
+    Failure { row: of.row, number: of.number, at: duration(of.at), error: brief(&text, MESSAGE) }
 }
 
 fn slow(span: &Span) -> Slow {
