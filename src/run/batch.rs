@@ -16,7 +16,7 @@ use crate::policy::stop::StopReason;
 use crate::report::progress::Level;
 use crate::row::{FailedAttempt, Outcome, Row};
 
-/// Said at the first of them.
+/// Said at the job's first of them.
 const CUT_OFF: &str = "an answer was cut off at max_tokens; it and all such are kept, and counted
 hint: allow more with `--lm max_tokens=N`; `--cut-off fail` makes them failures";
 
@@ -230,7 +230,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
         match &outcome.result {
             Ok(answer) => {
                 self.ok += 1;
-                if answer.is_cut_off() && !std::mem::replace(&mut self.cut_off_said, true) {
+                if answer.is_cut_off() && self.run.fold.stats.cut_off() == 0 {
                     self.run.reporter.message(Level::Warning, CUT_OFF);
                 }
             }

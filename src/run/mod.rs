@@ -102,8 +102,6 @@ struct Dispatcher<'a, B> {
     rate: RowRate,
     ok: u64,
     failed: u64,
-    /// That there are answers cut off was said.
-    cut_off_said: bool,
     /// How long the writing of the last outcomes took, until the next record tells it.
     wrote: Duration,
 }
@@ -128,7 +126,6 @@ impl<B: Bridge> Run<'_, B> {
             rate: RowRate::default(),
             ok: 0,
             failed: 0,
-            cut_off_said: false,
             wrote: Duration::ZERO,
         };
         dispatcher.dispatch(&mut todo, &mut inbox).await;
