@@ -54,12 +54,16 @@ impl Batch {
     }
 
     /// Twice, because without it nothing else can be read; the blank line between keeps a damaged line feed from
-    /// joining the two into one damaged line.
-    pub(super) fn header(&mut self, header: &Header) -> Result<(), JournalError> {
+    /// joining the two into one damaged line. Behind them is room for an end, whose offset in the batch is returned.
+    pub(super) fn header(&mut self, header: &Header) -> Result<usize, JournalError> {
         let record = Record::<AnswerFields<'_>>::Header(Cow::Borrowed(header));
         self.append(&record)?;
         self.bytes.push(b'\n');
-        self.append(&record)
+        self.append(&record)?;
+        let room = self.bytes.len();
+        self.bytes.extend_from_slice(&line::BLANK);
+        self.bytes.push(b'\n');
+        Ok(room)
     }
 
     pub(super) fn write_to(&mut self, writer: &mut impl Write) -> io::Result<()> {

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, test_kill_process};
 use tempfile::NamedTempFile;
@@ -14,8 +14,6 @@ use tempfile::NamedTempFile;
 use super::error::JournalError;
 use super::recover::{begins_with_header, has_lines, last_header};
 
-/// The owner's right to execute: unlike a record, it can be set where the disk has no byte left.
-const ENDED: u32 = 0o100;
 /// How long a process that resumes may take to read a journal before it writes its own header.
 const READING: Duration = Duration::from_secs(3);
 
@@ -69,23 +67,6 @@ pub fn holds_lines(path: &Path) -> Result<bool, JournalError> {
 /// Whether the file begins as a journal does, whoever wrote it.
 pub fn is_journal(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| begins_with_header(&file))
-}
-
-/// Marks the file, or takes the mark away: its session ended by itself and could not record that.
-pub(super) fn mark_ended(file: &File, ended: bool) -> io::Result<()> {
-    let mut permissions = file.metadata()?.permissions();
-    let mode = permissions.mode() & !ENDED | if ended { ENDED } else { 0 };
-    if mode != permissions.mode() {
-        permissions.set_mode(mode);
-        file.set_permissions(permissions)?;
-    }
-    Ok(())
-}
-
-/// When a marked file (see [`mark_ended`]) was last written.
-pub(super) fn marked_ended(file: &File) -> io::Result<Option<SystemTime>> {
-    let metadata = file.metadata()?;
-    if metadata.permissions().mode() & ENDED == 0 { Ok(None) } else { metadata.modified().map(Some) }
 }
 
 /// Renames a journal that no process holds to `<path>.<time>` and returns that name.

@@ -5,6 +5,21 @@ use serde::Serialize;
 /// Checksum and space before the JSON.
 const PREFIX: usize = 9;
 
+/// A line that is no record: room kept for one that is to be written where the disk has no byte left.
+pub(super) const BLANK: [u8; 256] = [b' '; 256];
+
+/// The record as a line, without its line feed, that fills a [`BLANK`]; none where it is longer.
+pub(super) fn fill(record: &impl Serialize) -> serde_json::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    append_with(&mut line, |buffer| {
+        serde_json::to_writer(&mut *buffer, record)?;
+        buffer.resize(buffer.len().max(BLANK.len()), b' ');
+        Ok(())
+    })?;
+    line.pop();
+    Ok((line.len() == BLANK.len()).then_some(line))
+}
+
 /// Appends one record's line; on an error the buffer is left as it was.
 pub(super) fn append(buffer: &mut Vec<u8>, record: &impl Serialize) -> serde_json::Result<()> {
     append_with(buffer, |buffer| serde_json::to_writer(buffer, record))

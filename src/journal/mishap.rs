@@ -1,17 +1,22 @@
 //! What a journal does when its file lets it down: an end that found no room, a name that was taken away. Not the
 //! records.
 
-use std::fs::{self, File};
+use std::borrow::Cow;
+use std::fs;
 use std::io::{self, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::batch::Batch;
 use super::error::JournalError;
 use super::file;
-use super::record::Record;
+use super::line;
+use super::record::{AnswerFields, Record};
 use super::session::{End, timestamp};
 use super::writer::Journal;
 
@@ -37,30 +42,31 @@ impl std::fmt::Display for Loss {
 }
 
 impl Journal {
-    /// Records the end that the last session had no room for, if there is one.
-    pub(super) fn catch_up(path: &Path, file: &File) -> Result<(), JournalError> {
-        let io = |source| JournalError::Io { action: "read", path: path.to_owned(), source };
-        let Some(ended) = file::marked_ended(file).map_err(io)? else { return Ok(()) };
-        let (mut journal, recovered) = Self::continued(path, file.try_clone().map_err(io)?, |_| {})?;
-        if recovered.end.is_none() {
-            journal.append_end(&End {
-                finished_at: timestamp(ended),
-                exit_code: 1,
-                reason: Some("the journal could not be written".to_owned()),
-                hurried: true,
-                broken: false,
-                totals: serde_json::Value::Null,
-            })?;
-            journal.checkpoint()?;
-        }
-        journal.mark_ended(false);
-        Ok(())
-    }
-
     /// Whether this session's calls have ended and no record can tell: without one it would look like a crash, and its
-    /// last rows as if they had caused it. A file system that cannot hold the mark leaves it at that.
+    /// last rows as if they had caused it. It is told in the room kept behind the session's header, for on a full disk
+    /// there is no other. Where that cannot be written either, it is left at that.
     pub fn mark_ended(&self, unrecorded: bool) {
-        let _ = file::mark_ended(&self.file, unrecorded);
+        let end = End {
+            finished_at: timestamp(SystemTime::now()),
+            exit_code: 1,
+            reason: Some("the journal could not be written".to_owned()),
+            hurried: true,
+            broken: false,
+            totals: serde_json::Value::Null,
+        };
+        let record = Record::<AnswerFields<'_>>::End(Cow::Borrowed(&end));
+        let line = if unrecorded { line::fill(&record).ok().flatten() } else { Some(line::BLANK.to_vec()) };
+        let (Some(line), Some(room)) = (line, self.room) else { return };
+        // Nor is there any where somebody has cut the file.
+        if !self.file.metadata().is_ok_and(|held| held.len() >= room + line.len() as u64) {
+            return;
+        }
+        // A file that is appended to cannot be written elsewhere.
+        let Ok(flags) = fcntl_getfl(&*self.file) else { return };
+        if fcntl_setfl(&*self.file, flags - OFlags::APPEND).is_ok() {
+            let _ = self.file.write_all_at(&line, room);
+            let _ = fcntl_setfl(&*self.file, flags);
+        }
     }
 
     /// What somebody has done to the file under the run that records into it, if anything.
@@ -101,7 +107,9 @@ impl Journal {
         });
         let file = file::name(fresh, aside.as_deref().unwrap_or(&self.path))?;
         let (index, fields) = (Arc::clone(&self.index), self.fields.clone());
+        let room = self.room;
         *self = Self::new(&self.path, file, self.bytes, index, fields, self.header.clone())?;
+        self.room = room;
         Ok(aside)
     }
 
@@ -134,7 +142,10 @@ impl Journal {
         first.bytes.push(b'\n');
         if length < before {
             self.cut = true;
-            first.header(&self.header)?;
+            self.room = Some(length + first.header(&self.header)? as u64);
+        } else if self.room >= Some(self.bytes) {
+            // It is in the batch, behind what is put before that.
+            self.room = self.room.map(|room| room - self.bytes + length + first.bytes.len() as u64);
         }
         self.bytes = length;
         self.batch.come_after(first);

@@ -258,7 +258,7 @@ impl<R: Read> Lines<R> {
                 header: self.line.get(9..).is_some_and(|json| json.starts_with(HEADER)),
             };
             self.offset += length;
-            if !self.line.is_empty() {
+            if self.line.iter().any(|byte| *byte != b' ') {
                 return Ok(Some(position));
             }
         }

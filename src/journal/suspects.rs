@@ -17,6 +17,8 @@ pub struct Suspects {
     /// When the session being read started.
     session: String,
     in_flight: BTreeMap<u64, RowHash>,
+    /// It has an end, which may stand before its rows: see `mishap`.
+    ended: bool,
     /// A line of the session cannot be read: it may have named further rows.
     doubtful: bool,
     /// In flight at a death, and without an outcome since.
@@ -48,8 +50,7 @@ impl Suspects {
             Record::Started(rows) => self.in_flight.extend(rows.iter().copied()),
             Record::Attempt(_) | Record::Gone(_) => {}
             Record::Outcome(outcome) => self.decided(outcome),
-            Record::End(end) if end.broken => {}
-            Record::End(_) => self.in_flight.clear(),
+            Record::End(end) => self.ended |= !end.broken,
         }
     }
 
@@ -72,7 +73,10 @@ impl Suspects {
 
     /// The session being read is over; whatever is still in flight saw its death.
     pub(super) fn close(&mut self) {
-        let in_flight = std::mem::take(&mut self.in_flight);
+        let mut in_flight = std::mem::take(&mut self.in_flight);
+        if std::mem::take(&mut self.ended) {
+            in_flight.clear();
+        }
         if let (1, Some(&row)) = (in_flight.len(), in_flight.keys().next())
             && !self.doubtful
         {

@@ -109,7 +109,9 @@ fn a_journal_cut_at_any_byte_keeps_every_whole_record_and_takes_new_ones() {
         let (kept, _) = records(cut);
         assert_eq!(kept, whole_records[..kept.len()], "cut to {length}");
         // All that are left, but for the two copies of each header.
-        let lines = |bytes: &[u8]| bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
+        let lines = |bytes: &[u8]| {
+            bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count()
+        };
         assert!(lines(&bytes[..whole]) - kept.len() <= 2, "cut to {length}");
 
         let (mut journal, recovered) = recovered(&path);
@@ -179,7 +181,7 @@ fn a_damaged_line_is_named() {
     bytes[offset as usize + 20] ^= 1;
     fs::write(&path, &bytes).unwrap();
     let recovered = Recovered::read(&path, |_| ()).unwrap();
-    assert_eq!(recovered.damaged, [Damaged { line: 7, offset, header: false }]);
+    assert_eq!(recovered.damaged, [Damaged { line: 8, offset, header: false }]);
     assert_eq!(answered_rows(&recovered), [0, 1, 3, 4, 5, 6]);
 }
 

@@ -114,7 +114,7 @@ impl Transcript {
 
     fn append(&mut self, record: &Record<'_>) -> Result<(), JournalError> {
         match record {
-            Record::Header(header) => self.batch.header(header)?,
+            Record::Header(header) => drop(self.batch.header(header)?),
             _ => self.batch.append(record)?,
         }
         if self.batch.bytes.len() > CHUNK { self.spill() } else { Ok(()) }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub struct Journal {
     pub(super) header: Header,
     /// Somebody has cut the file.
     pub(super) cut: bool,
+    /// Where there is room for the session's end, once it has a header.
+    pub(super) room: Option<u64>,
     syncer: Syncer,
 }
 
@@ -53,19 +55,19 @@ impl Journal {
     /// Creates the journal with its first header. An existing one is refused, one in use with its holder's pid.
     pub fn create(path: &Path, header: &Header) -> Result<Self, JournalError> {
         let mut batch = Batch::default();
-        batch.header(header)?;
+        let room = batch.header(header)?;
         let file = file::create(path, &batch.bytes)?;
         let index = Arc::new(Index::new(header.selection.clone()));
-        Self::new(path, file, batch.bytes.len() as u64, index, Fields::default(), header.clone())
+        let bytes = batch.bytes.len() as u64;
+        let mut journal = Self::new(path, file, bytes, index, Fields::default(), header.clone())?;
+        journal.room = Some(room as u64);
+        Ok(journal)
     }
 
     /// Takes the lock, reads the journal, cuts its torn tail and stands ready to append. `visit` is given every record.
     /// Killed at any point, it can be run again.
     pub fn recover(path: &Path, visit: impl FnMut(&Record<'_>)) -> Result<(Self, Recovered), JournalError> {
-        let mut file = file::open_locked(path)?;
-        Self::catch_up(path, &file)?;
-        file.rewind().map_err(|source| JournalError::Io { action: "read", path: path.to_owned(), source })?;
-        Self::continued(path, file, visit)
+        Self::continued(path, file::open_locked(path)?, visit)
     }
 
     /// Reads a journal that is locked already, from where the file stands.
@@ -116,6 +118,7 @@ impl Journal {
             fields,
             header,
             cut: false,
+            room: None,
             syncer,
         })
     }
@@ -123,7 +126,8 @@ impl Journal {
     /// Appends a further session's header to the batch.
     pub fn append_header(&mut self, header: &Header) -> Result<(), JournalError> {
         self.header = header.clone();
-        self.batch.header(header)
+        self.room = Some(self.bytes + self.batch.header(header)? as u64);
+        Ok(())
     }
 
     /// Appends to the batch that these rows are about to be called.

@@ -64,6 +64,8 @@ pub struct Fold {
     tried: HashMap<u64, Box<Tried>>,
     /// Rows of the session read back that it had started and that may have a call in flight.
     open: u64,
+    /// The session read back has an end, which may stand before its rows.
+    ended: bool,
     /// Calls in flight at most in the session read back.
     calls: Option<u64>,
     session_wall: Duration,
@@ -102,7 +104,7 @@ impl Fold {
                 self.session_most = end.totals["most_in_flight"].as_u64().unwrap_or_default();
                 self.session_limited =
                     LimitedTimes::deserialize(&end.totals["limited_s"]).unwrap_or_default();
-                self.open = 0;
+                self.ended = true;
             }
         }
     }
@@ -195,7 +197,8 @@ impl Fold {
         // The last outcomes of a session that was killed were written in a time nobody knows.
         self.written_in(Duration::ZERO);
         self.tried.clear();
-        let open = std::mem::take(&mut self.open);
+        let open = if std::mem::take(&mut self.ended) { 0 } else { self.open };
+        self.open = 0;
         self.stats.add_lost(open.min(self.calls.unwrap_or(open)));
         let (wall, most) = (std::mem::take(&mut self.session_wall), std::mem::take(&mut self.session_most));
         self.stats.add_session(wall, most);

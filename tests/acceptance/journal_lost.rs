@@ -2,10 +2,6 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::thread::sleep;
-use std::time::Duration;
-
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::support::job::{Job, Running};
 
@@ -101,34 +97,4 @@ fn a_line_that_is_just_being_written_is_not_torn_and_costs_no_row() {
     running.wait().expect(0);
     assert_eq!((job.calls().len(), job.column("answer")), (ROWS, job.column("question")));
     job.run(&["report", "answers.csv"]).expect(0).says("is damaged");
-}
-
-#[test]
-fn a_process_forked_after_a_journal_was_written_anew_does_not_hold_its_lock() {
-    let forks = format!(
-        "{WAITS}
-import atexit
-def fork():
-    child = os.fork()
-    if child == 0:
-        time.sleep(60)
-        os._exit(0)
-    with open('child', 'w') as file:
-        file.write(str(child))
-atexit.register(fork)
-"
-    );
-    let (job, mut running) = under_way(&forks);
-    fs::remove_file(job.path(JOURNAL)).unwrap();
-    running.wait_for(".stderr", "the journal was removed", 1);
-    fs::write(job.path("gate"), "").unwrap();
-    running.wait().expect(1).says("written anew");
-    let child = Pid::from_raw(job.read("child").parse().unwrap()).unwrap();
-    // Not to be forked once more.
-    let job = job.predictor(WAITS);
-    let resumed = job.resume();
-    kill_process(child, Signal::KILL).expect("the forked process was still there");
-    sleep(Duration::from_millis(10));
-    resumed.expect(0);
-    assert_eq!((job.calls().len(), job.column("answer")), (ROWS, job.column("question")));
 }
