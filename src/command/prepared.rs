@@ -181,6 +181,10 @@ impl Prepared {
             reporter.message(Level::Warning, &warning.to_string());
         }
         let predictor = self.answerer.bridge.description();
+        if self.job.rates.rates().tpm.is_some() && predictor.metered.is_none() {
+            let text = "the predictor does not tell its tokens: `--tpm` counts 4 characters of a row and its answer as one";
+            reporter.message(Level::Warning, text);
+        }
         let retries = self.job.retry.retries;
         for (what, requests) in predictor.repeating {
             let product = (u64::from(retries) + 1).saturating_mul(requests);

@@ -132,7 +132,7 @@ impl Rate {
             Err(_) => None,
         };
         self.settle_requests(estimated.requests, told, result);
-        self.settle_tokens(arguments, estimated.tokens, told);
+        self.settle_tokens(arguments, estimated.tokens, told, result.as_ref().ok());
     }
 
     fn settle_requests(&mut self, estimated: u64, told: Option<Usage>, result: &Result<Answer, CallError>) {
@@ -156,9 +156,17 @@ impl Rate {
         self.unknown &= refused || (result.is_err() && told.is_none());
     }
 
-    fn settle_tokens(&mut self, arguments: &Arguments, estimated: u64, told: Option<Usage>) {
-        let (Some(bucket), Some(used)) = (&mut self.tokens, told) else { return };
-        let used = used.tokens();
+    fn settle_tokens(
+        &mut self,
+        arguments: &Arguments,
+        estimated: u64,
+        told: Option<Usage>,
+        answer: Option<&Answer>,
+    ) {
+        let Some(bucket) = &mut self.tokens else { return };
+        // An answer that tells no tokens has a text at least.
+        let by_text = |answer: &Answer| prompt(arguments) + text(&answer.fields) / CHARACTERS_A_TOKEN;
+        let Some(used) = told.map(|used| used.tokens()).or_else(|| answer.map(by_text)) else { return };
         let more = i128::from(used) - i128::from(estimated);
         bucket.owed = bucket.owed.saturating_add(more.clamp(i64::MIN.into(), i64::MAX.into()) as i64);
         let overhead = used.saturating_sub(prompt(arguments)) as f64;
@@ -172,11 +180,15 @@ fn prompt(arguments: &Arguments) -> u64 {
 
 /// Bytes of text in the arguments.
 pub fn length(arguments: &Arguments) -> u64 {
+    text(arguments)
+}
+
+fn text(fields: &[(std::sync::Arc<str>, Value)]) -> u64 {
     let length = |value: &Value| match value {
         Value::Text(text) => text.len(),
         Value::Json(raw) => raw.get().len(),
     };
-    arguments.iter().map(|(_, value)| length(value) as u64).sum()
+    fields.iter().map(|(_, value)| length(value) as u64).sum()
 }
 
 #[derive(Debug)]
@@ -306,6 +318,17 @@ mod tests {
         (0..100).for_each(|_| rate.settle(&arguments, estimate, &used));
         let learned = rate.estimate(&arguments).tokens;
         assert!((1_590..=1_600).contains(&learned), "{learned}");
+    }
+
+    #[test]
+    fn an_answer_that_tells_no_tokens_is_charged_by_its_text() {
+        let mut rate = rate(0, 60_000);
+        let arguments: Arguments = vec![("question".into(), Value::Text("x".repeat(400)))];
+        let fields = vec![("answer".into(), Value::Text("y".repeat(80)))];
+        let silent = Ok(Answer { fields, usage: None, ..answer(of_calls(1)) });
+        (0..100).for_each(|_| rate.settle(&arguments, rate.estimate(&arguments), &silent));
+        let learned = rate.estimate(&arguments).tokens;
+        assert!((120..=121).contains(&learned), "{learned}");
     }
 
     #[test]
