@@ -106,13 +106,12 @@ impl Command {
     /// None for a command that says nothing but its result.
     fn show(&self) -> Option<&ShowOptions> {
         Some(match self {
-            Self::Process(options) => &options.job.show,
+            Self::Process(options) | Self::Doctor(options) => &options.job.show,
             Self::Resume(options) => &options.job.show,
             Self::Compare(options) => &options.job.show,
             Self::Export(options) => &options.show,
             Self::Verify(options) => &options.show,
             Self::Report(options) => &options.show,
-            Self::Doctor(options) => &options.job.show,
             Self::Demo(options) => &options.show,
             Self::Completions { .. } => return None,
         })
@@ -197,7 +196,7 @@ fn failed(text: &str) -> u8 {
 fn form_of(arguments: &[OsString]) -> Form {
     let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
     let last = (0..words.len()).rev().find_map(|at| match words[at].strip_prefix("--progress") {
-        Some("") => words.get(at + 1).map(|value| value.to_string()),
+        Some("") => words.get(at + 1).map(ToString::to_string),
         Some(value) => value.strip_prefix('=').map(str::to_owned),
         None => None,
     });

@@ -30,7 +30,7 @@ const CIRCLES: [&str; 13] = [
     "journal::attempt journal::record",
     "output::blocks output::project output::rows",
     "report::compare report::warning",
-    "stats stats::course stats::fold stats::outcome",
+    "stats stats::fold",
 ];
 
 /// A file's module path, without `crate`: `["journal", "record"]`.
@@ -70,8 +70,10 @@ impl Sources {
         let mut used = BTreeSet::new();
         for root in ["crate::", "super::", "self::"] {
             for (at, _) in text.match_indices(root) {
+                // No use: `pub(in crate::engine)` says who may use what.
+                let is_visibility = text[..at].ends_with("pub(in ");
                 let before = text[..at].chars().next_back();
-                if before.is_none_or(|c| !(c.is_alphanumeric() || c == '_' || c == ':')) {
+                if !is_visibility && before.is_none_or(|c| !(c.is_alphanumeric() || c == '_' || c == ':')) {
                     used.extend(paths(&text[at..]).0.iter().map(|path| self.file_of(module, path)));
                 }
             }
@@ -106,6 +108,7 @@ impl Sources {
         let mut exports =
             exports.filter(|path| path.len() > 1 && path.last().is_some_and(|last| last == name));
         exports.find_map(|path| {
+            let path = path.strip_prefix(&["self".to_owned()]).unwrap_or(&path);
             let child = [&module[..], &path[..1]].concat();
             self.files.contains_key(&child).then(|| self.file_of(&child, &path[1..]))
         })

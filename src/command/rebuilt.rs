@@ -100,7 +100,7 @@ fn facts(
         None => Some("the last session did not end in order".to_owned()),
     };
     // The journal's last write is the last that is known of a session that was killed.
-    let last_write = || metadata.modified().map(|time| timestamp(time));
+    let last_write = || metadata.modified().map(timestamp);
     let total = header.selection.end - header.selection.start;
     Ok(Facts {
         total,

@@ -55,7 +55,7 @@ impl Streams {
     /// What shows Python's prints, where its own streams would tear what is on standard error.
     pub(super) fn show(&self, options: &ShowOptions) -> Option<Show> {
         let (screen, form) = (self.screen.clone(), self.form);
-        let torn = form == Form::Json || self.showing(options).has_bar();
+        let torn = form == Form::Json || showing(options).has_bar();
         torn.then(|| Box::new(move |text: &[u8]| screen.print(text, form)) as Show)
     }
 
@@ -104,17 +104,18 @@ impl Streams {
 
     /// The reporter of progress, on standard error.
     pub fn reporter(&self, options: &ShowOptions) -> Box<dyn Reporter> {
-        reporter(self.showing(options), &self.screen, &self.standing, &self.commands)
+        reporter(showing(options), &self.screen, &self.standing, &self.commands)
     }
+}
 
-    fn showing(&self, options: &ShowOptions) -> Showing {
-        let is_terminal = io::stderr().is_terminal();
-        Showing {
-            kind: options.progress,
-            is_terminal,
-            quiet: options.quiet,
-            verbose: options.verbose,
-            color: options.colored(is_terminal),
-        }
+/// What the options say of standard error.
+fn showing(options: &ShowOptions) -> Showing {
+    let is_terminal = io::stderr().is_terminal();
+    Showing {
+        kind: options.progress,
+        is_terminal,
+        quiet: options.quiet,
+        verbose: options.verbose,
+        color: options.colored(is_terminal),
     }
 }

@@ -14,7 +14,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     near.min_by_key(|(slips, _)| *slips).map(|(_, known)| known)
 }
 
-/// Arguments of language models, as DSPy and LiteLLM take them.
+/// Arguments of language models, as DSPy and `LiteLLM` take them.
 const OF_MODELS: [&str; 49] = [
     "allowed_openai_params",
     "api_base",

@@ -86,25 +86,24 @@ impl Recovered {
                 if json.is_some_and(is_foreign) {
                     return Err(JournalError::Foreign { path: path.to_owned(), line: position.line });
                 }
-                match json.map(serde_json::from_slice) {
-                    Some(Ok(record)) => match recovered.take(&record, position) {
-                        Taken::Yes => {
-                            recovered.suspects.see(&record);
-                            visit(&record);
-                        }
-                        Taken::Copy => {}
-                        // Without the selection every row would seem to be outside it, and be called and billed again.
-                        Taken::No if recovered.sessions.is_empty() => break 'lines,
-                        Taken::No => recovered.damage(position),
-                    },
-                    _ => {
-                        recovered.damage(position);
-                        // It may be its line feed that is damaged; then it costs no row but its own.
-                        if let Some(at) = line::whole_end(line) {
-                            position.offset += at as u64;
-                            rest = Some(&line[at..]);
-                        }
+                let Some(Ok(record)) = json.map(serde_json::from_slice) else {
+                    recovered.damage(position);
+                    // It may be its line feed that is damaged; then it costs no row but its own.
+                    if let Some(at) = line::whole_end(line) {
+                        position.offset += at as u64;
+                        rest = Some(&line[at..]);
                     }
+                    continue;
+                };
+                match recovered.take(&record, position) {
+                    Taken::Yes => {
+                        recovered.suspects.see(&record);
+                        visit(&record);
+                    }
+                    Taken::Copy => {}
+                    // Without the selection every row would seem to be outside it, and be called and billed again.
+                    Taken::No if recovered.sessions.is_empty() => break 'lines,
+                    Taken::No => recovered.damage(position),
                 }
             }
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{self, getpid, kill_process};
 
-use super::signals::Streams;
+use super::signal_streams::Streams;
 use crate::policy::stop::{Signal, StopReason};
 
 /// How long the run may take to take a second signal, and to end once it has said that it ends at once.

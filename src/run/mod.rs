@@ -3,6 +3,7 @@
 
 mod batch;
 mod last_resort;
+mod signal_streams;
 pub mod signals;
 pub mod todo;
 

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::task::yield_now;
 
 use super::last_resort::{self, Heed};
+use super::signal_streams::Streams;
 use crate::policy::stop::Signal;
 
 /// The signals that end a run. To be made before the first Python import, which would install Python's own handler
@@ -17,14 +18,6 @@ use crate::policy::stop::Signal;
 pub struct Signals {
     streams: Streams,
     heed: Arc<Heed>,
-}
-
-/// The signals as they come to one runtime.
-#[derive(Debug)]
-pub(super) struct Streams {
-    hangup: Stream,
-    interrupt: Stream,
-    terminate: Stream,
 }
 
 /// SIGXFSZ, which rustix names for some systems only; it has this number on all.
@@ -49,25 +42,6 @@ impl Asked {
     /// The next time it is asked. Cancel-safe.
     pub async fn next(&mut self) {
         self.0.recv().await;
-    }
-}
-
-impl Streams {
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    /// The next one. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.hangup.recv() => Signal::Hangup,
-            _ = self.interrupt.recv() => Signal::Interrupt,
-            _ = self.terminate.recv() => Signal::Terminate,
-        }
     }
 }
 

@@ -33,7 +33,7 @@ fn hanging(syncs: bool, grace: &str) -> (Job, Running) {
 }
 
 /// The run ends by the signal within so long, and `resume` goes on.
-fn ends(job: Job, running: Running, within: Duration) {
+fn ends(job: &Job, running: Running, within: Duration) {
     let signalled = Instant::now();
     let done = running.wait().expect(130);
     assert!(signalled.elapsed() < within, "it took {:?}", signalled.elapsed());
@@ -50,7 +50,7 @@ fn a_first_signal_ends_a_run_whose_write_hangs_once_the_grace_has_passed() {
     let (job, running) = hanging(false, "1s");
     assert!(job.calls().len() < 50, "rows were still open");
     running.signal(Signal::INT);
-    ends(job, running, Duration::from_secs(10));
+    ends(&job, running, Duration::from_secs(10));
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_second_signal_ends_a_run_whose_write_hangs_at_once() {
     running.signal(Signal::INT);
     sleep(Duration::from_millis(300));
     running.signal(Signal::INT);
-    ends(job, running, Duration::from_secs(10));
+    ends(&job, running, Duration::from_secs(10));
 }
 
 #[test]
@@ -70,5 +70,5 @@ fn signals_end_a_run_whose_sync_hangs() {
     running.signal(Signal::INT);
     sleep(Duration::from_millis(300));
     running.signal(Signal::INT);
-    ends(job, running, Duration::from_secs(10));
+    ends(&job, running, Duration::from_secs(10));
 }

@@ -288,7 +288,7 @@ fn as_many_requests_are_in_flight_at_the_server_as_were_requested() {
     assert_eq!(job.report()["concurrency"]["achieved_max"], 256);
 }
 
-/// A server that takes 50 ms, asked by LiteLLM one call at a time: the first call is about as fast as the others.
+/// A server that takes 50 ms, asked by `LiteLLM` one call at a time: the first call is about as fast as the others.
 #[track_caller]
 fn first_call_is_as_fast_as_others(predictor: Option<&str>, options: &[&str]) {
     let server = Aimock::start(&Fixtures::numbered(4));

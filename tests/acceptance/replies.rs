@@ -8,7 +8,7 @@ use serde_json::json;
 use super::support::http::{Scripted, answer, completion, ok, reply};
 use super::support::job::{Done, Job};
 
-/// DSPy's own engine, and LiteLLM.
+/// DSPy's own engine, and `LiteLLM`.
 const ENGINES: [&[&str]; 2] = [&[], &["--lm", "engine=litellm"]];
 
 fn process(job: &Job, server: &Scripted, options: &[&str]) -> Done {

@@ -164,7 +164,7 @@ impl Ended {
         let mut early = None;
         for Request { at, replied, row, retry_after, .. } in &self.log {
             if let Some(until) = until.get(row).filter(|until| at < until) {
-                early = early.max(Some(*until - *at));
+                early = early.max(Some(until.saturating_sub(*at)));
             }
             if let Some(asked) = retry_after {
                 until.insert(*row, *replied + *asked);

@@ -92,7 +92,7 @@ fn window_from(offset: Duration, tells: bool, mut rng: Rng) -> impl Script {
             window.1 += 1;
             return (Ok(()), about(&mut rng, LATENCY));
         }
-        let reset = PERIOD - Duration::from_nanos((now.as_nanos() % PERIOD.as_nanos()) as u64);
+        let reset = PERIOD.saturating_sub(Duration::from_nanos((now.as_nanos() % PERIOD.as_nanos()) as u64));
         (refusal(tells.then_some(reset)), REFUSAL)
     }
 }
@@ -110,7 +110,7 @@ pub(crate) fn window_of_the_first(tells: bool, seed: u64) -> impl Script {
             *taken += 1;
             return (Ok(()), about(&mut rng, LATENCY));
         }
-        (refusal(tells.then_some(*since + PERIOD - now)), REFUSAL)
+        (refusal(tells.then_some((*since + PERIOD).saturating_sub(now))), REFUSAL)
     }
 }
 
@@ -120,7 +120,7 @@ pub(crate) fn token_bucket(tells: bool, seed: u64) -> impl Script {
     let rate = f64::from(LIMIT) / PERIOD.as_secs_f64();
     let (mut tokens, mut at) = (f64::from(LIMIT), Duration::ZERO);
     move |now, _| {
-        tokens = (tokens + rate * (now - at).as_secs_f64()).min(f64::from(LIMIT));
+        tokens = (tokens + rate * now.saturating_sub(at).as_secs_f64()).min(f64::from(LIMIT));
         at = now;
         if tokens >= 1.0 {
             tokens -= 1.0;

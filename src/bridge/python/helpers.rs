@@ -5,8 +5,6 @@ use std::ffi::{CStr, CString};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use super::{forked, printed};
-
 const NAME: &str = "_tokio_asyncio_bridge";
 const PACKAGE: &CStr = c"_tokio_asyncio_bridge";
 const PREDICTOR: &str = "dspy_predictor";
@@ -38,10 +36,6 @@ pub(in crate::bridge) fn install(py: Python<'_>) -> PyResult<()> {
     package.setattr("__path__", PyList::empty(py))?;
     FILES.iter().try_for_each(|(name, code)| add(py, name, code).map(drop))?;
     module(py, "signals")?.call_method1("keep", (wrap_pyfunction!(warn, py)?,))?;
-    module(py, "forks")?.call_method1(
-        "watch",
-        (wrap_pyfunction!(forked::mark, py)?, wrap_pyfunction!(printed::release, py)?),
-    )?;
     Ok(())
 }
 

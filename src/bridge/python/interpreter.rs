@@ -143,6 +143,7 @@ fn initialize(python: &Path) -> Result<String, InterpreterError> {
         .map_err(|reason| InterpreterError::Start { python: python.to_owned(), reason })?;
     let version = Python::attach(|py| {
         helpers::install(py)?;
+        printed::let_go_at_forks(py)?;
         let info = py.version_info();
         Ok::<_, PyErr>(format!("{}.{}.{}", info.major, info.minor, info.patch))
     })?;

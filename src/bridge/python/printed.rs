@@ -54,6 +54,12 @@ pub(super) fn mask(py: Python<'_>, secrets: &Secrets) -> PyResult<()> {
     streams.call_method1("mask", (wrap_pyfunction!(write, py)?,)).map(drop)
 }
 
+/// Lets what is held back go before each fork, and marks the child.
+pub(super) fn let_go_at_forks(py: Python<'_>) -> PyResult<()> {
+    let functions = (wrap_pyfunction!(forked::mark, py)?, wrap_pyfunction!(release, py)?);
+    helpers::module(py, "forks")?.call_method1("watch", functions).map(drop)
+}
+
 /// Takes bytes for a descriptor, 1 or 2; returns how many.
 #[pyfunction]
 fn write(py: Python<'_>, descriptor: usize, bytes: &[u8]) -> io::Result<usize> {

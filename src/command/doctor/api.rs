@@ -150,14 +150,11 @@ fn listed(names: &[String], model: &str, asked: &str) -> Found {
     let is_it = |known: &&String| {
         [name, model].contains(&known.as_str()) || known.strip_suffix(":latest") == Some(name)
     };
-    match names.iter().find(is_it) {
-        Some(known) => Ok(known.clone()),
-        None => {
-            let first = quoted(&names[..names.len().min(NAMED)], ", ");
-            let more = if names.len() > NAMED { ", …" } else { "" };
-            Err(format!("{asked} does not list `{name}`\nhint: it lists {first}{more}"))
-        }
-    }
+    names.iter().find(is_it).cloned().ok_or_else(|| {
+        let first = quoted(&names[..names.len().min(NAMED)], ", ");
+        let more = if names.len() > NAMED { ", …" } else { "" };
+        format!("{asked} does not list `{name}`\nhint: it lists {first}{more}")
+    })
 }
 
 /// So many models are named where the one asked for is not among them.

@@ -132,10 +132,9 @@ impl Queues {
     fn next(&self) -> Option<Side> {
         match (self.again.is_empty(), self.fresh.is_empty()) {
             (true, true) => None,
-            (false, true) => Some(Side::Again),
             (true, false) => Some(Side::Fresh),
             (false, false) if self.last == Side::Again => Some(Side::Fresh),
-            (false, false) => Some(Side::Again),
+            (false, _) => Some(Side::Again),
         }
     }
 }

@@ -15,7 +15,7 @@ const LEAST: usize = 5;
 
 pub(super) struct Bar {
     log: Log,
-    bar: ProgressBar,
+    drawn: ProgressBar,
     screen: Screen,
     color: bool,
     /// Columns of the bar itself.
@@ -25,7 +25,7 @@ pub(super) struct Bar {
 impl Bar {
     pub(super) fn new(log: Log, screen: &Screen, color: bool) -> Self {
         let bar = screen.bars().add(ProgressBar::new(0));
-        Self { log, bar, screen: screen.clone(), color, width: usize::MAX }
+        Self { log, drawn: bar, screen: screen.clone(), color, width: usize::MAX }
     }
 
     /// Makes the bar itself so wide.
@@ -36,7 +36,7 @@ impl Bar {
                 if width > 0 { format!("{{bar:{width}{color}}}{GAP}{{msg}}") } else { "{msg}".into() };
             let style =
                 ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            self.bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏░"));
+            self.drawn.set_style(style.progress_chars("█▉▊▋▌▍▎▏░"));
             self.width = width;
         }
     }
@@ -74,9 +74,9 @@ impl Reporter for Bar {
         self.widen(bar_width(&figures, columns));
         let room = if self.width > 0 { columns.saturating_sub(self.width + GAP.len()) } else { columns };
         self.screen.draws(true);
-        self.bar.set_length(snapshot.total);
-        self.bar.set_position(snapshot.done());
-        self.bar.set_message(fitting(&figures, room));
+        self.drawn.set_length(snapshot.total);
+        self.drawn.set_position(snapshot.done());
+        self.drawn.set_message(fitting(&figures, room));
     }
 
     fn message(&mut self, level: Level, text: &str) {
@@ -84,7 +84,7 @@ impl Reporter for Bar {
     }
 
     fn finish(&mut self, _: &Snapshot) {
-        self.bar.finish_and_clear();
+        self.drawn.finish_and_clear();
         self.screen.draws(false);
         self.screen.end_line(Form::Text);
     }

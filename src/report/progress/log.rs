@@ -93,7 +93,7 @@ fn raised(error: &CallError) -> String {
     let CallError::Predictor(error) = error else { return String::new() };
     let Some(traceback) = &error.traceback else { return String::new() };
     let whole = traceback.split_once('\n').map_or(&**traceback, |(_, whole)| whole);
-    whole.lines().map(|line| format!("\n  {line}")).collect()
+    whole.lines().flat_map(|line| ["\n  ", line]).collect()
 }
 
 impl Reporter for Log {
