@@ -204,7 +204,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
         let why = reason.told(self.outage.as_deref());
         let (why, hint) = text::reason(&why);
         let text = match reason {
-            StopReason::Signal(Signal::Interrupt) => {
+            StopReason::Signal(Signal::Interrupt) if self.outage.is_none() => {
                 format!("stopping: {waiting} (Ctrl-C again to stop now)")
             }
             StopReason::Signal(_) => format!("stopping: {why}; {waiting} (a second signal stops now)"),

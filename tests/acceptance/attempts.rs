@@ -40,33 +40,32 @@ fn rebuilt(job: &Job) -> Value {
 fn failed_attempts_survive_kill_9_in_every_figure_and_bound_the_next_session() {
     let server = Aimock::start(&garbled_at_first(40));
     let job = Job::new().questions(40);
-    // Of the 8 rows in hand each fails once, and waits for long.
+    // Each row fails once, and waits for long.
     let mut running = asking(&job, &server, &["--backoff", "10h", "--backoff-max", "10h"]);
-    running.wait_for("answers.csv.journal", r#""attempt""#, 8);
+    running.wait_for("answers.csv.journal", r#""attempt""#, 40);
     running.signal(Signal::KILL);
     running.wait();
-    assert_eq!(server.journal().len(), 8);
+    assert_eq!(server.journal().len(), 40);
 
     let report = rebuilt(&job);
     let attempts = &report["attempts"];
-    assert_eq!((&attempts["total"], &attempts["retries"]), (&json!(8), &json!(0)), "{attempts}");
-    assert_eq!(attempts["by_error"], json!({"AdapterParseError": 8}));
+    assert_eq!((&attempts["total"], &attempts["retries"]), (&json!(40), &json!(0)), "{attempts}");
+    assert_eq!(attempts["by_error"], json!({"AdapterParseError": 40}));
     // As many calls as were allowed may have been under way.
-    assert_eq!(report["tokens"], json!({"input": 800, "output": 80, "calls": 8, "untold": 4}));
+    assert_eq!(report["tokens"], json!({"input": 4_000, "output": 400, "calls": 40, "untold": 4}));
     assert_eq!(report["rows"]["unfinished"], 40);
 
-    // Room for 8 calls that are known, 4 that may have been made, and 5 more.
-    job.run(&["resume", "answers.csv", "--max-total-tokens", "1870", "--backoff", "1ms"]).expect(4);
-    assert_eq!(server.journal().len(), 13);
+    // Room for 40 calls that are known, 4 that may have been made, and 5 more.
+    job.run(&["resume", "answers.csv", "--max-total-tokens", "5390", "--backoff", "1ms"]).expect(4);
+    assert_eq!(server.journal().len(), 45);
     let report = rebuilt(&job);
-    assert_eq!((&report["attempts"]["total"], &report["rows"]["ok"]), (&json!(13), &json!(5)));
-    assert_eq!(report["attempts"]["by_error"], json!({"AdapterParseError": 8}));
+    assert_eq!((&report["attempts"]["total"], &report["rows"]["ok"]), (&json!(45), &json!(5)));
+    assert_eq!(report["attempts"]["by_error"], json!({"AdapterParseError": 40}));
 
     job.run(&["resume", "answers.csv", "--max-total-tokens", "100000", "--backoff", "1ms"]).expect(0);
-    // The other 32 are garbled once too.
-    assert_eq!(server.journal().len(), 8 + 8 + 2 * 32);
+    assert_eq!(server.journal().len(), 2 * 40);
     let report = job.report();
-    assert_eq!((&report["attempts"]["total"], &report["attempts"]["retries"]), (&json!(80), &json!(32)));
+    assert_eq!((&report["attempts"]["total"], &report["attempts"]["retries"]), (&json!(80), &json!(0)));
     assert_eq!(report["attempts"]["by_error"], json!({"AdapterParseError": 40}));
     assert_eq!(report["tokens"], json!({"input": 8_000, "output": 800, "calls": 80, "untold": 4}));
     assert_eq!(job.column("answer"), (0..40).map(|row| format!("Answer {row}")).collect::<Vec<_>>());
@@ -112,7 +111,7 @@ fn calls_cut_off_at_a_stop_are_attempts_too() {
         let reports = if second_signal { vec![rebuilt(&job)] } else { vec![job.report(), rebuilt(&job)] };
         for report in reports {
             let attempts = &report["attempts"];
-            assert_eq!((&attempts["total"], &attempts["retries"]), (&json!(8), &json!(0)), "{attempts}");
+            assert_eq!((&attempts["total"], &attempts["retries"]), (&json!(40), &json!(0)), "{attempts}");
             assert_eq!(attempts["by_error"], json!({"ConnectionError": 4, "cancelled": 4}));
             assert_eq!(report["tokens"]["untold"], 4);
         }

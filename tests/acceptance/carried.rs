@@ -56,29 +56,25 @@ fn what_rows_left_open_have_tried_counts_whether_they_are_still_in_the_input_or_
         let process = ["process", "questions.csv", "-o", "answers.csv", "-c", "4", "--api-base", &base];
         let waits = ["--backoff", "10h", "--backoff-max", "10h"];
         let mut running = job.spawn(&[&process[..], &MINI, &waits].concat());
-        // Of the 8 rows in hand each fails once, and waits for long.
-        running.wait_for("answers.csv.journal", r#""attempt""#, 8);
+        // Each row fails once, and waits for long.
+        running.wait_for("answers.csv.journal", r#""attempt""#, 40);
         running.signal(signal);
         running.wait();
-        assert_eq!(server.journal().len(), 8);
+        assert_eq!(server.journal().len(), 40);
 
         let left = rows.start == 0;
         fs::write(job.path("questions.csv"), questions(rows)).unwrap();
-        resume(&job, &["--max-total-tokens", "1870"]).expect(4).says("`--max-total-tokens 1870`");
-        // Room for 17 calls, of which some may be lost.
-        assert_eq!(server.journal().len(), 17 - lost);
+        resume(&job, &["--max-total-tokens", "5390"]).expect(4).says("`--max-total-tokens 5390`");
+        // Room for 49 calls, of which some may be lost.
+        assert_eq!(server.journal().len(), 49 - lost);
         agrees(&job, &server);
         let untold = if lost == 0 { json!(null) } else { json!(lost) };
         assert_eq!(job.report()["tokens"]["untold"], untold);
 
         resume(&job, &["--max-total-tokens", "100000"]).expect(0);
-        // Of the rows still there the other 32 are garbled once too.
-        assert_eq!(server.journal().len(), if left { 8 + 8 + 2 * 32 + 1 } else { 8 + 10 });
+        assert_eq!(server.journal().len(), if left { 2 * 40 + 1 } else { 40 + 10 });
         agrees(&job, &server);
-        assert_eq!(
-            job.report()["attempts"]["by_error"],
-            json!({"AdapterParseError": if left { 40 } else { 8 }})
-        );
+        assert_eq!(job.report()["attempts"]["by_error"], json!({"AdapterParseError": 40}));
     }
 }
 

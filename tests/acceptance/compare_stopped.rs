@@ -100,7 +100,10 @@ fn a_guard_or_a_broken_predictor_leaves_what_was_finished() {
 
 #[test]
 fn a_comparison_stopped_before_its_first_run_says_so_and_leaves_no_older_figures() {
-    let job = ending(5, "hang").file("compare.json", "{}");
+    // Figures of a comparison that had been finished.
+    let older = ending(100, "hang");
+    compare(&older, &["-c", "3", "--runs", "1"]).expect(0);
+    let job = ending(5, "hang").file("compare.json", older.read("compare.json"));
     let mut running = spawn(&job, &STOPPED);
     running.wait_for_calls(5);
     running.signal(Signal::INT);

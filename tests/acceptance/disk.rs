@@ -50,7 +50,8 @@ fn a_full_disk_stops_the_calls_and_resume_goes_on_once_there_is_space() {
         .wait()
         .expect(1)
         .says("waiting up to 500 ms for space")
-        .says("hint: free some space; `resume` then continues");
+        .says("hint: free some space; `")
+        .says("resume answers.csv` then continues");
     let first = job.calls().len();
     assert!((20..ROWS / 2).contains(&first), "{first} calls");
     assert!(!job.path("answers.csv").exists());
@@ -85,7 +86,7 @@ fn answers_that_do_not_fit_leave_the_old_file_and_can_be_exported() {
     running.wait_for_calls(1);
     running.limit_files(Some(200_000));
     fs::write(job.path("go"), "").unwrap();
-    running.wait().expect(1).says("answers.csv`: File too large").says("`export` writes them");
+    running.wait().expect(1).says("answers.csv`: File too large").says("export answers.csv` writes them");
     assert_eq!(job.read("answers.csv"), OLD_ANSWERS);
     let mut names: Vec<_> = fs::read_dir(job.path(""))
         .unwrap()

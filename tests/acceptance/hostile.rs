@@ -86,10 +86,8 @@ fn a_cancellation_that_nobody_asked_for_is_a_failure() {
 
 #[test]
 fn values_that_are_no_answer_are_kept_as_their_repr() {
-    fails_with("return None", "NoneType");
-    fails_with("return float('nan')", "nan");
-    fails_with("return b'bytes'", "b'bytes'");
-    fails_with("return {'x': float('nan')}", "nan");
+    fails_with("return object()", "<object object at");
+    fails_with("return b'\\xff'", "b'\\xff'");
     fails_with("return {'x': object()}", "<object object at");
 }
 

@@ -23,7 +23,7 @@ fn a_panic_in_a_rows_task_ends_the_run_with_the_row_named_and_all_answers_kept()
     ]);
     assert_eq!(done.code, 1, "{}", done.stderr);
     let done = done.says("stopping: internal error: the task of row 99 panicked: as the script says");
-    let done = done.says("`resume` calls the row again");
+    let done = done.says("resume answers.csv` calls the row again");
     assert!(done.took < Duration::from_secs(20), "{:?}", done.took);
     let statuses = job.column("status");
     let answered = statuses.iter().filter(|status| *status == "ok").count();

@@ -35,7 +35,7 @@ fn a_journal_that_is_cut_stops_the_run_and_keeps_what_comes_after() {
     running.wait_for(".stderr", "the journal was cut short while the run recorded into it", 1);
     fs::write(job.path("gate"), "").unwrap();
     let done = running.wait().expect(1).says("is lost: 10 answers; 4 left").says("hint: put back a copy");
-    assert!(done.stderr.contains("`resume` calls the lost rows again"), "{}", done.stderr);
+    assert!(done.stderr.contains("resume answers.csv` calls the lost rows again"), "{}", done.stderr);
     assert_eq!(job.calls().len(), 14, "rows were open");
     let answered = job.column("status").iter().filter(|status| *status == "ok").count();
     assert_eq!((answered, job.report()["rows"]["ok"].as_u64()), (4, Some(4)));

@@ -28,7 +28,8 @@ const RECORDED: [&str; 11] = [
 /// The recorded times of each row, by name.
 fn recorded(job: &Job) -> Vec<Value> {
     let journal = job.read("answers.csv.journal");
-    let records = journal.lines().filter(|line| !line.is_empty()).map(|line| line.split_at(9).1.to_owned());
+    let records =
+        journal.lines().filter(|line| !line.trim().is_empty()).map(|line| line.split_at(9).1.to_owned());
     let records = records.map(|json| serde_json::from_str::<Value>(&json).unwrap());
     let named = |record: Value| {
         let times = record.get("outcome")?["timing_ns"].as_array().unwrap().clone();

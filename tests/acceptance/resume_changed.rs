@@ -202,7 +202,7 @@ fn a_new_run_over_an_earlier_one_is_refused_and_forced_keeps_its_journal() {
     let job = Job::new().questions(3).echo();
     job.process().expect(0);
     let journal = fs::read(job.path("answers.csv.journal")).unwrap();
-    job.process().expect(1).says("`resume`").says("`--force`");
+    job.process().expect(1).says("resume answers.csv`").says("`--force`");
     assert_eq!(job.calls().len(), 3);
     let job = job.args(["--force"]);
     job.process().expect(0);

@@ -91,7 +91,7 @@ fn process_onto_an_earlier_run_is_refused_and_force_keeps_its_journal() {
     let job = Job::new().questions(3).echo();
     job.process().expect(0);
     let journal = job.read("answers.csv.journal");
-    job.process().expect(1).says("holds an earlier run").says("`resume`").says("`--force`");
+    job.process().expect(1).says("holds an earlier run").says("resume answers.csv`").says("`--force`");
     assert_eq!(job.calls().len(), 3);
 
     let forced =
@@ -151,7 +151,11 @@ fn a_journal_whose_first_write_was_cut_short_is_nothing_to_process() {
     std::fs::write(job.path("answers.csv.journal"), &lost).unwrap();
     job.resume().expect(1).says("has no whole header").says("`--force`");
     let refused = job.process().expect(1).says("has no whole header").says("start anew with `--force`");
-    assert!(!refused.stderr.contains("`resume`"), "each hint would lead to the other: {}", refused.stderr);
+    assert!(
+        !refused.stderr.contains("resume answers.csv`"),
+        "each hint would lead to the other: {}",
+        refused.stderr
+    );
     assert_eq!(job.read("answers.csv.journal"), lost);
     job.process_with(&["--force"]).expect(0);
 }
