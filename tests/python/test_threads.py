@@ -5,11 +5,15 @@ import sys
 import threading
 import unittest
 from pathlib import Path
+from types import ModuleType
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "src/bridge/python"))
+# The files form a package, which the program makes of what it holds.
+package = ModuleType("_tokio_asyncio_bridge")
+package.__path__ = [str(Path(__file__).parents[2] / "src/bridge/python")]
+sys.modules[package.__name__] = package
 
-from threads import Threads
+from _tokio_asyncio_bridge.threads import Threads  # noqa: E402
 
 
 class Marks:
