@@ -111,7 +111,7 @@ fn calls_cut_off_at_a_stop_are_attempts_too() {
         let reports = if second_signal { vec![rebuilt(&job)] } else { vec![job.report(), rebuilt(&job)] };
         for report in reports {
             let attempts = &report["attempts"];
-            assert_eq!((&attempts["total"], &attempts["retries"]), (&json!(40), &json!(0)), "{attempts}");
+            assert_eq!((&attempts["total"], &attempts["retries"]), (&json!(8), &json!(0)), "{attempts}");
             assert_eq!(attempts["by_error"], json!({"ConnectionError": 4, "cancelled": 4}));
             assert_eq!(report["tokens"]["untold"], 4);
         }
