@@ -51,6 +51,26 @@ fn the_columns_asked_for_stand_in_their_order_and_cut_off_answers_are_told() {
 }
 
 #[test]
+fn a_release_of_dspy_with_other_names_runs_untuned_and_says_so_once() {
+    let gone_at_import = "import dspy, sys\nimport dspy._vendor.lm15.transports as transports\n\
+         name = transports.__name__ + '._proxy'\nimport importlib\nimportlib.import_module(name)\n\
+         del transports._proxy\nsys.modules[name] = None\n";
+    let gone_at_use = "import dspy\nfrom dspy.clients import backend_selection\n\
+         real = backend_selection.select_backend\n\
+         backend_selection.select_backend = lambda *given: object() if len(given) == 1 else real(*given)\n";
+    for renamed in [gone_at_import, gone_at_use] {
+        let server = Aimock::start(&Fixtures::numbered(20));
+        let job = Job::new()
+            .questions(20)
+            .file("program.py", format!("{renamed}predict = dspy.ChainOfThought('question -> answer')\n"));
+        let done = ask(&job, &server, &["--predictor", "program.py:predict"]).expect(0);
+        assert_eq!(done.stderr.matches("is run without tuning").count(), 1, "{}", done.stderr);
+        assert_eq!(job.column("answer"), (0..20).map(|row| format!("Answer {row}")).collect::<Vec<_>>());
+        assert_eq!(server.journal().len(), 20, "one request a row");
+    }
+}
+
+#[test]
 fn a_field_that_no_answer_will_have_is_refused_before_the_first_call() {
     let server = Aimock::start(&Fixtures::numbered(1));
     let job = Job::new().questions(1);

@@ -11,6 +11,7 @@ from unittest import mock
 # The files form a package, which the program makes of what it holds.
 package = ModuleType("_tokio_asyncio_bridge")
 package.__path__ = [str(Path(__file__).parents[2] / "src/bridge/python")]
+package.warn = print
 sys.modules[package.__name__] = package
 
 from _tokio_asyncio_bridge.threads import Threads  # noqa: E402

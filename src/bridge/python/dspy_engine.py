@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import dspy
-from _tokio_asyncio_bridge import dspy_replies
+from _tokio_asyncio_bridge import dspy_replies, warn
 from dspy._vendor.lm15.transports import _proxy as proxies
 from dspy.adapters import utils as adapters
 from dspy.clients import costs, execution
@@ -38,6 +38,15 @@ def lift_limit(connections: int) -> None:
 
 def tuned(lm: Any, connections: int) -> Any:
     """The same model on an engine of ours; `lm` itself where DSPy would not send its requests by its own engine."""
+    try:
+        return _tuned(lm, connections)
+    except Exception as error:
+        # What it touches is DSPy's own and may have another name in the next release.
+        warn(f"this release of DSPy is run without tuning, and makes fewer calls a second: {error!r}")
+        return lm
+
+
+def _tuned(lm: Any, connections: int) -> Any:
     if type(lm) is not dspy.LM or not isinstance(lm.engine, str):
         return lm
     selection = select_backend(lm)
@@ -53,9 +62,11 @@ def tuned(lm: Any, connections: int) -> Any:
     )
     engine = Engine(config, model_type=lm.model_type)
     engine.declare(capabilities(lm))
-    copied = lm.copy(
-        engine=engine, async_engine=AsyncEngine(config, model_type=lm.model_type), **dict.fromkeys(clients)
-    )
+    asynchronous = AsyncEngine(config, model_type=lm.model_type)
+    for name in ("_providers", "_target"):
+        # What a call uses has to be there before the first one.
+        getattr(asynchronous, name)
+    copied = lm.copy(engine=engine, async_engine=asynchronous, **dict.fromkeys(clients))
     try:
         # What DSPy would hand to LiteLLM instead, its settings asked for.
         engine.plan(execution._canonical(execution.prepare(copied, "", None, {})))

@@ -6,7 +6,6 @@ from typing import Any
 
 import dspy
 from _tokio_asyncio_bridge.loader import LoadError
-from dspy.clients.backend_selection import select_backend
 
 
 def require_known(lm: dspy.LM) -> None:
@@ -14,8 +13,18 @@ def require_known(lm: dspy.LM) -> None:
 
     It asks LiteLLM, which takes seconds to import, only where the first call would.
     """
-    if isinstance(lm.engine, str) and not select_backend(lm).native and not known_to_litellm(lm):
+    if isinstance(lm.engine, str) and not is_native(lm) and not known_to_litellm(lm):
         raise LoadError(f"`{lm.model}` names no provider that DSPy or LiteLLM knows\nhint: {remedy(lm)}")
+
+
+def is_native(lm: dspy.LM) -> bool:
+    """Whether DSPy sends the model's requests by its own engine; true where a release of DSPy does not tell."""
+    try:
+        from dspy.clients.backend_selection import select_backend
+
+        return select_backend(lm).native
+    except (ImportError, AttributeError):
+        return True
 
 
 def known_to_litellm(lm: dspy.LM) -> bool:

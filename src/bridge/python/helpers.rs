@@ -34,8 +34,9 @@ const FILES: &[(&str, &str)] = &[
 pub(in crate::bridge) fn install(py: Python<'_>) -> PyResult<()> {
     let package = PyModule::from_code(py, INIT, c"_tokio_asyncio_bridge/__init__.py", PACKAGE)?;
     package.setattr("__path__", PyList::empty(py))?;
+    package.setattr("warn", wrap_pyfunction!(warn, py)?)?;
     FILES.iter().try_for_each(|(name, code)| add(py, name, code).map(drop))?;
-    module(py, "signals")?.call_method1("keep", (wrap_pyfunction!(warn, py)?,))?;
+    module(py, "signals")?.call_method0("keep")?;
     Ok(())
 }
 
@@ -60,7 +61,10 @@ pub(in crate::bridge) fn dspy(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
     }
     module(py, "loader")?.call_method0("require_dspy")?;
     add(py, "dspy_replies", include_str!("dspy_replies.py"))?;
-    add(py, "dspy_engine", include_str!("dspy_engine.py"))?;
+    if let Err(error) = add(py, "dspy_engine", include_str!("dspy_engine.py")) {
+        warn(&format!("this release of DSPy is run without tuning, and makes fewer calls a second: {error}"));
+        add(py, "dspy_engine", include_str!("dspy_untuned.py"))?;
+    }
     add(py, "dspy_provider", include_str!("dspy_provider.py"))?;
     add(py, PREDICTOR, include_str!("dspy_predictor.py"))
 }

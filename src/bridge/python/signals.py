@@ -5,10 +5,9 @@ import asyncio
 import faulthandler
 import signal
 import threading
-from collections.abc import Callable
 from typing import Any
 
-from _tokio_asyncio_bridge import traces
+from _tokio_asyncio_bridge import traces, warn
 
 KEPT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What the program handles, unless somebody else took it.
@@ -21,7 +20,7 @@ _told = False
 _forking = threading.local()
 
 
-def keep(warn: Callable[[str], None]) -> None:
+def keep() -> None:
     """Takes the place of Python's own functions, beneath `signal.signal` and the event loops' `add_signal_handler`."""
 
     def tell(number: int) -> None:
