@@ -50,8 +50,28 @@ impl Secrets {
     /// Adds one value; blank and very short ones are passed over.
     pub fn add(&mut self, value: &str) {
         let value = value.trim();
-        if value.len() >= SHORTEST && !self.values.iter().any(|known| known == value) {
-            self.values.push(value.to_owned());
+        if value.len() >= SHORTEST {
+            self.insert(value.to_owned());
+        }
+    }
+
+    /// Adds the value of an option. A very short one is masked only where its name stands before it.
+    pub fn add_named(&mut self, name: &str, value: &str) {
+        let value = value.trim();
+        if (1..SHORTEST).contains(&value.len()) {
+            for [before, between, after] in
+                [["", "=", ""], ["", "='", "'"], ["'", "': '", "'"], ["\"", "\": \"", "\""]]
+            {
+                self.insert(format!("{before}{name}{between}{value}{after}"));
+            }
+        } else {
+            self.add(value);
+        }
+    }
+
+    fn insert(&mut self, text: String) {
+        if !self.values.contains(&text) {
+            self.values.push(text);
             self.forms = OnceLock::new();
         }
     }

@@ -208,7 +208,7 @@ pub(super) fn secrets(options: &PredictorOptions) -> Secrets {
     let mut secrets = Secrets::from_environment();
     for (key, value) in &options.lm {
         if crate::config::recorded::is_key(key) {
-            secrets.add(value);
+            secrets.add_named(key, value);
         }
     }
     if let Some(url) = &options.api_base {

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::support::aimock::{Aimock, Fixtures};
 use super::support::job::{Done, Job};
 
 /// Fails where any of the secrets stands in what the program wrote or said.
@@ -45,6 +46,18 @@ async def predict(question, row_id):
     hidden(&job, &done, &keys.map(|(_, value)| value));
     assert_eq!(job.column("error")[0], "ValueError: incorrect API key provided: ***");
     assert!(job.column("error")[8].contains("<***>"), "{}", job.column("error")[8]);
+}
+
+#[test]
+fn a_short_key_is_masked_by_its_name_in_all_that_is_recorded() {
+    let server = Aimock::start(&Fixtures::numbered(2));
+    let job = Job::new().questions(2);
+    let base = server.base_url();
+    let process = ["process", "questions.csv", "-o", "answers.csv", "--model", "openai/gpt-4o-mini"];
+    let done =
+        job.run(&[&process[..], &["--api-base", &base, "--lm", "api_key=q7x", "-v"]].concat()).expect(0);
+    hidden(&job, &done, &["q7x"]);
+    assert_eq!(server.journal().len(), 2);
 }
 
 #[test]
