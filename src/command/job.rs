@@ -166,10 +166,11 @@ pub(super) fn show_report(
     })
 }
 
-/// The options to be kept for `resume`, the mode among them.
+/// The options to be kept for `resume`; the mode and the page too where variables chose them.
 pub(super) fn kept_options(options: &ProcessOptions, given: Vec<String>) -> anyhow::Result<Vec<String>> {
     let mut kept = recorded::without_secrets(given);
     kept.push(recorded::mode(options.pace.mode().map_err(Usage)?));
+    kept.push(if options.page.wanted().map_err(Usage)? { "--html" } else { "--no-html" }.to_owned());
     Ok(kept)
 }
 

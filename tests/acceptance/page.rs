@@ -291,6 +291,22 @@ fn no_page_is_written_where_none_is_wanted_and_resume_keeps_to_that() {
     assert!(job.path(PAGE).exists());
 }
 
+#[test]
+fn a_variable_that_wants_no_page_is_kept_for_resume() {
+    let directory = Job::new().questions(3).predictor(
+        "async def predict(question):\n    if not os.path.exists('go'): raise ValueError\n    return question\n",
+    );
+    let job = directory.env("TAB_NO_HTML", "yes");
+    job.process().expect(3);
+    let job = job.env("TAB_NO_HTML", "");
+    job.resume().expect(3);
+    assert!(!job.path(PAGE).exists());
+    job.resume_with(&["--html"]).expect(3);
+    assert!(job.path(PAGE).exists());
+    let both = Job::new().questions(1).echo().env("TAB_NO_HTML", "1").env("TAB_HTML", "1");
+    both.process().expect(2).says("`TAB_HTML` and `TAB_NO_HTML` cannot both be set");
+}
+
 /// A job killed with ten rows answered and one in flight.
 fn killed() -> Job {
     let job = Job::new().questions(20).env("TAB_CONCURRENCY", "1").predictor(
