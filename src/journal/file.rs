@@ -5,17 +5,13 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
+use rustix::fs::{major, minor};
 use rustix::process::{Pid, test_kill_process};
 use tempfile::NamedTempFile;
 
 use super::error::JournalError;
 use super::recover::{begins_with_header, has_lines, last_header};
-
-/// How long a process that resumes may take to read a journal before it writes its own header.
-const READING: Duration = Duration::from_secs(3);
 
 /// Creates the file under its name with its first bytes, locked and synced, mode 0600. A crash on the way leaves no
 /// journal without a header.
@@ -130,7 +126,7 @@ fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
-            let (pid, lives) = holder(path).map_or((None, false), |(pid, lives)| (Some(pid), lives));
+            let (pid, lives) = holder(file, path).map_or((None, false), |(pid, lives)| (Some(pid), lives));
             Err(JournalError::Locked { path: path.to_owned(), pid, lives })
         }
         Err(TryLockError::Error(source)) => {
@@ -139,17 +135,23 @@ fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
     }
 }
 
-/// The process that holds the lock, as its header says, and whether it lives. Until the header is written the last one
-/// is of a process long gone.
-fn holder(path: &Path) -> Option<(u32, bool)> {
-    let until = Instant::now() + READING;
-    loop {
-        let pid = last_header(&File::open(path).ok()?).ok()??.pid;
-        let process = Pid::from_raw(i32::try_from(pid).ok()?);
-        let lives = process.is_some_and(|process| test_kill_process(process).is_ok());
-        if lives || Instant::now() > until {
-            return Some((pid, lives));
-        }
-        sleep(Duration::from_millis(10));
-    }
+/// The process that holds the lock, and whether it lives: as the kernel says, or else the last header.
+fn holder(file: &File, path: &Path) -> Option<(u32, bool)> {
+    let pid = locker(file).or_else(|| Some(last_header(&File::open(path).ok()?).ok()??.pid))?;
+    let process = Pid::from_raw(i32::try_from(pid).ok()?);
+    Some((pid, process.is_some_and(|process| test_kill_process(process).is_ok())))
+}
+
+/// The process that holds a lock on the file, where the kernel tells (`man 5 proc_locks`): not for every file system, nor
+/// of a process in another namespace.
+fn locker(file: &File) -> Option<u32> {
+    let metadata = file.metadata().ok()?;
+    let (device, inode) = (metadata.dev(), metadata.ino());
+    let place = format!("{:02x}:{:02x}:{inode}", major(device), minor(device));
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, at, ..] = fields[..] else { return None };
+        pid.parse().ok().filter(|pid| at == place && *pid > 0)
+    })
 }
