@@ -287,7 +287,8 @@ fn interrupted_at_import(job: Job, input: &str) -> Vec<String> {
     let mut left: Vec<_> = std::fs::read_dir(job.path("."))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| !name.starts_with('.'))
+        // The cache of what was imported is Python's own.
+        .filter(|name| !name.starts_with('.') && name != "__pycache__")
         .collect();
     left.sort();
     left

@@ -259,6 +259,15 @@ fn tokens_a_minute_hold_back_what_would_use_more() {
     assert_eq!(job.report()["tokens"]["input"], 3_000);
 }
 
+#[test]
+fn a_predictor_that_tells_no_tokens_is_estimated_by_its_text_and_the_run_says_so() {
+    let job = Job::new().questions(60).echo().args(["-c", "4", "--tpm", "6000"]);
+    let done = job.process().expect(0).says("the predictor does not tell its tokens");
+    assert_eq!(job.calls().len(), 60);
+    // The estimate before the first answers is 500 a call: the whole file would be held back for 5 minutes at that.
+    assert!(done.took < Duration::from_secs(60), "{:?}", done.took);
+}
+
 /// An HTTP date so long from now (RFC 9110, section 5.6.7).
 fn httpdate(from_now: Duration) -> String {
     let date = std::process::Command::new("date")

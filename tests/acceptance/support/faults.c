@@ -6,7 +6,7 @@
  * Everywhere:
  *   FAULTS_CLOCK=n    is the time of day, in seconds since 1970.
  * Anywhere, when a file is read again from its beginning for the first time:
- *   FAULTS_REWIND=n   waits for n milliseconds; for 0, sends SIGINT to the process. */
+ *   FAULTS_REWIND=n   waits for n milliseconds; for 0, raises SIGINT, taken before the call returns. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -119,7 +119,7 @@ off64_t lseek64(int file, off64_t offset, int whence) {
         if (atol(pause_ms))
             usleep(atol(pause_ms) * 1000);
         else
-            kill(getpid(), SIGINT);
+            raise(SIGINT);
     }
     return NEXT(lseek64)(file, offset, whence);
 }

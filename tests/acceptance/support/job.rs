@@ -228,7 +228,8 @@ impl Job {
         }
         let environment = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv");
         assert!(environment.exists(), "`.venv` is missing: run `make test`");
-        command.env("VIRTUAL_ENV", environment).envs(&self.environment);
+        // Without the name of its terminal no bar is drawn, whoever runs the tests.
+        command.env("TERM", "xterm-256color").env("VIRTUAL_ENV", environment).envs(&self.environment);
         let stdin = match &self.stdin {
             Some(bytes) => {
                 fs::write(self.path(".stdin"), bytes).unwrap();
