@@ -17,6 +17,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::{Level, Snapshot};
+use crate::journal::timestamp;
 use crate::report::text::escape_lines;
 
 /// One line.
@@ -83,7 +84,7 @@ struct Timed<'a> {
 impl Line<'_> {
     /// The line's text.
     pub(super) fn text(&self) -> String {
-        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        let time = timestamp(SystemTime::now());
         // A path that is no UTF-8 has no form in JSON.
         serde_json::to_string(&Timed { time, line: self }).unwrap_or_default()
     }
