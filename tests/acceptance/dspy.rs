@@ -58,7 +58,9 @@ fn a_release_of_dspy_with_other_names_runs_untuned_and_says_so_once() {
     let gone_at_use = "import dspy\nfrom dspy.clients import backend_selection\n\
          real = backend_selection.select_backend\n\
          backend_selection.select_backend = lambda *given: object() if len(given) == 1 else real(*given)\n";
-    for renamed in [gone_at_import, gone_at_use] {
+    let gone_at_calls = "import dspy, types\nfrom dspy.clients import costs\n\
+         dspy.clients.costs = types.SimpleNamespace(model_info=costs.model_info)\n";
+    for renamed in [gone_at_import, gone_at_use, gone_at_calls] {
         let server = Aimock::start(&Fixtures::numbered(20));
         let job = Job::new()
             .questions(20)

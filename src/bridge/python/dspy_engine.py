@@ -63,9 +63,14 @@ def _tuned(lm: Any, connections: int) -> Any:
     engine = Engine(config, model_type=lm.model_type)
     engine.declare(capabilities(lm))
     asynchronous = AsyncEngine(config, model_type=lm.model_type)
-    for name in ("_providers", "_target"):
+    for owner, name in (
+        (asynchronous, "_providers"),
+        (asynchronous, "_target"),
+        (engine, "resolve"),
+        (costs, "estimate_cost"),
+    ):
         # What a call uses has to be there before the first one.
-        getattr(asynchronous, name)
+        getattr(owner, name)
     copied = lm.copy(engine=engine, async_engine=asynchronous, **dict.fromkeys(clients))
     try:
         # What DSPy would hand to LiteLLM instead, its settings asked for.
