@@ -52,6 +52,7 @@ class Machine(unittest.TestCase):
         (self.bin / "rustc").symlink_to(f"{sysroot.stdout.strip()}/bin/rustc")
         self.has("cargo", "")
         self.has("node", "")
+        self.has("npm", "")
         self.has("id", "echo 0")
         self.python()
         self.links()
@@ -101,6 +102,7 @@ class Machine(unittest.TestCase):
               *libpython*) cd {self.library} && for name in libpythonstandin.so {LIBRARY.name}; do
                   {sys.executable} -c "import os, sys; os.symlink(*sys.argv[1:])" {LIBRARY} $name; done ;;
               *chromium) {shell} ;;
+              *npm) cp {self.project}/new-browser {self.bin}/npm ;;
             esac""",
         )
 
@@ -165,6 +167,17 @@ class Needs(Machine):
         self.assertTrue(browser.endswith(" install --yes --no-install-recommends chromium"), browser)
         self.assertEqual(self.chosen(), str(self.bin / "chromium"))
         self.assertEqual(self.ran("npx"), [])
+
+    def test_npm_is_installed_where_node_came_without(self) -> None:
+        (self.bin / "npm").unlink()
+        self.has("chromium", PAGE)
+        self.installs(browser=True)
+        self.assertEqual(self.needs(), "")
+        self.assertEqual(self.needs("browser"), "installing with apt-get, for it is missing: npm\n")
+        self.assertTrue((self.bin / "npm").exists())
+        (self.bin / "npm").unlink()
+        self.is_nobody()
+        self.assertIn("make test needs npm", self.needs("browser", code=1))
 
     def test_only_the_tests_need_a_browser(self) -> None:
         self.unlinked()
@@ -277,7 +290,6 @@ class Make(Machine):
         for name in ("requirements.txt", "package.json"):
             (self.project / "tests/node_modules").mkdir(parents=True, exist_ok=True)
             shutil.copy(PROJECT / "tests" / name, self.project / "tests")
-        self.has("npm", "")
         self.put(self.project / "target/release/tokio-asyncio-bridge", f'echo "program $*" >>{self.log}')
 
     def make(self, *arguments: str, code: int = 0) -> str:
