@@ -191,14 +191,15 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
     for file in given.chain([&paths.answers, &paths.report, &paths.page]) {
         destination::check(file, "--output", &[])?;
     }
-    // Where a journal stands, the files beside it are its job's.
-    if !paths.journal.exists() {
+    // Where a journal holds a run, the files beside it are its job's.
+    let earlier = paths.journal.exists() && holds_lines(&paths.journal)?;
+    if !earlier {
         destination::check_extension(&paths.answers)?;
         for (file, kind) in kinds(options, paths) {
             destination::check_kind(file, "--output", kind, options.force)?;
         }
     }
-    if paths.journal.exists() && holds_lines(&paths.journal)? && !options.force {
+    if earlier && !options.force {
         // Nothing can be resumed from a journal without its header; that is what is said then.
         if let Err(JournalError::NoHeader { path }) = Recovered::read(&paths.journal, |_| {}) {
             bail!(
@@ -255,10 +256,8 @@ pub(super) fn create(
     if cut_short || (exists && options.force) {
         let time = now().replace(':', "-");
         let journal = set_aside(&paths.journal, &time)?;
-        let mut text = format!("the earlier journal is kept as `{}`", name_of(&journal));
-        if cut_short {
-            text = format!("its first write was cut short, so nothing was called: {text}");
-        }
+        let without = if cut_short { ", which holds no whole line," } else { "" };
+        let mut text = format!("the earlier journal{without} is kept as `{}`", name_of(&journal));
         if paths.spool.exists() {
             let mut spool = paths.spool.clone().into_os_string();
             spool.push(format!(".{time}"));
@@ -269,7 +268,7 @@ pub(super) fn create(
         reporter.message(Level::Note, &text);
     }
     let journal = Journal::create(&paths.journal, header)?;
-    if !exists {
+    if !exists || cut_short {
         for (file, kind) in kinds(options, paths) {
             destination::set_aside(file, kind, &header.started_at, reporter)?;
         }

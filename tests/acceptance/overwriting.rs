@@ -160,6 +160,14 @@ fn a_file_that_no_run_wrote_is_kept_and_answers_without_their_journal_are_replac
     // Its journal is gone: an answers file by its columns. So are its report and page.
     fs::remove_file(job.path("labels.csv.journal")).unwrap();
     job.run(&process).expect(0);
+    // A journal that holds no line is no job's, whoever has made or emptied it.
+    fs::write(job.path("labels.csv.journal"), "").unwrap();
+    fs::write(job.path("labels.csv"), BY_HAND).unwrap();
+    refused(&job, &process, "`labels.csv` is there, and this program did not write it");
+    fs::remove_file(job.path(aside)).unwrap();
+    job.run(&[&process[..], &["--force"]].concat()).expect(0);
+    let [aside] = &beside(&job, "labels.csv")[..] else { panic!("{:?}", job.files()) };
+    assert_eq!(job.read(aside), BY_HAND);
     // An empty one holds nothing.
     let job = Job::new().questions(2).echo().file("answers.csv", "");
     job.process().expect(0);
@@ -264,4 +272,18 @@ fn answers_behind_a_link_are_found_under_its_name() {
     assert!(job.path("latest.csv").is_symlink());
     assert_eq!(job.column_of("runs/1.csv", "status"), ["ok", "ok"]);
     assert!(!job.path("latest.csv.journal").exists());
+}
+
+#[test]
+fn a_link_that_dangles_stays_and_its_target_is_made() {
+    let job = Job::new().questions(2).echo();
+    fs::create_dir(job.path("runs")).unwrap();
+    symlink("runs/1.csv", job.path("latest.csv")).unwrap();
+    job.process_file("questions.csv", "latest.csv").expect(0);
+    assert_eq!(fs::read_link(job.path("latest.csv")).unwrap().to_str(), Some("runs/1.csv"));
+    assert_eq!(job.column_of("runs/1.csv", "answer"), ["Question 0?", "Question 1?"]);
+    assert!(job.path("runs/1.csv.journal").exists() && job.path("runs/1.csv.report.json").exists());
+    assert_eq!(job.files(), ["latest.csv", "predictor.py", "questions.csv", "runs"]);
+    job.run(&["resume", "latest.csv"]).expect(0).says("2 rows answered before");
+    assert_eq!(job.calls().len(), 2);
 }
