@@ -18,7 +18,7 @@ pub enum JournalError {
     Locked {
         /// The journal.
         path: PathBuf,
-        /// The holder's process id, as its session's header gives it.
+        /// The holder's process id, as the kernel or the last session's header gives it.
         pid: Option<u32>,
         /// Whether there is a process of that id.
         lives: bool,

@@ -102,13 +102,15 @@ impl Transcript {
     /// Puts it in the old journal's place, continued by `header`. The old one is kept as `<path>.<time>`; killed at any
     /// point, one of the two stands whole under the name.
     pub fn replace(mut self, header: &Header, time: &str) -> Result<Transcribed, JournalError> {
-        self.batch.header(header)?;
+        let room = self.batch.header(header)?;
+        let behind = self.batch.bytes.len() - room;
         self.spill()?;
         let Self { path, held, fresh, .. } = self;
         let (mut file, aside) = file::replace(&path, fresh, time)?;
         drop(held);
         file.rewind().map_err(|source| JournalError::Write { path: path.clone(), source })?;
-        let (journal, recovered) = Journal::continued(&path, file, |_| ())?;
+        let (mut journal, recovered) = Journal::continued(&path, file, |_| ())?;
+        journal.room = Some(journal.bytes - behind as u64);
         Ok(Transcribed { journal, recovered, aside })
     }
 
@@ -166,7 +168,7 @@ impl Recorded<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::testing::{answered, failed, header};
+    use crate::journal::testing::{answered, failed, hash_of, header};
     use crate::journal::{Counts, Status};
 
     #[test]
@@ -206,5 +208,20 @@ mod tests {
         let (_, again) = Journal::recover(&path, keep).unwrap();
         assert_eq!(carried, Some(gone));
         assert_eq!((again.damaged.len(), again.index.selection()), (0, 10..15));
+    }
+
+    #[test]
+    fn the_session_that_goes_on_can_tell_of_its_end_where_the_disk_has_no_byte_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.journal");
+        let journal = Journal::create(&path, &header(1, 0..2)).unwrap();
+        let transcript = journal.transcribe(&(0..2), Some, |_| ()).unwrap();
+        let mut journal = transcript.replace(&header(2, 0..2), "1").unwrap().journal;
+        journal.append_started(&[(0, hash_of(0))]).unwrap();
+        journal.commit().unwrap();
+        journal.mark_ended(true);
+        drop(journal);
+        let (_, again) = Journal::recover(&path, |_| ()).unwrap();
+        assert_eq!((again.suspects.in_order(), again.damaged.len()), (vec![], 0));
     }
 }
