@@ -203,6 +203,7 @@ mod tests {
             "sk/pl+an\\'ted \"ké\\\\y=",
             "sk/pl+an'ted \\\"ké\\\\y=",
             "sk/pl+an'ted \\\"k\\u00e9\\\\y=",
+            "sk\\/pl+an'ted \\\"k\\u00e9\\\\y=",
             "sk%2Fpl%2Ban%27ted%20%22k%C3%A9%5Cy%3D",
             "sk/pl%2Ban%27ted%20%22k%C3%A9%5Cy%3D",
             "sk%2fpl%2ban%27ted+%22k%c3%a9%5cy%3d".replace('+', "%20").leak(),

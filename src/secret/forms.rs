@@ -11,7 +11,8 @@ const SHORTEST_BASE64: usize = 8;
 /// The value and its other forms, each once.
 pub(super) fn of(value: &str) -> Vec<String> {
     let mut forms = vec![value.to_owned()];
-    for quotes in ["", "'", "\""] {
+    // Some servers' JSON has a slash quoted, too.
+    for quotes in ["", "'", "\"", "\"/"] {
         forms.push(quoted(value, quotes, false));
         forms.push(quoted(value, quotes, true));
     }
