@@ -3,6 +3,8 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::support::job::{Job, Running};
 
 const ROWS: usize = 30;
@@ -97,4 +99,42 @@ fn a_line_that_is_just_being_written_is_not_torn_and_costs_no_row() {
     running.wait().expect(0);
     assert_eq!((job.calls().len(), job.column("answer")), (ROWS, job.column("question")));
     job.run(&["report", "answers.csv"]).expect(0).says("is damaged");
+}
+
+#[test]
+fn a_journal_written_anew_is_not_held_by_a_child_that_is_forked_after_that() {
+    // The first write after the journal has its name again hangs, so that the run lives on while it forks.
+    let forks = "import threading
+def later():
+    journal = 'answers.csv.journal'
+    while not os.path.exists(journal): time.sleep(0.001)
+    while os.path.exists(journal): time.sleep(0.001)
+    while not os.path.exists(journal): pass
+    open('hang', 'w').close()
+    while not os.path.exists('hang.met'): time.sleep(0.001)
+    if os.fork() == 0:
+        os.closerange(0, 3)
+        with open('child', 'w') as child: child.write(f'{os.getpid()} pid')
+        time.sleep(60)
+        os._exit(0)
+threading.Thread(target=later, daemon=True).start()
+";
+    let job = Job::new().questions(ROWS).predictor(&format!("{forks}{WAITS}"));
+    let job = job.args(["-c", "4"]).disk_may_hang(false);
+    let mut running = job.start();
+    running.wait_for(JOURNAL, "\"outcome\"", 10);
+    running.wait_for_calls(14);
+    fs::remove_file(job.path(JOURNAL)).unwrap();
+    running.wait_for(".stderr", "the journal was removed", 1);
+    fs::write(job.path("gate"), "").unwrap();
+    running.wait_for("child", "pid", 1);
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().code, -9);
+    fs::remove_file(job.path("hang")).unwrap();
+    let job = job.predictor(WAITS);
+    job.resume().expect(0).says("14 rows answered before");
+    assert_eq!((job.calls().len(), job.column("answer")), (ROWS, job.column("question")));
+    // It was there all the time.
+    let child = job.read("child").split_once(' ').unwrap().0.parse().unwrap();
+    kill_process(Pid::from_raw(child).unwrap(), Signal::KILL).unwrap();
 }
