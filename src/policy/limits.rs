@@ -90,11 +90,12 @@ impl Limits {
     }
 
     /// Takes in that a row came to its end and says whose fault it is if that is a 403. To be told of every row, before its
-    /// outcome is recorded.
-    pub fn forbidden(&mut self, outcome: &Outcome) -> Whose {
+    /// outcome is recorded. Those that had failed in an earlier session are no sign: a `resume` asks them one after the
+    /// other, and the rows behind them are to be reached.
+    pub fn forbidden(&mut self, outcome: &Outcome, failed_before: bool) -> Whose {
         match &outcome.result {
             Err(error) if error.kind() == FailureKind::Forbidden => {
-                self.forbidden += 1;
+                self.forbidden += u64::from(!failed_before);
                 match self.answered {
                     false => Whose::Unknown,
                     true if self.forbidden >= FORBIDDEN_ROWS => Whose::Everybody,
@@ -236,16 +237,17 @@ mod tests {
     fn a_403_is_the_rows_own_once_a_call_was_answered_unless_many_rows_in_a_row_get_it() {
         let forbidden = || failed("PermissionDeniedError", FailureKind::Forbidden);
         let mut limits = Limits::new(None);
-        assert_eq!(limits.forbidden(&forbidden()), Whose::Unknown);
-        limits.forbidden(&failed("KeyError", FailureKind::Permanent));
-        assert_eq!(limits.forbidden(&forbidden()), Whose::Unknown);
-        limits.forbidden(&answered());
-        assert!((1..20).all(|_| limits.forbidden(&forbidden()) == Whose::Row));
-        limits.forbidden(&answered());
-        assert!((1..20).all(|_| limits.forbidden(&forbidden()) == Whose::Row));
-        assert_eq!(limits.forbidden(&forbidden()), Whose::Everybody);
+        assert_eq!(limits.forbidden(&forbidden(), false), Whose::Unknown);
+        limits.forbidden(&failed("KeyError", FailureKind::Permanent), false);
+        assert_eq!(limits.forbidden(&forbidden(), false), Whose::Unknown);
+        limits.forbidden(&answered(), false);
+        assert!((1..20).all(|_| limits.forbidden(&forbidden(), false) == Whose::Row));
+        limits.forbidden(&answered(), false);
+        assert!((1..20).all(|_| limits.forbidden(&forbidden(), false) == Whose::Row));
+        assert_eq!(limits.forbidden(&forbidden(), false), Whose::Everybody);
         let mut resumed = Limits::new(None).resuming(1);
-        assert_eq!(resumed.forbidden(&forbidden()), Whose::Row, "of the job: earlier sessions count");
+        assert_eq!(resumed.forbidden(&forbidden(), false), Whose::Row, "of the job: earlier sessions count");
+        assert!((0..99).all(|_| resumed.forbidden(&forbidden(), true) == Whose::Row), "failed before");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::todo::Todo;
 use crate::bridge::Bridge;
 use crate::call::{CallError, FailureKind};
 use crate::event::Event;
-use crate::journal::{JournalError, RecordedAttempt};
+use crate::journal::{JournalError, RecordedAttempt, Status};
 use crate::policy::limits::Whose;
 use crate::policy::stop::StopReason;
 use crate::report::progress::Level;
@@ -45,7 +45,7 @@ impl<B: Bridge> Dispatcher<'_, B> {
                     self.in_hand.remove(&row);
                     self.stop(StopReason::Panicked { row, text });
                 }
-                Event::Finished(outcome) => match self.run.limits.forbidden(&outcome) {
+                Event::Finished(outcome) => match self.whose(&outcome) {
                     Whose::Unknown => self.hold(outcome, now),
                     whose => match self.ended(outcome, now, whose) {
                         Ok(outcome) => outcomes.push(outcome),
@@ -55,9 +55,10 @@ impl<B: Bridge> Dispatcher<'_, B> {
                 _ => others.push(event),
             }
         }
+        let rows = self.read(todo, now);
+        // Only now is it known whether there are more rows: none is held when the run ends.
         self.judge_held(todo.ended(), &mut outcomes, &mut others);
         let attempts = self.failed_attempts(&others);
-        let rows = self.read(todo, now);
         if let Some(first) = outcomes.first_mut() {
             first.timing.wrote = std::mem::take(&mut self.wrote);
         }
@@ -109,6 +110,12 @@ impl<B: Bridge> Dispatcher<'_, B> {
             attempts.push(RecordedAttempt::of(attempt, self.first_call.unwrap_or(self.started)));
         }
         attempts
+    }
+
+    /// Whose fault an outcome is, if it is a 403.
+    fn whose(&mut self, outcome: &Outcome) -> Whose {
+        let failed_before = self.run.journal.index().status(outcome.row) == Some(Status::Failed);
+        self.run.limits.forbidden(outcome, failed_before)
     }
 
     /// Keeps an outcome until it is known whose fault it is.

@@ -91,3 +91,38 @@ fn answers_of_earlier_sessions_count_and_many_403_in_a_row_stop_the_run_all_the_
     assert_eq!(status[29..], vec!["unfinished"; 71]);
     assert_eq!(server.asked().len(), 20);
 }
+
+/// `resume` asks rows that failed one after the other, however far they lay apart.
+#[test]
+fn rows_that_got_a_403_before_do_not_keep_a_resume_from_the_rows_behind_them() {
+    let flagged_row = |row: usize| row % 2 == 1 && row < 60;
+    let flagging = move |question| if flagged_row(question) { forbidden() } else { answer(question) };
+    let refused = || reply("401", "", "{}");
+    let before =
+        Scripted::start(move |question, _| if question < 65 { flagging(question) } else { refused() });
+    let job = Job::new().questions(70);
+    process(&job, &before, &["-c", "1"]).expect(4);
+    assert_eq!(job.report()["rows"]["failed"], 30);
+    let server = Scripted::start(move |question, _| flagging(question));
+    job.resume_with(&["--api-base", &server.base_url()]).expect(3);
+    only_failed(&job, &(0..70).filter(|row| flagged_row(*row)).collect::<Vec<_>>());
+    assert_eq!(server.asked().len(), 30 + 5);
+}
+
+#[test]
+fn a_403_for_the_only_row_that_is_left_is_told_also_where_a_crash_had_that_row_in_flight() {
+    let job = Job::new().questions(1).predictor(
+        "class Forbidden(Exception):
+             status = 403
+         async def predict(question):
+             if not os.path.exists('again'):
+                 os.kill(os.getpid(), 9)
+             raise Forbidden('no rights')"
+            .replace("\n         ", "\n")
+            .as_str(),
+    );
+    assert_eq!(job.process().code, -9);
+    let job = job.file("again", "");
+    job.resume().expect(4).says("every row would meet this error: Forbidden: no rights");
+    assert_eq!(job.column("status"), ["unfinished"]);
+}
