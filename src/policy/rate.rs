@@ -105,14 +105,15 @@ impl Rate {
 
     /// What a call with these arguments may use.
     pub fn estimate(&self, arguments: &Arguments) -> Due {
-        let tokens = if self.tokens.is_none() { 0 } else { prompt(arguments) + self.overhead as u64 };
+        let tokens =
+            if self.tokens.is_none() { 0 } else { prompt(arguments).saturating_add(self.overhead as u64) };
         Due { requests: (self.mean - TOLERANCE).ceil() as u64, tokens }
     }
 
     /// A call that uses so much is to be made: it is owed from now on.
     pub fn owe(&mut self, due: Due) {
-        self.requests.iter_mut().for_each(|bucket| bucket.owed += due.requests.cast_signed());
-        self.tokens.iter_mut().for_each(|bucket| bucket.owed += due.tokens.cast_signed());
+        self.requests.iter_mut().for_each(|bucket| bucket.owe(due.requests.into()));
+        self.tokens.iter_mut().for_each(|bucket| bucket.owe(due.tokens.into()));
     }
 
     /// Pays what can be paid, so many calls being in flight; what is still owed then comes with the time to try again.
@@ -144,9 +145,9 @@ impl Rate {
                     || error.unanswered().is_some())
         });
         let told = told.map(|usage| usage.calls);
-        let made = if refused { Some(told.unwrap_or_default() + 1) } else { told };
+        let made = if refused { Some(told.unwrap_or_default().saturating_add(1)) } else { told };
         if let (Some(bucket), Some(made)) = (&mut self.requests, made) {
-            bucket.owed += made.cast_signed() - estimated.cast_signed();
+            bucket.owe(i128::from(made) - i128::from(estimated));
         }
         // A call that was cut short tells nothing of those that are not.
         if let (Ok(_), Some(made)) = (result, told) {
@@ -165,10 +166,9 @@ impl Rate {
     ) {
         let Some(bucket) = &mut self.tokens else { return };
         // An answer that tells no tokens has a text at least.
-        let by_text = |answer: &Answer| prompt(arguments) + text(&answer.fields) / CHARACTERS_A_TOKEN;
+        let by_text = |answer: &Answer| prompt(arguments) + length(&answer.fields) / CHARACTERS_A_TOKEN;
         let Some(used) = told.map(|used| used.tokens()).or_else(|| answer.map(by_text)) else { return };
-        let more = i128::from(used) - i128::from(estimated);
-        bucket.owed = bucket.owed.saturating_add(more.clamp(i64::MIN.into(), i64::MAX.into()) as i64);
+        bucket.owe(i128::from(used) - i128::from(estimated));
         let overhead = used.saturating_sub(prompt(arguments)) as f64;
         self.overhead += WEIGHT * (overhead - self.overhead);
     }
@@ -178,12 +178,8 @@ fn prompt(arguments: &Arguments) -> u64 {
     length(arguments) / CHARACTERS_A_TOKEN
 }
 
-/// Bytes of text in the arguments.
-pub fn length(arguments: &Arguments) -> u64 {
-    text(arguments)
-}
-
-fn text(fields: &[(std::sync::Arc<str>, Value)]) -> u64 {
+/// Bytes of text in the arguments, or in an answer's fields.
+pub fn length(fields: &[(std::sync::Arc<str>, Value)]) -> u64 {
     let length = |value: &Value| match value {
         Value::Text(text) => text.len(),
         Value::Json(raw) => raw.get().len(),
@@ -216,6 +212,12 @@ impl Bucket {
             burst,
             owed: 0,
         }
+    }
+
+    /// So much more, or less.
+    fn owe(&mut self, more: i128) {
+        let more = more.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+        self.owed = self.owed.saturating_add(more);
     }
 
     fn pay(&mut self, now: Duration) -> Result<(), Duration> {
@@ -318,6 +320,11 @@ mod tests {
         (0..100).for_each(|_| rate.settle(&arguments, estimate, &used));
         let learned = rate.estimate(&arguments).tokens;
         assert!((1_590..=1_600).contains(&learned), "{learned}");
+
+        let all = Ok(answer(Usage { input: u64::MAX, output: u64::MAX, calls: 1, cost_usd: None }));
+        (0..1_000).for_each(|_| rate.settle(&arguments, estimate, &all));
+        rate.owe(rate.estimate(&arguments));
+        assert!(rate.pay(MINUTE, 0).is_err(), "what is owed stops at its bound");
     }
 
     #[test]
