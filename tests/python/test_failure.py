@@ -162,6 +162,10 @@ class Failure(unittest.TestCase):
         self.kinds("permanent", ApiError("no", status_code=403, code="content_policy_violation"))
         self.kinds("forbidden", type("PermissionDeniedError", (Exception,), {})(), ApiError("no", status=403))
 
+    def test_a_403_for_a_spent_quota_is_fatal(self) -> None:
+        self.kinds("fatal", ApiError("no", status_code=403, code="insufficient_quota"))
+        self.kinds("fatal", ApiError("Error code: 403 - {'error': {'code': 'insufficient_quota'}}", status_code=403))
+
     def test_the_code_of_an_error_object_is_a_status(self) -> None:
         self.kinds("throttled", ApiError(provider_code="429"))
         self.kinds("fatal", ApiError(provider_code="401"), ApiError(provider_code="insufficient_quota"))

@@ -220,9 +220,11 @@ def judged(exc: Exception) -> Judged:
 
 def kind(exc: Exception, status: int | None, retry_after: float | None) -> str:
     names = classes(exc)
+    if quota_exhausted(exc, status):
+        return "fatal"
     if status == 403 or (status is None and names & FORBIDDEN):
         return "permanent" if moderated(exc) else "forbidden"
-    if status in (401, 402) or names & FATAL or quota_exhausted(exc, status):
+    if status in (401, 402) or names & FATAL:
         return "fatal"
     asked_to_wait = retry_after is not None and status in (None, 503)
     if status == 429 or asked_to_wait or (status is None and names & THROTTLED):
@@ -239,10 +241,10 @@ def kind(exc: Exception, status: int | None, retry_after: float | None) -> str:
 
 
 def quota_exhausted(exc: Exception, status: int | None) -> bool:
-    """OpenAI reports an exhausted quota as a 429 that no waiting mends."""
+    """OpenAI reports an exhausted quota as a 429 that no waiting mends; some gateways as a 403."""
     if any(getattr(exc, name, None) in EXHAUSTED for name in ("code", "type", "provider_code")):
         return True
-    texts = (str(exc), response_text(exc)) if status == 429 else ()
+    texts = (str(exc), response_text(exc)) if status in (403, 429) else ()
     return any(code in text for text in texts for code in EXHAUSTED)
 
 
