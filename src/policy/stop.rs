@@ -26,7 +26,7 @@ pub enum StopReason {
         /// Whether it is a 403, which need not be about the key.
         forbidden: bool,
     },
-    /// The server has answered no call of this run, or none for long.
+    /// The server has answered no call of this session, or none for long.
     Unreachable {
         /// The last error's class and text.
         error: String,
@@ -150,9 +150,13 @@ impl std::fmt::Display for StopReason {
             Self::Unreachable { error, silent_for, hangs, answers } => {
                 match silent_for {
                     None if *answers => {
-                        f.write_str("no call was answered yet, the server fails each of them: ")?;
+                        f.write_str(
+                            "no call was answered yet in this session; the server fails each of them: ",
+                        )?;
                     }
-                    None => f.write_str("no call was answered yet, and the server is still not there: ")?,
+                    None => f.write_str(
+                        "no call was answered yet in this session, and the server is still not there: ",
+                    )?,
                     Some(time) => {
                         let minutes = time.as_secs() / 60;
                         write!(f, "every call has timed out for {minutes} minutes: ")?;
@@ -181,14 +185,16 @@ impl std::fmt::Display for StopReason {
                 let (spent, a_call) = (three_digits(*spent), three_digits(*a_call));
                 write!(
                     f,
-                    "${spent} of `--max-cost {max}` spent, no room for a call of ${a_call}{}\nhint: `resume` goes on with a higher `--max-cost`",
-                    taken(*untold, &format!("${a_call}"))
+                    "${spent} of `--max-cost {max}` spent, no room for a call of ${a_call}{}\nhint: `resume --max-cost {}` goes on; any higher bound will do",
+                    taken(*untold, &format!("${a_call}")),
+                    2.0 * max
                 )
             }
             Self::MaxTokens { spent, a_call, untold, max } => write!(
                 f,
-                "{spent} of `--max-total-tokens {max}` used, no room for a call of {a_call}{}\nhint: `resume` goes on with a higher `--max-total-tokens`",
-                taken(*untold, &a_call.to_string())
+                "{spent} of `--max-total-tokens {max}` used, no room for a call of {a_call}{}\nhint: `resume --max-total-tokens {}` goes on; any higher bound will do",
+                taken(*untold, &a_call.to_string()),
+                max.saturating_mul(2)
             ),
             Self::Abandoned { calls } => {
                 write!(f, "{calls} calls ignore their cancellation and are still running")

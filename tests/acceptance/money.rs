@@ -97,7 +97,7 @@ fn a_budget_ends_the_run_before_it_is_exceeded_and_bounds_all_sessions_together(
     ask(&job, &server, &options)
         .expect(4)
         .says("$0.100 of `--max-cost 0.1` spent, no room for a call of $0.00200")
-        .says("resume answers.csv` goes on with a higher `--max-cost`");
+        .says("resume answers.csv --max-cost 0.2` goes on");
     assert_eq!(server.journal().len(), 50, "every call counts as those before it, also in flight");
     assert_eq!(statuses(&job), BTreeMap::from([("ok".to_owned(), 50), ("unfinished".to_owned(), 150)]));
     assert_near(cost(&job), 0.1);

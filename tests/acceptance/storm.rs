@@ -134,6 +134,21 @@ fn a_server_that_was_never_there_ends_the_run_soon_and_leaves_the_rows_open() {
 }
 
 #[test]
+fn a_resume_whose_server_is_gone_speaks_of_its_own_session() {
+    let job = Job::new().questions(40).predictor(
+        "async def predict(question, row_id):
+             if os.path.exists('down'):
+                 raise ConnectionError('refused')
+             if row_id >= 10:
+                 raise ValueError(question)
+             return question",
+    );
+    job.process().expect(3);
+    let job = job.file("down", "");
+    job.resume().expect(4).says("10 rows answered before").says("no call was answered yet in this session");
+}
+
+#[test]
 fn a_key_refused_at_row_60_costs_no_more_requests_than_are_in_flight_and_no_row() {
     let refuse = json!({"userMessage": "[[ ## question ## ]]\nQuestion 60?\n\n"});
     let error = json!({"error": {"message": "bad key", "type": "invalid_request_error"}, "status": 401});
