@@ -67,7 +67,8 @@ async def predict(question, row_id):
         server = asyncio.ensure_future(asyncio.start_server(served, '127.0.0.1', 0))
     port = (await server).sockets[0].getsockname()[1]
     async with aiohttp.ClientSession() as session:
-        async with session.get(f'http://127.0.0.1:{port}/{row_id}') as response:
+        # A client makes a GET anew by itself.
+        async with session.post(f'http://127.0.0.1:{port}/{row_id}') as response:
             response.raise_for_status()
             await response.read()
             return question",
