@@ -47,6 +47,16 @@ class _Executor(ThreadPoolExecutor):
     def submit(self, fn: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
         return super().submit(forks.run, fn, *arguments, **named)
 
+    def _adjust_thread_count(self) -> None:
+        # The work is queued by now. Where no thread can be started, it waits for one of those there are; where there is
+        # none, it is taken back: this is reported as the failure of a call, which must not run later.
+        try:
+            super()._adjust_thread_count()
+        except Exception:
+            if not self._threads:
+                self._work_queue.get_nowait()
+                raise
+
 
 # `drive_*`: the body of one call's task. Everything that leaves the predictor is caught, `SystemExit` and
 # `KeyboardInterrupt` too: raised through a task they would end the loop and every other call with it.
