@@ -157,11 +157,49 @@ async def predict(question):
 fn a_pydantic_model_is_one_column_a_field() {
     let code = "import pydantic
 class Reply(pydantic.BaseModel):
+    model_config = {'extra': 'allow'}
     answer: str
     score: float
+    never_set: int
+    @pydantic.computed_field
+    @property
+    def good(self) -> bool: return self.score > 0.5
 async def predict(question):
-    return Reply(answer='A', score=1)";
-    assert_eq!(answered(code), json!({"answer": "A", "score": 1.0}));
+    return Reply.model_construct(answer='A', score=1.0, more=[1])";
+    assert_eq!(answered(code), json!({"answer": "A", "score": 1.0, "more": [1], "good": true}));
+}
+
+#[test]
+fn an_attrs_class_and_a_struct_of_msgspec_are_one_column_a_field() {
+    let code = "import attrs
+@attrs.define
+class Inner:
+    x: int
+class Struct:  # What msgspec's have.
+    __struct_fields__ = ('answer', 'inner')
+    def __init__(self, answer, inner): self.answer, self.inner = answer, inner
+async def predict(question):
+    return Struct('A', [Inner(1)])";
+    assert_eq!(answered(code), json!({"answer": "A", "inner": [{"x": 1}]}));
+}
+
+#[test]
+fn a_value_whose_fields_cannot_be_read_fails_its_row_once_and_its_repr_is_kept() {
+    let job = Job::new().questions(1).predictor(
+        "from collections.abc import Mapping
+class Broken(Mapping):
+    def __getitem__(self, name): raise OSError('gone')
+    def __iter__(self): raise OSError('gone')
+    def __len__(self): return 1
+    def __repr__(self): return 'paid'
+async def predict(question):
+    called(question)
+    return Broken()",
+    );
+    job.process().expect(3);
+    assert_eq!(job.calls().len(), 1);
+    assert!(job.column("error")[0].starts_with("output: "), "{:?}", job.column("error"));
+    assert!(job.column("error")[0].contains(": paid; hint: "), "{:?}", job.column("error"));
 }
 
 #[test]
@@ -203,8 +241,7 @@ fn what_is_no_answer_fails_its_row_once_and_its_repr_is_kept() {
     let answers = job.answers();
     for ((value, expected), answer) in returned.iter().zip(&answers) {
         assert!(answer["error"].contains(expected), "{value}: {}", answer["error"]);
-        let shapes =
-            "; hint: return text, a mapping, dataclass or pydantic model (one column a field, such as `{";
+        let shapes = "; hint: return text, a mapping, dataclass, attrs or pydantic model (one column a field, such as `{";
         assert!(answer["error"].contains(shapes), "{value}: {}", answer["error"]);
     }
     assert_eq!(answers.last().unwrap()["answer"], "fine");
@@ -294,10 +331,11 @@ fn any_value_that_json_can_hold_stands_in_csv_as_json_and_text_as_text() {
 
 #[test]
 fn fields_and_their_names_may_be_of_any_type_that_json_can_tell() {
-    let fields =
-        "{'on': d.date(2026, 1, 2), 'by': {Colour.RED: {uuid.UUID(int=1)}}, 7: Numpy([0.5]), None: ()}";
-    let code = TYPES.replace("eval(question)", fields);
-    let expected = json!({"on": "2026-01-02", "by": {"red": ["00000000-0000-0000-0000-000000000001"]}, "7": [0.5], "null": []});
+    let fields = "{'on': d.date(2026, 1, 2), 'by': {Colour.RED: {uuid.UUID(int=1)}}, 7: Numpy([0.5]), None: (), Float(2.5): 1}";
+    // `repr` of a float of numpy's is like that.
+    let float = "class Float(float): __repr__ = lambda self: 'np.float64(2.5)'\nasync def";
+    let code = TYPES.replace("eval(question)", fields).replace("async def", float);
+    let expected = json!({"on": "2026-01-02", "by": {"red": ["00000000-0000-0000-0000-000000000001"]}, "7": [0.5], "null": [], "2.5": 1});
     assert_eq!(answered(&code), expected);
 }
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from _tokio_asyncio_bridge.traces import shorten
 
 HINT = (
-    "hint: return text, a mapping, dataclass or pydantic model (one column a field, such as "
+    "hint: return text, a mapping, dataclass, attrs or pydantic model (one column a field, such as "
     '`{"answer": "Paris", "score": 0.9}`), or a value that JSON can hold'
 )
 # These are told by their text, as pydantic does; so is a `Decimal`.
@@ -52,13 +52,28 @@ def _as_mapping(value: Any) -> Mapping[Any, Any] | None:
         return value
     if isinstance(value, type):
         return None
-    if dataclasses.is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    # pydantic's BaseModel and dspy's Prediction, known by what they can do so that neither must be imported.
-    if hasattr(type(value), "model_dump") and hasattr(type(value), "model_fields"):
-        return {name: getattr(value, name) for name in type(value).model_fields}
-    if hasattr(type(value), "toDict") and hasattr(type(value), "keys"):
+    names = _names(value)
+    if names is not None:
+        # One that was never set is left out.
+        held = ((name, getattr(value, name, dataclasses.MISSING)) for name in names)
+        return {name: item for name, item in held if item is not dataclasses.MISSING}
+    if hasattr(type(value), "toDict") and hasattr(type(value), "keys"):  # dspy's Prediction.
         return {name: value[name] for name in value.keys()}  # noqa: SIM118 (only `keys` is known to be there)
+    return None
+
+
+def _names(value: Any) -> list[str] | None:
+    """The fields of a value whose class declares them, known by what it can do: no library is imported for it."""
+    kind = type(value)
+    if dataclasses.is_dataclass(value):
+        return [field.name for field in dataclasses.fields(value)]
+    if hasattr(kind, "model_dump") and hasattr(kind, "model_fields"):  # pydantic's
+        computed = getattr(getattr(kind, "__pydantic_decorators__", None), "computed_fields", ())
+        return [*kind.model_fields, *(getattr(value, "model_extra", None) or ()), *computed]
+    if hasattr(kind, "__attrs_attrs__"):
+        return [attribute.name for attribute in kind.__attrs_attrs__]
+    if hasattr(kind, "__struct_fields__"):  # msgspec's
+        return list(kind.__struct_fields__)
     return None
 
 
@@ -116,7 +131,7 @@ def _key(name: Any) -> str:
     if name is None or isinstance(name, bool):
         return WORDS[name]
     if isinstance(name, (int, float)):
-        return repr(name)
+        return json.dumps(name)  # Not `repr`: numpy's tells the type.
     plain = _Plain().of(name)
     if isinstance(plain, (str, int, float)):
         return _key(plain)
@@ -147,9 +162,12 @@ def fields(value: Any) -> tuple[list[tuple[str, str, bool]], int]:
     if isinstance(value, Told):
         value = value.value
     # A mapping without a field is an answer too: nothing was found.
-    mapping = _as_mapping(value) or {"answer": value}
+    try:
+        items = list((_as_mapping(value) or {"answer": value}).items())
+    except Exception as error:
+        raise NotAnAnswer(_refusal(value, "answer", value, error)) from None
     columns, lost = [], 0
-    for name, item in mapping.items():
+    for name, item in items:
         try:
             text, is_json, more = _cell(item)
             columns.append((escaped(_key(name)), text, is_json))
