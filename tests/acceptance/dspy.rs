@@ -360,6 +360,29 @@ async def predict(question):
     first_call_is_as_fast_as_others(Some(&format!("{OWN_MODEL}{function}")), &[]);
 }
 
+/// Asks as DSPy would, by `create`, and reads the answer as DSPy would.
+const BY_HAND: &str = "
+async def predict(question):
+    messages = [{'role': 'user', 'content': f'[[ ## question ## ]]\\n{question}\\n\\n'}]
+    reply = await create(messages=messages)
+    return reply.choices[0].message.content.split('## answer ## ]]')[1].split('[[')[0].strip()";
+
+#[test]
+fn litellm_is_imported_whole_before_the_first_call_of_a_function_that_asks_it() {
+    let create = "import functools, litellm
+create = functools.partial(litellm.acompletion, model='openai/gpt-4o-mini', api_base='SERVER', api_key='x')";
+    first_call_is_as_fast_as_others(Some(&format!("{create}{BY_HAND}")), &[]);
+}
+
+#[test]
+fn openais_client_is_imported_whole_before_the_first_call_of_a_function_that_asks_by_it() {
+    let create = "import openai
+client = openai.AsyncOpenAI(base_url='SERVER', api_key='x', max_retries=0)
+async def create(messages):
+    return await client.chat.completions.create(model='gpt-4o-mini', messages=messages)";
+    first_call_is_as_fast_as_others(Some(&format!("{create}{BY_HAND}")), &[]);
+}
+
 #[test]
 fn litellm_is_not_imported_where_dspy_sends_the_requests_itself() {
     let server = Aimock::start(&Fixtures::numbered(1));

@@ -1,4 +1,4 @@
-"""Has LiteLLM imported whole before the first call, where a model of the predictor's goes through it.
+"""Has LiteLLM imported whole before the first call, where the predictor or a model of its goes through it.
 
 It imports itself and OpenAI's client bit by bit in its first call, which takes seconds and stops the event loop.
 """
@@ -11,8 +11,10 @@ from typing import Any
 
 from _tokio_asyncio_bridge import layers
 
-# What its calls, or DSPy's through it, import late.
-_LATE = ("openai.resources.chat.completions", "dspy.clients.engines.litellm_engine")
+# What the first call of OpenAI's client imports, and that of DSPy through LiteLLM.
+_CLIENT, _ENGINE = "openai.resources.chat.completions", "dspy.clients.engines.litellm_engine"
+# Any will do where the predictor asks LiteLLM itself.
+_MODEL = "openai/gpt-4o-mini"
 # Whom it would tell of a call.
 _TOLD = ("callbacks", "input_callback", "success_callback", "failure_callback", "service_callback")
 _TOLD += ("_async_input_callback", "_async_success_callback", "_async_failure_callback")
@@ -20,10 +22,13 @@ _TOLD += ("_async_input_callback", "_async_success_callback", "_async_failure_ca
 
 def up(target: Any, source: str | None, module: Any, lm: Any, loop: asyncio.AbstractEventLoop) -> None:
     """Does nothing, and costs nothing, where DSPy would send all of the predictor's requests itself."""
-    if "dspy" not in sys.modules:
-        return
-    found = (model for _, model in layers.found(target, source, module, lm) if _through_litellm(model))
-    model = next(found, None)
+    if "openai" in sys.modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(_CLIENT)
+    model = _MODEL if "litellm" in sys.modules else None
+    if "dspy" in sys.modules:
+        found = (made.model for _, made in layers.found(target, source, module, lm) if _through_litellm(made))
+        model = next(found, model)
     if model is None:
         return
     # Whatever fails here would fail in the call, which says so.
@@ -31,13 +36,13 @@ def up(target: Any, source: str | None, module: Any, lm: Any, loop: asyncio.Abst
         import litellm
 
         litellm.suppress_debug_info = True
-        for name in _LATE:
+        for late in (_CLIENT, _ENGINE) if "dspy" in sys.modules else (_CLIENT,):
             with contextlib.suppress(ImportError):
-                importlib.import_module(name)
+                importlib.import_module(late)
         if not any(getattr(litellm, name, None) for name in _TOLD):
             # Nothing is sent: LiteLLM makes the reply up.
             messages = [{"role": "user", "content": "hello"}]
-            call = litellm.acompletion(model=model.model, messages=messages, api_key="none", mock_response="hello")
+            call = litellm.acompletion(model=model, messages=messages, api_key="none", mock_response="hello")
             loop.run_until_complete(call)
 
 
