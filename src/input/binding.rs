@@ -158,12 +158,13 @@ impl Wanted {
         named.chain(extra).collect()
     }
 
-    /// The parameter `question`, else what `--column` feeds, else the first required one, else a `**row`'s `question`.
+    /// The parameter `question`, else what `--column` feeds, else the first required one that is never null, else a `**row`'s `question`.
     fn question(&self, arguments: &[Bound], has_question: bool) -> Option<Arc<str>> {
         let first = |wanted: &dyn Fn(&&Bound) -> bool| arguments.iter().find(wanted);
+        let takes_null = |bound: &Bound| bound.kind.as_ref().is_some_and(|kind| kind.takes_null);
         let bound = first(&|bound| &*bound.parameter == QUESTION)
             .or_else(|| first(&|bound| self.column.as_deref() == Some(&*bound.column)))
-            .or_else(|| first(&|bound| bound.presence == Presence::EveryRow));
+            .or_else(|| first(&|bound| bound.presence == Presence::EveryRow && !takes_null(bound)));
         match bound {
             Some(bound) => Some(Arc::clone(&bound.column)),
             None => (self.takes_all && has_question).then(|| QUESTION.into()),

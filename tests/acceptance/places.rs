@@ -55,6 +55,29 @@ fn a_file_inside_a_package_is_imported_as_that_package() {
 }
 
 #[test]
+fn a_packages_own_modules_do_not_take_the_place_of_pythons() {
+    let main = "import secrets\nfrom .secrets import OURS\n\
+                async def predict(question):\n    return f'{secrets.token_hex(1)[:0]}{OURS}'\n";
+    let files = [("quiz/__init__.py", ""), ("quiz/main.py", main), ("quiz/secrets.py", "OURS = 'ours'")];
+    let job = with_files(&files);
+    process(&job, "quiz/main.py:predict").expect(0);
+    assert_eq!(job.column("answer")[0], "ours");
+}
+
+#[test]
+fn a_relative_import_outside_of_a_package_is_told_with_the_remedy() {
+    let job = with_files(&[
+        ("quiz/words.py", "WORD = 'w'"),
+        ("quiz/main.py", "from .words import WORD\nasync def predict(question):\n    return WORD\n"),
+    ]);
+    process(&job, "quiz/main.py:predict")
+        .expect(1)
+        .says("hint: add an `__init__.py` to each directory of the package, or give `package.module:name`");
+    process(&job, "quiz.main:predict").expect(0);
+    assert_eq!(job.column("answer")[0], "w");
+}
+
+#[test]
 fn a_package_whose_name_is_taken_does_not_give_another_file() {
     // `json` is the standard library's, and imported long before.
     let job = with_files(&[
@@ -63,6 +86,10 @@ fn a_package_whose_name_is_taken_does_not_give_another_file() {
     ]);
     process(&job, "json/mine.py:predict").expect(0);
     assert_eq!(job.column("answer"), ["mine", "mine"]);
+    // One that has no file.
+    let job = with_files(&[("io/__init__.py", "async def predict(question):\n    return 'io'\n")]);
+    process(&job, "io/__init__.py:predict").expect(0);
+    assert_eq!(job.column("answer"), ["io", "io"]);
 }
 
 #[test]

@@ -135,6 +135,15 @@ fn a_blank_value_leaves_a_parameter_with_a_default_at_it() {
 }
 
 #[test]
+fn a_blank_first_value_is_none_where_its_type_takes_that_and_the_row_is_asked() {
+    let code = "async def predict(context: str | None, prompt: str):\n    return f'{context} {prompt}'";
+    let job = Job::new().file("questions.csv", "context,prompt\n,a\nc,b\nc,\n").predictor(code);
+    job.process().expect(3);
+    assert_eq!(job.column("answer"), ["None a", "c b", ""]);
+    assert_eq!(job.column("error")[2], "input: the question is blank");
+}
+
+#[test]
 fn every_kind_of_predictor_gets_typed_values() {
     for code in [
         "def predict(n: int):\n    return n + 1",
@@ -165,7 +174,17 @@ fn without_pydantic_text_needs_no_type_and_a_type_is_refused_with_the_remedy() {
     let job = Job::new().questions(2).predictor(&format!("{hidden}{typed}"));
     job.process()
         .expect(1)
-        .says("parameter `id` is annotated `int`, which columns become through `pydantic`, and that is not installed")
+        .says("parameter `id` is annotated `int`, and `pydantic`, which converts a column's values to that type, is not")
+        .says("pip install pydantic`, or annotate it as `str`");
+    // One with a default needs no column, and then no pydantic.
+    let with_default = "async def predict(question, n: float = 0.5):\n    return n";
+    let job = Job::new().questions(2).predictor(&format!("{hidden}{with_default}"));
+    let job = job.file("with.csv", "question,n\nq,1\n");
+    job.process().expect(0);
+    assert_eq!(job.column("answer"), ["0.5", "0.5"]);
+    job.process_file("with.csv", "other.csv")
+        .expect(1)
+        .says("parameters: parameter `n` is annotated `float`, and `pydantic`")
         .says("pip install pydantic`, or annotate it as `str`");
 }
 

@@ -35,7 +35,7 @@ class Predictor:
     takes_all: bool = False
     parameters: list[tuple[str, bool]] = field(default_factory=list)
     offered: list[str] = field(default_factory=list)
-    types: list[tuple[str, typed.Typed]] = field(default_factory=list)
+    types: list[tuple[str, typed.Typed | typed.Missing]] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
 
 
@@ -44,12 +44,14 @@ def _import_file(path: str) -> ModuleType:
         raise LoadError(f"there is no file `{path}`")
     directory, stem = os.path.dirname(os.path.abspath(path)), os.path.splitext(os.path.basename(path))[0]
     root, package = _package_of(directory)
-    look_in(root, directory)
+    look_in(root)
+    # A module of a package may have the name of one of the standard library.
+    _look_last_in(directory)
     if package and path.endswith(".py"):
         name = ".".join(package if stem == "__init__" else [*package, stem])
         # Another package of that name may be there already, or come first: then the file is one by itself.
         found = _find(name)
-        if found is not None and found.origin is not None and os.path.samefile(found.origin, path):
+        if found is not None and found.has_location and os.path.samefile(found.origin, path):
             return importlib.import_module(name)
     name, copies = stem, 0
     while name in sys.modules:  # The user's `json.py` must not take the place of Python's.
@@ -101,9 +103,14 @@ def look_in(*directories: str) -> None:
             sys.path.insert(0, directory)
     source = os.path.join(os.getcwd(), "src")
     # Last, for such a directory may hold names of the standard library, meant to be imported as `src.…`.
-    if os.path.isdir(source) and source not in sys.path:
-        _searched.append(source)
-        sys.path.append(source)
+    if os.path.isdir(source):
+        _look_last_in(source)
+
+
+def _look_last_in(directory: str) -> None:
+    if directory not in sys.path:
+        _searched.append(directory)
+        sys.path.append(directory)
 
 
 def _import(place: str) -> ModuleType:
@@ -193,11 +200,16 @@ def _take_type(predictor: Predictor, parameter: inspect.Parameter) -> None:
         if not typed.is_typed(annotation):
             return
         if not typed.has_pydantic():
-            raise LoadError(
-                f"parameter `{name}` is annotated `{typed.display(annotation)}`, which columns become through "
-                "`pydantic`, and that is not installed\n"
+            refusal = LoadError(
+                f"parameter `{name}` is annotated `{typed.display(annotation)}`, and `pydantic`, which converts a "
+                "column's values to that type, is not installed\n"
                 f"hint: run `{sys.executable} -m pip install pydantic`, or annotate it as `str`"
             )
+            if parameter.default is parameter.empty:
+                raise refusal
+            # It may be meant for no column.
+            predictor.types.append((name, typed.Missing(annotation, refusal)))
+            return
         try:
             predictor.types.append((name, typed.Typed(annotation)))
             return
@@ -266,6 +278,8 @@ def _remedy(error: BaseException) -> str:
             return f"\nhint: `{package}` was found in {_quoted(places)}" if places else ""
         looked = f"; a module of your own is looked for in {_quoted(_searched)}" if _searched else ""
         return f"\nhint: install `{package}` for `{python}`, or choose another interpreter with `--python`{looked}"
+    if isinstance(error, ImportError) and traces.message(error).startswith("attempted relative import"):
+        return "\nhint: add an `__init__.py` to each directory of the package, or give `package.module:name`"
     if isinstance(error, RuntimeError) and traces.message(error) == "no running event loop":
         return "\nhint: the file is loaded before the event loop runs: ask for the loop inside the `async def`"
     return ""

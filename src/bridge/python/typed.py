@@ -33,6 +33,18 @@ class Untyped(Exception):
     """pydantic cannot make values of the annotation; the text says why."""
 
 
+class Missing:
+    """In place of a parameter's type where pydantic is missing: refuses the run if a column has a value for it."""
+
+    takes_null = takes_blank = False
+
+    def __init__(self, annotation: Any, refusal: Exception) -> None:
+        self.name, self._refusal = display(annotation), refusal
+
+    def misfits(self, values: list[tuple[str, bool]]) -> list[tuple[int, str]]:
+        raise self._refusal
+
+
 class Typed:
     """A parameter's type."""
 

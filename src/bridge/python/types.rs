@@ -117,6 +117,12 @@ impl Types for ParameterTypes {
             }
             Ok::<_, PyErr>(())
         });
-        checked.map_err(|error| error.to_string())
+        checked.map_err(|error| {
+            let explained = Python::attach(|py| {
+                let loader = helpers::module(py, "loader")?;
+                loader.call_method1("explain", (error.value(py),))?.extract::<String>()
+            });
+            explained.unwrap_or_else(|_| error.to_string())
+        })
     }
 }
