@@ -119,7 +119,7 @@ impl StopReason {
         // An error's text may have lines that look like a hint.
         let error = error.replace(['\n', '\r'], " ");
         let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-        format!("{why}; no server answered: {error}{hint}")
+        format!("{why}; the last call failed: {error}{hint}")
     }
 
     fn weight(&self) -> u8 {

@@ -42,7 +42,7 @@ fn held_back(report: &Report, wall: f64) -> Option<String> {
     };
     let limits = [
         (limited.server, "held back by the server", told(true)),
-        (limited.outage, "without a server that answers", told(false)),
+        (limited.outage, "in an outage of the server", told(false)),
         (limited.rpm, "held back by --rpm", String::new()),
         (limited.tpm, "held back by --tpm", String::new()),
     ];
@@ -112,7 +112,7 @@ mod tests {
         report.attempts.by_status = [(429, 11), (503, 2), (500, 7)].into();
         assert_eq!(told(&report), "57.8 of 59.9 s held back by the server: 11 x 429, 2 x 503");
         report.limited_s.outage = 58.0;
-        assert_eq!(told(&report), "58.0 of 59.9 s without a server that answers: 7 x 500");
+        assert_eq!(told(&report), "58.0 of 59.9 s in an outage of the server: 7 x 500");
         report.wall_s = 599.0;
         (report.limited_s.rpm, report.limited_s.outage) = (300.0, 0.0);
         assert_eq!(told(&report), "5 m 00 s of 9 m 59 s held back by --rpm");

@@ -263,6 +263,8 @@ fn a_model_that_the_server_does_not_list_is_a_cross() {
     let two = r#"{"data": [{"id": "big-model"}, {"id": "small:latest"}]}"#;
     insta::assert_snapshot!(asked("openai/big-model", two), @"✓ API `URL/models` … lists `big-model`");
     insta::assert_snapshot!(asked("openai/small", two), @"✓ API `URL/models` … lists `small:latest`");
+    let gemini = r#"{"data": [{"id": "models/gemini-2.0-flash"}]}"#;
+    insta::assert_snapshot!(asked("openai/gemini-2.0-flash", gemini), @"✓ API `URL/models` … lists `models/gemini-2.0-flash`");
     insta::assert_snapshot!(asked("openai/bigmodel", two), @r"
     ✗ API `URL/models` does not list `bigmodel`
     hint: it lists `big-model`, `small:latest`

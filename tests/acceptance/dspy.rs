@@ -60,13 +60,21 @@ fn a_release_of_dspy_with_other_names_runs_untuned_and_says_so_once() {
          backend_selection.select_backend = lambda *given: object() if len(given) == 1 else real(*given)\n";
     let gone_at_calls = "import dspy, types\nfrom dspy.clients import costs\n\
          dspy.clients.costs = types.SimpleNamespace(model_info=costs.model_info)\n";
-    for renamed in [gone_at_import, gone_at_use, gone_at_calls] {
+    let gone_for_errors = "import dspy\nfrom dspy._vendor.lm15 import errors\ndel errors.map_http_error\n";
+    let untuned = "is run without tuning";
+    for (renamed, said) in [
+        (gone_at_import, untuned),
+        (gone_at_use, untuned),
+        (gone_at_calls, untuned),
+        (gone_for_errors, "does not tell all that a server says of its errors"),
+    ] {
         let server = Aimock::start(&Fixtures::numbered(20));
         let job = Job::new()
             .questions(20)
             .file("program.py", format!("{renamed}predict = dspy.ChainOfThought('question -> answer')\n"));
         let done = ask(&job, &server, &["--predictor", "program.py:predict"]).expect(0);
-        assert_eq!(done.stderr.matches("is run without tuning").count(), 1, "{}", done.stderr);
+        assert_eq!(done.stderr.matches("this release of DSPy").count(), 1, "{}", done.stderr);
+        done.says(said);
         assert_eq!(job.column("answer"), (0..20).map(|row| format!("Answer {row}")).collect::<Vec<_>>());
         assert_eq!(server.journal().len(), 20, "one request a row");
     }

@@ -105,7 +105,7 @@ fn a_deadline_in_an_outage_names_what_the_server_said_last() {
     running.wait_for("answers.csv.journal", r#""ok""#, 10);
     server.chaos(&json!({"dropRate": 1.0}));
     running.wait_for(".stderr", r#""limited_by":"outage""#, 1);
-    let said = "the deadline has passed; no server answered: LMServerError: ";
+    let said = "the deadline has passed; the last call failed: LMServerError: ";
     running.wait().expect(4).says(&format!("stopping: {said}")).prints(said.split(':').next().unwrap());
     let told = |report: &Value| assert!(report["stopped"].as_str().unwrap().starts_with(said), "{report}");
     told(&job.report());
@@ -136,8 +136,8 @@ fn a_signal_in_an_outage_names_what_the_server_said_last() {
     running
         .wait()
         .expect(130)
-        .says("interrupted (SIGINT); no server answered: Unavailable: back at noon")
-        .prints("interrupted (SIGINT); no server answered: Unavailable: back at");
+        .says("interrupted (SIGINT); the last call failed: Unavailable: back at noon")
+        .prints("interrupted (SIGINT); the last call failed: Unavailable: back");
 }
 
 #[test]

@@ -38,6 +38,19 @@ fn an_error_object_in_a_reply_with_status_200_is_that_error() {
         let expected = json!({"LMInvalidRequestError": 1, "LMRateLimitError": 1, "LMServerError": 1});
         assert_eq!(job.report()["attempts"]["by_error"], expected);
 
+        // Codes may be words, and may be missing.
+        let server = Scripted::start(|question, before| match (question, before) {
+            (0, 0) => error("\"rate_limit_exceeded\""),
+            (1, 0) => ok(r#"{"error": {"message": "overloaded"}}"#),
+            _ => answer(question),
+        });
+        let job = Job::new().questions(4);
+        process(&job, &server, &[engine, &["--retries", "1"]].concat()).expect(0);
+        assert_eq!(job.column("attempts"), ["2", "2", "1", "1"]);
+
+        let server = Scripted::start(|_, _| error("\"invalid_api_key\""));
+        process(&Job::new().questions(40), &server, engine).expect(4).says("every row would meet this error");
+
         let server = Scripted::start(|_, _| error("401"));
         process(&Job::new().questions(40), &server, engine).expect(4).says("LMAuthError");
         assert!(server.asked().len() <= 8, "{:?}", server.asked());
@@ -123,11 +136,14 @@ fn a_refusal_and_a_reply_without_text_are_asked_for_once_more_and_shown() {
 #[test]
 fn a_reply_without_choices_is_empty() {
     let body = r#"{"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": []}"#;
-    let server = Scripted::start(move |question, _| if question == 0 { ok(body) } else { answer(question) });
-    let job = Job::new().questions(4);
-    process(&job, &server, &[]).expect(3);
-    assert_eq!(job.column("error")[0], "empty: the reply has no text (finish reason: none given)");
-    assert_eq!(server.times(0), 2);
+    for engine in ENGINES {
+        let server =
+            Scripted::start(move |question, _| if question == 0 { ok(body) } else { answer(question) });
+        let job = Job::new().questions(4);
+        process(&job, &server, engine).expect(3);
+        assert_eq!(job.column("error")[0], "empty: the reply has no text (finish reason: none given)");
+        assert_eq!(server.times(0), 2);
+    }
 }
 
 /// Cut off in its answer, or, one question, before there was any.
@@ -177,13 +193,17 @@ fn answers_cut_off_fail_where_that_was_asked_for() {
 
 #[test]
 fn a_limit_that_tells_when_it_is_lifted_is_waited_for() {
-    for engine in ENGINES {
+    for (engine, unit) in ENGINES.into_iter().flat_map(|engine| [(engine, true), (engine, false)]) {
         let times = Arc::<Mutex<Vec<Instant>>>::default();
         let told = Arc::clone(&times);
         let server = Scripted::start(move |question, before| {
             told.lock().unwrap().push(Instant::now());
-            let fields = "x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 1s\r\n\
-                          x-ratelimit-remaining-tokens: 99\r\nx-ratelimit-reset-tokens: 6m0s\r\n";
+            let fields = if unit {
+                "x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 1s\r\n\
+                 x-ratelimit-remaining-tokens: 99\r\nx-ratelimit-reset-tokens: 6m0s\r\n"
+            } else {
+                "x-ratelimit-remaining: 0\r\nx-ratelimit-reset: 1\r\n"
+            };
             if before == 0 {
                 reply("429", fields, r#"{"error": {"message": "slow down"}}"#)
             } else {

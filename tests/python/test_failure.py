@@ -169,6 +169,9 @@ class Failure(unittest.TestCase):
     def test_the_code_of_an_error_object_is_a_status(self) -> None:
         self.kinds("throttled", ApiError(provider_code="429"))
         self.kinds("fatal", ApiError(provider_code="401"), ApiError(provider_code="insufficient_quota"))
+        self.kinds("throttled", ApiError(status_code="rate_limit_exceeded"))
+        self.kinds("fatal", ApiError(provider_code="invalid_api_key"), ApiError(status_code="insufficient_quota"))
+        self.kinds("permanent", ApiError(provider_code="context_length_exceeded"))
 
     def test_the_status_beats_the_class(self) -> None:
         self.kinds("unavailable", type("Unavailable", (ApiError, ValueError), {})("", status=503))

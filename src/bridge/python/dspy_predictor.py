@@ -323,6 +323,10 @@ def metered(lm: dspy.LM | None, adapter: dspy.Adapter, keep_history: bool = True
             raise
 
 
+class EmptyPrediction(Exception):
+    """The model's reply held nothing to predict from."""
+
+
 class Meter(UsageTracker):
     """Adds up a call's requests: DSPy tells usage to a tracker, but prices only to an engine or the history."""
 
@@ -341,7 +345,12 @@ class Meter(UsageTracker):
         self.finish_reason = finish_reason
 
     def mark(self, result: Any) -> Any:
-        """The result with its usage beside it; one that is yet to be awaited as it is."""
+        """The result with its usage beside it; one that is yet to be awaited as it is.
+
+        Of a reply without choices DSPy makes a prediction without fields, where it came through LiteLLM.
+        """
+        if self.fault and isinstance(result, dspy.Prediction) and not result.keys():
+            raise EmptyPrediction(self.fault[1])
         return result if inspect.isawaitable(result) else Told(result, self.total())
 
     def total(self) -> Usage | None:

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dspy.lm15 import OpenAIChatLM, OpenAILM
+from _tokio_asyncio_bridge import warn
+from _tokio_asyncio_bridge.failure import RESETS
 
 Fault = tuple[str, str]
 # A reply of any provider has one of these.
@@ -86,6 +87,7 @@ def judge_by_status() -> None:
     DSPy knows OpenAI's codes alone and takes `429` for a failing server.
     """
     from dspy._vendor.lm15.errors import map_http_error
+    from dspy.lm15 import OpenAIChatLM, OpenAILM
 
     def judging(original: Callable[..., Any]) -> Callable[..., Any]:
         def response_error(self: Any, code: str, message: str) -> Any:
@@ -100,10 +102,22 @@ def judge_by_status() -> None:
         dialect._response_error = judging(dialect._response_error)
 
 
+def keep_limits() -> None:
+    """Has DSPy keep all headers that tell when a limit is lifted: by itself it drops those without a unit."""
+    from dspy._vendor.lm15 import rate_limits
+
+    rate_limits.RATE_LIMIT_HEADERS |= {name for pair in RESETS for name in pair}
+
+
 def say_less() -> None:
     """Drops the line that DSPy logs for each reply cut off: such replies are counted, and said once."""
     logging.getLogger("dspy.clients.lm").addFilter(lambda record: "truncated" not in str(record.msg))
 
 
-judge_by_status()
+try:
+    judge_by_status()
+    keep_limits()
+except (ImportError, AttributeError) as error:
+    # It is DSPy's own and may have another name in the next release.
+    warn(f"this release of DSPy does not tell all that a server says of its errors and limits: {error!r}")
 say_less()

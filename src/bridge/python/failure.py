@@ -30,11 +30,22 @@ PASSING = (408, 409, 421, 425, 498, 499)
 # OpenAI's client refuses a reply that was filtered or cut off.
 DOUBTFUL = {"ContentFilterFinishReasonError", "LengthFinishReasonError"}
 # A module that read a reply could make nothing of it.
-UNREADABLE = {"AdapterParseError"}
+UNREADABLE = {"AdapterParseError", "EmptyPrediction"}
 # The attribute on an exception that says what was wrong with the last reply, see `dspy_replies.py`.
 FAULT = "_bridge_fault"
 # OpenAI's codes.
 EXHAUSTED = ("insufficient_quota", "billing_hard_limit_reached")
+# What an error object may have as its code in place of a status.
+WORDS = {
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "too_many_requests": 429,
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "insufficient_quota": 402,
+    "context_length_exceeded": 400,
+    "model_not_found": 404,
+}
 THROTTLED = {"LMRateLimitError", "RateLimitError"}
 # Python's own, DSPy's, OpenAI's, httpx's and aiohttp's: refused, dropped, no such host.
 UNAVAILABLE = {
@@ -130,6 +141,8 @@ def failure(exc: BaseException) -> Failure:
             return "transient", None, None, "cut off"
         if fault:
             return "doubtful", status, None, None
+        if codeless(exc):
+            return "transient", None, None, None
         if kind == "unavailable" and any(classes(one) & NOT_SENT for one in related(exc, held=True)):
             status = None  # LiteLLM's own: nobody answered.
         lost = unanswered(exc)
@@ -185,6 +198,12 @@ def lost_reply(exc: Exception) -> bool:
     homes = {type(part).__module__.partition(".")[0] for part in parts}
     named = [type(part).__name__ for part in parts if type(part).__module__.startswith("litellm")]
     return "InternalServerError" in named and homes <= {"dspy", "litellm", "json", "builtins"}
+
+
+def codeless(exc: Exception) -> bool:
+    """Whether LiteLLM found an error object without a code in a reply with status 200, and called that a 422."""
+    told = (part for part in related(exc, held=True) if type(part) is Exception)
+    return any(getattr(part, "status_code", None) == 422 for part in told)
 
 
 def related(exc: object, held: bool = False, depth: int = 8) -> Iterator[Exception]:
@@ -276,8 +295,8 @@ def http_status(exc: Exception) -> int | None:
     places = ((exc, "status"), (exc, "status_code"), (response, "status_code"), (exc, "code"), (exc, "provider_code"))
     for holder, name in places:
         value = getattr(holder, name, None)
-        if isinstance(value, str) and value.isdecimal():
-            value = int(value)
+        if isinstance(value, str):
+            value = int(value) if value.isdecimal() else WORDS.get(value)
         if isinstance(value, int) and 400 <= value <= 599:
             return int(value)
     return None

@@ -146,9 +146,10 @@ fn has_version(url: &str) -> bool {
 /// The model's name among those that a server lists.
 fn listed(names: &[String], model: &str, asked: &str) -> Found {
     let name = model.split_once('/').map_or(model, |(_, name)| name);
-    // Ollama's have a tag, and `latest` is what a name without one means.
+    // Ollama's have a tag, and `latest` is what a name without one means. Gemini's begin with `models/`.
     let is_it = |known: &&String| {
-        [name, model].contains(&known.as_str()) || known.strip_suffix(":latest") == Some(name)
+        [name, model].contains(&known.as_str())
+            || [known.strip_suffix(":latest"), known.strip_prefix("models/")].contains(&Some(name))
     };
     names.iter().find(is_it).cloned().ok_or_else(|| {
         let first = quoted(&names[..names.len().min(NAMED)], ", ");

@@ -44,7 +44,7 @@ impl fmt::Display for LimitedBy {
             Self::Rpm => "limited by --rpm",
             Self::Tpm => "limited by --tpm",
             Self::Server => "limited by server",
-            Self::Outage => "no server: probing",
+            Self::Outage => "calls fail: probing",
         })
     }
 }
