@@ -26,7 +26,7 @@ WHICH := -c 'import sys; print(sys.version, sys.base_prefix)'
 MADE_OF_ANOTHER := $(shell [ ! -e $(VENV) ] || [ "`$(PYTHON) $(WHICH) 2>&1`" = "`$(BIN)/python $(WHICH) 2>&1`" ] || echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test torture fuzz bench lint clean prerequisites always
+.PHONY: help setup build run check test torture fuzz bench lint clean prerequisites always
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,11 @@ build: $(VENV)/.installed ## build the program
 
 run: build ## answer data/questions.csv with the local model (no key, no network)
 	$(PROGRAM) process data/questions.csv --force
+
+check: ## check format, lints and unit tests, by cargo alone: under a minute after the first time
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	cargo test --lib --locked
 
 test: $(VENV)/.tools tests/node_modules/.installed ## run all tests
 	cargo test --release --locked

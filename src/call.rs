@@ -169,7 +169,7 @@ pub struct PredictorError {
     pub traceback: Option<String>,
 }
 
-/// Kinds of predictor failure (`CONTRACT.md`, "Retried … Permanent").
+/// Kinds of predictor failure (`docs/contract.md`, "What is retried").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
     /// Will fail again: not retried.

@@ -1,4 +1,4 @@
-//! The options, in the groups of the contract. Each can come from the environment as `TAB_<OPTION>`.
+//! The options, in the groups of `docs/contract.md`. Each can come from the environment as `TAB_<OPTION>`.
 
 use std::num::NonZeroU32;
 use std::ops::Range;

@@ -15,7 +15,7 @@ use crate::call::{Attempt, BridgeError, CallError, CallWatch, call_clock};
 use crate::row::{Answer, Arguments, Usage};
 
 /// How long a cancelled call may take to end before it counts as abandoned and its permit is given back
-/// (CONTRACT: the slot is back within 100 ms).
+/// (`docs/contract.md`, "Timeouts cancel": the slot is back within 100 ms).
 const ABANDON_AFTER: Duration = Duration::from_millis(80);
 /// A stuck loop is looked at again after so long: a process that was stopped for a while (SIGTSTP) finds its loop late
 /// once, and turning a moment later.

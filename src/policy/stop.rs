@@ -98,7 +98,7 @@ pub enum StopReason {
 }
 
 impl StopReason {
-    /// The process's exit code, of which the weightier wins (CONTRACT: precedence 1, then signal, 4, 3, 0).
+    /// The process's exit code, of which the weightier wins (`docs/contract.md`, "Exit codes").
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Bridge(_) | Self::Panicked { .. } | Self::Failed(_) => 1,
