@@ -73,8 +73,8 @@ fn main() {
         ("floor", Box::new(|condition| python("floor", condition))),
         ("floor + timeout", Box::new(|condition| python("floor_timeout", condition))),
         ("Semaphore script", Box::new(|condition| python("script", condition))),
-        ("into_future", Box::new(|condition| bridge(condition, &into_future()))),
-        ("python (production)", Box::new(|condition| bridge(condition, &production()))),
+        ("into_future", Box::new(|condition| bridge(condition, into_future))),
+        ("python (production)", Box::new(|condition| bridge(condition, production))),
     ];
     compare("the bridge alone", 0, &chosen(conditions), &designs);
 }
@@ -86,29 +86,20 @@ fn python(design: &str, condition: &Condition) -> Cost {
     Cost::of(wall, cpu, rows)
 }
 
-/// Starts a bridge; and shuts it down.
-struct Subject<B> {
-    start: fn(LoopKind, Request) -> B,
-    shut_down: fn(&B) -> bool,
+/// Starts a bridge.
+type Start = fn(LoopKind, Request) -> Arc<dyn Bridge>;
+
+fn production(kind: LoopKind, request: Request) -> Arc<dyn Bridge> {
+    Arc::new(PythonBridge::start(kind, request, Secrets::default()).unwrap())
 }
 
-fn production() -> Subject<PythonBridge> {
-    Subject {
-        start: |kind, request| PythonBridge::start(kind, request, Secrets::default()).unwrap(),
-        shut_down: |bridge| bridge.shut_down(SHUT_DOWN),
-    }
-}
-
-fn into_future() -> Subject<IntoFutureBridge> {
-    Subject {
-        start: |kind, request| IntoFutureBridge::start(kind, request, Secrets::default()).unwrap(),
-        shut_down: |bridge| bridge.shut_down(SHUT_DOWN),
-    }
+fn into_future(kind: LoopKind, request: Request) -> Arc<dyn Bridge> {
+    Arc::new(IntoFutureBridge::start(kind, request, Secrets::default()).unwrap())
 }
 
 /// Calls from as many Tokio tasks as there may be calls in flight, each under a timeout. The one thread, and that the
 /// arguments are kept until the call has ended, are as in the program.
-fn bridge<B: Bridge>(condition: &Condition, subject: &Subject<B>) -> Cost {
+fn bridge(condition: &Condition, start: Start) -> Cost {
     let kind = if condition.event_loop == "uvloop" { LoopKind::Uvloop } else { LoopKind::Asyncio };
     let request = Request {
         spec: format!("benches/script.py:{}", condition.predictor),
@@ -124,7 +115,7 @@ fn bridge<B: Bridge>(condition: &Condition, subject: &Subject<B>) -> Cost {
     let rows = condition.rows();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let bridge = Arc::new((subject.start)(kind, request));
+        let bridge = start(kind, request);
         let (next, mut workers) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
         let name: Arc<str> = "question".into();
         let (started, cpu) = (Instant::now(), processor_s());
@@ -138,10 +129,10 @@ fn bridge<B: Bridge>(condition: &Condition, subject: &Subject<B>) -> Cost {
                     }
                     let question = Value::Text(format!("question {row}"));
                     let arguments = Arc::new(vec![(Arc::clone(&name), question)]);
-                    let (clock, watch) = call_clock();
+                    let (clock, watch) = call_clock(Instant::now());
                     let given = Arc::clone(&arguments);
                     let attempt = Attempt { row: row as u64, number: 1, arguments: given, clock };
-                    timeout(Duration::from_secs(60), bridge.call(attempt)).await.unwrap().unwrap();
+                    timeout(Duration::from_secs(60), bridge.submit(attempt)).await.unwrap().unwrap();
                     drop((watch, arguments));
                 }
             });
@@ -150,7 +141,7 @@ fn bridge<B: Bridge>(condition: &Condition, subject: &Subject<B>) -> Cost {
             worker.unwrap();
         }
         let cost = Cost::of(started.elapsed().as_secs_f64(), processor_s() - cpu, rows);
-        assert!((subject.shut_down)(&bridge));
+        assert!(bridge.close(SHUT_DOWN));
         cost
     })
 }

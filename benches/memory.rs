@@ -6,7 +6,7 @@ mod script;
 
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 use tokio_asyncio_bridge::bridge::Bridge;
@@ -83,11 +83,11 @@ async fn held<B: Bridge>(bridge: B, in_flight: usize) -> f64 {
     let before = resident();
     let mut watches = Vec::with_capacity(in_flight);
     for row in 0..in_flight {
-        let (clock, watch) = call_clock();
+        let (clock, watch) = call_clock(Instant::now());
         let arguments = Arc::new(vec![(Arc::clone(&name), Value::Text(format!("question {row}")))]);
         let attempt = Attempt { row: row as u64, number: 1, arguments, clock };
         let bridge = Arc::clone(&bridge);
-        tokio::spawn(async move { timeout(Duration::from_secs(7200), bridge.call(attempt)).await });
+        tokio::spawn(async move { timeout(Duration::from_secs(7200), bridge.submit(attempt)).await });
         watches.push(watch);
     }
     while watches.iter().any(|watch| watch.begun().is_none()) {

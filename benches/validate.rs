@@ -8,6 +8,7 @@
 use std::io::{BufWriter, Write};
 use std::time::Instant;
 
+use tokio_asyncio_bridge::bridge::Bridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{Interpreter, choose};
@@ -76,21 +77,12 @@ fn typed() {
             model: Model { explicit: false, is_local: false, provider },
         };
         let bridge = PythonBridge::start(LoopKind::Asyncio, request, Secrets::default()).unwrap();
-        let description = bridge.description();
         let mut wanted = wanted(&[]);
-        wanted.parameters = description
-            .parameters
-            .iter()
-            .map(|(name, required)| Parameter {
-                name: name.clone(),
-                required: *required,
-                kind: description.types.kind(name),
-            })
-            .collect();
-        let took =
-            seconds(|| drop(validate_typed(&source, &wanted, 0..u64::MAX, &*description.types).unwrap()));
+        wanted.parameters.clone_from(&bridge.describe().parameters);
+        let types = bridge.types().unwrap();
+        let took = seconds(|| drop(validate_typed(&source, &wanted, 0..u64::MAX, types).unwrap()));
         println!("{TYPED_ROWS} rows with `{parameters}`: {took:.2} s, {:.2} s more", took - base);
-        bridge.shut_down(std::time::Duration::from_secs(3));
+        bridge.close(std::time::Duration::from_secs(3));
     }
 }
 

@@ -1,8 +1,9 @@
 //! One attempt at a row: what the bridge is given, what it tells while the call runs, how it can fail.
 
 use std::borrow::Cow;
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -22,31 +23,39 @@ pub struct Attempt {
     pub clock: CallClock,
 }
 
-/// A moment that one thread sets and another reads: nanoseconds since [`EPOCH`]; 0 stands for none.
+/// What runs calls one beside the other, such as an event loop: while it does not turn, its calls cannot go on.
+pub trait Lane: Debug + Send + Sync {
+    /// For how long in all it has not turned since it was made (gaps over 250 ms, the running one included).
+    fn stalled(&self) -> Duration;
+
+    /// For how long it has not turned at this moment: zero, or over 250 ms.
+    fn stalled_now(&self) -> Duration;
+}
+
+/// A time after the hand-over that one thread sets and another reads, in nanoseconds and plus one; 0 stands for none.
 #[derive(Debug, Default)]
 struct Mark(AtomicU64);
 
-/// Before all marks. An `Instant` fits into no atomic.
-static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
-
 impl Mark {
     /// The first time counts.
-    fn set_now(&self) {
+    fn set_now(&self, handed_over: Instant) {
         if self.0.load(Ordering::Relaxed) == 0 {
-            self.0.store(EPOCH.elapsed().as_nanos() as u64 + 1, Ordering::Release);
+            self.0.store(handed_over.elapsed().as_nanos() as u64 + 1, Ordering::Release);
         }
     }
 
-    fn get(&self) -> Option<Instant> {
-        let nanos = self.0.load(Ordering::Acquire).checked_sub(1)?;
-        Some(*EPOCH + Duration::from_nanos(nanos))
+    fn get(&self) -> Option<Duration> {
+        self.0.load(Ordering::Acquire).checked_sub(1).map(Duration::from_nanos)
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    handed_over: Instant,
     begun: Mark,
     ended: Mark,
+    /// The lane, and for how long in all it had not turned before it was given the call.
+    lane: OnceLock<(Arc<dyn Lane>, Duration)>,
     /// [`RUNNING`], [`AWAITED`] or [`OVER`]: most calls end with nobody waiting for it, and then nobody is woken.
     state: AtomicU8,
     over: Notify,
@@ -56,7 +65,8 @@ const RUNNING: u8 = 0;
 const AWAITED: u8 = 1;
 const OVER: u8 = 2;
 
-/// The bridge's end: marks when the call began and ended; dropping it says that nothing of the call is left running.
+/// The bridge's end: tells the call's lane and marks when the call began and ended; dropping it says that nothing of the
+/// call is left running.
 #[derive(Debug)]
 pub struct CallClock(Arc<Shared>);
 
@@ -64,22 +74,34 @@ pub struct CallClock(Arc<Shared>);
 #[derive(Debug)]
 pub struct CallWatch(Arc<Shared>);
 
-/// A clock for one call: the end that marks and the end that watches.
-pub fn call_clock() -> (CallClock, CallWatch) {
-    LazyLock::force(&EPOCH);
-    let shared = Arc::<Shared>::default();
+/// A clock for one call: the end that marks and the end that watches. What it tells is counted from `handed_over`.
+pub fn call_clock(handed_over: Instant) -> (CallClock, CallWatch) {
+    let shared = Arc::new(Shared {
+        handed_over,
+        begun: Mark::default(),
+        ended: Mark::default(),
+        lane: OnceLock::new(),
+        state: AtomicU8::new(RUNNING),
+        over: Notify::new(),
+    });
     (CallClock(Arc::clone(&shared)), CallWatch(shared))
 }
 
 impl CallClock {
+    /// The lane has been given the call: from now on, time in which it does not turn is excused. The first lane counts.
+    pub fn runs_on(&self, lane: Arc<dyn Lane>) {
+        let stalled = lane.stalled();
+        let _ = self.0.lane.set((lane, stalled));
+    }
+
     /// The predictor starts to run, seen on the thread that runs it.
     pub fn begin(&self) {
-        self.0.begun.set_now();
+        self.0.begun.set_now(self.0.handed_over);
     }
 
     /// The predictor has returned or raised, seen on the thread that runs it.
     pub fn end(&self) {
-        self.0.ended.set_now();
+        self.0.ended.set_now(self.0.handed_over);
     }
 }
 
@@ -92,14 +114,24 @@ impl Drop for CallClock {
 }
 
 impl CallWatch {
-    /// When the predictor started to run.
-    pub fn begun(&self) -> Option<Instant> {
+    /// How long after the hand-over the predictor started to run.
+    pub fn begun(&self) -> Option<Duration> {
         self.0.begun.get()
     }
 
-    /// When the predictor returned or raised.
-    pub fn ended(&self) -> Option<Instant> {
+    /// How long after the hand-over the predictor returned or raised.
+    pub fn ended(&self) -> Option<Duration> {
         self.0.ended.get()
+    }
+
+    /// For how long the call's lane has not turned since it was given the call: no timeout is charged with that.
+    pub fn excused(&self) -> Duration {
+        self.0.lane.get().map_or(Duration::ZERO, |(lane, before)| lane.stalled().saturating_sub(*before))
+    }
+
+    /// For how long the call's lane has not turned at this moment: zero, or over 250 ms.
+    pub fn stalled_now(&self) -> Duration {
+        self.0.lane.get().map_or(Duration::ZERO, |(lane, _)| lane.stalled_now())
     }
 
     /// Resolves once nothing of the call is left running. For one waiter; cancel-safe.
@@ -129,6 +161,10 @@ pub enum CallError {
     /// The run crashed each time this was the one row in flight; it is not called any more.
     #[error("{0}")]
     Crash(String),
+    /// What ran the call died, or does not turn any more, while the rest of the bridge goes on. Only the rows of such
+    /// calls have failed an attempt.
+    #[error("{0}")]
+    Lost(String),
     /// The way to the predictor is broken; no fault of the row.
     #[error(transparent)]
     Bridge(#[from] BridgeError),
@@ -143,7 +179,7 @@ pub const CUT_OFF: &str = "cut_off";
 /// Whether a call that failed with this class may be billed although it cannot tell what it used. A predictor's own
 /// exceptions do not tell it by their class: see [`CallError::is_untold`].
 pub fn may_be_billed(class: &str) -> bool {
-    matches!(class, "timeout" | "output" | "bridge" | CANCELLED)
+    matches!(class, "timeout" | "output" | "lost" | "bridge" | CANCELLED)
 }
 
 /// An exception that left the predictor.
@@ -225,7 +261,7 @@ pub enum BridgeError {
 }
 
 impl CallError {
-    /// The class failures are counted by: `input`, `timeout`, `output`, `crash`, `bridge`, or the exception's class name.
+    /// The class failures are counted by: `input`, `timeout`, `output`, `crash`, `lost`, `bridge`, or the exception's class name.
     pub fn class(&self) -> Arc<str> {
         match self {
             Self::Input(_) => "input".into(),
@@ -233,6 +269,7 @@ impl CallError {
             Self::Predictor(error) => Arc::clone(&error.class),
             Self::Output(_) => "output".into(),
             Self::Crash(_) => "crash".into(),
+            Self::Lost(_) => "lost".into(),
             Self::Bridge(_) => "bridge".into(),
         }
     }
@@ -291,7 +328,7 @@ impl CallError {
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::Input(_) | Self::Output(_) | Self::Crash(_) => FailureKind::Permanent,
-            Self::Timeout(_) => FailureKind::Transient,
+            Self::Timeout(_) | Self::Lost(_) => FailureKind::Transient,
             Self::Predictor(error) => error.kind,
             Self::Bridge(_) => FailureKind::Fatal,
         }

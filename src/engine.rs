@@ -11,8 +11,8 @@ use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use self::gauges::Counted;
 pub use self::gauges::Gauges;
 use self::purse::Purse;
 use self::tally::{Tally, Unfinished};
-use crate::bridge::Bridge;
+use crate::bridge::{Bridge, Health, LaneHealth};
 use crate::call::{CUT_OFF, CallError, FailureKind, PredictorError};
 use crate::event::{Blockage, Event, LimitedBy, LimitedFor};
 use crate::policy::budget::{Budget, Price};
@@ -80,13 +80,14 @@ impl From<RetryPolicy> for Backoff {
 }
 
 /// Runs rows through a bridge.
-#[derive(Debug)]
-pub struct Engine<B> {
-    bridge: Arc<B>,
+pub struct Engine {
+    bridge: Arc<dyn Bridge>,
     settings: EngineSettings,
     permits: Semaphore,
     gate: Gate,
     purse: Purse,
+    /// What blocks the bridge's lanes, as far as not told yet.
+    blocked: Mutex<Vec<Blockage>>,
     /// An answer that was cut off fails its row.
     cut_off_fails: bool,
     /// No new calls; those in flight go on.
@@ -97,14 +98,15 @@ pub struct Engine<B> {
     pub gauges: Arc<Gauges>,
 }
 
-impl<B: Bridge> Engine<B> {
+impl Engine {
     /// An engine over the bridge.
-    pub fn new(bridge: Arc<B>, settings: EngineSettings) -> Self {
+    pub fn new(bridge: Arc<dyn Bridge>, settings: EngineSettings) -> Self {
         Self {
             bridge,
             permits: Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS)),
             gate: Gate::new(&settings),
             purse: Purse::new(settings.concurrency, None, None),
+            blocked: Mutex::default(),
             cut_off_fails: false,
             settings,
             stopping: CancellationToken::new(),
@@ -130,9 +132,17 @@ impl<B: Bridge> Engine<B> {
         self.settings.concurrency
     }
 
-    /// What keeps the event loop from turning, as far as not told yet.
+    /// What keeps event loops from turning, as far as not told yet.
     pub fn blocked(&self) -> Vec<Blockage> {
-        self.bridge.blocked()
+        self.lanes();
+        std::mem::take(&mut self.blocked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How the bridge's lanes are.
+    fn lanes(&self) -> Vec<LaneHealth> {
+        let Health { lanes, mut blocked, .. } = self.bridge.health();
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner).append(&mut blocked);
+        lanes
     }
 
     /// Makes no new calls: rows without one in flight end unfinished.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::row::{FailedAttempt, Outcome};
 
@@ -52,7 +52,7 @@ impl LimitedFor {
 }
 
 /// What kept the event loop from turning.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Blocker {
     /// The innermost line of the user's code: `file:line in function: source`.
     Line(String),
@@ -73,7 +73,7 @@ impl fmt::Display for Blocker {
 }
 
 /// A time in which the event loop did not turn, a second or longer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blockage {
     /// The row whose call held it up; none where that cannot be seen.
     pub row: Option<u64>,

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use tokio::task::JoinSet;
-use tokio_asyncio_bridge::bridge::Bridge;
 use tokio_asyncio_bridge::bridge::fake::{FakeBridge, Script};
 use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{self, Interpreter};
 use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request};
+use tokio_asyncio_bridge::bridge::{Bridge, Description, Health};
 use tokio_asyncio_bridge::call::{Attempt, BridgeError, CallError, CallWatch, call_clock};
 use tokio_asyncio_bridge::row::{Answer, Value};
 use tokio_asyncio_bridge::secret::Secrets;
@@ -32,7 +32,9 @@ enum Behaviour {
 /// A bridge under test.
 trait Subject: Bridge + Sized {
     fn make(behaviour: Behaviour, event_loop: LoopKind) -> Self;
-    fn end(&self) {}
+    fn end(&self) {
+        assert!(self.close(Duration::from_secs(10)), "the bridge did not close in time");
+    }
     /// Seconds that only this subject's calls sleep on this loop, so that what they count is told apart; `None` without
     /// Python.
     fn seconds(_: LoopKind) -> Option<&'static str> {
@@ -83,9 +85,6 @@ impl Subject for PythonBridge {
         python();
         Self::start(event_loop, request(name_of(behaviour)), Secrets::default()).unwrap()
     }
-    fn end(&self) {
-        assert!(self.shut_down(Duration::from_secs(10)), "the bridge did not shut down in time");
-    }
     fn seconds(event_loop: LoopKind) -> Option<&'static str> {
         Some(if event_loop == LoopKind::Uvloop { "31" } else { "32" })
     }
@@ -95,9 +94,6 @@ impl Subject for IntoFutureBridge {
     fn make(behaviour: Behaviour, event_loop: LoopKind) -> Self {
         python();
         Self::start(event_loop, request(name_of(behaviour)), Secrets::default()).unwrap()
-    }
-    fn end(&self) {
-        assert!(self.shut_down(Duration::from_secs(10)), "the bridge did not shut down in time");
     }
     fn seconds(event_loop: LoopKind) -> Option<&'static str> {
         Some(if event_loop == LoopKind::Uvloop { "33" } else { "34" })
@@ -115,13 +111,13 @@ impl Subject for FakeBridge {
 }
 
 fn attempt(row: u64, question: &str) -> (Attempt, CallWatch) {
-    let (clock, watch) = call_clock();
+    let (clock, watch) = call_clock(Instant::now());
     let arguments = Arc::new(vec![("question".into(), Value::Text(question.to_owned()))]);
     (Attempt { row, number: 1, arguments, clock }, watch)
 }
 
 async fn ask(bridge: &impl Bridge, row: u64, question: &str) -> Result<Answer, CallError> {
-    bridge.call(attempt(row, question).0).await
+    bridge.submit(attempt(row, question).0).await
 }
 
 /// So many calls at once.
@@ -149,7 +145,7 @@ const SOON: Duration = Duration::from_secs(5);
 async fn returns_the_value_and_marks_the_clock<B: Subject>(event_loop: LoopKind) {
     let bridge = B::make(Behaviour::Echo, event_loop);
     let (attempt, watch) = attempt(0, "What is the capital of France? é 中 \"quoted\"");
-    assert_eq!(text(bridge.call(attempt).await), "What is the capital of France? é 中 \"quoted\"");
+    assert_eq!(text(bridge.submit(attempt).await), "What is the capital of France? é 中 \"quoted\"");
     assert!(watch.begun().unwrap() <= watch.ended().unwrap());
     tokio::time::timeout(SOON, watch.over()).await.expect("something of the call is left");
     bridge.end();
@@ -159,7 +155,7 @@ async fn a_timeout_cancels_and_leaves_nothing_running<B: Subject>(event_loop: Lo
     let bridge = B::make(Behaviour::Sleep, event_loop);
     for row in 0..50 {
         let (attempt, watch) = attempt(row, B::seconds(event_loop).unwrap_or_default());
-        let call = tokio::time::timeout(Duration::from_millis(20), bridge.call(attempt));
+        let call = tokio::time::timeout(Duration::from_millis(20), bridge.submit(attempt));
         assert!(call.await.is_err(), "the call ended by itself");
         tokio::time::timeout(SOON, watch.over()).await.expect("the cancelled call is still running");
     }
@@ -177,17 +173,10 @@ async fn a_timeout_cancels_and_leaves_nothing_running<B: Subject>(event_loop: Lo
 async fn a_dropped_call_is_cancelled<B: Subject>(event_loop: LoopKind) {
     let bridge = B::make(Behaviour::Sleep, event_loop);
     let (attempt, watch) = attempt(0, "30");
-    let mut call = Box::pin(bridge.call(attempt));
-    // Polled once, so handed over; then dropped.
-    assert!(futures_poll_once(call.as_mut()).await);
-    drop(call);
+    // Handed over at once, without being polled; then dropped.
+    drop(bridge.submit(attempt));
     tokio::time::timeout(SOON, watch.over()).await.expect("the dropped call is still running");
     bridge.end();
-}
-
-/// Polls once; true if the future is pending.
-async fn futures_poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
-    std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())).await
 }
 
 async fn ten_thousand_calls_each_get_their_own_answer<B: Subject>(event_loop: LoopKind) {
@@ -248,6 +237,39 @@ async fn a_failure_in_one_call_harms_no_other<B: Subject>(event_loop: LoopKind) 
     bridge.end();
 }
 
+async fn describes_itself_with_data_that_another_process_can_read<B: Subject>(event_loop: LoopKind) {
+    let bridge = B::make(Behaviour::Echo, event_loop);
+    let description = bridge.describe();
+    assert!(description.parameters.iter().any(|parameter| parameter.name == "question"), "{description:?}");
+    assert!(!description.bridge.is_empty() && !description.event_loop.is_empty(), "{description:?}");
+    let read: Description = serde_json::from_str(&serde_json::to_string(description).unwrap()).unwrap();
+    assert_eq!(read, *description);
+    bridge.end();
+}
+
+async fn its_health_tells_the_calls_that_are_left<B: Subject>(event_loop: LoopKind) {
+    let bridge = B::make(Behaviour::Sleep, event_loop);
+    let calls = || bridge.health().lanes.iter().map(|lane| lane.calls).sum::<u64>();
+    let (attempts, watches): (Vec<_>, Vec<_>) = (0..5).map(|row| attempt(row, "30")).unzip();
+    let made: Vec<_> = attempts.into_iter().map(|attempt| bridge.submit(attempt)).collect();
+    assert_eq!(calls(), 5);
+    let health = bridge.health();
+    let read: Health = serde_json::from_str(&serde_json::to_string(&health).unwrap()).unwrap();
+    assert_eq!(read, health);
+    drop(made);
+    for watch in watches {
+        tokio::time::timeout(SOON, watch.over()).await.expect("the dropped call is still running");
+        assert_eq!((watch.stalled_now(), watch.excused()), (Duration::ZERO, Duration::ZERO));
+    }
+    let none_is_left = async {
+        while calls() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, none_is_left).await.expect("a call is counted for ever");
+    bridge.end();
+}
+
 macro_rules! contract {
     ($($module:ident: $subject:ty, $event_loop:ident;)+) => {$(
         mod $module {
@@ -268,6 +290,14 @@ macro_rules! contract {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn ten_thousand_calls_each_get_their_own_answer() {
                 super::ten_thousand_calls_each_get_their_own_answer::<$subject>(LoopKind::$event_loop).await;
+            }
+            #[tokio::test]
+            async fn describes_itself_with_data_that_another_process_can_read() {
+                super::describes_itself_with_data_that_another_process_can_read::<$subject>(LoopKind::$event_loop).await;
+            }
+            #[tokio::test]
+            async fn its_health_tells_the_calls_that_are_left() {
+                super::its_health_tells_the_calls_that_are_left::<$subject>(LoopKind::$event_loop).await;
             }
             #[tokio::test]
             async fn a_failure_in_one_call_harms_no_other() {
@@ -338,7 +368,7 @@ macro_rules! python_contract {
             async fn a_call_that_ignores_cancellation_keeps_its_clock_until_it_ends() {
                 let bridge = start("stubborn");
                 let (attempt, watch) = attempt(0, "8");
-                assert!(tokio::time::timeout(Duration::from_millis(60), bridge.call(attempt)).await.is_err());
+                assert!(tokio::time::timeout(Duration::from_millis(60), bridge.submit(attempt)).await.is_err());
                 assert!(tokio::time::timeout(Duration::from_millis(100), watch.over()).await.is_err(), "it ended at once");
                 tokio::time::timeout(SOON, watch.over()).await.expect("it never ended");
                 bridge.end();

@@ -1,14 +1,16 @@
 //! A bridge without Python: seeded latencies and a failure script. Proves the engine, and nothing else.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Bridge;
+use super::{Bridge, Call, Description, Health, LaneHealth, Reply};
 use crate::call::{Attempt, CallError, FailureKind, PredictorError};
+use crate::input::Parameter;
 use crate::row::{Answer, Value};
 
 /// How the fake predictor behaves. Parsed from `--bridge fake:KEY=VALUE,…`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Script {
     /// Seed of everything random.
     pub seed: u64,
@@ -22,6 +24,8 @@ pub struct Script {
     pub permanent: f64,
     /// Share of attempts that never end, 0 to 1.
     pub hang: f64,
+    /// Share of attempts whose lane dies, 0 to 1.
+    pub lost: f64,
     /// The calls of every row of so many panic: of 10, rows 9, 19 and so on; 0 for none.
     pub panic: u64,
 }
@@ -35,6 +39,7 @@ impl Default for Script {
             transient: 0.0,
             permanent: 0.0,
             hang: 0.0,
+            lost: 0.0,
             panic: 0,
         }
     }
@@ -43,7 +48,7 @@ impl Default for Script {
 impl std::str::FromStr for Script {
     type Err = String;
 
-    /// `seed=1,min=5ms,max=20ms,transient=0.1,permanent=0.01,hang=0.001,panic=100`, each optional.
+    /// `seed=1,min=5ms,max=20ms,transient=0.1,permanent=0.01,hang=0.001,lost=0.001,panic=100`, each optional.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut script = Self::default();
         for part in text.split(',').filter(|part| !part.is_empty()) {
@@ -57,6 +62,7 @@ impl std::str::FromStr for Script {
                 "transient" => script.transient = share()?,
                 "permanent" => script.permanent = share()?,
                 "hang" => script.hang = share()?,
+                "lost" => script.lost = share()?,
                 "panic" => script.panic = value.parse().map_err(|error| format!("`{part}`: {error}"))?,
                 _ => return Err(format!("the fake bridge has no setting `{key}`")),
             }
@@ -70,13 +76,24 @@ impl std::str::FromStr for Script {
 #[derive(Debug)]
 pub struct FakeBridge {
     script: Script,
+    description: Description,
     answer: Arc<str>,
+    /// How often its lane has died. Each call that is left holds one more of it.
+    deaths: Arc<AtomicU64>,
 }
 
 impl FakeBridge {
     /// A bridge that follows the script.
     pub fn new(script: Script) -> Self {
-        Self { script, answer: "answer".into() }
+        let description = Description {
+            bridge: "fake".to_owned(),
+            event_loop: "none".to_owned(),
+            spec: "fake".to_owned(),
+            kind: "the fake bridge".to_owned(),
+            parameters: vec![Parameter { name: "question".to_owned(), required: true, kind: None }],
+            ..Description::default()
+        };
+        Self { script, description, answer: "answer".into(), deaths: Arc::default() }
     }
 }
 
@@ -93,44 +110,56 @@ fn failure(class: &str, kind: FailureKind) -> CallError {
     }))
 }
 
-impl Bridge for FakeBridge {
-    async fn call(&self, attempt: Attempt) -> Result<Answer, CallError> {
-        let script = &self.script;
+impl Script {
+    /// One call.
+    async fn call(self, attempt: Attempt, field: Arc<str>, deaths: Arc<AtomicU64>) -> Reply {
         // One generator a row and one an attempt: the script does not depend on the order of the calls.
-        let row_seed = script.seed ^ attempt.row.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let row_seed = self.seed ^ attempt.row.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut row = fastrand::Rng::with_seed(row_seed);
         let mut rng = fastrand::Rng::with_seed(row_seed.rotate_left(17) ^ u64::from(attempt.number));
         attempt.clock.begin();
-        if script.max > Duration::ZERO {
-            let spread = script.max.saturating_sub(script.min).mul_f64(rng.f64());
-            tokio::time::sleep(script.min + spread).await;
+        if self.max > Duration::ZERO {
+            let spread = self.max.saturating_sub(self.min).mul_f64(rng.f64());
+            tokio::time::sleep(self.min + spread).await;
         }
-        assert!(script.panic == 0 || attempt.row % script.panic != script.panic - 1, "as the script says");
-        if rng.f64() < script.hang {
+        assert!(self.panic == 0 || attempt.row % self.panic != self.panic - 1, "as the script says");
+        if rng.f64() < self.hang {
             std::future::pending::<()>().await;
         }
+        // Drawn only where asked for: what else is drawn stays as it was.
+        if self.lost > 0.0 && rng.f64() < self.lost {
+            deaths.fetch_add(1, Ordering::Relaxed);
+            return Err(CallError::Lost("the lane died, as the script says".to_owned()));
+        }
         attempt.clock.end();
-        if row.f64() < script.permanent {
+        if row.f64() < self.permanent {
             return Err(failure("ScriptedPermanent", FailureKind::Permanent));
         }
-        if rng.f64() < script.transient {
+        if rng.f64() < self.transient {
             return Err(failure("ScriptedTransient", FailureKind::Transient));
         }
         let value =
             attempt.arguments.first().map_or_else(|| Value::Text(String::new()), |(_, value)| value.clone());
-        Ok(Answer {
-            fields: vec![(Arc::clone(&self.answer), value)],
-            usage: None,
-            first_chunk: None,
-            finish_reason: None,
-        })
+        Ok(Answer { fields: vec![(field, value)], usage: None, first_chunk: None, finish_reason: None })
+    }
+}
+
+impl Bridge for FakeBridge {
+    fn describe(&self) -> &Description {
+        &self.description
     }
 
-    fn stalled(&self) -> Duration {
-        Duration::ZERO
+    fn submit(&self, attempt: Attempt) -> Call {
+        Call::driven(self.script.call(attempt, Arc::clone(&self.answer), Arc::clone(&self.deaths)))
     }
 
-    fn stalled_now(&self) -> Duration {
-        Duration::ZERO
+    fn health(&self) -> Health {
+        let calls = Arc::strong_count(&self.deaths) as u64 - 1;
+        let deaths = self.deaths.load(Ordering::Relaxed);
+        Health { lanes: vec![LaneHealth { calls, deaths, ..LaneHealth::default() }], ..Health::default() }
+    }
+
+    fn close(&self, _: Duration) -> bool {
+        true
     }
 }

@@ -5,6 +5,7 @@
 //! detaches, and only then awaits: the GIL is never held across an `.await`. Dropping that future leaves the Python
 //! task running (measured: 50 of 50), so a guard cancels the task explicitly.
 
+use std::future::ready;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,24 +13,25 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3_asyncio::TaskLocals;
 
-use super::Bridge;
-use super::python::convert::{Converter, Nulled};
+use super::python::convert::{Converter, NulledCount};
 use super::python::event_loop::{EventLoop, LoopKind};
 use super::python::helpers;
-use super::python::predictor::{Description, LoadError, Predictor, Request};
-use crate::call::{Attempt, BridgeError, CallClock, CallError};
-use crate::event::Blockage;
-use crate::row::Answer;
+use super::python::predictor::{LoadError, Predictor, Request};
+use super::{Bridge, Call, Description, Health, Reply};
+use crate::call::{Attempt, BridgeError, CallClock, CallError, Lane};
+use crate::input::Types;
 use crate::secret::Secrets;
 
 /// The textbook bridge.
 #[derive(Debug)]
 pub struct IntoFutureBridge {
-    event_loop: EventLoop,
+    event_loop: Arc<EventLoop>,
     locals: TaskLocals,
     predictor: Predictor,
     converter: Arc<Converter>,
-    nulled: Arc<Nulled>,
+    nulled: Arc<NulledCount>,
+    /// Each call that is left holds one more.
+    calls: Arc<()>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -40,15 +42,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Default)]
 struct State {
     task: Mutex<Option<Py<PyAny>>>,
-    ended: Mutex<Option<Result<Answer, CallError>>>,
+    ended: Mutex<Option<Reply>>,
     dropped: AtomicBool,
 }
 
 /// One call, as its task sees it. Only Python holds it, so that the clock goes when the task does.
 #[pyclass(frozen)]
-struct Call {
+struct Running {
     row: u64,
     clock: CallClock,
+    _counted: Arc<()>,
     begun: OnceLock<Instant>,
     first_chunk: OnceLock<Duration>,
     converter: Arc<Converter>,
@@ -56,7 +59,7 @@ struct Call {
 }
 
 #[pymethods]
-impl Call {
+impl Running {
     /// The row, for the watchdog.
     #[getter]
     fn row(&self) -> u64 {
@@ -102,12 +105,12 @@ impl Call {
 }
 
 /// Cancels the call's task if it is dropped before the call has ended.
-struct CancelOnDrop<'a> {
-    event_loop: &'a EventLoop,
+struct CancelOnDrop {
+    event_loop: Arc<EventLoop>,
     state: Arc<State>,
 }
 
-impl Drop for CancelOnDrop<'_> {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.state.dropped.store(true, Ordering::Release);
         let Some(task) = lock(&self.state.task).take() else { return };
@@ -125,7 +128,7 @@ impl IntoFutureBridge {
     /// Starts an event loop and loads the predictor on its thread. The interpreter must be running.
     pub fn start(kind: LoopKind, request: Request, secrets: Secrets) -> Result<Self, LoadError> {
         let mask = secrets.clone();
-        let nulled = Arc::<Nulled>::default();
+        let nulled = Arc::<NulledCount>::default();
         let counted = Arc::clone(&nulled);
         let set_up = move |event_loop: &Bound<'_, PyAny>, _: &_| {
             let py = event_loop.py();
@@ -135,111 +138,99 @@ impl IntoFutureBridge {
             let locals = TaskLocals::new(event_loop.clone()).with_context(context);
             Ok((locals, predictor, Arc::new(Converter::new(py, secrets, counted)?)))
         };
-        let (event_loop, (locals, predictor, converter)) =
+        let (event_loop, (locals, mut predictor, converter)) =
             EventLoop::start(kind, mask.clone(), set_up).map_err(|error| LoadError::of(&error, &mask))?;
-        Ok(Self { event_loop, locals, predictor, converter, nulled })
+        "into_future".clone_into(&mut predictor.description.bridge);
+        predictor.description.event_loop.clone_from(&event_loop.name);
+        let event_loop = Arc::new(event_loop);
+        Ok(Self { event_loop, locals, predictor, converter, nulled, calls: Arc::default() })
     }
 
-    /// What the predictor is and takes.
-    pub fn description(&self) -> &Description {
-        &self.predictor.description
-    }
-
-    /// `asyncio` or `uvloop`.
-    pub fn loop_name(&self) -> &str {
-        &self.event_loop.name
-    }
-
-    /// The latest that the loop came to a turn it had asked for.
-    pub fn longest_lag(&self) -> Duration {
-        self.event_loop.pulse.longest_lag()
-    }
-
-    /// The longest times in which the loop did not turn.
-    pub fn blockages(&self) -> Vec<Blockage> {
-        self.event_loop.watchdog.longest(&self.event_loop.pulse)
-    }
-
-    /// How many numbers in answers became null since this was last asked, and the first row that has one.
-    pub fn take_nulled(&self) -> Option<(u64, u64)> {
-        self.nulled.take()
-    }
-
-    /// Cancels what is left on the loop and closes it. Returns whether that ended within the bound.
-    pub fn shut_down(&self, bound: Duration) -> bool {
-        self.event_loop.shut_down(bound)
+    /// The textbook's one line, in its three steps: attach, make the coroutine a future, detach.
+    fn make(
+        &self,
+        py: Python<'_>,
+        attempt: Attempt,
+        state: Arc<State>,
+    ) -> PyResult<impl Future<Output = PyResult<Py<PyAny>>> + Send + use<>> {
+        let passed = self.predictor.keywords.of(py, &attempt.arguments, attempt.row, attempt.number)?;
+        let arguments = passed.dict()?;
+        let running = Running {
+            row: attempt.row,
+            clock: attempt.clock,
+            _counted: Arc::clone(&self.calls),
+            begun: OnceLock::new(),
+            first_chunk: OnceLock::new(),
+            converter: Arc::clone(&self.converter),
+            state,
+        };
+        let running = Bound::new(py, running)?;
+        let driver =
+            self.predictor.drive.bind(py).call1((&running, self.predictor.target.bind(py), arguments))?;
+        let coroutine = helpers::module(py, "host")?.call_method1("cancellable", (running, driver))?;
+        pyo3_asyncio::into_future_with_locals(&self.locals, coroutine)
     }
 }
 
 impl Bridge for IntoFutureBridge {
-    async fn call(&self, attempt: Attempt) -> Result<Answer, CallError> {
+    fn describe(&self) -> &Description {
+        &self.predictor.description
+    }
+
+    fn types(&self) -> Option<&dyn Types> {
+        Some(&*self.predictor.types)
+    }
+
+    fn submit(&self, attempt: Attempt) -> Call {
+        let failed = |error: CallError| Call::driven(ready(Err(error)));
         if self.event_loop.is_ending() {
-            return Err(BridgeError::LoopStopped.into());
+            return failed(BridgeError::LoopStopped.into());
         }
+        attempt.clock.runs_on(Arc::clone(&self.event_loop.pulse) as Arc<dyn Lane>);
         let state = Arc::<State>::default();
-        let guard = CancelOnDrop { event_loop: &self.event_loop, state: Arc::clone(&state) };
-        // The textbook's one line, in its three steps: attach, make the coroutine a future, detach.
-        let future = Python::try_attach(|py| {
-            let passed = self.predictor.keywords.of(py, &attempt.arguments, attempt.row, attempt.number)?;
-            let arguments = passed.dict()?;
-            let call = Call {
-                row: attempt.row,
-                clock: attempt.clock,
-                begun: OnceLock::new(),
-                first_chunk: OnceLock::new(),
-                converter: Arc::clone(&self.converter),
-                state: Arc::clone(&state),
-            };
-            let call = Bound::new(py, call)?;
-            let driver =
-                self.predictor.drive.bind(py).call1((&call, self.predictor.target.bind(py), arguments))?;
-            let coroutine = helpers::module(py, "host")?.call_method1("cancellable", (call, driver))?;
-            pyo3_asyncio::into_future_with_locals(&self.locals, coroutine)
-        });
-        let future = match future {
-            None => return Err(BridgeError::InterpreterGone.into()),
-            Some(Err(error)) => return Err(self.broken(&error)),
-            Some(Ok(future)) => future,
-        };
-        let awaited = future.await;
-        lock(&state.task).take();
-        drop(guard); // The task it would cancel is gone.
-        // Whatever a task raises because the loop is being closed is not the predictor's doing.
-        let ended = lock(&state.ended).take().filter(|ended| ended.is_ok() || !self.event_loop.is_ending());
-        match (ended, awaited) {
-            // Also where the task itself was cancelled afterwards: the answer is there, and paid for.
-            (Some(ended), _) => ended,
-            (None, Err(error)) => Err(self.broken(&error)),
-            (None, Ok(_)) => Err(BridgeError::LoopStopped.into()),
+        let event_loop = Arc::clone(&self.event_loop);
+        let guard = CancelOnDrop { event_loop: Arc::clone(&event_loop), state: Arc::clone(&state) };
+        let converter = Arc::clone(&self.converter);
+        match Python::try_attach(|py| self.make(py, attempt, Arc::clone(&state))) {
+            None => failed(BridgeError::InterpreterGone.into()),
+            Some(Err(error)) => failed(broken(&event_loop, &converter, &error)),
+            Some(Ok(future)) => Call::driven(async move {
+                let awaited = future.await;
+                lock(&state.task).take();
+                drop(guard); // The task it would cancel is gone.
+                // Whatever a task raises because the loop is being closed is not the predictor's doing.
+                let ended =
+                    lock(&state.ended).take().filter(|ended| ended.is_ok() || !event_loop.is_ending());
+                match (ended, awaited) {
+                    // Also where the task itself was cancelled afterwards: the answer is there, and paid for.
+                    (Some(ended), _) => ended,
+                    (None, Err(error)) => Err(broken(&event_loop, &converter, &error)),
+                    (None, Ok(_)) => Err(BridgeError::LoopStopped.into()),
+                }
+            }),
         }
     }
 
-    fn stalled(&self) -> Duration {
-        self.event_loop.pulse.stalled()
+    fn health(&self) -> Health {
+        self.event_loop.health(Arc::strong_count(&self.calls) as u64 - 1, &self.nulled)
     }
 
-    fn stalled_now(&self) -> Duration {
-        self.event_loop.pulse.stalled_now()
-    }
-
-    fn blocked(&self) -> Vec<Blockage> {
-        self.event_loop.watchdog.news()
+    fn close(&self, within: Duration) -> bool {
+        self.event_loop.shut_down(within)
     }
 }
 
-impl IntoFutureBridge {
-    /// The driver catches what the predictor raises, so an error around it is the loop's.
-    fn broken(&self, error: &PyErr) -> CallError {
-        Python::try_attach(|py| {
-            let closed = self.event_loop.object(py).call_method0("is_closed");
-            if closed.and_then(|closed| closed.extract()).unwrap_or(true)
-                || error.get_type(py).name().is_ok_and(|name| name == "CancelledError")
-            {
-                BridgeError::LoopStopped.into()
-            } else {
-                self.converter.error(error, py)
-            }
-        })
-        .unwrap_or(BridgeError::InterpreterGone.into())
-    }
+/// The driver catches what the predictor raises, so an error around it is the loop's.
+fn broken(event_loop: &EventLoop, converter: &Converter, error: &PyErr) -> CallError {
+    Python::try_attach(|py| {
+        let closed = event_loop.object(py).call_method0("is_closed");
+        if closed.and_then(|closed| closed.extract()).unwrap_or(true)
+            || error.get_type(py).name().is_ok_and(|name| name == "CancelledError")
+        {
+            BridgeError::LoopStopped.into()
+        } else {
+            converter.error(error, py)
+        }
+    })
+    .unwrap_or(BridgeError::InterpreterGone.into())
 }

@@ -1,33 +1,41 @@
-//! The seam to the predictor: one trait and its implementations. Not the retries, timeouts or permits.
+//! The seam to whatever answers: one trait, and its implementations. The retries, timeouts and permits are the engine's.
 
-pub mod any;
 pub mod fake;
 pub mod into_future;
 pub mod python;
 
-use std::future::Future;
+mod call;
+mod description;
+mod health;
+
 use std::time::Duration;
 
-use crate::call::{Attempt, CallError};
-use crate::event::Blockage;
-use crate::row::Answer;
+pub use self::call::{Call, CancelCall, Reply};
+pub use self::description::{Description, Metered};
+pub use self::health::{Health, LaneHealth, Nulled};
+use crate::call::Attempt;
+use crate::input::Types;
 
 /// Runs predictor calls.
 pub trait Bridge: Send + Sync + 'static {
-    /// Makes one call. Dropping the future cancels the call; whatever of it is left running afterwards keeps the
-    /// attempt's clock alive (`CallWatch::over`).
-    fn call(&self, attempt: Attempt) -> impl Future<Output = Result<Answer, CallError>> + Send;
+    /// What the predictor is and takes.
+    fn describe(&self) -> &Description;
 
-    /// For how long in all, since the bridge was made, the event loop did not turn (gaps over 250 ms, the running
-    /// one included). Such time is charged to no attempt's timeout.
-    fn stalled(&self) -> Duration;
-
-    /// For how long the event loop has not turned at this moment: zero, or over 250 ms.
-    fn stalled_now(&self) -> Duration;
-
-    /// What was found to keep the event loop from turning since this was asked last; each blockage is told once, soon
-    /// after it has begun.
-    fn blocked(&self) -> Vec<Blockage> {
-        Vec::new()
+    /// Who checks values for those parameters that have a type; none where no parameter has one.
+    fn types(&self) -> Option<&dyn Types> {
+        None
     }
+
+    /// Hands a call over, at once. Dropping what is returned cancels the call.
+    ///
+    /// The bridge tells the attempt's clock which lane runs the call (`CallClock::runs_on`) if that may fail to turn. A call
+    /// whose lane dies ends as `CallError::Lost`, and one that no lane is left for as `CallError::Bridge`.
+    fn submit(&self, attempt: Attempt) -> Call;
+
+    /// How it is now. Takes what was found to block a lane since this was asked last.
+    fn health(&self) -> Health;
+
+    /// Cancels what is left and ends all lanes; calls that are made or still run end as `CallError::Bridge`. Blocks the
+    /// thread for at most so long, and returns whether that was enough.
+    fn close(&self, within: Duration) -> bool;
 }

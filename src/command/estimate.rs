@@ -1,7 +1,7 @@
 //! What a job will probably use, before anything is called. Not what it used.
 
 use super::Usage;
-use crate::bridge::python::metered::Metered;
+use crate::bridge::Metered;
 use crate::config::money::MoneyOptions;
 use crate::input::Validated;
 use crate::policy::budget::{Bounds, Price};

@@ -9,7 +9,6 @@ use rustix::time::{ClockId, clock_gettime};
 use super::job::Opened;
 use super::prepared::Prepared;
 use super::session;
-use crate::bridge::Bridge as _;
 use crate::config::options::TimeOptions;
 use crate::input::Validated;
 use crate::journal::{Header, Journal, Record, Values, Verdict};
@@ -99,9 +98,10 @@ impl Measuring<'_> {
         session.budget = prepared.budget(used);
         session.time = &time;
         let bridge = &prepared.answerer.bridge;
-        let (cpu, stalled) = (processor_time(), bridge.stalled());
+        let stalled = || bridge.health().longest(|lane| lane.stalled);
+        let (cpu, stalled_before) = (processor_time(), stalled());
         let session::Ran { stop, report, journal } = session.measure(reporter, signals).await?;
-        let (cpu, stalled) = (processor_time().saturating_sub(cpu), bridge.stalled().saturating_sub(stalled));
+        let (cpu, stalled) = (processor_time().saturating_sub(cpu), stalled().saturating_sub(stalled_before));
         if let Some(report) = &report {
             let tokens = &report.tokens;
             *used += Used {

@@ -15,7 +15,7 @@ use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, progr
 use crate::bridge::python::interpreter::{Interpreter, Show};
 use crate::config::options::RowOptions;
 use crate::config::{JobOptions, identity};
-use crate::input::{Format, InputError, Source, Validated, glance, validate_typed};
+use crate::input::{Format, InputError, Source, Validated, glance, validate, validate_typed};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
 use crate::output::{Access, TOLD};
 use crate::policy::budget::{Budget, Used};
@@ -93,14 +93,14 @@ impl Preparing {
         let validating = Instant::now();
         let validated = validated(&answerer, &source, &job.rows)?;
         let validate = validating.elapsed();
-        let estimate = Estimate::new(&job.money, answerer.bridge.description().metered, &validated);
+        let estimate = Estimate::new(&job.money, answerer.bridge.describe().metered.clone(), &validated);
         let calls = answerer.limit(calls);
         settings[FIELDS] = fields.clone().into();
         // For `report`, should this session not live to write its own.
         let versions: BTreeMap<_, _> = answerer.versions().into_iter().collect();
         settings[RUN] = serde_json::to_value(Kept {
             calls: calls as u64,
-            bridge: answerer.bridge.name().to_owned(),
+            bridge: answerer.bridge.describe().bridge.clone(),
             versions: versions.clone(),
             cores: cores(),
         })?;
@@ -113,7 +113,7 @@ impl Preparing {
             input: input_identity(&source, &validated),
             selection: validated.selected.clone(),
             identity: identity(&job.predictor, program, &job.rows),
-            predictor_sha256: predictor_sha256(&answerer.bridge),
+            predictor_sha256: predictor_sha256(&*answerer.bridge),
             settings,
         };
         Ok(Prepared { answerer, validated, header, calls, fields, source, estimate, versions, job, validate })
@@ -126,13 +126,16 @@ pub(super) fn validated(
     source: &Source,
     rows: &RowOptions,
 ) -> Result<Validated, InputError> {
-    let description = answerer.bridge.description();
-    validate_typed(source, &answerer.wanted(rows), rows.selection(), &*description.types)
+    let (wanted, selection) = (answerer.wanted(rows), rows.selection());
+    match answerer.bridge.types() {
+        Some(types) => validate_typed(source, &wanted, selection, types),
+        None => validate(source, &wanted, selection),
+    }
 }
 
 /// Refuses options that the predictor, once it is loaded, shows to be wrong.
 pub(super) fn fits(answerer: &Answerer, job: &JobOptions, fields: &[String]) -> anyhow::Result<()> {
-    let description = answerer.bridge.description();
+    let description = answerer.bridge.describe();
     estimate::check(&job.money, description.metered.as_ref())?;
     known(fields, &description.outputs)
 }
@@ -180,14 +183,14 @@ impl Prepared {
         for warning in &self.validated.warnings {
             reporter.message(Level::Warning, &warning.to_string());
         }
-        let predictor = self.answerer.bridge.description();
+        let predictor = self.answerer.bridge.describe();
         if self.job.rates.rates().tpm.is_some() && predictor.metered.is_none() {
             let text = "the predictor does not tell its tokens: `--tpm` counts 4 characters of a row and its answer as one";
             reporter.message(Level::Warning, text);
         }
         let retries = self.job.retry.retries;
-        for (what, requests) in predictor.repeating {
-            let product = (u64::from(retries) + 1).saturating_mul(requests);
+        for (what, requests) in &predictor.repeating {
+            let product = (u64::from(retries) + 1).saturating_mul(*requests);
             let text = format!(
                 "`--retries {retries}` and {what}: up to {} a row\nhint: set it to 0, for the retries here share one pace",
                 counted(product, "request")
@@ -205,11 +208,11 @@ impl Prepared {
         if self.validated.unaskable > 0 {
             text += &format!(", {} without a question", count(self.validated.unaskable));
         }
-        let (event_loop, _) = self.answerer.bridge.event_loop();
         text += &format!(
-            "; {}; {} at once on {event_loop}",
+            "; {}; {} at once on {}",
             self.answerer.description,
-            counted(self.calls as u64, "call")
+            counted(self.calls as u64, "call"),
+            predictor.event_loop
         );
         if self.job.dry_run {
             text += "; dry run: nothing is called";
@@ -266,7 +269,7 @@ impl Prepared {
             input: self.header.input.path.clone(),
             input_sha256: self.header.input.sha256.clone(),
             predictor: self.job.predictor.predictor.clone(),
-            bridge: self.answerer.bridge.name().to_owned(),
+            bridge: self.answerer.bridge.describe().bridge.clone(),
             versions: self.versions.clone(),
             started_at: self.header.started_at.clone(),
             finished_at: String::new(),

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use tokio::time::timeout;
 
 use super::setup::{Answerer, now, panicked};
+use crate::bridge::{Metered, Nulled};
 use crate::config::options::{CutOffChoice, RateOptions, RetryOptions, StopOptions, TimeOptions};
 use crate::config::paths::JobPaths;
 use crate::engine::{Clock, Engine, EngineSettings};
@@ -157,7 +158,7 @@ impl Session<'_> {
         for renamed in &projected.renamed {
             reporter.message(Level::Warning, &renamed.to_string());
         }
-        if let Some((numbers, row)) = self.answerer.bridge.take_nulled() {
+        if let Some(Nulled { numbers, first_row: row }) = self.answerer.bridge.health().nulled {
             let (what, are) = (counted(numbers, "number"), if numbers == 1 { "is" } else { "are" });
             let text = format!(
                 "{what} in the answers {are} not finite (NaN or infinity), which JSON cannot hold, and {are} kept as null; \
@@ -234,7 +235,7 @@ impl Session<'_> {
         signals: &mut Signals,
         resumed: u64,
     ) -> anyhow::Result<Ended> {
-        let predictor = self.answerer.bridge.description();
+        let predictor = self.answerer.bridge.describe();
         let settings = EngineSettings {
             concurrency: self.calls,
             timeout: self.time.timeout,
@@ -243,7 +244,7 @@ impl Session<'_> {
             stuck_after: self.time.stuck_after,
             retry: self.retry.policy(),
             rates: self.rates.rates(),
-            requests: predictor.metered.map_or(RequestsACall::ONE, |metered| metered.requests_a_call()),
+            requests: predictor.metered.as_ref().map_or(RequestsACall::ONE, Metered::requests_a_call),
             seed: fastrand::u64(..),
         };
         let engine = Engine::new(Arc::clone(&self.answerer.bridge), settings);
@@ -359,9 +360,11 @@ impl Session<'_> {
 
     fn report(&self, resumed: u64, project: Duration, stop: Option<&StopReason>) -> Report {
         let selected = self.validated.selected.end - self.validated.selected.start;
-        let (name, lag) = self.answerer.bridge.event_loop();
+        let bridge = &self.answerer.bridge;
+        let health = bridge.health();
+        let lag = health.longest(|lane| lane.longest_lag);
         let journal = self.journal.stats();
-        let blocked = self.answerer.bridge.blockages().into_iter().map(Into::into).collect();
+        let blocked = health.lanes.into_iter().flat_map(|lane| lane.blockages).map(Into::into).collect();
         let facts = Facts {
             total: selected,
             skipped: self.validated.rows - selected + self.validated.empty,
@@ -376,7 +379,11 @@ impl Session<'_> {
                 syncs: journal.syncs,
                 longest_unsynced_ms: journal.longest_unsynced.as_secs_f64() * 1e3,
             },
-            event_loop: EventLoop { name, max_lag_ms: lag.as_secs_f64() * 1e3, blocked },
+            event_loop: EventLoop {
+                name: bridge.describe().event_loop.clone(),
+                max_lag_ms: lag.as_secs_f64() * 1e3,
+                blocked,
+            },
             run: report::Run { finished_at: now(), ..self.run.clone() },
         };
         Report::new(&self.fold.stats, facts)

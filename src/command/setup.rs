@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 
 use crate::bridge::Bridge;
-use crate::bridge::any::AnyBridge;
 use crate::bridge::fake::FakeBridge;
 use crate::bridge::into_future::IntoFutureBridge;
 use crate::bridge::python::PythonBridge;
@@ -16,7 +15,7 @@ use crate::bridge::python::interpreter::{Interpreter, Show, choose};
 use crate::bridge::python::predictor::{Model, ModelSettings, Request};
 use crate::command::Usage;
 use crate::config::options::{PredictorOptions, RowOptions};
-use crate::input::{Parameter, Wanted, hexadecimal};
+use crate::input::{Wanted, hexadecimal};
 use crate::journal::timestamp;
 use crate::model::{LocalModel, ModelError};
 use crate::secret::Secrets;
@@ -31,7 +30,7 @@ const PACKAGES: [&str; 5] = ["dspy", "litellm", "openai", "uvloop", "xllamacpp"]
 /// A predictor ready to be called.
 pub(super) struct Answerer {
     /// The way to it.
-    pub bridge: Arc<AnyBridge>,
+    pub bridge: Arc<dyn Bridge>,
     /// The interpreter; none on the fake bridge.
     pub interpreter: Option<Interpreter>,
     /// What it took to start.
@@ -60,7 +59,7 @@ impl Answerer {
         if let Some(script) = options.bridge.strip_prefix("fake") {
             let script = script.trim_start_matches(':').parse().map_err(Usage)?;
             return Ok(Self {
-                bridge: Arc::new(AnyBridge::Fake(FakeBridge::new(script))),
+                bridge: Arc::new(FakeBridge::new(script)),
                 interpreter: None,
                 startup: started.elapsed(),
                 description: "the fake bridge".to_owned(),
@@ -96,16 +95,17 @@ impl Answerer {
         };
         let kind = options.event_loop.into();
         let bridge = match options.bridge.as_str() {
-            "python" => PythonBridge::start(kind, request, secrets.clone()).map(AnyBridge::Python),
-            "into_future" => {
-                IntoFutureBridge::start(kind, request, secrets.clone()).map(AnyBridge::IntoFuture)
+            "python" => {
+                PythonBridge::start(kind, request, secrets.clone()).map(|b| Arc::new(b) as Arc<dyn Bridge>)
             }
+            "into_future" => IntoFutureBridge::start(kind, request, secrets.clone())
+                .map(|b| Arc::new(b) as Arc<dyn Bridge>),
             other => return Err(Usage(format!("there is no bridge `{other}`")).into()),
         };
         let bridge =
             bridge.with_context(|| format!("failed to load the predictor `{}`", options.predictor))?;
         let mut answerer = Self {
-            bridge: Arc::new(bridge),
+            bridge,
             interpreter: Some(interpreter),
             startup: started.elapsed(),
             description: String::new(),
@@ -116,7 +116,7 @@ impl Answerer {
     }
 
     fn describe(&self, options: &PredictorOptions) -> String {
-        let predictor = self.bridge.description();
+        let predictor = self.bridge.describe();
         let mut text = predictor.kind.clone();
         if predictor.spec != "dspy" {
             text = format!("{} ({text})", predictor.spec);
@@ -139,11 +139,9 @@ impl Answerer {
 
     /// What the predictor wants of a row.
     pub(super) fn wanted(&self, rows: &RowOptions) -> Wanted {
-        let description = self.bridge.description();
-        let kind = |name: &str| description.types.kind(name);
-        let parameter = |(name, required): (String, bool)| Parameter { kind: kind(&name), name, required };
+        let description = self.bridge.describe();
         Wanted {
-            parameters: description.parameters.into_iter().map(parameter).collect(),
+            parameters: description.parameters.clone(),
             takes_all: description.takes_all,
             column: rows.column.clone(),
             map: rows.map.clone(),
@@ -164,9 +162,9 @@ impl Answerer {
     /// Ends the event loop, Python's exit functions and the model, in bounded time.
     pub(super) fn shut_down(&self) {
         // A loop that is blocked now will hardly end, and what blocks it may hold the interpreter's lock.
-        let blocked = !self.bridge.stalled_now().is_zero();
+        let blocked = !self.bridge.health().longest(|lane| lane.stalled_now).is_zero();
         let bound = if blocked { SHUT_DOWN_BLOCKED } else { SHUT_DOWN };
-        self.bridge.shut_down(bound);
+        self.bridge.close(bound);
         if let Some(interpreter) = &self.interpreter {
             interpreter.run_exit_functions(bound);
         }
@@ -223,8 +221,8 @@ pub(super) fn masked_argv(secrets: &Secrets) -> Vec<String> {
 }
 
 /// SHA-256 of the predictor's source file, in lower-case hexadecimal; none where it has no file.
-pub(super) fn predictor_sha256(bridge: &AnyBridge) -> Option<String> {
-    sha256(&bridge.description().source?).ok()
+pub(super) fn predictor_sha256(bridge: &dyn Bridge) -> Option<String> {
+    sha256(bridge.describe().source.as_ref()?).ok()
 }
 
 /// The same of a saved program; of a directory, that of all its files, with their names.

@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::gauges::Counted;
 use super::tally::{Last, Tally};
 use super::{Clock, Engine};
-use crate::bridge::Bridge;
 use crate::call::{Attempt, BridgeError, CallError, CallWatch, call_clock};
 use crate::row::{Answer, Arguments, Usage};
 
@@ -21,7 +20,7 @@ const ABANDON_AFTER: Duration = Duration::from_millis(80);
 /// once, and turning a moment later.
 const STUCK_AGAIN: Duration = Duration::from_millis(500);
 
-impl<B: Bridge> Engine<B> {
+impl Engine {
     /// One call; none where it was cut off.
     pub(super) async fn attempt(
         &self,
@@ -33,14 +32,15 @@ impl<B: Bridge> Engine<B> {
         tally: &mut Tally,
     ) -> Option<Result<Answer, CallError>> {
         tally.attempts += 1;
-        let (clock, watch) = call_clock();
+        let (clock, watch) = call_clock(handed_over.into_std());
         let gauges = &self.gauges;
         let all = gauges.in_flight.load(Ordering::Relaxed) + gauges.abandoned.load(Ordering::Relaxed);
         gauges.most_in_flight.fetch_max(all, Ordering::Relaxed);
         let attempt = Attempt { row, number: tally.attempts, arguments: Arc::clone(arguments), clock };
         let result = self.bounded(attempt, &watch, handed_over, row_deadline).await;
         let mut received = Instant::now();
-        let [begun, mut ended] = [watch.begun(), watch.ended()].map(|mark| mark.map(Instant::from_std));
+        let [begun, mut ended] =
+            [watch.begun(), watch.ended()].map(|mark| mark.map(|after| handed_over + after));
         let unanswered = matches!(&result, Some(Err(error)) if error.unanswered().is_some());
         tally.unanswered += u32::from(unanswered);
         let last = Last {
@@ -54,9 +54,11 @@ impl<B: Bridge> Engine<B> {
         let mut result = result?;
         self.purse.price(&mut result);
         tally.add_usage(used(&result).copied());
-        if let Err(CallError::Timeout(_)) = &result {
+        if let Err(CallError::Timeout(_) | CallError::Lost(_)) = &result {
+            let lost = matches!(result, Err(CallError::Lost(_)));
             let before = tally.abandoned;
-            let released = self.killed.run_until_cancelled(self.release(watch, in_flight, tally));
+            let released =
+                self.killed.run_until_cancelled(self.release(watch, handed_over, lost, in_flight, tally));
             ended = Box::pin(released).await.flatten();
             received = Instant::now();
             tally.last = Some(Last { abandoned: tally.abandoned > before, ..last });
@@ -69,7 +71,7 @@ impl<B: Bridge> Engine<B> {
         Some(result)
     }
 
-    /// The call, until its timeout; none where it was cut off. Time in which the event loop did not turn is not charged:
+    /// The call, until its timeout; none where it was cut off. Time in which its event loop did not turn is not charged:
     /// whoever held it up, it was not this call's doing, or it will have ended by the time the loop turns again.
     async fn bounded(
         &self,
@@ -80,8 +82,7 @@ impl<B: Bridge> Engine<B> {
     ) -> Option<Result<Answer, CallError>> {
         let limit = row_deadline
             .map_or(self.settings.timeout, |deadline| self.settings.timeout.min(deadline - handed_over));
-        let stalled_before = self.bridge.stalled();
-        let mut call = pin!(self.bridge.call(attempt));
+        let mut call = self.bridge.submit(attempt);
         let mut wake = pin!(sleep_until(handed_over + limit));
         let mut killed = pin!(self.killed.cancelled());
         let mut stuck: Option<Instant> = None;
@@ -92,19 +93,24 @@ impl<B: Bridge> Engine<B> {
                 () = &mut killed => return None,
                 () = &mut wake => {}
             }
-            let excused = self.bridge.stalled().saturating_sub(stalled_before);
             let since = match (self.settings.clock, watch.begun()) {
                 (Clock::Handover, _) => handed_over,
-                (Clock::Begin, Some(begun)) => Instant::from_std(begun),
+                (Clock::Begin, Some(begun)) => handed_over + begun,
                 // Not charged before its thread has it.
                 (Clock::Begin, None) => Instant::now(),
             };
             // The row's own deadline holds also for a call that does not begin.
-            let deadline = (since + limit).min(row_deadline.unwrap_or(since + limit)) + excused;
-            if self.bridge.stalled_now() <= self.settings.timeout + self.settings.stuck_after {
+            let deadline = (since + limit).min(row_deadline.unwrap_or(since + limit)) + watch.excused();
+            let turns = |stalled: Duration| stalled <= self.settings.timeout + self.settings.stuck_after;
+            if turns(watch.stalled_now()) {
                 stuck = None;
             } else if stuck.get_or_insert_with(Instant::now).elapsed() > STUCK_AGAIN {
-                return Some(Err(BridgeError::HandoverStuck.into()));
+                // Where another loop turns, only the calls of this one are lost.
+                return Some(Err(if self.lanes().iter().any(|lane| turns(lane.stalled_now)) {
+                    CallError::Lost("the event loop that ran the call does not turn any more".to_owned())
+                } else {
+                    BridgeError::HandoverStuck.into()
+                }));
             }
             if Instant::now() >= deadline {
                 return Some(Err(CallError::Timeout(limit)));
@@ -114,11 +120,18 @@ impl<B: Bridge> Engine<B> {
         }
     }
 
-    /// After a timeout: waits for the cancelled call to end; past the bound it is abandoned, and counted until it does.
+    /// After a timeout, or if the call is lost: waits for the cancelled call to end; past the bound it is abandoned, and counted until it does.
     /// Returns when the predictor ended, if it has.
-    async fn release(&self, watch: CallWatch, in_flight: Counted<'_>, tally: &mut Tally) -> Option<Instant> {
+    async fn release(
+        &self,
+        watch: CallWatch,
+        handed_over: Instant,
+        lost: bool,
+        in_flight: Counted<'_>,
+        tally: &mut Tally,
+    ) -> Option<Instant> {
         while timeout(ABANDON_AFTER, watch.over()).await.is_err() {
-            if !self.bridge.stalled_now().is_zero() {
+            if !lost && !watch.stalled_now().is_zero() {
                 continue; // The loop has had no chance to cancel it.
             }
             tally.abandoned += 1;
@@ -131,7 +144,7 @@ impl<B: Bridge> Engine<B> {
             });
             return None;
         }
-        watch.ended().map(Instant::from_std)
+        watch.ended().map(|after| handed_over + after)
     }
 }
 

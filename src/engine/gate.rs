@@ -253,7 +253,11 @@ impl Gate {
         result: &Result<Answer, CallError>,
         in_flight: usize,
     ) -> bool {
-        if result.as_ref().err().is_none_or(|error| !tells_of_no_server(error)) {
+        if result
+            .as_ref()
+            .err()
+            .is_none_or(|error| !tells_of_no_server(error) && !matches!(error, CallError::Lost(_)))
+        {
             self.answered.fetch_max(ending.begun.as_nanos() as u64, Ordering::Relaxed);
         }
         // A row that others have overtaken is slow by itself.

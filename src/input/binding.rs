@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::error::Fault;
 use super::types::Kind;
 
@@ -10,7 +12,7 @@ use super::types::Kind;
 const QUESTION: &str = "question";
 
 /// One named parameter of the predictor.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameter {
     /// Its name.
     pub name: String,

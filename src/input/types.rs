@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
+use serde::{Deserialize, Serialize};
+
 use crate::row::{Arguments, Value};
 
 /// Values that are checked at once, and their bytes.
@@ -14,7 +16,7 @@ const BATCH_BYTES: usize = 4 << 20;
 const WAITING: usize = 2;
 
 /// The type of a parameter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kind {
     /// As it is written: `int`, `list[str]`.
     pub name: String,

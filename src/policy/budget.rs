@@ -3,6 +3,8 @@
 //! A call that has not told yet what it uses is taken to use the mean of those that have; before any has, its estimate.
 //! So the calls in flight count before they end, and the bounds are exceeded at most by what these use beyond the mean.
 
+use serde::{Deserialize, Serialize};
+
 use super::stop::StopReason;
 use crate::row::Usage;
 
@@ -10,7 +12,7 @@ use crate::row::Usage;
 const ROUNDING: f64 = 1e-9;
 
 /// US dollars for a million tokens.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Price {
     /// Of the prompt.
     pub input: f64,

@@ -7,7 +7,6 @@ use tokio::task::yield_now;
 
 use super::Dispatcher;
 use super::todo::Todo;
-use crate::bridge::Bridge;
 use crate::call::{CallError, FailureKind};
 use crate::event::Event;
 use crate::journal::{JournalError, RecordedAttempt, Status};
@@ -20,7 +19,7 @@ use crate::row::{FailedAttempt, Outcome, Row};
 const CUT_OFF: &str = "an answer was cut off at max_tokens; it and all such are kept, and counted
 hint: allow more with `--lm max_tokens=N`; `--cut-off fail` makes them failures";
 
-impl<B: Bridge> Dispatcher<'_, B> {
+impl Dispatcher<'_> {
     /// Records a batch of events and what is started in their place with one write, starts that, then shows what ended.
     pub(super) async fn take_in(&mut self, batch: &mut Vec<Event>, todo: &mut Todo) {
         let outcomes = self.record_and_start(batch, todo);

@@ -19,7 +19,6 @@ use tokio::time::{Instant as TokioInstant, MissedTickBehavior, sleep_until, time
 
 use self::signals::Signals;
 use self::todo::Todo;
-use crate::bridge::Bridge;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::journal::Journal;
@@ -66,9 +65,9 @@ pub struct Ended {
 }
 
 /// One run: what it works with.
-pub struct Run<'a, B> {
+pub struct Run<'a> {
     /// Takes rows to outcomes.
-    pub engine: Arc<Engine<B>>,
+    pub engine: Arc<Engine>,
     /// The truth.
     pub journal: &'a mut Journal,
     /// The guards.
@@ -84,8 +83,8 @@ pub struct Run<'a, B> {
 }
 
 /// A run's state from its first row to its last.
-struct Dispatcher<'a, B> {
-    run: Run<'a, B>,
+struct Dispatcher<'a> {
+    run: Run<'a>,
     events: Sender<Event>,
     in_hand: HashMap<u64, Instant, FxBuildHasher>,
     /// Rows that got a 403 while no call was ever answered, until it is known whose fault that is. They keep their
@@ -107,7 +106,7 @@ struct Dispatcher<'a, B> {
     wrote: Duration,
 }
 
-impl<B: Bridge> Run<'_, B> {
+impl Run<'_> {
     /// Runs the rows to their outcomes, or until something stops it.
     pub async fn rows(self, mut todo: Todo) -> Ended {
         let (events, mut inbox) = channel(BATCH);
@@ -134,7 +133,7 @@ impl<B: Bridge> Run<'_, B> {
     }
 }
 
-impl<B: Bridge> Dispatcher<'_, B> {
+impl Dispatcher<'_> {
     async fn dispatch(&mut self, todo: &mut Todo, inbox: &mut Receiver<Event>) {
         let deadline = self.run.bounds.deadline.map(|limit| TokioInstant::now() + limit);
         self.look_first(deadline).await;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
-use tokio_asyncio_bridge::bridge::Bridge;
+use tokio_asyncio_bridge::bridge::{Bridge, Call, Description, Health};
 use tokio_asyncio_bridge::call::{Attempt, CallError, FailureKind, PredictorError};
 use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings};
 use tokio_asyncio_bridge::event::{Event, LimitedFor};
@@ -53,7 +53,10 @@ struct Server<F> {
     usage: Option<Usage>,
 }
 
-impl<F> Server<F> {
+/// The way to a server.
+struct ToServer<F>(Arc<Server<F>>);
+
+impl<F: Script> Server<F> {
     fn note(&self, row: u64, reply: &Reply, after: Duration) {
         let at = self.started.elapsed();
         let error = reply.as_ref().err();
@@ -66,10 +69,8 @@ impl<F> Server<F> {
             retry_after: error.and_then(CallError::retry_after),
         });
     }
-}
 
-impl<F: Script> Bridge for Server<F> {
-    async fn call(&self, attempt: Attempt) -> Result<Answer, CallError> {
+    async fn call(self: Arc<Self>, attempt: Attempt) -> Result<Answer, CallError> {
         attempt.clock.begin();
         let (reply, after) = (self.script.lock().unwrap())(self.started.elapsed(), attempt.row);
         self.note(attempt.row, &reply, after);
@@ -90,13 +91,23 @@ impl<F: Script> Bridge for Server<F> {
             finish_reason: None,
         })
     }
+}
 
-    fn stalled(&self) -> Duration {
-        Duration::ZERO
+impl<F: Script> Bridge for ToServer<F> {
+    fn describe(&self) -> &Description {
+        unreachable!("the engine does not ask")
     }
 
-    fn stalled_now(&self) -> Duration {
-        Duration::ZERO
+    fn submit(&self, attempt: Attempt) -> Call {
+        Call::driven(Arc::clone(&self.0).call(attempt))
+    }
+
+    fn health(&self) -> Health {
+        Health::default()
+    }
+
+    fn close(&self, _: Duration) -> bool {
+        true
     }
 }
 
@@ -183,7 +194,7 @@ pub(crate) async fn run(
 ) -> Ended {
     let (log, started) = (Arc::default(), Instant::now());
     let server = Server { started, script: Mutex::new(script), log: Arc::clone(&log), usage };
-    let engine = Arc::new(Engine::new(Arc::new(server), settings));
+    let engine = Arc::new(Engine::new(Arc::new(ToServer(Arc::new(server))), settings));
     let (sender, mut events) = mpsc::channel(16);
     let mut next = 0..rows;
     let spawn = |id: Option<u64>| {

@@ -8,6 +8,7 @@ use pyo3::types::{PyString, PyType};
 use serde_json::value::RawValue;
 
 use super::helpers;
+use crate::bridge::Nulled;
 use crate::call::{CallError, FailureKind, PredictorError, Unanswered};
 use crate::row::{Answer, Usage, Value};
 use crate::secret::Secrets;
@@ -29,29 +30,33 @@ pub(in crate::bridge) struct Converter {
     raised: Py<PyAny>,
     answer: Arc<str>,
     secrets: Secrets,
-    nulled: Arc<Nulled>,
+    nulled: Arc<NulledCount>,
 }
 
-/// Numbers in answers that JSON cannot hold (NaN, the infinities) and that are null there.
+/// Counts the numbers in answers that JSON cannot hold (NaN, the infinities) and that are null there.
 #[derive(Debug, Default)]
-pub(in crate::bridge) struct Nulled(Mutex<Option<(u64, u64)>>);
+pub(in crate::bridge) struct NulledCount(Mutex<Option<Nulled>>);
 
-impl Nulled {
+impl NulledCount {
     fn add(&self, numbers: u64, row: u64) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (count, first) = told.get_or_insert((0, row));
-        *count += numbers;
-        *first = row.min(*first);
+        let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = count.get_or_insert(Nulled { numbers: 0, first_row: row });
+        count.numbers += numbers;
+        count.first_row = row.min(count.first_row);
     }
 
-    /// How many there were since this was last asked, and the first row that has one.
-    pub(in crate::bridge) fn take(&self) -> Option<(u64, u64)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// How many there were.
+    pub(super) fn get(&self) -> Option<Nulled> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Converter {
-    pub(in crate::bridge) fn new(py: Python<'_>, secrets: Secrets, nulled: Arc<Nulled>) -> PyResult<Self> {
+    pub(in crate::bridge) fn new(
+        py: Python<'_>,
+        secrets: Secrets,
+        nulled: Arc<NulledCount>,
+    ) -> PyResult<Self> {
         let (results, traces) = (helpers::module(py, "results")?, helpers::module(py, "traces")?);
         let failure = helpers::module(py, "failure")?;
         Ok(Self {

@@ -6,10 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
+use rustix::time::{ClockId, clock_gettime};
 
+use super::convert::NulledCount;
 use super::pulse::{Pulse, Ticker};
 use super::watchdog::Watchdog;
 use super::{forked, helpers, main_thread};
+use crate::bridge::{Health, LaneHealth};
+use crate::call::Lane as _;
 use crate::secret::Secrets;
 
 /// Which event loop to run.
@@ -43,7 +47,7 @@ pub struct EventLoop {
     /// Its heartbeat.
     pub pulse: Arc<Pulse>,
     /// What was found to block it.
-    pub(in crate::bridge) watchdog: Arc<Watchdog>,
+    watchdog: Arc<Watchdog>,
     ending: Arc<AtomicBool>,
     ended: Mutex<Receiver<()>>,
 }
@@ -102,6 +106,21 @@ impl EventLoop {
         self.ending.load(Ordering::Acquire)
     }
 
+    /// How the loop is now, while it has so many calls, and what it has found in their answers.
+    pub(in crate::bridge) fn health(&self, calls: u64, nulled: &NulledCount) -> Health {
+        let lane = LaneHealth {
+            stalled: self.pulse.stalled(),
+            stalled_now: self.pulse.stalled_now(),
+            longest_lag: self.pulse.longest_lag(),
+            blockages: self.watchdog.longest(&self.pulse),
+            calls,
+            processor: clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default(),
+            memory: resident().unwrap_or_default(),
+            deaths: 0,
+        };
+        Health { lanes: vec![lane], blocked: self.watchdog.news(), nulled: nulled.get() }
+    }
+
     /// Stops the loop, cancels and awaits what is on it and closes it. Returns whether that ended within the bound;
     /// if not, the thread is left to die with the process.
     pub fn shut_down(&self, bound: Duration) -> bool {
@@ -123,6 +142,13 @@ impl EventLoop {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         !matches!(ended.recv_timeout(bound), Err(RecvTimeoutError::Timeout))
     }
+}
+
+/// Resident memory of this process.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"))?;
+    Some(kilobytes.trim().parse::<u64>().ok()? * 1024)
 }
 
 fn make(py: Python<'_>, kind: LoopKind) -> PyResult<(Bound<'_, PyAny>, String)> {

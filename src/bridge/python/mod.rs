@@ -70,7 +70,7 @@ pub(super) mod helpers;
 pub mod interpreter;
 mod keywords;
 pub mod main_thread;
-pub mod metered;
+mod metered;
 mod pool;
 pub mod predictor;
 mod printed;
@@ -83,24 +83,22 @@ mod watchdog;
 pub mod which;
 mod worker;
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use self::convert::Nulled;
+use self::convert::NulledCount;
 use self::event_loop::{EventLoop, LoopKind};
-use self::predictor::{Description, LoadError, Predictor, Request};
+use self::predictor::{LoadError, Predictor, Request};
 use self::pulse::Pulse;
 use self::queue::{Batch, Job, Queue};
-use super::Bridge;
-use crate::call::{Attempt, BridgeError, CallError};
-use crate::event::Blockage;
-use crate::row::Answer;
+use self::types::ParameterTypes;
+use super::{Bridge, Call, CancelCall, Description, Health};
+use crate::call::{Attempt, BridgeError, Lane};
+use crate::input::Types;
 use crate::secret::Secrets;
-
-/// What a call ended with.
-type Reply = Result<Answer, CallError>;
 
 /// The production bridge.
 #[derive(Debug)]
@@ -108,7 +106,8 @@ pub struct PythonBridge {
     queue: Arc<Queue>,
     event_loop: EventLoop,
     description: Description,
-    nulled: Arc<Nulled>,
+    types: Arc<ParameterTypes>,
+    nulled: Arc<NulledCount>,
 }
 
 impl PythonBridge {
@@ -122,53 +121,21 @@ impl PythonBridge {
         let queue = Arc::new(queue);
         let loop_queue = Arc::clone(&queue);
         let mask = secrets.clone();
-        let nulled = Arc::<Nulled>::default();
+        let nulled = Arc::<NulledCount>::default();
         let counted = Arc::clone(&nulled);
         let set_up = move |event_loop: &pyo3::Bound<'_, pyo3::PyAny>, pulse: &Arc<Pulse>| {
             let mut secrets = secrets;
             let predictor = Predictor::load(event_loop, request, &mut secrets)?;
-            let description = predictor.description.clone();
+            let (description, types) = (predictor.description.clone(), Arc::clone(&predictor.types));
             pool::start(event_loop, loop_queue, predictor, secrets, Arc::clone(pulse), counted)?;
-            Ok(description)
+            Ok((description, types))
         };
-        let (event_loop, description) =
+        let (event_loop, (mut description, types)) =
             EventLoop::start(kind, mask.clone(), set_up).map_err(|error| LoadError::of(&error, &mask))?;
+        "python".clone_into(&mut description.bridge);
+        description.event_loop.clone_from(&event_loop.name);
         tokio::spawn(settle(inbox));
-        Ok(Self { queue, event_loop, description, nulled })
-    }
-
-    /// What the predictor is and takes.
-    pub fn description(&self) -> &Description {
-        &self.description
-    }
-
-    /// `asyncio` or `uvloop`.
-    pub fn loop_name(&self) -> &str {
-        &self.event_loop.name
-    }
-
-    /// The latest that the loop came to a turn it had asked for.
-    pub fn longest_lag(&self) -> Duration {
-        self.event_loop.pulse.longest_lag()
-    }
-
-    /// The longest times in which the loop did not turn.
-    pub fn blockages(&self) -> Vec<Blockage> {
-        self.event_loop.watchdog.longest(&self.event_loop.pulse)
-    }
-
-    /// How many numbers in answers became null since this was last asked, and the first row that has one.
-    pub fn take_nulled(&self) -> Option<(u64, u64)> {
-        self.nulled.take()
-    }
-
-    /// Cancels what is left on the loop and closes it. Returns whether that ended within the bound.
-    pub fn shut_down(&self, bound: Duration) -> bool {
-        self.queue.close();
-        let ended = self.event_loop.shut_down(bound);
-        // The results of the loop's last turn.
-        self.queue.send();
-        ended
+        Ok(Self { queue, event_loop, description, types, nulled })
     }
 }
 
@@ -181,43 +148,34 @@ async fn settle(mut inbox: mpsc::UnboundedReceiver<Batch>) {
     }
 }
 
-/// Cancels the call if it is dropped before the call has ended.
-struct CancelOnDrop<'a> {
-    queue: &'a Queue,
-    call: u64,
-    armed: bool,
-}
-
-impl Drop for CancelOnDrop<'_> {
-    fn drop(&mut self) {
-        if self.armed {
-            self.queue.cancel(self.call);
-        }
-    }
-}
-
 impl Bridge for PythonBridge {
-    async fn call(&self, attempt: Attempt) -> Reply {
-        let call = self.queue.next_id();
-        let (job, receiver) = Job::new(call, attempt);
+    fn describe(&self) -> &Description {
+        &self.description
+    }
+
+    fn types(&self) -> Option<&dyn Types> {
+        Some(&*self.types)
+    }
+
+    fn submit(&self, attempt: Attempt) -> Call {
+        attempt.clock.runs_on(Arc::clone(&self.event_loop.pulse) as Arc<dyn Lane>);
+        let number = self.queue.next_id();
+        let (job, reply) = Job::new(number, attempt);
         if !self.queue.push(job) {
-            return Err(BridgeError::LoopStopped.into());
+            return Call::driven(ready(Err(BridgeError::LoopStopped.into())));
         }
-        let mut guard = CancelOnDrop { queue: &self.queue, call, armed: true };
-        let reply = receiver.await;
-        guard.armed = false;
-        reply.unwrap_or(Err(CallError::Bridge(BridgeError::LoopStopped)))
+        Call::sent(reply, Arc::clone(&self.queue) as Arc<dyn CancelCall>, number)
     }
 
-    fn stalled(&self) -> Duration {
-        self.event_loop.pulse.stalled()
+    fn health(&self) -> Health {
+        self.event_loop.health(self.queue.calls(), &self.nulled)
     }
 
-    fn stalled_now(&self) -> Duration {
-        self.event_loop.pulse.stalled_now()
-    }
-
-    fn blocked(&self) -> Vec<Blockage> {
-        self.event_loop.watchdog.news()
+    fn close(&self, within: Duration) -> bool {
+        self.queue.close();
+        let ended = self.event_loop.shut_down(within);
+        // The results of the loop's last turn.
+        self.queue.send();
+        ended
     }
 }

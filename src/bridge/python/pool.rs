@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::Reply;
-use super::convert::{Converter, Nulled};
+use super::convert::{Converter, NulledCount};
 use super::helpers;
 use super::predictor::Predictor;
 use super::pulse::Pulse;
 use super::queue::{Job, Queue, lock};
 use super::running::{Caller, Running};
 use super::worker::Worker;
+use crate::bridge::Reply;
 use crate::call::BridgeError;
 use crate::secret::Secrets;
 
@@ -51,7 +51,7 @@ pub(super) fn start(
     predictor: Predictor,
     secrets: Secrets,
     pulse: Arc<Pulse>,
-    nulled: Arc<Nulled>,
+    nulled: Arc<NulledCount>,
 ) -> PyResult<()> {
     let py = event_loop.py();
     let wake = queue.wake_fd();

@@ -8,37 +8,12 @@ use pyo3::prelude::*;
 
 use super::helpers;
 use super::keywords::Keywords;
-use super::metered::Metered;
+use super::metered::metered;
 use super::printed;
 use super::types::ParameterTypes;
+use crate::bridge::Description;
+use crate::input::Parameter;
 use crate::secret::Secrets;
-
-/// What a predictor takes and what it is, for binding columns and for telling the user.
-#[derive(Debug, Clone)]
-pub struct Description {
-    /// The SPEC it was loaded from.
-    pub spec: String,
-    /// `async function`, `async generator`, `function on threads`, `dspy.Module …`.
-    pub kind: String,
-    /// Parameters passed by name, and whether each is required. `row_id` and `attempt` are not among them.
-    pub parameters: Vec<(String, bool)>,
-    /// The types of those that are annotated with one.
-    pub types: Arc<ParameterTypes>,
-    /// Whether it takes `**row`.
-    pub takes_all: bool,
-    /// The file it was loaded from.
-    pub source: Option<PathBuf>,
-    /// Whether it runs on threads, which nothing can cancel.
-    pub threaded: bool,
-    /// What is known of its requests to a model, where it tells its tokens.
-    pub metered: Option<Metered>,
-    /// The fields of its answers; none where nothing tells before a call.
-    pub outputs: Vec<String>,
-    /// What sends more than one request an attempt by itself, and how many at most.
-    pub repeating: Vec<(String, u64)>,
-    /// What else stands unseen between a call and the model, a sentence each with its remedy.
-    pub cautions: Vec<String>,
-}
 
 /// The language model DSPy predictors are given.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +48,9 @@ pub struct Predictor {
     pub(in crate::bridge) context: Py<PyAny>,
     /// What it is called with.
     pub(in crate::bridge) keywords: Keywords,
-    /// What it is.
+    /// The types of its parameters.
+    pub(in crate::bridge) types: Arc<ParameterTypes>,
+    /// What it is; its bridge and event loop are left to those.
     pub description: Description,
 }
 
@@ -226,24 +203,27 @@ impl Predictor {
             (_, true) => Driver::Stream,
             _ => Driver::Async,
         };
+        let parameters: Vec<(String, bool)> = loaded.getattr("parameters")?.extract()?;
+        let parameter =
+            |(name, required): (String, bool)| Parameter { kind: types.kind(&name), name, required };
+        let parameters = parameters.into_iter().map(parameter).collect();
         Ok(Self {
             driver,
             target: loaded.getattr("call")?.unbind(),
             drive: helpers::module(py, "host")?.getattr(drive)?.unbind(),
             context: py.import("contextvars")?.call_method0("copy_context")?.unbind(),
             keywords: Keywords::new(py, &offered, Arc::clone(&types))?,
+            types,
             description: Description {
                 spec: spec.to_owned(),
                 kind: loaded.getattr("kind")?.extract()?,
-                parameters: loaded.getattr("parameters")?.extract()?,
-                types,
+                parameters,
                 takes_all: loaded.getattr("takes_all")?.extract()?,
                 source: loaded.getattr("source")?.extract()?,
                 threaded,
-                metered: Metered::of(&loaded.getattr("call")?)?,
-                outputs: Vec::new(),
-                repeating: Vec::new(),
+                metered: metered(&loaded.getattr("call")?)?,
                 cautions: loaded.getattr("cautions")?.extract()?,
+                ..Description::default()
             },
         })
     }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use crate::call::Lane;
+
 /// How often the loop is asked to show that it turns.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// A longer gap between two beats is a stall; a shorter one is ordinary work and charged as such.
@@ -60,17 +62,6 @@ impl Pulse {
         (beats.stalled, if gap > STALL { gap.saturating_sub(INTERVAL) } else { Duration::ZERO })
     }
 
-    /// For how long the loop has not turned now: zero unless it is stalled at this moment.
-    pub fn stalled_now(&self) -> Duration {
-        self.stalls().1
-    }
-
-    /// The sum of all stalls, the present one included.
-    pub fn stalled(&self) -> Duration {
-        let (ended, now) = self.stalls();
-        ended + now
-    }
-
     /// How long the last stall was that has ended.
     pub fn last_stall(&self) -> Duration {
         self.beats().last_stall
@@ -89,6 +80,17 @@ impl Pulse {
     /// The latest that a beat came after its time.
     pub fn longest_lag(&self) -> Duration {
         self.beats().longest_lag
+    }
+}
+
+impl Lane for Pulse {
+    fn stalled(&self) -> Duration {
+        let (ended, now) = self.stalls();
+        ended + now
+    }
+
+    fn stalled_now(&self) -> Duration {
+        self.stalls().1
     }
 }
 

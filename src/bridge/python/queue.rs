@@ -11,7 +11,7 @@ use rustc_hash::FxBuildHasher;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Reply;
+use crate::bridge::{CancelCall, Reply};
 use crate::call::{Attempt, CallClock};
 use crate::row::Arguments;
 
@@ -79,6 +79,8 @@ struct Desk {
     first: Option<Instant>,
     /// Calls that workers took right after another since the last [`Queue::look`].
     taken: usize,
+    /// Calls that have ended, or that nobody wanted any more before they were made.
+    ended: u64,
     /// Somebody was asked to [`Queue::send`] by the end of the turn.
     asked: bool,
 }
@@ -147,11 +149,6 @@ impl Queue {
         self.ask(|waiting| waiting.calls.push_back(job))
     }
 
-    /// Asks that a call be cancelled.
-    pub(super) fn cancel(&self, id: u64) {
-        self.ask(|waiting| waiting.cancellations.push(id));
-    }
-
     fn ask(&self, change: impl FnOnce(&mut Waiting)) -> bool {
         let mut waiting = lock(&self.waiting);
         if waiting.closed {
@@ -198,6 +195,7 @@ impl Queue {
             if !job.sender.is_closed() {
                 return Some(job);
             }
+            desk.ended += 1;
         }
     }
 
@@ -218,6 +216,7 @@ impl Queue {
     ) -> (bool, Option<Box<Job>>) {
         let mut desk = lock(&self.desk);
         let task = if entered { desk.tasks.remove(&job.id) } else { None };
+        desk.ended += 1;
         let unwanted = desk.put(job, reply);
         let full = desk.full();
         let ask = !std::mem::replace(&mut desk.asked, true);
@@ -260,6 +259,18 @@ impl Queue {
     pub(super) fn is_closed(&self) -> bool {
         lock(&self.waiting).closed
     }
+
+    /// Calls that have not ended.
+    pub(super) fn calls(&self) -> u64 {
+        let ended = lock(&self.desk).ended;
+        self.next_id.load(Ordering::Relaxed).saturating_sub(ended)
+    }
+}
+
+impl CancelCall for Queue {
+    fn cancel(&self, number: u64) {
+        self.ask(|waiting| waiting.cancellations.push(number));
+    }
 }
 
 #[cfg(test)]
@@ -284,7 +295,12 @@ mod tests {
 
         fn push(&mut self, calls: usize) {
             for _ in 0..calls {
-                let attempt = Attempt { row: 0, number: 1, arguments: Arc::default(), clock: call_clock().0 };
+                let attempt = Attempt {
+                    row: 0,
+                    number: 1,
+                    arguments: Arc::default(),
+                    clock: call_clock(Instant::now()).0,
+                };
                 let (job, future) = Job::new(self.queue.next_id(), attempt);
                 assert!(self.queue.push(job));
                 self.futures.push(future);

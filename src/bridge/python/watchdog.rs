@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 
 use super::helpers;
 use super::pulse::Pulse;
+use crate::call::Lane as _;
 use crate::event::{Blockage, Blocker};
 use crate::secret::Secrets;
 

@@ -3,14 +3,13 @@
 use std::time::Instant;
 
 use super::stage::{Stage, question};
-use crate::bridge::Bridge;
 
 pub(super) async fn run(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     let model = stage.model().await?;
     let asked = "What is the capital of France?";
 
     let started = Instant::now();
-    let answer = model.call(question(asked)).await?;
+    let answer = model.submit(question(asked)).await?;
 
     stage.answered(asked, &answer, started.elapsed())
 }

@@ -8,7 +8,6 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::stage::{Stage, question};
-use crate::bridge::Bridge;
 use crate::report::text::duration;
 
 const QUESTIONS: [&str; 3] = [
@@ -30,7 +29,7 @@ pub(super) async fn run(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         calls.spawn(async move {
             let _permit = permits.acquire().await?;
             let started = Instant::now();
-            let answer = model.call(question(asked)).await?;
+            let answer = model.submit(question(asked)).await?;
             anyhow::Ok((asked, answer, started.elapsed()))
         });
     }

@@ -4,13 +4,12 @@
 use anyhow::bail;
 
 use super::stage::{Stage, question};
-use crate::bridge::Bridge;
 use crate::call::CallError;
 
 pub(super) async fn run(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     let asked = question("Why?");
     let function = stage.function("raise_value_error")?;
-    match function.call(asked).await {
+    match function.submit(asked).await {
         Err(CallError::Predictor(exception)) => {
             stage.done("A Python exception: `CallError::Predictor`")?;
             stage.detail("Class", &exception.class)?;
@@ -28,7 +27,7 @@ pub(super) async fn run(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     }
 
     let function = stage.function("return_a_complex_number")?;
-    match function.call(question("How many?")).await {
+    match function.submit(question("How many?")).await {
         Err(CallError::Output(what)) => {
             stage.done("A wrong type: `CallError::Output`")?;
             stage.detail("Message", &what)

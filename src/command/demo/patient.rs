@@ -5,30 +5,34 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::bridge::Bridge;
-use crate::bridge::any::AnyBridge;
+use crate::bridge::{Bridge, Call, Description, Health};
 use crate::call::{Attempt, CallError};
-use crate::row::Answer;
 
 /// The way to the model.
 pub(super) struct Patient {
     /// The way without a limit.
-    pub(super) bridge: Arc<AnyBridge>,
+    pub(super) bridge: Arc<dyn Bridge>,
     /// For each call.
     pub(super) patience: Duration,
 }
 
 impl Bridge for Patient {
-    async fn call(&self, attempt: Attempt) -> Result<Answer, CallError> {
-        let answer = timeout(self.patience, self.bridge.call(attempt)).await;
-        answer.unwrap_or(Err(CallError::Timeout(self.patience)))
+    fn submit(&self, attempt: Attempt) -> Call {
+        let (call, patience) = (self.bridge.submit(attempt), self.patience);
+        Call::driven(
+            async move { timeout(patience, call).await.unwrap_or(Err(CallError::Timeout(patience))) },
+        )
     }
 
-    fn stalled(&self) -> Duration {
-        self.bridge.stalled()
+    fn describe(&self) -> &Description {
+        self.bridge.describe()
     }
 
-    fn stalled_now(&self) -> Duration {
-        self.bridge.stalled_now()
+    fn health(&self) -> Health {
+        self.bridge.health()
+    }
+
+    fn close(&self, within: Duration) -> bool {
+        self.bridge.close(within)
     }
 }

@@ -39,7 +39,7 @@ pub(super) async fn run(stage: &mut Stage<'_>) -> anyhow::Result<()> {
 }
 
 /// Asks all questions both ways, prints the totals and returns the longest of the concurrent calls.
-async fn compare<B: Bridge>(stage: &mut Stage<'_>, bridge: &Arc<B>, name: &str) -> anyhow::Result<Duration> {
+async fn compare(stage: &mut Stage<'_>, bridge: &Arc<dyn Bridge>, name: &str) -> anyhow::Result<Duration> {
     let one_by_one = sequential(bridge).await?;
     let (at_once, longest) = concurrent(bridge).await?;
     let speedup = one_by_one.as_secs_f64() / at_once.as_secs_f64();
@@ -50,23 +50,23 @@ async fn compare<B: Bridge>(stage: &mut Stage<'_>, bridge: &Arc<B>, name: &str) 
     Ok(longest)
 }
 
-async fn sequential<B: Bridge>(bridge: &Arc<B>) -> anyhow::Result<Duration> {
+async fn sequential(bridge: &Arc<dyn Bridge>) -> anyhow::Result<Duration> {
     let started = Instant::now();
     for asked in QUESTIONS {
-        bridge.call(question(asked)).await?;
+        bridge.submit(question(asked)).await?;
     }
     Ok(started.elapsed())
 }
 
 /// The time that all took together, and the longest call's.
-async fn concurrent<B: Bridge>(bridge: &Arc<B>) -> anyhow::Result<(Duration, Duration)> {
+async fn concurrent(bridge: &Arc<dyn Bridge>) -> anyhow::Result<(Duration, Duration)> {
     let started = Instant::now();
     let mut calls = JoinSet::new();
     for asked in QUESTIONS {
         let bridge = Arc::clone(bridge);
         calls.spawn(async move {
             let started = Instant::now();
-            bridge.call(question(asked)).await?;
+            bridge.submit(question(asked)).await?;
             anyhow::Ok(started.elapsed())
         });
     }

@@ -2,13 +2,14 @@
 //! but [`question`].
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use console::Style;
 
 use super::DemoOptions;
 use super::patient::Patient;
+use crate::bridge::Bridge;
 use crate::bridge::python::PythonBridge;
 use crate::bridge::python::interpreter::{Interpreter, choose};
 use crate::bridge::python::predictor::{LoadError, Model, ModelSettings, Request};
@@ -30,7 +31,7 @@ const SHUT_DOWN: Duration = Duration::from_secs(1);
 
 /// One call's argument: `question=text`. An engine would keep the other end of the clock, to measure the call.
 pub(super) fn question(text: &str) -> Attempt {
-    let (clock, _watch) = call_clock();
+    let (clock, _watch) = call_clock(Instant::now());
     let arguments = vec![("question".into(), Value::Text(text.to_owned()))];
     Attempt { row: 0, number: 1, arguments: Arc::new(arguments), clock }
 }
@@ -54,7 +55,7 @@ pub(super) struct Stage<'a> {
     look: Look,
     interpreter: Interpreter,
     model: Option<Answerer>,
-    bridges: Vec<Arc<PythonBridge>>,
+    bridges: Vec<Arc<dyn Bridge>>,
 }
 
 impl<'a> Stage<'a> {
@@ -72,7 +73,7 @@ impl<'a> Stage<'a> {
     }
 
     /// The bridge to the model: `--predictor` on `--model`, which is started at its first use, asked within `--timeout`.
-    pub(super) async fn model(&mut self) -> anyhow::Result<Arc<Patient>> {
+    pub(super) async fn model(&mut self) -> anyhow::Result<Arc<dyn Bridge>> {
         if self.model.is_none() {
             let options = self.options.predictor.clone();
             let start = move || Answerer::start(&options, CALLS, false, &secrets(&options), None);
@@ -90,7 +91,7 @@ impl<'a> Stage<'a> {
     }
 
     /// A bridge to one of the functions in `functions.py`.
-    pub(super) fn function(&mut self, name: &str) -> Result<Arc<PythonBridge>, LoadError> {
+    pub(super) fn function(&mut self, name: &str) -> Result<Arc<dyn Bridge>, LoadError> {
         let request = Request {
             spec: format!("{FUNCTIONS}:{name}"),
             signature: String::new(),
@@ -104,7 +105,8 @@ impl<'a> Stage<'a> {
             },
         };
         let options = &self.options.predictor;
-        let bridge = Arc::new(PythonBridge::start(options.event_loop.into(), request, secrets(options))?);
+        let bridge: Arc<dyn Bridge> =
+            Arc::new(PythonBridge::start(options.event_loop.into(), request, secrets(options))?);
         self.bridges.push(Arc::clone(&bridge));
         Ok(bridge)
     }
@@ -112,7 +114,7 @@ impl<'a> Stage<'a> {
     /// Ends the event loops, the model and Python.
     pub(super) fn close(self) {
         for bridge in self.bridges {
-            bridge.shut_down(SHUT_DOWN);
+            bridge.close(SHUT_DOWN);
         }
         match self.model {
             Some(model) => model.shut_down(),

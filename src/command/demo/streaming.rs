@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::stage::{Stage, question};
-use crate::bridge::Bridge;
 use crate::report::text::duration;
 
 pub(super) async fn run(stage: &mut Stage<'_>) -> anyhow::Result<()> {
@@ -11,7 +10,7 @@ pub(super) async fn run(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     let asked = "How do you answer?";
 
     let started = Instant::now();
-    let answer = generator.call(question(asked)).await?;
+    let answer = generator.submit(question(asked)).await?;
     let took = started.elapsed();
 
     stage.answered(asked, &answer, took)?;

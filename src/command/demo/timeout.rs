@@ -7,7 +7,6 @@ use anyhow::{Context, bail};
 use tokio::time::timeout;
 
 use super::stage::{Stage, question};
-use crate::bridge::Bridge;
 use crate::call::{Attempt, call_clock};
 use crate::report::text::duration;
 
@@ -17,10 +16,10 @@ const LONG_ENOUGH: Duration = Duration::from_secs(5);
 pub(super) async fn run(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     let function = stage.function("wait_a_second")?;
     let asked = "Are you there?";
-    let (clock, watch) = call_clock();
+    let (clock, watch) = call_clock(Instant::now());
 
     let started = Instant::now();
-    if timeout(TOO_SHORT, function.call(Attempt { clock, ..question(asked) })).await.is_ok() {
+    if timeout(TOO_SHORT, function.submit(Attempt { clock, ..question(asked) })).await.is_ok() {
         bail!("a call of one second was answered within {}", duration(TOO_SHORT));
     }
     let waited = started.elapsed();
@@ -34,6 +33,6 @@ pub(super) async fn run(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     stage.detail("Python task cancelled after another", &duration(cancelled))?;
 
     let started = Instant::now();
-    let answer = timeout(LONG_ENOUGH, function.call(question(asked))).await??;
+    let answer = timeout(LONG_ENOUGH, function.submit(question(asked))).await??;
     stage.answered(&format!("{asked} (at most {})", duration(LONG_ENOUGH)), &answer, started.elapsed())
 }

@@ -61,6 +61,8 @@ impl State {
         in_flight: usize,
     ) {
         match result {
+            // No word of the server, nor of its silence.
+            Err(CallError::Lost(_)) => {}
             Err(error) if tells_of_no_server(error) => {
                 let next = match error {
                     _ if error.is_timeout() => self.breaker.timed_out(now, begun, row),

@@ -1,0 +1,82 @@
+//! A call that was handed over: how its reply is waited for, and how it is cancelled. Not how it is made.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::sync::oneshot::Receiver;
+
+use crate::call::{BridgeError, CallError};
+use crate::row::Answer;
+
+/// What a call ends with.
+pub type Reply = Result<Answer, CallError>;
+
+/// Cancels calls of a bridge.
+pub trait CancelCall: Send + Sync {
+    /// Asks that the call be cancelled which the bridge gave this number. It may have ended meanwhile.
+    fn cancel(&self, number: u64);
+}
+
+/// Resolves to the call's reply. Dropped before that, it cancels the call; whatever of it is left running afterwards keeps
+/// the attempt's clock alive (`CallWatch::over`).
+#[must_use = "a call that is dropped is cancelled"]
+pub struct Call {
+    reply: Awaited,
+    /// What cancels the call, and its number there, until it has ended.
+    cancel: Option<(Arc<dyn CancelCall>, u64)>,
+}
+
+enum Awaited {
+    /// Somebody else makes the call.
+    Sent(Receiver<Reply>),
+    /// The call is made by polling this, and cancelled by dropping it.
+    Driven(Pin<Box<dyn Future<Output = Reply> + Send>>),
+}
+
+impl Call {
+    /// A call whose reply is sent, and which is cancelled under this number.
+    pub fn sent(reply: Receiver<Reply>, cancel: Arc<dyn CancelCall>, number: u64) -> Self {
+        Self { reply: Awaited::Sent(reply), cancel: Some((cancel, number)) }
+    }
+
+    /// A call that this future makes.
+    pub fn driven(making: impl Future<Output = Reply> + Send + 'static) -> Self {
+        Self { reply: Awaited::Driven(Box::pin(making)), cancel: None }
+    }
+}
+
+impl Future for Call {
+    type Output = Reply;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reply> {
+        let this = self.get_mut();
+        let reply = match &mut this.reply {
+            Awaited::Sent(reply) => {
+                ready!(Pin::new(reply).poll(context)).unwrap_or(Err(BridgeError::LoopStopped.into()))
+            }
+            Awaited::Driven(making) => ready!(making.as_mut().poll(context)),
+        };
+        this.cancel = None;
+        Poll::Ready(reply)
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some((cancel, number)) = self.cancel.take() {
+            // First, so that a call which nobody has begun when it is cancelled is seen not to be wanted.
+            if let Awaited::Sent(reply) = &mut self.reply {
+                reply.close();
+            }
+            cancel.cancel(number);
+        }
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").finish_non_exhaustive()
+    }
+}
