@@ -1,15 +1,18 @@
 //! The command line: strings to options, errors to exit codes. Not what the commands do.
 
 mod log;
+mod near;
+mod opposites;
+mod variables;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use tokio::runtime::{Builder, Runtime};
 
@@ -18,15 +21,16 @@ use crate::command::Usage;
 use crate::command::compare::{CompareOptions, compare};
 use crate::command::demo::{DemoOptions, demo};
 use crate::command::doctor::doctor;
+use crate::command::env_file::EnvFile;
 use crate::command::export::{ExportOptions, export};
-use crate::command::process::process;
+use crate::command::process::{NO_INPUT, ProcessOptions, format_of, process};
 use crate::command::report::{ReportOptions, report};
-use crate::command::resume::{Earlier, earlier, resume};
+use crate::command::resume::{ResumeOptions, resume};
+use crate::command::show::ShowOptions;
 use crate::command::streams::Streams;
 use crate::command::verify::{VerifyOptions, verify};
-use crate::config::env_file::EnvFile;
-use crate::config::options::{PredictorOptions, ShowOptions};
-use crate::config::{NO_INPUT, ProcessOptions, ResumeOptions, opposites, recorded, variables};
+use crate::input::Format;
+use crate::job::spec::{JobSpec, PredictorPatch, WholePatch};
 use crate::report::commands::Commands;
 use crate::report::progress::{Form, Level, Screen, message_line};
 use crate::run::signals::{self, outlive_file_size_limit};
@@ -91,10 +95,7 @@ impl Command {
     /// The answers file that hints are about, as the user names it.
     fn answers(&self) -> Option<PathBuf> {
         Some(match self {
-            Self::Process(options) => {
-                let format = options.job.rows.format_of(&options.input).ok()?;
-                options.paths(format).answers
-            }
+            Self::Process(options) => options.paths(format_of(options).ok()?).answers,
             Self::Resume(options) => options.answers.clone(),
             Self::Export(options) => options.answers.clone(),
             Self::Verify(options) => options.answers.clone(),
@@ -106,9 +107,9 @@ impl Command {
     /// None for a command that says nothing but its result.
     fn show(&self) -> Option<&ShowOptions> {
         Some(match self {
-            Self::Process(options) | Self::Doctor(options) => &options.job.show,
-            Self::Resume(options) => &options.job.show,
-            Self::Compare(options) => &options.job.show,
+            Self::Process(options) | Self::Doctor(options) => &options.show,
+            Self::Resume(options) => &options.show,
+            Self::Compare(options) => &options.show,
             Self::Export(options) => &options.show,
             Self::Verify(options) => &options.show,
             Self::Report(options) => &options.show,
@@ -117,10 +118,11 @@ impl Command {
         })
     }
 
-    /// None for a command that asks no predictor, and for `resume`, whose earlier run has the options.
-    fn predictor(&self) -> Option<&PredictorOptions> {
+    /// What was given of the predictor; nothing for a command that asks none.
+    fn predictor(&self) -> Option<&PredictorPatch> {
         Some(match self {
-            Self::Process(options) | Self::Doctor(options) => &options.job.predictor,
+            Self::Process(options) | Self::Doctor(options) => &options.job.shared.predictor,
+            Self::Resume(options) => &options.job.shared.predictor,
             Self::Compare(options) => &options.job.predictor,
             Self::Demo(options) => &options.predictor,
             _ => return None,
@@ -206,7 +208,30 @@ fn form_of(arguments: &[OsString]) -> Form {
 
 /// All that the command line may be.
 fn known() -> clap::Command {
-    variables::with_switches(Cli::command())
+    let command = with_defaults(variables::with_switches(Cli::command()));
+    // What holds for an earlier run was recorded: the environment of today is not asked.
+    let of_jobs = WholePatch::augment_args(clap::Command::new("job"));
+    let ids: Vec<_> = of_jobs.get_arguments().map(|argument| argument.get_id().clone()).collect();
+    command.mut_subcommand("resume", |command| {
+        ids.iter().fold(command, |command, id| command.mut_arg(id, |argument| argument.env(None::<&str>)))
+    })
+}
+
+/// Tells the defaults of a job's options where a job is begun: the options themselves only say what is given.
+fn with_defaults(command: clap::Command) -> clap::Command {
+    let defaults = JobSpec::new(Path::new("/"), Path::new(NO_INPUT), Format::Csv).words();
+    let told = |argument: clap::Arg| {
+        let default = defaults.iter().find(|(name, _)| argument.get_long() == Some(name));
+        match (default, argument.get_help().map(ToString::to_string)) {
+            (Some((_, values)), Some(help)) if !values.is_empty() && !help.contains("[default") => {
+                argument.help(format!("{help} [default: {}]", values.join(" ")))
+            }
+            _ => argument,
+        }
+    };
+    ["process", "compare", "doctor", "demo"]
+        .iter()
+        .fold(command, |command, name| command.mut_subcommand(name, |command| command.mut_args(told)))
 }
 
 /// The error without a guess that names an option which `--help` does not.
@@ -227,11 +252,10 @@ fn without_hidden(mut error: clap::Error, command: &clap::Command) -> clap::Erro
 /// Says what of the options and variables has no effect, or probably another than was meant.
 fn doubt(command: &Command, matches: &ArgMatches, streams: &Streams) {
     let Some(show) = command.show() else { return };
-    let modes = ["TAB_SEQUENTIAL", "TAB_CONCURRENT", "TAB_HTML", "TAB_NO_HTML"];
-    let mut doubts = variables::unknown(&Cli::command(), &modes, std::env::vars_os());
-    if let Command::Process(ProcessOptions { job, .. }) | Command::Resume(ResumeOptions { job, .. }) = command
-    {
-        doubts.extend(job.predictor.misspelt());
+    let mut doubts = variables::unknown(&Cli::command(), &variables::SWITCHES, std::env::vars_os());
+    if let Command::Process(_) | Command::Resume(_) = command {
+        let lm = command.predictor().and_then(|predictor| predictor.lm.as_deref()).unwrap_or_default();
+        doubts.extend(lm.iter().filter_map(|(name, _)| near::misspelt(name)));
         doubts.extend(
             idle_concurrency(matches)
                 .map(|calls| format!("`--sequential` makes one call at a time: `-c {calls}` has no effect")),
@@ -258,23 +282,29 @@ fn parsed(arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), clap::Error> {
 }
 
 fn run(cli: Cli, matches: &ArgMatches, runtime: &Runtime, streams: &mut Streams) -> anyhow::Result<u8> {
-    let Some(command) = cli.command else {
+    let Some(mut command) = cli.command else {
         streams.print(USES)?;
         return Ok(0);
     };
-    let given = |environment| {
-        let (name, matches) = matches.subcommand().context("a command was parsed")?;
-        let command = Cli::command();
-        let command = command.find_subcommand(name).context("the command parsed is known")?;
-        anyhow::Ok(recorded::given(command, matches, environment))
-    };
+    if let Command::Process(options) | Command::Doctor(options) = &mut command {
+        variables::switch_on(&mut options.job).map_err(Usage)?;
+    }
     let resumed = match &command {
-        Command::Resume(options) => Some(resumed(options, given(false)?)?),
+        Command::Resume(options) => {
+            let answers = std::path::absolute(&options.answers)?;
+            let spec = options.spec()?;
+            // Relative paths, those that a predictor opens too, mean what they meant to the earlier run.
+            std::env::set_current_dir(&spec.directory).with_context(|| {
+                format!("failed to enter `{}`, where the run was started", spec.directory.display())
+            })?;
+            Some((spec, answers))
+        }
         _ => None,
     };
     // While there is one thread, and before anything looks for secrets.
-    let predictor = resumed.as_ref().map(|resumed| &resumed.options.job.predictor);
-    if let Some(file) = predictor.or_else(|| command.predictor()).and_then(|of| of.env_file.as_deref()) {
+    let recorded = resumed.as_ref().map(|(spec, _)| spec.predictor.env_file.as_deref());
+    let given = || command.predictor().and_then(|predictor| predictor.env_file.as_deref());
+    if let Some(file) = recorded.unwrap_or_else(given) {
         match EnvFile::read(file) {
             Ok(variables) => variables.set(),
             // It looks for everything that is wrong, and tells this among it.
@@ -288,10 +318,10 @@ fn run(cli: Cli, matches: &ArgMatches, runtime: &Runtime, streams: &mut Streams)
     drop(within);
     doubt(&command, matches, streams);
     match command {
-        Command::Process(options) => runtime.block_on(process(options, given(true)?, streams)),
-        Command::Resume(ResumeOptions { which, .. }) => {
-            let Resumed { options, given, stdin } = resumed.context("`resume` was looked up")?;
-            runtime.block_on(resume(options, which, given, stdin, streams))
+        Command::Process(options) => runtime.block_on(process(options, streams)),
+        Command::Resume(options) => {
+            let (spec, answers) = resumed.context("`resume` was looked up")?;
+            runtime.block_on(resume(options, spec, &answers, streams))
         }
         Command::Compare(options) => runtime.block_on(compare(options, streams)),
         Command::Export(options) => export(&options, streams),
@@ -320,62 +350,6 @@ fn idle_concurrency(matches: &ArgMatches) -> Option<usize> {
     let given = |id| options.value_source(id) == Some(ValueSource::CommandLine);
     let idle = given("concurrency") && given("sequential") && options.get_flag("sequential");
     idle.then(|| options.get_one("concurrency").copied()).flatten()
-}
-
-/// What `resume` goes on with.
-struct Resumed {
-    options: ProcessOptions,
-    /// Its options as the journal keeps them.
-    given: Vec<String>,
-    /// Whether the input came by standard input.
-    stdin: bool,
-}
-
-/// Looks the earlier run up, and enters the directory that it ran in.
-fn resumed(options: &ResumeOptions, given: Vec<String>) -> anyhow::Result<Resumed> {
-    let earlier = earlier(&options.answers)?;
-    let answers = std::path::absolute(&options.answers)?;
-    // Relative paths, the predictor's above all, mean what they meant to the earlier run.
-    std::env::set_current_dir(&earlier.directory).with_context(|| {
-        format!("failed to enter `{}`, where the run was started", earlier.directory.display())
-    })?;
-    let options = ResumeOptions { answers, ..options.clone() };
-    let (options, given) = laid_over(&earlier, &options, given)?;
-    Ok(Resumed { options, given, stdin: earlier.stdin })
-}
-
-/// The earlier run's options with those given now laid over them: the later one wins.
-fn laid_over(
-    earlier: &Earlier,
-    options: &ResumeOptions,
-    mut given: Vec<String>,
-) -> anyhow::Result<(ProcessOptions, Vec<String>)> {
-    for (flag, mode) in [(options.pace.sequential, "--sequential"), (options.pace.concurrent, "--concurrent")]
-    {
-        given.extend(flag.then(|| mode.to_owned()));
-    }
-    let mut arguments: Vec<OsString> = vec!["tokio-asyncio-bridge".into(), "process".into()];
-    arguments.extend(opposites::give_way(&earlier.options, &given).map(OsString::from));
-    arguments.extend(given.iter().map(OsString::from));
-    arguments.push(format!("--format={}", earlier.format).into());
-    arguments.extend(["--output".into(), options.answers.clone().into_os_string(), "--".into()]);
-    arguments.push(earlier.input.clone().into_os_string());
-    let (cli, matches) = parsed(arguments)?;
-    let Some(Command::Process(mut merged)) = cli.command else {
-        unreachable!("the arguments are those of `process`")
-    };
-    let given_keys = merged.job.predictor.keys();
-    if let Some(key) = earlier.keys.iter().find(|key| !given_keys.contains(&key.as_str())) {
-        let text =
-            format!("the run was started with `--lm {key}=…`, which is never written down: give it again");
-        return Err(Usage(text).into());
-    }
-    merged.job.show = options.job.show.clone();
-    merged.job.dry_run = options.job.dry_run;
-    let (_, matches) = matches.subcommand().context("a command was parsed")?;
-    let command = Cli::command();
-    let command = command.find_subcommand("process").context("`process` is known")?;
-    Ok((merged, recorded::given(command, matches, false)))
 }
 
 /// What went wrong, secrets masked.

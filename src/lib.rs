@@ -7,8 +7,9 @@
 //!
 //! | layer | modules | job |
 //! | --- | --- | --- |
-//! | 7 | `main` [`cli`] | strings to values, exit code |
-//! | 6 | [`config`] [`command`] | a validated run; one file a subcommand |
+//! | 8 | `main` [`cli`] | words to values, exit code |
+//! | 7 | [`command`] | one file a subcommand |
+//! | 6 | [`job`] | what a job is, as data |
 //! | 5 | [`run`] [`report`] | the dispatcher (order, record, then show) and its reporters |
 //! | 4 | [`engine`] [`stats`] | permits, the attempt loop, deadlines; histograms |
 //! | 3 | [`input`] [`output`] [`journal`] [`bridge`] [`model`] | formats, the truth on disk, the seam to Python |
@@ -19,10 +20,10 @@ pub mod bridge;
 pub mod call;
 pub mod cli;
 pub mod command;
-pub mod config;
 pub mod engine;
 pub mod event;
 pub mod input;
+pub mod job;
 pub mod journal;
 pub mod matching;
 pub mod model;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::options::ShowOptions;
+use crate::command::show::ShowOptions;
 use crate::report::progress::{Form, Level, Screen, message_line};
 use crate::secret::Secrets;
 

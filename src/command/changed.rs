@@ -9,8 +9,8 @@ use anyhow::bail;
 
 use super::prepared::Prepared;
 use super::setup::now;
-use crate::config::paths::JobPaths;
 use crate::input::{Records, Source};
+use crate::job::paths::JobPaths;
 use crate::journal::{Header, Index, Journal, Reader, Status};
 use crate::matching::Matching;
 use crate::report::progress::{Level, Reporter};

@@ -10,11 +10,13 @@ use super::comparing::{Comparing, Ended, warm_up_rows};
 use super::destination::{self, Kind};
 use super::prepared::Preparing;
 use super::setup::now;
+use super::show::ShowOptions;
 use super::streams::Streams;
-use crate::config::values::concurrency;
-use crate::config::{JobOptions, is_stream};
+use crate::job::paths::is_stream;
+use crate::job::spec::values::concurrency;
+use crate::job::spec::{JobSpec, Patch, RowSpec};
 use crate::journal::directory_of;
-use crate::output::write_text;
+use crate::output::{Access, write_text};
 use crate::policy::stop::StopReason;
 use crate::report::compare::{Comparison, ModeRuns};
 use crate::report::json;
@@ -46,12 +48,28 @@ pub struct CompareOptions {
     /// Replace files that this program did not write; they are kept as `<FILE>.<time>`
     #[arg(long)]
     pub force: bool,
+    /// Check everything, call nothing
+    #[arg(long, env = "TAB_DRY_RUN")]
+    pub dry_run: bool,
     #[allow(missing_docs)]
     #[command(flatten)]
-    pub job: JobOptions,
+    pub job: Patch,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub show: ShowOptions,
 }
 
 impl CompareOptions {
+    /// The job whose rows are run.
+    fn spec(&self) -> anyhow::Result<JobSpec> {
+        let mut rows = RowSpec::default();
+        rows.lay(self.job.rows.clone());
+        let directory = std::env::current_dir()?;
+        let mut spec = JobSpec::new(&directory, &self.input, rows.format_of(&self.input)?);
+        spec.lay(self.job.clone(), &directory);
+        Ok(spec)
+    }
+
     /// The files to be written, the options that name them, what they may replace.
     fn files(&self) -> impl Iterator<Item = (&Path, &'static str, Kind)> {
         let json = self.export_json.as_deref().map(|file| (file, "--export-json", Kind::Json));
@@ -93,22 +111,23 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
             .with_context(|| format!("failed to write into `{}`", directory.display()))?;
     }
     // Before the first Python import: see `Signals`.
-    let mut signals = Signals::insisting(options.job.time.grace)?;
-    let format = options.job.rows.format_of(&options.input)?;
+    let spec = options.spec()?;
+    let mut signals = Signals::insisting(spec.time.grace)?;
+    let (deadline, access) = (spec.time.deadline, spec.access.access());
     let mut modes = options.modes();
     let preparing = Preparing {
-        job: options.job.clone(),
-        source: options.job.rows.source(&options.input, format),
+        source: spec.source(&options.input),
+        spec,
         calls: modes.iter().map(|mode| mode.concurrency as usize).max().unwrap_or(1),
-        fields: Vec::new(),
-        settings: serde_json::Value::Null,
-        show: streams.show(&options.job.show),
+        dry_run: options.dry_run,
+        quiet: options.show.quiet,
+        prints: streams.show(&options.show),
     };
     let prepared = match preparing.run(&mut signals).await? {
         Ok(prepared) => prepared,
         Err(signal) => return Ok(StopReason::Signal(signal).exit_code()),
     };
-    prepared.announce(streams.reporter(&options.job.show).as_mut());
+    prepared.announce(streams.reporter(&options.show).as_mut());
     if prepared.validated.selected.is_empty() {
         prepared.answerer.shut_down();
         bail!("`{}` has no row to compare\nhint: choose others with `--range`", options.input.display());
@@ -121,24 +140,19 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
             mode.concurrency = calls;
         }
     }
-    if options.job.dry_run {
+    if options.dry_run {
         let rows = prepared.validated.selected.end - prepared.validated.selected.start;
         let asked = rows.saturating_sub(prepared.validated.unaskable);
         let runs = modes.len() as u64 * u64::from(options.runs);
         let calls = asked * runs + warm_up_rows(rows, &modes).min(asked);
-        prepared.tell_estimate_of_calls(calls, streams.reporter(&options.job.show).as_mut());
+        prepared.tell_estimate_of_calls(calls, streams.reporter(&options.show).as_mut());
         prepared.answerer.shut_down();
         return Ok(0);
     }
-    let comparing = Comparing::new(
-        &prepared,
-        (streams, &options.job.show),
-        &mut signals,
-        (modes, options.runs),
-        options.job.time.deadline,
-    );
+    let comparing =
+        Comparing::new(&prepared, (streams, &options.show), &mut signals, (modes, options.runs), deadline);
     let Ended { comparison, code, at_once, error } = comparing.run().await;
-    let shown = show(&options, &comparison, streams);
+    let shown = show(&options, access, &comparison, streams);
     if !at_once {
         prepared.answerer.shut_down();
     }
@@ -149,11 +163,15 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
 }
 
 /// Prints the table and writes the files that were asked for, each in spite of the others: what was measured is paid for.
-fn show(options: &CompareOptions, comparison: &Comparison, streams: &mut Streams) -> anyhow::Result<()> {
-    let text = comparison.table(streams.look(&options.job.show));
-    let said = streams.say(&options.job.show, &text);
-    let access = options.job.access.access();
-    let mut reporter = streams.reporter(&options.job.show);
+fn show(
+    options: &CompareOptions,
+    access: Access,
+    comparison: &Comparison,
+    streams: &mut Streams,
+) -> anyhow::Result<()> {
+    let text = comparison.table(streams.look(&options.show));
+    let said = streams.say(&options.show, &text);
+    let mut reporter = streams.reporter(&options.show);
     for (file, _, kind) in options.files() {
         destination::set_aside(file, kind, &now(), reporter.as_mut())?;
     }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::measured::{FirstAnswers, Measured, Measuring, Ran};
 use super::prepared::Prepared;
+use super::show::ShowOptions;
 use super::streams::Streams;
-use crate::config::options::ShowOptions;
 use crate::input::Validated;
 use crate::policy::budget::Used;
 use crate::policy::stop::StopReason;

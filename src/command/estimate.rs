@@ -2,8 +2,8 @@
 
 use super::Usage;
 use crate::bridge::Metered;
-use crate::config::money::MoneyOptions;
 use crate::input::Validated;
+use crate::job::spec::MoneySpec;
 use crate::policy::budget::{Bounds, Price};
 use crate::policy::rate::{CHARACTERS_A_TOKEN, FIRST_OVERHEAD};
 use crate::report::text::{count, counted, dollars};
@@ -19,7 +19,7 @@ pub(super) struct Estimate {
 }
 
 /// Refuses bounds that could not be kept.
-pub(super) fn check(money: &MoneyOptions, metered: Option<&Metered>) -> Result<(), Usage> {
+pub(super) fn check(money: &MoneySpec, metered: Option<&Metered>) -> Result<(), Usage> {
     let Bounds { cost, tokens } = money.bounds();
     let bound = match (cost, tokens) {
         (Some(_), _) => "--max-cost",
@@ -43,7 +43,7 @@ pub(super) fn check(money: &MoneyOptions, metered: Option<&Metered>) -> Result<(
 }
 
 impl Estimate {
-    pub(super) fn new(money: &MoneyOptions, metered: Option<Metered>, validated: &Validated) -> Self {
+    pub(super) fn new(money: &MoneySpec, metered: Option<Metered>, validated: &Validated) -> Self {
         let rows = validated.selected.end - validated.selected.start - validated.unaskable;
         let tokens = validated.argument_bytes as f64 / CHARACTERS_A_TOKEN as f64;
         let price = money.price().or(metered.as_ref().and_then(|metered| metered.price));
@@ -106,10 +106,9 @@ impl Estimate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::money::MoneyOptions;
 
-    fn money(price: Option<f64>) -> MoneyOptions {
-        MoneyOptions { price_in: price, price_out: price, max_cost: None, max_total_tokens: None }
+    fn money(price: Option<f64>) -> MoneySpec {
+        MoneySpec { price_in: price, price_out: price, max_cost: None, max_total_tokens: None }
     }
 
     fn metered(price: Option<f64>) -> Metered {
@@ -138,7 +137,7 @@ mod tests {
 
     #[test]
     fn bounds_that_could_not_be_kept_are_refused() {
-        let bounded = |cost, tokens: Option<u64>, price| MoneyOptions {
+        let bounded = |cost, tokens: Option<u64>, price| MoneySpec {
             max_cost: cost,
             max_total_tokens: tokens.and_then(std::num::NonZeroU64::new),
             ..money(price)

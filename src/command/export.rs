@@ -10,13 +10,13 @@ use sha2::{Digest, Sha256};
 
 use super::damage;
 use super::destination::{self, Kind};
-use super::rebuilt::{access_of, fields_of};
 use super::session::project;
 use super::setup::now;
+use super::show::ShowOptions;
 use super::streams::Streams;
-use crate::config::options::{FieldOptions, ShowOptions};
-use crate::config::paths::JobPaths;
 use crate::input::{Format, Source, hexadecimal};
+use crate::job::paths::JobPaths;
+use crate::job::spec::{self, FieldPatch};
 use crate::journal::{Header, Recovered, directory_of};
 use crate::report::progress::Level;
 use crate::report::text::{count, counted, escape};
@@ -34,7 +34,7 @@ pub struct ExportOptions {
     pub force: bool,
     #[allow(missing_docs)]
     #[command(flatten)]
-    pub fields: FieldOptions,
+    pub fields: FieldPatch,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub show: ShowOptions,
@@ -50,9 +50,9 @@ pub fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<
     }
     let header = recovered.sessions.last().context("the journal has no session")?;
     let source = source_of(header, &paths.answers)?;
-    let asked =
-        if options.fields.fields.is_some() { options.fields.names().to_vec() } else { fields_of(header) };
-    let fields = recovered.fields.only(&asked);
+    let mut spec = spec::of_header(header)?;
+    spec.fields.lay(options.fields.clone());
+    let fields = recovered.fields.only(spec.fields.names());
     let to = options.output.as_deref().unwrap_or(&options.answers);
     destination::check(to, "--output", &[("the journal", &paths.journal), ("the input", &source.at)])?;
     let mut reporter = streams.reporter(&options.show);
@@ -66,7 +66,7 @@ pub fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<
         }
         paths.answers = other.answers;
     }
-    let projected = project(&source, &paths, access_of(header), &recovered.index, &fields, || false)?;
+    let projected = project(&source, &paths, spec.access.access(), &recovered.index, &fields, || false)?;
     damage::tell(&recovered, reporter.as_mut());
     for renamed in &projected.renamed {
         reporter.message(Level::Warning, &renamed.to_string());

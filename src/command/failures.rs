@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::config::options::ShowOptions;
+use super::show::ShowOptions;
 use crate::journal::{Reader, Recorded, Recovered, Verdict};
 use crate::report::text::{count, escape, escape_lines};
 use crate::row::CUT_OFF;

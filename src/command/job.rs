@@ -2,20 +2,20 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use tempfile::TempPath;
 
-use super::Usage;
 use super::destination::{self, Kind, same};
 use super::prepared::{Prepared, Preparing};
+use super::process::ProcessOptions;
 use super::session::Session;
 use super::setup::{now, panicked};
+use super::show::ShowOptions;
 use super::streams::Streams;
-use crate::config::options::ShowOptions;
-use crate::config::paths::JobPaths;
-use crate::config::{ProcessOptions, recorded};
+use crate::job::paths::JobPaths;
+use crate::job::spec::JobSpec;
 use crate::journal::{
     Header, Journal, JournalError, Recovered, directory_of, holds_lines, set_aside, sync_directory_of,
 };
@@ -26,6 +26,24 @@ use crate::report::table::{self, Files};
 use crate::run::signals::Signals;
 use crate::run::todo::Choice;
 use crate::stats::Fold;
+
+/// A job as it was asked for, and what belongs to this session alone.
+pub(super) struct Asked {
+    /// The job.
+    pub spec: JobSpec,
+    /// Its files, as the user names them.
+    pub paths: JobPaths,
+    /// The stream that its rows come by now.
+    pub stream: Option<PathBuf>,
+    /// The input as the user names it; none for the recorded one.
+    pub named: Option<PathBuf>,
+    /// Check everything, call nothing.
+    pub dry_run: bool,
+    /// Its files are removed at its end: nobody wants the answers.
+    pub scratch: bool,
+    /// What is shown.
+    pub show: ShowOptions,
+}
 
 /// The journal of a job, and the figures of the sessions before.
 pub(super) struct Opened {
@@ -45,29 +63,20 @@ impl Opened {
 }
 
 /// Runs a job: prepares it, opens its journal by `open`, which gives none for a dry run, runs its session, shows the
-/// summary. `spooled` says that its
-/// input came by a stream, now or in an earlier session.
-pub(super) async fn run<F>(
-    options: ProcessOptions,
-    kept: Vec<String>,
-    spooled: bool,
-    streams: &mut Streams,
-    open: F,
-) -> anyhow::Result<u8>
+/// summary.
+pub(super) async fn run<F>(asked: Asked, streams: &mut Streams, open: F) -> anyhow::Result<u8>
 where
     F: FnOnce(&JobPaths, &Prepared, &mut dyn Reporter) -> anyhow::Result<Option<Opened>>,
 {
     // Before the first Python import: see `Signals`.
-    let mut signals = Signals::insisting(options.job.time.grace)?;
-    let format = options.job.rows.format_of(&options.input)?;
-    let paths = options.paths(format);
+    let Asked { mut spec, paths, stream, named, dry_run, scratch, show } = asked;
+    let mut signals = Signals::insisting(spec.time.grace)?;
     let files = paths.absolute()?;
-    let calls = options.pace.calls().map_err(Usage)?;
-    let page = options.page.wanted().map_err(Usage)? && options.scratch.is_none();
-    let mut source = options.source(format, &paths);
-    let directory = std::env::current_dir()?;
-    let python = options.job.predictor.python.as_deref();
-    for path in [&*source.at, &*directory].into_iter().chain(python) {
+    let page = spec.page.html && !scratch;
+    let input = if stream.is_some() { Some(paths.spool.clone()) } else { named };
+    let mut source = spec.source(input.as_deref().unwrap_or(&spec.input));
+    let python = spec.predictor.python.as_deref();
+    for path in [&*source.at, &*spec.directory].into_iter().chain(python) {
         if path.to_str().is_none() {
             bail!(
                 "the journal cannot name `{}`, which is not UTF-8: `resume` would not find it\nhint: rename it",
@@ -76,34 +85,36 @@ where
         }
     }
     let mut fresh = None;
-    if options.reads_stream() {
-        let input = options.input.clone();
+    if let Some(stream) = stream {
+        spec.input.clone_from(&files.spool);
+        let from = stream.clone();
         // Removed by whatever ends the job before it has a journal. Only its owner may read it.
         let (file, at) = tempfile::NamedTempFile::new_in(directory_of(&files.spool))
             .with_context(|| format!("failed to write into `{}`", directory_of(&paths.spool).display()))?
             .into_parts();
         tokio::select! {
-            kept = tokio::task::spawn_blocking(move || spool(&input, file)) => kept
+            kept = tokio::task::spawn_blocking(move || spool(&from, file)) => kept
                 .map_err(|error| panicked(&error))?
-                .with_context(|| format!("failed to keep `{}` in `{}`", options.input.display(), paths.spool.display()))?,
+                .with_context(|| format!("failed to keep `{}` in `{}`", stream.display(), paths.spool.display()))?,
             signal = signals.next() => return Ok(StopReason::Signal(signal).exit_code()),
         }
         source.at = at.to_path_buf();
         fresh = Some(at);
     }
+    let (spooled, access) = (spec.stream, spec.access.access());
     let preparing = Preparing {
-        job: options.job.clone(),
+        calls: spec.pace.calls(),
+        spec,
         source,
-        calls,
-        fields: options.fields.names().to_vec(),
-        settings: serde_json::json!({ "keys": options.job.predictor.keys(), "options": kept, "stdin": spooled, "directory": directory }),
-        show: streams.show(&options.job.show),
+        dry_run,
+        quiet: show.quiet,
+        prints: streams.show(&show),
     };
     let mut prepared = match preparing.run(&mut signals).await? {
         Ok(prepared) => prepared,
         Err(signal) => return Ok(StopReason::Signal(signal).exit_code()),
     };
-    let mut reporter = streams.reporter(&options.job.show);
+    let mut reporter = streams.reporter(&show);
     prepared.announce(reporter.as_mut());
     if fresh.is_some() {
         prepared.moves_to(&files.spool);
@@ -120,12 +131,7 @@ where
     if let Some(fresh) = fresh {
         keep(fresh, &files.spool)?;
     }
-    let session = Session {
-        page,
-        access: options.job.access.access(),
-        scratch: options.scratch.is_some(),
-        ..prepared.session(opened, prepared.calls)
-    };
+    let session = Session { page, access, scratch, ..prepared.session(opened, prepared.calls) };
     let outcome = session.run(&files, reporter.as_mut(), &mut signals).await;
     drop(reporter);
     let outcome = outcome?;
@@ -136,14 +142,14 @@ where
         streams.files.reported = true;
         streams.files.page = page.then(|| paths.page.clone());
         let resume = streams.commands.resume();
-        let kept = options.scratch.is_none();
+        let kept = !scratch;
         let named = Files {
             answers: if kept { &paths.answers } else { Path::new("/dev/null") },
             report: kept.then_some(&paths.report),
             page: page.then_some(&paths.page),
             resume: &resume,
         };
-        show_report(report, named, &options.job.show, streams)?;
+        show_report(report, named, &show, streams)?;
         if spooled && report.rows.ok == report.rows.total {
             remove_spool(&files)?;
         }
@@ -166,16 +172,13 @@ pub(super) fn show_report(
     })
 }
 
-/// The options to be kept for `resume`; the mode and the page too where variables chose them.
-pub(super) fn kept_options(options: &ProcessOptions, given: Vec<String>) -> anyhow::Result<Vec<String>> {
-    let mut kept = recorded::without_secrets(given);
-    kept.push(recorded::mode(options.pace.mode().map_err(Usage)?));
-    kept.push(if options.page.wanted().map_err(Usage)? { "--html" } else { "--no-html" }.to_owned());
-    Ok(kept)
-}
-
 /// Refuses what would destroy something: answers over the input, a directory that cannot be written, an earlier run.
-pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow::Result<()> {
+pub(super) fn check_output(
+    options: &ProcessOptions,
+    spec: &JobSpec,
+    paths: &JobPaths,
+    scratch: bool,
+) -> anyhow::Result<()> {
     // Its own companions too: what an earlier job kept of standard input would be set aside before it is read.
     for file in [&paths.answers, &paths.journal, &paths.report, &paths.page, &paths.spool] {
         if options.input != Path::new("-") && same(file, &options.input) {
@@ -187,7 +190,7 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
         }
     }
     // By the name as given too: what a link leads to does not tell a descriptor from a file.
-    let given = options.output.iter().filter(|_| options.scratch.is_none());
+    let given = options.output.iter().filter(|_| !scratch);
     for file in given.chain([&paths.answers, &paths.report, &paths.page]) {
         destination::check(file, "--output", &[])?;
     }
@@ -195,7 +198,7 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
     let earlier = paths.journal.exists() && holds_lines(&paths.journal)?;
     if !earlier {
         destination::check_extension(&paths.answers)?;
-        for (file, kind) in kinds(options, paths) {
+        for (file, kind) in kinds(spec, paths) {
             destination::check_kind(file, "--output", kind, options.force)?;
         }
     }
@@ -217,8 +220,8 @@ pub(super) fn check_output(options: &ProcessOptions, paths: &JobPaths) -> anyhow
 }
 
 /// The files that a job writes at its end, and what they may replace.
-fn kinds<'a>(options: &ProcessOptions, paths: &'a JobPaths) -> [(&'a Path, Kind); 3] {
-    let answers = Kind::Answers(options.job.rows.delimiter);
+fn kinds<'a>(spec: &JobSpec, paths: &'a JobPaths) -> [(&'a Path, Kind); 3] {
+    let answers = Kind::Answers(spec.rows.delimiter);
     [(&paths.answers, answers), (&paths.report, Kind::Json), (&paths.page, Kind::Page)]
 }
 
@@ -246,14 +249,14 @@ pub(super) fn remove_spool(paths: &JobPaths) -> anyhow::Result<()> {
 
 /// Makes the journal of a new job, setting an old one aside: where that is forced, or where it holds nothing.
 pub(super) fn create(
-    options: &ProcessOptions,
+    force: bool,
     paths: &JobPaths,
-    header: &Header,
+    prepared: &Prepared,
     reporter: &mut dyn Reporter,
 ) -> anyhow::Result<Opened> {
     let exists = paths.journal.exists();
     let cut_short = exists && !holds_lines(&paths.journal)?;
-    if cut_short || (exists && options.force) {
+    if cut_short || (exists && force) {
         let time = now().replace(':', "-");
         let journal = set_aside(&paths.journal, &time)?;
         let without = if cut_short { ", which holds no whole line," } else { "" };
@@ -267,9 +270,10 @@ pub(super) fn create(
         }
         reporter.message(Level::Note, &text);
     }
+    let header = &prepared.header;
     let journal = Journal::create(&paths.journal, header)?;
     if !exists || cut_short {
-        for (file, kind) in kinds(options, paths) {
+        for (file, kind) in kinds(&prepared.spec, paths) {
             destination::set_aside(file, kind, &header.started_at, reporter)?;
         }
     }

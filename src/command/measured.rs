@@ -9,8 +9,8 @@ use rustix::time::{ClockId, clock_gettime};
 use super::job::Opened;
 use super::prepared::Prepared;
 use super::session;
-use crate::config::options::TimeOptions;
 use crate::input::Validated;
+use crate::job::spec::TimeSpec;
 use crate::journal::{Header, Journal, Record, Values, Verdict};
 use crate::policy::budget::Used;
 use crate::policy::stop::StopReason;
@@ -93,7 +93,7 @@ impl Measuring<'_> {
         let header = Header { selection: validated.selected.clone(), ..prepared.header.clone() };
         let journal = Journal::unnamed(&std::env::temp_dir(), &header)?;
         let mut session = prepared.session(Opened::new(journal, &header), calls);
-        let time = TimeOptions { deadline: left, ..session.time.clone() };
+        let time = TimeSpec { deadline: left, ..session.time.clone() };
         session.validated = validated;
         session.budget = prepared.budget(used);
         session.time = &time;

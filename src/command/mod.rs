@@ -7,6 +7,7 @@ mod damage;
 pub mod demo;
 mod destination;
 pub mod doctor;
+pub mod env_file;
 mod estimate;
 pub mod export;
 mod failures;
@@ -19,6 +20,7 @@ pub mod report;
 pub mod resume;
 mod session;
 mod setup;
+pub mod show;
 pub mod streams;
 pub mod verify;
 

@@ -9,13 +9,12 @@ use anyhow::bail;
 use super::Usage;
 use super::estimate::{self, Estimate};
 use super::job::Opened;
-use super::rebuilt::{FIELDS, Kept, cores};
+use super::rebuilt::{Kept, cores};
 use super::session::Session;
 use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, program_sha256, secrets};
 use crate::bridge::python::interpreter::{Interpreter, Show};
-use crate::config::options::RowOptions;
-use crate::config::{JobOptions, identity};
 use crate::input::{Format, InputError, Source, Validated, glance, validate, validate_typed};
+use crate::job::spec::{self, JobSpec, RowSpec};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
 use crate::output::{Access, TOLD};
 use crate::policy::budget::{Budget, Used};
@@ -28,17 +27,17 @@ use crate::run::signals::Signals;
 /// What is needed to prepare a job.
 pub(super) struct Preparing {
     /// What was asked for.
-    pub job: JobOptions,
+    pub spec: JobSpec,
     /// The input.
     pub source: Source,
     /// Calls in flight at most.
     pub calls: usize,
-    /// The predictor's columns of the answers; none for all.
-    pub fields: Vec<String>,
-    /// What the journal keeps for `resume`.
-    pub settings: serde_json::Value,
+    /// Check everything, call nothing.
+    pub dry_run: bool,
+    /// Keep libraries from saying a line a call.
+    pub quiet: bool,
     /// Shows what Python prints, where its own streams must not.
-    pub show: Option<Show>,
+    pub prints: Option<Show>,
 }
 
 /// A job ready to run.
@@ -51,15 +50,15 @@ pub(super) struct Prepared {
     pub header: Header,
     /// Calls in flight at most.
     pub calls: usize,
-    /// The predictor's columns of the answers; none for all.
-    fields: Vec<String>,
     /// The input.
     pub source: Source,
     /// What a call will probably use.
     pub estimate: Estimate,
     /// What is used, by name.
     versions: BTreeMap<String, String>,
-    job: JobOptions,
+    /// What was asked for.
+    pub spec: JobSpec,
+    dry_run: bool,
     validate: Duration,
 }
 
@@ -74,28 +73,28 @@ impl Preparing {
     }
 
     fn prepare(self) -> anyhow::Result<Prepared> {
-        let Self { job, mut source, calls, fields, mut settings, show } = self;
+        let Self { spec, mut source, calls, dry_run, quiet, prints } = self;
         // Only now: standard input had no file before.
-        source.delimiter = job.rows.delimiter_of(&source);
-        let secrets = secrets(&job.predictor);
-        if job.predictor.api_base.as_ref().is_some_and(|url| !url.contains("://")) {
+        source.delimiter = spec.rows.delimiter_of(&source);
+        let secrets = secrets(&spec.predictor);
+        if spec.predictor.api_base.as_ref().is_some_and(|url| !url.contains("://")) {
             return Err(
                 Usage("`--api-base` expects a URL such as `http://127.0.0.1:8000/v1`".to_owned()).into()
             );
         }
         glance(&source)?;
-        let program = job.predictor.program.as_deref().map(program_sha256).transpose()?;
-        let answerer = Answerer::start(&job.predictor, calls, job.dry_run, &secrets, show)?;
-        if job.show.quiet {
+        let program = spec.predictor.program.as_deref().map(program_sha256).transpose()?;
+        let answerer = Answerer::start(&spec.predictor, calls, dry_run, &secrets, prints)?;
+        if quiet {
             answerer.interpreter.iter().for_each(Interpreter::hush);
         }
-        fits(&answerer, &job, &fields)?;
+        fits(&answerer, &spec)?;
         let validating = Instant::now();
-        let validated = validated(&answerer, &source, &job.rows)?;
+        let validated = validated(&answerer, &source, &spec.rows)?;
         let validate = validating.elapsed();
-        let estimate = Estimate::new(&job.money, answerer.bridge.describe().metered.clone(), &validated);
+        let estimate = Estimate::new(&spec.money, answerer.bridge.describe().metered.clone(), &validated);
         let calls = answerer.limit(calls);
-        settings[FIELDS] = fields.clone().into();
+        let mut settings = spec::settings(&spec)?;
         // For `report`, should this session not live to write its own.
         let versions: BTreeMap<_, _> = answerer.versions().into_iter().collect();
         settings[RUN] = serde_json::to_value(Kept {
@@ -112,11 +111,22 @@ impl Preparing {
             argv: masked_argv(&secrets),
             input: input_identity(&source, &validated),
             selection: validated.selected.clone(),
-            identity: identity(&job.predictor, program, &job.rows),
+            identity: spec.identity(program),
             predictor_sha256: predictor_sha256(&*answerer.bridge),
             settings,
         };
-        Ok(Prepared { answerer, validated, header, calls, fields, source, estimate, versions, job, validate })
+        Ok(Prepared {
+            answerer,
+            validated,
+            header,
+            calls,
+            source,
+            estimate,
+            versions,
+            spec,
+            dry_run,
+            validate,
+        })
     }
 }
 
@@ -124,7 +134,7 @@ impl Preparing {
 pub(super) fn validated(
     answerer: &Answerer,
     source: &Source,
-    rows: &RowOptions,
+    rows: &RowSpec,
 ) -> Result<Validated, InputError> {
     let (wanted, selection) = (answerer.wanted(rows), rows.selection());
     match answerer.bridge.types() {
@@ -134,10 +144,10 @@ pub(super) fn validated(
 }
 
 /// Refuses options that the predictor, once it is loaded, shows to be wrong.
-pub(super) fn fits(answerer: &Answerer, job: &JobOptions, fields: &[String]) -> anyhow::Result<()> {
+pub(super) fn fits(answerer: &Answerer, spec: &JobSpec) -> anyhow::Result<()> {
     let description = answerer.bridge.describe();
-    estimate::check(&job.money, description.metered.as_ref())?;
-    known(fields, &description.outputs)
+    estimate::check(&spec.money, description.metered.as_ref())?;
+    known(spec.fields.names(), &description.outputs)
 }
 
 /// Refuses a field that no answer will have; where that is not known (`outputs` is empty), any may come.
@@ -184,11 +194,11 @@ impl Prepared {
             reporter.message(Level::Warning, &warning.to_string());
         }
         let predictor = self.answerer.bridge.describe();
-        if self.job.rates.rates().tpm.is_some() && predictor.metered.is_none() {
+        if self.spec.rates.rates().tpm.is_some() && predictor.metered.is_none() {
             let text = "the predictor does not tell its tokens: `--tpm` counts 4 characters of a row and its answer as one";
             reporter.message(Level::Warning, text);
         }
-        let retries = self.job.retry.retries;
+        let retries = self.spec.retry.retries;
         for (what, requests) in &predictor.repeating {
             let product = (u64::from(retries) + 1).saturating_mul(*requests);
             let text = format!(
@@ -214,7 +224,7 @@ impl Prepared {
             counted(self.calls as u64, "call"),
             predictor.event_loop
         );
-        if self.job.dry_run {
+        if self.dry_run {
             text += "; dry run: nothing is called";
         }
         reporter.message(Level::Note, &text);
@@ -232,7 +242,7 @@ impl Prepared {
 
     /// What may still be used after so much; none where nothing is bounded.
     pub(super) fn budget(&self, used: &Used) -> Option<Budget> {
-        let bounds = self.job.money.bounds();
+        let bounds = self.spec.money.bounds();
         let budget = || Budget::new(bounds, self.estimate.price(), &self.estimate.a_call());
         (!bounds.is_empty()).then(|| budget().resuming(used))
     }
@@ -240,7 +250,7 @@ impl Prepared {
     /// A session of this job with so many calls in flight at most.
     pub(super) fn session(&self, opened: Opened, calls: usize) -> Session<'_> {
         Session {
-            price: self.job.money.price(),
+            price: self.spec.money.price(),
             budget: self.budget(&opened.fold.stats.used()),
             answerer: &self.answerer,
             source: &self.source,
@@ -249,11 +259,11 @@ impl Prepared {
             fold: opened.fold,
             choice: opened.choice,
             calls,
-            fields: &self.fields,
-            time: &self.job.time,
-            retry: &self.job.retry,
-            rates: &self.job.rates,
-            stop: &self.job.stop,
+            fields: self.spec.fields.names(),
+            time: &self.spec.time,
+            retry: &self.spec.retry,
+            rates: &self.spec.rates,
+            stop: &self.spec.stop,
             run: self.facts(),
             validate: self.validate,
             page: false,
@@ -268,7 +278,7 @@ impl Prepared {
             argv: self.header.argv.clone(),
             input: self.header.input.path.clone(),
             input_sha256: self.header.input.sha256.clone(),
-            predictor: self.job.predictor.predictor.clone(),
+            predictor: self.spec.predictor.predictor.clone(),
             bridge: self.answerer.bridge.describe().bridge.clone(),
             versions: self.versions.clone(),
             started_at: self.header.started_at.clone(),

@@ -1,50 +1,114 @@
 //! `process`: a new job.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use clap::Args;
 
 use super::Usage;
 use super::destination;
-use super::job;
+use super::job::{self, Asked};
+use super::show::ShowOptions;
 use super::streams::Streams;
-use crate::config::ProcessOptions;
+use crate::input::Format;
+use crate::job::paths::{JobPaths, is_descriptor, is_stream};
+use crate::job::spec::{JobSpec, RowSpec, WholePatch};
 
-/// Runs `process`; `given` are its options as the journal keeps them.
-pub async fn process(
-    mut options: ProcessOptions,
-    given: Vec<String>,
-    streams: &mut Streams,
-) -> anyhow::Result<u8> {
-    let kept = job::kept_options(&options, given)?;
-    let format = options.job.rows.format_of(&options.input);
-    if options.reads_stream() && format.is_err() {
+/// In place of an input where one may be left out: no file can have this name.
+pub const NO_INPUT: &str = ".";
+
+/// The options of `process`, and of `doctor`, where the input may be left out ([`NO_INPUT`]).
+#[derive(Debug, Clone, Args)]
+pub struct ProcessOptions {
+    /// A `.csv` or `.jsonl` file, a pipe, or `-` for standard input (with `--format`)
+    pub input: PathBuf,
+    /// Where the answers go [default: INPUT's stem + `.answers.csv` or `.answers.jsonl`, in the current directory]
+    #[arg(short, long, value_name = "ANSWERS")]
+    pub output: Option<PathBuf>,
+    /// Start anew where a journal stands, or a file that no run wrote; it is kept as `<ANSWERS>.journal.<time>` or
+    /// `<ANSWERS>.<time>`
+    #[arg(long)]
+    pub force: bool,
+    /// Check everything, call nothing
+    #[arg(long, env = "TAB_DRY_RUN")]
+    pub dry_run: bool,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub job: WholePatch,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub show: ShowOptions,
+}
+
+impl ProcessOptions {
+    /// The job they ask for, started in a directory. Without a format, the input has a name that tells none.
+    pub fn spec(&self, directory: &Path, format: Format) -> JobSpec {
+        let mut spec = JobSpec::new(directory, &self.input, format);
+        spec.stream = is_stream(&self.input);
+        spec.lay_all(self.job.clone(), directory);
+        spec
+    }
+
+    /// The job's files.
+    pub fn paths(&self, format: Format) -> JobPaths {
+        JobPaths::find(self.output.as_ref().unwrap_or(&self.default_answers(format)))
+    }
+
+    fn default_answers(&self, format: Format) -> PathBuf {
+        let extension = if format == Format::Csv { "csv" } else { "jsonl" };
+        // A descriptor's number names nothing.
+        let input = if is_descriptor(&self.input) { Path::new("-") } else { &self.input };
+        JobPaths::default_answers(input, extension)
+    }
+}
+
+/// The format of what `process` is to read.
+pub fn format_of(options: &ProcessOptions) -> anyhow::Result<Format> {
+    let mut rows = RowSpec::default();
+    rows.lay(options.job.shared.rows.clone());
+    let format = rows.format_of(&options.input);
+    if format.is_err() && is_stream(&options.input) {
         let stream = if options.input == Path::new("-") {
             "standard input".to_owned()
         } else {
             format!("the pipe `{}`", options.input.display())
         };
-        return Err(Usage(format!(
-            "{stream} has no name to tell its format: give `--format csv` or `--format jsonl`"
-        ))
-        .into());
+        let text =
+            format!("{stream} has no name to tell its format: give `--format csv` or `--format jsonl`");
+        return Err(Usage(text).into());
     }
+    Ok(format?)
+}
+
+/// Runs `process`.
+pub async fn process(options: ProcessOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+    let format = format_of(&options)?;
+    let directory = std::env::current_dir()?;
+    let spec = options.spec(&directory, format);
     // Lives as long as the job.
     let mut scratch = None;
+    let mut paths = options.paths(format);
     if options.output.as_deref().is_some_and(destination::is_null) {
         let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
-        options.scratch = Some(scratch.insert(directory).path().to_owned());
+        paths = JobPaths::of(&scratch.insert(directory).path().join(options.default_answers(format)));
     }
-    let paths = options.paths(format?);
-    job::check_output(&options, &paths)?;
-    let (create, reads_stream) = (options.clone(), options.reads_stream());
-    job::run(options, kept, reads_stream, streams, move |paths, prepared, reporter| {
-        if create.job.dry_run {
+    job::check_output(&options, &spec, &paths, scratch.is_some())?;
+    let asked = Asked {
+        spec,
+        paths,
+        stream: is_stream(&options.input).then(|| options.input.clone()),
+        named: Some(options.input.clone()),
+        dry_run: options.dry_run,
+        scratch: scratch.is_some(),
+        show: options.show.clone(),
+    };
+    job::run(asked, streams, |paths, prepared, reporter| {
+        if options.dry_run {
             let rows = &prepared.validated.selected;
             prepared.tell_estimate(rows.end - rows.start, reporter);
             return Ok(None);
         }
-        job::create(&create, paths, &prepared.header, reporter).map(Some)
+        job::create(options.force, paths, prepared, reporter).map(Some)
     })
     .await
 }

@@ -7,27 +7,13 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::damage;
-use crate::config::paths::JobPaths;
+use crate::job::paths::JobPaths;
+use crate::job::spec;
 use crate::journal::{Header, RUN, Record, Recovered, timestamp};
 use crate::output::Access;
 use crate::report::progress::Reporter;
 use crate::report::{EventLoop, Facts, JournalFigures, Report, Run, json};
 use crate::stats::Fold;
-
-/// The name among a session's settings under which its columns are kept.
-pub(super) const FIELDS: &str = "fields";
-
-/// The predictor's columns that a session asked for; none for all.
-pub(super) fn fields_of(header: &Header) -> Vec<String> {
-    serde_json::from_value(header.settings[FIELDS].clone()).unwrap_or_default()
-}
-
-/// Who may read what is written for a session's job.
-pub(super) fn access_of(header: &Header) -> Access {
-    let options = header.settings["options"].as_array();
-    let private = options.is_some_and(|options| options.iter().any(|option| option == "--private"));
-    if private { Access::Private } else { Access::Usual }
-}
 
 /// What a report tells of a session beyond its header and its outcomes; among the settings under [`RUN`].
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -79,7 +65,7 @@ pub(super) fn rebuilt(
     let known = Report::new(&fold.stats, facts(paths, &recovered, header, resumed, running)?);
     let agrees = |report: &Report| report.run.started_at == header.started_at && report.rows == known.rows;
     let report = json::read(&paths.report).ok().filter(agrees).unwrap_or(known);
-    Ok((report, fold, access_of(header)))
+    Ok((report, fold, spec::of_header(header)?.access.access()))
 }
 
 /// What is known of a session that wrote no report; what only its process knew is zero.

@@ -10,9 +10,9 @@ use super::failures;
 use super::job::show_report;
 use super::rebuilt::rebuilt;
 use super::setup::now;
+use super::show::ShowOptions;
 use super::streams::Streams;
-use crate::config::options::ShowOptions;
-use crate::config::paths::JobPaths;
+use crate::job::paths::JobPaths;
 use crate::report::table::Files;
 use crate::report::{html, json};
 

@@ -4,16 +4,19 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
 
+use super::Usage;
 use super::changed::{self, Change};
 use super::damage;
 use super::export::input_of;
-use super::job::{self, Opened};
+use super::job::{self, Asked, Opened};
 use super::prepared::Prepared;
+use super::show::ShowOptions;
 use super::streams::Streams;
 use crate::call::CallError;
-use crate::config::paths::JobPaths;
-use crate::config::{OnlyChoice, ProcessOptions, WhichOptions};
+use crate::job::paths::JobPaths;
+use crate::job::spec::{self, JobSpec, WholePatch};
 use crate::journal::{CRASHES, Journal, Poison, Recovered, directory_of, holds_lines};
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted, numbers};
@@ -21,64 +24,85 @@ use crate::row::{Outcome, Timing};
 use crate::run::todo::Choice;
 use crate::stats::Fold;
 
-/// What an earlier run was asked for, read back from its journal.
-pub struct Earlier {
-    /// Its input.
-    pub input: PathBuf,
-    /// The input's format.
-    pub format: String,
-    /// Whether it came by standard input.
-    pub stdin: bool,
-    /// The options it was given.
-    pub options: Vec<String>,
-    /// Names of the secrets it was given by `--lm`.
-    pub keys: Vec<String>,
-    /// The directory it ran in; that of the answers where it is gone, for everything may have been moved.
-    pub directory: PathBuf,
+/// The options of `resume`.
+#[derive(Debug, Clone, Args)]
+pub struct ResumeOptions {
+    /// The answers file of the earlier run, whose options hold again unless given anew
+    pub answers: PathBuf,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub which: WhichOptions,
+    /// Check everything, call nothing
+    #[arg(long, env = "TAB_DRY_RUN")]
+    pub dry_run: bool,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub job: WholePatch,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub show: ShowOptions,
 }
 
-/// Reads what the run of `answers` was asked for. Changes nothing.
-pub fn earlier(answers: &Path) -> anyhow::Result<Earlier> {
-    let paths = JobPaths::find(answers);
-    if !paths.journal.exists() {
-        bail!(
-            "`{}` has no journal `{}`\nhint: name the answers file of an earlier `process`",
-            answers.display(),
-            paths.journal.display()
-        );
+/// Which rows `resume` takes up.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct WhichOptions {
+    /// Only the rows that failed, or only those without an outcome [default: both]
+    #[arg(long, value_name = "STATE")]
+    pub only: Option<OnlyChoice>,
+    /// Go on although the input, the predictor or the selection has changed; rows are matched by their content
+    #[arg(long)]
+    pub allow_changed: bool,
+}
+
+/// `--only`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum OnlyChoice {
+    Failed,
+    Unfinished,
+}
+
+impl ResumeOptions {
+    /// The recorded job with what is given now laid over it. Changes nothing.
+    pub fn spec(&self) -> anyhow::Result<JobSpec> {
+        let paths = JobPaths::find(&self.answers);
+        if !paths.journal.exists() {
+            bail!(
+                "`{}` has no journal `{}`\nhint: name the answers file of an earlier `process`",
+                self.answers.display(),
+                paths.journal.display()
+            );
+        }
+        let recovered = Recovered::read(&paths.journal, |_| {})?;
+        let header = recovered.sessions.last().context("the journal has no session")?;
+        let mut spec = spec::of_header(header)?;
+        spec.input = input_of(header, &paths.answers);
+        if !spec.directory.is_dir() {
+            // Everything may have been moved.
+            spec.directory = std::path::absolute(directory_of(&paths.answers))?;
+        }
+        spec.lay_all(self.job.clone(), &std::env::current_dir()?);
+        match spec.predictor.lm.missing() {
+            None => Ok(spec),
+            Some(key) => Err(Usage(format!(
+                "the run was started with `--lm {key}=…`, which is never written down: give it again"
+            ))
+            .into()),
+        }
     }
-    let recovered = Recovered::read(&paths.journal, |_| {})?;
-    let header = recovered.sessions.last().context("the journal has no session")?;
-    let texts = |name: &str| {
-        let texts = header.settings[name].as_array().into_iter().flatten();
-        texts.filter_map(|text| text.as_str().map(str::to_owned)).collect()
-    };
-    let directory = PathBuf::from(header.settings["directory"].as_str().unwrap_or("."));
-    Ok(Earlier {
-        input: input_of(header, &paths.answers),
-        format: header.input.format.clone(),
-        stdin: header.settings["stdin"].as_bool().unwrap_or_default(),
-        options: texts("options"),
-        keys: texts("keys"),
-        directory: if directory.is_dir() {
-            directory
-        } else {
-            std::path::absolute(directory_of(&paths.answers))?
-        },
-    })
 }
 
-/// Runs `resume`; `options` are the earlier run's with this session's laid over them. `spooled` is [`Earlier::stdin`].
+/// Runs `resume` of the job that [`ResumeOptions::spec`] gave, in the directory it was started in. `answers` is absolute.
 pub async fn resume(
-    options: ProcessOptions,
-    which: WhichOptions,
-    given: Vec<String>,
-    spooled: bool,
+    options: ResumeOptions,
+    spec: JobSpec,
+    answers: &Path,
     streams: &mut Streams,
 ) -> anyhow::Result<u8> {
-    let kept = job::kept_options(&options, given)?;
-    let dry_run = options.job.dry_run;
-    job::run(options, kept, spooled, streams, |paths, prepared, reporter| {
+    let ResumeOptions { which, dry_run, show, .. } = options;
+    let paths = JobPaths::find(answers);
+    let asked = Asked { spec, paths, stream: None, named: None, dry_run, scratch: false, show };
+    job::run(asked, streams, |paths, prepared, reporter| {
         if dry_run {
             return check(paths, prepared, which, reporter).map(|()| None);
         }

@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use super::setup::{Answerer, now, panicked};
 use crate::bridge::{Metered, Nulled};
-use crate::config::options::{CutOffChoice, RateOptions, RetryOptions, StopOptions, TimeOptions};
-use crate::config::paths::JobPaths;
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::input::{Rows, Source, Validated};
+use crate::job::paths::JobPaths;
+use crate::job::spec::{CutOffChoice, RateSpec, RetrySpec, StopSpec, TimeSpec};
 use crate::journal::{End, Index, Journal, JournalError, Loss};
 use crate::output::{Access, OutputError, Projected, Projection};
 use crate::policy::budget::{Budget, Price};
@@ -54,13 +54,13 @@ pub(super) struct Session<'a> {
     /// The predictor's columns of the answers; none for all.
     pub fields: &'a [String],
     /// Timeouts.
-    pub time: &'a TimeOptions,
+    pub time: &'a TimeSpec,
     /// Retries.
-    pub retry: &'a RetryOptions,
+    pub retry: &'a RetrySpec,
     /// Requests and tokens a minute.
-    pub rates: &'a RateOptions,
+    pub rates: &'a RateSpec,
     /// Guards.
-    pub stop: &'a StopOptions,
+    pub stop: &'a StopSpec,
     /// The user's price of tokens.
     pub price: Option<Price>,
     /// What the job may still use.

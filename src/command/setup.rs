@@ -14,8 +14,8 @@ use crate::bridge::python::PythonBridge;
 use crate::bridge::python::interpreter::{Interpreter, Show, choose};
 use crate::bridge::python::predictor::{Model, ModelSettings, Request};
 use crate::command::Usage;
-use crate::config::options::{PredictorOptions, RowOptions};
 use crate::input::{Wanted, hexadecimal};
+use crate::job::spec::{PredictorSpec, RowSpec};
 use crate::journal::timestamp;
 use crate::model::{LocalModel, ModelError};
 use crate::secret::Secrets;
@@ -49,7 +49,7 @@ impl Answerer {
     ///
     /// Must be called within a Tokio runtime; blocks for seconds.
     pub(super) fn start(
-        options: &PredictorOptions,
+        options: &PredictorSpec,
         calls: usize,
         dry_run: bool,
         secrets: &Secrets,
@@ -115,7 +115,7 @@ impl Answerer {
         Ok(answerer)
     }
 
-    fn describe(&self, options: &PredictorOptions) -> String {
+    fn describe(&self, options: &PredictorSpec) -> String {
         let predictor = self.bridge.describe();
         let mut text = predictor.kind.clone();
         if predictor.spec != "dspy" {
@@ -138,7 +138,7 @@ impl Answerer {
     }
 
     /// What the predictor wants of a row.
-    pub(super) fn wanted(&self, rows: &RowOptions) -> Wanted {
+    pub(super) fn wanted(&self, rows: &RowSpec) -> Wanted {
         let description = self.bridge.describe();
         Wanted {
             parameters: description.parameters.clone(),
@@ -173,7 +173,7 @@ impl Answerer {
 }
 
 fn provide(
-    options: &PredictorOptions,
+    options: &PredictorSpec,
     early: Option<Starting>,
     python: &Path,
     calls: usize,
@@ -182,8 +182,8 @@ fn provide(
 ) -> Result<ModelSettings, String> {
     let mut settings = ModelSettings {
         model: options.model_name().to_owned(),
-        api_base: options.api_base.clone(),
-        options: options.lm.clone(),
+        api_base: options.api_base.as_ref().map(|url| url.to_string()),
+        options: options.lm.given().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
     };
     if settings.is_local() && settings.api_base.is_none() {
         let started = match early {
@@ -202,12 +202,10 @@ fn provide(
 }
 
 /// The secrets of this process and of the options.
-pub(super) fn secrets(options: &PredictorOptions) -> Secrets {
+pub(super) fn secrets(options: &PredictorSpec) -> Secrets {
     let mut secrets = Secrets::from_environment();
-    for (key, value) in &options.lm {
-        if crate::config::recorded::is_key(key) {
-            secrets.add_named(key, value);
-        }
+    for (key, value) in options.lm.secrets() {
+        secrets.add_named(key, value);
     }
     if let Some(url) = &options.api_base {
         secrets.add_url(url);

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
+use super::show::ShowOptions;
 use crate::bridge::python::interpreter::Show;
-use crate::config::options::ShowOptions;
-use crate::config::paths::JobPaths;
+use crate::job::paths::JobPaths;
 use crate::report::commands::Commands;
 use crate::report::progress::{
     Form, Level, Reporter, Screen, Showing, Standing, Written, message_line, reporter,

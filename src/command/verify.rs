@@ -10,12 +10,12 @@ use encoding_rs::Encoding;
 
 use super::damage;
 use super::export::source_of;
-use super::rebuilt::fields_of;
+use super::show::ShowOptions;
 use super::streams::Streams;
-use crate::config::options::{FormatChoice, ShowOptions};
-use crate::config::paths::JobPaths;
-use crate::config::values::{delimiter, encoding, range};
 use crate::input::{Format, Source};
+use crate::job::paths::JobPaths;
+use crate::job::spec::values::{delimiter, encoding, range};
+use crate::job::spec::{self, FormatChoice};
 use crate::journal::Recovered;
 use crate::output::{Audit, Findings};
 use crate::report::text::{count, counted, escape};
@@ -68,8 +68,9 @@ pub fn verify(options: &VerifyOptions, streams: &mut Streams) -> anyhow::Result<
         (None, None) => 0..u64::MAX,
     };
     let recovered = recovered.as_ref();
-    let asked = recovered.and_then(|recovered| recovered.sessions.last()).map(fields_of).unwrap_or_default();
-    let fields = recovered.map(|recovered| recovered.fields.only(&asked)).unwrap_or_default();
+    let spec = recovered.and_then(|recovered| recovered.sessions.last()).map(spec::of_header).transpose()?;
+    let asked = spec.as_ref().map_or(&[][..], |spec| spec.fields.names());
+    let fields = recovered.map(|recovered| recovered.fields.only(asked)).unwrap_or_default();
     let journal = recovered.map(|recovered| (&*journal, &*recovered.index, &fields));
     let findings = Audit { source: &source, answers: &answers, selection, journal }.run()?;
     if options.json {

@@ -1,5 +1,6 @@
 //! The guards that stop a run whose rows fail: fed with outcomes, they answer with a reason to stop.
 
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use super::stop::StopReason;
@@ -13,7 +14,8 @@ pub const FIRST_ROWS: u64 = 20;
 const FORBIDDEN_ROWS: u64 = 20;
 
 /// `--max-failures`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum MaxFailures {
     /// So many rows.
     Rows(u64),

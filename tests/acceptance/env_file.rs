@@ -51,8 +51,21 @@ fn resume_reads_the_file_again_from_where_the_run_was_and_another_can_be_given()
     assert_eq!(job.calls()[3], "sk-other-secret");
     nowhere_written(&job);
     fs::remove_file(job.path("other.env")).unwrap();
-    job.resume().expect(1).says("failed to read `other.env`: No such file or directory");
+    job.resume().expect(1).says("/other.env`: No such file or directory");
     assert_eq!(job.calls().len(), 4);
+}
+
+#[test]
+fn a_path_given_to_resume_belongs_to_the_directory_it_is_given_in() {
+    let job = job();
+    job.process_with(&["--env-file", ".env"]).expect(3);
+    fs::create_dir(job.path("elsewhere")).unwrap();
+    fs::write(job.path("elsewhere/mine.env"), FILE.replace("very", "my")).unwrap();
+    job.run_in("elsewhere", &["resume", "../answers.csv", "--env-file", "mine.env"]).expect(3);
+    assert_eq!(job.calls().last().unwrap(), "sk-my-secret");
+    // Recorded so, whatever directory the next one is given in.
+    job.resume().expect(3);
+    assert_eq!(job.calls()[3], "sk-my-secret");
 }
 
 #[test]
@@ -81,8 +94,8 @@ fn doctor_points_at_the_file_and_takes_it() {
     let hint = "`openai/gpt-4o-mini` needs a key\n                       hint: `.env` sets it: add `--env-file .env`\n";
     job.run(&doctor).expect(1).prints(hint);
     let done = job.run(&[&doctor[..], &["--env-file", ".env"]].concat()).expect(0);
-    let done = done.prints("`.env` names `OPENAI_API_KEY`\n").prints("`OPENAI_API_KEY` is set\n");
+    let done = done.prints("/.env` names `OPENAI_API_KEY`\n").prints("`OPENAI_API_KEY` is set\n");
     assert!(!format!("{done:?}").contains("very-secret"), "{done:?}");
     let done = job.run(&["doctor", "--python", "/gone", "--env-file", "gone.env"]).expect(1);
-    done.prints("✗ Environment file     failed to read `gone.env`");
+    done.prints("✗ Environment file     failed to read `").prints("/gone.env`");
 }

@@ -371,7 +371,7 @@ fn an_earlier_run_is_not_overwritten() {
 fn a_python_that_is_not_there_or_not_the_one_linked() {
     let job = Job::new().questions(1).echo().args(["--python", "./python"]);
     insta::assert_snapshot!(refused(&job), @r"
-    error: failed to run `./python`: No such file or directory (os error 2)
+    error: failed to run `DIR/python`: No such file or directory (os error 2)
     hint: give the virtual environment's interpreter with `--python PATH`, or run `make setup`
     ");
     let job = job.file("python", "#!/bin/sh\necho /opt/python3.9\necho 3.9\n");

@@ -100,7 +100,9 @@ fn a_key_given_as_an_option_is_masked_and_not_kept_for_resume() {
     hidden(&job, &done, &["sk-planted-0007", "planted-0008", "planted-0010"]);
     assert_eq!(job.column("error")[0], "ValueError: refused: ***, ***, ***");
     let journal = job.read("answers.csv.journal");
-    assert!(journal.contains("--lm=temperature=0.5") && journal.contains("--api-base=http://127.0.0.1:9/v1"));
+    assert!(journal.contains(r#"{"name":"temperature","value":"0.5"}"#));
+    assert!(journal.contains(r#"{"name":"api_key","value":null}"#));
+    assert!(journal.contains(r#""api_base":"http://127.0.0.1:9/v1""#));
 }
 
 #[test]

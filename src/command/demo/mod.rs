@@ -18,8 +18,9 @@ use clap::Args;
 
 use self::stage::Stage;
 use super::streams::Streams;
-use crate::config::options::{PredictorOptions, ShowOptions};
-use crate::config::values::duration;
+use crate::command::show::ShowOptions;
+use crate::job::spec::values::duration;
+use crate::job::spec::{PredictorPatch, PredictorSpec};
 use crate::policy::stop::StopReason;
 use crate::run::signals::Signals;
 
@@ -45,10 +46,19 @@ pub struct DemoOptions {
     pub timeout: Duration,
     #[allow(missing_docs)]
     #[command(flatten)]
-    pub predictor: PredictorOptions,
+    pub predictor: PredictorPatch,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub show: ShowOptions,
+}
+
+impl DemoOptions {
+    /// The program that answers.
+    fn predictor(&self) -> PredictorSpec {
+        let mut predictor = PredictorSpec::default();
+        predictor.lay(self.predictor.clone());
+        predictor
+    }
 }
 
 /// Runs `demo`: exit code 1 if an example fails.

@@ -15,8 +15,8 @@ use crate::bridge::python::interpreter::{Interpreter, choose};
 use crate::bridge::python::predictor::{LoadError, Model, ModelSettings, Request};
 use crate::call::{Attempt, CallError, call_clock};
 use crate::command::setup::{Answerer, panicked, secrets};
+use crate::command::show::ShowOptions;
 use crate::command::streams::Streams;
-use crate::config::options::ShowOptions;
 use crate::report::text::{Look, duration, escape, escape_lines};
 use crate::row::{Answer, Value};
 
@@ -75,7 +75,7 @@ impl<'a> Stage<'a> {
     /// The bridge to the model: `--predictor` on `--model`, which is started at its first use, asked within `--timeout`.
     pub(super) async fn model(&mut self) -> anyhow::Result<Arc<dyn Bridge>> {
         if self.model.is_none() {
-            let options = self.options.predictor.clone();
+            let options = self.options.predictor();
             let start = move || Answerer::start(&options, CALLS, false, &secrets(&options), None);
             let started = tokio::task::spawn_blocking(start).await.map_err(|error| panicked(&error))??;
             self.say(&format!("(asking {})", escape(&started.description)))?;
@@ -104,9 +104,9 @@ impl<'a> Stage<'a> {
                 provider: Box::new(|| Ok(ModelSettings::default())),
             },
         };
-        let options = &self.options.predictor;
+        let options = self.options.predictor();
         let bridge: Arc<dyn Bridge> =
-            Arc::new(PythonBridge::start(options.event_loop.into(), request, secrets(options))?);
+            Arc::new(PythonBridge::start(options.event_loop.into(), request, secrets(&options))?);
         self.bridges.push(Arc::clone(&bridge));
         Ok(bridge)
     }
@@ -151,7 +151,7 @@ impl<'a> Stage<'a> {
             Some(CallError::Timeout(_)) => "\nhint: is the model up? `--timeout` gives it longer",
             _ => "",
         };
-        let text = escape_lines(&secrets(&self.options.predictor).mask(&format!("{error:#}{hint}")));
+        let text = escape_lines(&secrets(&self.options.predictor()).mask(&format!("{error:#}{hint}")));
         self.say(&format!("{mark} {}", text.replace('\n', "\n  ")))
     }
 

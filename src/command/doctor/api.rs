@@ -5,28 +5,28 @@ use std::path::Path;
 
 use super::Found;
 use super::python::{Inspected, Models, needs_dspy};
-use crate::config::env_file::EnvFile;
-use crate::config::options::PredictorOptions;
+use crate::command::env_file::EnvFile;
+use crate::job::spec::PredictorSpec;
 use crate::report::text::seconds;
 
 /// The variable of the provider's key, as DSPy names it.
-fn variable(options: &PredictorOptions) -> Option<String> {
+fn variable(options: &PredictorSpec) -> Option<String> {
     let (provider, _) = options.model_name().split_once('/')?;
     Some(format!("{}_API_KEY", provider.to_uppercase()))
 }
 
-fn given(options: &PredictorOptions) -> Option<&str> {
-    options.lm.iter().find_map(|(name, value)| (name == "api_key").then_some(value.as_str()))
+fn given(options: &PredictorSpec) -> Option<&str> {
+    options.lm.given().find_map(|(name, value)| (name == "api_key").then_some(value))
 }
 
 /// The key that a run would send.
-pub(super) fn secret_key(options: &PredictorOptions) -> Option<String> {
+pub(super) fn secret_key(options: &PredictorSpec) -> Option<String> {
     let from_environment = || std::env::var(variable(options)?).ok().filter(|key| !key.is_empty());
     given(options).map(str::to_owned).or_else(from_environment)
 }
 
 /// The model whose key `LiteLLM` is to be asked about: one that neither the options nor its name tell enough of.
-pub(super) fn asked_about(options: &PredictorOptions) -> Option<&str> {
+pub(super) fn asked_about(options: &PredictorSpec) -> Option<&str> {
     let model = options.model_name();
     let is_plain = model == "local" || model.starts_with("openai/");
     (needs_dspy(options) && !is_plain && options.api_base.is_none() && given(options).is_none())
@@ -34,7 +34,7 @@ pub(super) fn asked_about(options: &PredictorOptions) -> Option<&str> {
 }
 
 /// Whether the key is there, where one may be needed; none where nobody knows the model's provider.
-pub(super) fn key(inspected: &Inspected, options: &PredictorOptions) -> Option<Found> {
+pub(super) fn key(inspected: &Inspected, options: &PredictorSpec) -> Option<Found> {
     if !needs_dspy(options) {
         return None;
     }
@@ -64,7 +64,7 @@ pub(super) fn key(inspected: &Inspected, options: &PredictorOptions) -> Option<F
 /// A file that many projects keep such variables in. It is read only where `--env-file` names it.
 const ENV_FILE: &str = ".env";
 
-fn needed(options: &PredictorOptions, variables: &[String]) -> String {
+fn needed(options: &PredictorSpec, variables: &[String]) -> String {
     let (model, names) = (options.model_name(), quoted(variables, " or "));
     let file = options.env_file.is_none().then(|| EnvFile::read(Path::new(ENV_FILE)).ok()).flatten();
     let hint = match file {
@@ -79,7 +79,7 @@ fn needed(options: &PredictorOptions, variables: &[String]) -> String {
 }
 
 /// Whether `--env-file` can be read, and what it names; values are not shown.
-pub(super) fn env_file(options: &PredictorOptions) -> Option<Found> {
+pub(super) fn env_file(options: &PredictorSpec) -> Option<Found> {
     let path = options.env_file.as_deref()?;
     let told = |file: EnvFile| {
         let names: Vec<_> = file.names().map(str::to_owned).collect();
@@ -94,7 +94,7 @@ fn quoted(names: &[String], joint: &str) -> String {
 }
 
 /// Whether `--api-base` answers, and has the model.
-pub(super) fn api(inspected: &Inspected, options: &PredictorOptions) -> Option<Found> {
+pub(super) fn api(inspected: &Inspected, options: &PredictorSpec) -> Option<Found> {
     let (url, models) = (options.api_base.as_deref()?, inspected.models()?);
     let url = url.trim_end_matches('/');
     let asked = format!("`{url}/models`");
@@ -130,7 +130,7 @@ pub(super) fn api(inspected: &Inspected, options: &PredictorOptions) -> Option<F
 }
 
 /// Whether the server is asked as OpenAI's is; other providers' URLs have another shape.
-fn is_openai(options: &PredictorOptions) -> bool {
+fn is_openai(options: &PredictorSpec) -> bool {
     let provider = options.model_name().split('/').next().unwrap_or_default();
     ["openai", "hosted_vllm", "lm_studio", "litellm_proxy", "local"].contains(&provider)
 }

@@ -10,12 +10,13 @@ use std::path::Path;
 use self::api::{api, env_file, key};
 use self::place::{files, place};
 use self::python::{Inspected, dspy, event_loop, interpreter, local_model, virtual_environment};
-use super::Usage;
 use super::prepared::{fits, validated};
+use super::process::{NO_INPUT, ProcessOptions};
 use super::setup::{Answerer, panicked, secrets};
 use super::streams::Streams;
-use crate::config::{NO_INPUT, ProcessOptions};
-use crate::input::{Source, glance};
+use crate::input::{Format, Source, glance};
+use crate::job::paths::is_stream;
+use crate::job::spec::JobSpec;
 use crate::policy::stop::StopReason;
 use crate::report::text::{Look, counted, escape};
 use crate::run::signals::Signals;
@@ -33,9 +34,9 @@ type Check = (&'static str, Found);
 pub async fn doctor(options: ProcessOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     // Before the first Python import: see `Signals`.
     let mut signals = Signals::new()?;
-    let (show, secrets) = (options.job.show.clone(), secrets(&options.job.predictor));
-    let calls = options.pace.calls().map_err(Usage)?;
-    let checking = tokio::task::spawn_blocking(move || checks(&options, calls));
+    let spec = options.spec(&std::env::current_dir()?, Format::Csv);
+    let (show, secrets) = (options.show.clone(), secrets(&spec.predictor));
+    let checking = tokio::task::spawn_blocking(move || checks(&options, &spec));
     let checks = tokio::select! {
         checks = checking => checks.map_err(|error| panicked(&error))?,
         signal = signals.next() => return Ok(StopReason::Signal(signal).exit_code()),
@@ -52,12 +53,12 @@ pub async fn doctor(options: ProcessOptions, streams: &mut Streams) -> anyhow::R
     Ok(u8::from(faults > 0))
 }
 
-fn checks(options: &ProcessOptions, calls: usize) -> Vec<Check> {
-    let asked = &options.job.predictor;
+fn checks(options: &ProcessOptions, spec: &JobSpec) -> Vec<Check> {
+    let asked = &spec.predictor;
     let started = interpreter(asked);
     let mut checks = vec![("Python", started.found)];
     checks.extend(env_file(asked).map(|found| ("Environment file", found)));
-    let mut input = input(options);
+    let mut input = input(options, spec);
     if let Some(inspected) = started.executable.map(|python| Inspected::of(python, asked)) {
         match inspected {
             Ok(inspected) => {
@@ -69,7 +70,7 @@ fn checks(options: &ProcessOptions, calls: usize) -> Vec<Check> {
                 // Without an input, the default predictor on the local model has nothing left to be looked at.
                 let wanted = input.is_some() || asked.predictor != "dspy" || asked.model_name() != "local";
                 if wanted && checks.iter().all(|(_, found)| found.is_ok()) {
-                    let (found, rows) = predictor(options, calls, input.take());
+                    let (found, rows) = predictor(options, spec, input.take());
                     checks.push(("Predictor", found));
                     input = rows;
                 }
@@ -80,7 +81,7 @@ fn checks(options: &ProcessOptions, calls: usize) -> Vec<Check> {
     }
     let told = |read: Read| read.map_or_else(Err, |(_, told)| Ok(told));
     checks.extend(input.map(|read| ("Input", told(read))));
-    checks.push(("Open files", files(calls)));
+    checks.push(("Open files", files(spec.pace.calls())));
     checks.extend(place(options.output.as_deref()));
     checks
 }
@@ -89,14 +90,14 @@ fn checks(options: &ProcessOptions, calls: usize) -> Vec<Check> {
 type Read = Result<(Option<Source>, String), String>;
 
 /// Looks at the beginning of the input, where one is named. A stream is left to the run.
-fn input(options: &ProcessOptions) -> Option<Read> {
+fn input(options: &ProcessOptions, spec: &JobSpec) -> Option<Read> {
     if options.input == Path::new(NO_INPUT) {
         return None;
     }
-    if options.reads_stream() {
+    if is_stream(&options.input) {
         return Some(Ok((None, "a stream, which is not read here".to_owned())));
     }
-    let rows = &options.job.rows;
+    let rows = &spec.rows;
     let looked = rows.format_of(&options.input).and_then(|format| {
         let mut source = rows.source(&options.input, format);
         source.delimiter = rows.delimiter_of(&source);
@@ -107,22 +108,22 @@ fn input(options: &ProcessOptions) -> Option<Read> {
 }
 
 /// Loads the predictor as a run would, and reads the whole input as that predictor wants it. Calls nothing.
-fn predictor(options: &ProcessOptions, calls: usize, input: Option<Read>) -> (Found, Option<Read>) {
-    let job = &options.job;
-    let answerer = match Answerer::start(&job.predictor, calls, true, &secrets(&job.predictor), None) {
+fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> (Found, Option<Read>) {
+    let (asked, calls) = (&spec.predictor, spec.pace.calls());
+    let answerer = match Answerer::start(asked, calls, true, &secrets(asked), None) {
         Ok(answerer) => answerer,
         Err(error) => return (Err(format!("{error:#}")), input),
     };
     let read = input.map(|read| match read {
         Ok((Some(source), _)) => {
-            let validated = validated(&answerer, &source, &job.rows).map_err(|error| error.to_string())?;
+            let validated = validated(&answerer, &source, &spec.rows).map_err(|error| error.to_string())?;
             let rows = validated.selected.end - validated.selected.start;
             let told = format!("`{}`: {} to answer", options.input.display(), counted(rows, "row"));
             Ok((Some(source), told))
         }
         read => read,
     });
-    let fits = fits(&answerer, job, options.fields.names()).map_err(|error| format!("{error:#}"));
+    let fits = fits(&answerer, spec).map_err(|error| format!("{error:#}"));
     let description = answerer.description.clone();
     answerer.shut_down();
     (fits.map(|()| description), read)

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::Found;
 use super::api::{asked_about, secret_key};
 use crate::bridge::python::interpreter::{Interpreter, InterpreterError, choose, linked_version};
-use crate::config::options::{LoopChoice, PredictorOptions};
+use crate::job::spec::{LoopChoice, PredictorSpec};
 use crate::model::LocalModel;
 use crate::report::text::duration;
 
@@ -23,7 +23,7 @@ pub(super) struct Started {
 }
 
 /// Starts the interpreter as a run would.
-pub(super) fn interpreter(options: &PredictorOptions) -> Started {
+pub(super) fn interpreter(options: &PredictorSpec) -> Started {
     match Interpreter::start(&choose(options.python.as_deref())) {
         Ok(started) => {
             let (python, version) = (started.executable.display(), &started.version);
@@ -82,7 +82,7 @@ pub(super) struct Inspected {
 
 impl Inspected {
     /// Asks the interpreter in a process of its own.
-    pub(super) fn of(python: PathBuf, options: &PredictorOptions) -> Result<Self, String> {
+    pub(super) fn of(python: PathBuf, options: &PredictorSpec) -> Result<Self, String> {
         let failed = |reason: &str| {
             format!(
                 "failed to look into `{}`: {reason}\nhint: make the environment anew with `make setup`",
@@ -132,11 +132,11 @@ pub(super) fn virtual_environment(inspected: &Inspected) -> String {
 }
 
 /// Whether the options name a predictor that is DSPy's for sure.
-pub(super) fn needs_dspy(options: &PredictorOptions) -> bool {
+pub(super) fn needs_dspy(options: &PredictorSpec) -> bool {
     options.predictor == "dspy" || options.model.is_some()
 }
 
-pub(super) fn dspy(inspected: &Inspected, options: &PredictorOptions) -> Found {
+pub(super) fn dspy(inspected: &Inspected, options: &PredictorSpec) -> Found {
     match &inspected.told.dspy {
         Some(Package::Version(version)) => Ok(version.clone()),
         Some(Package::Error(error)) => {
@@ -151,7 +151,7 @@ pub(super) fn dspy(inspected: &Inspected, options: &PredictorOptions) -> Found {
     }
 }
 
-pub(super) fn event_loop(inspected: &Inspected, options: &PredictorOptions) -> Found {
+pub(super) fn event_loop(inspected: &Inspected, options: &PredictorSpec) -> Found {
     let install = || inspected.install("uvloop");
     match (options.event_loop, &inspected.told.uvloop) {
         (LoopChoice::Asyncio, _) => Ok("asyncio, as asked for".to_owned()),
@@ -167,7 +167,7 @@ pub(super) fn event_loop(inspected: &Inspected, options: &PredictorOptions) -> F
 }
 
 /// Starts the local model's server, where the run would.
-pub(super) fn local_model(inspected: &Inspected, options: &PredictorOptions) -> Option<Found> {
+pub(super) fn local_model(inspected: &Inspected, options: &PredictorSpec) -> Option<Found> {
     let wanted = needs_dspy(options) && options.model_name() == "local" && options.api_base.is_none();
     wanted.then(|| {
         let started = Instant::now();

@@ -5,6 +5,18 @@ use std::path::{Path, PathBuf};
 
 use crate::journal::directory_of;
 
+/// Whether an input can be read only once: standard input, a named pipe, or a descriptor such as `<(…)` gives.
+pub fn is_stream(input: &Path) -> bool {
+    let is_pipe = || std::fs::metadata(input).is_ok_and(|input| !input.is_file() && !input.is_dir());
+    input == Path::new("-") || is_descriptor(input) || is_pipe()
+}
+
+/// Whether the name is that of an open file of this process, which no later one has.
+pub fn is_descriptor(input: &Path) -> bool {
+    let path = std::path::absolute(input).unwrap_or_default();
+    path == Path::new("/dev/stdin") || path.starts_with("/dev/fd") || path.starts_with("/proc")
+}
+
 /// A chain of symbolic links that is longer goes round in a circle.
 const MOST_LINKS: usize = 40;
 

@@ -6,7 +6,7 @@ use strsim::osa_distance;
 const A_SLIP_IN: usize = 4;
 
 /// The known name that is nearest, if it is near.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
     let slips = |known: &str| osa_distance(&name, &known.to_lowercase());
     let near = known.into_iter().map(|known| (slips(known), known));
@@ -67,8 +67,14 @@ const OF_MODELS: [&str; 49] = [
     "verbosity",
 ];
 
+/// A sentence on an argument of the language model that is probably misspelt: it would be sent, and do nothing.
+pub(super) fn misspelt(name: &str) -> Option<String> {
+    let meant = argument_meant(name)?;
+    Some(format!("`--lm {name}=…` is no argument that is known\nhint: is `{meant}` meant?"))
+}
+
 /// The argument of a language model that was probably meant; none for one that is known, or like none.
-pub fn argument_meant(key: &str) -> Option<&'static str> {
+fn argument_meant(key: &str) -> Option<&'static str> {
     nearest(key, OF_MODELS).filter(|meant| *meant != key)
 }
 

@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::options::FieldNames;
+use super::output::FieldNames;
 
 /// Longer spans mean "for ever" and are cut to this: a hundred years can be added to any moment without an overflow.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// A span of time, longer than none.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed = wait(text)?;
     if parsed.is_zero() {
         Err("a duration of zero leaves no time for anything".to_owned())
@@ -28,7 +28,7 @@ pub(super) fn wait(text: &str) -> Result<Duration, String> {
 }
 
 /// A number of calls in flight.
-pub fn concurrency(text: &str) -> Result<usize, String> {
+pub(crate) fn concurrency(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least one call must be allowed".to_owned()),
         Ok(number) if number <= 1_000_000 => Ok(number),
@@ -88,9 +88,33 @@ pub(super) fn fields(text: &str) -> Result<FieldNames, String> {
     }
 }
 
+/// An amount of US dollars.
+pub(super) fn amount(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(dollars) if dollars.is_finite() && dollars >= 0.0 => Ok(dollars),
+        _ => Err("expected an amount of US dollars such as `0.15`".to_owned()),
+    }
+}
+
+/// The same, more than nothing.
+pub(super) fn budget(text: &str) -> Result<f64, String> {
+    amount(text).and_then(|dollars| {
+        if dollars > 0.0 { Ok(dollars) } else { Err("no call fits into a budget of nothing".to_owned()) }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_are_finite_and_a_budget_is_more_than_nothing() {
+        assert_eq!((amount("0.15"), amount("0"), budget("2")), (Ok(0.15), Ok(0.0), Ok(2.0)));
+        assert!(
+            ["", "-1", "inf", "NaN", "$1"].iter().all(|text| amount(text).is_err() && budget(text).is_err())
+        );
+        assert!(budget("0").is_err());
+    }
 
     #[test]
     fn ranges_are_half_open_and_may_lack_an_end() {

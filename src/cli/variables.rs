@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::{ArgAction, Command};
 
 use super::near::nearest;
+use crate::job::spec::WholePatch;
 
 /// What the name of each variable begins with.
 const PREFIX: &str = "TAB_";
@@ -12,7 +13,7 @@ const PREFIX: &str = "TAB_";
 const WITHOUT: [&str; 3] = ["TAB_FORCE", "TAB_BRIDGE", "TAB_OUTPUT"];
 
 /// Lets the variable of each switch be `1`, `true`, `yes`, `on` or the opposite, as those of other programs can.
-pub fn with_switches(command: Command) -> Command {
+pub(super) fn with_switches(command: Command) -> Command {
     command.mut_subcommands(|command| {
         command.mut_args(|argument| match argument.get_action() {
             ArgAction::SetTrue => argument.value_parser(switch),
@@ -23,7 +24,7 @@ pub fn with_switches(command: Command) -> Command {
 }
 
 /// Whether a switch is on.
-pub(super) fn switch(text: &str) -> Result<bool, String> {
+fn switch(text: &str) -> Result<bool, String> {
     match text.to_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Ok(true),
         "" | "0" | "false" | "no" | "off" => Ok(false),
@@ -37,9 +38,39 @@ fn count(text: &str) -> Result<u8, String> {
     number.map_err(|_| "expected `true`, `false` or how often".to_owned())
 }
 
+/// Variables of switches that come in pairs: a flag beats both, also that of its opposite.
+pub(super) const SWITCHES: [&str; 4] = ["TAB_SEQUENTIAL", "TAB_CONCURRENT", "TAB_HTML", "TAB_NO_HTML"];
+
+/// Takes the switches that come in pairs from the environment, where no flag gave one.
+pub(super) fn switch_on(patch: &mut WholePatch) -> Result<(), String> {
+    let [sequential, concurrent, html, no_html] = SWITCHES.map(switched_on);
+    if patch.pace.mode().is_none() {
+        (patch.pace.sequential, patch.pace.concurrent) =
+            opposites("TAB_SEQUENTIAL", sequential?, "TAB_CONCURRENT", concurrent?)?;
+    }
+    if patch.page.wanted().is_none() {
+        (patch.page.html, patch.page.no_html) = opposites("TAB_HTML", html?, "TAB_NO_HTML", no_html?)?;
+    }
+    Ok(())
+}
+
+/// Two switches of which only one can be on.
+fn opposites(one: &str, is_on: bool, other: &str, other_is_on: bool) -> Result<(bool, bool), String> {
+    if is_on && other_is_on {
+        return Err(format!("`{one}` and `{other}` cannot both be set"));
+    }
+    Ok((is_on, other_is_on))
+}
+
+/// Whether an environment variable turns a switch on.
+fn switched_on(name: &str) -> Result<bool, String> {
+    let value = std::env::var(name).unwrap_or_default();
+    switch(&value).map_err(|expected| format!("`{name}={value}`: {expected}"))
+}
+
 /// A sentence on each variable that looks like an option's and is none. `further` are those that `command` does not tell
 /// of.
-pub fn unknown(
+pub(super) fn unknown(
     command: &Command,
     further: &[&str],
     variables: impl Iterator<Item = (OsString, OsString)>,

@@ -1,0 +1,135 @@
+//! The arguments of the language model, of which some are secrets.
+
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::secret::without_credentials;
+
+/// Arguments of the language model, in the order given. A secret's value is of its session alone: it is not serialized,
+/// and one that was read back has none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LmArguments(Vec<Argument>);
+
+/// One argument.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Argument {
+    name: String,
+    /// None for a secret that this session was not given.
+    value: Option<String>,
+}
+
+impl Serialize for Argument {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Argument", 2)?;
+        fields.serialize_field("name", &self.name)?;
+        fields.serialize_field("value", &self.value.as_ref().filter(|_| !is_key(&self.name)))?;
+        fields.end()
+    }
+}
+
+impl LmArguments {
+    /// All that have a value, secrets too.
+    pub fn given(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|argument| Some((&*argument.name, argument.value.as_deref()?)))
+    }
+
+    /// Those that are no secrets.
+    pub fn plain(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.given().filter(|(name, _)| !is_key(name))
+    }
+
+    /// The secrets that have a value.
+    pub fn secrets(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.given().filter(|(name, _)| is_key(name))
+    }
+
+    /// The name of a secret that an earlier session was given and this one was not.
+    pub fn missing(&self) -> Option<&str> {
+        let missing = self.0.iter().find(|argument| argument.value.is_none());
+        missing.map(|argument| &*argument.name)
+    }
+
+    /// Lays others over them. Secrets replace those of the same name. Other arguments replace all that are no secrets.
+    pub(super) fn lay(&mut self, pairs: Vec<(String, String)>) {
+        if pairs.iter().any(|(name, _)| !is_key(name)) {
+            self.0.retain(|argument| is_key(&argument.name));
+        }
+        self.0.retain(|argument| !pairs.iter().any(|(name, _)| *name == argument.name));
+        let given = pairs.into_iter().map(|(name, value)| Argument { name, value: Some(value) });
+        self.0.extend(given);
+    }
+
+    /// Notes a secret by its name alone.
+    pub(super) fn expect(&mut self, name: String) {
+        self.0.retain(|argument| argument.name != name);
+        self.0.push(Argument { name, value: None });
+    }
+}
+
+/// Whether an argument of the language model is a secret, by its name (`azure_ad_token` is, `max_tokens` is not).
+pub fn is_key(name: &str) -> bool {
+    let name = name.to_lowercase();
+    name.ends_with("token") || ["key", "secret", "password"].iter().any(|word| name.contains(word))
+}
+
+/// The address of a model's API. Credentials in it are of its session alone: they are not serialized.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct ApiBase(pub String);
+
+impl Serialize for ApiBase {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        without_credentials(&self.0).serialize(serializer)
+    }
+}
+
+impl From<String> for ApiBase {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl std::ops::Deref for ApiBase {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_secret_is_kept_by_its_name_and_its_value_is_asked_for_again() {
+        let mut lm = LmArguments::default();
+        lm.lay(arguments(&[("temperature", "0.5"), ("api_key", "sk-1")]));
+        let text = serde_json::to_string(&lm).unwrap();
+        assert_eq!(text, r#"[{"name":"temperature","value":"0.5"},{"name":"api_key","value":null}]"#);
+        let mut read: LmArguments = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.missing(), Some("api_key"));
+        read.lay(arguments(&[("api_key", "sk-2")]));
+        assert_eq!(read.missing(), None);
+        assert_eq!(read.given().collect::<Vec<_>>(), [("temperature", "0.5"), ("api_key", "sk-2")]);
+    }
+
+    #[test]
+    fn arguments_replace_those_before_and_leave_the_secrets() {
+        let mut lm = LmArguments::default();
+        lm.lay(arguments(&[("temperature", "0.5"), ("top_p", "1"), ("api_key", "sk-1")]));
+        lm.lay(arguments(&[("temperature", "0")]));
+        assert_eq!(lm.given().collect::<Vec<_>>(), [("api_key", "sk-1"), ("temperature", "0")]);
+    }
+
+    #[test]
+    fn credentials_of_an_address_are_not_written_down() {
+        let url = ApiBase("http://ada:lovelace@host/v1".to_owned());
+        assert!(!serde_json::to_string(&url).unwrap().contains("lovelace"));
+    }
+}

@@ -1,0 +1,95 @@
+//! What is written: which columns, whether a page, for whom.
+
+use clap::Args;
+use clap::builder::FalseyValueParser;
+use serde::{Deserialize, Serialize};
+
+use super::group::group;
+use super::values::fields;
+use super::words::Words;
+use crate::output::Access;
+
+group! {
+    /// Which of the predictor's fields become columns of the answers.
+    [next_help_heading = "Output"] FieldSpec FieldPatch {
+        /// The predictor's columns in the answers, in this order; `finish_reason`, `input_tokens` and `output_tokens`
+        /// can be asked for too [default: all fields]
+        [value_name = "NAME,…", value_parser = fields, env = "TAB_FIELDS"]
+        fields: Option<FieldNames> as (FieldNames) = None,
+    }
+}
+
+/// Names of fields, at least one, none twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldNames(pub Vec<String>);
+
+impl FieldSpec {
+    /// The names; none for all fields.
+    pub fn names(&self) -> &[String] {
+        self.fields.as_ref().map_or(&[], |names| &names.0)
+    }
+}
+
+/// What is written beside the answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PageSpec {
+    /// Whether the report is written as a page too.
+    pub html: bool,
+}
+
+impl Default for PageSpec {
+    fn default() -> Self {
+        Self { html: true }
+    }
+}
+
+impl PageSpec {
+    /// Lays over it what was given.
+    pub fn lay(&mut self, patch: PagePatch) {
+        self.html = patch.wanted().unwrap_or(self.html);
+    }
+
+    pub(super) fn words(&self, words: &mut Vec<(String, Vec<String>)>) {
+        words.push(("no-html".to_owned(), (!self.html).words()));
+    }
+}
+
+/// What is written beside the answers.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct PagePatch {
+    /// Write the report as a page, `<ANSWERS>.report.html`, too (the default)
+    #[arg(long, overrides_with = "no_html")]
+    pub html: bool,
+    /// Write no page
+    #[arg(long, overrides_with = "html")]
+    pub no_html: bool,
+}
+
+impl PagePatch {
+    /// Whether the page is wanted, where that was given.
+    pub fn wanted(&self) -> Option<bool> {
+        match (self.html, self.no_html) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        }
+    }
+}
+
+group! {
+    /// Who may read what a run writes.
+    [next_help_heading = "Output"] AccessSpec AccessPatch {
+        /// Let nobody but you read the answers and reports, whatever the umask says; the journal never lets others
+        [num_args = 0, default_missing_value = "true", value_parser = FalseyValueParser::new(), env = "TAB_PRIVATE"]
+        private: bool as (bool) = false,
+    }
+}
+
+impl AccessSpec {
+    /// The access they make.
+    pub fn access(&self) -> Access {
+        if self.private { Access::Private } else { Access::Usual }
+    }
+}

@@ -1,0 +1,98 @@
+//! Which program answers.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use super::group::group;
+use super::lm::{ApiBase, LmArguments};
+use super::values::pair;
+use super::words::Words;
+use crate::bridge::python::event_loop::LoopKind;
+
+group! {
+    /// Which program answers.
+    [next_help_heading = "Predictor"] PredictorSpec PredictorPatch {
+        /// `path/to/file.py:name`, `package.module:name`, or `dspy` for `dspy.ChainOfThought(SIGNATURE)`
+        [value_name = "SPEC", env = "TAB_PREDICTOR"]
+        predictor: String as (String) = "dspy".to_owned(),
+        /// Signature of the predictor `dspy`: its fields, or a class, as `path/to/file.py:Class` or `module:Class`
+        [env = "TAB_SIGNATURE"]
+        signature: String as (String) = "question -> answer".to_owned(),
+        /// A DSPy program: its state, saved as JSON, for the module that the predictor is; or the directory of a whole
+        /// one, saved with `save_program=True` (a pickle, which can run anything)
+        [value_name = "PATH", env = "TAB_PROGRAM"]
+        program: Option<PathBuf> as (PathBuf) = None,
+        /// `local` (served on this machine) or what DSPy takes, such as `openai/gpt-4o-mini` [default: local]
+        [value_name = "NAME", env = "TAB_MODEL"]
+        model: Option<String> as (String) = None,
+        /// Where the model's API is, instead of its provider's own
+        [value_name = "URL", env = "TAB_API_BASE"]
+        api_base: Option<ApiBase> as (ApiBase) = None,
+        /// An argument of the language model: `temperature`, `max_tokens`, … (repeatable)
+        [value_name = "KEY=VALUE", value_parser = pair, env = "TAB_LM", value_delimiter = None]
+        lm: LmArguments as (Vec<(String, String)>) = LmArguments::default(),
+        /// A file of variables (`NAME=VALUE` lines) to be set where they are not; only its path is recorded
+        [value_name = "FILE", env = "TAB_ENV_FILE"]
+        env_file: Option<PathBuf> as (PathBuf) = None,
+        /// The Python interpreter [default: that of $`VIRTUAL_ENV`, of .venv here or further up, or `python3`]
+        [value_name = "PATH", env = "TAB_PYTHON"]
+        python: Option<PathBuf> as (PathBuf) = None,
+        /// The event loop; `auto` takes uvloop where it is installed
+        [value_name = "KIND", env = "TAB_EVENT_LOOP"]
+        event_loop: LoopChoice as (LoopChoice) = LoopChoice::Auto,
+        /// The bridge: `python`, `into_future`, or `fake[:SCRIPT]`
+        [hide = true]
+        bridge: String as (String) = "python".to_owned(),
+    }
+}
+
+impl PredictorSpec {
+    /// The model asked for, `local` by default.
+    pub fn model_name(&self) -> &str {
+        self.model.as_deref().unwrap_or("local")
+    }
+}
+
+impl PredictorPatch {
+    /// Makes the paths given in a directory absolute. A SPEC's file stays relative to the job's directory where it lies
+    /// there.
+    pub(super) fn resolve(&mut self, given_in: &Path, directory: &Path) {
+        // A bare name of an interpreter is looked for on the PATH.
+        let python = self.python.as_mut().filter(|python| python.parent() != Some(Path::new("")));
+        for path in [self.program.as_mut(), self.env_file.as_mut(), python].into_iter().flatten() {
+            // Without `.` and doubled slashes.
+            *path = given_in.join(&*path).components().collect();
+        }
+        if given_in == directory {
+            return;
+        }
+        for spec in [&mut self.predictor, &mut self.signature].into_iter().flatten() {
+            if let Some((file, name)) = spec.rsplit_once(':').filter(|(file, _)| file.ends_with(".py")) {
+                let file = given_in.join(file);
+                *spec = format!("{}:{name}", file.strip_prefix(directory).unwrap_or(&file).display());
+            }
+        }
+    }
+}
+
+/// `--event-loop`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum LoopChoice {
+    Auto,
+    Asyncio,
+    Uvloop,
+}
+
+impl From<LoopChoice> for LoopKind {
+    fn from(choice: LoopChoice) -> Self {
+        match choice {
+            LoopChoice::Auto => Self::Auto,
+            LoopChoice::Asyncio => Self::Asyncio,
+            LoopChoice::Uvloop => Self::Uvloop,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! A spec as words and as JSON, and what is laid over it.
+
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::Path;
+use std::time::Duration;
+
+use clap::{Args, Command, FromArgMatches};
+use proptest::option::of;
+use proptest::prelude::*;
+
+use super::*;
+use crate::policy::limits::MaxFailures;
+
+fn spec() -> JobSpec {
+    JobSpec::new(Path::new("/work"), Path::new("q.csv"), Format::Csv)
+}
+
+/// What a command line of these words gives.
+fn patch(words: &[&str]) -> WholePatch {
+    let command = Command::new("job").no_binary_name(true).args_override_self(true);
+    let command = WholePatch::augment_args(command).mut_args(|argument| argument.env(None::<&str>));
+    WholePatch::from_arg_matches(&command.try_get_matches_from(words).unwrap()).unwrap()
+}
+
+fn laid(words: &[&str]) -> JobSpec {
+    let mut spec = spec();
+    spec.lay_all(patch(words), Path::new("/work"));
+    spec
+}
+
+/// The words of a spec as a command line has them.
+fn command_line(spec: &JobSpec) -> Vec<String> {
+    let words = spec.words().into_iter();
+    let given = words.flat_map(|(name, values)| {
+        let given = move |value: String| {
+            if value == "true" { format!("--{name}") } else { format!("--{name}={value}") }
+        };
+        values.into_iter().map(given)
+    });
+    given.collect()
+}
+
+prop_compose! {
+    fn predictors()(
+        predictor in "[a-z]{1,8}\\.py:[a-z]{1,8}",
+        signature in "[a-z ]{1,9}-> [a-z]{1,9}",
+        program in of("/[a-z]{1,9}\\.json"),
+        model in of("[a-z]{1,9}/[a-z0-9-]{1,9}"),
+        api_base in of("https?://[a-z]{1,9}/v1"),
+        lm in proptest::collection::btree_map("[a-z_]{1,9}", "[^\0]{0,9}", 0..3),
+        python in of("/[a-z]{1,9}/python"),
+        event_loop in prop_oneof![Just(LoopChoice::Auto), Just(LoopChoice::Asyncio), Just(LoopChoice::Uvloop)],
+    ) -> PredictorSpec {
+        let mut spec = PredictorSpec {
+            predictor, signature, model, event_loop,
+            program: program.map(Into::into),
+            api_base: api_base.map(ApiBase),
+            python: python.map(Into::into),
+            ..PredictorSpec::default()
+        };
+        spec.lm.lay(lm.into_iter().collect());
+        spec
+    }
+}
+
+prop_compose! {
+    fn rows()(
+        column in of("[a-z]{1,9}"),
+        map in proptest::collection::vec(("[a-z]{1,9}", "[a-zé ]{0,9}"), 0..3),
+        limit in of(any::<u64>()),
+        range in of((any::<u32>(), 1..u64::from(u32::MAX))),
+        delimiter in of(prop_oneof![Just(b';'), Just(b'\t'), Just(b'|')]),
+        encoding in prop_oneof![Just(encoding_rs::UTF_8), Just(encoding_rs::UTF_16LE), Just(encoding_rs::WINDOWS_1252)],
+    ) -> RowSpec {
+        let range = range.map(|(start, rows)| u64::from(start)..u64::from(start) + rows);
+        let limit = limit.filter(|_| range.is_none());
+        RowSpec { column, map, limit, range, delimiter, encoding, ..RowSpec::default() }
+    }
+}
+
+prop_compose! {
+    fn specs()(
+        predictor in predictors(),
+        rows in rows(),
+        calls in (any::<bool>(), 1..1_000_000_usize),
+        rates in (of(any::<NonZeroU32>()), of(any::<NonZeroU32>())),
+        spans in proptest::collection::vec(1..1_000_000_000_u64, 6),
+        retries in any::<u32>(),
+        failures in of(prop_oneof![
+            any::<u64>().prop_map(MaxFailures::Rows),
+            (0.0..=100.0_f64).prop_map(MaxFailures::Percent),
+        ]),
+        price in of((0.0..1e9_f64, 0.0..1e9_f64)),
+        bounds in (of(0.1..1e9_f64), of(any::<NonZeroU64>())),
+        fields in of(proptest::collection::btree_set("[a-z]{1,9}", 1..4)),
+        (html, private) in any::<(bool, bool)>(),
+    ) -> JobSpec {
+        let span = |at: usize| Duration::from_millis(spans[at]);
+        JobSpec {
+            predictor,
+            rows,
+            pace: PaceSpec { mode: if calls.0 { Mode::Sequential } else { Mode::Concurrent }, concurrency: calls.1 },
+            rates: RateSpec { rpm: rates.0, tpm: rates.1 },
+            time: TimeSpec {
+                timeout: span(0), row_timeout: Some(span(1)), deadline: None, stuck_after: span(2), grace: span(3),
+            },
+            retry: RetrySpec { retries, backoff: span(4), backoff_max: span(5), cut_off: CutOffChoice::Fail },
+            stop: StopSpec { max_failures: failures },
+            money: MoneySpec {
+                price_in: price.map(|price| price.0),
+                price_out: price.map(|price| price.1),
+                max_cost: bounds.0,
+                max_total_tokens: bounds.1,
+            },
+            fields: FieldSpec { fields: fields.map(|names| FieldNames(names.into_iter().collect())) },
+            page: PageSpec { html },
+            access: AccessSpec { private },
+            ..spec()
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_spec_is_the_same_after_words_and_after_json(spec in specs()) {
+        let words = command_line(&spec);
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        let mut again = self::spec();
+        again.lay_all(patch(&words), Path::new("/work"));
+        // The secrets among the arguments may have changed their places.
+        let sorted = |spec: &JobSpec| {
+            let mut given: Vec<_> = spec.predictor.lm.given().map(|(name, value)| format!("{name}={value}")).collect();
+            given.sort();
+            given
+        };
+        prop_assert_eq!(sorted(&again), sorted(&spec));
+        again.predictor.lm = spec.predictor.lm.clone();
+        prop_assert_eq!(&again, &spec);
+
+        let mut plain = spec;
+        let is_plain = |(name, _): &(&str, &str)| !is_key(name);
+        let given: Vec<_> = plain.predictor.lm.given().filter(is_plain).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        plain.predictor.lm = LmArguments::default();
+        plain.predictor.lm.lay(given);
+        let read: JobSpec = serde_json::from_str(&serde_json::to_string(&plain).unwrap()).unwrap();
+        prop_assert_eq!(read, plain);
+    }
+}
+
+#[test]
+fn what_is_given_replaces_what_was_recorded() {
+    let mut spec = laid(&["--map=a=b", "--map=c=d", "-n", "5", "--sequential", "--no-html", "--timeout=1s"]);
+    spec.lay_all(patch(&["--map=e=f", "--range=2:4", "--concurrent"]), Path::new("/work"));
+    assert_eq!(spec.rows.map, [("e".to_owned(), "f".to_owned())]);
+    assert_eq!((spec.rows.limit, spec.rows.selection()), (None, 2..4));
+    assert_eq!((spec.pace.mode, spec.page.html), (Mode::Concurrent, false));
+    assert_eq!(spec.time.timeout, Duration::from_secs(1));
+}
+
+#[test]
+fn paths_belong_to_the_directory_they_are_given_in() {
+    let mut spec = laid(&["--program=p.json", "--predictor=a.py:f", "--python=python3.12"]);
+    let of = |spec: &JobSpec| {
+        let PredictorSpec { predictor, program, python, .. } = &spec.predictor;
+        (predictor.clone(), program.clone().unwrap(), python.clone().unwrap())
+    };
+    assert_eq!(of(&spec), ("a.py:f".to_owned(), "/work/p.json".into(), "python3.12".into()));
+    spec.lay_all(patch(&["--predictor=a.py:f", "--python=bin/python"]), Path::new("/else"));
+    assert_eq!(of(&spec), ("/else/a.py:f".to_owned(), "/work/p.json".into(), "/else/bin/python".into()));
+    spec.lay_all(patch(&["--predictor=a.py:f"]), Path::new("/work/deeper"));
+    assert_eq!(spec.predictor.predictor, "deeper/a.py:f");
+}
+
+#[test]
+fn secrets_are_never_serialized() {
+    let spec = laid(&["--lm=api_key=sk-123456", "--api-base=http://ada:lovelace@host/v1"]);
+    let text = serde_json::to_string(&spec).unwrap();
+    assert!(!text.contains("sk-123456") && !text.contains("lovelace"), "{text}");
+    let read: JobSpec = serde_json::from_str(&text).unwrap();
+    assert_eq!(read.predictor.lm.missing(), Some("api_key"));
+}

@@ -1,0 +1,122 @@
+//! Leaves of a spec as the words that give them on a command line. Each parses back to the same value.
+
+use std::num::{NonZeroU32, NonZeroU64};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use encoding_rs::Encoding;
+
+use super::bounds::CutOffChoice;
+use super::lm::{ApiBase, LmArguments};
+use super::output::FieldNames;
+use super::predictor::LoopChoice;
+use super::rows::FormatChoice;
+use crate::policy::limits::MaxFailures;
+
+/// A leaf as words.
+pub(super) trait Words {
+    /// The values its option is given: none for one that is not given.
+    fn words(&self) -> Vec<String>;
+}
+
+macro_rules! displayed {
+    ($($type:ty)*) => { $(
+        impl Words for $type {
+            fn words(&self) -> Vec<String> {
+                vec![self.to_string()]
+            }
+        }
+    )* };
+}
+displayed!(String u32 u64 usize f64 NonZeroU32 NonZeroU64);
+
+macro_rules! chosen {
+    ($($type:ty)*) => { $(
+        impl Words for $type {
+            fn words(&self) -> Vec<String> {
+                self.to_possible_value().map(|value| value.get_name().to_owned()).into_iter().collect()
+            }
+        }
+    )* };
+}
+chosen!(LoopChoice CutOffChoice FormatChoice);
+
+impl<T: Words> Words for Option<T> {
+    fn words(&self) -> Vec<String> {
+        self.as_ref().map_or_else(Vec::new, Words::words)
+    }
+}
+
+/// A switch: given, or not.
+impl Words for bool {
+    fn words(&self) -> Vec<String> {
+        if *self { vec!["true".to_owned()] } else { Vec::new() }
+    }
+}
+
+impl Words for Duration {
+    fn words(&self) -> Vec<String> {
+        vec![humantime::format_duration(*self).to_string()]
+    }
+}
+
+impl Words for PathBuf {
+    fn words(&self) -> Vec<String> {
+        vec![self.to_string_lossy().into_owned()]
+    }
+}
+
+impl Words for ApiBase {
+    fn words(&self) -> Vec<String> {
+        vec![self.0.clone()]
+    }
+}
+
+impl Words for &'static Encoding {
+    fn words(&self) -> Vec<String> {
+        vec![self.name().to_lowercase()]
+    }
+}
+
+/// A delimiter.
+impl Words for u8 {
+    fn words(&self) -> Vec<String> {
+        vec![if *self == b'\t' { "tab".to_owned() } else { char::from(*self).to_string() }]
+    }
+}
+
+impl Words for Range<u64> {
+    fn words(&self) -> Vec<String> {
+        let end = if self.end == u64::MAX { String::new() } else { self.end.to_string() };
+        vec![format!("{}:{end}", self.start)]
+    }
+}
+
+impl Words for MaxFailures {
+    fn words(&self) -> Vec<String> {
+        vec![match self {
+            Self::Rows(rows) => rows.to_string(),
+            Self::Percent(percent) => format!("{percent}%"),
+        }]
+    }
+}
+
+impl Words for FieldNames {
+    fn words(&self) -> Vec<String> {
+        vec![self.0.join(",")]
+    }
+}
+
+impl Words for Vec<(String, String)> {
+    fn words(&self) -> Vec<String> {
+        self.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    }
+}
+
+impl Words for LmArguments {
+    fn words(&self) -> Vec<String> {
+        self.given().map(|(name, value)| format!("{name}={value}")).collect()
+    }
+}
