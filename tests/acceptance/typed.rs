@@ -270,13 +270,18 @@ fn an_image_is_sent_from_a_path_a_url_and_a_data_uri() {
 fn an_image_that_is_not_there_is_refused_before_the_first_call() {
     let server = any_question();
     let job = Job::new()
-        .file("questions.csv", "image,question\na.png,q\nb.png,q\nnotes.txt,q\n")
+        .file("questions.csv", "image,question\na.png,q\nb.png,q\nnotes.txt,q\n/gone.png,q\n")
         .file("a.png", PNG)
         .file("notes.txt", "n");
     let signature = ["--signature", "image: dspy.Image, question -> answer"];
     ask(&job, &server, &signature)
         .expect(1)
         .says("line 3 has `b.png` in the column `image`, which is no `Image`: there is no such file in `")
+        .says(&format!(
+            "there is no such file in `{}`\n",
+            job.path("").to_str().unwrap().trim_end_matches('/')
+        ))
+        .says("line 5 has `/gone.png` in the column `image`, which is no `Image`: there is no such file\n")
         .says("also line 4 has `notes.txt` in the column `image`")
         .says("notes.txt` is no image by its name");
     assert_eq!(server.journal().len(), 0);

@@ -153,7 +153,8 @@ def from_text(kind: Any, value: Any, info: Any) -> Any:
         return kind(value)
     path = next((path for place in PLACES if os.path.isfile(path := os.path.join(place, value))), None)
     if path is None:
-        raise ValueError(f"there is no such file in {' or '.join(f'`{place}`' for place in PLACES)}")
+        places = "" if os.path.isabs(value) else f" in {' or '.join(f'`{place}`' for place in PLACES)}"
+        raise ValueError(f"there is no such file{places}")
     if info.context is not CHECK:
         return kind.from_path(path)
     if not os.access(path, os.R_OK):
@@ -165,9 +166,9 @@ def from_text(kind: Any, value: Any, info: Any) -> Any:
     return kind(f"data:{mime};base64,")
 
 
-def look_in(directory: str) -> None:
+def look_in(directory: os.PathLike[str]) -> None:
     """Relative paths are looked for in the directory first."""
-    PLACES[:] = dict.fromkeys((directory, PLACES[-1]))
+    PLACES[:] = dict.fromkeys((os.fspath(directory), PLACES[-1]))
 
 
 def signature(target: Callable[..., Any]) -> inspect.Signature:
