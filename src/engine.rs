@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -83,7 +83,7 @@ impl From<RetryPolicy> for Backoff {
 pub struct Engine {
     bridge: Arc<dyn Bridge>,
     settings: EngineSettings,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     gate: Gate,
     purse: Purse,
     /// What blocks the bridge's lanes, as far as not told yet.
@@ -103,7 +103,7 @@ impl Engine {
     pub fn new(bridge: Arc<dyn Bridge>, settings: EngineSettings) -> Self {
         Self {
             bridge,
-            permits: Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS)),
+            permits: Arc::new(Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS))),
             gate: Gate::new(&settings),
             purse: Purse::new(settings.concurrency, None, None),
             blocked: Mutex::default(),
@@ -195,12 +195,6 @@ impl Engine {
         self.killed.cancel();
     }
 
-    /// Gives back the permits of so many called rows whose outcomes are recorded and judged by the guards. Until then
-    /// they count: no next call is made before the last answer is safe, nor where it stops the run.
-    pub fn recorded(&self, rows: usize) {
-        self.permits.add_permits(rows);
-    }
-
     /// Takes one row to its outcome and tells the dispatcher, also of a panic. A full channel holds the row back: a slow
     /// disk slows the engine.
     pub async fn run(self: Arc<Self>, row: Row, events: Sender<Event>) {
@@ -212,7 +206,7 @@ impl Engine {
             catch_unwind(poll).unwrap_or_else(|panic| Poll::Ready(Err(panic)))
         });
         let ended = match ended.await {
-            Ok(Ok(outcome)) => Event::Finished(outcome),
+            Ok(Ok((outcome, permit))) => Event::Finished { outcome, permit },
             Ok(Err(Unfinished(last))) => Event::Unfinished { row: row.id, last },
             Err(panic) => Event::Panicked { row: row.id, text: text_of(&*panic) },
         };
@@ -225,11 +219,14 @@ impl Engine {
         row: &Row,
         taken_up: Instant,
         events: &Sender<Event>,
-    ) -> Result<Box<Outcome>, Unfinished> {
+    ) -> Result<(Box<Outcome>, Option<OwnedSemaphorePermit>), Unfinished> {
         let mut tally = Tally::default();
-        let result = match &row.arguments {
-            Ok(arguments) => self.attempts(row, arguments, &mut tally, events).await?,
-            Err(error) => Err(error.clone()),
+        let (result, permit) = match &row.arguments {
+            Ok(arguments) => {
+                let (result, permit) = self.attempts(row, arguments, &mut tally, events).await?;
+                (result, Some(permit))
+            }
+            Err(error) => (Err(error.clone()), None),
         };
         if let Err(error) = &result
             && tally.attempts > 0
@@ -238,7 +235,7 @@ impl Engine {
         }
         let Tally { attempts, abandoned, unanswered, errors, usage, mut timing, last: _ } = tally;
         timing.taken_up = Some((taken_up.into_std(), Instant::now().into_std()));
-        Ok(Box::new(Outcome {
+        let outcome = Outcome {
             row: row.id,
             hash: row.hash,
             result,
@@ -248,17 +245,19 @@ impl Engine {
             unanswered,
             usage,
             timing,
-        }))
+        };
+        Ok((Box::new(outcome), permit))
     }
 
-    /// Tries until there is an answer or no next try; the last error is the row's.
+    /// Tries until there is an answer or no next try; the last error is the row's. With it comes the permit of the last
+    /// call.
     async fn attempts(
         &self,
         row: &Row,
         arguments: &Arc<Arguments>,
         tally: &mut Tally,
         events: &Sender<Event>,
-    ) -> Result<Result<Answer, CallError>, Unfinished> {
+    ) -> Result<(Result<Answer, CallError>, OwnedSemaphorePermit), Unfinished> {
         let mut row_deadline: Option<Instant> = None;
         let mut schedule: Option<Schedule> = None;
         let mut last: Option<CallError> = None;
@@ -287,9 +286,8 @@ impl Engine {
             };
             if let Some(error) = last.take().filter(|_| row_deadline.is_some_and(|deadline| now >= deadline))
             {
-                passed.permit.forget(); // See `recorded`.
                 tally.errors.pop(); // It is the outcome's.
-                return Ok(Err(error));
+                return Ok((Err(error), passed.permit));
             }
             let ending = passed.ending(&mut first_begun);
             let result = self.attempt(row.id, arguments, now, row_deadline, passed.in_flight, tally).await;
@@ -304,16 +302,12 @@ impl Engine {
             let permit = passed.permit;
             let error = match result {
                 Ok(answer) => {
-                    permit.forget(); // See `recorded`.
                     let fails = self.cut_off_fails && answer.is_cut_off();
-                    return Ok(if fails { Err(cut_off(&answer)) } else { Ok(answer) });
+                    return Ok((if fails { Err(cut_off(&answer)) } else { Ok(answer) }, permit));
                 }
-                // No fault of the row's: it stays open, and the dispatcher learns why from the bridge itself.
-                Err(CallError::Bridge(error)) => {
-                    // No row that waits for it is handed to a loop that is dead, before the dispatcher stops them all.
-                    permit.forget();
-                    return Ok(Err(CallError::Bridge(error)));
-                }
+                // No fault of the row's: it stays open, and the dispatcher learns why from the bridge itself. It has the
+                // permit, so that no row is handed to a dead loop before it stops them all.
+                Err(CallError::Bridge(error)) => return Ok((Err(CallError::Bridge(error)), permit)),
                 Err(error) => error,
             };
             let schedule = schedule.get_or_insert_with(|| {
@@ -322,8 +316,7 @@ impl Engine {
             let delay = schedule.after(&error, outage);
             let too_late = |delay| row_deadline.is_some_and(|deadline| Instant::now() + delay >= deadline);
             let Some(delay) = delay.filter(|delay| !too_late(*delay)) else {
-                permit.forget(); // See `recorded`.
-                return Ok(Err(error));
+                return Ok((Err(error), permit));
             };
             drop(permit);
             // Boxed, as all that is rare: the future of a row is moved and kept whole, however it goes.

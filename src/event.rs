@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::row::{FailedAttempt, Outcome};
 
@@ -103,7 +104,13 @@ pub enum Event {
         in_hand: Vec<u64>,
     },
     /// The row has its final outcome.
-    Finished(Box<Outcome>),
+    Finished {
+        /// The outcome.
+        outcome: Box<Outcome>,
+        /// The permit of the row's last call; none of a row that was never called. Dropped once the outcome is recorded
+        /// and judged by the guards: no next call is made before the last answer is safe, nor where it stops the run.
+        permit: Option<OwnedSemaphorePermit>,
+    },
     /// The run is stopping and the row was left without an outcome; `resume` will take it up.
     Unfinished {
         /// The row.

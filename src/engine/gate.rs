@@ -8,12 +8,12 @@ mod state;
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 pub(super) use self::line::Side;
@@ -56,7 +56,7 @@ pub(super) struct Passed<'a> {
     /// How long there was no limit and it waited all the same: for a permit.
     pub(super) queued: Duration,
     pub(super) in_flight: Counted<'a>,
-    pub(super) permit: SemaphorePermit<'a>,
+    pub(super) permit: OwnedSemaphorePermit,
     /// What it was estimated to use.
     estimated: Due,
     begun: Duration,
@@ -121,13 +121,13 @@ impl Gate {
         &'a self,
         side: Side,
         came: Instant,
-        permits: &'a Semaphore,
+        permits: &Arc<Semaphore>,
         in_flight: &'a AtomicUsize,
         arguments: &Arguments,
     ) -> Option<Passed<'a>> {
         // Nobody overtakes those who waited while the pace was limited.
         if self.is_calm() && self.waiting.load(Ordering::Relaxed) == 0 {
-            let permit = permits.acquire().await.ok()?;
+            let permit = Arc::clone(permits).acquire_owned().await.ok()?;
             if self.is_calm() {
                 return Some(self.unlimited(side, came, permit, in_flight));
             }
@@ -143,7 +143,7 @@ impl Gate {
         &self,
         side: Side,
         came: Instant,
-        permit: SemaphorePermit<'a>,
+        permit: OwnedSemaphorePermit,
         in_flight: &'a AtomicUsize,
     ) -> Passed<'a> {
         let at = Instant::now();
@@ -165,7 +165,7 @@ impl Gate {
         &'a self,
         side: Side,
         came: Instant,
-        permits: &'a Semaphore,
+        permits: &Arc<Semaphore>,
         in_flight: &'a AtomicUsize,
         arguments: &Arguments,
     ) -> Option<Passed<'a>> {
@@ -174,7 +174,7 @@ impl Gate {
         let mut turn = self.line.turn(side).await?;
         drop(waiting);
         while self.is_calm() {
-            let mut acquire = pin!(permits.acquire());
+            let mut acquire = pin!(Arc::clone(permits).acquire_owned());
             // It stands in the permits' queue before the next row may.
             let at_once = poll_fn(|context| Poll::Ready(acquire.as_mut().poll(context))).await;
             drop(turn);
@@ -197,7 +197,7 @@ impl Gate {
         });
         loop {
             turn = self.ready(turn, in_flight).await?;
-            let permit = permits.acquire().await.ok()?;
+            let permit = Arc::clone(permits).acquire_owned().await.ok()?;
             let at = Instant::now();
             let passed = self.with(|state| {
                 let now = at - self.started;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::yield_now;
 
 use super::Dispatcher;
@@ -18,6 +19,9 @@ use crate::row::{FailedAttempt, Outcome, Row};
 /// Said at the job's first of them.
 const CUT_OFF: &str = "an answer was cut off at max_tokens; it and all such are kept, and counted
 hint: allow more with `--lm max_tokens=N`; `--cut-off fail` makes them failures";
+
+/// An outcome, and the permit of its row's last call for as long as that counts.
+pub(super) type Held = (Box<Outcome>, Option<OwnedSemaphorePermit>);
 
 impl Dispatcher<'_> {
     /// Records a batch of events and what is started in their place with one write, starts that, then shows what ended.
@@ -36,7 +40,7 @@ impl Dispatcher<'_> {
     #[expect(clippy::vec_box, reason = "they come in boxes and go on in them")]
     fn record_and_start(&mut self, batch: &mut Vec<Event>, todo: &mut Todo) -> Vec<Box<Outcome>> {
         let now = Instant::now();
-        let mut outcomes = Vec::new();
+        let mut held = Vec::new();
         let mut others = Vec::new();
         for event in batch.drain(..) {
             match event {
@@ -44,10 +48,10 @@ impl Dispatcher<'_> {
                     self.in_hand.remove(&row);
                     self.stop(StopReason::Panicked { row, text });
                 }
-                Event::Finished(outcome) => match self.whose(&outcome) {
-                    Whose::Unknown => self.hold(outcome, now),
+                Event::Finished { outcome, permit } => match self.whose(&outcome) {
+                    Whose::Unknown => self.hold(outcome, permit, now),
                     whose => match self.ended(outcome, now, whose) {
-                        Ok(outcome) => outcomes.push(outcome),
+                        Ok(outcome) => held.push((outcome, permit)),
                         Err(left) => others.push(left),
                     },
                 },
@@ -56,7 +60,8 @@ impl Dispatcher<'_> {
         }
         let rows = self.read(todo, now);
         // Only now is it known whether there are more rows: none is held when the run ends.
-        self.judge_held(todo.ended(), &mut outcomes, &mut others);
+        self.judge_held(todo.ended(), &mut held, &mut others);
+        let (mut outcomes, permits): (Vec<_>, Vec<_>) = held.into_iter().unzip();
         let attempts = self.failed_attempts(&others);
         if let Some(first) = outcomes.first_mut() {
             first.timing.wrote = std::mem::take(&mut self.wrote);
@@ -81,7 +86,7 @@ impl Dispatcher<'_> {
                 self.stop(reason);
             }
         }
-        self.run.engine.recorded(outcomes.iter().filter(|outcome| outcome.attempts > 0).count());
+        drop(permits);
         if !rows.is_empty() && self.stop.is_none() {
             self.first_call.get_or_insert_with(Instant::now);
             for row in rows {
@@ -118,15 +123,14 @@ impl Dispatcher<'_> {
     }
 
     /// Keeps an outcome until it is known whose fault it is.
-    fn hold(&mut self, mut outcome: Box<Outcome>, now: Instant) {
+    fn hold(&mut self, mut outcome: Box<Outcome>, permit: Option<OwnedSemaphorePermit>, now: Instant) {
         let read = self.in_hand.remove(&outcome.row);
         self.timed(&mut outcome, read, now);
-        self.forbidden.push(outcome);
+        self.forbidden.push((outcome, permit));
     }
 
     /// Decides of the rows that are held, once there is an answer or can be none: then the rows stay open.
-    #[expect(clippy::vec_box, reason = "they come in boxes and go on in them")]
-    fn judge_held(&mut self, all_read: bool, outcomes: &mut Vec<Box<Outcome>>, others: &mut Vec<Event>) {
+    fn judge_held(&mut self, all_read: bool, outcomes: &mut Vec<Held>, others: &mut Vec<Event>) {
         if self.forbidden.is_empty() {
             return;
         }
@@ -136,13 +140,13 @@ impl Dispatcher<'_> {
         }
         let all_refused = self.forbidden.len() >= self.run.engine.concurrency();
         let nothing_to_come = self.in_hand.is_empty() && all_read;
-        if let Some(Err(error)) = self.forbidden.last().map(|outcome| &outcome.result)
+        if let Some(Err(error)) = self.forbidden.last().map(|(outcome, _)| &outcome.result)
             && (all_refused || nothing_to_come)
         {
             self.stop(StopReason::Fatal { error: error.to_string(), forbidden: true });
         }
         if self.stop.is_some() {
-            others.extend(self.forbidden.drain(..).map(|outcome| left_open(&outcome)));
+            others.extend(self.forbidden.drain(..).map(|(outcome, _)| left_open(&outcome)));
         }
     }
 
@@ -243,7 +247,7 @@ impl Dispatcher<'_> {
             Err(_) => self.failed += 1,
         }
         self.run.fold.live(&outcome);
-        self.run.reporter.event(&Event::Finished(outcome));
+        self.run.reporter.event(&Event::Finished { outcome, permit: None });
     }
 }
 

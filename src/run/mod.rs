@@ -26,7 +26,6 @@ use crate::policy::limits::Limits;
 use crate::policy::stop::{Signal, StopReason};
 use crate::report::progress::{Level, Reporter, Snapshot};
 use crate::report::text::{self, counted};
-use crate::row::Outcome;
 use crate::stats::{Fold, RowRate};
 
 /// Events taken in at once.
@@ -89,8 +88,7 @@ struct Dispatcher<'a> {
     in_hand: HashMap<u64, Instant, FxBuildHasher>,
     /// Rows that got a 403 while no call was ever answered, until it is known whose fault that is. They keep their
     /// permits: no more rows than there are permits learn of a refused key.
-    #[expect(clippy::vec_box, reason = "they come in boxes and go on in them")]
-    forbidden: Vec<Box<Outcome>>,
+    forbidden: Vec<batch::Held>,
     started: Instant,
     first_call: Option<Instant>,
     stop: Option<StopReason>,

@@ -210,9 +210,9 @@ pub(crate) async fn run(
     while (outcomes.len() as u64) < rows && unreachable.is_none() {
         tokio::select! {
             event = events.recv() => {
-                if let Some(Event::Finished(outcome)) = event {
+                if let Some(Event::Finished { outcome, permit }) = event {
                     assert!(outcomes.insert(outcome.row, *outcome).is_none());
-                    engine.recorded(1);
+                    drop(permit);
                     in_hand -= 1;
                 }
                 while in_hand < 2 * settings.concurrency + engine.wants_fresh() {

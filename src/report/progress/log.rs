@@ -104,7 +104,7 @@ impl Reporter for Log {
             Event::Unfinished { last: Some(attempt), .. } => self.attempt(attempt, ""),
             // A panic stops the run, which says so.
             Event::Unfinished { .. } | Event::Panicked { .. } => {}
-            Event::Finished(outcome) => {
+            Event::Finished { outcome, .. } => {
                 if let Err(error) = &outcome.result {
                     self.failed(outcome, error);
                 }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn outcome(row: u64, error: CallError) -> Event {
-        Event::Finished(Box::new(Outcome {
+        let outcome = Box::new(Outcome {
             row,
             hash: RowHash(row),
             result: Err(error),
@@ -157,7 +157,8 @@ mod tests {
             unanswered: 0,
             usage: None,
             timing: Timing::default(),
-        }))
+        });
+        Event::Finished { outcome, permit: None }
     }
 
     fn failed(row: u64, message: &str) -> Event {
