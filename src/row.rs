@@ -203,21 +203,11 @@ pub struct Timing {
     pub row: Duration,
     /// From the session's first hand-over to this outcome's being recorded; the dispatcher fills it in.
     pub recorded: Duration,
-    /// How long the batch of outcomes before was being written, in the record of the first outcome after it: no record
-    /// can tell of its own writing. The journal's `recording`, `row` and `recorded` are without it.
-    pub wrote: Duration,
     /// When the engine took the row up and when it had its outcome; for the dispatcher, not recorded.
     pub taken_up: Option<(Instant, Instant)>,
 }
 
 impl Timing {
-    /// The outcome's writing took so long.
-    pub fn add_writing(&mut self, wrote: Duration) {
-        self.recording += wrote;
-        self.row += wrote;
-        self.recorded += wrote;
-    }
-
     /// Waiting from the beginning on for what was not the row's own doing.
     pub fn waited(&self) -> Duration {
         self.starting + self.paced + self.queued

@@ -319,7 +319,6 @@ impl Session<'_> {
             totals: serde_json::json!({
                 "most_in_flight": stats.most_in_flight(),
                 "limited_s": self.fold.live_limited,
-                "wrote_ns": self.fold.live_wrote.as_nanos() as u64,
             }),
         };
         self.journal.append_end(&end)

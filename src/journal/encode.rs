@@ -166,8 +166,8 @@ mod tests {
         let times = proptest::array::uniform3(any::<u32>());
         (any::<u64>(), any::<u64>(), result, counts, proptest::option::of(usage), times).prop_map(
             |(row, hash, result, (attempts, abandoned, unanswered, errors), usage, times)| {
-                let [starting, latency, wrote] = times.map(|time| Duration::from_micros(time.into()));
-                let timing = Timing { starting, latency, wrote, ..Timing::default() };
+                let [starting, latency, recorded] = times.map(|time| Duration::from_micros(time.into()));
+                let timing = Timing { starting, latency, recorded, ..Timing::default() };
                 let hash = RowHash(hash);
                 Outcome { row, hash, result, attempts, errors, abandoned, unanswered, usage, timing }
             },

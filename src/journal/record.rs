@@ -124,7 +124,7 @@ enum Kind {
 }
 
 /// [`Timing`] as an array of nanoseconds, in this order: starting, paced, queued, running, backoff, bridge, latency,
-/// recording, row, recorded, wrote. There is one a row: names would be a third of the journal, and of the time to write
+/// recording, row, recorded. There is one a row: names would be a third of the journal, and of the time to write
 /// and to read it.
 mod timing {
     use super::{Deserialize, Deserializer, Duration, Serialize, Serializer, Timing};
@@ -134,9 +134,11 @@ mod timing {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timing, D::Error> {
-        let parts = <[u64; 11]>::deserialize(deserializer)?.map(Duration::from_nanos);
-        let [starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded, wrote] =
-            parts;
+        let parts = Vec::<u64>::deserialize(deserializer)?;
+        // Others wrote an eleventh: how long the outcomes before were being written.
+        let parts = parts.first_chunk::<10>().ok_or_else(|| serde::de::Error::custom("too few times"))?;
+        let [starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded] =
+            parts.map(Duration::from_nanos);
         Ok(Timing {
             starting,
             paced,
@@ -148,17 +150,16 @@ mod timing {
             recording,
             row,
             recorded,
-            wrote,
             taken_up: None,
         })
     }
 }
 
 /// What is recorded of the times: see [`timing`].
-pub(super) fn timing_ns(timing: &Timing) -> [u64; 11] {
+pub(super) fn timing_ns(timing: &Timing) -> [u64; 10] {
     let Timing { starting, paced, queued, running, backoff, bridge, latency, .. } = timing;
-    let Timing { recording, row, recorded, wrote, taken_up: _, .. } = timing;
-    [starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded, wrote]
+    let Timing { recording, row, recorded, taken_up: _, .. } = timing;
+    [starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded]
         .map(|part| part.as_nanos() as u64)
 }
 
@@ -282,12 +283,12 @@ mod tests {
 
     #[test]
     fn an_answer_reads_like_this() {
-        insta::assert_snapshot!(json(&answered(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"ok":{"fields":{"answer":"answer 7","reasoning":"reasoning 7"}}},"attempts":1,"usage":{"input":12,"output":34,"calls":1},"timing_ns":[0,0,0,0,0,0,1234567000,0,0,0,0]}}"#);
+        insta::assert_snapshot!(json(&answered(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"ok":{"fields":{"answer":"answer 7","reasoning":"reasoning 7"}}},"attempts":1,"usage":{"input":12,"output":34,"calls":1},"timing_ns":[0,0,0,0,0,0,1234567000,0,0,0]}}"#);
     }
 
     #[test]
     fn a_failure_reads_like_this() {
-        insta::assert_snapshot!(json(&failed(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"failed":{"class":"timeout","kind":"transient","message":"no answer within 1s"}},"attempts":1,"errors":["timeout"],"usage":{"input":12,"output":34,"calls":1},"timing_ns":[0,0,0,0,0,0,1234567000,0,0,0,0]}}"#);
+        insta::assert_snapshot!(json(&failed(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"failed":{"class":"timeout","kind":"transient","message":"no answer within 1s"}},"attempts":1,"errors":["timeout"],"usage":{"input":12,"output":34,"calls":1},"timing_ns":[0,0,0,0,0,0,1234567000,0,0,0]}}"#);
     }
 
     #[test]

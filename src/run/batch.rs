@@ -61,19 +61,10 @@ impl Dispatcher<'_> {
         let rows = self.read(todo, now);
         // Only now is it known whether there are more rows: none is held when the run ends.
         self.judge_held(todo.ended(), &mut held, &mut others);
-        let (mut outcomes, permits): (Vec<_>, Vec<_>) = held.into_iter().unzip();
+        let (outcomes, permits): (Vec<_>, Vec<_>) = held.into_iter().unzip();
         let attempts = self.failed_attempts(&others);
-        if let Some(first) = outcomes.first_mut() {
-            first.timing.wrote = std::mem::take(&mut self.wrote);
-        }
         if let Err(error) = self.record(&attempts, &outcomes, &rows) {
             self.cannot_record(&error);
-        }
-        if !outcomes.is_empty() {
-            self.wrote = now.elapsed();
-            for outcome in &mut outcomes {
-                outcome.timing.add_writing(self.wrote);
-            }
         }
         for attempt in &attempts {
             self.run.fold.attempt(attempt);

@@ -100,8 +100,6 @@ struct Dispatcher<'a> {
     rate: RowRate,
     ok: u64,
     failed: u64,
-    /// How long the writing of the last outcomes took, until the next record tells it.
-    wrote: Duration,
 }
 
 impl Run<'_> {
@@ -124,7 +122,6 @@ impl Run<'_> {
             rate: RowRate::default(),
             ok: 0,
             failed: 0,
-            wrote: Duration::ZERO,
         };
         dispatcher.dispatch(&mut todo, &mut inbox).await;
         dispatcher.finish().await
@@ -291,7 +288,6 @@ impl Dispatcher<'_> {
         self.run.fold.close_live_session(
             self.run.engine.gauges.most_in_flight.load(Ordering::Relaxed) as u64,
             self.run.engine.limited_for().into(),
-            self.wrote,
         );
         Ended { stop: self.stop, hurried: self.hurried, outage: self.outage }
     }

@@ -13,9 +13,6 @@ use crate::call::CANCELLED;
 use crate::journal::{Record, Recorded, RecordedAttempt, Verdict};
 use crate::row::{CUT_OFF, Outcome};
 
-/// More outcomes than one batch of the journal ever has.
-const BATCH: usize = 1024;
-
 /// Which class each row failed with last, at one byte a row, so that a row counts once however often it is tried.
 #[derive(Debug, Default)]
 struct LatestFailures {
@@ -58,8 +55,6 @@ pub struct Fold {
     /// How they came about over time.
     pub course: Course,
     failures: LatestFailures,
-    /// Outcomes read back whose writing is not yet known.
-    held: Vec<(u64, OutcomeView<'static>)>,
     /// What the session's rows without an outcome have tried.
     tried: HashMap<u64, Box<Tried>>,
     /// Rows of the session read back that it had started and that may have a call in flight.
@@ -73,8 +68,6 @@ pub struct Fold {
     session_limited: LimitedTimes,
     /// For how long the live session was limited.
     pub live_limited: LimitedTimes,
-    /// How long the live session's last outcomes were being written.
-    pub live_wrote: Duration,
 }
 
 impl Fold {
@@ -100,7 +93,6 @@ impl Fold {
             Record::Outcome(recorded) => self.recovered_outcome(recorded),
             Record::Gone(gone) => self.stats.add_gone(gone),
             Record::End(end) => {
-                self.written_in(Duration::from_nanos(end.totals["wrote_ns"].as_u64().unwrap_or_default()));
                 self.session_most = end.totals["most_in_flight"].as_u64().unwrap_or_default();
                 self.session_limited =
                     LimitedTimes::deserialize(&end.totals["limited_s"]).unwrap_or_default();
@@ -136,19 +128,7 @@ impl Fold {
             tried: None,
         };
         self.open = self.open.saturating_sub((recorded.attempts > 0).into());
-        // A batch written in no time looks like the rest of the one before, which is as well.
-        if !recorded.timing.wrote.is_zero() || self.held.len() == BATCH {
-            self.written_in(recorded.timing.wrote);
-        }
-        self.held.push((recorded.row, view));
-    }
-
-    /// Takes in the outcomes held back, now that it is known how long their writing took.
-    fn written_in(&mut self, wrote: Duration) {
-        for (row, mut view) in std::mem::take(&mut self.held) {
-            view.timing.add_writing(wrote);
-            self.record(row, view);
-        }
+        self.record(recorded.row, view);
     }
 
     /// Takes in one outcome of this session, once it is recorded.
@@ -194,8 +174,6 @@ impl Fold {
 
     /// Ends a session: its wall time and its most calls in flight count.
     pub fn close_session(&mut self) {
-        // The last outcomes of a session that was killed were written in a time nobody knows.
-        self.written_in(Duration::ZERO);
         self.tried.clear();
         let open = if std::mem::take(&mut self.ended) { 0 } else { self.open };
         self.open = 0;
@@ -207,8 +185,7 @@ impl Fold {
     }
 
     /// Ends the live session.
-    pub fn close_live_session(&mut self, most_in_flight: u64, limited: LimitedTimes, wrote: Duration) {
-        self.live_wrote = wrote;
+    pub fn close_live_session(&mut self, most_in_flight: u64, limited: LimitedTimes) {
         (self.session_most, self.session_limited, self.live_limited) = (most_in_flight, limited, limited);
         self.close_session();
     }
@@ -246,7 +223,7 @@ mod tests {
         let mut fold = Fold::new(&(10..20));
         fold.attempt(&attempt);
         let limited = LimitedTimes { outage: 9.0, ..LimitedTimes::default() };
-        fold.close_live_session(1, limited, Duration::ZERO);
+        fold.close_live_session(1, limited);
         let seconds = |seconds| Duration::from_secs(seconds);
         assert_eq!((fold.stats.wall(), fold.course.length()), (seconds(3), seconds(3)));
         assert_eq!((fold.stats.limited().outage, fold.stats.sessions()), (3.0, 1));
