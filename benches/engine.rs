@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use divan::counter::ItemsCount;
 use tokio::sync::mpsc::channel;
+use tokio::time::Instant;
 use tokio_asyncio_bridge::bridge::fake::{FakeBridge, Script};
-use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings};
+use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings, Since};
 use tokio_asyncio_bridge::policy::rate::{Rates, RequestsACall};
 use tokio_asyncio_bridge::policy::retry::RetryPolicy;
 use tokio_asyncio_bridge::row::{Row, RowHash, Value};
@@ -39,12 +40,13 @@ fn rows(bencher: divan::Bencher<'_, '_>, concurrency: usize) {
             let engine = Arc::new(Engine::new(Arc::new(FakeBridge::new(Script::default())), settings));
             let (events, mut inbox) = channel(1024);
             let mut batch = Vec::new();
+            let since = Since { read: Instant::now(), first_call: Instant::now() };
             let (mut next, mut done) = (0, 0);
             while done < ROWS {
                 while next < ROWS && next - done < 2 * concurrency as u64 {
                     let arguments = Arc::new(vec![(Arc::clone(&name), Value::Text(String::new()))]);
                     let row = Row { id: next, line: next + 2, hash: RowHash(next), arguments: Ok(arguments) };
-                    tokio::spawn(Arc::clone(&engine).run(row, events.clone()));
+                    tokio::spawn(Arc::clone(&engine).run(row, since, events.clone()));
                     next += 1;
                 }
                 let ended = inbox.recv_many(&mut batch, 1024).await;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tokio_asyncio_bridge::journal::{Header, InputIdentity, Journal, Reader, VERSION};
-use tokio_asyncio_bridge::row::{Answer, Outcome, RowHash, Timing, Value};
+use tokio_asyncio_bridge::outcome::{Answer, Outcome, Timing};
+use tokio_asyncio_bridge::row::{RowHash, Value};
 
 const ROWS: u64 = 1_000_000;
 const BATCH: u64 = 100;
@@ -67,15 +68,6 @@ fn header() -> Header {
 fn answered(row: u64) -> Outcome {
     let field = |name: &str| (name.into(), Value::Text(format!("{name} {row}")));
     let fields = vec![field("answer"), field("reasoning")];
-    Outcome {
-        row,
-        hash: RowHash(row),
-        result: Ok(Answer { fields, usage: None, first_chunk: None, finish_reason: None }),
-        attempts: 1,
-        errors: Vec::new(),
-        abandoned: 0,
-        unanswered: 0,
-        usage: None,
-        timing: Timing { latency: Duration::from_micros(1_234_567), ..Timing::default() },
-    }
+    let timing = Timing { latency: Duration::from_micros(1_234_567), ..Timing::default() };
+    Outcome { timing, ..Outcome::new(row, RowHash(row), Ok(Answer { fields, ..Answer::default() })) }
 }

@@ -21,21 +21,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::attempt::used;
+use self::attempt::{Handed, used};
 use self::gate::{Gate, Side};
 use self::gauges::Counted;
 pub use self::gauges::Gauges;
 use self::purse::Purse;
 use self::tally::{Tally, Unfinished};
 use crate::bridge::{Bridge, Health, LaneHealth};
-use crate::call::{CUT_OFF, CallError, FailureKind, PredictorError};
+use crate::error::{CUT_OFF, CallError, Failure, FailureKind};
 use crate::event::{Blockage, Event, LimitedBy, LimitedFor};
+use crate::outcome::{Answer, Outcome};
 use crate::policy::budget::{Budget, Price};
 use crate::policy::pace::Backoff;
 use crate::policy::rate::{Rates, RequestsACall};
 use crate::policy::retry::{RetryPolicy, Schedule};
 use crate::policy::stop::StopReason;
-use crate::row::{Answer, Arguments, Outcome, Row};
+use crate::row::{Arguments, Row};
 
 /// So many rows for each slot may wait for their next attempt and let others take their place: some servers ask to be left
 /// alone for a minute.
@@ -62,6 +63,15 @@ pub struct EngineSettings {
     pub requests: RequestsACall,
     /// Seed of the jitter.
     pub seed: u64,
+}
+
+/// The moments from which a row's times are counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Since {
+    /// When it was read.
+    pub read: Instant,
+    /// The session's first hand-over.
+    pub first_call: Instant,
 }
 
 /// When the clock of an attempt's timeout starts.
@@ -197,9 +207,8 @@ impl Engine {
 
     /// Takes one row to its outcome and tells the dispatcher, also of a panic. A full channel holds the row back: a slow
     /// disk slows the engine.
-    pub async fn run(self: Arc<Self>, row: Row, events: Sender<Event>) {
-        let taken_up = Instant::now();
-        let mut ending = pin!(self.row(&row, taken_up, &events));
+    pub async fn run(self: Arc<Self>, row: Row, since: Since, events: Sender<Event>) {
+        let mut ending = pin!(self.row(&row, since, &events));
         // Nothing of the row is touched after a panic, and what rows share is used through locks that take no poison.
         let ended = poll_fn(|context| {
             let poll = AssertUnwindSafe(|| ending.as_mut().poll(context).map(Ok));
@@ -217,34 +226,32 @@ impl Engine {
     async fn row(
         &self,
         row: &Row,
-        taken_up: Instant,
+        since: Since,
         events: &Sender<Event>,
     ) -> Result<(Box<Outcome>, Option<OwnedSemaphorePermit>), Unfinished> {
         let mut tally = Tally::default();
+        tally.timing.starting = since.read.elapsed();
         let (result, permit) = match &row.arguments {
             Ok(arguments) => {
-                let (result, permit) = self.attempts(row, arguments, &mut tally, events).await?;
+                let (result, permit) =
+                    self.attempts(row, arguments, since.first_call, &mut tally, events).await?;
                 (result, Some(permit))
             }
-            Err(error) => (Err(error.clone()), None),
+            Err(error) => (Err(Last::New(error.clone())), None),
         };
-        if let Err(error) = &result
-            && tally.attempts > 0
-        {
-            tally.errors.push(error.class());
-        }
-        let Tally { attempts, abandoned, unanswered, errors, usage, mut timing, last: _ } = tally;
-        timing.taken_up = Some((taken_up.into_std(), Instant::now().into_std()));
+        let Tally { attempts, earlier_usage, abandoned, mut timing, last: _ } = tally;
+        // Until here; the dispatcher adds the rest.
+        timing.row = since.read.elapsed();
+        timing.recorded = since.first_call.elapsed();
+        let told_before = matches!(result, Err(Last::Told(_)));
+        let result = result.map_err(Last::into_failure);
         let outcome = Outcome {
-            row: row.id,
-            hash: row.hash,
-            result,
             attempts,
-            errors,
             abandoned,
-            unanswered,
-            usage,
+            told_before,
+            earlier_usage,
             timing,
+            ..Outcome::new(row.id, row.hash, result)
         };
         Ok((Box::new(outcome), permit))
     }
@@ -255,9 +262,10 @@ impl Engine {
         &self,
         row: &Row,
         arguments: &Arc<Arguments>,
+        first_call: Instant,
         tally: &mut Tally,
         events: &Sender<Event>,
-    ) -> Result<(Result<Answer, CallError>, OwnedSemaphorePermit), Unfinished> {
+    ) -> Result<(Result<Answer, Last>, OwnedSemaphorePermit), Unfinished> {
         let mut row_deadline: Option<Instant> = None;
         let mut schedule: Option<Schedule> = None;
         let mut last: Option<CallError> = None;
@@ -286,14 +294,13 @@ impl Engine {
             };
             if let Some(error) = last.take().filter(|_| row_deadline.is_some_and(|deadline| now >= deadline))
             {
-                tally.errors.pop(); // It is the outcome's.
-                return Ok((Err(error), passed.permit));
+                return Ok((Err(Last::Told(error)), passed.permit));
             }
             let ending = passed.ending(&mut first_begun);
-            let result = self.attempt(row.id, arguments, now, row_deadline, passed.in_flight, tally).await;
-            let Some(result) = result else {
+            let call = Handed { row: row.id, arguments, at: now, first_call, row_deadline };
+            let Some(result) = self.attempt(call, passed.in_flight, tally).await else {
                 share.settle(None, true);
-                return Err(Unfinished(tally.failed(row.id, None)));
+                return Err(Unfinished(Some(tally.failed(row.id, Failure::cancelled()))));
             };
             let untold = result.as_ref().map_or_else(CallError::is_untold, |answer| answer.usage.is_none());
             share.settle(used(&result), untold);
@@ -303,11 +310,13 @@ impl Engine {
             let error = match result {
                 Ok(answer) => {
                     let fails = self.cut_off_fails && answer.is_cut_off();
-                    return Ok((if fails { Err(cut_off(&answer)) } else { Ok(answer) }, permit));
+                    return Ok((if fails { Err(Last::New(cut_off(&answer))) } else { Ok(answer) }, permit));
                 }
-                // No fault of the row's: it stays open, and the dispatcher learns why from the bridge itself. It has the
-                // permit, so that no row is handed to a dead loop before it stops them all.
-                Err(CallError::Bridge(error)) => return Ok((Err(CallError::Bridge(error)), permit)),
+                // No fault of the row's: it stays open.
+                Err(CallError::Bridge(error)) => {
+                    let _ = events.send(Event::Broken { error, permit }).await;
+                    return Err(Unfinished(Some(tally.failed(row.id, CallError::Bridge(error).into()))));
+                }
                 Err(error) => error,
             };
             let schedule = schedule.get_or_insert_with(|| {
@@ -316,7 +325,7 @@ impl Engine {
             let delay = schedule.after(&error, outage);
             let too_late = |delay| row_deadline.is_some_and(|deadline| Instant::now() + delay >= deadline);
             let Some(delay) = delay.filter(|delay| !too_late(*delay)) else {
-                return Ok((Err(error), permit));
+                return Ok((Err(Last::New(error)), permit));
             };
             drop(permit);
             // Boxed, as all that is rare: the future of a row is moved and kept whole, however it goes.
@@ -333,16 +342,34 @@ impl Engine {
         delay: Duration,
         events: &Sender<Event>,
     ) -> Result<(), Unfinished> {
-        tally.errors.push(error.class());
         let waiting = Instant::now();
-        if let Some(attempt) = tally.failed(row, Some(error)) {
-            let asked = error.retry_after();
-            let _ = events.send(Event::Retrying { attempt, delay, asked }).await;
+        let attempt = tally.failed(row, error.clone().into());
+        if let Some(usage) = attempt.failure.usage {
+            *tally.earlier_usage.get_or_insert_default() += usage;
         }
+        let _ = events.send(Event::Retrying { attempt, delay }).await;
         let _counted = Counted::new(&self.gauges.waiting_retry);
         let slept = self.stopping.run_until_cancelled(sleep(delay)).await;
         tally.timing.backoff += waiting.elapsed();
         slept.ok_or(Unfinished(None))
+    }
+}
+
+/// The error of a row's last attempt.
+enum Last {
+    /// It has just failed.
+    New(CallError),
+    /// It was told of when it failed; then the row's time was up before the next one.
+    Told(CallError),
+}
+
+impl Last {
+    fn into_failure(self) -> Failure {
+        match self {
+            Self::New(error) => error.into(),
+            // What it used is counted already.
+            Self::Told(error) => Failure { usage: None, ..error.into() },
+        }
     }
 }
 
@@ -354,16 +381,10 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 
 /// What an answer that was cut off is where such answers fail.
 fn cut_off(answer: &Answer) -> CallError {
-    CallError::Predictor(Box::new(PredictorError {
-        class: CUT_OFF.into(),
-        message:
-            "the answer was cut off at max_tokens (finish reason: length), and `--cut-off fail` was given"
-                .to_owned(),
-        kind: FailureKind::Permanent,
-        status: None,
-        retry_after: None,
+    const TEXT: &str =
+        "the answer was cut off at max_tokens (finish reason: length), and `--cut-off fail` was given";
+    CallError::Predictor(Box::new(Failure {
         usage: answer.usage,
-        unanswered: None,
-        traceback: None,
+        ..Failure::new(CUT_OFF, FailureKind::Permanent, TEXT)
     }))
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::row::{FailedAttempt, Outcome};
+use crate::error::BridgeError;
+use crate::outcome::{FailedAttempt, Outcome};
 
 /// What holds the pace below the concurrency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -93,8 +94,13 @@ pub enum Event {
         attempt: Box<FailedAttempt>,
         /// The wait before the next one.
         delay: Duration,
-        /// The wait that the server asked for.
-        asked: Option<Duration>,
+    },
+    /// The way to the predictor is broken. The row whose call found it so stays open.
+    Broken {
+        /// What broke.
+        error: BridgeError,
+        /// That call's permit, so that no row is handed to a dead loop before the run is stopped.
+        permit: OwnedSemaphorePermit,
     },
     /// The event loop does not turn.
     Blocked {

@@ -14,19 +14,21 @@
 //! | 4 | [`engine`] [`stats`] | permits, the attempt loop, deadlines; histograms |
 //! | 3 | [`input`] [`output`] [`journal`] [`bridge`] [`model`] | formats, the truth on disk, the seam to Python |
 //! | 2 | [`event`] [`policy`] [`secret`] | events as data; retry and limits, pure |
-//! | 1 | [`row`] [`call`] [`matching`] | rows, answers, attempts, outcomes, their errors; rows paired by hash |
+//! | 1 | [`row`] [`call`] [`outcome`] [`usage`] [`error`] [`matching`] | types only: rows, calls, what became of them, what they used, how they fail; rows paired by hash |
 
 pub mod bridge;
 pub mod call;
 pub mod cli;
 pub mod command;
 pub mod engine;
+pub mod error;
 pub mod event;
 pub mod input;
 pub mod job;
 pub mod journal;
 pub mod matching;
 pub mod model;
+pub mod outcome;
 pub mod output;
 pub mod policy;
 pub mod report;
@@ -34,3 +36,4 @@ pub mod row;
 pub mod run;
 pub mod secret;
 pub mod stats;
+pub mod usage;

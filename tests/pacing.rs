@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use simulated::servers::window_at;
 use simulated::{Ended, LATENCY, REFUSAL, Reply, SECOND, at_once, error, settings};
-use tokio_asyncio_bridge::call::{CallError, FailureKind};
 use tokio_asyncio_bridge::engine::EngineSettings;
+use tokio_asyncio_bridge::error::{CallError, FailureKind};
 use tokio_asyncio_bridge::event::LimitedFor;
 use tokio_asyncio_bridge::policy::rate::{Rates, RequestsACall};
-use tokio_asyncio_bridge::row::Usage;
+use tokio_asyncio_bridge::usage::Usage;
 
 fn down() -> Reply {
     Err(error(FailureKind::Unavailable, None))

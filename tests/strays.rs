@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use simulated::servers::{self, Faults, gateway};
 use simulated::{Ended, Request, SECOND, Script, run_to_end, settings};
-use tokio_asyncio_bridge::call::FailureKind;
 use tokio_asyncio_bridge::engine::EngineSettings;
+use tokio_asyncio_bridge::error::FailureKind;
 
 /// How many rows, how many at once.
 const STRAYS: (u64, usize) = (800, 24);

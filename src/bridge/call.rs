@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::sync::oneshot::Receiver;
 
-use crate::call::{BridgeError, CallError};
-use crate::row::Answer;
+use crate::error::{BridgeError, CallError};
+use crate::outcome::Answer;
 
 /// What a call ends with.
 pub type Reply = Result<Answer, CallError>;

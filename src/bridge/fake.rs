@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Bridge, Call, Description, Health, LaneHealth, Reply};
-use crate::call::{Attempt, CallError, FailureKind, PredictorError};
+use crate::call::Attempt;
+use crate::error::{CallError, Failure, FailureKind};
 use crate::input::Parameter;
-use crate::row::{Answer, Value};
+use crate::outcome::Answer;
+use crate::row::Value;
 
 /// How the fake predictor behaves. Parsed from `--bridge fake:KEY=VALUE,…`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,16 +100,7 @@ impl FakeBridge {
 }
 
 fn failure(class: &str, kind: FailureKind) -> CallError {
-    CallError::Predictor(Box::new(PredictorError {
-        class: class.into(),
-        message: "as the script says".to_owned(),
-        kind,
-        status: None,
-        retry_after: None,
-        usage: None,
-        unanswered: None,
-        traceback: None,
-    }))
+    CallError::Predictor(Box::new(Failure::new(class, kind, "as the script says")))
 }
 
 impl Script {
@@ -140,7 +133,7 @@ impl Script {
         }
         let value =
             attempt.arguments.first().map_or_else(|| Value::Text(String::new()), |(_, value)| value.clone());
-        Ok(Answer { fields: vec![(field, value)], usage: None, first_chunk: None, finish_reason: None })
+        Ok(Answer { fields: vec![(field, value)], ..Answer::default() })
     }
 }
 

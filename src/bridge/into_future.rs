@@ -18,7 +18,8 @@ use super::python::event_loop::{EventLoop, LoopKind};
 use super::python::helpers;
 use super::python::predictor::{LoadError, Predictor, Request};
 use super::{Bridge, Call, Description, Health, Reply};
-use crate::call::{Attempt, BridgeError, CallClock, CallError, Lane};
+use crate::call::{Attempt, CallClock, Lane};
+use crate::error::{BridgeError, CallError};
 use crate::input::Types;
 use crate::secret::Secrets;
 

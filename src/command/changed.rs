@@ -11,12 +11,13 @@ use super::prepared::Prepared;
 use super::setup::now;
 use crate::input::{Records, Source};
 use crate::job::paths::JobPaths;
-use crate::journal::{Header, Index, Journal, Reader, Status};
+use crate::journal::{Header, Index, Journal, Reader};
 use crate::matching::Matching;
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted};
 use crate::row::RowHash;
-use crate::stats::{Fold, Stats};
+use crate::stats::Fold;
+use crate::usage::Spent;
 
 /// Stands for a row that is gone.
 const GONE: u64 = u64::MAX;
@@ -128,7 +129,7 @@ pub(super) fn rematch(
     paths: &JobPaths,
     prepared: &Prepared,
     open: &BTreeMap<u64, RowHash>,
-    whole: &Stats,
+    whole: &Spent,
     reporter: &mut dyn Reporter,
 ) -> anyhow::Result<(Journal, Fold)> {
     let before = journal.index().selection();
@@ -145,9 +146,9 @@ pub(super) fn rematch(
     let mut fold = Fold::new(selection);
     let mut transcript = journal.transcribe(selection, moved, |record| fold.recovered(record))?;
     fold.close_session();
-    if let Some(gone) = whole.beyond(&fold.stats) {
+    if let Some(gone) = whole.beyond(fold.stats.spent()) {
         transcript.carry(&gone)?;
-        fold.stats.add_gone(&gone);
+        fold.stats.add_spent(&gone);
     }
     let transcribed = transcript.replace(&prepared.header, &time)?;
     let text = format!(
@@ -206,7 +207,7 @@ fn recorded(
     let (mut answered, mut failed) = (Vec::new(), Vec::new());
     for row in index.selection() {
         if let Some(outcome) = reader.outcome(index, row)?.filter(|outcome| wanted(outcome.hash.0)) {
-            let rows = if outcome.result.status() == Status::Ok { &mut answered } else { &mut failed };
+            let rows = if outcome.result.is_ok() { &mut answered } else { &mut failed };
             rows.push((outcome.hash.0, row));
         }
     }

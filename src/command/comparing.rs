@@ -7,13 +7,13 @@ use super::prepared::Prepared;
 use super::show::ShowOptions;
 use super::streams::Streams;
 use crate::input::Validated;
-use crate::policy::budget::Used;
 use crate::policy::stop::StopReason;
 use crate::report::compare::{Comparison, ModeRuns, RunFigures, Stopped, WarmUp};
 use crate::report::progress::Level;
 use crate::report::text::{counted, duration, reason};
 use crate::run::signals::Signals;
 use crate::secret::Secrets;
+use crate::usage::Spent;
 
 /// Rows that warm up: at least enough to meet a second call, at most so many as are few.
 const WARM_UP: std::ops::RangeInclusive<u64> = 3..=16;
@@ -41,7 +41,7 @@ pub(super) struct Comparing<'a> {
     /// The answers of the first run of all.
     first: Option<FirstAnswers>,
     /// What all runs so far used.
-    used: Used,
+    used: Spent,
     /// What is run now.
     at: String,
 }

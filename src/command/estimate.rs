@@ -7,7 +7,7 @@ use crate::job::spec::MoneySpec;
 use crate::policy::budget::{Bounds, Price};
 use crate::policy::rate::{CHARACTERS_A_TOKEN, FIRST_OVERHEAD};
 use crate::report::text::{count, counted, dollars};
-use crate::row;
+use crate::usage;
 
 /// The estimate, per call of the predictor.
 #[derive(Debug, Clone)]
@@ -56,8 +56,8 @@ impl Estimate {
     }
 
     /// What one call will probably use, the answer included: as `--tpm` estimates it.
-    pub(super) fn a_call(&self) -> row::Usage {
-        row::Usage {
+    pub(super) fn a_call(&self) -> usage::Usage {
+        usage::Usage {
             input: self.input().round() as u64,
             output: FIRST_OVERHEAD as u64,
             calls: 1,
@@ -89,7 +89,7 @@ impl Estimate {
             ),
         };
         let Some(price) = self.price else { return text + "; no price is known; answers not included" };
-        let cost = |input, output| dollars(price.of(&row::Usage { input, output, calls, cost_usd: None }));
+        let cost = |input, output| dollars(price.of(&usage::Usage { input, output, calls, cost_usd: None }));
         text += &format!(", {}", cost(input, 0));
         match self.metered.as_ref().and_then(|metered| Some((metered.max_tokens?, metered.requests))) {
             Some((most, requests)) => {

@@ -1,12 +1,14 @@
 //! `report --failures`: the rows to look at, each with what is recorded of why, in the order of the input. Not the figures.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use super::show::ShowOptions;
-use crate::journal::{Reader, Recorded, Recovered, Verdict};
+use crate::error::Failure;
+use crate::journal::{Index, Reader, Record, Recovered, Status};
+use crate::outcome::Outcome;
 use crate::report::text::{count, escape, escape_lines};
-use crate::row::CUT_OFF;
 
 use super::streams::Streams;
 
@@ -16,11 +18,13 @@ const MOST_ATTEMPTS: usize = 10;
 /// Prints the failed rows of a journal, and those whose answers were cut off.
 pub(super) fn print(journal: &Path, show: &ShowOptions, streams: &mut Streams) -> anyhow::Result<()> {
     let index = Recovered::read(journal, |_| {})?.index;
+    let mut earlier = earlier_attempts(journal, &index)?;
     let mut reader = Reader::open(journal)?;
     let mut none = true;
     for row in index.selection() {
         let outcome = reader.outcome(&index, row)?;
-        if let Some(text) = outcome.as_ref().and_then(told) {
+        let earlier = earlier.remove(&row).unwrap_or_default();
+        if let Some(text) = outcome.and_then(|outcome| told(&outcome, earlier)) {
             none = false;
             streams.say(show, &text)?;
         }
@@ -31,38 +35,60 @@ pub(super) fn print(journal: &Path, show: &ShowOptions, streams: &mut Streams) -
     Ok(())
 }
 
-/// What there is to say of a row; nothing of one that is as it should be.
-fn told(outcome: &Recorded<'_>) -> Option<String> {
-    match &outcome.result {
-        Verdict::Failed { class, message, traceback, .. } => {
-            let mut text = format!("row {}: {}", outcome.row, escape(class));
-            if !message.is_empty() {
-                text += &format!(": {}", escape_lines(message).replace('\n', "\n  "));
+/// The attempts before the last of each row that failed, in the session of its last outcome.
+fn earlier_attempts(journal: &Path, index: &Index) -> anyhow::Result<HashMap<u64, Vec<String>>> {
+    let (mut open, mut decided) = (HashMap::<u64, Vec<String>>::new(), HashMap::new());
+    Recovered::read(journal, |record| match record {
+        Record::Header(_) => open.clear(),
+        Record::Attempt(attempt) if index.status(attempt.row) == Some(Status::Failed) => {
+            let attempts = open.entry(attempt.row).or_default();
+            if attempts.len() < MOST_ATTEMPTS {
+                attempts.push(named(&attempt.failure));
             }
-            text += &attempts(outcome);
-            text.push('\n');
-            // Its first line is in the traceback too, where that was recorded.
-            let traceback = traceback.as_deref().unwrap_or_default();
-            let whole = traceback.split_once('\n').map_or(traceback, |(_, whole)| whole);
-            for line in whole.lines() {
-                let _ = writeln!(text, "  {}", escape(line));
-            }
-            Some(text)
         }
-        Verdict::Ok { finish_reason, .. } => (finish_reason.as_deref() == Some(CUT_OFF))
-            .then(|| format!("row {}: answered, but cut off at max_tokens\n", outcome.row)),
+        Record::Outcome(outcome) if index.status(outcome.row) == Some(Status::Failed) => {
+            decided.insert(outcome.row, open.remove(&outcome.row).unwrap_or_default());
+        }
+        _ => {}
+    })?;
+    Ok(decided)
+}
+
+/// What there is to say of a row; nothing of one that is as it should be.
+fn told(outcome: &Outcome, earlier: Vec<String>) -> Option<String> {
+    let failure = match &outcome.result {
+        Err(failure) => failure,
+        Ok(answer) => {
+            let text = || format!("row {}: answered, but cut off at max_tokens\n", outcome.row);
+            return answer.is_cut_off().then(text);
+        }
+    };
+    let mut text = format!("row {}: {}", outcome.row, escape(&failure.class));
+    if !failure.message.is_empty() {
+        text += &format!(": {}", escape_lines(&failure.message).replace('\n', "\n  "));
     }
+    text += &attempts(outcome, failure, earlier);
+    text.push('\n');
+    for line in failure.trace().lines() {
+        let _ = writeln!(text, "  {}", escape(line));
+    }
+    Some(text)
 }
 
 /// The errors of the attempts, where there was more than one.
-fn attempts(outcome: &Recorded<'_>) -> String {
-    if outcome.errors.len() < 2 {
+fn attempts(outcome: &Outcome, failure: &Failure, mut attempts: Vec<String>) -> String {
+    if !outcome.told_before {
+        attempts.push(named(failure));
+    }
+    if attempts.len() < 2 {
         return String::new();
     }
-    let classes = outcome.errors.iter().take(MOST_ATTEMPTS).map(|class| escape(class));
-    let mut classes = classes.collect::<Vec<_>>().join(", ");
-    if outcome.errors.len() > MOST_ATTEMPTS {
-        classes += ", …";
-    }
-    format!(" ({} attempts: {classes})", count(outcome.attempts.into()))
+    let more = if attempts.len() > MOST_ATTEMPTS { ", …" } else { "" };
+    attempts.truncate(MOST_ATTEMPTS);
+    format!(" ({} attempts: {}{more})", count(outcome.attempts.into()), attempts.join(", "))
+}
+
+/// An attempt by its error.
+fn named(failure: &Failure) -> String {
+    escape(&failure.class).to_string()
 }

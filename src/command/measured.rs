@@ -11,13 +11,13 @@ use super::prepared::Prepared;
 use super::session;
 use crate::input::Validated;
 use crate::job::spec::TimeSpec;
-use crate::journal::{Header, Journal, Record, Values, Verdict};
-use crate::policy::budget::Used;
+use crate::journal::{Header, Journal, Record};
 use crate::policy::stop::StopReason;
 use crate::report::compare::RunFigures;
 use crate::report::progress::Reporter;
-use crate::row::{RowHash, Usage};
+use crate::row::RowHash;
 use crate::run::signals::Signals;
+use crate::usage::Spent;
 
 /// The answers of the first run of all, to tell others from, at 8 bytes a row.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub(super) struct Measuring<'a> {
     /// What is left of the comparison's time; none where it has no deadline.
     pub left: Option<Duration>,
     /// What the runs before used: the bounds hold for all of them together.
-    pub used: &'a mut Used,
+    pub used: &'a mut Spent,
 }
 
 /// How a run ended.
@@ -100,21 +100,9 @@ impl Measuring<'_> {
         let bridge = &prepared.answerer.bridge;
         let stalled = || bridge.health().longest(|lane| lane.stalled);
         let (cpu, stalled_before) = (processor_time(), stalled());
-        let session::Ran { stop, report, journal } = session.measure(reporter, signals).await?;
+        let session::Ran { stop, report, spent, journal } = session.measure(reporter, signals).await?;
         let (cpu, stalled) = (processor_time().saturating_sub(cpu), stalled().saturating_sub(stalled_before));
-        if let Some(report) = &report {
-            let tokens = &report.tokens;
-            *used += Used {
-                usage: Usage {
-                    input: tokens.input,
-                    output: tokens.output,
-                    calls: tokens.calls,
-                    cost_usd: report.cost_usd,
-                },
-                attempts: report.attempts.total,
-                untold: tokens.untold,
-            };
-        }
+        *used += &spent;
         let (stop, report) = match (stop, report) {
             (None, None) => bail!("a run ended without its report"),
             (None, Some(report)) => (None, report),
@@ -161,12 +149,12 @@ impl Measured {
         let mut text = String::new();
         self.journal.read_back(|record| {
             if let Record::Outcome(outcome) = record
-                && let Verdict::Ok { fields: Values(fields), .. } = &outcome.result
+                && let Ok(answer) = &outcome.result
             {
                 text.clear();
-                for (name, value) in fields {
+                for (name, value) in &answer.fields {
                     // JSON holds no bare NUL.
-                    text.extend([name, "\0", value.get(), "\0"]);
+                    text.extend([name, "\0", &value.to_json(), "\0"]);
                 }
                 visit(outcome.row, RowHash::of(text.as_bytes()).0.max(1));
             }

@@ -17,12 +17,13 @@ use crate::input::{Format, InputError, Source, Validated, glance, validate, vali
 use crate::job::spec::{self, JobSpec, RowSpec};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
 use crate::output::{Access, TOLD};
-use crate::policy::budget::{Budget, Used};
+use crate::policy::budget::Budget;
 use crate::policy::stop::Signal;
 use crate::report;
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted};
 use crate::run::signals::Signals;
+use crate::usage::Spent;
 
 /// What is needed to prepare a job.
 pub(super) struct Preparing {
@@ -241,7 +242,7 @@ impl Prepared {
     }
 
     /// What may still be used after so much; none where nothing is bounded.
-    pub(super) fn budget(&self, used: &Used) -> Option<Budget> {
+    pub(super) fn budget(&self, used: &Spent) -> Option<Budget> {
         let bounds = self.spec.money.bounds();
         let budget = || Budget::new(bounds, self.estimate.price(), &self.estimate.a_call());
         (!bounds.is_empty()).then(|| budget().resuming(used))
@@ -251,7 +252,7 @@ impl Prepared {
     pub(super) fn session(&self, opened: Opened, calls: usize) -> Session<'_> {
         Session {
             price: self.spec.money.price(),
-            budget: self.budget(&opened.fold.stats.used()),
+            budget: self.budget(opened.fold.stats.spent()),
             answerer: &self.answerer,
             source: &self.source,
             validated: &self.validated,

@@ -14,13 +14,13 @@ use super::job::{self, Asked, Opened};
 use super::prepared::Prepared;
 use super::show::ShowOptions;
 use super::streams::Streams;
-use crate::call::CallError;
+use crate::error::CallError;
 use crate::job::paths::JobPaths;
 use crate::job::spec::{self, JobSpec, WholePatch};
 use crate::journal::{CRASHES, Journal, Poison, Recovered, directory_of, holds_lines};
+use crate::outcome::Outcome;
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted, numbers};
-use crate::row::{Outcome, Timing};
 use crate::run::todo::Choice;
 use crate::stats::Fold;
 
@@ -174,7 +174,8 @@ fn reopen(
         let open = std::mem::take(&mut recovered.open);
         drop(recovered);
         fold.close_session();
-        let (journal, fold) = changed::rematch(journal, paths, prepared, &open, &fold.stats, reporter)?;
+        let (journal, fold) =
+            changed::rematch(journal, paths, prepared, &open, fold.stats.spent(), reporter)?;
         return Ok(Opened { journal, fold, choice });
     }
     journal.append_header(header)?;
@@ -184,7 +185,7 @@ fn reopen(
         set_aside.insert(poison.row);
         let outcome = outcome_of(&poison);
         journal.append_outcome(&outcome)?;
-        fold.live(&outcome);
+        fold.outcome(&outcome);
     }
     journal.commit()?;
     choice.suspects = recovered.suspects.in_order();
@@ -206,17 +207,8 @@ fn outcome_of(poison: &Poison) -> Outcome {
         poison.crashes.len(),
         poison.crashes.join(", ")
     );
-    Outcome {
-        row: poison.row,
-        hash: poison.hash,
-        result: Err(CallError::Crash(text)),
-        attempts: 0,
-        errors: Vec::new(),
-        abandoned: 0,
-        unanswered: 0,
-        usage: None,
-        timing: Timing::default(),
-    }
+    let failure = CallError::Crash(text).into();
+    Outcome { attempts: 0, ..Outcome::new(poison.row, poison.hash, Err(failure)) }
 }
 
 fn tell_left_out(rows: &BTreeSet<u64>, reporter: &mut dyn Reporter) {

@@ -28,6 +28,7 @@ use crate::run::signals::Signals;
 use crate::run::todo::{Choice, Todo};
 use crate::run::{Bounds, Ended, Run};
 use crate::stats::Fold;
+use crate::usage::Spent;
 
 /// How long the writing that was abandoned may take to end.
 const TIDYING: Duration = Duration::from_millis(300);
@@ -85,6 +86,8 @@ pub(super) struct Ran {
     pub stop: Option<StopReason>,
     /// The report; none where a second signal cut the session short.
     pub report: Option<Report>,
+    /// What its attempts came to.
+    pub spent: Spent,
     /// The truth.
     pub journal: Journal,
 }
@@ -111,7 +114,8 @@ impl Session<'_> {
             self.journal.commit()?;
             Some(self.report(0, Duration::ZERO, stop.as_ref()))
         };
-        Ok(Ran { stop, report, journal: self.journal })
+        let spent = self.fold.stats.spent().clone();
+        Ok(Ran { stop, report, spent, journal: self.journal })
     }
 
     /// Runs all rows without an answer, writes the answers file and the report.

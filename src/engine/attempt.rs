@@ -8,10 +8,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::gauges::Counted;
-use super::tally::{Last, Tally};
+use super::tally::Tally;
 use super::{Clock, Engine};
-use crate::call::{Attempt, BridgeError, CallError, CallWatch, call_clock};
-use crate::row::{Answer, Arguments, Usage};
+use crate::call::{Attempt, CallWatch, call_clock};
+use crate::error::{BridgeError, CallError};
+use crate::outcome::Answer;
+use crate::row::Arguments;
+use crate::usage::Usage;
 
 /// How long a cancelled call may take to end before it counts as abandoned and its permit is given back
 /// (`docs/contract.md`, "Timeouts cancel": the slot is back within 100 ms).
@@ -20,17 +23,26 @@ const ABANDON_AFTER: Duration = Duration::from_millis(80);
 /// once, and turning a moment later.
 const STUCK_AGAIN: Duration = Duration::from_millis(500);
 
+/// A call that was let through.
+pub(super) struct Handed<'a> {
+    pub(super) row: u64,
+    pub(super) arguments: &'a Arc<Arguments>,
+    /// When.
+    pub(super) at: Instant,
+    /// The session's first hand-over.
+    pub(super) first_call: Instant,
+    pub(super) row_deadline: Option<Instant>,
+}
+
 impl Engine {
     /// One call; none where it was cut off.
     pub(super) async fn attempt(
         &self,
-        row: u64,
-        arguments: &Arc<Arguments>,
-        handed_over: Instant,
-        row_deadline: Option<Instant>,
+        call: Handed<'_>,
         in_flight: Counted<'_>,
         tally: &mut Tally,
     ) -> Option<Result<Answer, CallError>> {
+        let Handed { row, arguments, at: handed_over, first_call, row_deadline } = call;
         tally.attempts += 1;
         let (clock, watch) = call_clock(handed_over.into_std());
         let gauges = &self.gauges;
@@ -41,27 +53,18 @@ impl Engine {
         let mut received = Instant::now();
         let [begun, mut ended] =
             [watch.begun(), watch.ended()].map(|mark| mark.map(|after| handed_over + after));
-        let unanswered = matches!(&result, Some(Err(error)) if error.unanswered().is_some());
-        tally.unanswered += u32::from(unanswered);
-        let last = Last {
-            began: begun.unwrap_or(handed_over),
-            ended: ended.unwrap_or(received),
-            abandoned: false,
-            unanswered,
-        };
-        tally.last = Some(last);
-        tally.timing.latency = last.ended - last.began;
+        let (began, seen) = (begun.unwrap_or(handed_over), ended.unwrap_or(received));
+        tally.last = (began - first_call, seen - first_call);
+        tally.abandoned = false;
+        tally.timing.latency = seen - began;
         let mut result = result?;
         self.purse.price(&mut result);
-        tally.add_usage(used(&result).copied());
         if let Err(CallError::Timeout(_) | CallError::Lost(_)) = &result {
             let lost = matches!(result, Err(CallError::Lost(_)));
-            let before = tally.abandoned;
             let released =
                 self.killed.run_until_cancelled(self.release(watch, handed_over, lost, in_flight, tally));
             ended = Box::pin(released).await.flatten();
             received = Instant::now();
-            tally.last = Some(Last { abandoned: tally.abandoned > before, ..last });
         }
         // A call that timed out runs on until it is cancelled or given up; one that never began was on its way.
         let ended = ended.unwrap_or(received);
@@ -134,7 +137,7 @@ impl Engine {
             if !lost && !watch.stalled_now().is_zero() {
                 continue; // The loop has had no chance to cancel it.
             }
-            tally.abandoned += 1;
+            tally.abandoned = true;
             drop(in_flight);
             let gauges = Arc::clone(&self.gauges);
             gauges.abandoned.fetch_add(1, Ordering::Relaxed);

@@ -20,13 +20,14 @@ pub(super) use self::line::Side;
 use self::line::{Line, Turn};
 use self::state::{State, tells_of_no_server};
 use super::{Counted, EngineSettings};
-use crate::call::CallError;
+use crate::error::CallError;
 use crate::event::{LimitedBy, LimitedFor};
+use crate::outcome::Answer;
 use crate::policy::breaker::{Breaker, Hopeless};
 use crate::policy::pace::{Admission, Pace};
 use crate::policy::rate::{Due, Rate};
 use crate::policy::stop::StopReason;
-use crate::row::{Answer, Arguments};
+use crate::row::Arguments;
 
 /// Decides when the next call may be made.
 #[derive(Debug)]

@@ -6,10 +6,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-use crate::call::CallError;
+use crate::error::CallError;
+use crate::outcome::Answer;
 use crate::policy::budget::{Budget, Price, Room};
 use crate::policy::stop::StopReason;
-use crate::row::{Answer, Usage};
+use crate::usage::Usage;
 
 /// The budget of a run; nothing is bounded without one.
 #[derive(Debug)]

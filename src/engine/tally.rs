@@ -1,57 +1,39 @@
-//! What one row has used so far in its session, and its last attempt. Not what comes of them.
+//! What one row has come to so far in its session, until that is an outcome. Not what comes of it.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::error::Failure;
+use crate::outcome::{FailedAttempt, Timing};
+use crate::usage::Usage;
 
-use crate::call::{CANCELLED, CallError};
-use crate::row::{FailedAttempt, Timing, Usage};
-
-/// A row that was left without an outcome because the run is stopping, and its call if that was cut off.
+/// A row that was left without an outcome because the run is stopping, and its last attempt unless that was told of.
 pub(super) struct Unfinished(pub(super) Option<Box<FailedAttempt>>);
 
-/// What one row has used so far.
+/// What one row has come to so far.
 #[derive(Default)]
 pub(super) struct Tally {
+    /// Calls handed to the bridge.
     pub(super) attempts: u32,
-    pub(super) abandoned: u32,
-    pub(super) unanswered: u32,
-    pub(super) errors: Vec<Arc<str>>,
-    pub(super) usage: Option<Usage>,
-    pub(super) timing: Timing,
-    pub(super) last: Option<Last>,
-}
-
-/// The last attempt.
-#[derive(Clone, Copy)]
-pub(super) struct Last {
-    pub(super) began: Instant,
-    pub(super) ended: Instant,
+    /// What those used that were told of.
+    pub(super) earlier_usage: Option<Usage>,
+    /// When the last one began and ended, from the session's first hand-over on.
+    pub(super) last: (Duration, Duration),
+    /// Whether the last one ignored its cancellation.
     pub(super) abandoned: bool,
-    pub(super) unanswered: bool,
+    pub(super) timing: Timing,
 }
 
 impl Tally {
-    /// The last attempt of that row, which failed; without an error, it was cut off.
-    pub(super) fn failed(&self, row: u64, error: Option<&CallError>) -> Option<Box<FailedAttempt>> {
-        let Last { began, ended, abandoned, unanswered } = self.last?;
-        let (began, ended) = (began.into_std(), ended.into_std());
-        Some(Box::new(FailedAttempt {
+    /// The last attempt, which failed.
+    pub(super) fn failed(&self, row: u64, failure: Failure) -> Box<FailedAttempt> {
+        let (began, ended) = self.last;
+        Box::new(FailedAttempt {
             row,
             number: self.attempts,
-            class: error.map_or_else(|| CANCELLED.into(), CallError::class),
-            error: error.cloned(),
             began,
             ended,
-            abandoned,
-            unanswered,
-            usage: error.and_then(CallError::usage).copied(),
-        }))
-    }
-
-    pub(super) fn add_usage(&mut self, usage: Option<Usage>) {
-        if let Some(usage) = usage {
-            *self.usage.get_or_insert_default() += usage;
-        }
+            abandoned: self.abandoned,
+            failure,
+        })
     }
 }

@@ -11,7 +11,7 @@ use super::error::Fault;
 use super::jsonl::{entries, text};
 use super::records::Header;
 use super::source::Source;
-use crate::call::CallError;
+use crate::error::CallError;
 use crate::row::{Arguments, Value};
 
 /// Reads arguments from records. The validation and the run use the same, so what one accepts the other can read.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use proptest::prelude::*;
 
 use super::*;
-use crate::call::CallError;
+use crate::error::CallError;
 use crate::row::{Row, RowHash, Value};
 
 const ALL: Range<u64> = 0..u64::MAX;

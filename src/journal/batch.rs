@@ -3,15 +3,12 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use serde::Serialize;
-
-use super::encode;
 use super::error::JournalError;
 use super::index::Status;
 use super::line;
-use super::record::{AnswerFields, Record};
+use super::record::Record;
 use super::session::Header;
-use crate::row::{Outcome, RowHash};
+use crate::outcome::Outcome;
 
 /// Lines that wait to be written together.
 #[derive(Debug, Default)]
@@ -33,22 +30,14 @@ pub(super) struct Decided {
 }
 
 impl Batch {
-    pub(super) fn append<F: Serialize>(&mut self, record: &Record<'_, F>) -> Result<(), JournalError> {
+    pub(super) fn append(&mut self, record: &Record<'_>) -> Result<(), JournalError> {
         Ok(line::append(&mut self.bytes, record)?)
-    }
-
-    pub(super) fn started(&mut self, rows: &[(u64, RowHash)]) -> Result<(), JournalError> {
-        let write = |out: &mut Vec<u8>| {
-            encode::started(rows, out);
-            Ok(())
-        };
-        Ok(line::append_with(&mut self.bytes, write)?)
     }
 
     pub(super) fn outcome(&mut self, outcome: &Outcome) -> Result<(), JournalError> {
         let at = self.bytes.len();
-        line::append_with(&mut self.bytes, |out| encode::outcome(outcome, out))?;
-        let status = if outcome.result.is_ok() { Status::Ok } else { Status::Failed };
+        self.append(&Record::Outcome(Cow::Borrowed(outcome)))?;
+        let status = Status::of(outcome);
         self.decided.push(Decided { row: outcome.row, status, at });
         Ok(())
     }
@@ -56,7 +45,7 @@ impl Batch {
     /// Twice, because without it nothing else can be read; the blank line between keeps a damaged line feed from
     /// joining the two into one damaged line. Behind them is room for an end, whose offset in the batch is returned.
     pub(super) fn header(&mut self, header: &Header) -> Result<usize, JournalError> {
-        let record = Record::<AnswerFields<'_>>::Header(Cow::Borrowed(header));
+        let record = Record::Header(Cow::Borrowed(header));
         self.append(&record)?;
         self.bytes.push(b'\n');
         self.append(&record)?;

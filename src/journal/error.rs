@@ -29,13 +29,23 @@ pub enum JournalError {
         /// The file.
         path: PathBuf,
     },
-    /// The checksum is right, yet the record means nothing to this version.
+    /// A session was recorded in a format that this version does not read.
     #[error("line {line} of `{}` was written by another version of this program\nhint: use the version that its header names as `program`", path.display())]
     Foreign {
         /// The journal.
         path: PathBuf,
         /// 1-based.
         line: u64,
+    },
+    /// The checksum is right, yet the record means nothing to this version.
+    #[error("line {line} of `{}` holds a record `{kind}` that this version of the program cannot read\nhint: use the version that the journal's last header names as `program`", path.display())]
+    Unknown {
+        /// The journal.
+        path: PathBuf,
+        /// 1-based.
+        line: u64,
+        /// The record's kind.
+        kind: String,
     },
     /// The record an index points at is not there any more.
     #[error("the record of row {row} at byte {offset} of `{}` has changed since it was indexed", path.display())]

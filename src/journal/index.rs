@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::outcome::Outcome;
+
 /// One slot a row of the selection. Readers may share it with the one writer.
 #[derive(Debug)]
 pub struct Index {
@@ -19,6 +21,13 @@ pub enum Status {
     Ok,
     /// It failed; `resume` tries it again.
     Failed,
+}
+
+impl Status {
+    /// How an outcome decides its row.
+    pub fn of(outcome: &Outcome) -> Self {
+        if outcome.result.is_ok() { Self::Ok } else { Self::Failed }
+    }
 }
 
 /// How many rows of the selection are in which state.

@@ -16,7 +16,7 @@ use super::batch::Batch;
 use super::error::JournalError;
 use super::file;
 use super::line;
-use super::record::{AnswerFields, Record};
+use super::record::Record;
 use super::session::{End, timestamp};
 use super::writer::Journal;
 
@@ -54,7 +54,7 @@ impl Journal {
             broken: false,
             totals: serde_json::Value::Null,
         };
-        let record = Record::<AnswerFields<'_>>::End(Cow::Borrowed(&end));
+        let record = Record::End(Cow::Borrowed(&end));
         let line = if unrecorded { line::fill(&record).ok().flatten() } else { Some(line::BLANK.to_vec()) };
         let (Some(line), Some(room)) = (line, self.room) else { return };
         // Nor is there any where somebody has cut the file.

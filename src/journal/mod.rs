@@ -13,18 +13,17 @@
 //! A line is `<crc32 of the JSON, 8 hex digits> <JSON>`, so `cut -c10- answers.csv.journal | jq` reads it. A row's last
 //! answer decides it; without an answer, its last failure does.
 //!
-//! An outcome tells of all attempts of its row in its session, those that have records of their own too: whoever adds up
-//! counts them once. So a row answered at once has one record, and of a row left open, at whatever end of the session,
-//! what its attempts used is known, but for a call in flight when the process died: that has left nothing behind but that
-//! its row had been started.
+//! An outcome tells of its row's last attempt; each failed one before it has a record of its own. So a row answered at once
+//! has one record, and of a row left open, at whatever end of the session, what its attempts used is known, but for a call
+//! in flight when the process died: that has left nothing behind but that its row had been started.
+//!
+//! A kind of record that a program does not know is critical, and it refuses the journal, unless the kind's name begins
+//! with `_` (see `record`). Journals of version 1 are read, and continued with sessions of version 2.
 
-mod attempt;
 mod batch;
-mod encode;
 mod error;
 mod fields;
 mod file;
-mod gone;
 mod index;
 mod line;
 mod mishap;
@@ -40,19 +39,18 @@ pub(crate) mod testing;
 mod tests;
 mod transcribe;
 mod unnamed;
+mod version_1;
 mod windows;
 mod writer;
 
-pub use attempt::RecordedAttempt;
 pub use error::JournalError;
 pub use fields::Fields;
 pub(crate) use file::{directory_of, sync_directory_of};
 pub use file::{holds_lines, is_journal, set_aside};
-pub use gone::Gone;
 pub use index::{Counts, Index, Status};
 pub use mishap::Loss;
 pub use reader::Reader;
-pub use record::{AnswerFields, Record, Recorded, Values, Verdict};
+pub use record::Record;
 pub use recover::{Damaged, Recovered};
 pub use session::{End, Header, InputIdentity, RUN, VERSION, timestamp};
 pub use suspects::{CRASHES, Poison, Suspects};

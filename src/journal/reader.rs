@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::error::JournalError;
 use super::index::Index;
 use super::line;
-use super::record::{Record, Recorded};
+use super::record::{self, Parsed, Record};
 use super::windows::Windows;
+use crate::outcome::Outcome;
 
 const WINDOW: usize = 64 << 10;
 const WINDOWS: usize = 32;
@@ -29,13 +30,15 @@ impl Reader {
     }
 
     /// The record that decides the row, if there is one.
-    pub fn outcome(&mut self, index: &Index, row: u64) -> Result<Option<Recorded<'_>>, JournalError> {
+    pub fn outcome(&mut self, index: &Index, row: u64) -> Result<Option<Outcome>, JournalError> {
         let Some(offset) = index.offset(row) else { return Ok(None) };
         let line = self.windows.line(offset);
         let line =
             line.map_err(|source| JournalError::Io { action: "read", path: self.path.clone(), source })?;
-        match line.and_then(line::decode).map(serde_json::from_slice) {
-            Some(Ok(Record::Outcome(outcome))) if outcome.row == row => Ok(Some(outcome)),
+        match line.and_then(line::decode).map(record::parse) {
+            Some(Parsed::Known(Record::Outcome(outcome))) if outcome.row == row => {
+                Ok(Some(outcome.into_owned()))
+            }
             _ => Err(JournalError::Changed { path: self.path.clone(), row, offset }),
         }
     }

@@ -1,377 +1,218 @@
-//! What the journal's records hold, in both directions: written from borrowed outcomes, read as slices of the line. Not
-//! the line around them.
+//! The kinds of records, and how they are told apart. Not what they hold, which their types say, nor the line around them.
+//!
+//! A record is a JSON object with one name, its kind. A kind is critical, as with the chunks of a PNG file: a program that
+//! does not know it must not go on, or it would ask rows again that are answered. Only one whose name begins with `_` may
+//! be passed over. So a record of a later version is told from a damaged line, which costs its own row alone.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
 
-use super::attempt::RecordedAttempt;
-use super::gone::Gone;
-use super::index::Status;
 use super::session::{End, Header};
-use crate::call::{CallError, FailureKind};
-use crate::row::{Outcome, RowHash, Timing, Usage, Value};
+use crate::outcome::{FailedAttempt, Outcome};
+use crate::row::RowHash;
+use crate::usage::Spent;
 
-/// One line of the journal: `{"outcome": {…}}` and so on. `F` is how an answer's fields are held.
-#[derive(Debug, Serialize, Deserialize)]
+/// One line of the journal: `{"outcome": {…}}` and so on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Record<'a, F = Values<'a>> {
+pub enum Record<'a> {
     /// A session starts.
     Header(Cow<'a, Header>),
     /// Rows about to be called for the first time in this session.
     Started(Cow<'a, [(u64, RowHash)]>),
     /// An attempt failed while its row has no outcome.
-    Attempt(RecordedAttempt<'a>),
+    Attempt(Cow<'a, FailedAttempt>),
     /// A row's final outcome in this session.
-    #[serde(borrow)]
-    Outcome(Recorded<'a, F>),
+    Outcome(Cow<'a, Outcome>),
     /// The session ended, and not by a crash.
     End(Cow<'a, End>),
     /// What was used for rows that are gone.
-    Gone(Cow<'a, Gone>),
+    Gone(Cow<'a, Spent>),
 }
 
-/// An [`Outcome`] as recorded.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Recorded<'a, F = Values<'a>> {
-    /// The row.
-    pub row: u64,
-    /// The row's hash.
-    pub hash: RowHash,
-    /// The answer, or the last attempt's error.
-    #[serde(borrow)]
-    pub result: Verdict<'a, F>,
-    /// Calls handed to the bridge in that session.
-    pub attempts: u32,
-    /// The classes of the attempts that failed, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<Cow<'a, str>>,
-    /// Calls of this row that ignored cancellation.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub abandoned: u32,
-    /// Failed attempts with a request whose reply never came, as their exceptions tell.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub unanswered: u32,
-    /// Tokens of all attempts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usage: Option<Usage>,
-    /// Where the time went.
-    #[serde(rename = "timing_ns", with = "timing")]
-    pub timing: Timing,
+/// What the JSON of a line with the right checksum is.
+pub(super) enum Parsed {
+    /// A record of a kind that is known.
+    Known(Record<'static>),
+    /// One that may be passed over.
+    Ancillary,
+    /// One of this kind, which means nothing to this version.
+    Unknown(String),
+    /// No record of any version.
+    Nothing,
 }
 
-/// `{"ok": {…}}` or `{"failed": {…}}`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict<'a, F = Values<'a>> {
-    /// The predictor answered.
-    Ok {
-        /// One entry a column.
-        fields: F,
-        /// From the call's start to its first chunk (async generators only), in nanoseconds.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        first_chunk_ns: Option<u64>,
-        /// Why the model ended its last reply.
-        #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-        finish_reason: Option<Cow<'a, str>>,
-    },
-    /// The last attempt failed.
-    Failed {
-        /// `input`, `timeout`, `output`, `bridge`, or the exception's class name.
-        #[serde(borrow)]
-        class: Cow<'a, str>,
-        /// What kind of failure it is.
-        #[serde(with = "Kind")]
-        kind: FailureKind,
-        /// The error without its class.
-        #[serde(borrow)]
-        message: Cow<'a, str>,
-        /// The HTTP status that the server answered with.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        status: Option<u16>,
-        /// Where it was raised: the innermost line of the user's own code, and below it Python's traceback.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        traceback: Option<Cow<'a, str>>,
-    },
-}
-
-/// An answer's fields as read: name and JSON, both slices of the line wherever possible.
-#[derive(Debug)]
-pub struct Values<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
-
-/// An answer's fields as written.
-#[derive(Debug)]
-pub struct AnswerFields<'a>(pub &'a [(Arc<str>, Value)]);
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "FailureKind", rename_all = "snake_case")]
-enum Kind {
-    Permanent,
-    Transient,
-    /// See [`FailureKind::recorded`].
-    #[serde(skip)]
-    Doubtful,
-    Unavailable,
-    Throttled,
-    #[serde(skip)]
-    Forbidden,
-    Fatal,
-}
-
-/// [`Timing`] as an array of nanoseconds, in this order: starting, paced, queued, running, backoff, bridge, latency,
-/// recording, row, recorded. There is one a row: names would be a third of the journal, and of the time to write
-/// and to read it.
-mod timing {
-    use super::{Deserialize, Deserializer, Duration, Serialize, Serializer, Timing};
-
-    pub(super) fn serialize<S: Serializer>(timing: &Timing, serializer: S) -> Result<S::Ok, S::Error> {
-        super::timing_ns(timing).serialize(serializer)
+/// Reads a line's JSON.
+pub(super) fn parse(json: &[u8]) -> Parsed {
+    if let Ok(record) = serde_json::from_slice(json) {
+        return Parsed::Known(record);
     }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timing, D::Error> {
-        let parts = Vec::<u64>::deserialize(deserializer)?;
-        // Others wrote an eleventh: how long the outcomes before were being written.
-        let parts = parts.first_chunk::<10>().ok_or_else(|| serde::de::Error::custom("too few times"))?;
-        let [starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded] =
-            parts.map(Duration::from_nanos);
-        Ok(Timing {
-            starting,
-            paced,
-            queued,
-            running,
-            backoff,
-            bridge,
-            latency,
-            recording,
-            row,
-            recorded,
-            taken_up: None,
-        })
+    match kind(json) {
+        Some(kind) if kind.starts_with('_') => Parsed::Ancillary,
+        Some(kind) => Parsed::Unknown(kind.to_owned()),
+        None => Parsed::Nothing,
     }
 }
 
-/// What is recorded of the times: see [`timing`].
-pub(super) fn timing_ns(timing: &Timing) -> [u64; 10] {
-    let Timing { starting, paced, queued, running, backoff, bridge, latency, .. } = timing;
-    let Timing { recording, row, recorded, taken_up: _, .. } = timing;
-    [starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded]
-        .map(|part| part.as_nanos() as u64)
-}
-
-impl<'a> Recorded<'a, AnswerFields<'a>> {
-    /// What is recorded of an outcome.
-    pub fn of(outcome: &'a Outcome) -> Self {
-        Self {
-            row: outcome.row,
-            hash: outcome.hash,
-            result: match &outcome.result {
-                Ok(answer) => Verdict::Ok {
-                    fields: AnswerFields(&answer.fields),
-                    first_chunk_ns: answer.first_chunk.map(|chunk| chunk.as_nanos() as u64),
-                    finish_reason: answer.finish_reason.as_deref().map(Cow::Borrowed),
-                },
-                Err(error) => Verdict::failed(error),
-            },
-            attempts: outcome.attempts,
-            errors: outcome.errors.iter().map(|class| Cow::Borrowed(&**class)).collect(),
-            abandoned: outcome.abandoned,
-            unanswered: outcome.unanswered,
-            usage: outcome.usage,
-            timing: outcome.timing,
-        }
-    }
-}
-
-impl<'a, F> Verdict<'a, F> {
-    /// A failed one.
-    pub(super) fn failed(error: &'a CallError) -> Self {
-        let kind = error.kind().recorded();
-        match error {
-            CallError::Predictor(error) => Self::Failed {
-                class: Cow::Borrowed(&error.class),
-                kind,
-                message: Cow::Borrowed(&error.message),
-                status: error.status,
-                traceback: error.traceback.as_deref().map(Cow::Borrowed),
-            },
-            _ => Self::Failed {
-                class: Cow::Owned(error.class().to_string()),
-                kind,
-                message: Cow::Owned(error.to_string()),
-                status: None,
-                traceback: None,
-            },
-        }
-    }
-
-    /// How it decides its row.
-    pub fn status(&self) -> Status {
-        match self {
-            Self::Ok { .. } => Status::Ok,
-            Self::Failed { .. } => Status::Failed,
-        }
-    }
-}
-
-impl Serialize for AnswerFields<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
-}
-
-impl Serialize for Values<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Values<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// A bare `Cow<str>` never borrows.
-        #[derive(Deserialize)]
-        struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-        struct Entries;
-
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Values<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Values<'de>, A::Error> {
-                let mut entries = Vec::with_capacity(2);
-                while let Some((Name(name), value)) = map.next_entry()? {
-                    entries.push((name, value));
-                }
-                Ok(Values(entries))
-            }
-        }
-
-        deserializer.deserialize_map(Entries)
-    }
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
-pub(super) fn is_zero(number: &u32) -> bool {
-    *number == 0
+fn kind(json: &[u8]) -> Option<&str> {
+    let name = json.strip_prefix(b"{\"")?;
+    let end = memchr::memchr(b'"', name)?;
+    std::str::from_utf8(&name[..end]).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+
     use super::*;
-    use crate::call::{BridgeError, PredictorError};
+    use crate::error::{CallError, Failure, FailureKind, Unanswered};
     use crate::journal::testing::{answered, failed};
-    use crate::row::Answer;
+    use crate::outcome::{Answer, Timing};
+    use crate::row::Value;
+    use crate::usage::Usage;
 
     fn json(outcome: &Outcome) -> String {
-        serde_json::to_string(&Record::Outcome(Recorded::of(outcome))).unwrap()
+        serde_json::to_string(&Record::Outcome(Cow::Borrowed(outcome))).unwrap()
     }
 
-    fn read(json: &str) -> Recorded<'_> {
-        match serde_json::from_str(json).unwrap() {
-            Record::Outcome(outcome) => outcome,
-            other => panic!("{other:?}"),
+    fn outcome_of(json: &str) -> Outcome {
+        match parse(json.as_bytes()) {
+            Parsed::Known(Record::Outcome(outcome)) => outcome.into_owned(),
+            _ => panic!("{json}"),
         }
     }
 
     #[test]
     fn an_answer_reads_like_this() {
-        insta::assert_snapshot!(json(&answered(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"ok":{"fields":{"answer":"answer 7","reasoning":"reasoning 7"}}},"attempts":1,"usage":{"input":12,"output":34,"calls":1},"timing_ns":[0,0,0,0,0,0,1234567000,0,0,0]}}"#);
+        insta::assert_snapshot!(json(&answered(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"ok":{"fields":{"answer":"answer 7","reasoning":"reasoning 7"},"usage":{"input":12,"output":34,"calls":1}}},"attempts":1,"timing_ns":[0,0,0,0,0,0,1234567000,0,0,0]}}"#);
     }
 
     #[test]
     fn a_failure_reads_like_this() {
-        insta::assert_snapshot!(json(&failed(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"failed":{"class":"timeout","kind":"transient","message":"no answer within 1s"}},"attempts":1,"errors":["timeout"],"usage":{"input":12,"output":34,"calls":1},"timing_ns":[0,0,0,0,0,0,1234567000,0,0,0]}}"#);
+        insta::assert_snapshot!(json(&failed(7)), @r#"{"outcome":{"row":7,"hash":"274034ea3f4bc4ab","result":{"failed":{"class":"timeout","kind":"transient","message":"no answer within 1s"}},"attempts":1,"timing_ns":[0,0,0,0,0,0,1234567000,0,0,0]}}"#);
     }
 
     #[test]
-    fn an_outcome_comes_back_as_it_was_recorded() {
-        let raw = |json: &str| Value::Json(RawValue::from_string(json.to_owned()).unwrap());
-        let fields = [
-            ("answer", Value::Text("a \"b\"\r\n\u{1f600}\0".to_owned())),
-            ("naïve \"name\"", raw("100000000000000000000")),
-            ("none", raw("null")),
-            ("list", raw("[1.0, {\"a\": 1e2}]")),
-        ]
-        .map(|(name, value)| (Arc::from(name), value));
-        let outcome = Outcome {
-            result: Ok(Answer {
-                fields: fields.to_vec(),
-                usage: None,
-                first_chunk: Some(Duration::from_nanos(12_345)),
-                finish_reason: Some("length".into()),
-            }),
-            errors: vec!["timeout".into()],
-            abandoned: 1,
-            unanswered: 2,
-            ..answered(9)
+    fn an_attempt_reads_like_this_and_comes_back() {
+        let attempt = FailedAttempt {
+            row: 7,
+            number: 2,
+            began: Duration::from_millis(1),
+            ended: Duration::from_millis(3),
+            abandoned: true,
+            failure: Failure {
+                status: Some(429),
+                usage: Some(Usage { input: 1, output: 2, calls: 1, cost_usd: None }),
+                unanswered: Some(Unanswered::TimedOut),
+                ..Failure::new("RateLimitError", FailureKind::Throttled, "too many requests")
+            },
         };
-        let json = json(&outcome);
-        let recorded = read(&json);
-        assert_eq!((recorded.row, recorded.hash, recorded.attempts), (9, outcome.hash, outcome.attempts));
-        assert_eq!((recorded.timing, recorded.usage, recorded.abandoned), (outcome.timing, outcome.usage, 1));
-        assert_eq!(recorded.unanswered, 2);
-        assert_eq!(recorded.errors, ["timeout"]);
-        let Verdict::Ok { fields: Values(read), first_chunk_ns, finish_reason } = recorded.result else {
-            panic!("it is an answer")
-        };
-        assert_eq!((first_chunk_ns, finish_reason.as_deref()), (Some(12_345), Some("length")));
-        let read =
-            read.iter().map(|(name, raw)| (Arc::from(&**name), serde_json::from_str(raw.get()).unwrap()));
-        assert_eq!(read.collect::<Vec<(Arc<str>, Value)>>(), fields);
-        assert!(matches!(&read_names(&json)[..], [Cow::Borrowed("answer"), ..]));
-    }
-
-    fn read_names(json: &str) -> Vec<Cow<'_, str>> {
-        match read(json).result {
-            Verdict::Ok { fields, .. } => fields.0.into_iter().map(|(name, _)| name).collect(),
-            Verdict::Failed { .. } => Vec::new(),
-        }
+        let json = serde_json::to_string(&Record::Attempt(Cow::Borrowed(&attempt))).unwrap();
+        insta::assert_snapshot!(json, @r#"{"attempt":{"row":7,"number":2,"began_ns":1000000,"ended_ns":3000000,"abandoned":true,"class":"RateLimitError","kind":"throttled","message":"too many requests","status":429,"usage":{"input":1,"output":2,"calls":1},"unanswered":"timed_out"}}"#);
+        let Parsed::Known(Record::Attempt(read)) = parse(json.as_bytes()) else { panic!("{json}") };
+        assert_eq!(*read, attempt);
     }
 
     #[test]
-    fn every_error_keeps_its_class_kind_and_message() {
-        let raised = PredictorError {
-            class: "RateLimitError".into(),
-            message: "slow down".to_owned(),
-            kind: FailureKind::Throttled,
-            status: None,
-            retry_after: None,
-            usage: None,
-            unanswered: None,
+    fn of_an_attempts_error_the_beginning_is_recorded_and_no_traceback() {
+        let failure = Failure {
             traceback: Some("p.py:3 in ask".to_owned()),
+            ..Failure::new("ValueError", FailureKind::Permanent, "é".repeat(1000))
         };
-        let cases = [
-            (
-                CallError::Input("the question is blank".to_owned()),
-                "input",
-                FailureKind::Permanent,
-                "the question is blank",
-            ),
-            (
-                CallError::Timeout(Duration::from_secs(60)),
-                "timeout",
-                FailureKind::Transient,
-                "no answer within 1m",
-            ),
-            (CallError::Predictor(Box::new(raised)), "RateLimitError", FailureKind::Throttled, "slow down"),
-            (BridgeError::LoopStopped.into(), "bridge", FailureKind::Fatal, "the event loop has stopped"),
-            (CallError::Crash("three times".to_owned()), "crash", FailureKind::Permanent, "three times"),
-        ];
-        for (error, expected_class, expected_kind, expected_message) in cases {
-            let json = json(&Outcome { result: Err(error), ..failed(1) });
-            let Verdict::Failed { class, kind, message, traceback, .. } = read(&json).result else {
-                panic!("it failed")
+        let attempt = FailedAttempt {
+            row: 1,
+            number: 1,
+            began: Duration::ZERO,
+            ended: Duration::ZERO,
+            abandoned: false,
+            failure,
+        };
+        let json = serde_json::to_string(&Record::Attempt(Cow::Borrowed(&attempt))).unwrap();
+        let Parsed::Known(Record::Attempt(read)) = parse(json.as_bytes()) else { panic!("{json}") };
+        assert_eq!((read.failure.message.as_str(), &read.failure.traceback), (&*"é".repeat(400), &None));
+    }
+
+    #[test]
+    fn a_kind_that_is_not_known_is_critical_unless_its_name_says_otherwise() {
+        assert!(matches!(parse(br#"{"_note":{"text":"a"}}"#), Parsed::Ancillary));
+        assert!(matches!(parse(br#"{"verdict":{"row":1}}"#), Parsed::Unknown(kind) if kind == "verdict"));
+        assert!(matches!(parse(br#"{"outcome":{"row":1}}"#), Parsed::Unknown(kind) if kind == "outcome"));
+        assert!(matches!(parse(b"[1]"), Parsed::Nothing));
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            "[a-c\"\\\\\\n\u{1f600}\\x00]{0,9}".prop_map(Value::Text),
+            prop_oneof![
+                Just("null"),
+                Just("1e20"),
+                Just("100000000000000000000"),
+                Just(r#"{"a": [1, 1.0]}"#)
+            ]
+            .prop_map(|json| Value::Json(RawValue::from_string(json.to_owned()).unwrap())),
+        ]
+    }
+
+    fn usage() -> impl Strategy<Value = Option<Usage>> {
+        proptest::option::of(
+            (any::<u32>(), proptest::option::of(0.0..1e3)).prop_map(|(tokens, cost_usd)| Usage {
+                input: tokens.into(),
+                output: 7,
+                calls: 1,
+                cost_usd,
+            }),
+        )
+    }
+
+    fn answer() -> impl Strategy<Value = Answer> {
+        let fields = proptest::collection::vec(("[a\"é]{0,3}".prop_map(Arc::from), value()), 0..4);
+        let told =
+            (proptest::option::of(any::<u32>()), proptest::option::of("[a\"]{0,3}".prop_map(Arc::from)));
+        (fields, told, usage()).prop_map(|(fields, (first_chunk, finish_reason), usage)| Answer {
+            fields,
+            usage,
+            first_chunk: first_chunk.map(|nanos| Duration::from_nanos(nanos.into())),
+            finish_reason,
+        })
+    }
+
+    fn failure() -> impl Strategy<Value = Failure> {
+        let raised = ("[a-b\"]{1,3}", "[a\"\\n]{0,9}", proptest::option::of("[a\"]{0,3}"), usage());
+        prop_oneof![
+            "[a\"]{0,5}".prop_map(|text| CallError::Input(text).into()),
+            any::<u16>().prop_map(|seconds| CallError::Timeout(Duration::from_secs(seconds.into())).into()),
+            raised.prop_map(|(class, message, traceback, usage)| Failure {
+                status: Some(503),
+                unanswered: Some(Unanswered::CutOff),
+                usage,
+                traceback,
+                ..Failure::new(class, FailureKind::Doubtful, message)
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn an_outcome_comes_back_as_it_was_recorded(
+            result in prop_oneof![answer().prop_map(Ok), failure().prop_map(Err)],
+            row in any::<u64>(), attempts in any::<u32>(), flags in any::<[bool; 2]>(), earlier_usage in usage(),
+            times in any::<[u32; 3]>(),
+        ) {
+            let [starting, latency, recorded] = times.map(|time| Duration::from_nanos(time.into()));
+            let outcome = Outcome {
+                attempts,
+                abandoned: flags[0],
+                told_before: flags[1],
+                earlier_usage,
+                timing: Timing { starting, latency, recorded, ..Timing::default() },
+                ..Outcome::new(row, RowHash(row), result)
             };
-            assert_eq!((&*class, kind, &*message), (expected_class, expected_kind, expected_message));
-            assert_eq!(traceback.is_some(), class == "RateLimitError");
+            prop_assert_eq!(outcome_of(&json(&outcome)), outcome);
         }
     }
 }

@@ -10,11 +10,12 @@ use serde::Deserialize;
 
 use super::error::JournalError;
 use super::fields::Fields;
-use super::index::Index;
+use super::index::{Index, Status};
 use super::line;
-use super::record::{Record, Verdict};
-use super::session::{End, Header, VERSION};
+use super::record::{self, Parsed, Record};
+use super::session::{End, Header, VERSIONS};
 use super::suspects::Suspects;
+use super::version_1::Version1;
 use crate::row::RowHash;
 
 const BUFFER: usize = 1 << 20;
@@ -78,6 +79,7 @@ impl Recovered {
     ) -> Result<Self, JournalError> {
         let mut recovered = Self::nothing();
         let mut lines = Lines::of(reader);
+        let mut version_1 = None;
         let io = |source| JournalError::Io { action: "read", path: path.to_owned(), source };
         'lines: while let Some(mut position) = lines.next().map_err(io)? {
             let mut rest = Some(&*lines.line);
@@ -86,15 +88,32 @@ impl Recovered {
                 if json.is_some_and(is_foreign) {
                     return Err(JournalError::Foreign { path: path.to_owned(), line: position.line });
                 }
-                let Some(Ok(record)) = json.map(serde_json::from_slice) else {
-                    recovered.damage(position);
-                    // It may be its line feed that is damaged; then it costs no row but its own.
-                    if let Some(at) = line::whole_end(line) {
-                        position.offset += at as u64;
-                        rest = Some(&line[at..]);
+                let mut record = match json.map(record::parse) {
+                    Some(Parsed::Known(record)) => record,
+                    Some(Parsed::Ancillary) => continue,
+                    Some(Parsed::Unknown(kind)) => {
+                        return Err(JournalError::Unknown {
+                            path: path.to_owned(),
+                            line: position.line,
+                            kind,
+                        });
                     }
-                    continue;
+                    Some(Parsed::Nothing) | None => {
+                        recovered.damage(position);
+                        // It may be its line feed that is damaged; then it costs no row but its own.
+                        if let Some(at) = line::whole_end(line) {
+                            position.offset += at as u64;
+                            rest = Some(&line[at..]);
+                        }
+                        continue;
+                    }
                 };
+                if let Record::Header(header) = &record {
+                    version_1 = (header.version == 1).then(Version1::default);
+                }
+                if let (Some(version_1), Some(json)) = (&mut version_1, json) {
+                    version_1.update(&mut record, json);
+                }
                 match recovered.take(&record, position) {
                     Taken::Yes => {
                         recovered.suspects.see(&record);
@@ -164,11 +183,11 @@ impl Recovered {
             Record::Attempt(attempt) if !self.index.selection().contains(&attempt.row) => return Taken::No,
             Record::Attempt(_) | Record::Gone(_) => {}
             Record::Outcome(outcome) => {
-                if !self.index.decide(outcome.row, position.offset, outcome.result.status()) {
+                if !self.index.decide(outcome.row, position.offset, Status::of(outcome)) {
                     return Taken::No;
                 }
-                if let Verdict::Ok { fields, .. } = &outcome.result {
-                    self.fields.see(outcome.row, fields.0.iter().map(|(name, _)| &**name));
+                if let Ok(answer) = &outcome.result {
+                    self.fields.see(outcome.row, answer.fields.iter().map(|(name, _)| &**name));
                 }
                 self.started.remove(&outcome.row);
                 self.in_flight.remove(&outcome.row);
@@ -200,7 +219,7 @@ fn is_foreign(json: &[u8]) -> bool {
     }
     json.starts_with(HEADER)
         && serde_json::from_slice::<Versioned>(json)
-            .is_ok_and(|versioned| versioned.header.version != VERSION)
+            .is_ok_and(|versioned| !VERSIONS.contains(&versioned.header.version))
 }
 
 /// The header of the last session, for whoever finds the journal locked. Parses nothing else.

@@ -1,15 +1,18 @@
 //! What the journal says of a session as a whole: how it was started, how it ended. Not its rows.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::row::RowHash;
 
-/// The version of the format; a journal of another one is refused.
-pub const VERSION: u32 = 1;
+/// The version of the format in which sessions are recorded.
+pub const VERSION: u32 = 2;
+
+/// The versions that are read; a journal of another one is refused.
+pub(super) const VERSIONS: RangeInclusive<u32> = 1..=VERSION;
 
 /// The name among a session's settings of what it runs with.
 pub const RUN: &str = "run";

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::record::{Record, Recorded, Verdict};
+use super::record::Record;
+use crate::error::CRASH;
+use crate::outcome::Outcome;
 use crate::row::RowHash;
 
 /// A row that was alone in flight at so many deaths of the process is set aside.
 pub const CRASHES: usize = 3;
-/// The class of the outcome that sets a row aside.
-const CLASS: &str = "crash";
 
 /// What the sessions that did not end in order leave behind.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ impl Suspects {
         self.doubtful = true;
     }
 
-    fn decided(&mut self, outcome: &Recorded<'_>) {
+    fn decided(&mut self, outcome: &Outcome) {
         let row = outcome.row;
         self.in_flight.remove(&row);
         self.open.remove(&row);
@@ -119,8 +119,8 @@ impl Suspects {
 
 /// Whether an outcome was made of crashes, not by a predictor: that one has attempts, also where it raises a class
 /// called `crash`.
-fn sets_aside(outcome: &Recorded<'_>) -> bool {
-    outcome.attempts == 0 && matches!(&outcome.result, Verdict::Failed { class, .. } if class == CLASS)
+fn sets_aside(outcome: &Outcome) -> bool {
+    outcome.attempts == 0 && outcome.failure().is_some_and(|failure| *failure.class == *CRASH)
 }
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
     use crate::journal::End;
-    use crate::journal::testing::{hash_of, header};
+    use crate::journal::testing::{answered, hash_of, header};
 
     /// Sessions one after the other, each given as the rows it started, those it decided, and whether it ended in order.
     fn after(sessions: &[(&[u64], &[u64], bool)]) -> Suspects {
@@ -139,10 +139,7 @@ mod tests {
             let started: Vec<_> = started.iter().map(|row| (*row, hash_of(*row))).collect();
             suspects.see(&Record::Started(Cow::Owned(started)));
             for row in *decided {
-                let json = format!(
-                    r#"{{"outcome":{{"row":{row},"hash":"00","result":{{"ok":{{"fields":{{}}}}}},"attempts":1,"timing_ns":[0,0,0,0,0,0,0,0,0,0,0]}}}}"#
-                );
-                suspects.see(&serde_json::from_str(&json).unwrap());
+                suspects.see(&Record::Outcome(Cow::Owned(answered(*row))));
             }
             if *in_order {
                 let totals = serde_json::Value::Null;

@@ -5,8 +5,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::{Header, InputIdentity, VERSION};
-use crate::call::CallError;
-use crate::row::{Answer, Outcome, RowHash, Timing, Usage, Value};
+use crate::error::{CallError, Failure};
+use crate::outcome::{Answer, Outcome, Timing};
+use crate::row::{RowHash, Value};
+use crate::usage::Usage;
 
 /// A header of session number `pid`.
 pub(crate) fn header(pid: u32, selection: Range<u64>) -> Header {
@@ -42,24 +44,18 @@ pub(crate) fn hash_of(row: u64) -> RowHash {
 pub(crate) fn answered(row: u64) -> Outcome {
     let field = |name: &str| (name.into(), Value::Text(format!("{name} {row}")));
     let fields = vec![field("answer"), field("reasoning")];
-    outcome(row, Ok(Answer { fields, usage: None, first_chunk: None, finish_reason: None }))
+    let usage = Some(USAGE);
+    outcome(row, Ok(Answer { fields, usage, ..Answer::default() }))
 }
 
 /// A timeout.
 pub(crate) fn failed(row: u64) -> Outcome {
-    outcome(row, Err(CallError::Timeout(Duration::from_secs(1))))
+    outcome(row, Err(CallError::Timeout(Duration::from_secs(1)).into()))
 }
 
-fn outcome(row: u64, result: Result<Answer, CallError>) -> Outcome {
-    Outcome {
-        row,
-        hash: hash_of(row),
-        errors: result.as_ref().err().map(CallError::class).into_iter().collect(),
-        result,
-        attempts: 1,
-        abandoned: 0,
-        unanswered: 0,
-        usage: Some(Usage { input: 12, output: 34, calls: 1, cost_usd: None }),
-        timing: Timing { latency: Duration::from_micros(1_234_567), ..Timing::default() },
-    }
+const USAGE: Usage = Usage { input: 12, output: 34, calls: 1, cost_usd: None };
+
+fn outcome(row: u64, result: Result<Answer, Failure>) -> Outcome {
+    let timing = Timing { latency: Duration::from_micros(1_234_567), ..Timing::default() };
+    Outcome { timing, ..Outcome::new(row, hash_of(row), result) }
 }

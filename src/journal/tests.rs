@@ -7,12 +7,13 @@ use std::path::Path;
 
 use serde_json::value::RawValue;
 
-use super::record::{Record, Verdict};
+use super::record::Record;
 use super::recover::{Damaged, Recovered};
 use super::session::{End, Header, VERSION};
 use super::testing::{answered, failed, hash_of, header};
 use super::{Journal, JournalError, Reader, Status};
 use crate::row::Value;
+use crate::usage::Usage;
 
 /// Eight rows in two sessions: 0 to 5 answered, 6 failed and then answered, 7 in flight. The first ended in order.
 fn two_sessions(path: &Path) -> Vec<u8> {
@@ -63,9 +64,9 @@ fn assert_no_wrong_answer(path: &Path, recovered: &Recovered) {
     let mut reader = Reader::open(path).unwrap();
     for row in answered_rows(recovered) {
         let outcome = reader.outcome(&recovered.index, row).unwrap().unwrap();
-        let Verdict::Ok { fields, .. } = outcome.result else { panic!("row {row} is indexed as answered") };
+        let Ok(answer) = outcome.result else { panic!("row {row} is indexed as answered") };
         assert_eq!(outcome.hash, hash_of(row));
-        assert_eq!(fields.0[0].1.get(), format!("\"answer {row}\""));
+        assert_eq!(answer.fields[0].1, Value::Text(format!("answer {row}")));
     }
 }
 
@@ -231,6 +232,110 @@ fn a_journal_of_another_version_is_refused() {
     assert!(matches!(Journal::recover(&path, |_| ()), Err(JournalError::Foreign { line: 1, .. })));
 }
 
+/// A journal of two rows, the first of them answered, followed by a line of this JSON.
+fn followed_by(path: &Path, json: &str) -> Vec<u8> {
+    let mut journal = Journal::create(path, &header(1, 0..2)).unwrap();
+    journal.append_outcome(&answered(0)).unwrap();
+    journal.commit().unwrap();
+    let mut bytes = fs::read(path).unwrap();
+    let record: Box<RawValue> = serde_json::from_str(json).unwrap();
+    super::line::append(&mut bytes, &record).unwrap();
+    bytes
+}
+
+#[test]
+fn a_record_of_a_later_version_is_no_damage_and_asks_no_row_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.journal");
+    let bytes = followed_by(&path, r#"{"batch_of_outcomes":{"rows":[1]}}"#);
+    fs::write(&path, &bytes).unwrap();
+    for refused in [Journal::recover(&path, |_| ()).map(drop), Recovered::read(&path, |_| ()).map(drop)] {
+        let error = refused.unwrap_err();
+        assert!(matches!(&error, JournalError::Unknown { line: 6, .. }), "{error:?}");
+        assert!(
+            error.to_string().contains("holds a record `batch_of_outcomes` that this version"),
+            "{error}"
+        );
+    }
+    assert_eq!(fs::read(&path).unwrap(), bytes, "it is left as it was");
+}
+
+#[test]
+fn a_record_that_may_be_passed_over_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.journal");
+    let bytes = followed_by(&path, r#"{"_note":{"text":"of a later version"}}"#);
+    fs::write(&path, &bytes).unwrap();
+    let (mut journal, recovered) = recovered(&path);
+    assert_eq!((recovered.damaged.len(), answered_rows(&recovered)), (0, vec![0]));
+    journal.append_outcome(&answered(1)).unwrap();
+    journal.commit().unwrap();
+    assert_eq!(answered_rows(&Recovered::read(&path, |_| ()).unwrap()), [0, 1]);
+}
+
+#[test]
+fn a_header_begins_as_version_1_of_the_program_looks_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.journal");
+    drop(Journal::create(&path, &header(1, 0..2)).unwrap());
+    let bytes = fs::read(&path).unwrap();
+    assert!(bytes[9..].starts_with(br#"{"header":{"version":2,"#), "it refuses the journal for that");
+}
+
+#[test]
+fn of_a_version_1_outcome_what_has_records_of_its_own_counts_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.journal");
+    let mut first = header(1, 0..3);
+    first.version = 1;
+    drop(Journal::create(&path, &first).unwrap());
+    let mut bytes = fs::read(&path).unwrap();
+    let usage = |calls: u32| format!(r#"{{"input":{},"output":1,"calls":{calls}}}"#, calls * 10);
+    let timing = "[0,0,0,0,0,0,5,0,0,9,7]";
+    let fields = r#""result":{"ok":{"fields":{"answer":"a"}}}"#;
+    let failed = r#""result":{"failed":{"class":"timeout","kind":"transient","message":"m"}}"#;
+    for json in [
+        format!(
+            r#"{{"attempt":{{"row":0,"number":1,"class":"E","began_ns":0,"ended_ns":1,"abandoned":1,"unanswered":1,"usage":{}}}}}"#,
+            usage(1)
+        ),
+        format!(
+            r#"{{"outcome":{{"row":0,"hash":"00",{fields},"attempts":2,"errors":["E"],"abandoned":1,"unanswered":1,"usage":{},"timing_ns":{timing}}}}}"#,
+            usage(3)
+        ),
+        r#"{"attempt":{"row":1,"number":1,"class":"timeout","began_ns":0,"ended_ns":1}}"#.to_owned(),
+        format!(
+            r#"{{"outcome":{{"row":1,"hash":"00",{failed},"attempts":1,"errors":["timeout"],"timing_ns":{timing}}}}}"#
+        ),
+        format!(
+            r#"{{"outcome":{{"row":2,"hash":"00",{failed},"attempts":1,"errors":["timeout"],"abandoned":1,"usage":{},"timing_ns":{timing}}}}}"#,
+            usage(1)
+        ),
+    ] {
+        let record: Box<RawValue> = serde_json::from_str(&json).unwrap();
+        super::line::append(&mut bytes, &record).unwrap();
+    }
+    fs::write(&path, &bytes).unwrap();
+    let mut outcomes = Vec::new();
+    let visit = |record: &Record<'_>| {
+        if let Record::Outcome(outcome) = record {
+            outcomes.push(outcome.clone().into_owned());
+        }
+    };
+    drop(Journal::recover(&path, visit).unwrap());
+    let input = |usage: Option<Usage>| usage.map(|usage| usage.input);
+    let [first, second, third] = &outcomes[..] else { panic!("{outcomes:?}") };
+    assert_eq!(
+        (input(first.last_usage()), input(first.usage()), first.abandoned),
+        (Some(20), Some(30), false)
+    );
+    assert_eq!((second.told_before, second.last_usage()), (true, None));
+    assert_eq!((third.told_before, third.abandoned, input(third.last_usage())), (false, true, Some(10)));
+    let mut reader = Reader::open(&path).unwrap();
+    let index = Recovered::read(&path, |_| ()).unwrap().index;
+    assert_eq!(input(reader.outcome(&index, 0).unwrap().unwrap().usage()), Some(30), "by row, too");
+}
+
 #[test]
 fn the_end_of_the_last_session_is_told() {
     let directory = tempfile::tempdir().unwrap();
@@ -252,13 +357,12 @@ fn a_header_with_an_impossible_selection_is_damage_and_makes_no_index() {
     #[expect(clippy::reversed_empty_ranges, reason = "that is what is tested")]
     for selection in [8..0, 0..u64::MAX, 0..u64::MAX / 8] {
         let mut bytes = Vec::new();
-        let record =
-            Record::<super::AnswerFields<'_>>::Header(Cow::Owned(Header { selection, ..header(3, 0..8) }));
+        let record = Record::Header(Cow::Owned(Header { selection, ..header(3, 0..8) }));
         super::line::append(&mut bytes, &record).unwrap();
         let alone = Recovered::from_reader(&*bytes, &path, |_| ());
         assert!(matches!(alone, Err(JournalError::NoHeader { .. })));
     }
-    let reversed = Record::<super::AnswerFields<'_>>::Header(Cow::Owned(Header {
+    let reversed = Record::Header(Cow::Owned(Header {
         #[expect(clippy::reversed_empty_ranges, reason = "that is what is tested")]
         selection: 8..0,
         ..header(3, 0..8)

@@ -12,12 +12,13 @@ use tempfile::NamedTempFile;
 use super::batch::Batch;
 use super::error::JournalError;
 use super::file;
-use super::gone::Gone;
-use super::record::{Record, Recorded, Values, Verdict};
+use super::record::Record;
 use super::recover::Recovered;
-use super::session::Header;
+use super::session::{Header, VERSION};
 use super::writer::Journal;
+use crate::outcome::{FailedAttempt, Outcome};
 use crate::row::RowHash;
+use crate::usage::Spent;
 
 /// Bytes written at once.
 const CHUNK: usize = 1 << 20;
@@ -80,14 +81,21 @@ fn rewritten<'r>(
     Some(match record {
         // The first header's selection is that of all rows to come.
         Record::Header(header) => {
-            Record::Header(Cow::Owned(Header { selection: selection.clone(), ..Header::clone(header) }))
+            let header = Header { version: VERSION, selection: selection.clone(), ..Header::clone(header) };
+            Record::Header(Cow::Owned(header))
         }
         Record::Started(rows) => {
             let moved = |(row, hash): &(u64, RowHash)| Some((moved(*row)?, *hash));
             Record::Started(rows.iter().filter_map(moved).collect())
         }
-        Record::Attempt(attempt) => Record::Attempt(attempt.under(moved(attempt.row)?)),
-        Record::Outcome(outcome) => Record::Outcome(outcome.under(moved(outcome.row)?)),
+        Record::Attempt(attempt) => {
+            let row = moved(attempt.row)?;
+            Record::Attempt(Cow::Owned(FailedAttempt { row, ..FailedAttempt::clone(attempt) }))
+        }
+        Record::Outcome(outcome) => {
+            let row = moved(outcome.row)?;
+            Record::Outcome(Cow::Owned(Outcome { row, ..Outcome::clone(outcome) }))
+        }
         Record::End(end) => Record::End(Cow::Borrowed(end)),
         Record::Gone(gone) => Record::Gone(Cow::Borrowed(gone)),
     })
@@ -95,7 +103,7 @@ fn rewritten<'r>(
 
 impl Transcript {
     /// Carries on what was used for the rows that were left out.
-    pub fn carry(&mut self, gone: &Gone) -> Result<(), JournalError> {
+    pub fn carry(&mut self, gone: &Spent) -> Result<(), JournalError> {
         self.append(&Record::Gone(Cow::Borrowed(gone)))
     }
 
@@ -130,41 +138,6 @@ impl Transcript {
     }
 }
 
-impl Recorded<'_> {
-    /// The same under another row's id.
-    fn under(&self, row: u64) -> Recorded<'_> {
-        let result = match &self.result {
-            Verdict::Ok { fields, first_chunk_ns, finish_reason } => {
-                let fields = fields.0.iter().map(|(name, value)| (Cow::Borrowed(&**name), *value));
-                let fields = Values(fields.collect());
-                Verdict::Ok {
-                    fields,
-                    first_chunk_ns: *first_chunk_ns,
-                    finish_reason: finish_reason.as_deref().map(Cow::Borrowed),
-                }
-            }
-            Verdict::Failed { class, kind, message, status, traceback } => Verdict::Failed {
-                class: Cow::Borrowed(class),
-                kind: *kind,
-                message: Cow::Borrowed(message),
-                status: *status,
-                traceback: traceback.as_deref().map(Cow::Borrowed),
-            },
-        };
-        Recorded {
-            row,
-            hash: self.hash,
-            result,
-            attempts: self.attempts,
-            errors: self.errors.iter().map(|class| Cow::Borrowed(&**class)).collect(),
-            abandoned: self.abandoned,
-            unanswered: self.unanswered,
-            usage: self.usage,
-            timing: self.timing,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,7 +159,8 @@ mod tests {
         let moved = |row| (row != 2).then_some(row + 10);
         let count = |record: &Record<'_>| outcomes += u64::from(matches!(record, Record::Outcome(_)));
         let mut transcript = journal.transcribe(&(10..15), moved, count).unwrap();
-        let gone = Gone { attempts: 1, by_error: [("timeout".into(), 1)].into(), ..Gone::default() };
+        let mut gone = Spent { attempts: 1, ..Spent::default() };
+        gone.by_error.add("timeout");
         transcript.carry(&gone).unwrap();
         let transcribed = transcript.replace(&header(2, 10..15), "1").unwrap();
 

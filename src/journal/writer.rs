@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempt::RecordedAttempt;
 use super::batch::Batch;
 use super::error::JournalError;
 use super::fields::Fields;
 use super::file;
 use super::index::Index;
-use super::record::{AnswerFields, Record};
+use super::record::Record;
 use super::recover::Recovered;
 use super::session::{End, Header};
 use super::sync::Syncer;
-use crate::row::{Outcome, RowHash};
+use crate::outcome::{FailedAttempt, Outcome};
+use crate::row::RowHash;
 
 /// A journal open for writing, and the lock on it.
 #[derive(Debug)]
@@ -132,12 +132,12 @@ impl Journal {
 
     /// Appends to the batch that these rows are about to be called.
     pub fn append_started(&mut self, rows: &[(u64, RowHash)]) -> Result<(), JournalError> {
-        self.batch.started(rows)
+        self.batch.append(&Record::Started(Cow::Borrowed(rows)))
     }
 
     /// Appends to the batch that an attempt failed.
-    pub fn append_attempt(&mut self, attempt: &RecordedAttempt<'_>) -> Result<(), JournalError> {
-        self.batch.append(&Record::<AnswerFields<'_>>::Attempt(attempt.clone()))
+    pub fn append_attempt(&mut self, attempt: &FailedAttempt) -> Result<(), JournalError> {
+        self.batch.append(&Record::Attempt(Cow::Borrowed(attempt)))
     }
 
     /// Appends an outcome to the batch.
@@ -151,7 +151,7 @@ impl Journal {
 
     /// Appends to the batch that the session ended in order.
     pub fn append_end(&mut self, end: &End) -> Result<(), JournalError> {
-        self.batch.append(&Record::<AnswerFields<'_>>::End(Cow::Borrowed(end)))
+        self.batch.append(&Record::End(Cow::Borrowed(end)))
     }
 
     /// Writes the batch in one `write()`. Once it returns, the death of the process loses none of it.

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::journal::{Recorded, Verdict};
+use crate::outcome::Outcome;
+use crate::row::Value;
 
 /// A value, borrowed from the input record or from the journal's line.
 #[derive(Debug, Clone)]
@@ -43,19 +44,32 @@ impl Cell<'_> {
 /// What `--fields` may ask for beside the predictor's own fields, which go before these where they have the same name.
 pub const TOLD: [&str; 3] = ["finish_reason", "input_tokens", "output_tokens"];
 
-fn told<'a>(outcome: &Recorded<'a>, field: &str) -> Cell<'a> {
+fn told<'a>(outcome: &'a Outcome, field: &str) -> Cell<'a> {
     let tokens = |count: u64| Cell::Number(count.to_string());
-    let told = match (field, &outcome.result) {
-        ("finish_reason", Verdict::Ok { finish_reason, .. }) => finish_reason.clone().map(Cell::Text),
-        ("input_tokens", _) => outcome.usage.map(|usage| tokens(usage.input)),
-        ("output_tokens", _) => outcome.usage.map(|usage| tokens(usage.output)),
+    let told = match field {
+        "finish_reason" => outcome
+            .result
+            .as_ref()
+            .ok()
+            .and_then(|answer| Some(Cell::Text(Cow::Borrowed(answer.finish_reason.as_deref()?)))),
+        "input_tokens" => outcome.usage().map(|usage| tokens(usage.input)),
+        "output_tokens" => outcome.usage().map(|usage| tokens(usage.output)),
         _ => None,
     };
     told.unwrap_or(Cell::Absent)
 }
 
+impl<'a> From<&'a Value> for Cell<'a> {
+    fn from(value: &'a Value) -> Self {
+        match value {
+            Value::Text(text) => Self::Text(Cow::Borrowed(text)),
+            Value::Json(raw) => Self::Json(raw),
+        }
+    }
+}
+
 /// Appends the values that a row's outcome adds: one each of `fields`, then status, error, attempts and latency.
-pub(super) fn added<'a>(outcome: Option<&Recorded<'a>>, fields: &[String], cells: &mut Vec<Cell<'a>>) {
+pub(super) fn added<'a>(outcome: Option<&'a Outcome>, fields: &[String], cells: &mut Vec<Cell<'a>>) {
     cells.reserve(fields.len() + 4);
     let Some(outcome) = outcome else {
         cells.extend(fields.iter().map(|_| Cell::Absent));
@@ -63,14 +77,15 @@ pub(super) fn added<'a>(outcome: Option<&Recorded<'a>>, fields: &[String], cells
         return;
     };
     match &outcome.result {
-        Verdict::Ok { fields: values, .. } => {
+        Ok(answer) => {
             cells.extend(fields.iter().map(|field| {
-                let value = values.0.iter().rev().find(|(name, _)| name == field);
-                value.map_or_else(|| told(outcome, field), |(_, json)| Cell::Json(json))
+                let value = answer.fields.iter().rev().find(|(name, _)| **name == **field);
+                value.map_or_else(|| told(outcome, field), |(_, value)| value.into())
             }));
             cells.extend([Cell::Text("ok".into()), Cell::Null]);
         }
-        Verdict::Failed { class, message, .. } => {
+        Err(failure) => {
+            let (class, message) = (&failure.class, &failure.message);
             let error = if message.is_empty() { class.to_string() } else { format!("{class}: {message}") };
             cells.extend(fields.iter().map(|field| told(outcome, field)));
             cells.extend([Cell::Text("failed".into()), Cell::Text(error.into())]);

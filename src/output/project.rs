@@ -15,7 +15,8 @@ use super::own::Own;
 use super::rows::{Rows, Written};
 use super::{Access, write_atomically};
 use crate::input::{Fault, Format, Record, Records, Source, entries};
-use crate::journal::{Counts, Fields, Index, Reader, Recorded};
+use crate::journal::{Counts, Fields, Index, Reader};
+use crate::outcome::Outcome;
 use crate::row::RowHash;
 
 /// More threads would wait for the one that reads the input.
@@ -116,11 +117,7 @@ impl Projection<'_> {
     }
 
     /// Refuses a record other than the one that was asked.
-    pub(super) fn check(
-        &self,
-        record: &Record<'_>,
-        outcome: Option<&Recorded<'_>>,
-    ) -> Result<(), OutputError> {
+    pub(super) fn check(&self, record: &Record<'_>, outcome: Option<&Outcome>) -> Result<(), OutputError> {
         match outcome {
             Some(outcome) if outcome.hash != RowHash::of(record.raw.as_bytes()) => {
                 Err(OutputError::Changed { path: self.source.path.clone(), line: record.line })

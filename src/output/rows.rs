@@ -7,7 +7,7 @@ use super::error::OutputError;
 use super::own::Own;
 use super::project::Projection;
 use crate::input::Record;
-use crate::journal::{Counts, Reader};
+use crate::journal::{Counts, Reader, Status};
 
 /// So many bytes are given at once: a block's answers may be far longer than its questions.
 const BYTES: usize = 128 << 10;
@@ -59,7 +59,7 @@ impl Rows<'_> {
     fn record(&mut self, record: &Record<'_>, written: &mut Written) -> Result<(), OutputError> {
         let outcome = self.journal.outcome(self.projection.index, record.id)?;
         self.projection.check(record, outcome.as_ref())?;
-        written.rows.add(outcome.as_ref().map(|outcome| outcome.result.status()));
+        written.rows.add(outcome.as_ref().map(Status::of));
         let copied = self.own.is_none().then_some(record.raw);
         let mut cells = Vec::new();
         if let Some(own) = &mut self.own {

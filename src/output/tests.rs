@@ -8,11 +8,12 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 use super::{OutputError, Projected, Projection};
-use crate::call::CallError;
+use crate::error::CallError;
 use crate::input::{Format, Records, Source};
 use crate::journal::testing::{answered, failed, header};
 use crate::journal::{Counts, Journal};
-use crate::row::{Answer, Outcome, RowHash, Value};
+use crate::outcome::{Answer, Outcome};
+use crate::row::{RowHash, Value};
 
 /// An input file and the journal of a run over it that still holds the lock.
 struct Run {
@@ -64,7 +65,7 @@ impl Run {
 
     fn answer(mut self, row: u64, fields: &[(&str, Value)]) -> Self {
         let fields = fields.iter().map(|(name, value)| (Arc::from(*name), value.clone())).collect();
-        let result = Ok(Answer { fields, usage: None, first_chunk: None, finish_reason: None });
+        let result = Ok(Answer { fields, ..Answer::default() });
         self.record(Outcome { result, ..answered(row) });
         self
     }
@@ -276,7 +277,7 @@ fn a_field_of_a_megabyte_passes_every_way() {
 #[test]
 fn a_failure_without_a_message_shows_its_class_and_one_never_called_no_latency() {
     let mut run = Run::over(Format::Csv, "q\na\n");
-    run.record(Outcome { result: Err(CallError::Input(String::new())), attempts: 0, ..failed(0) });
+    run.record(Outcome { result: Err(CallError::Input(String::new()).into()), attempts: 0, ..failed(0) });
     assert_eq!(run.answers(Format::Csv), "q,status,error,attempts,latency_ms\na,failed,input,0,\n");
 }
 

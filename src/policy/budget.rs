@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::stop::StopReason;
-use crate::row::Usage;
+use crate::usage::{Spent, Usage};
 
 /// Sums of dollars are binary fractions; a budget that is used up exactly is not exceeded.
 const ROUNDING: f64 = 1e-9;
@@ -40,25 +40,6 @@ impl Bounds {
     /// Whether nothing is bounded.
     pub fn is_empty(&self) -> bool {
         self.cost.is_none() && self.tokens.is_none()
-    }
-}
-
-/// What the calls of a job have used so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Used {
-    /// What they told.
-    pub usage: Usage,
-    /// All of them, those lost at the death of the process too.
-    pub attempts: u64,
-    /// Those that may be billed and told nothing: they timed out, say, or were in flight when the process died.
-    pub untold: u64,
-}
-
-impl std::ops::AddAssign for Used {
-    fn add_assign(&mut self, other: Self) {
-        self.usage += other.usage;
-        self.attempts += other.attempts;
-        self.untold += other.untold;
     }
 }
 
@@ -113,11 +94,11 @@ impl Budget {
 
     /// The same for a job whose earlier sessions used so much.
     #[must_use]
-    pub fn resuming(mut self, used: &Used) -> Self {
-        self.spent = self.sum(&used.usage);
+    pub fn resuming(mut self, spent: &Spent) -> Self {
+        self.spent = self.sum(&spent.usage);
         // Refused attempts used nothing, and one that tells may have made several requests.
-        self.told = used.usage.calls.min(used.attempts.saturating_sub(used.untold));
-        self.untold = used.untold;
+        self.told = spent.usage.calls.min(spent.calls().saturating_sub(spent.unknown()));
+        self.untold = spent.unknown();
         self
     }
 
@@ -195,8 +176,8 @@ mod tests {
         Budget::new(Bounds { cost: None, tokens: Some(max) }, None, &usage(100, 400))
     }
 
-    fn used(usage: Usage, attempts: u64, untold: u64) -> Used {
-        Used { usage, attempts, untold }
+    fn used(usage: Usage, attempts: u64, untold: u64) -> Spent {
+        Spent { usage, attempts, untold, ..Spent::default() }
     }
 
     /// Calls let through until one has to wait or none is any more.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use super::stop::StopReason;
-use crate::call::{CallError, FailureKind};
-use crate::row::Outcome;
+use crate::error::{Failure, FailureKind};
+use crate::outcome::Outcome;
 
 /// How many first rows must all fail alike for a predictor to count as broken, and from how many finished rows on a
 /// percentage of failures is looked at.
@@ -96,7 +96,7 @@ impl Limits {
     /// other, and the rows behind them are to be reached.
     pub fn forbidden(&mut self, outcome: &Outcome, failed_before: bool) -> Whose {
         match &outcome.result {
-            Err(error) if error.kind() == FailureKind::Forbidden => {
+            Err(failure) if failure.kind == FailureKind::Forbidden => {
                 self.forbidden += u64::from(!failed_before);
                 match self.answered {
                     false => Whose::Unknown,
@@ -106,7 +106,7 @@ impl Limits {
             }
             result => {
                 // A reply that was paid for is an answer, parsable or not.
-                self.answered |= result.is_ok() || outcome.usage.is_some();
+                self.answered |= result.is_ok() || outcome.usage().is_some();
                 if outcome.attempts > 0 {
                     self.forbidden = 0;
                 }
@@ -123,20 +123,18 @@ impl Limits {
     /// Takes in an outcome. The caller stops the run at the first reason.
     pub fn observe(&mut self, outcome: &Outcome) -> Option<StopReason> {
         self.finished += 1;
-        let Err(error) = &outcome.result else {
+        let Some(failure) = outcome.failure() else {
             self.mixed = true;
             return self.share_of_failures();
         };
         self.failed += 1;
-        self.broken(error).or_else(|| self.share_of_failures())
+        // A row that was never called says nothing about the predictor.
+        let broken = if self.mixed || outcome.attempts == 0 { None } else { self.broken(failure) };
+        broken.or_else(|| self.share_of_failures())
     }
 
-    fn broken(&mut self, error: &CallError) -> Option<StopReason> {
-        // A row that was never called says nothing about the predictor.
-        if self.mixed || matches!(error, CallError::Input(_)) {
-            return None;
-        }
-        let class = error.class();
+    fn broken(&mut self, failure: &Failure) -> Option<StopReason> {
+        let class = Arc::clone(&failure.class);
         if self.alike.as_ref().is_some_and(|alike| *alike != class) {
             self.mixed = true;
             return None;
@@ -146,14 +144,8 @@ impl Limits {
         if self.alike_rows < FIRST_ROWS {
             return None;
         }
-        let at = match error {
-            CallError::Predictor(error) => {
-                let at = error.traceback.as_deref().and_then(|at| at.lines().next());
-                at.filter(|at| !at.is_empty()).map(|at| format!(" ({at})"))
-            }
-            _ => None,
-        };
-        let error = format!("{error}{}", at.unwrap_or_default());
+        let at = failure.raised_at().map(|at| format!(" ({at})"));
+        let error = format!("{failure}{}", at.unwrap_or_default());
         Some(StopReason::Broken { rows: self.alike_rows, class, error })
     }
 
@@ -173,38 +165,20 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::{FailureKind, PredictorError};
-    use crate::row::{Answer, RowHash, Timing};
+    use crate::outcome::Answer;
+    use crate::row::RowHash;
 
-    fn outcome(result: Result<Answer, CallError>) -> Outcome {
-        Outcome {
-            row: 0,
-            hash: RowHash(0),
-            result,
-            attempts: 1,
-            errors: Vec::new(),
-            abandoned: 0,
-            unanswered: 0,
-            usage: None,
-            timing: Timing::default(),
-        }
+    fn outcome(result: Result<Answer, Failure>) -> Outcome {
+        Outcome::new(0, RowHash(0), result)
     }
 
     fn answered() -> Outcome {
-        outcome(Ok(Answer { fields: Vec::new(), usage: None, first_chunk: None, finish_reason: None }))
+        outcome(Ok(Answer::default()))
     }
 
     fn failed(class: &str, kind: FailureKind) -> Outcome {
-        outcome(Err(CallError::Predictor(Box::new(PredictorError {
-            class: class.into(),
-            message: "text".to_owned(),
-            kind,
-            status: None,
-            retry_after: None,
-            usage: None,
-            unanswered: None,
-            traceback: Some("q.py:3 in predict: return nmae".to_owned()),
-        }))))
+        let traceback = Some("q.py:3 in predict: return nmae".to_owned());
+        outcome(Err(Failure { traceback, ..Failure::new(class, kind, "text") }))
     }
 
     #[test]
@@ -254,8 +228,9 @@ mod tests {
 
     #[test]
     fn rows_that_were_never_called_do_not_count_as_a_broken_predictor() {
+        let never_called = Outcome { attempts: 0, ..failed("input", FailureKind::Permanent) };
         let mut limits = Limits::new(None);
-        assert!((0..100).all(|_| limits.observe(&outcome(Err(CallError::Input(String::new())))).is_none()));
+        assert!((0..100).all(|_| limits.observe(&never_called).is_none()));
     }
 
     #[test]

@@ -16,8 +16,10 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
-use crate::call::{CallError, FailureKind};
-use crate::row::{Answer, Arguments, Usage, Value};
+use crate::error::{CallError, FailureKind};
+use crate::outcome::Answer;
+use crate::row::{Arguments, Value};
+use crate::usage::Usage;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Bursts in a minute.
@@ -237,7 +239,7 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::PredictorError;
+    use crate::error::Failure;
 
     /// When each of the calls is made.
     fn calls(rate: &mut Rate, calls: usize, due: Due) -> Vec<Duration> {
@@ -269,7 +271,7 @@ mod tests {
     }
 
     fn answer(usage: Usage) -> Answer {
-        Answer { fields: Vec::new(), usage: Some(usage), first_chunk: None, finish_reason: None }
+        Answer { usage: Some(usage), ..Answer::default() }
     }
 
     fn of_calls(calls: u64) -> Usage {
@@ -277,15 +279,9 @@ mod tests {
     }
 
     fn refusal(usage: Option<Usage>) -> Result<Answer, CallError> {
-        Err(CallError::Predictor(Box::new(PredictorError {
-            class: "Refused".into(),
-            message: String::new(),
-            kind: FailureKind::Throttled,
-            status: None,
-            retry_after: None,
+        Err(CallError::Predictor(Box::new(Failure {
             usage,
-            unanswered: None,
-            traceback: None,
+            ..Failure::new("Refused", FailureKind::Throttled, "")
         })))
     }
 

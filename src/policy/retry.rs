@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-use crate::call::{CallError, FailureKind};
+use crate::error::{CallError, FailureKind};
 
 /// Exponential backoff with full jitter: the wait before retry n is uniform in [0, min(cap, base * 2^n)].
 ///
@@ -78,19 +78,10 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::PredictorError;
+    use crate::error::Failure;
 
     fn predictor(kind: FailureKind, retry_after: Option<Duration>) -> CallError {
-        CallError::Predictor(Box::new(PredictorError {
-            class: "Boom".into(),
-            message: String::new(),
-            kind,
-            status: None,
-            retry_after,
-            usage: None,
-            unanswered: None,
-            traceback: None,
-        }))
+        CallError::Predictor(Box::new(Failure { retry_after, ..Failure::new("Boom", kind, "") }))
     }
 
     fn policy() -> RetryPolicy {

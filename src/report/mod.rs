@@ -17,7 +17,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Blockage;
-use crate::stats::{AttemptCounts, ClassCounts, Distribution, LimitedTimes, Stats, TimeSums};
+use crate::stats::{AttemptCounts, Distribution, LimitedTimes, Stats, TimeSums};
+use crate::usage::ClassCounts;
 
 /// The version of the report's JSON (`schema/report.schema.json`); new fields alone do not change it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -227,8 +228,8 @@ pub struct Run {
 impl Report {
     /// Puts the figures and the facts together.
     pub fn new(stats: &Stats, facts: Facts) -> Self {
-        let used = stats.used();
-        let usage = used.usage;
+        let spent = stats.spent();
+        let usage = spent.usage;
         let failed = stats.failed().total();
         Self {
             schema_version: SCHEMA_VERSION,
@@ -243,7 +244,7 @@ impl Report {
                 cut_off: stats.cut_off(),
             },
             stopped: facts.stopped,
-            attempts: stats.attempts().clone(),
+            attempts: stats.attempts(),
             sessions: stats.sessions(),
             wall_s: stats.wall().as_secs_f64(),
             startup_s: facts.startup.as_secs_f64(),
@@ -265,7 +266,7 @@ impl Report {
                 input: usage.input,
                 output: usage.output,
                 calls: usage.calls,
-                untold: used.untold,
+                untold: spent.unknown(),
             },
             cost_usd: usage.cost_usd,
             event_loop: facts.event_loop,
@@ -277,24 +278,31 @@ impl Report {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::row::{Timing, Usage};
-    use crate::stats::OutcomeView;
+    use crate::error::{Failure, FailureKind};
+    use crate::outcome::{Answer, FailedAttempt, Outcome, Timing};
+    use crate::row::RowHash;
+    use crate::usage::Usage;
 
     /// A report of 1,201 rows: 1,196 answered, 4 failed after two retries each, one unfinished.
     pub(crate) fn sample() -> Report {
         let mut stats = Stats::default();
-        let timeouts = ["timeout".into(), "timeout".into(), "timeout".into()];
+        let usage = Some(Usage { input: 1_000, output: 20, calls: 1, cost_usd: Some(1.0 / 4_096.0) });
         for row in 1..=1_200_u64 {
-            let failed = row.is_multiple_of(300);
             let latency = Duration::from_millis(row);
-            stats.record(&OutcomeView {
-                failure: failed.then(|| if row == 1_200 { "ValueError".into() } else { "timeout".into() }),
-                attempts: if failed { 3 } else { 1 },
-                errors: if failed { timeouts.as_slice().into() } else { (&[]).into() },
-                usage: Some(Usage { input: 1_000, output: 20, calls: 1, cost_usd: Some(1.0 / 4_096.0) }),
-                timing: Timing { running: latency, latency, row: 2 * latency, ..Timing::default() },
-                ..OutcomeView::default()
-            });
+            let timing = Timing { running: latency, latency, row: 2 * latency, ..Timing::default() };
+            let failure = |class: &str| Failure::new(class, FailureKind::Transient, "");
+            let outcome = if row.is_multiple_of(300) {
+                for number in 1..=2 {
+                    let failure = failure("timeout");
+                    let (began, ended) = (Duration::ZERO, Duration::ZERO);
+                    stats.attempt(&FailedAttempt { row, number, began, ended, abandoned: false, failure });
+                }
+                let failure = failure(if row == 1_200 { "ValueError" } else { "timeout" });
+                Outcome { attempts: 3, ..Outcome::new(row, RowHash(row), Err(Failure { usage, ..failure })) }
+            } else {
+                Outcome::new(row, RowHash(row), Ok(Answer { usage, ..Answer::default() }))
+            };
+            stats.outcome(&Outcome { timing, ..outcome }, None);
         }
         stats.add_session(Duration::from_secs(48), 16);
         Report::new(&stats, facts())
@@ -342,7 +350,7 @@ pub(crate) mod tests {
         let report = sample();
         assert_eq!(
             (report.attempts.total, report.attempts.retries, report.attempts.timeouts),
-            (1_208, 8, 12)
+            (1_208, 8, 11)
         );
         assert_eq!((report.wall_s, report.rows_per_s), (48.0, 1_196.0 / 48.0));
         assert_eq!((report.latency_ms.ok.count, report.latency_ms.failed.count), (1_196, 4));

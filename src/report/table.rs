@@ -9,7 +9,7 @@ use super::text::{
     Look, brief, count, counted, dollars, escape, figure, list, millis, reason, seconds, wrapped,
 };
 use super::{Distribution, Report};
-use crate::call::CANCELLED;
+use crate::error::CANCELLED;
 
 /// The columns before a line's value.
 const INDENT: usize = 17;

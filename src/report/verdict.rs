@@ -107,7 +107,10 @@ mod tests {
         assert_eq!(told(&report), "3.20 of 16 calls in flight on average");
         report.time_ms.backoff = report.time_ms.running;
         let retried = told(&report);
-        assert!(retried.ends_with(" % of the rows' time spent waiting to retry: 12 x timeout"), "{retried}");
+        assert!(
+            retried.ends_with(" % of the rows' time spent waiting to retry: 11 x timeout, 1 x ValueError"),
+            "{retried}"
+        );
         (report.wall_s, report.limited_s.server, report.limited_s.rpm) = (59.9, 57.8, 1.0);
         report.attempts.by_status = [(429, 11), (503, 2), (500, 7)].into();
         assert_eq!(told(&report), "57.8 of 59.9 s held back by the server: 11 x 429, 2 x 503");

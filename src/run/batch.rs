@@ -1,20 +1,22 @@
 //! What the dispatcher does with a batch of events, in one order: record, judge, start what is next, show. Not when.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use super::Dispatcher;
 use super::todo::Todo;
-use crate::call::{CallError, FailureKind};
+use crate::engine::Since;
+use crate::error::FailureKind;
 use crate::event::Event;
-use crate::journal::{JournalError, RecordedAttempt, Status};
+use crate::journal::{JournalError, Status};
+use crate::outcome::{FailedAttempt, Outcome};
 use crate::policy::limits::Whose;
 use crate::policy::stop::StopReason;
 use crate::report::progress::Level;
-use crate::row::{FailedAttempt, Outcome, Row};
+use crate::row::Row;
 
 /// Said at the job's first of them.
 const CUT_OFF: &str = "an answer was cut off at max_tokens; it and all such are kept, and counted
@@ -48,6 +50,12 @@ impl Dispatcher<'_> {
                     self.in_hand.remove(&row);
                     self.stop(StopReason::Panicked { row, text });
                 }
+                Event::Broken { error, permit } => {
+                    self.stop(StopReason::Bridge(error));
+                    // Calls in flight can come to no end either.
+                    self.run.engine.kill();
+                    drop(permit);
+                }
                 Event::Finished { outcome, permit } => match self.whose(&outcome) {
                     Whose::Unknown => self.hold(outcome, permit, now),
                     whose => match self.ended(outcome, now, whose) {
@@ -58,15 +66,21 @@ impl Dispatcher<'_> {
                 _ => others.push(event),
             }
         }
-        let rows = self.read(todo, now);
+        let rows = self.read(todo);
         // Only now is it known whether there are more rows: none is held when the run ends.
         self.judge_held(todo.ended(), &mut held, &mut others);
         let (outcomes, permits): (Vec<_>, Vec<_>) = held.into_iter().unzip();
-        let attempts = self.failed_attempts(&others);
+        let mut attempts = Vec::new();
+        for event in &others {
+            if let Event::Unfinished { row, .. } = event {
+                self.in_hand.remove(row);
+            }
+            attempts.extend(failed_attempt(event));
+        }
         if let Err(error) = self.record(&attempts, &outcomes, &rows) {
             self.cannot_record(&error);
         }
-        for attempt in &attempts {
+        for attempt in attempts {
             self.run.fold.attempt(attempt);
         }
         for event in &others {
@@ -79,9 +93,9 @@ impl Dispatcher<'_> {
         }
         drop(permits);
         if !rows.is_empty() && self.stop.is_none() {
-            self.first_call.get_or_insert_with(Instant::now);
+            let since = Since { read: now, first_call: *self.first_call.get_or_insert_with(Instant::now) };
             for row in rows {
-                tokio::spawn(Box::pin(Arc::clone(&self.run.engine).run(row, self.events.clone())));
+                tokio::spawn(Box::pin(Arc::clone(&self.run.engine).run(row, since, self.events.clone())));
             }
         } else {
             for row in rows {
@@ -89,22 +103,6 @@ impl Dispatcher<'_> {
             }
         }
         outcomes
-    }
-
-    /// The records of the attempts that failed and leave their rows without an outcome.
-    fn failed_attempts<'e>(&mut self, events: &'e [Event]) -> Vec<RecordedAttempt<'e>> {
-        let mut attempts = Vec::new();
-        for event in events {
-            if let Event::Unfinished { row, .. } = event {
-                self.in_hand.remove(row);
-            }
-            let (Event::Retrying { attempt, .. } | Event::Unfinished { last: Some(attempt), .. }) = event
-            else {
-                continue;
-            };
-            attempts.push(RecordedAttempt::of(attempt, self.first_call.unwrap_or(self.started)));
-        }
-        attempts
     }
 
     /// Whose fault an outcome is, if it is a 403.
@@ -115,8 +113,8 @@ impl Dispatcher<'_> {
 
     /// Keeps an outcome until it is known whose fault it is.
     fn hold(&mut self, mut outcome: Box<Outcome>, permit: Option<OwnedSemaphorePermit>, now: Instant) {
-        let read = self.in_hand.remove(&outcome.row);
-        self.timed(&mut outcome, read, now);
+        self.in_hand.remove(&outcome.row);
+        self.timed(&mut outcome, now);
         self.forbidden.push((outcome, permit));
     }
 
@@ -131,13 +129,14 @@ impl Dispatcher<'_> {
         }
         let all_refused = self.forbidden.len() >= self.run.engine.concurrency();
         let nothing_to_come = self.in_hand.is_empty() && all_read;
-        if let Some(Err(error)) = self.forbidden.last().map(|(outcome, _)| &outcome.result)
+        if let Some(failure) = self.forbidden.last().and_then(|(outcome, _)| outcome.failure())
             && (all_refused || nothing_to_come)
         {
-            self.stop(StopReason::Fatal { error: error.to_string(), forbidden: true });
+            let error = failure.to_string();
+            self.stop(StopReason::Fatal { error, forbidden: true });
         }
         if self.stop.is_some() {
-            others.extend(self.forbidden.drain(..).map(|(outcome, _)| left_open(&outcome)));
+            others.extend(self.forbidden.drain(..).map(|(outcome, _)| left_open(*outcome)));
         }
     }
 
@@ -148,43 +147,34 @@ impl Dispatcher<'_> {
         now: Instant,
         whose: Whose,
     ) -> Result<Box<Outcome>, Event> {
-        let read = self.in_hand.remove(&outcome.row);
-        if let Err(error) = &outcome.result
-            && (error.kind() == FailureKind::Fatal || whose == Whose::Everybody)
-            && !matches!(error, CallError::Bridge(_))
+        self.in_hand.remove(&outcome.row);
+        self.timed(&mut outcome, now);
+        if let Err(failure) = &outcome.result
+            && (failure.kind == FailureKind::Fatal || whose == Whose::Everybody)
         {
-            // A refused key or an exhausted quota is no fault of the row's either: it stays open.
-            self.stop(StopReason::Fatal { error: error.to_string(), forbidden: whose == Whose::Everybody });
-            return Err(left_open(&outcome));
+            // A refused key or an exhausted quota is no fault of the row's: it stays open.
+            self.stop(StopReason::Fatal { error: failure.to_string(), forbidden: whose == Whose::Everybody });
+            return Err(left_open(*outcome));
         }
-        if let Err(CallError::Bridge(error)) = outcome.result {
-            self.stop(StopReason::Bridge(error));
-            // Calls in flight can come to no end either.
-            self.run.engine.kill();
-            return Err(left_open(&outcome));
-        }
-        self.timed(&mut outcome, read, now);
         Ok(outcome)
     }
 
-    /// Fills in the times that only the dispatcher knows.
-    fn timed(&self, outcome: &mut Outcome, read: Option<Instant>, now: Instant) {
-        if let (Some(read), Some((taken_up, done))) = (read, outcome.timing.taken_up) {
-            outcome.timing.starting = taken_up - read;
-            outcome.timing.recording = now - done;
-            outcome.timing.row = now - read;
+    /// Adds what only the dispatcher knows: how long the outcome waited to be recorded.
+    fn timed(&self, outcome: &mut Outcome, now: Instant) {
+        if let Some(first_call) = self.first_call {
+            let waited = (now - first_call).saturating_sub(outcome.timing.recorded);
+            outcome.timing.add_recording(waited);
         }
-        outcome.timing.recorded = self.first_call.map_or(Duration::ZERO, |first| now - first);
     }
 
     /// The next rows, as many as may be in hand.
-    fn read(&mut self, todo: &mut Todo, now: Instant) -> Vec<Row> {
+    fn read(&mut self, todo: &mut Todo) -> Vec<Row> {
         let mut rows = Vec::new();
         let look_ahead = self.run.bounds.look_ahead + self.run.engine.wants_fresh();
         while self.stop.is_none() && !todo.ended() && self.in_hand.len() < todo.most_in_hand(look_ahead) {
             match todo.next() {
                 Ok(Some(row)) => {
-                    self.in_hand.insert(row.id, now);
+                    self.in_hand.insert(row.id);
                     rows.push(row);
                 }
                 Ok(None) => self.run.engine.all_asked(),
@@ -196,7 +186,7 @@ impl Dispatcher<'_> {
 
     fn record(
         &mut self,
-        attempts: &[RecordedAttempt<'_>],
+        attempts: &[&FailedAttempt],
         outcomes: &[Box<Outcome>],
         rows: &[Row],
     ) -> Result<(), JournalError> {
@@ -237,13 +227,20 @@ impl Dispatcher<'_> {
             }
             Err(_) => self.failed += 1,
         }
-        self.run.fold.live(&outcome);
+        self.run.fold.outcome(&outcome);
         self.run.reporter.event(&Event::Finished { outcome, permit: None });
     }
 }
 
-/// That a row is left without an outcome; its last attempt failed with that error.
-fn left_open(outcome: &Outcome) -> Event {
-    let last = outcome.result.as_ref().err().and_then(|error| FailedAttempt::last_of(outcome, error));
-    Event::Unfinished { row: outcome.row, last: last.map(Box::new) }
+/// The attempt that an event tells of, whose row has no outcome.
+fn failed_attempt(event: &Event) -> Option<&FailedAttempt> {
+    match event {
+        Event::Retrying { attempt, .. } | Event::Unfinished { last: Some(attempt), .. } => Some(attempt),
+        _ => None,
+    }
+}
+
+/// That a row is left without an outcome; its last attempt failed with that of this one.
+fn left_open(outcome: Outcome) -> Event {
+    Event::Unfinished { row: outcome.row, last: outcome.into_last_attempt().map(Box::new) }
 }

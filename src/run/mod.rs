@@ -7,7 +7,7 @@ mod signal_streams;
 pub mod signals;
 pub mod todo;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -85,12 +85,12 @@ pub struct Run<'a> {
 struct Dispatcher<'a> {
     run: Run<'a>,
     events: Sender<Event>,
-    in_hand: HashMap<u64, Instant, FxBuildHasher>,
+    in_hand: HashSet<u64, FxBuildHasher>,
     /// Rows that got a 403 while no call was ever answered, until it is known whose fault that is. They keep their
     /// permits: no more rows than there are permits learn of a refused key.
     forbidden: Vec<batch::Held>,
     started: Instant,
-    first_call: Option<Instant>,
+    first_call: Option<TokioInstant>,
     stop: Option<StopReason>,
     outage: Option<String>,
     kill_at: Option<TokioInstant>,
@@ -109,7 +109,7 @@ impl Run<'_> {
         let mut dispatcher = Dispatcher {
             run: self,
             events,
-            in_hand: HashMap::default(),
+            in_hand: HashSet::default(),
             forbidden: Vec::new(),
             started: Instant::now(),
             first_call: None,
@@ -250,7 +250,7 @@ impl Dispatcher<'_> {
             self.stop(StopReason::Failed(loss.to_string()));
         }
         for blockage in self.run.engine.blocked() {
-            let mut in_hand: Vec<u64> = self.in_hand.keys().copied().collect();
+            let mut in_hand: Vec<u64> = self.in_hand.iter().copied().collect();
             in_hand.sort_unstable();
             self.run.reporter.event(&Event::Blocked { blockage, in_hand });
         }
@@ -272,7 +272,7 @@ impl Dispatcher<'_> {
             in_flight: gauges.in_flight.load(Ordering::Relaxed) as u64,
             waiting_retry: gauges.waiting_retry.load(Ordering::Relaxed) as u64,
             abandoned: gauges.abandoned.load(Ordering::Relaxed) as u64,
-            cost_usd: self.run.fold.stats.used().usage.cost_usd,
+            cost_usd: self.run.fold.stats.spent().usage.cost_usd,
             elapsed,
             rows_per_s: self.rate.update(done, elapsed),
             limited_by: self.run.engine.limited_by(),

@@ -3,12 +3,14 @@
 //! The sessions of a run follow each other without the time between them.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AttemptView, OutcomeView, Series};
+use super::Series;
+use crate::error::Failure;
+use crate::outcome::{FailedAttempt, Outcome};
 
 /// So many error classes are followed by name, the rest together.
 const CLASSES: usize = 16;
@@ -21,6 +23,8 @@ const EXAMPLES: usize = 20;
 const EXAMPLE: usize = 400;
 /// So many failed attempts are kept one by one.
 const FAILURES: usize = 50;
+/// So many attempts of a row have their times kept.
+const EARLIER: usize = 50;
 /// So many beginnings of sessions are kept.
 const SESSIONS: usize = 50;
 /// Latencies are told apart to a quarter of a doubling, from a microsecond to some weeks.
@@ -163,67 +167,53 @@ pub struct Course {
     slowest: BinaryHeap<Reverse<BySlowness>>,
     outcomes: u64,
     begins: Duration,
-    /// Whether attempts before a row's last are not all recorded one by one, and spread over the time they had.
-    pub spreads: bool,
+    /// When the failed attempts of rows without an outcome began and ended, in the session that is going on.
+    earlier: HashMap<u64, Vec<(Duration, Duration)>>,
 }
 
 impl Course {
     /// Takes in one outcome of the session that is going on.
-    pub fn record(&mut self, row: u64, outcome: &OutcomeView<'_>) {
+    pub fn outcome(&mut self, outcome: &Outcome) {
         let timing = &outcome.timing;
         let to = self.begins + timing.recorded;
-        // A row may have been read before the session's first call.
-        let from = to.saturating_sub(timing.row);
-        let called = (from + timing.waited()).min(to);
         let last = to.saturating_sub(timing.latency);
-        let counted = outcome.counted();
-        self.spreads |= outcome.attempts > counted + 1;
-        let told = outcome.tried.as_ref().map_or(Duration::ZERO, |tried| tried.running);
-        let earlier = timing.running.saturating_sub(timing.latency).saturating_sub(told).as_secs_f64();
         let moment = self.moments.at(to);
-        if outcome.failure.is_none() {
+        if outcome.result.is_ok() {
             moment.ok += 1;
         } else {
             moment.failed += 1;
         }
         if outcome.attempts > 0 {
             moment.latencies.add(latency_bin(timing.latency));
+            if !outcome.told_before {
+                self.call(last, to, outcome.attempts, outcome.failure());
+            }
         }
-        if outcome.attempts > counted {
-            self.moments.spread(last, to, |moment, seconds| moment.running_s += seconds);
+        if let Some(failure) = outcome.failure() {
+            let number = if outcome.told_before { 0 } else { outcome.attempts };
+            self.note_failure(outcome.row, number, to, failure);
         }
-        if earlier > 0.0 && called < last {
-            // Where these attempts lay is not recorded: they are spread over the time they had.
-            let share = earlier / last.saturating_sub(called).as_secs_f64();
-            self.moments.spread(called, last, |moment, seconds| moment.running_s += seconds * share);
-        }
-        let ended = |number: u32| called + to.saturating_sub(called) * number / outcome.attempts.max(number);
-        for (number, class) in (1..).zip(outcome.errors.iter()).skip(counted as usize) {
-            let class = self.class(class);
-            self.moments.at(ended(number)).errors.add(class);
-        }
-        for number in (counted + 1).max(2)..=outcome.attempts {
-            let began = if number == outcome.attempts { last } else { ended(number - 1) };
-            self.moments.at(began).retries += 1;
-        }
-        if let Some(class) = &outcome.failure {
-            self.note_failure(row, outcome.attempts, to, class, Some(&outcome.message));
-        }
-        self.note_span(row, outcome, from, to);
+        self.note_span(outcome, to);
     }
 
     /// Takes in one failed attempt of a row that has no outcome.
-    pub fn record_attempt(&mut self, attempt: &AttemptView<'_>) {
-        self.moments.spread(attempt.from, attempt.to, |moment, seconds| moment.running_s += seconds);
-        let class = self.class(attempt.class);
-        self.moments.at(attempt.to).errors.add(class);
-        self.moments.at(attempt.from).retries += u64::from(attempt.number > 1);
-        self.note_failure(attempt.row, attempt.number, attempt.to, attempt.class, attempt.message);
+    pub fn attempt(&mut self, attempt: &FailedAttempt) {
+        let (began, ended) = (self.begins + attempt.began, self.begins + attempt.ended);
+        self.call(began, ended, attempt.number, Some(&attempt.failure));
+        self.note_failure(attempt.row, attempt.number, ended, &attempt.failure);
+        let earlier = self.earlier.entry(attempt.row).or_default();
+        if earlier.len() < EARLIER {
+            earlier.push((began, ended));
+        }
     }
 
-    /// A time of the session that is going on, on the run's time.
-    pub fn in_session(&self, time: Duration) -> Duration {
-        self.begins + time
+    fn call(&mut self, began: Duration, ended: Duration, number: u32, failure: Option<&Failure>) {
+        self.moments.spread(began, ended, |moment, seconds| moment.running_s += seconds);
+        self.moments.at(began).retries += u64::from(number > 1);
+        if let Some(failure) = failure {
+            let class = self.class(&failure.class);
+            self.moments.at(ended).errors.add(class);
+        }
     }
 
     fn class(&mut self, class: &str) -> usize {
@@ -236,21 +226,22 @@ impl Course {
         })
     }
 
-    fn note_failure(&mut self, row: u64, number: u32, at: Duration, class: &str, message: Option<&str>) {
-        if let Some(message) = message
-            && self.examples.len() < EXAMPLES
-            && self.examples.iter().all(|(known, ..)| **known != *class)
-        {
-            self.examples.push((class.into(), row, excerpt(message)));
+    fn note_failure(&mut self, row: u64, number: u32, at: Duration, failure: &Failure) {
+        let class = &failure.class;
+        if self.examples.len() < EXAMPLES && self.examples.iter().all(|(known, ..)| known != class) {
+            self.examples.push((Arc::clone(class), row, excerpt(&failure.message)));
         }
         if number > 0 && self.failures.len() < FAILURES {
-            let message = excerpt(message.unwrap_or_default());
-            self.failures.push(FailedCall { row, number, at, class: class.into(), message });
+            let message = excerpt(&failure.message);
+            self.failures.push(FailedCall { row, number, at, class: Arc::clone(class), message });
         }
     }
 
-    fn note_span(&mut self, row: u64, outcome: &OutcomeView<'_>, from: Duration, to: Duration) {
+    fn note_span(&mut self, outcome: &Outcome, to: Duration) {
         let timing = &outcome.timing;
+        // A row may have been read before the session's first call.
+        let from = to.saturating_sub(timing.row);
+        let earlier = if self.earlier.is_empty() { None } else { self.earlier.remove(&outcome.row) };
         let took = to.saturating_sub(from);
         let is_slow = self.slowest.len() < SLOWEST
             || self.slowest.peek().is_some_and(|Reverse(least)| least.0.took() < took);
@@ -263,7 +254,7 @@ impl Course {
             return;
         }
         let span = Span {
-            row,
+            row: outcome.row,
             from,
             to,
             queued: timing.waited(),
@@ -271,8 +262,8 @@ impl Course {
             running: timing.running,
             backoff: timing.backoff,
             attempts: outcome.attempts,
-            earlier: outcome.tried.as_ref().map_or_else(Vec::new, |tried| tried.spans.clone()),
-            failure: outcome.failure.as_ref().map(|class| (Arc::clone(class), excerpt(&outcome.message))),
+            earlier: earlier.unwrap_or_default(),
+            failure: outcome.failure().map(|it| (Arc::clone(&it.class), excerpt(&it.message))),
         };
         if is_few {
             self.spans.push(span.clone());
@@ -287,6 +278,7 @@ impl Course {
 
     /// Ends a session of so much wall time: what comes now comes after it.
     pub fn close_session(&mut self, wall: Duration) {
+        self.earlier.clear();
         self.begins += wall;
         if !wall.is_zero() && self.sessions.len() < SESSIONS {
             self.sessions.push(self.begins);

@@ -1,17 +1,15 @@
 //! The figures of all sessions of a journal: those read back, then those made live. Not the figures themselves.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize as _;
 
-use super::{AttemptView, Course, LimitedTimes, OutcomeView, Stats, Tried};
-use crate::call::CANCELLED;
-use crate::journal::{Record, Recorded, RecordedAttempt, Verdict};
-use crate::row::{CUT_OFF, Outcome};
+use super::{Course, LimitedTimes, Stats};
+use crate::error::{BRIDGE, CANCELLED};
+use crate::journal::Record;
+use crate::outcome::{FailedAttempt, Outcome};
 
 /// Which class each row failed with last, at one byte a row, so that a row counts once however often it is tried.
 #[derive(Debug, Default)]
@@ -55,8 +53,6 @@ pub struct Fold {
     /// How they came about over time.
     pub course: Course,
     failures: LatestFailures,
-    /// What the session's rows without an outcome have tried.
-    tried: HashMap<u64, Box<Tried>>,
     /// Rows of the session read back that it had started and that may have a call in flight.
     open: u64,
     /// The session read back has an end, which may stand before its rows.
@@ -86,12 +82,15 @@ impl Fold {
             Record::Started(rows) => self.open += rows.len() as u64,
             Record::Attempt(attempt) => {
                 // Its row's way has ended with it.
-                let is_last = [CANCELLED, "bridge"].contains(&&*attempt.class);
+                let is_last = [CANCELLED, BRIDGE].contains(&&*attempt.failure.class);
                 self.open = self.open.saturating_sub(is_last.into());
                 self.attempt(attempt);
             }
-            Record::Outcome(recorded) => self.recovered_outcome(recorded),
-            Record::Gone(gone) => self.stats.add_gone(gone),
+            Record::Outcome(outcome) => {
+                self.open = self.open.saturating_sub((outcome.attempts > 0).into());
+                self.outcome(outcome);
+            }
+            Record::Gone(spent) => self.stats.add_spent(spent),
             Record::End(end) => {
                 self.session_most = end.totals["most_in_flight"].as_u64().unwrap_or_default();
                 self.session_limited =
@@ -101,70 +100,21 @@ impl Fold {
         }
     }
 
-    fn recovered_outcome(&mut self, recorded: &Recorded<'_>) {
-        let errors: Vec<Arc<str>> = recorded.errors.iter().map(|class| Arc::from(&**class)).collect();
-        let (failure, message, status, first_chunk, cut_off) = match &recorded.result {
-            Verdict::Ok { first_chunk_ns, finish_reason, .. } => {
-                let cut_off = finish_reason.as_deref() == Some(CUT_OFF);
-                (None, "", None, first_chunk_ns.map(Duration::from_nanos), cut_off)
-            }
-            Verdict::Failed { class, message, status, .. } => {
-                (Some(Arc::from(&**class)), &**message, *status, None, false)
-            }
-        };
-        let view = OutcomeView {
-            failure,
-            message: message.to_owned().into(),
-            status,
-            attempts: recorded.attempts,
-            errors: Cow::Owned(errors),
-            abandoned: recorded.abandoned,
-            unanswered: recorded.unanswered,
-            usage: recorded.usage,
-            timing: recorded.timing,
-            first_chunk,
-            cut_off,
-            supersedes: None,
-            tried: None,
-        };
-        self.open = self.open.saturating_sub((recorded.attempts > 0).into());
-        self.record(recorded.row, view);
-    }
-
-    /// Takes in one outcome of this session, once it is recorded.
-    pub fn live(&mut self, outcome: &Outcome) {
-        self.record(outcome.row, OutcomeView::from(outcome));
-    }
-
     /// Takes in a failed attempt of a row without an outcome, recorded in this session or read back.
-    pub fn attempt(&mut self, attempt: &RecordedAttempt<'_>) {
-        let view = AttemptView {
-            row: attempt.row,
-            number: attempt.number,
-            class: &attempt.class,
-            message: attempt.message.as_deref(),
-            status: attempt.status,
-            from: self.course.in_session(Duration::from_nanos(attempt.began_ns)),
-            to: self.course.in_session(Duration::from_nanos(attempt.ended_ns)),
-            abandoned: attempt.abandoned,
-            unanswered: attempt.unanswered,
-            usage: attempt.usage,
-        };
-        self.session_wall = self.session_wall.max(Duration::from_nanos(attempt.ended_ns));
-        self.stats.record_attempt(&view);
-        self.course.record_attempt(&view);
-        self.tried.entry(attempt.row).or_default().add(&view);
+    pub fn attempt(&mut self, attempt: &FailedAttempt) {
+        self.session_wall = self.session_wall.max(attempt.ended);
+        self.stats.attempt(attempt);
+        self.course.attempt(attempt);
     }
 
-    fn record(&mut self, row: u64, mut view: OutcomeView<'_>) {
-        if !self.tried.is_empty() {
-            view.tried = self.tried.remove(&row);
-        }
-        view.supersedes = self.failures.replace(row, view.failure.as_ref());
+    /// Takes in one outcome, recorded in this session or read back.
+    pub fn outcome(&mut self, outcome: &Outcome) {
+        let class = outcome.failure().map(|failure| &failure.class);
+        let superseded = self.failures.replace(outcome.row, class);
         // The last outcome or failed attempt of a session, ended in order or killed, tells how long it took.
-        self.session_wall = self.session_wall.max(view.timing.recorded);
-        self.stats.record(&view);
-        self.course.record(row, &view);
+        self.session_wall = self.session_wall.max(outcome.timing.recorded);
+        self.stats.outcome(outcome, superseded.as_deref());
+        self.course.outcome(outcome);
     }
 
     /// The session read back still goes on: its calls in flight will tell.
@@ -174,7 +124,6 @@ impl Fold {
 
     /// Ends a session: its wall time and its most calls in flight count.
     pub fn close_session(&mut self) {
-        self.tried.clear();
         let open = if std::mem::take(&mut self.ended) { 0 } else { self.open };
         self.open = 0;
         self.stats.add_lost(open.min(self.calls.unwrap_or(open)));
@@ -194,6 +143,7 @@ impl Fold {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::CallError;
 
     #[test]
     fn a_rows_latest_failure_is_given_back_once() {
@@ -208,17 +158,13 @@ mod tests {
 
     #[test]
     fn a_session_lasts_to_its_last_attempt_and_was_limited_no_longer() {
-        let attempt = RecordedAttempt {
+        let attempt = FailedAttempt {
             row: 12,
             number: 1,
-            class: "timeout".into(),
-            message: None,
-            status: None,
-            began_ns: 1_000_000_000,
-            ended_ns: 3_000_000_000,
-            abandoned: 0,
-            unanswered: 0,
-            usage: None,
+            began: Duration::from_secs(1),
+            ended: Duration::from_secs(3),
+            abandoned: false,
+            failure: CallError::Timeout(Duration::from_secs(2)).into(),
         };
         let mut fold = Fold::new(&(10..20));
         fold.attempt(&attempt);

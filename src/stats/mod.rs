@@ -1,39 +1,32 @@
 //! Folds outcomes into the figures of a report, in memory that does not grow with the rows. Not their presentation.
 //!
-//! A resumed run feeds the outcomes its journal holds, then its own: attempts, tokens and times add up over all
-//! sessions, while a row counts once, by its latest outcome (see [`OutcomeView::supersedes`]).
+//! A resumed run feeds the attempts and outcomes its journal holds, then its own: attempts, tokens and times add up over
+//! all sessions, while a row counts once, by its latest outcome.
 
-mod classes;
 mod course;
 mod distribution;
 mod fold;
-mod outcome;
 mod rate;
 mod series;
 mod speedup;
 mod times;
-mod tried;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::classes::ClassCounts;
 pub use self::course::{Course, FailedCall, Moment, Span, latency_bin, latency_from};
 pub use self::distribution::Distribution;
 use self::distribution::{Spread, millis};
 pub use self::fold::Fold;
-pub use self::outcome::OutcomeView;
 pub use self::rate::RowRate;
 pub use self::series::Series;
 pub use self::speedup::{Speedup, mean, stddev};
 pub use self::times::{LimitedTimes, TimeSums};
-pub use self::tried::{AttemptView, Tried};
-use crate::call::may_be_billed;
-use crate::journal::Gone;
-use crate::policy::budget::Used;
-use crate::row::{Timing, Usage};
+use crate::error::{Failure, TIMEOUT};
+use crate::outcome::{FailedAttempt, Outcome, Timing};
+use crate::usage::{ClassCounts, Spent, Usage};
 
 /// Counts of attempts over all rows and sessions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,31 +48,16 @@ pub struct AttemptCounts {
     pub by_status: BTreeMap<u16, u64>,
 }
 
-impl AttemptCounts {
-    fn answered_with(&mut self, status: Option<u16>) {
-        if let Some(status) = status {
-            *self.by_status.entry(status).or_default() += 1;
-        }
-    }
-
-    fn failed(&mut self, class: &str) {
-        self.timeouts += u64::from(class == "timeout");
-        self.by_error.add(class);
-    }
-}
-
 /// The figures of a run, kept as it goes.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
     ok: u64,
     cut_off: u64,
     failed: ClassCounts,
-    attempts: AttemptCounts,
-    usage: Usage,
-    untold: u64,
-    lost: u64,
+    spent: Spent,
+    first_try_ok: u64,
     times: Timing,
-    /// How long calls ran, those of rows without an outcome too.
+    /// How long calls took as seen on the event loop's thread, those of rows without an outcome too.
     called: Duration,
     latency_ok: Spread,
     latency_failed: Spread,
@@ -92,57 +70,74 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Counts one recorded outcome.
-    pub fn record(&mut self, outcome: &OutcomeView<'_>) {
-        if let Some(class) = &outcome.supersedes {
+    /// Counts one recorded outcome, and its row's last attempt; `superseded` is the class of the row's failure in an
+    /// earlier session, already counted, whose place it takes.
+    pub fn outcome(&mut self, outcome: &Outcome, superseded: Option<&str>) {
+        let timing = &outcome.timing;
+        if let Some(class) = superseded {
             self.failed.remove(class);
         }
-        match &outcome.failure {
-            None => self.ok += 1,
-            Some(class) => self.failed.add(class),
+        match &outcome.result {
+            Ok(answer) => {
+                self.ok += 1;
+                self.first_try_ok += u64::from(outcome.attempts == 1 && superseded.is_none());
+                self.cut_off += u64::from(answer.is_cut_off());
+                if let Some(span) = answer.first_chunk {
+                    self.first_chunk.record(span);
+                }
+            }
+            Err(failure) => self.failed.add(&failure.class),
         }
-        self.cut_off += u64::from(outcome.cut_off);
         if outcome.attempts > 0 {
-            self.record_attempts(outcome);
+            let spread = if outcome.result.is_ok() { &mut self.latency_ok } else { &mut self.latency_failed };
+            spread.record(timing.latency);
+            if !outcome.told_before {
+                let result = outcome.result.as_ref().map(|answer| answer.usage);
+                self.count(outcome.attempts, outcome.abandoned, timing.latency, result);
+            }
         }
-        self.row.record(outcome.timing.row);
-        self.times.starting += outcome.timing.starting;
-        self.times.paced += outcome.timing.paced;
-        self.times.queued += outcome.timing.queued;
-        self.times.running += outcome.timing.running;
-        let told = outcome.tried.as_ref().map_or(Duration::ZERO, |tried| tried.running);
-        self.called += outcome.timing.running.saturating_sub(told);
-        self.times.backoff += outcome.timing.backoff;
-        self.times.bridge += outcome.timing.bridge;
-        self.times.recording += outcome.timing.recording;
-        if let Some(usage) = outcome.usage_left() {
-            self.usage += usage;
-        }
-        if let Some(span) = outcome.first_chunk {
-            self.first_chunk.record(span);
-        }
+        self.row.record(timing.row);
+        self.times.starting += timing.starting;
+        self.times.paced += timing.paced;
+        self.times.queued += timing.queued;
+        self.times.running += timing.running;
+        self.times.backoff += timing.backoff;
+        self.times.bridge += timing.bridge;
+        self.times.recording += timing.recording;
     }
 
-    fn record_attempts(&mut self, outcome: &OutcomeView<'_>) {
-        let first_try = outcome.attempts == 1 && outcome.supersedes.is_none();
-        let tried = outcome.tried.as_deref();
-        let (retries, abandoned) = tried.map_or((0, 0), |it| (it.retries, it.abandoned));
-        let counts = &mut self.attempts;
-        counts.total += u64::from(outcome.attempts.saturating_sub(outcome.counted()));
-        counts.retries += u64::from((outcome.attempts - 1).saturating_sub(retries));
-        counts.abandoned += u64::from(outcome.abandoned.saturating_sub(abandoned));
-        // Of earlier attempts it is known only where they were counted when they failed.
-        counts.answered_with(outcome.status.filter(|_| outcome.attempts > outcome.counted()));
-        counts.first_try_ok += u64::from(first_try && outcome.failure.is_none());
-        for class in outcome.errors.iter().skip(outcome.counted() as usize) {
-            counts.failed(class);
-            self.untold += u64::from(may_be_billed(class));
-        }
-        self.untold += u64::from(outcome.unanswered.saturating_sub(tried.map_or(0, |it| it.unanswered)));
-        // An answer tells what it used, or none of its row's attempts does.
-        self.untold += u64::from(outcome.failure.is_none() && outcome.usage.is_none());
-        let spread = if outcome.failure.is_none() { &mut self.latency_ok } else { &mut self.latency_failed };
-        spread.record(outcome.timing.latency);
+    /// Counts one failed attempt of a row that had no outcome.
+    pub fn attempt(&mut self, attempt: &FailedAttempt) {
+        let took = attempt.ended.saturating_sub(attempt.began);
+        self.count(attempt.number, attempt.abandoned, took, Err(&attempt.failure));
+    }
+
+    /// Counts one attempt, which failed or was answered with what it used.
+    fn count(
+        &mut self,
+        number: u32,
+        abandoned: bool,
+        took: Duration,
+        result: Result<Option<Usage>, &Failure>,
+    ) {
+        let spent = &mut self.spent;
+        spent.attempts += 1;
+        spent.retries += u64::from(number > 1);
+        spent.abandoned += u64::from(abandoned);
+        let (usage, untold) = match result {
+            Ok(usage) => (usage, usage.is_none()),
+            Err(failure) => {
+                spent.timeouts += u64::from(*failure.class == *TIMEOUT);
+                spent.by_error.add(&failure.class);
+                if let Some(status) = failure.status {
+                    *spent.by_status.entry(status).or_default() += 1;
+                }
+                (failure.usage, failure.is_untold())
+            }
+        };
+        spent.usage += usage.unwrap_or_default();
+        spent.untold += u64::from(untold);
+        self.called += took;
     }
 
     /// Adds a session's wall time (first call handed over to the last outcome, or failed attempt, recorded) and its
@@ -154,52 +149,14 @@ impl Stats {
         self.most_in_flight = self.most_in_flight.max(most_in_flight);
     }
 
-    /// Counts one failed attempt whose row has no outcome: that will not count it again (see [`OutcomeView::tried`]).
-    pub fn record_attempt(&mut self, attempt: &AttemptView<'_>) {
-        self.attempts.total += 1;
-        self.called += attempt.to.saturating_sub(attempt.from);
-        self.attempts.retries += u64::from(attempt.number > 1);
-        self.attempts.abandoned += u64::from(attempt.abandoned);
-        self.attempts.failed(attempt.class);
-        self.attempts.answered_with(attempt.status);
-        self.usage += attempt.usage.unwrap_or_default();
-        self.untold += u64::from(attempt.is_untold());
-    }
-
     /// Adds calls that were under way when a session died, and may be billed: what became of them nobody knows.
     pub fn add_lost(&mut self, calls: u64) {
-        self.lost += calls;
+        self.spent.lost += calls;
     }
 
-    /// What was used beyond what `kept` counts of the same sessions; none if nothing was.
-    pub fn beyond(&self, kept: &Self) -> Option<Gone> {
-        let [all, left] = [self, kept].map(Self::attempts);
-        let gone = Gone {
-            attempts: all.total.saturating_sub(left.total),
-            retries: all.retries.saturating_sub(left.retries),
-            timeouts: all.timeouts.saturating_sub(left.timeouts),
-            abandoned: all.abandoned.saturating_sub(left.abandoned),
-            by_error: all.by_error.beyond(&left.by_error),
-            usage: self.usage - kept.usage,
-            untold: self.untold.saturating_sub(kept.untold),
-            lost: self.lost.saturating_sub(kept.lost),
-        };
-        (gone.attempts + gone.lost > 0).then_some(gone)
-    }
-
-    /// Counts what was used for rows that are gone. None of them is a row of this run.
-    pub fn add_gone(&mut self, gone: &Gone) {
-        let counts = &mut self.attempts;
-        counts.total += gone.attempts;
-        counts.retries += gone.retries;
-        counts.timeouts += gone.timeouts;
-        counts.abandoned += gone.abandoned;
-        for (class, count) in &gone.by_error {
-            counts.by_error.add_many(class, *count);
-        }
-        self.usage += gone.usage;
-        self.untold += gone.untold;
-        self.lost += gone.lost;
+    /// Counts what was spent on rows that are gone. None of them is a row of this run.
+    pub fn add_spent(&mut self, spent: &Spent) {
+        self.spent += spent;
     }
 
     /// Adds the time for which a session was limited.
@@ -227,20 +184,24 @@ impl Stats {
         &self.failed
     }
 
-    /// Counts of attempts.
-    pub fn attempts(&self) -> &AttemptCounts {
-        &self.attempts
+    /// What all attempts came to.
+    pub fn spent(&self) -> &Spent {
+        &self.spent
     }
 
-    /// Tokens and cost of all attempts; the cost is the sum of what is known.
-    pub fn usage(&self) -> Usage {
-        self.usage
-    }
-
-    /// What all calls have used, as far as they told, and how many did not.
-    pub fn used(&self) -> Used {
-        let (attempts, untold) = (self.attempts.total + self.lost, self.untold + self.lost);
-        Used { usage: self.usage, attempts, untold }
+    /// Counts of attempts, as the report has them.
+    pub fn attempts(&self) -> AttemptCounts {
+        let Spent { attempts: total, retries, timeouts, abandoned, by_error, by_status, .. } =
+            self.spent.clone();
+        AttemptCounts {
+            total,
+            retries,
+            timeouts,
+            abandoned,
+            first_try_ok: self.first_try_ok,
+            by_error,
+            by_status,
+        }
     }
 
     /// Where the rows' time went.
@@ -321,55 +282,66 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::CallError;
-    use crate::row::{Answer, Outcome, RowHash};
+    use crate::error::{CallError, FailureKind};
+    use crate::outcome::Answer;
+    use crate::row::RowHash;
 
-    fn ok(attempts: u32) -> OutcomeView<'static> {
+    fn outcome(result: Result<Answer, Failure>, attempts: u32) -> Outcome {
         let latency = Duration::from_millis(100);
         let timing = Timing { running: latency, latency, row: latency, ..Timing::default() };
-        OutcomeView { attempts, timing, ..OutcomeView::default() }
+        Outcome { attempts, timing, ..Outcome::new(7, RowHash(7), result) }
     }
 
-    fn failed(class: &str) -> OutcomeView<'static> {
-        OutcomeView { failure: Some(class.into()), ..ok(1) }
+    fn ok(attempts: u32) -> Outcome {
+        outcome(Ok(Answer::default()), attempts)
+    }
+
+    fn failed(class: &str) -> Outcome {
+        outcome(Err(failure(class)), 1)
+    }
+
+    fn failure(class: &str) -> Failure {
+        Failure::new(class, FailureKind::Transient, "")
     }
 
     #[test]
-    fn a_live_outcome_is_counted_whole() {
+    fn attempts_and_the_outcome_after_them_add_up_each_counted_once() {
         let second = Duration::from_secs(1);
-        let answer =
-            Answer { fields: Vec::new(), usage: None, first_chunk: Some(second / 10), finish_reason: None };
-        let outcome = Outcome {
+        let usage = Some(Usage { input: 10, output: 5, calls: 1, cost_usd: Some(0.25) });
+        let attempt = |number, abandoned, failure| FailedAttempt {
             row: 7,
-            hash: RowHash(7),
-            result: Ok(answer),
-            attempts: 3,
-            errors: vec!["timeout".into(), "RateLimitError".into()],
-            abandoned: 1,
-            unanswered: 0,
-            usage: Some(Usage { input: 10, output: 5, calls: 3, cost_usd: Some(0.25) }),
-            timing: Timing {
-                starting: second / 4,
-                paced: second / 5,
-                queued: second,
-                running: 2 * second,
-                backoff: 3 * second,
-                bridge: 4 * second,
-                latency: second / 2,
-                recording: second / 2,
-                row: 10 * second,
-                recorded: 4 * second,
-                ..Timing::default()
-            },
+            number,
+            began: number * second,
+            ended: number * second + second / 4,
+            abandoned,
+            failure,
         };
         let mut stats = Stats::default();
-        stats.record(&OutcomeView::from(&outcome));
+        stats.attempt(&attempt(1, true, failure("timeout")));
+        let refused = Failure { status: Some(429), usage, ..failure("RateLimitError") };
+        stats.attempt(&attempt(2, false, refused));
+        let answer = Answer { usage, first_chunk: Some(second / 10), ..Answer::default() };
+        let timing = Timing {
+            starting: second / 4,
+            paced: second / 5,
+            queued: second,
+            running: 2 * second,
+            backoff: 3 * second,
+            bridge: 4 * second,
+            latency: second / 2,
+            recording: second / 2,
+            row: 10 * second,
+            recorded: 4 * second,
+        };
+        stats.outcome(&Outcome { timing, ..outcome(Ok(answer), 3) }, None);
         stats.add_session(4 * second, 2);
 
         let counts = stats.attempts();
         assert_eq!((counts.total, counts.retries, counts.timeouts), (3, 2, 1));
         assert_eq!((counts.abandoned, counts.first_try_ok, counts.by_error.total()), (1, 0, 2));
-        assert_eq!(stats.usage(), outcome.usage.unwrap());
+        assert_eq!(counts.by_status, [(429, 1)].into());
+        let Spent { usage, untold, .. } = stats.spent();
+        assert_eq!((usage.tokens(), usage.calls, usage.cost_usd, *untold), (30, 2, Some(0.5), 1));
         assert_eq!(
             stats.times(),
             TimeSums {
@@ -384,36 +356,35 @@ mod tests {
         );
         assert_eq!((stats.latency_ok().max, stats.latency_failed().count), (Some(500.0), 0));
         assert_eq!((stats.first_chunk().max, stats.row().max), (Some(100.0), Some(10_000.0)));
-        assert_eq!((stats.mean_in_flight(), stats.most_in_flight(), stats.rows_per_s()), (0.5, 2, 0.25));
+        assert_eq!((stats.mean_in_flight(), stats.most_in_flight(), stats.rows_per_s()), (0.25, 2, 0.25));
+    }
+
+    #[test]
+    fn an_outcome_whose_attempt_has_a_record_of_its_own_counts_it_no_more() {
+        let mut stats = Stats::default();
+        let (began, ended) = (Duration::ZERO, Duration::from_secs(1));
+        let failure = failure("timeout");
+        stats.attempt(&FailedAttempt { row: 7, number: 1, began, ended, abandoned: false, failure });
+        stats.outcome(&Outcome { told_before: true, ..failed("timeout") }, None);
+        assert_eq!((stats.spent().attempts, stats.spent().untold, stats.failed().total()), (1, 1, 1));
     }
 
     #[test]
     fn a_row_never_called_fails_without_attempt_or_latency() {
-        let outcome = Outcome {
-            row: 0,
-            hash: RowHash(0),
-            result: Err(CallError::Input("the question is blank".into())),
-            attempts: 0,
-            errors: vec!["input".into()],
-            abandoned: 0,
-            unanswered: 0,
-            usage: None,
-            timing: Timing::default(),
-        };
         let mut stats = Stats::default();
-        stats.record(&OutcomeView::from(&outcome));
+        stats.outcome(&outcome(Err(CallError::Input("the question is blank".into()).into()), 0), None);
         assert_eq!((stats.failed().get("input"), stats.failed().total()), (1, 1));
-        assert_eq!((stats.attempts(), stats.latency_failed().count), (&AttemptCounts::default(), 0));
+        assert_eq!((stats.spent(), stats.latency_failed().count), (&Spent::default(), 0));
     }
 
     #[test]
     fn a_resumed_row_counts_once_while_its_attempts_add_up() {
         let mut stats = Stats::default();
-        stats.record(&ok(1));
-        stats.record(&failed("timeout"));
-        stats.record(&failed("output"));
-        stats.record(&OutcomeView { supersedes: Some("timeout".into()), ..ok(1) });
-        stats.record(&OutcomeView { supersedes: Some("output".into()), ..failed("timeout") });
+        stats.outcome(&ok(1), None);
+        stats.outcome(&failed("timeout"), None);
+        stats.outcome(&failed("output"), None);
+        stats.outcome(&ok(1), Some("timeout"));
+        stats.outcome(&failed("timeout"), Some("output"));
         assert_eq!((stats.ok(), stats.failed().most_frequent_first()), (2, vec![("timeout", 1)]));
         assert_eq!(
             (stats.attempts().total, stats.attempts().retries, stats.attempts().first_try_ok),
@@ -425,7 +396,7 @@ mod tests {
     #[test]
     fn sessions_add_up_in_wall_time_and_keep_the_greatest_concurrency() {
         let mut stats = Stats::default();
-        (0..40).for_each(|_| stats.record(&ok(1)));
+        (0..40).for_each(|_| stats.outcome(&ok(1), None));
         stats.add_session(Duration::from_secs(1), 8);
         stats.add_session(Duration::from_secs(3), 4);
         assert_eq!((stats.wall(), stats.most_in_flight()), (Duration::from_secs(4), 8));
@@ -435,7 +406,7 @@ mod tests {
     #[test]
     fn a_run_of_no_length_has_no_rate() {
         let mut stats = Stats::default();
-        stats.record(&ok(1));
+        stats.outcome(&ok(1), None);
         assert_eq!((stats.rows_per_s(), stats.mean_in_flight()), (0.0, 0.0));
     }
 }

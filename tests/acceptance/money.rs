@@ -62,8 +62,11 @@ fn tokens_and_cost_are_the_servers_own_failed_attempts_included() {
     assert_eq!(job.report()["tokens"], json!({"input": 2_070, "output": 201, "calls": 21}));
     // Its list price: 0.15 dollars a million in, 0.60 out.
     assert_near(cost(&job), (2_070.0 * 0.15 + 201.0 * 0.60) / 1e6);
-    let usages: Vec<Value> = outcomes(&job).into_iter().map(|outcome| outcome["usage"].clone()).collect();
-    let inputs = usages.iter().map(|usage| usage["input"].as_u64().unwrap());
+    let outcomes = outcomes(&job);
+    let inputs = outcomes.iter().map(|outcome| {
+        let last = outcome["result"]["ok"]["usage"]["input"].as_u64().unwrap();
+        last + outcome["earlier_usage"]["input"].as_u64().unwrap_or_default()
+    });
     assert_eq!((inputs.clone().min(), inputs.max()), (Some(100), Some(170)), "row by row in the journal");
 }
 

@@ -12,13 +12,16 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_asyncio_bridge::bridge::{Bridge, Call, Description, Health};
-use tokio_asyncio_bridge::call::{Attempt, CallError, FailureKind, PredictorError};
-use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings};
+use tokio_asyncio_bridge::call::Attempt;
+use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings, Since};
+use tokio_asyncio_bridge::error::{CallError, Failure, FailureKind};
 use tokio_asyncio_bridge::event::{Event, LimitedFor};
+use tokio_asyncio_bridge::outcome::{Answer, Outcome};
 use tokio_asyncio_bridge::policy::rate::{Rates, RequestsACall};
 use tokio_asyncio_bridge::policy::retry::RetryPolicy;
 use tokio_asyncio_bridge::policy::stop::StopReason;
-use tokio_asyncio_bridge::row::{Answer, Outcome, Row, RowHash, Usage, Value};
+use tokio_asyncio_bridge::row::{Row, RowHash, Value};
+use tokio_asyncio_bridge::usage::Usage;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// How long an answer takes where the server does not say.
@@ -84,12 +87,7 @@ impl<F: Script> Server<F> {
             sleep(after).await;
         }
         attempt.clock.end();
-        reply.map(|()| Answer {
-            fields: Vec::new(),
-            usage: self.usage,
-            first_chunk: None,
-            finish_reason: None,
-        })
+        reply.map(|()| Answer { usage: self.usage, ..Answer::default() })
     }
 }
 
@@ -112,15 +110,9 @@ impl<F: Script> Bridge for ToServer<F> {
 }
 
 pub(crate) fn error(kind: FailureKind, retry_after: Option<Duration>) -> CallError {
-    CallError::Predictor(Box::new(PredictorError {
-        class: format!("{kind:?}").into(),
-        message: "scripted".to_owned(),
-        kind,
-        status: None,
+    CallError::Predictor(Box::new(Failure {
         retry_after,
-        usage: None,
-        unanswered: None,
-        traceback: None,
+        ..Failure::new(format!("{kind:?}"), kind, "scripted")
     }))
 }
 
@@ -201,7 +193,8 @@ pub(crate) async fn run(
         let Some(id) = id else { return engine.all_asked() };
         let arguments = vec![("question".into(), Value::Text(format!("question {id}")))];
         let row = Row { id, line: id + 1, hash: RowHash(id), arguments: Ok(Arc::new(arguments)) };
-        tokio::spawn(Arc::clone(&engine).run(row, sender.clone()));
+        let since = Since { read: Instant::now(), first_call: started };
+        tokio::spawn(Arc::clone(&engine).run(row, since, sender.clone()));
     };
     (0..2 * settings.concurrency).for_each(|_| spawn(next.next()));
     let mut outcomes = HashMap::new();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use fastrand::Rng;
-use tokio_asyncio_bridge::call::{CallError, FailureKind};
+use tokio_asyncio_bridge::error::{CallError, FailureKind};
 
 use super::{LATENCY, REFUSAL, Reply, SECOND, Script, error};
 

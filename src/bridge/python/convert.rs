@@ -9,9 +9,11 @@ use serde_json::value::RawValue;
 
 use super::helpers;
 use crate::bridge::Nulled;
-use crate::call::{CallError, FailureKind, PredictorError, Unanswered};
-use crate::row::{Answer, Usage, Value};
+use crate::error::{CallError, Failure, FailureKind, Unanswered};
+use crate::outcome::Answer;
+use crate::row::Value;
 use crate::secret::Secrets;
+use crate::usage::Usage;
 
 /// Seconds a server may ask to be left alone; what is over a day is junk, not a wish.
 const LONGEST_RETRY_AFTER_S: f64 = 86_400.0;
@@ -84,9 +86,7 @@ impl Converter {
         match text {
             Ok(text) => Ok(Answer {
                 fields: vec![(Arc::clone(&self.answer), Value::Text(text))],
-                usage: None,
-                first_chunk: None,
-                finish_reason: None,
+                ..Answer::default()
             }),
             Err(error) => Err(self.error(&error, value.py())),
         }
@@ -131,7 +131,7 @@ impl Converter {
     /// The answer, with what the value tells of its requests.
     fn told(&self, fields: Vec<(Arc<str>, Value)>, value: &Bound<'_, PyAny>) -> Answer {
         let (usage, finish_reason) = self.usage_of(value).unzip();
-        Answer { fields, usage, first_chunk: None, finish_reason: finish_reason.flatten() }
+        Answer { fields, usage, finish_reason: finish_reason.flatten(), ..Answer::default() }
     }
 
     /// Tokens and the last finish reason that the value (a prediction or an exception) tells of; nothing where they
@@ -172,15 +172,13 @@ impl Converter {
         if let Some(status) = status.filter(|status| !message.contains(&status.to_string())) {
             message += &format!(" (HTTP {status})");
         }
-        CallError::Predictor(Box::new(PredictorError {
-            class: class.into(),
-            message,
-            kind,
+        CallError::Predictor(Box::new(Failure {
             status,
             retry_after,
             usage: self.usage_of(error.value(py).as_any()).map(|(usage, _)| usage),
             unanswered,
             traceback: traceback.map(|text| self.secrets.mask(&text).into_owned()),
+            ..Failure::new(class, kind, message)
         }))
     }
 

@@ -96,7 +96,8 @@ use self::pulse::Pulse;
 use self::queue::{Batch, Job, Queue};
 use self::types::ParameterTypes;
 use super::{Bridge, Call, CancelCall, Description, Health};
-use crate::call::{Attempt, BridgeError, Lane};
+use crate::call::{Attempt, Lane};
+use crate::error::BridgeError;
 use crate::input::Types;
 use crate::secret::Secrets;
 

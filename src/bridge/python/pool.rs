@@ -14,7 +14,7 @@ use super::queue::{Job, Queue, lock};
 use super::running::{Caller, Running};
 use super::worker::Worker;
 use crate::bridge::Reply;
-use crate::call::BridgeError;
+use crate::error::BridgeError;
 use crate::secret::Secrets;
 
 /// What the loop's callbacks share, on the loop's thread. No lock is held while Python runs.

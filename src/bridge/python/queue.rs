@@ -279,7 +279,8 @@ mod tests {
 
     use super::super::interpreter::{self, Interpreter};
     use super::*;
-    use crate::call::{CallError, call_clock};
+    use crate::call::call_clock;
+    use crate::error::CallError;
 
     struct Subject {
         queue: Queue,

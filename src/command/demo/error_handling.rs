@@ -4,7 +4,7 @@
 use anyhow::bail;
 
 use super::stage::{Stage, question};
-use crate::call::CallError;
+use crate::error::CallError;
 
 pub(super) async fn run(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     let asked = question("Why?");

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::bridge::{Bridge, Call, Description, Health};
-use crate::call::{Attempt, CallError};
+use crate::call::Attempt;
+use crate::error::CallError;
 
 /// The way to the model.
 pub(super) struct Patient {

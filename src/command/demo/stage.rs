@@ -13,12 +13,14 @@ use crate::bridge::Bridge;
 use crate::bridge::python::PythonBridge;
 use crate::bridge::python::interpreter::{Interpreter, choose};
 use crate::bridge::python::predictor::{LoadError, Model, ModelSettings, Request};
-use crate::call::{Attempt, CallError, call_clock};
+use crate::call::{Attempt, call_clock};
 use crate::command::setup::{Answerer, panicked, secrets};
 use crate::command::show::ShowOptions;
 use crate::command::streams::Streams;
+use crate::error::CallError;
+use crate::outcome::Answer;
 use crate::report::text::{Look, duration, escape, escape_lines};
-use crate::row::{Answer, Value};
+use crate::row::Value;
 
 /// The name under which Python knows `functions.py`.
 pub(super) const FUNCTIONS: &str = "tokio_asyncio_bridge_demo";

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::Side;
-use crate::call::{CallError, FailureKind};
+use crate::error::{CallError, FailureKind};
 use crate::event::{LimitedBy, LimitedFor};
+use crate::outcome::Answer;
 use crate::policy::breaker::Breaker;
 use crate::policy::pace::{Admission, Pace};
 use crate::policy::rate::{Rate, Short};
-use crate::row::Answer;
 
 #[derive(Debug)]
 pub(super) struct State {

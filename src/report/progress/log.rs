@@ -7,10 +7,10 @@ use std::time::Duration;
 use console::Style;
 
 use super::{Form, Level, Reporter, Screen, Snapshot, message_line};
-use crate::call::CallError;
+use crate::error::{CANCELLED, Failure};
 use crate::event::{Blockage, Blocker, Event};
+use crate::outcome::{FailedAttempt, Outcome};
 use crate::report::text::{Look, blocked, brief, duration, escape_lines};
-use crate::row::{FailedAttempt, Outcome};
 
 /// So many classes have their first failure shown.
 const MOST_CLASSES: usize = 20;
@@ -46,31 +46,31 @@ impl Log {
 
     /// One attempt that is not its row's last, with where it was raised.
     fn attempt(&mut self, attempt: &FailedAttempt, then: &str) {
-        if let Some(error) = attempt.error.as_ref().filter(|_| self.verbose > 0) {
-            let FailedAttempt { row, number, .. } = attempt;
-            let text = format!("row {row}, attempt {number}: {}{then}", told(error));
-            self.message(Level::Warning, &(text + &raised(error)));
+        let FailedAttempt { row, number, failure, .. } = attempt;
+        if self.verbose > 0 && *failure.class != *CANCELLED {
+            let text = format!("row {row}, attempt {number}: {}{then}", told(failure));
+            self.message(Level::Warning, &(text + &raised(failure)));
         }
     }
 
     /// A row's failure: each with where it was raised where more is wanted, else the first of its class.
-    fn failed(&mut self, outcome: &Outcome, error: &CallError) {
+    fn failed(&mut self, outcome: &Outcome, failure: &Failure) {
         let Outcome { row, attempts, .. } = outcome;
         let after = if *attempts > 1 { format!(" after {attempts} attempts") } else { String::new() };
-        let text = format!("row {row} failed{after}: {}", told(error));
+        let text = format!("row {row} failed{after}: {}", told(failure));
         if self.verbose > 0 {
-            return self.message(Level::Warning, &(text + &raised(error)));
+            return self.message(Level::Warning, &(text + &raised(failure)));
         }
-        if self.seen.len() < MOST_CLASSES && self.seen.insert(error.class()) {
-            let class = brief(&error.class(), CLASS_WIDTH);
+        if self.seen.len() < MOST_CLASSES && self.seen.insert(Arc::clone(&failure.class)) {
+            let class = brief(&failure.class, CLASS_WIDTH);
             let text = format!("{text} (further failures of class `{class}` are only counted)");
             self.message(Level::Warning, &text);
         }
     }
 
-    fn retrying(&mut self, attempt: &FailedAttempt, delay: Duration, asked: Option<Duration>) {
+    fn retrying(&mut self, attempt: &FailedAttempt, delay: Duration) {
         self.attempt(attempt, &format!(" (again in {})", duration(delay)));
-        if let Some(asked) = asked.filter(|asked| delay < *asked)
+        if let Some(asked) = attempt.failure.retry_after.filter(|asked| delay < *asked)
             && !std::mem::replace(&mut self.capped, true)
         {
             let text = format!(
@@ -84,29 +84,26 @@ impl Log {
 }
 
 /// An error on one line.
-fn told(error: &CallError) -> String {
-    brief(&error.to_string(), ERROR_WIDTH)
+fn told(failure: &Failure) -> String {
+    brief(&failure.to_string(), ERROR_WIDTH)
 }
 
 /// Python's traceback on lines of its own, or the one line that is known of it; nothing for an error without.
-fn raised(error: &CallError) -> String {
-    let CallError::Predictor(error) = error else { return String::new() };
-    let Some(traceback) = &error.traceback else { return String::new() };
-    let whole = traceback.split_once('\n').map_or(&**traceback, |(_, whole)| whole);
-    whole.lines().flat_map(|line| ["\n  ", line]).collect()
+fn raised(failure: &Failure) -> String {
+    failure.trace().lines().flat_map(|line| ["\n  ", line]).collect()
 }
 
 impl Reporter for Log {
     fn event(&mut self, event: &Event) {
         match event {
             Event::Blocked { blockage, in_hand } => self.blocked(blockage, in_hand),
-            Event::Retrying { attempt, delay, asked } => self.retrying(attempt, *delay, *asked),
+            Event::Retrying { attempt, delay } => self.retrying(attempt, *delay),
             Event::Unfinished { last: Some(attempt), .. } => self.attempt(attempt, ""),
-            // A panic stops the run, which says so.
-            Event::Unfinished { .. } | Event::Panicked { .. } => {}
+            // A panic or a broken bridge stops the run, which says so.
+            Event::Unfinished { .. } | Event::Panicked { .. } | Event::Broken { .. } => {}
             Event::Finished { outcome, .. } => {
-                if let Err(error) = &outcome.result {
-                    self.failed(outcome, error);
+                if let Some(failure) = outcome.failure() {
+                    self.failed(outcome, failure);
                 }
             }
         }
@@ -135,34 +132,22 @@ impl Reporter for Log {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
-    use crate::call::{FailureKind, PredictorError};
+    use crate::error::{CallError, FailureKind};
     use crate::report::progress::screen::Captured;
-    use crate::row::{RowHash, Timing};
+    use crate::row::RowHash;
 
     fn log(out: &Captured, quiet: bool, verbose: u8) -> Log {
         Log::new(out.screen(), Form::Text, quiet, verbose, false)
     }
 
-    fn outcome(row: u64, error: CallError) -> Event {
-        let outcome = Box::new(Outcome {
-            row,
-            hash: RowHash(row),
-            result: Err(error),
-            attempts: 2,
-            errors: vec!["output".into()],
-            abandoned: 0,
-            unanswered: 0,
-            usage: None,
-            timing: Timing::default(),
-        });
-        Event::Finished { outcome, permit: None }
+    fn outcome(row: u64, failure: Failure) -> Event {
+        let outcome = Outcome { attempts: 2, ..Outcome::new(row, RowHash(row), Err(failure)) };
+        Event::Finished { outcome: Box::new(outcome), permit: None }
     }
 
     fn failed(row: u64, message: &str) -> Event {
-        outcome(row, CallError::Output(message.into()))
+        outcome(row, CallError::Output(message.into()).into())
     }
 
     #[test]
@@ -183,33 +168,22 @@ mod tests {
 
     #[test]
     fn with_more_wanted_each_attempt_is_shown_once_with_its_traceback() {
-        let error = CallError::Predictor(Box::new(PredictorError {
-            class: "ValueError".into(),
-            message: "no\u{1b}".to_owned(),
-            status: None,
-            kind: FailureKind::Transient,
-            retry_after: None,
-            usage: None,
-            unanswered: None,
-            traceback: Some(
-                "p.py:3 in ask: x\nTraceback (most recent call last):\n  File \"p.py\"\nValueError: no"
-                    .to_owned(),
-            ),
-        }));
-        let (out, now) = (Captured::default(), Instant::now());
+        let trace = "p.py:3 in ask: x\nTraceback (most recent call last):\n  File \"p.py\"\nValueError: no";
+        let error = Failure {
+            traceback: Some(trace.to_owned()),
+            ..Failure::new("ValueError", FailureKind::Transient, "no\u{1b}")
+        };
+        let out = Captured::default();
         let mut log = log(&out, false, 1);
         let attempt = Box::new(FailedAttempt {
             row: 7,
             number: 1,
-            class: error.class(),
-            error: Some(error.clone()),
-            began: now,
-            ended: now,
+            began: Duration::ZERO,
+            ended: Duration::ZERO,
             abandoned: false,
-            unanswered: false,
-            usage: None,
+            failure: error.clone(),
         });
-        log.event(&Event::Retrying { attempt, delay: Duration::from_secs(1), asked: None });
+        log.event(&Event::Retrying { attempt, delay: Duration::from_secs(1) });
         log.event(&outcome(7, error.clone()));
         log.event(&outcome(8, error));
         insta::assert_snapshot!(out.text(), @r#"

@@ -3,7 +3,8 @@
 use super::*;
 use crate::report::tests::sample;
 use crate::report::{Rows, Tokens};
-use crate::stats::{ClassCounts, Stats};
+use crate::stats::Stats;
+use crate::usage::ClassCounts;
 
 const LOOK: Look = Look { color: false, width: 80 };
 
@@ -30,7 +31,7 @@ fn a_run_with_failures_names_them_and_the_command_that_takes_them_up() {
         failed             600 ms      1.20 s      1.20 s      1.20 s
         whole row          1.20 s      2.16 s      2.38 s      2.40 s
       Concurrency    15.0 on average, 16 at most, 16 requested
-      Attempts       1,208 (8 retries, 12 timeouts, 0 abandoned)
+      Attempts       1,208 (8 retries, 11 timeouts, 0 abandoned)
       Tokens         1,200,000 in, 24,000 out, $0.29
       Event loop     blocked for 25 ms by predictor.py:12 in answer
       Answers        questions.answers.csv
@@ -56,7 +57,7 @@ fn a_run_without_failures_says_only_what_there_is_to_say() {
         answered           599 ms      1.08 s      1.19 s      1.20 s
         whole row          1.20 s      2.16 s      2.38 s      2.40 s
       Concurrency    15.0 on average, 16 at most, 16 requested
-      Attempts       1,208 (8 retries, 12 timeouts, 0 abandoned)
+      Attempts       1,208 (8 retries, 11 timeouts, 0 abandoned)
       Answers        questions.answers.csv
       Report         questions.answers.csv.report.html
                      questions.answers.csv.report.json
@@ -148,7 +149,7 @@ fn a_narrow_terminal_gets_lines_of_its_own_width() {
                      abandoned included,
                      16 requested
       Attempts       1,208 (8 retries,
-                     12 timeouts,
+                     11 timeouts,
                      3 abandoned)
       Tokens         1,200,000 in,
                      24,000 out, $0.29

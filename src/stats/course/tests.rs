@@ -1,19 +1,24 @@
 //! What the course of a run is made of, moment by moment.
 
 use super::*;
-use crate::row::Timing;
-use crate::stats::Tried;
+use crate::error::FailureKind;
+use crate::outcome::{Answer, Timing};
+use crate::row::RowHash;
 
 fn millis(number: u64) -> Duration {
     Duration::from_millis(number)
 }
 
-/// Read at `from`, recorded at `to`, one call all the time.
-fn view(from: u64, to: u64) -> OutcomeView<'static> {
+/// Read at `from`, answered and recorded at `to`, one call all the time.
+fn answered(row: u64, from: u64, to: u64) -> Outcome {
     let span = millis(to - from);
     let timing =
         Timing { running: span, latency: span, row: span, recorded: millis(to), ..Timing::default() };
-    OutcomeView { attempts: 1, timing, ..OutcomeView::default() }
+    Outcome { timing, ..Outcome::new(row, RowHash(row), Ok(Answer::default())) }
+}
+
+fn failure(class: &str) -> Failure {
+    Failure::new(class, FailureKind::Transient, "")
 }
 
 fn all(course: &Course) -> Moment {
@@ -23,8 +28,8 @@ fn all(course: &Course) -> Moment {
 #[test]
 fn calls_in_flight_are_where_the_calls_were() {
     let mut course = Course::default();
-    course.record(0, &view(0, 10));
-    course.record(1, &view(5, 20));
+    course.outcome(&answered(0, 0, 10));
+    course.outcome(&answered(1, 5, 20));
     let (width, moments) = course.moments.at_most(4);
     assert_eq!(width, millis(6));
     let in_flight = moments.iter().map(|moment| (moment.running_s / width.as_secs_f64() * 6.0).round());
@@ -32,53 +37,15 @@ fn calls_in_flight_are_where_the_calls_were() {
 }
 
 #[test]
-fn failed_attempts_are_spread_over_their_row_and_the_last_is_at_its_end() {
-    let errors = ["timeout".into(), "output".into(), "timeout".into()];
-    let failure = Some("timeout".into());
+fn attempts_are_where_they_were_and_count_once() {
     let mut course = Course::default();
-    course.record(7, &OutcomeView { attempts: 3, errors: errors.as_slice().into(), failure, ..view(0, 90) });
-    let at: Vec<_> =
-        (0..91).filter(|place| course.moments.at(millis(*place)).errors.iter().count() > 0).collect();
-    assert_eq!(at, [30, 60, 90]);
-    assert!(course.spreads && !course.spans()[0].is_told());
-    let all = all(&course);
-    assert_eq!((all.retries, all.errors.get(0), all.errors.get(1)), (2, 2, 1));
-    assert_eq!(course.classes.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["timeout", "output"]);
-    assert_eq!(course.examples.len(), 1);
-}
-
-#[test]
-fn attempts_told_of_one_by_one_are_where_they_were_and_count_once() {
-    let (mut course, mut tried) = (Course::default(), Box::<Tried>::default());
-    for (number, from, to) in [(1, 0, 10), (2, 20, 25)] {
-        let (from, to) = (millis(from), millis(to));
-        let view = AttemptView {
-            row: 7,
-            number,
-            class: "timeout",
-            message: None,
-            status: None,
-            from,
-            to,
-            abandoned: 0,
-            unanswered: 0,
-            usage: None,
-        };
-        course.record_attempt(&view);
-        tried.add(&view);
+    for (number, began, ended) in [(1, 0, 10), (2, 20, 25)] {
+        let (began, ended) = (millis(began), millis(ended));
+        let failure = failure("timeout");
+        course.attempt(&FailedAttempt { row: 7, number, began, ended, abandoned: false, failure });
     }
-    let span = |latency| Timing { running: latency + millis(15), latency, ..view(0, 90).timing };
-    let errors = ["timeout".into(), "timeout".into()];
-    course.record(
-        7,
-        &OutcomeView {
-            attempts: 3,
-            errors: errors.as_slice().into(),
-            timing: span(millis(50)),
-            tried: Some(tried),
-            ..OutcomeView::default()
-        },
-    );
+    let timing = Timing { running: millis(65), latency: millis(50), ..answered(7, 0, 90).timing };
+    course.outcome(&Outcome { attempts: 3, timing, ..answered(7, 0, 90) });
     let at = |of: fn(&Moment) -> u64| -> Vec<u64> {
         let mut moments = course.moments.clone();
         (0..91).filter(|place| of(moments.at(millis(*place))) > 0).collect()
@@ -86,17 +53,28 @@ fn attempts_told_of_one_by_one_are_where_they_were_and_count_once() {
     assert_eq!((at(|it| it.errors.get(0)), at(|it| it.retries)), (vec![10, 25], vec![20, 40]));
     let all = all(&course);
     assert_eq!((all.errors.get(0), all.retries, (all.running_s * 1e3).round()), (2, 2, 65.0));
-    assert!(!course.spreads && course.spans()[0].is_told());
+    assert!(course.spans()[0].is_told());
     let earlier = course.spans().first().map(|span| span.earlier.clone());
     assert_eq!(earlier, Some(vec![(millis(0), millis(10)), (millis(20), millis(25))]));
 }
 
 #[test]
+fn a_last_attempt_that_failed_is_at_its_rows_end() {
+    let mut course = Course::default();
+    let timing = Timing { latency: millis(10), ..answered(7, 0, 90).timing };
+    course.outcome(&Outcome { timing, attempts: 2, ..Outcome::new(7, RowHash(7), Err(failure("output"))) });
+    let mut moments = course.moments.clone();
+    assert_eq!((moments.at(millis(90)).errors.get(0), moments.at(millis(80)).retries), (1, 1));
+    assert!(!course.spans()[0].is_told(), "its first attempt has no record");
+    assert_eq!((course.examples.len(), course.failures[0].number), (1, 2));
+}
+
+#[test]
 fn sessions_follow_each_other() {
     let mut course = Course::default();
-    course.record(0, &view(0, 50));
+    course.outcome(&answered(0, 0, 50));
     course.close_session(millis(50));
-    course.record(1, &view(0, 30));
+    course.outcome(&answered(1, 0, 30));
     course.close_session(millis(30));
     assert_eq!(course.spans().last().map(|span| (span.from, span.to)), Some((millis(50), millis(80))));
     assert_eq!(course.sessions, [millis(50), millis(80)]);
@@ -106,14 +84,16 @@ fn sessions_follow_each_other() {
 fn of_many_rows_only_the_slowest_are_kept() {
     let mut course = Course::default();
     for row in 0..100_000 {
-        let class = || Some(format!("Error{row}").into());
-        let failure = if row % 1000 == 0 { class() } else { None };
-        course.record(row, &OutcomeView { failure, ..view(row, row + 10 + row % 777) });
+        let mut outcome = answered(row, row, row + 10 + row % 777);
+        if row % 1000 == 0 {
+            outcome.result = Err(failure(&format!("Error{row}")));
+        }
+        course.outcome(&outcome);
     }
     assert!(course.spans().is_empty());
     let slowest: Vec<_> = course.slowest().iter().map(|span| span.took().as_millis()).collect();
     assert_eq!(slowest, [786; SLOWEST]);
-    assert_eq!((course.classes.len(), course.examples.len()), (0, EXAMPLES));
+    assert_eq!((course.classes.len(), course.examples.len()), (CLASSES, EXAMPLES));
     assert_eq!(all(&course).ok + all(&course).failed, 100_000);
 }
 

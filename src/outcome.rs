@@ -1,0 +1,339 @@
+//! What became of a row and of its attempts, in the one shape in which the engine makes it, the journal records it and
+//! the statistics count it. Not how a call is made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Failure;
+use crate::row::{RowHash, Value};
+use crate::usage::Usage;
+
+/// The finish reason of a reply that reached `max_tokens`.
+pub const CUT_OFF: &str = "length";
+
+/// What a predictor returned, one entry a column.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Field name and value, in the predictor's order; a returned `str` is the one field `answer`.
+    #[serde(with = "fields")]
+    pub fields: Vec<(Arc<str>, Value)>,
+    /// Tokens used, where the predictor tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// From the call's start to its first chunk (async generators only).
+    #[serde(
+        rename = "first_chunk_ns",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "optional_nanos"
+    )]
+    pub first_chunk: Option<Duration>,
+    /// Why the model ended its last reply (`stop`, `length`, …), where the predictor tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<Arc<str>>,
+}
+
+impl Answer {
+    /// Whether the model was cut off at its token limit.
+    pub fn is_cut_off(&self) -> bool {
+        self.finish_reason.as_deref() == Some(CUT_OFF)
+    }
+}
+
+/// An attempt that failed, or was cut off, while its row had no outcome. Of a row's attempts, the outcome tells of the
+/// last one, and each one before it is told of here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailedAttempt {
+    /// The row.
+    pub row: u64,
+    /// From 1 in each session.
+    pub number: u32,
+    /// When the predictor began, from the session's first hand-over on; where it never did, when the call was handed over.
+    #[serde(rename = "began_ns", with = "nanos")]
+    pub began: Duration,
+    /// When it had failed, or was waited for no longer, likewise.
+    #[serde(rename = "ended_ns", with = "nanos")]
+    pub ended: Duration,
+    /// Whether it ignored its cancellation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not", deserialize_with = "flag")]
+    pub abandoned: bool,
+    /// Why it gave no answer.
+    #[serde(flatten, serialize_with = "briefly")]
+    pub failure: Failure,
+}
+
+/// A row's final result in this session. A cancelled or unfinished row has none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The row.
+    pub row: u64,
+    /// The row's hash.
+    pub hash: RowHash,
+    /// What the last attempt came to.
+    #[serde(with = "Verdict")]
+    pub result: Result<Answer, Failure>,
+    /// Calls handed to the bridge in this session (0 for a row that must not be called); the last of them is the one told
+    /// of here.
+    pub attempts: u32,
+    /// Whether the last attempt ignored its cancellation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not", deserialize_with = "flag")]
+    pub abandoned: bool,
+    /// Whether the last attempt has a record of its own, as its row waited to be tried again when its time was up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub told_before: bool,
+    /// What the row's earlier attempts used, of which each has a record. Version 1 of the journal has the usage of all
+    /// attempts here.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "usage")]
+    pub earlier_usage: Option<Usage>,
+    /// Where the time went.
+    #[serde(rename = "timing_ns")]
+    pub timing: Timing,
+}
+
+impl Outcome {
+    /// The outcome of a row's one attempt, which took no time.
+    pub fn new(row: u64, hash: RowHash, result: Result<Answer, Failure>) -> Self {
+        Self {
+            row,
+            hash,
+            result,
+            attempts: 1,
+            abandoned: false,
+            told_before: false,
+            earlier_usage: None,
+            timing: Timing::default(),
+        }
+    }
+
+    /// The failure, if it is one.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.result.as_ref().err()
+    }
+
+    /// What the last attempt used.
+    pub fn last_usage(&self) -> Option<Usage> {
+        match &self.result {
+            Ok(answer) => answer.usage,
+            Err(failure) => failure.usage,
+        }
+    }
+
+    /// What all attempts of the row used.
+    pub fn usage(&self) -> Option<Usage> {
+        let (Some(mut usage), Some(last)) = (self.earlier_usage, self.last_usage()) else {
+            return self.earlier_usage.or(self.last_usage());
+        };
+        usage += last;
+        Some(usage)
+    }
+
+    /// The last attempt alone, for a row that is left without an outcome after all; none where that is recorded already.
+    pub fn into_last_attempt(self) -> Option<FailedAttempt> {
+        let ended = self.timing.recorded.saturating_sub(self.timing.recording);
+        let failure = self.result.err()?;
+        (self.attempts > 0 && !self.told_before).then(|| FailedAttempt {
+            row: self.row,
+            number: self.attempts,
+            began: ended.saturating_sub(self.timing.latency),
+            ended,
+            abandoned: self.abandoned,
+            failure,
+        })
+    }
+}
+
+/// Where a row's time went. Each part is measured between its own two timestamps; together they are `row`, but for the
+/// moments between the parts.
+///
+/// It is recorded as an array of nanoseconds, in the order of the fields. There is one a row: names would be a third of
+/// the journal, and of the time to write and to read it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Timing {
+    /// From being read to being taken up by the engine: its start is recorded.
+    pub starting: Duration,
+    /// Held back by a limit (the server's refusals, an outage, `--rpm`, `--tpm`), summed over attempts.
+    pub paced: Duration,
+    /// Waiting for a permit, summed over attempts.
+    pub queued: Duration,
+    /// The predictor running, as seen on the event loop's thread, summed over attempts.
+    pub running: Duration,
+    /// Waiting to retry.
+    pub backoff: Duration,
+    /// Hand-over to the loop and back, summed over attempts.
+    pub bridge: Duration,
+    /// The last attempt alone, as seen on the event loop's thread (a timeout counts as long as it was waited for).
+    pub latency: Duration,
+    /// From the outcome to its being recorded; the dispatcher fills it in.
+    pub recording: Duration,
+    /// From the row's being read to its outcome's being recorded; the dispatcher adds the last part.
+    pub row: Duration,
+    /// From the session's first hand-over to this outcome's being recorded; the dispatcher adds the last part.
+    pub recorded: Duration,
+}
+
+impl Timing {
+    /// Waiting from the beginning on for what was not the row's own doing.
+    pub fn waited(&self) -> Duration {
+        self.starting + self.paced + self.queued
+    }
+
+    /// The outcome waited for so long to be recorded.
+    pub fn add_recording(&mut self, waited: Duration) {
+        self.recording += waited;
+        self.row += waited;
+        self.recorded += waited;
+    }
+}
+
+impl Serialize for Timing {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded } =
+            self;
+        [starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded]
+            .map(|part| part.as_nanos() as u64)
+            .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timing {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parts;
+
+        impl<'de> serde::de::Visitor<'de> for Parts {
+            type Value = Timing;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an array of nanoseconds")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut parts: A) -> Result<Timing, A::Error> {
+                let mut timing = Timing::default();
+                let Timing { starting, paced, queued, running, backoff, bridge, latency, .. } = &mut timing;
+                for part in [starting, paced, queued, running, backoff, bridge, latency] {
+                    *part = next(&mut parts)?;
+                }
+                for part in [&mut timing.recording, &mut timing.row, &mut timing.recorded] {
+                    *part = next(&mut parts)?;
+                }
+                // Version 1 has how long the outcomes before were being written.
+                while parts.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+                Ok(timing)
+            }
+        }
+
+        fn next<'de, A: serde::de::SeqAccess<'de>>(parts: &mut A) -> Result<Duration, A::Error> {
+            let part = parts.next_element()?;
+            part.map(Duration::from_nanos).ok_or_else(|| serde::de::Error::custom("too few times"))
+        }
+
+        deserializer.deserialize_seq(Parts)
+    }
+}
+
+/// `{"ok": {…}}` or `{"failed": {…}}`.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Result<Answer, Failure>")]
+enum Verdict {
+    #[serde(rename = "ok")]
+    Ok(Answer),
+    #[serde(rename = "failed")]
+    Err(Failure),
+}
+
+/// Characters of an attempt's message that are recorded.
+const MESSAGE: usize = 400;
+
+/// As much of an error as is recorded of an attempt: there may be many, and the last one's is kept whole in the outcome.
+fn briefly<S: serde::Serializer>(failure: &Failure, serializer: S) -> Result<S::Ok, S::Error> {
+    let message = failure.message.chars().take(MESSAGE).collect();
+    Failure { message, traceback: None, ..failure.clone() }.serialize(serializer)
+}
+
+/// Version 1 of the journal has counts, and none for 0.
+fn flag<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Told {
+        Flag(bool),
+        Count(u32),
+    }
+    Ok(match Told::deserialize(deserializer)? {
+        Told::Flag(flag) => flag,
+        Told::Count(count) => count > 0,
+    })
+}
+
+/// A duration as whole nanoseconds.
+mod nanos {
+    use super::{Deserialize, Duration, Serialize};
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        (duration.as_nanos() as u64).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_nanos)
+    }
+}
+
+/// The same where there may be none.
+mod optional_nanos {
+    use super::{Deserialize, Duration, Serialize};
+
+    #[allow(clippy::ref_option, reason = "the signature serde asks for")]
+    pub(super) fn serialize<S: serde::Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        duration.map(|duration| duration.as_nanos() as u64).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_nanos))
+    }
+}
+
+/// An answer's fields as an object, in their order.
+mod fields {
+    use super::{Arc, Value};
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        fields: &[(Arc<str>, Value)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(fields.iter().map(|(name, value)| (name, value)))
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(Arc<str>, Value)>, D::Error> {
+        struct Entries;
+
+        impl<'de> serde::de::Visitor<'de> for Entries {
+            type Value = Vec<(Arc<str>, Value)>;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::with_capacity(2);
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(entries)
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}
