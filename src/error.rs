@@ -58,6 +58,9 @@ pub fn may_be_billed(class: &str) -> bool {
     matches!(class, TIMEOUT | OUTPUT | LOST | BRIDGE | CANCELLED)
 }
 
+/// Characters of a message that [`Failure::brief`] keeps.
+const MESSAGE: usize = 400;
+
 /// A failed attempt's error as plain data: an exception that left the predictor, or what [`CallError`] says.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[error("{}{}{message}", self.prefix(), if self.prefix().is_empty() || .message.is_empty() { "" } else { ": " })]
@@ -112,6 +115,13 @@ impl Failure {
     /// Whether the attempt may be billed for more than it told of.
     pub fn is_untold(&self) -> bool {
         self.unanswered.is_some() || self.usage.is_none() && may_be_billed(&self.class)
+    }
+
+    /// As much of it as is kept of one attempt among many: the beginning of its text, and no traceback.
+    #[must_use]
+    pub fn brief(&self) -> Self {
+        let message = self.message.chars().take(MESSAGE).collect();
+        Self { message, traceback: None, ..self.clone() }
     }
 
     /// The line of the user's code that raised it.

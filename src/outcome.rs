@@ -129,17 +129,17 @@ impl Outcome {
         Some(usage)
     }
 
-    /// The last attempt alone, for a row that is left without an outcome after all; none where that is recorded already.
-    pub fn into_last_attempt(self) -> Option<FailedAttempt> {
+    /// The last attempt alone, if it failed and has no record of its own.
+    pub fn failed_attempt(&self) -> Option<FailedAttempt> {
         let ended = self.timing.recorded.saturating_sub(self.timing.recording);
-        let failure = self.result.err()?;
-        (self.attempts > 0 && !self.told_before).then(|| FailedAttempt {
+        let failure = self.failure().filter(|_| self.attempts > 0 && !self.told_before)?;
+        Some(FailedAttempt {
             row: self.row,
             number: self.attempts,
             began: ended.saturating_sub(self.timing.latency),
             ended,
             abandoned: self.abandoned,
-            failure,
+            failure: failure.clone(),
         })
     }
 }
@@ -242,13 +242,9 @@ enum Verdict {
     Err(Failure),
 }
 
-/// Characters of an attempt's message that are recorded.
-const MESSAGE: usize = 400;
-
-/// As much of an error as is recorded of an attempt: there may be many, and the last one's is kept whole in the outcome.
+/// There may be many attempts, and the last one's error is kept whole in the outcome.
 fn briefly<S: serde::Serializer>(failure: &Failure, serializer: S) -> Result<S::Ok, S::Error> {
-    let message = failure.message.chars().take(MESSAGE).collect();
-    Failure { message, traceback: None, ..failure.clone() }.serialize(serializer)
+    failure.brief().serialize(serializer)
 }
 
 /// Version 1 of the journal has counts, and none for 0.

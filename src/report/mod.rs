@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Blockage;
+use crate::outcome::FailedAttempt;
 use crate::stats::{AttemptCounts, Distribution, LimitedTimes, Stats, TimeSums};
 use crate::usage::ClassCounts;
 
@@ -61,6 +62,9 @@ pub struct Report {
     pub stopped: Option<String>,
     /// Calls of the predictor.
     pub attempts: AttemptCounts,
+    /// The first failed attempts, on the run's time: the sessions without the time between them.
+    #[serde(default)]
+    pub failures: Vec<FailedAttempt>,
     /// Sessions that recorded an outcome, or a failed attempt, of a call.
     #[serde(default)]
     pub sessions: u64,
@@ -245,6 +249,7 @@ impl Report {
             },
             stopped: facts.stopped,
             attempts: stats.attempts(),
+            failures: stats.failures().to_vec(),
             sessions: stats.sessions(),
             wall_s: stats.wall().as_secs_f64(),
             startup_s: facts.startup.as_secs_f64(),
@@ -279,7 +284,7 @@ impl Report {
 pub(crate) mod tests {
     use super::*;
     use crate::error::{Failure, FailureKind};
-    use crate::outcome::{Answer, FailedAttempt, Outcome, Timing};
+    use crate::outcome::{Answer, Outcome, Timing};
     use crate::row::RowHash;
     use crate::usage::Usage;
 

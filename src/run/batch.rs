@@ -136,7 +136,7 @@ impl Dispatcher<'_> {
             self.stop(StopReason::Fatal { error, forbidden: true });
         }
         if self.stop.is_some() {
-            others.extend(self.forbidden.drain(..).map(|(outcome, _)| left_open(*outcome)));
+            others.extend(self.forbidden.drain(..).map(|(outcome, _)| left_open(&outcome)));
         }
     }
 
@@ -154,7 +154,7 @@ impl Dispatcher<'_> {
         {
             // A refused key or an exhausted quota is no fault of the row's: it stays open.
             self.stop(StopReason::Fatal { error: failure.to_string(), forbidden: whose == Whose::Everybody });
-            return Err(left_open(*outcome));
+            return Err(left_open(&outcome));
         }
         Ok(outcome)
     }
@@ -241,6 +241,6 @@ fn failed_attempt(event: &Event) -> Option<&FailedAttempt> {
 }
 
 /// That a row is left without an outcome; its last attempt failed with that of this one.
-fn left_open(outcome: Outcome) -> Event {
-    Event::Unfinished { row: outcome.row, last: outcome.into_last_attempt().map(Box::new) }
+fn left_open(outcome: &Outcome) -> Event {
+    Event::Unfinished { row: outcome.row, last: outcome.failed_attempt().map(Box::new) }
 }

@@ -21,8 +21,6 @@ const SLOWEST: usize = 10;
 /// So many error classes have their first message kept, in so many characters.
 const EXAMPLES: usize = 20;
 const EXAMPLE: usize = 400;
-/// So many failed attempts are kept one by one.
-const FAILURES: usize = 50;
 /// So many attempts of a row have their times kept.
 const EARLIER: usize = 50;
 /// So many beginnings of sessions are kept.
@@ -135,21 +133,6 @@ impl Span {
     }
 }
 
-/// One failed attempt.
-#[derive(Debug, Clone)]
-pub struct FailedCall {
-    /// The row.
-    pub row: u64,
-    /// From 1 in each session.
-    pub number: u32,
-    /// When it had failed.
-    pub at: Duration,
-    /// Its error's class.
-    pub class: Arc<str>,
-    /// Its error's text; empty where it is not recorded.
-    pub message: String,
-}
-
 /// The course of a run over all its sessions.
 #[derive(Debug, Default)]
 pub struct Course {
@@ -161,8 +144,6 @@ pub struct Course {
     pub sessions: Vec<Duration>,
     /// The first failure of each class: class, row, message.
     pub examples: Vec<(Arc<str>, u64, String)>,
-    /// The first failed attempts.
-    pub failures: Vec<FailedCall>,
     spans: Vec<Span>,
     slowest: BinaryHeap<Reverse<BySlowness>>,
     outcomes: u64,
@@ -190,8 +171,7 @@ impl Course {
             }
         }
         if let Some(failure) = outcome.failure() {
-            let number = if outcome.told_before { 0 } else { outcome.attempts };
-            self.note_failure(outcome.row, number, to, failure);
+            self.note_example(outcome.row, failure);
         }
         self.note_span(outcome, to);
     }
@@ -200,7 +180,7 @@ impl Course {
     pub fn attempt(&mut self, attempt: &FailedAttempt) {
         let (began, ended) = (self.begins + attempt.began, self.begins + attempt.ended);
         self.call(began, ended, attempt.number, Some(&attempt.failure));
-        self.note_failure(attempt.row, attempt.number, ended, &attempt.failure);
+        self.note_example(attempt.row, &attempt.failure);
         let earlier = self.earlier.entry(attempt.row).or_default();
         if earlier.len() < EARLIER {
             earlier.push((began, ended));
@@ -226,14 +206,10 @@ impl Course {
         })
     }
 
-    fn note_failure(&mut self, row: u64, number: u32, at: Duration, failure: &Failure) {
+    fn note_example(&mut self, row: u64, failure: &Failure) {
         let class = &failure.class;
         if self.examples.len() < EXAMPLES && self.examples.iter().all(|(known, ..)| known != class) {
             self.examples.push((Arc::clone(class), row, excerpt(&failure.message)));
-        }
-        if number > 0 && self.failures.len() < FAILURES {
-            let message = excerpt(&failure.message);
-            self.failures.push(FailedCall { row, number, at, class: Arc::clone(class), message });
         }
     }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::course::{Course, FailedCall, Moment, Span, latency_bin, latency_from};
+pub use self::course::{Course, Moment, Span, latency_bin, latency_from};
 pub use self::distribution::Distribution;
 use self::distribution::{Spread, millis};
 pub use self::fold::Fold;
@@ -48,6 +48,9 @@ pub struct AttemptCounts {
     pub by_status: BTreeMap<u16, u64>,
 }
 
+/// So many failed attempts are kept one by one.
+const FAILURES: usize = 50;
+
 /// The figures of a run, kept as it goes.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
@@ -56,6 +59,7 @@ pub struct Stats {
     failed: ClassCounts,
     spent: Spent,
     first_try_ok: u64,
+    failures: Vec<FailedAttempt>,
     times: Timing,
     /// How long calls took as seen on the event loop's thread, those of rows without an outcome too.
     called: Duration,
@@ -86,7 +90,12 @@ impl Stats {
                     self.first_chunk.record(span);
                 }
             }
-            Err(failure) => self.failed.add(&failure.class),
+            Err(failure) => {
+                self.failed.add(&failure.class);
+                if self.failures.len() < FAILURES {
+                    outcome.failed_attempt().iter().for_each(|attempt| self.keep(attempt));
+                }
+            }
         }
         if outcome.attempts > 0 {
             let spread = if outcome.result.is_ok() { &mut self.latency_ok } else { &mut self.latency_failed };
@@ -110,6 +119,15 @@ impl Stats {
     pub fn attempt(&mut self, attempt: &FailedAttempt) {
         let took = attempt.ended.saturating_sub(attempt.began);
         self.count(attempt.number, attempt.abandoned, took, Err(&attempt.failure));
+        if self.failures.len() < FAILURES {
+            self.keep(attempt);
+        }
+    }
+
+    /// Keeps an attempt, on the run's time: the sessions follow each other without the time between them.
+    fn keep(&mut self, attempt: &FailedAttempt) {
+        let [began, ended] = [attempt.began, attempt.ended].map(|time| self.wall + time);
+        self.failures.push(FailedAttempt { began, ended, failure: attempt.failure.brief(), ..*attempt });
     }
 
     /// Counts one attempt, which failed or was answered with what it used.
@@ -187,6 +205,11 @@ impl Stats {
     /// What all attempts came to.
     pub fn spent(&self) -> &Spent {
         &self.spent
+    }
+
+    /// The first failed attempts, on the run's time.
+    pub fn failures(&self) -> &[FailedAttempt] {
+        &self.failures
     }
 
     /// Counts of attempts, as the report has them.

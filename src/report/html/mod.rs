@@ -25,8 +25,9 @@ use super::text::{
 };
 use super::verdict::verdict;
 use super::{Distribution, Report};
+use crate::outcome::FailedAttempt;
 use crate::output::{Access, write_text};
-use crate::stats::{FailedCall, Fold, Span};
+use crate::stats::{Fold, Span};
 
 const STYLE: &str = include_str!("page.css");
 /// Columns of foreign text: a name, a message, a place.
@@ -146,8 +147,8 @@ fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> 
         errors: failed.then(|| over_time::errors(report, course)),
         retries: (ran && report.attempts.retries > 0).then(|| over_time::retries(report, course)),
         classes: classes(report, fold),
-        more_failures: report.attempts.by_error.total().saturating_sub(course.failures.len() as u64),
-        failures: course.failures.iter().map(failure).collect(),
+        more_failures: report.attempts.by_error.total().saturating_sub(report.failures.len() as u64),
+        failures: report.failures.iter().map(failure).collect(),
         slowest: course.slowest().into_iter().filter(|span| span.attempts > 0).map(slow).collect(),
         tokens: tokens(report),
         settings: settings(report),
@@ -254,10 +255,10 @@ fn classes(report: &Report, fold: &Fold) -> Vec<Class> {
     called.chain(uncalled.map(|(class, _)| (class, 0))).take(20).map(class).collect()
 }
 
-fn failure(of: &FailedCall) -> Failure {
-    let text =
-        if of.message.is_empty() { of.class.to_string() } else { format!("{}: {}", of.class, of.message) };
-    Failure { row: of.row, number: of.number, at: duration(of.at), error: brief(&text, MESSAGE) }
+fn failure(of: &FailedAttempt) -> Failure {
+    let (class, message) = (&of.failure.class, &of.failure.message);
+    let text = if message.is_empty() { class.to_string() } else { format!("{class}: {message}") };
+    Failure { row: of.row, number: of.number, at: duration(of.ended), error: brief(&text, MESSAGE) }
 }
 
 fn slow(span: &Span) -> Slow {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::line::Line;
 use super::{Level, Log, Reporter, Screen, Snapshot};
 use crate::event::Event;
+use crate::outcome::FailedAttempt;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -20,8 +21,23 @@ impl JsonLines {
     }
 }
 
+impl JsonLines {
+    fn attempt(&self, attempt: &FailedAttempt) {
+        self.screen.lines(&Line::Attempt(attempt).text());
+    }
+}
+
 impl Reporter for JsonLines {
     fn event(&mut self, event: &Event) {
+        match event {
+            Event::Retrying { attempt, .. } | Event::Unfinished { last: Some(attempt), .. } => {
+                self.attempt(attempt);
+            }
+            Event::Finished { outcome, .. } => {
+                outcome.failed_attempt().iter().for_each(|attempt| self.attempt(attempt));
+            }
+            _ => {}
+        }
         self.log.event(event);
     }
 

@@ -8,6 +8,8 @@
 //! In between, lines of type `message` with `level` (`note`, `warning`, `error`) and `text`: what went wrong for good is
 //! one of level `error`. What Python prints is `output` with its `text`.
 //!
+//! Each failed attempt is a line of type `attempt` with what the journal records of it.
+//!
 //! The last line of `process`, `resume` and `compare`, whatever ended them, is `finish`: `exit_code`, the paths `answers`,
 //! `journal`, `report` and `page` (null for what was not written), and the fields of the last snapshot.
 
@@ -18,6 +20,7 @@ use serde::Serialize;
 
 use super::{Level, Snapshot};
 use crate::journal::timestamp;
+use crate::outcome::FailedAttempt;
 use crate::report::text::escape_lines;
 
 /// One line.
@@ -36,6 +39,7 @@ pub(super) enum Line<'a> {
     Output {
         text: &'a str,
     },
+    Attempt(&'a FailedAttempt),
     Finish {
         exit_code: u8,
         #[serde(flatten)]
