@@ -106,12 +106,14 @@ fn every_command_that_is_shown_is_one_the_program_takes() {
 }
 
 #[test]
-fn every_predictor_in_the_readme_is_one_of_the_samples() {
+fn every_predictor_in_the_readme_is_one_of_the_samples_and_the_predictors_page_shows_them_all() {
     let samples = ["echo", "streaming", "blocking", "stateful", "dspy_module"];
-    let shown = blocks(&repository("README.md"), "python");
-    for sample in samples {
-        let code = repository(&format!("data/predictors/{sample}.py"));
-        assert!(shown.iter().any(|block| code.ends_with(block)), "{sample}.py is not shown as it is");
+    let samples = samples.map(|name| repository(&format!("data/predictors/{name}.py")));
+    let page = blocks(&repository("docs/predictors.md"), "python");
+    for sample in &samples {
+        assert!(page.iter().any(|block| sample.ends_with(block)), "this is not shown as it is: {sample}");
     }
-    assert_eq!(shown.len(), samples.len(), "the README shows others");
+    for block in blocks(&repository("README.md"), "python") {
+        assert!(samples.iter().any(|sample| sample.ends_with(&block)), "this is no sample: {block}");
+    }
 }
