@@ -305,6 +305,10 @@ fn a_variable_that_wants_no_page_is_kept_for_resume() {
     assert!(job.path(PAGE).exists());
     let both = Job::new().questions(1).echo().env("TAB_NO_HTML", "1").env("TAB_HTML", "1");
     both.process().expect(2).says("`TAB_HTML` and `TAB_NO_HTML` cannot both be set");
+    let help = both.run(&["help", "process"]).expect(0).stdout;
+    for variable in ["TAB_HTML", "TAB_NO_HTML", "TAB_SEQUENTIAL", "TAB_CONCURRENT"] {
+        assert!(help.contains(&format!("set `{variable}`")), "{help}");
+    }
 }
 
 /// A job killed with ten rows answered and one in flight.

@@ -59,10 +59,10 @@ impl PageSpec {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub struct PagePatch {
-    /// Write the report as a page, `<ANSWERS>.report.html`, too (the default)
+    /// Write the report as a page, `<ANSWERS>.report.html`, too (the default, or set `TAB_HTML`)
     #[arg(long, overrides_with = "no_html")]
     pub html: bool,
-    /// Write no page
+    /// Write no page (or set `TAB_NO_HTML`)
     #[arg(long, overrides_with = "html")]
     pub no_html: bool,
 }

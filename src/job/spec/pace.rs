@@ -58,10 +58,10 @@ impl PaceSpec {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Pace")]
 pub struct PacePatch {
-    /// One call at a time
+    /// One call at a time (or set `TAB_SEQUENTIAL`)
     #[arg(long, overrides_with = "concurrent")]
     pub sequential: bool,
-    /// Several calls at a time (the default)
+    /// Several calls at a time (the default, or set `TAB_CONCURRENT`)
     #[arg(long, overrides_with = "sequential")]
     pub concurrent: bool,
     /// Calls in flight at most
