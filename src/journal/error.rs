@@ -24,7 +24,7 @@ pub enum JournalError {
         lives: bool,
     },
     /// Neither copy of the first header is whole.
-    #[error("`{}` has no whole header\nhint: start the run again with `process`; where the file has other lines, `--force` keeps it under another name", path.display())]
+    #[error("`{}` has no whole header\nhint: put back a copy of it, or start the run again with `process`; where the file has other lines, `--force` keeps it under another name", path.display())]
     NoHeader {
         /// The file.
         path: PathBuf,

@@ -139,7 +139,7 @@ fn a_journal_whose_first_write_was_cut_short_is_nothing_to_process() {
     for header in ["", &journal[..journal.find('\n').unwrap()]] {
         std::fs::write(job.path("answers.csv.journal"), header).unwrap();
         let before = job.calls().len();
-        job.resume().expect(1).says("has no whole header").says("hint: start the run again with `process`");
+        job.resume().expect(1).says("has no whole header").says("or start the run again with `process`");
         job.process().expect(0).says("the earlier journal, which holds no whole line, is kept as");
         assert_eq!(job.calls().len(), before + 3);
         assert_eq!(job.column("answer"), job.column("question"));
