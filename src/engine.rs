@@ -11,7 +11,7 @@ use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -100,6 +100,8 @@ pub struct Engine {
     blocked: Mutex<Vec<Blockage>>,
     /// An answer that was cut off fails its row.
     cut_off_fails: bool,
+    /// A row was answered.
+    answered: AtomicBool,
     /// No new calls; those in flight go on.
     stopping: CancellationToken,
     /// Calls in flight are cancelled too.
@@ -118,6 +120,7 @@ impl Engine {
             purse: Purse::new(settings.concurrency, None, None),
             blocked: Mutex::default(),
             cut_off_fails: false,
+            answered: AtomicBool::new(false),
             settings,
             stopping: CancellationToken::new(),
             killed: CancellationToken::new(),
@@ -183,9 +186,11 @@ impl Engine {
     }
 
     /// How many rows are wanted beyond those in hand: while rows time out and none is answered, and in place of rows that
-    /// wait to be tried again, which leaves them no slot.
+    /// wait to be tried again, which leaves them no slot. Not before the first answer: of a predictor that is broken for
+    /// every row, no more rows are paid for before a guard sees the first that have failed for good.
     pub fn wants_fresh(&self) -> usize {
-        let waiting = self.gauges.waiting_retry.load(Ordering::Relaxed);
+        let answered = self.answered.load(Ordering::Relaxed);
+        let waiting = if answered { self.gauges.waiting_retry.load(Ordering::Relaxed) } else { 0 };
         self.gate.wants_fresh() + waiting.min(MOST_WAITING * self.settings.concurrency)
     }
 
@@ -310,6 +315,7 @@ impl Engine {
             let error = match result {
                 Ok(answer) => {
                     let fails = self.cut_off_fails && answer.is_cut_off();
+                    self.answered.fetch_or(!fails, Ordering::Relaxed);
                     return Ok((if fails { Err(Last::New(cut_off(&answer))) } else { Ok(answer) }, permit));
                 }
                 // No fault of the row's: it stays open.

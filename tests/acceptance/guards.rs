@@ -58,6 +58,19 @@ fn one_at_a_time_a_broken_predictor_costs_exactly_20_calls() {
 }
 
 #[test]
+fn errors_that_may_pass_are_no_reason_to_call_more_rows_of_a_broken_predictor() {
+    let job = Job::new().questions(1_000).args(["-c", "16", "--backoff", "500ms"]).predictor(
+        "async def predict(question):
+             called(question)
+             await asyncio.sleep(0.02)
+             raise RuntimeError('no such field')",
+    );
+    job.process().expect(4).says("the first 20 finished rows all failed");
+    // Twice the rows in flight are in hand, and as many as have finished took a place, four calls each.
+    assert!(job.calls().len() <= 4 * (32 + 32), "{}", job.calls().len());
+}
+
+#[test]
 fn a_hundred_per_cent_of_failures_may_be_asked_for() {
     let job = Job::new().questions(100).predictor(TYPO).args(["--max-failures", "100%"]);
     job.process().expect(3);
