@@ -129,7 +129,7 @@ fn bridge(condition: &Condition, start: Start) -> Cost {
                     }
                     let question = Value::Text(format!("question {row}"));
                     let arguments = Arc::new(vec![(Arc::clone(&name), question)]);
-                    let (clock, watch) = call_clock(Instant::now());
+                    let (clock, watch) = call_clock(started);
                     let given = Arc::clone(&arguments);
                     let attempt = Attempt { row: row as u64, number: 1, arguments: given, clock };
                     timeout(Duration::from_secs(60), bridge.submit(attempt)).await.unwrap().unwrap();

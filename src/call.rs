@@ -24,8 +24,8 @@ pub struct Attempt {
 
 /// What runs calls one beside the other, such as an event loop: while it does not turn, its calls cannot go on.
 pub trait Lane: Debug + Send + Sync {
-    /// For how long in all it has not turned since it was made (gaps over 250 ms, the running one included).
-    fn stalled(&self) -> Duration;
+    /// For how long in all it had not turned by then, which is now or just was (gaps over 250 ms, the running one included).
+    fn stalled_by(&self, then: Instant) -> Duration;
 
     /// For how long it has not turned at this moment: zero, or over 250 ms.
     fn stalled_now(&self) -> Duration;
@@ -89,7 +89,7 @@ pub fn call_clock(handed_over: Instant) -> (CallClock, CallWatch) {
 impl CallClock {
     /// The lane has been given the call: from now on, time in which it does not turn is excused. The first lane counts.
     pub fn runs_on(&self, lane: Arc<dyn Lane>) {
-        let stalled = lane.stalled();
+        let stalled = lane.stalled_by(self.0.handed_over);
         let _ = self.0.lane.set((lane, stalled));
     }
 
@@ -125,7 +125,9 @@ impl CallWatch {
 
     /// For how long the call's lane has not turned since it was given the call: no timeout is charged with that.
     pub fn excused(&self) -> Duration {
-        self.0.lane.get().map_or(Duration::ZERO, |(lane, before)| lane.stalled().saturating_sub(*before))
+        let excused =
+            |(lane, before): &(Arc<dyn Lane>, _)| lane.stalled_by(Instant::now()).saturating_sub(*before);
+        self.0.lane.get().map_or(Duration::ZERO, excused)
     }
 
     /// For how long the call's lane has not turned at this moment: zero, or over 250 ms.

@@ -246,6 +246,7 @@ async fn describes_itself_with_data_that_another_process_can_read<B: Subject>(ev
     assert!(!description.bridge.is_empty() && !description.event_loop.is_empty(), "{description:?}");
     let read: Description = serde_json::from_str(&serde_json::to_string(description).unwrap()).unwrap();
     assert_eq!(read, *description);
+    ask(&bridge, 0, "asked with what it describes").await.unwrap();
     bridge.end();
 }
 

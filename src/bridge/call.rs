@@ -80,3 +80,49 @@ impl fmt::Debug for Call {
         f.debug_struct("Call").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::sync::oneshot::{Sender, channel};
+
+    use super::*;
+
+    /// Notes which calls are cancelled, and whether their reply was still wanted then.
+    #[derive(Default)]
+    struct Cancelled(Mutex<Vec<(u64, bool)>>, Mutex<Option<Sender<Reply>>>);
+
+    impl CancelCall for Cancelled {
+        fn cancel(&self, number: u64) {
+            let wanted = self.1.lock().unwrap().as_ref().is_some_and(|sender| !sender.is_closed());
+            self.0.lock().unwrap().push((number, wanted));
+        }
+    }
+
+    fn made() -> (Arc<Cancelled>, Call) {
+        let (sender, reply) = channel();
+        let cancelled = Arc::new(Cancelled(Mutex::default(), Mutex::new(Some(sender))));
+        let call = Call::sent(reply, Arc::clone(&cancelled) as Arc<dyn CancelCall>, 7);
+        (cancelled, call)
+    }
+
+    #[tokio::test]
+    async fn a_call_is_cancelled_by_being_dropped_unless_it_has_ended_and_is_not_wanted_any_more_by_then() {
+        let (cancelled, call) = made();
+        drop(call);
+        assert_eq!(*cancelled.0.lock().unwrap(), [(7, false)]);
+        let (cancelled, call) = made();
+        let sender = cancelled.1.lock().unwrap().take().unwrap();
+        sender.send(Err(CallError::Output("no answer".to_owned()))).unwrap();
+        assert!(matches!(call.await, Err(CallError::Output(_))));
+        assert!(cancelled.0.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_nobody_will_reply_to_ends_as_a_stopped_loop() {
+        let (cancelled, call) = made();
+        cancelled.1.lock().unwrap().take();
+        assert!(matches!(call.await, Err(CallError::Bridge(BridgeError::LoopStopped))));
+    }
+}

@@ -123,8 +123,8 @@ impl Engine {
         }
     }
 
-    /// After a timeout, or if the call is lost: waits for the cancelled call to end; past the bound it is abandoned, and counted until it does.
-    /// Returns when the predictor ended, if it has.
+    /// After a timeout, or where the call is lost: waits for the cancelled call to end; past the bound it is abandoned, and
+    /// counted until it does. Returns when the predictor ended, if it has.
     async fn release(
         &self,
         watch: CallWatch,

@@ -36,6 +36,20 @@ fn a_panic_in_a_rows_task_ends_the_run_with_the_row_named_and_all_answers_kept()
     assert_eq!(job.column("answer"), job.column("question"));
 }
 
+/// This process has one event loop, which nothing outlives: one of several is made to die on the same bridge.
+#[test]
+fn an_event_loop_that_dies_costs_a_retry_of_what_it_held() {
+    let mut job = Job::new().questions(200);
+    job.patience = Duration::from_secs(30);
+    let bridge = ["--bridge", "fake:seed=1,min=1ms,max=5ms,lost=0.1", "--retries", "6", "--backoff", "1ms"];
+    job.run(&[&["process", "questions.csv", "-o", "answers.csv"], &bridge[..]].concat()).expect(0);
+    assert_eq!(job.column("answer"), job.column("question"));
+    let attempts = &job.report()["attempts"];
+    let lost = attempts["by_error"]["lost"].as_u64().unwrap();
+    assert!((5..60).contains(&lost), "{attempts}");
+    assert_eq!((&attempts["total"], &attempts["abandoned"]), (&(200 + lost).into(), &0.into()));
+}
+
 #[test]
 fn a_duration_that_no_clock_can_hold_is_for_ever_wherever_it_comes_from() {
     let mut job = Job::new().questions(6).args(["--retries", "1", "--backoff", "1ms"]).predictor(

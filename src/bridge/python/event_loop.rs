@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use rustix::time::{ClockId, clock_gettime};
@@ -109,7 +109,7 @@ impl EventLoop {
     /// How the loop is now, while it has so many calls, and what it has found in their answers.
     pub(in crate::bridge) fn health(&self, calls: u64, nulled: &NulledCount) -> Health {
         let lane = LaneHealth {
-            stalled: self.pulse.stalled(),
+            stalled: self.pulse.stalled_by(Instant::now()),
             stalled_now: self.pulse.stalled_now(),
             longest_lag: self.pulse.longest_lag(),
             blockages: self.watchdog.longest(&self.pulse),
