@@ -112,7 +112,7 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
     }
     // Before the first Python import: see `Signals`.
     let spec = options.spec()?;
-    let mut signals = Signals::insisting(spec.time.grace)?;
+    let mut signals = Signals::insisting(spec.time.grace, streams.last_words(None))?;
     let (deadline, access) = (spec.time.deadline, spec.access.access());
     let mut modes = options.modes();
     let preparing = Preparing {

@@ -68,9 +68,10 @@ pub(super) async fn run<F>(asked: Asked, streams: &mut Streams, open: F) -> anyh
 where
     F: FnOnce(&JobPaths, &Prepared, &mut dyn Reporter) -> anyhow::Result<Option<Opened>>,
 {
-    // Before the first Python import: see `Signals`.
     let Asked { mut spec, paths, stream, named, dry_run, scratch, show } = asked;
-    let mut signals = Signals::insisting(spec.time.grace)?;
+    // Before the first Python import: see `Signals`.
+    let words = streams.last_words(Some(paths.journal.clone()));
+    let mut signals = Signals::insisting(spec.time.grace, words)?;
     let files = paths.absolute()?;
     let page = spec.page.html && !scratch;
     let input = if stream.is_some() { Some(paths.spool.clone()) } else { named };

@@ -61,10 +61,17 @@ impl Streams {
 
     /// Says what went wrong for good.
     pub fn complain(&self, error: &str) {
-        let error = self.commands.in_hints(error);
-        match self.form {
-            Form::Json => self.screen.lines(&message_line(Level::Error, &error)),
-            Form::Text => self.screen.lines(&format!("error: {}", escape_lines(&error))),
+        complain(&self.screen, &self.commands, self.form, error);
+    }
+
+    /// Says, from any thread, why the process ends without the one that runs the job.
+    pub(super) fn last_words(&self, journal: Option<PathBuf>) -> impl FnOnce(u8, &str) + Send + use<> {
+        let (screen, commands, form) = (self.screen.clone(), self.commands.clone(), self.form);
+        let standing = self.standing.clone();
+        move |code, error| {
+            complain(&screen, &commands, form, error);
+            let journal = journal.as_deref().filter(|journal| journal.exists());
+            standing.finish(code, Written { journal, ..Written::default() });
         }
     }
 
@@ -105,6 +112,14 @@ impl Streams {
     /// The reporter of progress, on standard error.
     pub fn reporter(&self, options: &ShowOptions) -> Box<dyn Reporter> {
         reporter(showing(options), &self.screen, &self.standing, &self.commands)
+    }
+}
+
+fn complain(screen: &Screen, commands: &Commands, form: Form, error: &str) {
+    let error = commands.in_hints(error);
+    match form {
+        Form::Json => screen.lines(&message_line(Level::Error, &error)),
+        Form::Text => screen.lines(&format!("error: {}", escape_lines(&error))),
     }
 }
 

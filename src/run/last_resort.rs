@@ -1,7 +1,7 @@
 //! Ends the process where a signal comes and the run cannot take it: its thread hangs in a write, as to a file server that
 //! is gone. Not how a run ends that can.
 
-use std::io::{self, Write};
+use std::io;
 use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,18 +31,21 @@ pub(super) struct Heed {
     pub(super) over: AtomicBool,
 }
 
+/// Says, with the exit code, why the run ends.
+pub(super) type LastWords = Box<dyn FnOnce(u8, &str) + Send>;
+
 /// Watches over the run from a thread of its own: the first signal must be taken within `grace`.
-pub(super) fn watch(heed: Arc<Heed>, grace: Duration) -> io::Result<()> {
+pub(super) fn watch(heed: Arc<Heed>, grace: Duration, words: LastWords) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let within = runtime.enter();
     // Its own, for those of the run are not looked at while its thread hangs.
     let streams = Streams::new()?;
     drop(within);
-    let watch = move || runtime.block_on(watching(streams, &heed, grace));
+    let watch = move || runtime.block_on(watching(streams, &heed, grace, words));
     thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop)
 }
 
-async fn watching(mut streams: Streams, heed: &Heed, grace: Duration) {
+async fn watching(mut streams: Streams, heed: &Heed, grace: Duration, words: LastWords) {
     let mut last = streams.next().await;
     let mut come = 1;
     let mut until = Instant::now() + grace;
@@ -53,7 +56,7 @@ async fn watching(mut streams: Streams, heed: &Heed, grace: Duration) {
             hurries_since.get_or_insert_with(Instant::now);
         }
         if untaken || hurries_since.is_some_and(|since| since.elapsed() > AT_ONCE) {
-            end(last);
+            end(last, words);
         }
         if let Ok(signal) = tokio::time::timeout(LOOK, streams.next()).await {
             last = signal;
@@ -63,16 +66,15 @@ async fn watching(mut streams: Streams, heed: &Heed, grace: Duration) {
     }
 }
 
-fn end(signal: Signal) -> ! {
+fn end(signal: Signal, words: LastWords) -> ! {
     let reason = StopReason::Signal(signal);
     let code = reason.exit_code();
     // On threads of their own: standard error may hang as well, and what the C library does at exit.
-    let words = move || {
-        let text = "the run cannot react, for a write to the disk does not return: ended at once";
-        let hint = "hint: what was recorded is in the journal, and `resume` goes on once the disk answers";
-        let _ = writeln!(io::stderr(), "error: {reason}: {text}\n{hint}");
-    };
-    let spoken = thread::Builder::new().spawn(words);
+    let text = format!(
+        "{reason}: a write to the disk does not return, so the run was ended at once\n\
+         hint: what was recorded is in the journal, and `resume` goes on once the disk answers"
+    );
+    let spoken = thread::Builder::new().spawn(move || words(code, &text));
     let since = Instant::now();
     while spoken.as_ref().is_ok_and(|words| !words.is_finished()) && since.elapsed() < LAST_WORDS {
         thread::sleep(Duration::from_millis(5));

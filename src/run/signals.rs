@@ -52,10 +52,10 @@ impl Signals {
     }
 
     /// The same, and the process ends where a signal is not taken: the first within `grace`, a later one at once. Whoever
-    /// would take it then hangs, as in a write to a file server that is gone.
-    pub fn insisting(grace: Duration) -> io::Result<Self> {
+    /// would take it then hangs, as in a write to a file server that is gone. `words` says so, given the exit code and why.
+    pub fn insisting(grace: Duration, words: impl FnOnce(u8, &str) + Send + 'static) -> io::Result<Self> {
         let signals = Self::new()?;
-        last_resort::watch(Arc::clone(&signals.heed), grace)?;
+        last_resort::watch(Arc::clone(&signals.heed), grace, Box::new(words))?;
         Ok(signals)
     }
 

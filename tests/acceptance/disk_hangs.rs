@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::support::job::{Job, Running};
+use super::support::job::{Job, Running, program};
 
 const HELD: &str = r#"
 async def predict(question):
@@ -17,9 +17,9 @@ async def predict(question):
 "#;
 
 /// A job whose first calls are answered and whose disk does not take the answers.
-fn hanging(syncs: bool, grace: &str) -> (Job, Running) {
-    let job =
-        Job::new().questions(50).predictor(HELD).args(["-c", "4", "--grace", grace]).disk_may_hang(syncs);
+fn hanging(syncs: bool, grace: &str, options: &[&str]) -> (Job, Running) {
+    let job = Job::new().questions(50).predictor(HELD).args(["-c", "4", "--grace", grace]);
+    let job = job.args(options.iter().copied()).disk_may_hang(syncs);
     let mut running = job.start();
     running.wait_for_calls(4);
     fs::write(job.path("hang"), "").unwrap();
@@ -37,7 +37,15 @@ fn ends(job: &Job, running: Running, within: Duration) {
     let signalled = Instant::now();
     let done = running.wait().expect(130);
     assert!(signalled.elapsed() < within, "it took {:?}", signalled.elapsed());
-    done.says("a write to the disk does not return").says("`resume` goes on");
+    let resume = format!("`{} resume answers.csv` goes on", program().display());
+    let done = done.says("a write to the disk does not return").says(&resume);
+    if done.stderr.starts_with('{') {
+        let lines: Vec<serde_json::Value> =
+            done.stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+        let last = lines.last().unwrap();
+        assert_eq!((&last["type"], &last["exit_code"]), (&"finish".into(), &130.into()), "{last}");
+        assert_eq!(last["journal"], "answers.csv.journal");
+    }
     let calls = job.calls().len();
     assert!((4..=50).contains(&calls) && !job.path("answers.csv").exists());
     fs::remove_file(job.path("hang")).unwrap();
@@ -47,7 +55,7 @@ fn ends(job: &Job, running: Running, within: Duration) {
 
 #[test]
 fn a_first_signal_ends_a_run_whose_write_hangs_once_the_grace_has_passed() {
-    let (job, running) = hanging(false, "1s");
+    let (job, running) = hanging(false, "1s", &[]);
     assert!(job.calls().len() < 50, "rows were still open");
     running.signal(Signal::INT);
     ends(&job, running, Duration::from_secs(10));
@@ -55,7 +63,7 @@ fn a_first_signal_ends_a_run_whose_write_hangs_once_the_grace_has_passed() {
 
 #[test]
 fn a_second_signal_ends_a_run_whose_write_hangs_at_once() {
-    let (job, running) = hanging(false, "60s");
+    let (job, running) = hanging(false, "60s", &["--progress", "json"]);
     assert!(job.calls().len() < 50, "rows were still open");
     running.signal(Signal::INT);
     sleep(Duration::from_millis(300));
@@ -65,7 +73,7 @@ fn a_second_signal_ends_a_run_whose_write_hangs_at_once() {
 
 #[test]
 fn signals_end_a_run_whose_sync_hangs() {
-    let (job, mut running) = hanging(true, "60s");
+    let (job, mut running) = hanging(true, "60s", &[]);
     running.wait_for_calls(50);
     running.signal(Signal::INT);
     sleep(Duration::from_millis(300));
