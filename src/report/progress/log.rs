@@ -1,10 +1,12 @@
 //! Messages for people and programs: what the run says, and which attempts and rows failed. Not its progress.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use console::Style;
+use rustc_hash::FxBuildHasher;
 
 use super::{Form, Level, Reporter, Screen, Snapshot, message_line};
 use crate::error::{CANCELLED, Failure};
@@ -18,6 +20,8 @@ const MOST_CLASSES: usize = 20;
 const CLASS_WIDTH: usize = 60;
 /// Columns of an error's text that are shown.
 const ERROR_WIDTH: usize = 300;
+/// So many tracebacks are known again.
+const MOST_TRACEBACKS: usize = 10_000;
 
 pub(super) struct Log {
     screen: Screen,
@@ -26,6 +30,8 @@ pub(super) struct Log {
     verbose: u8,
     color: bool,
     seen: BTreeSet<Arc<str>>,
+    /// Hashes of the tracebacks that were shown.
+    raised: HashSet<u64>,
     blocked_at: BTreeSet<Blocker>,
     /// Whether a Retry-After cut short was told of.
     capped: bool,
@@ -33,8 +39,8 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn new(screen: Screen, form: Form, quiet: bool, verbose: u8, color: bool) -> Self {
-        let (seen, blocked_at) = (BTreeSet::new(), BTreeSet::new());
-        Self { screen, form, quiet, verbose, color, seen, blocked_at, capped: false }
+        let (seen, raised, blocked_at) = Default::default();
+        Self { screen, form, quiet, verbose, color, seen, raised, blocked_at, capped: false }
     }
 
     /// Each place is named once.
@@ -49,8 +55,22 @@ impl Log {
         let FailedAttempt { row, number, failure, .. } = attempt;
         if self.verbose > 0 && *failure.class != *CANCELLED {
             let text = format!("row {row}, attempt {number}: {}{then}", told(failure));
-            self.message(Level::Warning, &(text + &raised(failure)));
+            let text = text + &self.raised(failure);
+            self.message(Level::Warning, &text);
         }
+    }
+
+    /// Python's traceback on lines of its own, or the one line that is known of it; nothing for an error without. One
+    /// that was shown before is shown again only where all are wanted.
+    fn raised(&mut self, failure: &Failure) -> String {
+        if failure.traceback.is_some()
+            && self.verbose < 2
+            && self.raised.len() < MOST_TRACEBACKS
+            && !self.raised.insert(FxBuildHasher.hash_one(&failure.traceback))
+        {
+            return "\n  (the same traceback as before)".to_owned();
+        }
+        failure.trace().lines().flat_map(|line| ["\n  ", line]).collect()
     }
 
     /// A row's failure: each with where it was raised where more is wanted, else the first of its class.
@@ -59,7 +79,8 @@ impl Log {
         let after = if *attempts > 1 { format!(" after {attempts} attempts") } else { String::new() };
         let text = format!("row {row} failed{after}: {}", told(failure));
         if self.verbose > 0 {
-            return self.message(Level::Warning, &(text + &raised(failure)));
+            let text = text + &self.raised(failure);
+            return self.message(Level::Warning, &text);
         }
         if self.seen.len() < MOST_CLASSES && self.seen.insert(Arc::clone(&failure.class)) {
             let class = brief(&failure.class, CLASS_WIDTH);
@@ -86,11 +107,6 @@ impl Log {
 /// An error on one line.
 fn told(failure: &Failure) -> String {
     brief(&failure.to_string(), ERROR_WIDTH)
-}
-
-/// Python's traceback on lines of its own, or the one line that is known of it; nothing for an error without.
-fn raised(failure: &Failure) -> String {
-    failure.trace().lines().flat_map(|line| ["\n  ", line]).collect()
 }
 
 impl Reporter for Log {
@@ -167,14 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn with_more_wanted_each_attempt_is_shown_once_with_its_traceback() {
+    fn with_more_wanted_each_attempt_is_shown_and_each_traceback_once_or_all_of_them() {
         let trace = "p.py:3 in ask: x\nTraceback (most recent call last):\n  File \"p.py\"\nValueError: no";
         let error = Failure {
             traceback: Some(trace.to_owned()),
             ..Failure::new("ValueError", FailureKind::Transient, "no\u{1b}")
         };
         let out = Captured::default();
-        let mut log = log(&out, false, 1);
+        let mut one = log(&out, false, 1);
         let attempt = Box::new(FailedAttempt {
             row: 7,
             number: 1,
@@ -183,19 +199,23 @@ mod tests {
             abandoned: false,
             failure: error.clone(),
         });
-        log.event(&Event::Retrying { attempt, delay: Duration::from_secs(1) });
-        log.event(&outcome(7, error.clone()));
-        log.event(&outcome(8, error));
+        one.event(&Event::Retrying { attempt, delay: Duration::from_secs(1) });
+        one.event(&outcome(7, error.clone()));
+        let mut all = log(&out, false, 2);
+        all.event(&outcome(9, error.clone()));
+        all.event(&outcome(10, error));
         insta::assert_snapshot!(out.text(), @r#"
         warning: row 7, attempt 1: ValueError: no\u{1b} (again in 1.00 s)
           Traceback (most recent call last):
             File "p.py"
           ValueError: no
         warning: row 7 failed after 2 attempts: ValueError: no\u{1b}
+          (the same traceback as before)
+        warning: row 9 failed after 2 attempts: ValueError: no\u{1b}
           Traceback (most recent call last):
             File "p.py"
           ValueError: no
-        warning: row 8 failed after 2 attempts: ValueError: no\u{1b}
+        warning: row 10 failed after 2 attempts: ValueError: no\u{1b}
           Traceback (most recent call last):
             File "p.py"
           ValueError: no

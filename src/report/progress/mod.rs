@@ -32,7 +32,7 @@ pub struct Showing {
     pub is_terminal: bool,
     /// [`ProgressKind::Auto`] shows no progress, and no notes are said.
     pub quiet: bool,
-    /// 1 for every failed attempt.
+    /// 1 for every failed attempt, 2 for every traceback too.
     pub verbose: u8,
     /// Whether to colour it.
     pub color: bool,
