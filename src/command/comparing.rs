@@ -95,6 +95,7 @@ impl<'a> Comparing<'a> {
     /// Warms up and makes all runs, until something stops it.
     pub(super) async fn run(mut self) -> Ended {
         let halt = self.all_runs().await.err();
+        self.streams.standing.set_cost(self.used.usage.cost_usd);
         let made_all = self.modes.iter().all(|mode| mode.runs.len() as u32 == self.runs);
         let halt = halt.filter(|halt| {
             // A signal after the last outcome of all changes nothing.

@@ -90,7 +90,11 @@ fn sigusr1_tells_how_the_run_stands_in_one_line_and_ends_nothing() {
         let mut running = job.start();
         running.wait_for("importing", "yes", 1);
         running.signal(Signal::USR1);
-        running.wait_for(".stderr", if json { r#""type":"status""# } else { "no call is made yet\n" }, 1);
+        running.wait_for(
+            ".stderr",
+            if json { r#""type":"status""# } else { "no call has been made yet\n" },
+            1,
+        );
         std::fs::write(job.path("go"), "").unwrap();
         running.wait_for_calls(9);
         // The fifth answer is in a snapshot a tick later.

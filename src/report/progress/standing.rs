@@ -37,6 +37,13 @@ impl Standing {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes what all runs of a comparison cost, for each snapshot tells of one run.
+    pub fn set_cost(&self, usd: Option<f64>) {
+        if let Some(last) = self.last.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            last.snapshot.cost_usd = usd;
+        }
+    }
+
     /// Says how the run stands, on one line.
     pub fn tell(&self) {
         let last = self.last();
@@ -44,7 +51,7 @@ impl Standing {
             (Form::Json, _) => {
                 Line::Status { standing: last.as_ref().map(|last| (&last.snapshot).into()) }.text()
             }
-            (Form::Text, None) => "no call is made yet".to_owned(),
+            (Form::Text, None) => "no call has been made yet".to_owned(),
             (Form::Text, Some(Last { snapshot, ended })) => {
                 snapshot.line() + if *ended { "; the calls have ended" } else { "" }
             }
