@@ -148,6 +148,12 @@ fn program() -> u8 {
     drop(within);
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let form = form_of(&arguments);
+    if form == Form::Json {
+        // Not by the screen: it may be what panicked, with its lock held.
+        std::panic::set_hook(Box::new(|panic| {
+            let _ = writeln!(io::stderr(), "{}", message_line(Level::Error, &panic.to_string()));
+        }));
+    }
     let (cli, matches) = match parsed(arguments) {
         Ok(parsed) => parsed,
         Err(error) if form == Form::Json && error.use_stderr() => {
@@ -246,6 +252,12 @@ fn without_hidden(mut error: clap::Error, command: &clap::Command) -> clap::Erro
     {
         error.remove(ContextKind::SuggestedArg);
     }
+    // Before a command, the guess is a sentence that names a command's option.
+    if let Some(ContextValue::StyledStrs(guesses)) = error.get(ContextKind::Suggested)
+        && guesses.iter().any(|guess| guess.to_string().split(['\'', ' ']).any(hidden))
+    {
+        error.remove(ContextKind::Suggested);
+    }
     error
 }
 
@@ -253,9 +265,9 @@ fn without_hidden(mut error: clap::Error, command: &clap::Command) -> clap::Erro
 fn doubt(command: &Command, matches: &ArgMatches, streams: &Streams) {
     let Some(show) = command.show() else { return };
     let mut doubts = variables::unknown(&Cli::command(), &variables::SWITCHES, std::env::vars_os());
-    if let Command::Process(_) | Command::Resume(_) = command {
-        let lm = command.predictor().and_then(|predictor| predictor.lm.as_deref()).unwrap_or_default();
-        doubts.extend(lm.iter().filter_map(|(name, _)| near::misspelt(name)));
+    let lm = command.predictor().and_then(|predictor| predictor.lm.as_deref()).unwrap_or_default();
+    doubts.extend(lm.iter().filter_map(|(name, _)| near::misspelt(name)));
+    if matches!(command, Command::Process(_) | Command::Resume(_)) {
         doubts.extend(
             idle_concurrency(matches)
                 .map(|calls| format!("`--sequential` makes one call at a time: `-c {calls}` has no effect")),

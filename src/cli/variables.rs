@@ -91,8 +91,8 @@ pub(super) fn unknown(
         _ if WITHOUT.contains(&name.as_str()) => {
             format!("`{name}` has no effect\nhint: the option is taken on the command line only")
         }
-        Some(likely) => format!("`{name}` is the variable of no option\nhint: is `{likely}` meant?"),
-        None => format!("`{name}` is the variable of no option"),
+        Some(likely) => format!("`{name}` belongs to no option\nhint: did you mean `{likely}`?"),
+        None => format!("`{name}` belongs to no option"),
     };
     unknown.into_iter().map(told).collect()
 }
@@ -121,11 +121,11 @@ mod tests {
         ];
         let variables = names.map(|name| (name.into(), OsString::new()));
         insta::assert_snapshot!(unknown(&command, &["TAB_HTML"], variables.into_iter()).join("\n"), @r"
-        `TAB_CONCURENCY` is the variable of no option
-        hint: is `TAB_CONCURRENCY` meant?
+        `TAB_CONCURENCY` belongs to no option
+        hint: did you mean `TAB_CONCURRENCY`?
         `TAB_FORCE` has no effect
         hint: the option is taken on the command line only
-        `TAB_STUCK_AFTR` is the variable of no option
+        `TAB_STUCK_AFTR` belongs to no option
         ");
     }
 

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::support::job::Job;
 
 /// What cannot happen by any input any more is made to happen on the bridge that follows a script.
@@ -48,6 +50,19 @@ fn an_event_loop_that_dies_costs_a_retry_of_what_it_held() {
     let lost = attempts["by_error"]["lost"].as_u64().unwrap();
     assert!((5..60).contains(&lost), "{attempts}");
     assert_eq!((&attempts["total"], &attempts["abandoned"]), (&(200 + lost).into(), &0.into()));
+}
+
+#[test]
+fn a_panic_is_told_to_programs_in_their_own_form() {
+    let process = ["process", "questions.csv", "-o", "answers.csv", "--progress", "json"];
+    let bridge = ["--bridge", "fake:seed=1,min=5ms,max=20ms,panic=100", "-c", "8"];
+    let done = Job::new().questions(400).run(&[&process[..], &bridge].concat());
+    assert_eq!(done.code, 1, "{}", done.stderr);
+    for line in done.stderr.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(line["time"].is_string(), "{line}");
+    }
+    done.says("panicked at ");
 }
 
 #[test]

@@ -51,6 +51,16 @@ fn an_error_object_in_a_reply_with_status_200_is_that_error() {
         let server = Scripted::start(|_, _| error("\"invalid_api_key\""));
         process(&Job::new().questions(40), &server, engine).expect(4).says("every row would meet this error");
 
+        // Some put it beside a choice without text.
+        let beside = r#"{"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0,
+            "finish_reason": "stop", "message": {"role": "assistant", "content": null}}], "error": {"message":
+            "Provider returned error", "code": 429, "metadata": {"raw": "error code: 1015"}}}"#;
+        let server =
+            Scripted::start(move |question, before| if before == 0 { ok(beside) } else { answer(question) });
+        let job = Job::new().questions(2);
+        process(&job, &server, engine).expect(0);
+        assert_eq!(job.report()["attempts"]["by_error"], json!({"LMRateLimitError": 2}), "{engine:?}");
+
         let server = Scripted::start(|_, _| error("401"));
         process(&Job::new().questions(40), &server, engine).expect(4).says("LMAuthError");
         assert!(server.asked().len() <= 8, "{:?}", server.asked());

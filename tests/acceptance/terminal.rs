@@ -177,25 +177,34 @@ fn what_has_no_effect_is_said_with_what_was_probably_meant() {
     let job = job.env("TAB_CONCURENCY", "4").env("TAB_NOTHING_LIKE_IT", "1").env("TAB_FORCE", "1");
     let done = job.process_with(&["--lm", "temprature=0", "--lm", "my_own=1"]).expect(0);
     for text in [
-        "warning: `TAB_CONCURENCY` is the variable of no option\nhint: is `TAB_CONCURRENCY` meant?\n",
-        "warning: `TAB_NOTHING_LIKE_IT` is the variable of no option\nwarning: ",
+        "warning: `TAB_CONCURENCY` belongs to no option\nhint: did you mean `TAB_CONCURRENCY`?\n",
+        "warning: `TAB_NOTHING_LIKE_IT` belongs to no option\nwarning: ",
         "warning: `TAB_FORCE` has no effect\nhint: ",
-        "warning: `--lm temprature=…` is no argument that is known\nhint: is `temperature` meant?\n",
+        "warning: `--lm temprature=…` is not a known argument\nhint: did you mean `temperature`?\n",
     ] {
         assert!(done.stderr.contains(text), "no {text} in {}", done.stderr);
     }
     assert!(!done.stderr.contains("my_own"), "{}", done.stderr);
+    // Whatever command takes it.
+    for command in ["compare", "doctor"] {
+        let lm = ["--lm", "temprature=0", "--predictor", "predictor.py:predict", "--dry-run"];
+        let done = job.run(&[&[command, "questions.csv"][..], &lm].concat());
+        let done = done.says("`--lm temprature=…` is not a known argument");
+        assert_eq!(done.stderr.matches("temprature").count(), 1, "{command}: {}", done.stderr);
+    }
 }
 
 #[test]
 fn a_guess_never_names_an_option_that_the_help_does_not() {
     for guessed in ["--brigde", "--stuck-aftr"] {
-        let done = Job::new().run(&["process", "x.csv", guessed, "y"]).expect(2);
-        assert!(
-            !done.stderr.contains("--bridge'") && !done.stderr.contains("--stuck-after'"),
-            "{}",
-            done.stderr
-        );
+        for arguments in [["process", "x.csv", guessed, "y"], [guessed, "y", "process", "x.csv"]] {
+            let done = Job::new().run(&arguments).expect(2);
+            assert!(
+                !done.stderr.contains("--bridge'") && !done.stderr.contains("--stuck-after'"),
+                "{}",
+                done.stderr
+            );
+        }
     }
     Job::new().run(&["process", "x.csv", "--concurency", "4"]).expect(2).says("'--concurrency'");
 }
