@@ -1,5 +1,6 @@
 //! The command line: strings to options, errors to exit codes. Not what the commands do.
 
+mod form;
 mod log;
 mod near;
 mod opposites;
@@ -147,13 +148,8 @@ fn program() -> u8 {
     let asked = signals::Asked::new();
     drop(within);
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let form = form_of(&arguments);
-    if form == Form::Json {
-        // Not by the screen: it may be what panicked, with its lock held.
-        std::panic::set_hook(Box::new(|panic| {
-            let _ = writeln!(io::stderr(), "{}", message_line(Level::Error, &panic.to_string()));
-        }));
-    }
+    let form = form::of(&arguments);
+    form::tell_panics(form);
     let (cli, matches) = match parsed(arguments) {
         Ok(parsed) => parsed,
         Err(error) if form == Form::Json && error.use_stderr() => {
@@ -197,19 +193,6 @@ fn program() -> u8 {
 fn failed(text: &str) -> u8 {
     let _ = writeln!(io::stderr(), "error: {text}");
     1
-}
-
-/// For whom standard error is written, as far as can be told before the options are read: what is wrong with them is
-/// written so too.
-fn form_of(arguments: &[OsString]) -> Form {
-    let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
-    let last = (0..words.len()).rev().find_map(|at| match words[at].strip_prefix("--progress") {
-        Some("") => words.get(at + 1).map(ToString::to_string),
-        Some(value) => value.strip_prefix('=').map(str::to_owned),
-        None => None,
-    });
-    let kind = last.or_else(|| std::env::var("TAB_PROGRESS").ok());
-    if kind.as_deref() == Some("json") { Form::Json } else { Form::Text }
 }
 
 /// All that the command line may be.

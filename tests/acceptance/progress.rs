@@ -1,5 +1,6 @@
 //! What is said while a run goes on, and where: progress on standard error, the summary alone on standard output.
 
+use super::support::http::{Scripted, answer};
 use super::support::job::{Done, Job};
 use super::support::terminal::Terminal;
 use serde_json::Value;
@@ -90,6 +91,21 @@ import logging, sys
     let failed =
         of(&lines, "message").iter().any(|line| line["text"].as_str().unwrap().starts_with("row 1 failed"));
     assert!(failed, "{}", done.stderr);
+}
+
+#[test]
+fn the_last_line_of_a_comparison_tells_what_all_its_runs_cost() {
+    let server = Scripted::start(|question, _| answer(question));
+    let base = server.base_url();
+    let compare = ["compare", "questions.csv", "--runs", "1", "-c", "2", "--progress", "json"];
+    let model = ["--model", "openai/gpt-4o-mini", "--api-base", &base];
+    // Five tokens in a call, at a dollar each.
+    let price = ["--price-in", "1000000", "--price-out", "0"];
+    let done = Job::new().questions(4).run(&[&compare[..], &model, &price].concat()).expect(0);
+    let calls = server.asked().len();
+    // Two rows to warm up, and two runs.
+    assert_eq!(calls, 10);
+    assert_eq!(lines(&done).last().unwrap()["cost_usd"], 5.0 * calls as f64);
 }
 
 #[test]
