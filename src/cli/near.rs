@@ -70,7 +70,7 @@ const OF_MODELS: [&str; 49] = [
 /// A sentence on an argument of the language model that is probably misspelt: it would be sent, and do nothing.
 pub(super) fn misspelt(name: &str) -> Option<String> {
     let meant = argument_meant(name)?;
-    Some(format!("`--lm {name}=…` is no argument that is known\nhint: is `{meant}` meant?"))
+    Some(format!("`--lm {name}=…` is not a known argument\nhint: did you mean `{meant}`?"))
 }
 
 /// The argument of a language model that was probably meant; none for one that is known, or like none.

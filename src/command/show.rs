@@ -23,7 +23,7 @@ pub struct ShowOptions {
     /// No summary and no progress; errors only
     #[arg(short, long, env = "TAB_QUIET")]
     pub quiet: bool,
-    /// More on standard error (twice: even more)
+    /// Show each failed attempt, and each traceback once (twice: every traceback, and more logs)
     #[arg(short, long, action = clap::ArgAction::Count, env = "TAB_VERBOSE")]
     pub verbose: u8,
     /// Colours

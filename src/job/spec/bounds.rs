@@ -46,7 +46,7 @@ group! {
         /// Upper bound of every wait
         [value_name = "DURATION", value_parser = wait, env = "TAB_BACKOFF_MAX"]
         backoff_max: Duration as (Duration) = Duration::from_secs(60),
-        /// Whether an answer that the model was cut off in, at its `max_tokens`, is kept and counted, or fails its row
+        /// Whether an answer that was cut off at `max_tokens` is kept and counted, or fails its row
         [value_name = "WHAT", env = "TAB_CUT_OFF"]
         cut_off: CutOffChoice as (CutOffChoice) = CutOffChoice::Keep,
     }

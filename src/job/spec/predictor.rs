@@ -33,10 +33,10 @@ group! {
         /// An argument of the language model: `temperature`, `max_tokens`, … (repeatable)
         [value_name = "KEY=VALUE", value_parser = pair, env = "TAB_LM", value_delimiter = None]
         lm: LmArguments as (Vec<(String, String)>) = LmArguments::default(),
-        /// A file of variables (`NAME=VALUE` lines) to be set where they are not; only its path is recorded
+        /// A file of `NAME=VALUE` lines, set as environment variables unless they are set already; only its path is recorded
         [value_name = "FILE", env = "TAB_ENV_FILE"]
         env_file: Option<PathBuf> as (PathBuf) = None,
-        /// The Python interpreter [default: that of $`VIRTUAL_ENV`, of .venv here or further up, or `python3`]
+        /// The Python interpreter [default: that of `$VIRTUAL_ENV`, of `.venv` here or further up, or `python3`]
         [value_name = "PATH", env = "TAB_PYTHON"]
         python: Option<PathBuf> as (PathBuf) = None,
         /// The event loop; `auto` takes uvloop where it is installed
