@@ -17,6 +17,10 @@ pub type Entries<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 const DEEPEST: usize = 128;
 
 /// Parses one line. The faults it finds complete `line 7 …`.
+///
+/// # Errors
+///
+/// Fails where the line is no whole JSON object, or is nested too deep.
 pub fn entries(raw: &str) -> Result<Entries<'_>, Fault> {
     if deeper_than(raw, DEEPEST) {
         return Err(Fault::TooDeep(DEEPEST));

@@ -46,6 +46,10 @@ pub struct Records<R = File> {
 
 impl Records<File> {
     /// Opens the file and reads its header (CSV), or refuses it.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file cannot be read, or its header or encoding is at fault.
     pub fn open(source: &Source) -> Result<Self, InputError> {
         Self::from_reader(source, source.open()?)
     }
@@ -53,6 +57,10 @@ impl Records<File> {
 
 impl<R: Read> Records<R> {
     /// Reads the source's bytes from elsewhere; the source's path serves messages only.
+    ///
+    /// # Errors
+    ///
+    /// As [`Records::open`].
     pub fn from_reader(source: &Source, reader: R) -> Result<Self, InputError> {
         match Self::start(source, reader)? {
             (records, None) => Ok(records),
@@ -101,6 +109,10 @@ impl<R: Read> Records<R> {
     }
 
     /// The next record, or `None` at the end of the file. After an error the walk may go on behind the faulty record.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file cannot be read on, or the next record is at fault.
     #[expect(
         clippy::should_implement_trait,
         reason = "lending: a record lives in the buffer until the next one is read"

@@ -19,6 +19,10 @@ pub struct Rows {
 
 impl Rows {
     /// Opens the file again. `selection` holds 0-based row ids; what lies beyond the file is not missed.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file cannot be read, or its header is not the one it was bound to.
     pub fn open(source: &Source, binding: &Binding, selection: Range<u64>) -> Result<Self, InputError> {
         let records = Records::open(source)?;
         let arguments = ArgumentReader::new(binding, records.header(), source)
@@ -26,7 +30,11 @@ impl Rows {
         Ok(Self { records, arguments, selection })
     }
 
-    /// The next selected row. An error here means that the file has changed since it was validated.
+    /// The next selected row.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file cannot be read, or has changed since it was validated.
     #[expect(clippy::should_implement_trait, reason = "fallible, like `Records`")]
     pub fn next(&mut self) -> Result<Option<Row>, InputError> {
         loop {

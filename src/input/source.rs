@@ -26,6 +26,10 @@ pub enum Format {
 
 impl Format {
     /// The format that the extension names: `.csv`, `.jsonl` or `.ndjson`, in any case.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the extension names no format that is read.
     pub fn from_path(path: &Path) -> Result<Self, InputError> {
         let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         match &*extension {

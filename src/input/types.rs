@@ -55,7 +55,11 @@ pub struct Misfit {
 /// Whoever knows what the types of the parameters take.
 pub trait Types: Sync {
     /// Tells every value of the batches that is none of its type, until `told` wants no more. Relative paths among the
-    /// values are looked for in `directory` first. Fails with the reason where the types themselves cannot be used.
+    /// values are looked for in `directory` first.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the reason where the types themselves cannot be used.
     fn check(
         &self,
         directory: &Path,

@@ -80,11 +80,20 @@ pub enum Warning {
 
 /// Streams the whole file: refuses it, or tells how to run it. Arguments are checked in the selected rows only,
 /// everything else in all.
+///
+/// # Errors
+///
+/// Fails with the first fault of the file, where the columns do not fit what is wanted, or where the file cannot be
+/// read.
 pub fn validate(source: &Source, wanted: &Wanted, selection: Range<u64>) -> Result<Validated, InputError> {
     walk(source, wanted, selection, None, None)
 }
 
 /// The same, and every value of a parameter with a type is checked to be one, on another thread meanwhile.
+///
+/// # Errors
+///
+/// As [`validate`], and with the first value that is none of its type.
 pub fn validate_typed(
     source: &Source,
     wanted: &Wanted,
@@ -102,6 +111,10 @@ pub fn validate_typed(
 }
 
 /// Refuses what is wrong with the beginning of a file whatever the predictor takes: in milliseconds, before Python starts.
+///
+/// # Errors
+///
+/// Fails with the fault that was found.
 pub fn glance(source: &Source) -> Result<(), InputError> {
     walk(source, &Wanted::default(), 0..0, Some(GLANCE), None).map(drop)
 }

@@ -77,6 +77,10 @@ impl LocalModel {
     /// Starts the server with the given interpreter and waits until it is ready, at most a minute.
     ///
     /// `parallel` is the number of calls that will be in flight; see [`Self::slots`] for how many run at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the weights or the server are not installed, or it is not ready within a minute.
     pub fn start(python: &Path, parallel: usize) -> Result<Self, ModelError> {
         let mut command = Command::new(python);
         // Without -P a `json.py` in the user's directory would be imported in place of the library's.
@@ -86,6 +90,10 @@ impl LocalModel {
     }
 
     /// As [`Self::start`], but only looks whether it could: the model cannot be asked, for a dry run.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the weights or the server are not installed.
     pub fn look(python: &Path, parallel: usize) -> Result<Self, ModelError> {
         let mut command = Command::new(python);
         command.args(["-P", "-c", SERVER, "0", "0"]);

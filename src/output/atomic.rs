@@ -23,6 +23,10 @@ pub enum Access {
 }
 
 /// Writes a file beside the destination and renames it onto it. After an error the destination is as it was.
+///
+/// # Errors
+///
+/// Fails with what `write` failed with, or where the file cannot be made, synced or renamed.
 pub fn write_atomically<T>(
     destination: &Path,
     access: Access,
@@ -39,6 +43,10 @@ pub fn write_atomically<T>(
 }
 
 /// The same of text that is in memory.
+///
+/// # Errors
+///
+/// As [`write_atomically`].
 pub fn write_text(destination: &Path, access: Access, text: &[u8]) -> io::Result<()> {
     let mut temporary = replacement(destination, access)?;
     temporary.write_all(text)?;

@@ -109,6 +109,10 @@ struct Stray {
 
 impl Audit<'_> {
     /// Reads the input once (twice where it is JSONL) and the answers once. Takes 17 bytes a row.
+    ///
+    /// # Errors
+    ///
+    /// Fails where one of the files cannot be read. What is wrong with the answers is a finding.
     pub fn run(&self) -> Result<Findings, OutputError> {
         let mut findings = Findings::default();
         let own = self.own_names()?;

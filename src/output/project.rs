@@ -53,6 +53,11 @@ pub struct Projected {
 impl Projection<'_> {
     /// Writes the answers file. A record that is not the one that was answered is refused, and so is the whole file;
     /// `cancelled` is asked every thousand rows and every few hundred kilobytes. After any error the old file is untouched.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the input or the journal cannot be read or has changed, where the file cannot be written, and when
+    /// cancelled.
     pub fn write(&self, cancelled: impl Fn() -> bool) -> Result<Projected, OutputError> {
         let records = Records::open(self.source)?;
         let header = records.header().cloned();

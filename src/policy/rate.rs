@@ -119,6 +119,10 @@ impl Rate {
     }
 
     /// Pays what can be paid, so many calls being in flight; what is still owed then comes with the time to try again.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what is still owed.
     pub fn pay(&mut self, now: Duration, in_flight: usize) -> Result<(), Short> {
         if self.unknown && in_flight > 0 {
             return Err(Short::OfKnowledge);

@@ -50,6 +50,10 @@ pub enum ReportError {
 }
 
 /// Writes a value (a [`Report`], a [`Comparison`](super::compare::Comparison)) as indented JSON, whole or not at all.
+///
+/// # Errors
+///
+/// Fails where the file cannot be written; then the old one stands.
 pub fn write(path: &Path, access: Access, value: &impl Serialize) -> Result<(), ReportError> {
     let text = serde_json::to_vec_pretty(value).map_err(io::Error::from);
     let written = text.and_then(|mut text| {
@@ -68,6 +72,10 @@ pub fn is_ours(path: &Path) -> bool {
 }
 
 /// Reads a report.
+///
+/// # Errors
+///
+/// Fails where the file cannot be read, is no report, or is of another schema version.
 pub fn read(path: &Path) -> Result<Report, ReportError> {
     let text = std::fs::read(path).map_err(|error| ReportError::Read { path: path.to_owned(), error })?;
     let parse_error = |error| ReportError::Parse { path: path.to_owned(), error };

@@ -31,6 +31,10 @@ impl Look {
 }
 
 /// Writes text and flushes it; a reader that has gone away is no error.
+///
+/// # Errors
+///
+/// Fails where the stream cannot be written.
 pub fn show(out: &mut dyn Write, text: &str) -> io::Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

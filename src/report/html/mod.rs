@@ -102,6 +102,10 @@ struct Slow {
 }
 
 /// Writes the page, whole or not at all. `answers` is the answers file it is about.
+///
+/// # Errors
+///
+/// Fails where the page cannot be written; then the old one stands.
 pub fn write(
     path: &Path,
     access: Access,
