@@ -106,6 +106,22 @@ fn every_command_that_is_shown_is_one_the_program_takes() {
 }
 
 #[test]
+fn every_fault_in_the_table_has_a_test_of_that_name() {
+    let table = repository("docs/faults.md");
+    let names: Vec<_> = table.lines().filter_map(|line| line.strip_suffix("` |")?.rsplit_once('`')).collect();
+    assert!(names.len() > 20, "only {} tests were found", names.len());
+    for (_, name) in names {
+        if let Some(file) = name.strip_prefix("cargo test --release --test ") {
+            repository(&format!("tests/{file}.rs"));
+            continue;
+        }
+        let (module, test) = name.split_once("::").unwrap_or((name, ""));
+        let code = repository(&format!("tests/acceptance/{module}.rs"));
+        assert!(code.contains(&format!("#[test]\nfn {test}")), "no test is named {name}");
+    }
+}
+
+#[test]
 fn every_predictor_in_the_readme_is_one_of_the_samples_and_the_predictors_page_shows_them_all() {
     let samples = ["echo", "streaming", "blocking", "stateful", "dspy_module"];
     let samples = samples.map(|name| repository(&format!("data/predictors/{name}.py")));
