@@ -77,6 +77,9 @@ pub struct Failure {
     /// The HTTP status a server answered with, where one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// The server's own name of the request, where it told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<Arc<str>>,
     /// How long the server asked to be left alone.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
@@ -100,6 +103,7 @@ impl Failure {
             kind,
             message: message.into(),
             status: None,
+            request_id: None,
             retry_after: None,
             usage: None,
             unanswered: None,

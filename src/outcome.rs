@@ -33,6 +33,9 @@ pub struct Answer {
     /// Why the model ended its last reply (`stop`, `length`, …), where the predictor tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<Arc<str>>,
+    /// The server's own name of the last request, where it told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<Arc<str>>,
 }
 
 impl Answer {

@@ -67,6 +67,7 @@ fn told(outcome: &Outcome, earlier: Vec<String>) -> Option<String> {
     if !failure.message.is_empty() {
         text += &format!(": {}", escape_lines(&failure.message).replace('\n', "\n  "));
     }
+    text += &request(failure);
     text += &attempts(outcome, failure, earlier);
     text.push('\n');
     for line in failure.trace().lines() {
@@ -90,5 +91,10 @@ fn attempts(outcome: &Outcome, failure: &Failure, mut attempts: Vec<String>) -> 
 
 /// An attempt by its error.
 fn named(failure: &Failure) -> String {
-    escape(&failure.class).to_string()
+    escape(&failure.class).to_string() + &request(failure)
+}
+
+/// The server's own name of the request.
+fn request(failure: &Failure) -> String {
+    failure.request_id.as_deref().map(|id| format!(" (request {})", escape(id))).unwrap_or_default()
 }

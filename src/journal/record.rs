@@ -177,6 +177,7 @@ mod tests {
             fields,
             usage,
             first_chunk: first_chunk.map(|nanos| Duration::from_nanos(nanos.into())),
+            request_id: finish_reason.clone(),
             finish_reason,
         })
     }
@@ -188,6 +189,7 @@ mod tests {
             any::<u16>().prop_map(|seconds| CallError::Timeout(Duration::from_secs(seconds.into())).into()),
             raised.prop_map(|(class, message, traceback, usage)| Failure {
                 status: Some(503),
+                request_id: Some("req_1".into()),
                 unanswered: Some(Unanswered::CutOff),
                 usage,
                 traceback,

@@ -1,5 +1,7 @@
 //! `report --failures`: every row to look at, with all that is recorded of why.
 
+use serde_json::Value;
+
 use super::support::job::Job;
 
 #[test]
@@ -65,4 +67,44 @@ fn a_row_that_was_answered_in_the_end_is_no_failure() {
     job.resume().expect(0);
     let done = job.run(&["report", "answers.csv", "--failures"]).expect(0);
     assert_eq!(done.stdout, "No row failed, and no answer was cut off.\n");
+}
+
+#[test]
+fn the_servers_request_ids_of_all_attempts_are_told_wherever_attempts_are() {
+    let job = Job::new().questions(2).predictor(
+        "
+class Refused(Exception):
+    def __init__(self, status, request_id):
+        super().__init__('refused')
+        self.status, self.request_id = status, request_id
+async def predict(question, row_id, attempt):
+    if row_id == 0 and not os.path.exists('mended'):
+        raise Refused(503 if attempt == 1 else 400, f'req_{attempt}')
+    return question
+",
+    );
+    let process = job.process_with(&["--backoff", "1ms", "--progress", "json"]).expect(3);
+    let lines = process.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let attempts: Vec<_> = lines.filter(|line| line["type"] == "attempt").collect();
+    let told = |attempts: &[Value]| -> Vec<(u64, String)> {
+        let one =
+            |it: &Value| (it["number"].as_u64().unwrap(), it["request_id"].as_str().unwrap().to_owned());
+        attempts.iter().map(one).collect()
+    };
+    let both = [(1, "req_1".to_owned()), (2, "req_2".to_owned())];
+    assert_eq!(told(&attempts), both);
+    assert_eq!(told(job.report()["failures"].as_array().unwrap()), both);
+    let journal = job.read("answers.csv.journal");
+    assert_eq!(journal.matches(r#""request_id":"req_"#).count(), 2, "{journal}");
+
+    let text = job.run(&["report", "answers.csv", "--failures"]).expect(0).stdout;
+    let row = text.lines().find(|line| line.starts_with("row 0")).unwrap();
+    assert_eq!(
+        row,
+        "row 0: Refused: refused (HTTP 400) (request req_2) (2 attempts: Refused (request req_1), Refused (request req_2))"
+    );
+
+    std::fs::write(job.path("mended"), "").unwrap();
+    job.run(&["resume", "answers.csv"]).expect(0);
+    assert_eq!(told(job.report()["failures"].as_array().unwrap()), both, "read back by `resume`");
 }

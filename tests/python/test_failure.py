@@ -26,7 +26,7 @@ import tenacity
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "src/bridge/python"))
 
-from failure import core, failure
+from failure import core, failure, request_id
 from traces import reasons
 
 
@@ -290,6 +290,29 @@ class Failure(unittest.TestCase):
                 raise SystemExit(1)
 
         self.assertEqual(failure(Hostile()), ("transient", None, None, None))
+
+
+class RequestIds(unittest.TestCase):
+    """The server's own name of a request, wherever a library keeps it."""
+
+    def test_of_an_exception_or_of_what_it_wraps(self) -> None:
+        self.assertEqual(request_id(ApiError(request_id="req_1")), "req_1")
+        wrapper = RuntimeError("wrapped")
+        wrapper.__cause__ = over_http(500, x_request_id="req_2")
+        self.assertEqual(request_id(wrapper), "req_2")
+
+    def test_of_openai_and_dspy(self) -> None:
+        response = httpx.Response(
+            429, headers={"X-Request-Id": "req_3"}, request=httpx.Request("POST", "http://127.0.0.1/")
+        )
+        self.assertEqual(request_id(openai.RateLimitError("slow down", response=response, body=None)), "req_3")
+        self.assertEqual(request_id(httpx.HTTPStatusError("no", request=response.request, response=response)), "req_3")
+        self.assertEqual(request_id(SimpleNamespace(_request_id="req_4")), "req_4")
+        self.assertEqual(request_id(SimpleNamespace(_response_headers={"x-request-id": "req_5"})), "req_5")
+
+    def test_of_what_tells_none(self) -> None:
+        for told in (None, "text", ValueError("no"), ApiError(request_id=7), SimpleNamespace(headers=None)):
+            self.assertIsNone(request_id(told))
 
 
 if __name__ == "__main__":

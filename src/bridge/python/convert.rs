@@ -27,6 +27,7 @@ pub(in crate::bridge) struct Converter {
     failure: Py<PyAny>,
     core: Py<PyAny>,
     fault: Py<PyAny>,
+    request_id: Py<PyAny>,
     usage: Py<PyAny>,
     message: Py<PyAny>,
     raised: Py<PyAny>,
@@ -68,6 +69,7 @@ impl Converter {
             failure: failure.getattr("failure")?.unbind(),
             core: failure.getattr("core")?.unbind(),
             fault: failure.getattr("fault_of")?.unbind(),
+            request_id: failure.getattr("request_id")?.unbind(),
             usage: results.getattr("usage")?.unbind(),
             message: traces.getattr("reasons")?.unbind(),
             raised: traces.getattr("raised")?.unbind(),
@@ -130,19 +132,24 @@ impl Converter {
 
     /// The answer, with what the value tells of its requests.
     fn told(&self, fields: Vec<(Arc<str>, Value)>, value: &Bound<'_, PyAny>) -> Answer {
-        let (usage, finish_reason) = self.usage_of(value).unzip();
-        Answer { fields, usage, finish_reason: finish_reason.flatten(), ..Answer::default() }
+        let (usage, told) = self.usage_of(value).unzip();
+        let [finish_reason, request_id] = told.unwrap_or_default();
+        Answer { fields, usage, finish_reason, request_id, ..Answer::default() }
     }
 
-    /// Tokens and the last finish reason that the value (a prediction or an exception) tells of; nothing where they
+    /// Tokens, the last finish reason and the last request's id that the value (a prediction or an exception) tells of; nothing where they
     /// cannot be read.
-    fn usage_of(&self, value: &Bound<'_, PyAny>) -> Option<(Usage, Option<Arc<str>>)> {
-        type Told = (u64, u64, u64, Option<f64>, Option<String>);
+    fn usage_of(&self, value: &Bound<'_, PyAny>) -> Option<(Usage, [Option<Arc<str>>; 2])> {
+        type Told = (u64, u64, u64, Option<f64>, Option<String>, Option<String>);
         let told = self.usage.bind(value.py()).call1((value,)).ok()?;
-        let (input, output, calls, cost_usd, finish_reason) = told.extract::<Option<Told>>().ok()??;
+        let (input, output, calls, cost_usd, finish_reason, request_id) =
+            told.extract::<Option<Told>>().ok()??;
         // One such cost would make the sum of all of them meaningless, and `--max-cost` with it.
         let cost_usd = cost_usd.filter(|cost| cost.is_finite() && *cost >= 0.0);
-        Some((Usage { input, output, calls, cost_usd }, finish_reason.map(Arc::from)))
+        Some((
+            Usage { input, output, calls, cost_usd },
+            [finish_reason, request_id].map(|text| text.map(Arc::from)),
+        ))
     }
 
     fn message_of(&self, error: &PyErr, py: Python<'_>) -> String {
@@ -167,6 +174,8 @@ impl Converter {
             let class = class.map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
             (class, self.message_of(&core, py))
         });
+        let request_id = self.request_id.bind(py).call1((error.value(py),));
+        let request_id = request_id.ok().and_then(|id| id.extract::<Option<String>>().ok()?);
         let mut message = self.secrets.mask(&message).into_owned();
         // Not every library says it: DSPy's text is the server's own.
         if let Some(status) = status.filter(|status| !message.contains(&status.to_string())) {
@@ -177,6 +186,7 @@ impl Converter {
             retry_after,
             usage: self.usage_of(error.value(py).as_any()).map(|(usage, _)| usage),
             unanswered,
+            request_id: request_id.map(|id| self.secrets.mask(&id).into()),
             traceback: traceback.map(|text| self.secrets.mask(&text).into_owned()),
             ..Failure::new(class, kind, message)
         }))

@@ -17,7 +17,7 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 import dspy
 import pydantic
 from _tokio_asyncio_bridge import dspy_engine, dspy_provider, dspy_replies, surroundings, typed
-from _tokio_asyncio_bridge.failure import FAULT
+from _tokio_asyncio_bridge.failure import FAULT, request_id
 from _tokio_asyncio_bridge.loader import LoadError, look_in, resolve
 from _tokio_asyncio_bridge.results import Told
 from dspy.clients import base_lm
@@ -73,6 +73,8 @@ class Usage(NamedTuple):
     cost_usd: float | None
     # Why the model ended its last reply.
     finish_reason: str | None
+    # The server's own name of the last request.
+    request_id: str | None
 
 
 def make_lm(model: str, api_base: str | None, options: dict[str, Any]) -> dspy.LM:
@@ -334,6 +336,7 @@ class Meter(UsageTracker):
         super().__init__()
         self.costs: list[float] = []
         self.finish_reason: str | None = None
+        self.request_id: str | None = None
         self.fault: dspy_replies.Fault | None = None
         self.history = History(self)
 
@@ -363,6 +366,7 @@ class Meter(UsageTracker):
             len(requests),
             sum(self.costs) if len(self.costs) == len(requests) else None,
             self.finish_reason,
+            self.request_id,
         )
 
 
@@ -377,6 +381,7 @@ class History:
 
     def append(self, entry: dict[str, Any]) -> None:
         cost, reason = entry["cost"], finish_reason(entry["response"])
+        self.meter.request_id = request_id(entry["response"])
         self.meter.fault = fault = dspy_replies.fault(entry["response"])
         # Of an engine of ours the reason is known already, and the cost never stands here.
         if cost is not None or reason != self.meter.finish_reason:

@@ -103,6 +103,9 @@ NOT_SENT = {
     "LMLockTimeoutError",
     "URLError",
 }
+# Of OpenAI, Anthropic, Amazon and Azure.
+REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid", "x-ms-request-id")
+LONGEST_ID = 200
 # The weightiest first.
 WEIGHTY = ("fatal", "forbidden", "throttled", "unavailable")
 BUGS = (
@@ -319,9 +322,10 @@ def retry_hints(exc: Exception) -> Iterator[Any]:
         yield header(headers, "retry-after")
 
 
-def headers_of(exc: Exception) -> Iterator[Any]:
-    # DSPy's own engine keeps those that tell of rates.
-    for holder, name in ((exc, "rate_limit_headers"), (exc, "headers"), (getattr(exc, "response", None), "headers")):
+def headers_of(exc: Any) -> Iterator[Any]:
+    # DSPy's own engine keeps those that tell of rates; the last are LiteLLM's, of a response.
+    holders = (exc, "rate_limit_headers"), (exc, "headers"), (getattr(exc, "response", None), "headers")
+    for holder, name in (*holders, (exc, "_response_headers")):
         headers = getattr(holder, name, None)
         if hasattr(headers, "get"):
             yield headers
@@ -331,6 +335,23 @@ def header(headers: Any, name: str) -> Any:
     """Its value, or the first of several; not every mapping of headers ignores their case."""
     value = headers.get(name) or headers.get(name.title())
     return value[0] if isinstance(value, (list, tuple)) and value else value
+
+
+def request_id(told: object) -> str | None:
+    """The server's own name of the request that an exception, or a response, tells of. Never raises."""
+    try:
+        parts = related(told, held=True) if isinstance(told, Exception) else iter((told,))
+        return next((name[:LONGEST_ID] for part in parts for name in request_ids(part) if isinstance(name, str)), None)
+    except BaseException:
+        return None
+
+
+def request_ids(part: Any) -> Iterator[Any]:
+    yield getattr(part, "request_id", None)
+    yield getattr(part, "_request_id", None)
+    for headers in headers_of(part):
+        for name in REQUEST_IDS:
+            yield header(headers, name)
 
 
 def until_reset(exc: Exception) -> float | None:

@@ -190,7 +190,7 @@ def escaped(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def usage(value: Any) -> tuple[int, int, int, float | None, str | None] | None:
-    """Tokens in and out, requests, cost in US dollars and finish reason, where a prediction or an exception tells."""
+def usage(value: Any) -> tuple[int, int, int, float | None, str | None, str | None] | None:
+    """Tokens in and out, requests, cost in US dollars, finish reason and request id, where a prediction or an exception tells."""
     told = getattr(value, "_bridge_usage", None)
     return told if isinstance(told, tuple) else None
