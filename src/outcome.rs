@@ -1,6 +1,8 @@
 //! What became of a row and of its attempts, in the one shape in which the engine makes it, the journal records it and
 //! the statistics count it. Not how a call is made.
 
+#![allow(clippy::result_large_err, reason = "a failure travels in its outcome's box, and failures are few")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::JournalError;
 use super::index::Index;
 use super::line;
-use super::record::{self, Parsed, Record};
+use super::record::{self, Record};
 use super::windows::Windows;
 use crate::outcome::Outcome;
 
@@ -36,9 +36,7 @@ impl Reader {
         let line =
             line.map_err(|source| JournalError::Io { action: "read", path: self.path.clone(), source })?;
         match line.and_then(line::decode).map(record::parse) {
-            Some(Parsed::Known(Record::Outcome(outcome))) if outcome.row == row => {
-                Ok(Some(outcome.into_owned()))
-            }
+            Some(Ok(Record::Outcome(outcome))) if outcome.row == row => Ok(Some(outcome.into_owned())),
             _ => Err(JournalError::Changed { path: self.path.clone(), row, offset }),
         }
     }

@@ -31,10 +31,8 @@ pub enum Record<'a> {
     Gone(Cow<'a, Spent>),
 }
 
-/// What the JSON of a line with the right checksum is.
-pub(super) enum Parsed {
-    /// A record of a kind that is known.
-    Known(Record<'static>),
+/// What the JSON of a line with the right checksum is where it is no record of a kind that is known.
+pub(super) enum Unread {
     /// One that may be passed over.
     Ancillary,
     /// One of this kind, which means nothing to this version.
@@ -44,15 +42,12 @@ pub(super) enum Parsed {
 }
 
 /// Reads a line's JSON.
-pub(super) fn parse(json: &[u8]) -> Parsed {
-    if let Ok(record) = serde_json::from_slice(json) {
-        return Parsed::Known(record);
-    }
-    match kind(json) {
-        Some(kind) if kind.starts_with('_') => Parsed::Ancillary,
-        Some(kind) => Parsed::Unknown(kind.to_owned()),
-        None => Parsed::Nothing,
-    }
+pub(super) fn parse(json: &[u8]) -> Result<Record<'static>, Unread> {
+    serde_json::from_slice(json).map_err(|_| match kind(json) {
+        Some(kind) if kind.starts_with('_') => Unread::Ancillary,
+        Some(kind) => Unread::Unknown(kind.to_owned()),
+        None => Unread::Nothing,
+    })
 }
 
 fn kind(json: &[u8]) -> Option<&str> {
@@ -82,7 +77,7 @@ mod tests {
 
     fn outcome_of(json: &str) -> Outcome {
         match parse(json.as_bytes()) {
-            Parsed::Known(Record::Outcome(outcome)) => outcome.into_owned(),
+            Ok(Record::Outcome(outcome)) => outcome.into_owned(),
             _ => panic!("{json}"),
         }
     }
@@ -114,7 +109,7 @@ mod tests {
         };
         let json = serde_json::to_string(&Record::Attempt(Cow::Borrowed(&attempt))).unwrap();
         insta::assert_snapshot!(json, @r#"{"attempt":{"row":7,"number":2,"began_ns":1000000,"ended_ns":3000000,"abandoned":true,"class":"RateLimitError","kind":"throttled","message":"too many requests","status":429,"usage":{"input":1,"output":2,"calls":1},"unanswered":"timed_out"}}"#);
-        let Parsed::Known(Record::Attempt(read)) = parse(json.as_bytes()) else { panic!("{json}") };
+        let Ok(Record::Attempt(read)) = parse(json.as_bytes()) else { panic!("{json}") };
         assert_eq!(*read, attempt);
     }
 
@@ -133,16 +128,20 @@ mod tests {
             failure,
         };
         let json = serde_json::to_string(&Record::Attempt(Cow::Borrowed(&attempt))).unwrap();
-        let Parsed::Known(Record::Attempt(read)) = parse(json.as_bytes()) else { panic!("{json}") };
+        let Ok(Record::Attempt(read)) = parse(json.as_bytes()) else { panic!("{json}") };
         assert_eq!((read.failure.message.as_str(), &read.failure.traceback), (&*"é".repeat(400), &None));
     }
 
     #[test]
     fn a_kind_that_is_not_known_is_critical_unless_its_name_says_otherwise() {
-        assert!(matches!(parse(br#"{"_note":{"text":"a"}}"#), Parsed::Ancillary));
-        assert!(matches!(parse(br#"{"verdict":{"row":1}}"#), Parsed::Unknown(kind) if kind == "verdict"));
-        assert!(matches!(parse(br#"{"outcome":{"row":1}}"#), Parsed::Unknown(kind) if kind == "outcome"));
-        assert!(matches!(parse(b"[1]"), Parsed::Nothing));
+        assert!(matches!(parse(br#"{"_note":{"text":"a"}}"#), Err(Unread::Ancillary)));
+        assert!(
+            matches!(parse(br#"{"verdict":{"row":1}}"#), Err(Unread::Unknown(kind)) if kind == "verdict")
+        );
+        assert!(
+            matches!(parse(br#"{"outcome":{"row":1}}"#), Err(Unread::Unknown(kind)) if kind == "outcome")
+        );
+        assert!(matches!(parse(b"[1]"), Err(Unread::Nothing)));
     }
 
     fn value() -> impl Strategy<Value = Value> {

@@ -12,7 +12,7 @@ use super::error::JournalError;
 use super::fields::Fields;
 use super::index::{Index, Status};
 use super::line;
-use super::record::{self, Parsed, Record};
+use super::record::{self, Record, Unread};
 use super::session::{End, Header, VERSIONS};
 use super::suspects::Suspects;
 use super::version_1::Version1;
@@ -89,16 +89,16 @@ impl Recovered {
                     return Err(JournalError::Foreign { path: path.to_owned(), line: position.line });
                 }
                 let mut record = match json.map(record::parse) {
-                    Some(Parsed::Known(record)) => record,
-                    Some(Parsed::Ancillary) => continue,
-                    Some(Parsed::Unknown(kind)) => {
+                    Some(Ok(record)) => record,
+                    Some(Err(Unread::Ancillary)) => continue,
+                    Some(Err(Unread::Unknown(kind))) => {
                         return Err(JournalError::Unknown {
                             path: path.to_owned(),
                             line: position.line,
                             kind,
                         });
                     }
-                    Some(Parsed::Nothing) | None => {
+                    Some(Err(Unread::Nothing)) | None => {
                         recovered.damage(position);
                         // It may be its line feed that is damaged; then it costs no row but its own.
                         if let Some(at) = line::whole_end(line) {

@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn used(usage: Usage, attempts: u64, untold: u64) -> Spent {
-        Spent { usage, attempts, untold, ..Spent::default() }
+        Spent { attempts, usage, untold, ..Spent::default() }
     }
 
     /// Calls let through until one has to wait or none is any more.

@@ -166,6 +166,24 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// JSON in which those characters are escaped as JSON has it: it means the same.
+pub fn escape_json(json: String) -> String {
+    if !json.contains(is_unsafe) {
+        return json;
+    }
+    let mut safe = String::with_capacity(json.len() + 8);
+    for character in json.chars() {
+        if is_unsafe(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        } else {
+            safe.push(character);
+        }
+    }
+    safe
+}
+
 /// As [`escape`], but lines stay lines.
 pub fn escape_lines(text: &str) -> String {
     text.lines().map(escape).collect::<Vec<_>>().join("\n")
@@ -264,6 +282,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn escaped_json_means_the_same_and_holds_nothing_unsafe() {
+        let text = "\u{7f}\u{9b}31m\u{202e}gnp\u{e0001} \"é\n";
+        let json = escape_json(serde_json::to_string(text).unwrap());
+        assert!(!json.contains(is_unsafe), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
 
     #[test]
     fn a_duration_is_written_in_the_unit_a_person_would_choose() {

@@ -21,7 +21,7 @@ use serde::Serialize;
 use super::{Level, Snapshot};
 use crate::journal::timestamp;
 use crate::outcome::FailedAttempt;
-use crate::report::text::escape_lines;
+use crate::report::text::{escape_json, escape_lines};
 
 /// One line.
 #[derive(Debug, Serialize)]
@@ -90,7 +90,7 @@ impl Line<'_> {
     pub(super) fn text(&self) -> String {
         let time = timestamp(SystemTime::now());
         // A path that is no UTF-8 has no form in JSON.
-        serde_json::to_string(&Timed { time, line: self }).unwrap_or_default()
+        escape_json(serde_json::to_string(&Timed { time, line: self }).unwrap_or_default())
     }
 }
 
