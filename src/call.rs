@@ -37,9 +37,9 @@ struct Mark(AtomicU64);
 
 impl Mark {
     /// The first time counts.
-    fn set_now(&self, handed_over: Instant) {
+    fn set(&self, after: Duration) {
         if self.0.load(Ordering::Relaxed) == 0 {
-            self.0.store(handed_over.elapsed().as_nanos() as u64 + 1, Ordering::Release);
+            self.0.store(after.as_nanos() as u64 + 1, Ordering::Release);
         }
     }
 
@@ -53,7 +53,7 @@ struct Shared {
     handed_over: Instant,
     begun: Mark,
     ended: Mark,
-    /// The lane, and for how long in all it had not turned before it was given the call.
+    /// The lane, and for how long in all it had not turned before the hand-over.
     lane: OnceLock<(Arc<dyn Lane>, Duration)>,
     /// [`RUNNING`], [`AWAITED`] or [`OVER`]: most calls end with nobody waiting for it, and then nobody is woken.
     state: AtomicU8,
@@ -87,7 +87,7 @@ pub fn call_clock(handed_over: Instant) -> (CallClock, CallWatch) {
 }
 
 impl CallClock {
-    /// The lane has been given the call: from now on, time in which it does not turn is excused. The first lane counts.
+    /// The lane has the call: time since the hand-over in which it does not turn is excused. The first lane counts.
     pub fn runs_on(&self, lane: Arc<dyn Lane>) {
         let stalled = lane.stalled_by(self.0.handed_over);
         let _ = self.0.lane.set((lane, stalled));
@@ -95,12 +95,22 @@ impl CallClock {
 
     /// The predictor starts to run, seen on the thread that runs it.
     pub fn begin(&self) {
-        self.0.begun.set_now(self.0.handed_over);
+        self.begun_after(self.0.handed_over.elapsed());
+    }
+
+    /// The predictor started to run so long after the hand-over, where another process or another clock tells.
+    pub fn begun_after(&self, after: Duration) {
+        self.0.begun.set(after);
     }
 
     /// The predictor has returned or raised, seen on the thread that runs it.
     pub fn end(&self) {
-        self.0.ended.set_now(self.0.handed_over);
+        self.ended_after(self.0.handed_over.elapsed());
+    }
+
+    /// The predictor returned or raised so long after the hand-over, where another process or another clock tells.
+    pub fn ended_after(&self, after: Duration) {
+        self.0.ended.set(after);
     }
 }
 
@@ -123,7 +133,7 @@ impl CallWatch {
         self.0.ended.get()
     }
 
-    /// For how long the call's lane has not turned since it was given the call: no timeout is charged with that.
+    /// For how long the call's lane has not turned since the hand-over: no timeout is charged with that.
     pub fn excused(&self) -> Duration {
         let excused =
             |(lane, before): &(Arc<dyn Lane>, _)| lane.stalled_by(Instant::now()).saturating_sub(*before);

@@ -131,8 +131,7 @@ async fn an_attempt_over_its_timeout_fails_as_a_timeout_and_is_retried() {
     let failure = outcome.failure().unwrap();
     assert_eq!((&*failure.class, &*failure.message), ("timeout", "no answer within 2s"));
     assert_eq!((outcome.attempts, ended.retries), (4, 3));
-    // The call begins some real microseconds after its hand-over.
-    assert!(outcome.timing.running >= 799 * SECOND / 100, "{:?}", outcome.timing);
+    assert!(outcome.timing.running >= 8 * SECOND, "{:?}", outcome.timing);
 }
 
 #[tokio::test(start_paused = true)]

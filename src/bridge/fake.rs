@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 use super::{Bridge, Call, Description, Health, LaneHealth, Reply};
 use crate::call::Attempt;
 use crate::error::{CallError, Failure, FailureKind};
@@ -110,10 +112,12 @@ impl Script {
         let row_seed = self.seed ^ attempt.row.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut row = fastrand::Rng::with_seed(row_seed);
         let mut rng = fastrand::Rng::with_seed(row_seed.rotate_left(17) ^ u64::from(attempt.number));
-        attempt.clock.begin();
+        // Told by Tokio's clock, which tests pause.
+        let handed_over = Instant::now();
+        attempt.clock.begun_after(Duration::ZERO);
         if self.max > Duration::ZERO {
             let spread = self.max.saturating_sub(self.min).mul_f64(rng.f64());
-            tokio::time::sleep(self.min + spread).await;
+            sleep(self.min + spread).await;
         }
         assert!(self.panic == 0 || attempt.row % self.panic != self.panic - 1, "as the script says");
         if rng.f64() < self.hang {
@@ -124,7 +128,7 @@ impl Script {
             deaths.fetch_add(1, Ordering::Relaxed);
             return Err(CallError::Lost("the lane died, as the script says".to_owned()));
         }
-        attempt.clock.end();
+        attempt.clock.ended_after(handed_over.elapsed());
         if row.f64() < self.permanent {
             return Err(failure("ScriptedPermanent", FailureKind::Permanent));
         }

@@ -180,3 +180,40 @@ impl Bridge for PythonBridge {
         ended
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use pyo3::prelude::*;
+
+    use super::interpreter::{self, Interpreter};
+    use super::predictor::{Model, ModelSettings};
+    use super::*;
+    use crate::call::call_clock;
+    use crate::row::Value;
+
+    #[tokio::test]
+    async fn a_closed_bridge_keeps_neither_its_workers_nor_their_predictor() {
+        Interpreter::start(&interpreter::choose(None)).unwrap();
+        for kind in [LoopKind::Asyncio, LoopKind::Uvloop] {
+            let provider = Box::new(|| Ok(ModelSettings::default()));
+            let request = Request {
+                spec: format!("{}/tests/predictors/contract.py:echo", env!("CARGO_MANIFEST_DIR")),
+                signature: String::new(),
+                program: None,
+                calls: 1,
+                model: Model { explicit: false, is_local: false, provider },
+            };
+            let bridge = PythonBridge::start(kind, request, Secrets::default()).unwrap();
+            let arguments = Arc::new(vec![("question".into(), Value::Text("q".to_owned()))]);
+            let (clock, _watch) = call_clock(Instant::now());
+            bridge.submit(Attempt { row: 0, number: 1, arguments, clock }).await.unwrap();
+            let queue = Arc::downgrade(&bridge.queue);
+            assert!(bridge.close(Duration::from_secs(10)));
+            drop(bridge);
+            Python::attach(|py| py.import("gc").unwrap().call_method0("collect").map(drop)).unwrap();
+            assert_eq!(queue.strong_count(), 0, "{kind:?}");
+        }
+    }
+}

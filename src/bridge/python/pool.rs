@@ -1,7 +1,7 @@
 //! What the loop's workers share: calls to make, results to give, who is idle. Not how a call is stepped.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -29,7 +29,7 @@ pub(super) struct Pool {
     task: Py<PyAny>,
     /// `Task.cancelling`, looked up once.
     cancelling: Py<PyAny>,
-    flush: OnceLock<Py<PyAny>>,
+    flush: Py<PyAny>,
     /// Futures of the workers that have nothing to do.
     idle: Mutex<Vec<Py<PyAny>>>,
     /// Workers woken or made that have not come to take a call yet. Only the loop's thread writes it.
@@ -40,9 +40,10 @@ pub(super) struct Pool {
 #[pyclass(frozen)]
 struct Wake(Arc<Pool>);
 
-/// Called by the loop at the end of a turn with results.
+/// Called by the loop at the end of a turn with results. It has no part in the pool, which keeps it: Python could not see
+/// that circle, and would keep both for ever.
 #[pyclass(frozen)]
-struct Flush(Arc<Pool>);
+struct Flush(Arc<Queue>);
 
 /// Makes the pool on the loop's thread, before the loop runs.
 pub(super) fn start(
@@ -57,6 +58,7 @@ pub(super) fn start(
     let wake = queue.wake_fd();
     helpers::module(py, "forks")?.call_method1("keep_from_children", (wake,))?;
     let task = py.import("asyncio")?.getattr("Task")?;
+    let flush = Py::new(py, Flush(Arc::clone(&queue)))?.into_any();
     let pool = Arc::new(Pool {
         queue,
         pulse,
@@ -65,11 +67,10 @@ pub(super) fn start(
         event_loop: event_loop.clone().unbind(),
         cancelling: task.getattr("cancelling")?.unbind(),
         task: task.unbind(),
-        flush: OnceLock::new(),
+        flush,
         idle: Mutex::default(),
         coming: AtomicUsize::new(0),
     });
-    let _ = pool.flush.set(Py::new(py, Flush(Arc::clone(&pool)))?.into_any());
     event_loop.call_method1("add_reader", (wake, Wake(pool)))?;
     Ok(())
 }
@@ -96,7 +97,7 @@ impl Wake {
 #[pymethods]
 impl Flush {
     fn __call__(&self) {
-        self.0.queue.send();
+        self.0.send();
     }
 }
 
@@ -201,11 +202,8 @@ impl Pool {
     ) -> Option<Box<Job>> {
         let (ask, next) = self.queue.settle(entered, job, reply, more);
         if ask {
-            let soon = self
-                .flush
-                .get()
-                .map(|flush| self.event_loop.bind(py).call_method1(pyo3::intern!(py, "call_soon"), (flush,)));
-            if !matches!(soon, Some(Ok(_))) {
+            let soon = self.event_loop.bind(py).call_method1(pyo3::intern!(py, "call_soon"), (&self.flush,));
+            if soon.is_err() {
                 self.queue.send();
             }
         }
