@@ -84,10 +84,10 @@ impl Serialize for Value {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let raw = <&RawValue>::deserialize(deserializer)?;
         // A string that escapes half a surrogate pair is no text: it stays as written.
         let text = raw.get().starts_with('"').then(|| serde_json::from_str(raw.get()));
-        Ok(text.and_then(Result::ok).map_or_else(|| Self::Json(raw), Self::Text))
+        Ok(text.and_then(Result::ok).map_or_else(|| Self::Json(raw.to_owned()), Self::Text))
     }
 }
 

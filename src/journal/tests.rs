@@ -274,12 +274,12 @@ fn a_record_that_may_be_passed_over_is() {
 }
 
 #[test]
-fn a_header_begins_as_version_1_of_the_program_looks_for_it() {
+fn a_header_begins_with_its_version_where_0_1_looks_for_it_to_refuse_the_journal() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.journal");
     drop(Journal::create(&path, &header(1, 0..2)).unwrap());
     let bytes = fs::read(&path).unwrap();
-    assert!(bytes[9..].starts_with(br#"{"header":{"version":2,"#), "it refuses the journal for that");
+    assert!(bytes[9..].starts_with(br#"{"header":{"version":2,"#));
 }
 
 #[test]
