@@ -181,3 +181,17 @@ fn no_files_use_each_other_in_a_circle_but_for_those_listed() {
     let listed: BTreeSet<_> = CIRCLES.into_iter().map(str::to_owned).collect();
     assert_eq!(circles, listed, "left: in the sources, right: listed in `CIRCLES`");
 }
+
+#[test]
+fn the_pages_of_the_journal_and_of_the_python_bridge_list_every_file() {
+    for folder in ["src/journal", "src/bridge/python"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let page = std::fs::read_to_string(folder.join("mod.rs")).unwrap();
+        for entry in folder.read_dir().unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let listed =
+                page.lines().any(|line| line.starts_with("//! |") && line.contains(&format!("`{name}`")));
+            assert!(listed || name == "mod.rs", "{name} has no line on the page of {}", folder.display());
+        }
+    }
+}

@@ -127,6 +127,10 @@ impl Drop for CancelOnDrop {
 
 impl IntoFutureBridge {
     /// Starts an event loop and loads the predictor on its thread. The interpreter must be running.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the event loop cannot be made or the predictor cannot be loaded.
     pub fn start(kind: LoopKind, request: Request, secrets: Secrets) -> Result<Self, LoadError> {
         let mask = secrets.clone();
         let nulled = Arc::<NulledCount>::default();

@@ -55,6 +55,10 @@ pub(super) fn open_locked(path: &Path) -> Result<File, JournalError> {
 
 /// Whether the journal has a whole line. Without one its header never got out, and nothing was called. Refused while a
 /// running process records into it, naming the process.
+///
+/// # Errors
+///
+/// Fails where it cannot be read, or a process holds it.
 pub fn holds_lines(path: &Path) -> Result<bool, JournalError> {
     let lines = has_lines(&open_locked(path)?);
     lines.map_err(|source| JournalError::Io { action: "read", path: path.to_owned(), source })
@@ -66,6 +70,10 @@ pub fn is_journal(path: &Path) -> bool {
 }
 
 /// Renames a journal that no process holds to `<path>.<time>` and returns that name.
+///
+/// # Errors
+///
+/// Fails where a process holds it, or it cannot be renamed.
 pub fn set_aside(path: &Path, time: &str) -> Result<PathBuf, JournalError> {
     let _lock = open_locked(path)?;
     let aside = link_aside(path, time)?;

@@ -93,6 +93,10 @@ impl Journal {
 
     /// Writes a journal that has lost its name anew under it, or, where another file has that name by now, as
     /// `<path>.<time>`, which is returned then.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the journal cannot be written under its name.
     pub fn restore(&mut self, time: &str) -> Result<Option<PathBuf>, JournalError> {
         self.commit()?;
         let mut fresh = file::temporary(&self.path)?;
@@ -115,6 +119,10 @@ impl Journal {
 
     /// Reads anew what is left of a journal that was cut; the index tells of that alone from now on. `visit` is given
     /// every record.
+    ///
+    /// # Errors
+    ///
+    /// Fails where it cannot be read, or no header is left.
     pub fn reread(&mut self, visit: impl FnMut(&Record<'_>)) -> Result<(), JournalError> {
         self.mend()?;
         self.commit()?;

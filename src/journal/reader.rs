@@ -22,6 +22,10 @@ pub struct Reader {
 
 impl Reader {
     /// Opens the journal, taking no lock.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         match File::open(path) {
             Ok(file) => Ok(Self { path: path.to_owned(), windows: Windows::new(file, WINDOW, WINDOWS) }),
@@ -30,6 +34,10 @@ impl Reader {
     }
 
     /// The record that decides the row, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file cannot be read, or has another record in that place by now.
     pub fn outcome(&mut self, index: &Index, row: u64) -> Result<Option<Outcome>, JournalError> {
         let Some(offset) = index.offset(row) else { return Ok(None) };
         let line = self.windows.line(offset);

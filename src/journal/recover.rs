@@ -64,6 +64,11 @@ pub struct Damaged {
 impl Recovered {
     /// Reads the journal up to its last whole record, taking no lock. `visit` is given every record in order, of each
     /// session's header one copy.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file cannot be read, has no header, or is of a version or holds a kind of record that is not
+    /// known.
     pub fn read(path: &Path, visit: impl FnMut(&Record<'_>)) -> Result<Self, JournalError> {
         let file = File::open(path);
         let file =
@@ -72,6 +77,10 @@ impl Recovered {
     }
 
     /// Reads the journal's bytes from elsewhere; the path serves messages only.
+    ///
+    /// # Errors
+    ///
+    /// As [`Recovered::read`].
     pub fn from_reader(
         reader: impl Read,
         path: &Path,

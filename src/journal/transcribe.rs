@@ -47,6 +47,10 @@ pub struct Transcript {
 impl Journal {
     /// Rewrites this journal for rows of another selection: all sessions as they were, each record under its row's new
     /// id, those of rows that are gone left out. `visit` is given every record of the new one.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the journal cannot be read, or the new one cannot be written.
     pub fn transcribe(
         self,
         selection: &Range<u64>,
@@ -103,12 +107,20 @@ fn rewritten<'r>(
 
 impl Transcript {
     /// Carries on what was used for the rows that were left out.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the new journal cannot be written.
     pub fn carry(&mut self, gone: &Spent) -> Result<(), JournalError> {
         self.append(&Record::Gone(Cow::Borrowed(gone)))
     }
 
     /// Puts it in the old journal's place, continued by `header`. The old one is kept as `<path>.<time>`; killed at any
     /// point, one of the two stands whole under the name.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the new journal cannot be written or renamed; then the old one stands.
     pub fn replace(mut self, header: &Header, time: &str) -> Result<Transcribed, JournalError> {
         let room = self.batch.header(header)?;
         let behind = self.batch.bytes.len() - room;

@@ -15,6 +15,10 @@ use super::writer::Journal;
 
 impl Journal {
     /// Creates a journal in a directory in which nobody sees it.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file cannot be made in that directory.
     pub fn unnamed(directory: &Path, header: &Header) -> Result<Self, JournalError> {
         let mut batch = Batch::default();
         batch.header(header)?;
@@ -36,6 +40,10 @@ impl Journal {
     }
 
     /// Reads what was committed. `visit` is given every record.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file cannot be read.
     pub fn read_back(&self, visit: impl FnMut(&Record<'_>)) -> Result<Recovered, JournalError> {
         let mut file = &*self.file;
         file.rewind().map_err(|source| JournalError::Io {

@@ -53,6 +53,10 @@ pub struct JournalStats {
 
 impl Journal {
     /// Creates the journal with its first header. An existing one is refused, one in use with its holder's pid.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file exists, with the process that holds it if one does, or where it cannot be written.
     pub fn create(path: &Path, header: &Header) -> Result<Self, JournalError> {
         let mut batch = Batch::default();
         let room = batch.header(header)?;
@@ -66,6 +70,10 @@ impl Journal {
 
     /// Takes the lock, reads the journal, cuts its torn tail and stands ready to append. `visit` is given every record.
     /// Killed at any point, it can be run again.
+    ///
+    /// # Errors
+    ///
+    /// Fails where another process holds the journal, where it cannot be read, and where its version is not known.
     pub fn recover(path: &Path, visit: impl FnMut(&Record<'_>)) -> Result<(Self, Recovered), JournalError> {
         Self::continued(path, file::open_locked(path)?, visit)
     }
@@ -124,6 +132,10 @@ impl Journal {
     }
 
     /// Appends a further session's header to the batch.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the record has no form in JSON.
     pub fn append_header(&mut self, header: &Header) -> Result<(), JournalError> {
         self.header = header.clone();
         self.room = Some(self.bytes + self.batch.header(header)? as u64);
@@ -131,16 +143,28 @@ impl Journal {
     }
 
     /// Appends to the batch that these rows are about to be called.
+    ///
+    /// # Errors
+    ///
+    /// As [`Journal::append_header`].
     pub fn append_started(&mut self, rows: &[(u64, RowHash)]) -> Result<(), JournalError> {
         self.batch.append(&Record::Started(Cow::Borrowed(rows)))
     }
 
     /// Appends to the batch that an attempt failed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Journal::append_header`].
     pub fn append_attempt(&mut self, attempt: &FailedAttempt) -> Result<(), JournalError> {
         self.batch.append(&Record::Attempt(Cow::Borrowed(attempt)))
     }
 
     /// Appends an outcome to the batch.
+    ///
+    /// # Errors
+    ///
+    /// As [`Journal::append_header`].
     pub fn append_outcome(&mut self, outcome: &Outcome) -> Result<(), JournalError> {
         self.batch.outcome(outcome)?;
         if let Ok(answer) = &outcome.result {
@@ -150,11 +174,17 @@ impl Journal {
     }
 
     /// Appends to the batch that the session ended in order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Journal::append_header`].
     pub fn append_end(&mut self, end: &End) -> Result<(), JournalError> {
         self.batch.append(&Record::End(Cow::Borrowed(end)))
     }
 
     /// Writes the batch in one `write()`. Once it returns, the death of the process loses none of it.
+    ///
+    /// # Errors
     ///
     /// After [`JournalError::Write`] the next call continues at the very byte where this one stopped; the rows of the
     /// batch count as recorded only when all of it is written. After [`JournalError::Sync`] every call fails.
@@ -184,6 +214,10 @@ impl Journal {
     }
 
     /// Commits what is left and waits until all of it is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`Journal::commit`].
     pub fn checkpoint(&mut self) -> Result<(), JournalError> {
         self.commit()?;
         self.syncer.wait().map_err(|source| self.sync_error(source))

@@ -25,6 +25,10 @@ const FILE_TOO_LARGE: i32 = 25;
 
 /// Lets a write past the limit on file sizes fail like one to a full disk, for as long as the value lives; the signal's
 /// default is to kill. Must be called within a Tokio runtime.
+///
+/// # Errors
+///
+/// Fails where the signal cannot be taken over.
 pub fn outlive_file_size_limit() -> io::Result<impl Sized> {
     signal(SignalKind::from_raw(FILE_TOO_LARGE))
 }
@@ -35,6 +39,10 @@ pub struct Asked(Stream);
 
 impl Asked {
     /// Takes the signal over from its default, which is to kill; must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the signal cannot be taken over.
     pub fn new() -> io::Result<Self> {
         Ok(Self(signal(SignalKind::user_defined1())?))
     }
@@ -47,12 +55,20 @@ impl Asked {
 
 impl Signals {
     /// Takes the signals over from their default; must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Fails where a signal cannot be taken over.
     pub fn new() -> io::Result<Self> {
         Ok(Self { streams: Streams::new()?, heed: Arc::default() })
     }
 
     /// The same, and the process ends where a signal is not taken: the first within `grace`, a later one at once. Whoever
     /// would take it then hangs, as in a write to a file server that is gone. `words` says so, given the exit code and why.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the signals cannot be taken over.
     pub fn insisting(grace: Duration, words: impl FnOnce(u8, &str) + Send + 'static) -> io::Result<Self> {
         let signals = Self::new()?;
         last_resort::watch(Arc::clone(&signals.heed), grace, Box::new(words))?;

@@ -55,7 +55,11 @@ pub struct EventLoop {
 impl EventLoop {
     /// Makes the loop on its thread, runs `set_up` there (no task is running yet), then runs the loop.
     ///
-    /// `secrets` are masked in what is told of it. Fails with what making the loop or `set_up` raised.
+    /// `secrets` are masked in what is told of it.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what making the loop or `set_up` raised.
     pub fn start<T, F>(kind: LoopKind, secrets: Secrets, set_up: F) -> PyResult<(Self, T)>
     where
         T: Send + 'static,

@@ -62,6 +62,10 @@ impl Interpreter {
     ///
     /// Tokio's signal handlers must have been made before: importing `asyncio` installs Python's own SIGINT handler
     /// where that signal is still at its default.
+    ///
+    /// # Errors
+    ///
+    /// Fails where CPython cannot start as this executable, or another one runs already.
     pub fn start(python: &Path) -> Result<Self, InterpreterError> {
         let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = &*started {
@@ -118,6 +122,10 @@ impl Interpreter {
     }
 
     /// Makes a module of Python source, to be imported by its name.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what compiling or running the source raised.
     pub fn define(&self, name: &str, source: &str) -> PyResult<()> {
         let (file, name, source) =
             (CString::new(format!("{name}.py"))?, CString::new(name)?, CString::new(source)?);

@@ -17,6 +17,52 @@
 //! 4. A dropped future cancels the call: the task that runs it is asked to cancel, through the queue. A worker whose task
 //!    was ever asked to is not used again.
 //!
+//! # The files
+//!
+//! | file | what |
+//! | --- | --- |
+//! | **Start and end** | |
+//! | `which.rs` | which Python the program takes, and whether it fits the linked libpython |
+//! | `interpreter.rs` | starts the one embedded interpreter |
+//! | `main_thread.rs` | lends Python the process's first thread, where signal handlers run |
+//! | `event_loop.rs` | an asyncio loop on its thread: started, watched, ended in bounded time |
+//! | `host.py` | what runs on the loop's thread around the calls: the loop, its threads, its end |
+//! | `helpers.rs` | the Python files of this folder, as the package `_tokio_asyncio_bridge` |
+//! | **The predictor** | |
+//! | `predictor.rs` | the predictor that a SPEC names: how it is called and what it takes |
+//! | `loader.py` | finds and imports it, and tells how it wants to be called |
+//! | `dspy_predictor.py` | DSPy modules as predictors: the model, a metered context a call |
+//! | `dspy_engine.py` | DSPy's HTTP engine with as many connections as calls |
+//! | `dspy_untuned.py` | in its place for a release of DSPy that it does not fit |
+//! | `dspy_provider.py` | refuses a model that no provider serves |
+//! | `dspy_replies.py` | refusals, empty and cut replies that DSPy takes for answers |
+//! | `metered.rs`, `metered.py` | what is known of the requests a call makes before it is made: model, price, prompts |
+//! | `types.rs`, `typed.py` | the types of parameters, by pydantic's rules |
+//! | `layers.py` | retries, caches and limits between the predictor and the model |
+//! | `reachable.py` | lists what the predictor's code can reach by name, without running it |
+//! | `surroundings.py` | keys that no request can carry, proxies where nobody listens |
+//! | `warm.py` | has LiteLLM imported before the first call |
+//! | **A call** | |
+//! | `mod.rs` | [`PythonBridge`]: the bridge as the engine sees it |
+//! | `queue.rs` | calls one way, results the other, between Tokio and the loop |
+//! | `pool.rs` | what the workers share: calls to make, results to give, who is idle |
+//! | `worker.rs` | a long-lived task that runs one call after another |
+//! | `step.rs` | one step of a coroutine in a context of its own; the unsafe code |
+//! | `running.rs` | one call on the loop: begun, marked, ended |
+//! | `keywords.rs` | its keyword arguments as Python values |
+//! | `threads.py` | plain functions on threads, as many as calls at once |
+//! | `streams.py` | async generators: chunks become one answer |
+//! | `convert.rs` | Python values become answers and errors |
+//! | `results.py` | what was returned, as columns |
+//! | `failure.py` | the kind of a failure, from what the exception carries |
+//! | `traces.py` | tracebacks with the user's own lines |
+//! | **Watching** | |
+//! | `pulse.rs` | for how long the loop did not turn |
+//! | `watchdog.rs` | whose call holds it up, and where |
+//! | `signals.py` | keeps SIGINT, SIGTERM and SIGHUP for the run |
+//! | `forked.rs`, `forks.py` | a forked child runs the predictor's code alone |
+//! | `printed.rs`, `printed.py` | what Python prints, with secrets masked |
+//!
 //! # What it costs
 //!
 //! Microseconds a call on 2 cores, CPython 3.11, `sleep(0)` in the predictor, timeouts on; in brackets the ratio to the
@@ -115,6 +161,10 @@ impl PythonBridge {
     /// Starts an event loop and loads the predictor on its thread. The interpreter must be running.
     ///
     /// Must be called within a Tokio runtime, to which the results are handed.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the event loop cannot be made or the predictor cannot be loaded, with the reason that Python told.
     pub fn start(kind: LoopKind, request: Request, secrets: Secrets) -> Result<Self, LoadError> {
         let (results, inbox) = mpsc::unbounded_channel();
         let queue =
