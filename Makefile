@@ -37,7 +37,7 @@ build: $(VENV)/.installed ## build the program
 	cargo build --release --locked
 
 run: build ## answer data/questions.csv with the local model (no key, no network)
-	$(PROGRAM) process data/questions.csv --force
+	$(PROGRAM) process data/questions.csv
 
 check: ## check format, lints and unit tests, by cargo alone: under a minute after the first time
 	cargo fmt --check

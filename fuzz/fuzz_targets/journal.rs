@@ -84,7 +84,7 @@ fn gist(recovered: &Recovered) -> Gist {
     let index = &recovered.index;
     let fields = recovered.fields.names().into_iter().map(str::to_owned).collect();
     let in_flight = recovered.in_flight.iter().copied().collect();
-    let status = index.selection().map(|row| index.status(row)).collect();
+    let status = index.selection().rows().map(|row| index.status(row)).collect();
     let suspects = recovered.suspects.in_order();
     (status, recovered.damaged.clone(), fields, recovered.sessions.clone(), in_flight, suspects)
 }

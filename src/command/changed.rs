@@ -2,85 +2,95 @@
 //! predictor's source, which people mend.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use super::prepared::Prepared;
 use super::setup::now;
 use crate::input::{Records, Source};
 use crate::job::paths::JobPaths;
-use crate::journal::{Header, Index, Journal, Reader};
+use crate::journal::{Header, Index, InputIdentity, Journal, Reader, Recovered};
 use crate::matching::Matching;
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted};
 use crate::row::RowHash;
+use crate::selection::Selection;
 use crate::stats::Fold;
 use crate::usage::Spent;
 
+/// What makes a job the same, by option.
+type Identity = BTreeMap<String, String>;
+
+/// The one of them that makes no difference.
+const SELECTION: &str = "selection";
 /// Stands for a row that is gone.
 const GONE: u64 = u64::MAX;
 /// How many rows are matched at once, at 17 bytes each; more are matched in several passes.
 const ROWS_A_PASS: u64 = 2 << 20;
 
-/// What differs between two sessions of one run.
+/// What differs between two sessions of one job. Which rows are selected, and rows appended to the input, make no
+/// difference.
 pub(super) struct Change {
     /// One sentence each: which option, from what, to what.
     options: Vec<String>,
-    input: bool,
-    selection: bool,
+    /// How the input's rows are other ones now.
+    input: Option<String>,
 }
 
 impl Change {
-    /// What differs between the last session and this one.
-    pub(super) fn between(before: &Header, now: &Header) -> Self {
-        let value = |header: &Header, name: &str| match header.identity.get(name).map_or("", String::as_str) {
-            "" => "not given".to_owned(),
-            value => format!("`{value}`"),
-        };
-        let changed = now.identity.iter().filter(|(name, value)| before.identity.get(*name) != Some(value));
-        let sentence = |(name, _): (&String, _)| {
-            // No one flag is the selection: `--limit` and `--range` both make it.
-            let what = if name == "selection" { "the selection".to_owned() } else { format!("`--{name}`") };
-            format!("{what} was {} in the earlier run and is {} now", value(before, name), value(now, name))
-        };
-        let read = |header: &Header| {
-            let input = &header.input;
-            (input.sha256.clone(), input.encoding.clone(), input.format.clone())
-        };
-        let mut options: Vec<_> = changed.map(sentence).collect();
-        for (name, before, now) in [
-            ("encoding", &before.input.encoding, &now.input.encoding),
-            ("format", &before.input.format, &now.input.format),
-        ] {
-            if before != now {
-                options.push(format!("`--{name}` was `{before}` in the earlier run and is `{now}` now"));
+    /// What differs between the last session of a journal and this one, of which `header` tells.
+    pub(super) fn between(
+        recovered: &Recovered,
+        header: &Header,
+        source: &Source,
+        journal: &Path,
+    ) -> anyhow::Result<Self> {
+        let before = recovered.sessions.last().context("the journal has no session")?;
+        let mut options = differing_options(before, header);
+        let (was, is) = (&before.input, &header.input);
+        for (name, was, is) in
+            [("encoding", &was.encoding, &is.encoding), ("format", &was.format, &is.format)]
+        {
+            if was != is {
+                options.push(format!("`--{name}` was `{was}` in the earlier run and is `{is}` now"));
             }
         }
-        Self { options, input: read(before) != read(now), selection: before.selection != now.selection }
+        let read =
+            |input: &InputIdentity| (input.sha256.clone(), input.encoding.clone(), input.format.clone());
+        let input = if read(was) == read(is) {
+            None
+        } else {
+            let same_columns = was.header_hash == is.header_hash && was.delimiter == is.delimiter;
+            mismatches(source, journal, &recovered.index, is.rows, same_columns)?
+        };
+        Ok(Self { options, input })
+    }
+
+    /// Whether nothing differs.
+    pub(super) fn is_none(&self) -> bool {
+        self.options.is_empty() && self.input.is_none()
     }
 
     /// Whether the journal's rows are other ones now.
     pub(super) fn rows(&self) -> bool {
-        self.input || self.selection
+        self.input.is_some()
     }
 
-    /// Refuses to go on, if anything differs.
-    pub(super) fn refuse(&self, source: &Source, journal: &Path, index: &Index) -> anyhow::Result<()> {
+    /// Refuses to go on, if anything differs; `anew` tells how to start anew.
+    pub(super) fn refuse(&self, source: &Source, anew: &str) -> anyhow::Result<()> {
         if !self.options.is_empty() {
             bail!(
-                "{}: the answers would not belong together\nhint: leave it out, start a new run with `process \
-                 --output`, or go on all the same with `--allow-changed`",
+                "{}: the answers would not belong together\nhint: leave it out, {anew}, or go on all the same with \
+                 `--allow-changed`",
                 self.options.join("; ")
             );
         }
-        if self.input {
+        if let Some(how) = &self.input {
             bail!(
-                "`{}` has changed since the earlier run: {}\nhint: restore the file, or keep the answers of the rows \
-                 that are still there with `--allow-changed`",
+                "`{}` has changed since the earlier run: {how}\nhint: restore the file, {anew}, or keep the answers \
+                 of the rows that are still there with `--allow-changed`",
                 source.path.display(),
-                mismatches(source, journal, index)?
             );
         }
         Ok(())
@@ -94,12 +104,38 @@ impl Change {
     }
 }
 
-/// How many recorded rows are not what was answered, and where the first one is.
-fn mismatches(source: &Source, journal: &Path, index: &Index) -> anyhow::Result<String> {
+/// A sentence on each option that makes another job than before.
+pub(super) fn differing_options(before: &Header, now: &Header) -> Vec<String> {
+    differing(&before.identity, &now.identity)
+}
+
+/// The same of two identities.
+pub(super) fn differing(before: &Identity, now: &Identity) -> Vec<String> {
+    let value = |identity: &Identity, name: &str| match identity.get(name).map_or("", String::as_str) {
+        "" => "not given".to_owned(),
+        value => format!("`{value}`"),
+    };
+    let changed = now.iter().filter(|(name, value)| *name != SELECTION && before.get(*name) != Some(value));
+    let sentence = |(name, _): (&String, _)| {
+        format!("`--{name}` was {} in the earlier run and is {} now", value(before, name), value(now, name))
+    };
+    changed.map(sentence).collect()
+}
+
+/// How the input differs from what was answered: how many recorded rows, and where the first one is. None where each
+/// recorded row is as it was, and none that was selected is missing.
+fn mismatches(
+    source: &Source,
+    journal: &Path,
+    index: &Index,
+    rows: u64,
+    same_columns: bool,
+) -> anyhow::Result<Option<String>> {
     let (mut reader, mut records) = (Reader::open(journal)?, Records::open(source)?);
     let (mut recorded, mut differ, mut first) = (0, 0, None);
     let mut ended = false;
-    for row in 0..index.selection().end {
+    let end = index.selection().hull().end;
+    for row in 0..end {
         // The record of a row that was not selected is passed over too.
         let record = if ended { None } else { records.next()? };
         ended = record.is_none();
@@ -112,9 +148,13 @@ fn mismatches(source: &Source, journal: &Path, index: &Index) -> anyhow::Result<
     }
     let of = format!("of {} no longer", counted(recorded, "recorded row"));
     Ok(match first {
-        None => format!("{} still as before, something else in it is not", counted(recorded, "recorded row")),
-        Some(Some(line)) => format!("{} {of} match, the first on line {line}", count(differ)),
-        Some(None) => format!("{} {of} match, for the file ends before them", count(differ)),
+        None if rows < end => {
+            Some(format!("it has {}, and {} were selected", counted(rows, "row"), count(end)))
+        }
+        None if !same_columns => Some("its columns are not the same".to_owned()),
+        None => None,
+        Some(Some(line)) => Some(format!("{} {of} match, the first on line {line}", count(differ))),
+        Some(None) => Some(format!("{} {of} match, for the file ends before them", count(differ))),
     })
 }
 
@@ -132,19 +172,21 @@ pub(super) fn rematch(
     whole: &Spent,
     reporter: &mut dyn Reporter,
 ) -> anyhow::Result<(Journal, Fold)> {
-    let before = journal.index().selection();
+    let before = journal.index().selection().hull();
     let passes = (before.end - before.start).div_ceil(ROWS_A_PASS);
-    let selection = prepared.header.selection.clone();
-    let (moved, kept) = moves(&paths.journal, journal.index(), open, &prepared.source, selection, passes)?;
+    let (moved, kept) = moves(&paths.journal, journal.index(), open, &prepared.source, passes)?;
     let gone = journal.index().counts().ok - kept;
+    // No answer is dropped because its row is not among those of this session.
+    let mut selection = Selection::from(prepared.header.selection.clone());
+    moved.iter().filter(|row| **row != GONE).for_each(|row| selection.cover(*row..*row + 1));
+    let selection = selection.hull();
     let moved = move |row: u64| {
         let row = moved.get(usize::try_from(row.checked_sub(before.start)?).ok()?).copied();
         row.filter(|row| *row != GONE)
     };
     let time = now().replace(':', "-");
-    let selection = &prepared.header.selection;
-    let mut fold = Fold::new(selection);
-    let mut transcript = journal.transcribe(selection, moved, |record| fold.recovered(record))?;
+    let mut fold = Fold::new(&selection);
+    let mut transcript = journal.transcribe(&selection, moved, |record| fold.recovered(record))?;
     fold.close_session();
     if let Some(gone) = whole.beyond(fold.stats.spent()) {
         transcript.carry(&gone)?;
@@ -167,10 +209,9 @@ fn moves(
     index: &Index,
     open: &BTreeMap<u64, RowHash>,
     source: &Source,
-    selection: Range<u64>,
     passes: u64,
 ) -> anyhow::Result<(Vec<u64>, u64)> {
-    let before = index.selection();
+    let before = index.selection().hull();
     let mut moved = vec![GONE; (before.end - before.start) as usize];
     let mut kept = 0;
     for pass in 0..passes {
@@ -178,11 +219,8 @@ fn moves(
         let [mut answered, mut failed, mut open] = recorded(journal, index, open, in_turn)?;
         let mut records = Records::open(source)?;
         while let Some(record) = records.next()? {
-            if record.id >= selection.end {
-                break;
-            }
             let hash = RowHash::of(record.raw.as_bytes()).0;
-            if record.id < selection.start || !in_turn(hash) {
+            if !in_turn(hash) {
                 continue;
             }
             let was_answered = answered.take_first(hash);
@@ -205,7 +243,7 @@ fn recorded(
 ) -> anyhow::Result<[Matching; 3]> {
     let mut reader = Reader::open(journal)?;
     let (mut answered, mut failed) = (Vec::new(), Vec::new());
-    for row in index.selection() {
+    for row in index.selection().rows() {
         if let Some(outcome) = reader.outcome(index, row)?.filter(|outcome| wanted(outcome.hash.0)) {
             let rows = if outcome.result.is_ok() { &mut answered } else { &mut failed };
             rows.push((outcome.hash.0, row));
@@ -236,7 +274,7 @@ mod tests {
         std::fs::write(&input, format!("question\n{}", lines.concat())).unwrap();
         let source = Source::new(&input, Format::Csv);
         let open = BTreeMap::new();
-        let moves = |passes| moves(&path, journal.index(), &open, &source, 1..u64::MAX, passes).unwrap();
+        let moves = |passes| moves(&path, journal.index(), &open, &source, passes).unwrap();
         let (moved, kept) = moves(1);
         assert_eq!((moved[29], moved[30], moved[39], kept), (GONE, 11, 2, 8));
         assert_eq!(moves(5), (moved, kept));

@@ -104,7 +104,8 @@ pub(super) fn input_of(header: &Header, answers: &Path) -> PathBuf {
     if !recorded.exists() && is_it() { std::path::absolute(beside).unwrap_or(recorded) } else { recorded }
 }
 
-fn sha256(path: &Path) -> io::Result<String> {
+/// The SHA-256 of a file of any size, in lower-case hexadecimal.
+pub(super) fn sha256(path: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
     let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
     loop {

@@ -21,7 +21,7 @@ pub(super) fn print(journal: &Path, show: &ShowOptions, streams: &mut Streams) -
     let mut earlier = earlier_attempts(journal, &index)?;
     let mut reader = Reader::open(journal)?;
     let mut none = true;
-    for row in index.selection() {
+    for row in index.selection().rows() {
         let outcome = reader.outcome(&index, row)?;
         let earlier = earlier.remove(&row).unwrap_or_default();
         if let Some(text) = outcome.and_then(|outcome| told(&outcome, earlier)) {

@@ -118,7 +118,7 @@ where
     let mut reporter = streams.reporter(&show);
     prepared.announce(reporter.as_mut());
     if fresh.is_some() {
-        prepared.moves_to(&files.spool);
+        prepared.header.input.path = files.spool.to_string_lossy().into_owned();
     }
     let Some(opened) = open(&files, &prepared, reporter.as_mut())? else {
         prepared.answerer.shut_down();
@@ -131,6 +131,7 @@ where
     // Only now: what was kept for an earlier job is its own until that is set aside and the journal is locked.
     if let Some(fresh) = fresh {
         keep(fresh, &files.spool)?;
+        prepared.source.at.clone_from(&files.spool);
     }
     let session = Session { page, access, scratch, ..prepared.session(opened, prepared.calls) };
     let outcome = session.run(&files, reporter.as_mut(), &mut signals).await;
@@ -173,13 +174,14 @@ pub(super) fn show_report(
     })
 }
 
-/// Refuses what would destroy something: answers over the input, a directory that cannot be written, an earlier run.
+/// Refuses what would destroy something: answers over the input, a directory that cannot be written. Says whether the
+/// journal holds a run, which is continued.
 pub(super) fn check_output(
     options: &ProcessOptions,
     spec: &JobSpec,
     paths: &JobPaths,
     scratch: bool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     // Its own companions too: what an earlier job kept of standard input would be set aside before it is read.
     for file in [&paths.answers, &paths.journal, &paths.report, &paths.page, &paths.spool] {
         if options.input != Path::new("-") && same(file, &options.input) {
@@ -211,13 +213,12 @@ pub(super) fn check_output(
                 path.display()
             );
         }
-        return Err(JournalError::Exists { path: paths.journal.clone() }.into());
     }
     // Asked of the file system itself: permissions do not tell of read-only mounts.
     let directory = directory_of(&paths.answers);
     tempfile::tempfile_in(directory)
-        .map(drop)
-        .with_context(|| format!("failed to write into `{}`", directory.display()))
+        .with_context(|| format!("failed to write into `{}`", directory.display()))?;
+    Ok(earlier && !options.force)
 }
 
 /// The files that a job writes at its end, and what they may replace.

@@ -7,6 +7,7 @@ mod damage;
 pub mod demo;
 mod destination;
 pub mod doctor;
+mod done;
 pub mod env_file;
 mod estimate;
 pub mod export;

@@ -1,7 +1,6 @@
 //! A job ready to run: everything is checked, the predictor is loaded, nothing is called or written yet.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -183,12 +182,6 @@ fn input_identity(source: &Source, validated: &Validated) -> InputIdentity {
 }
 
 impl Prepared {
-    /// Its input has got another name since it was read.
-    pub(super) fn moves_to(&mut self, input: &Path) {
-        input.clone_into(&mut self.source.at);
-        self.header.input.path = input.to_string_lossy().into_owned();
-    }
-
     /// Says what is about to run, before the first call.
     pub(super) fn announce(&self, reporter: &mut dyn Reporter) {
         for warning in &self.validated.warnings {

@@ -1,4 +1,4 @@
-//! `process`: a new job.
+//! `process`: a new job, or one that goes on.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,9 @@ use clap::Args;
 
 use super::Usage;
 use super::destination;
+use super::done::Done;
 use super::job::{self, Asked};
+use super::resume::{OnlyChoice, TakeUp};
 use super::show::ShowOptions;
 use super::streams::Streams;
 use crate::input::Format;
@@ -25,10 +27,16 @@ pub struct ProcessOptions {
     /// Where the answers go [default: INPUT's stem + `.answers.csv` or `.answers.jsonl`, in the current directory]
     #[arg(short, long, value_name = "ANSWERS")]
     pub output: Option<PathBuf>,
-    /// Start anew where a journal stands, or a file that no run wrote; it is kept as `<ANSWERS>.journal.<time>` or
-    /// `<ANSWERS>.<time>`
+    /// Start anew where a job stands, which is continued otherwise, or a file that no run wrote; the old one is kept as
+    /// `<ANSWERS>.journal.<time>` or `<ANSWERS>.<time>`
     #[arg(long)]
     pub force: bool,
+    /// Go on although the input or the predictor has changed; rows are matched by their content
+    #[arg(long)]
+    pub allow_changed: bool,
+    /// Leave the rows that failed before as they are
+    #[arg(long, env = "TAB_SKIP_FAILED")]
+    pub skip_failed: bool,
     /// Check everything, call nothing
     #[arg(long, env = "TAB_DRY_RUN")]
     pub dry_run: bool,
@@ -92,7 +100,12 @@ pub async fn process(options: ProcessOptions, streams: &mut Streams) -> anyhow::
         let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
         paths = JobPaths::of(&scratch.insert(directory).path().join(options.default_answers(format)));
     }
-    job::check_output(&options, &spec, &paths, scratch.is_some())?;
+    let continuing = job::check_output(&options, &spec, &paths, scratch.is_some())?;
+    if continuing && let Some(done) = Done::of(&options, &spec, &paths)? {
+        return done.tell(&options, paths, streams);
+    }
+    let only = options.skip_failed.then_some(OnlyChoice::Unfinished);
+    let take_up = TakeUp { only, allow_changed: options.allow_changed, continuing };
     let asked = Asked {
         spec,
         paths,
@@ -104,11 +117,15 @@ pub async fn process(options: ProcessOptions, streams: &mut Streams) -> anyhow::
     };
     job::run(asked, streams, |paths, prepared, reporter| {
         if options.dry_run {
-            let rows = &prepared.validated.selected;
-            prepared.tell_estimate(rows.end - rows.start, reporter);
+            let selected = &prepared.validated.selected;
+            let left = if continuing { take_up.check(paths, prepared, reporter)? } else { None };
+            prepared.tell_estimate(left.unwrap_or(selected.end - selected.start), reporter);
             return Ok(None);
         }
-        job::create(options.force, paths, prepared, reporter).map(Some)
+        if continuing && let Some(opened) = take_up.reopen(paths, prepared, reporter)? {
+            return Ok(Some(opened));
+        }
+        job::create(continuing || options.force, paths, prepared, reporter).map(Some)
     })
     .await
 }

@@ -87,7 +87,7 @@ fn facts(
     };
     // The journal's last write is the last that is known of a session that was killed.
     let last_write = || metadata.modified().map(timestamp);
-    let total = header.selection.end - header.selection.start;
+    let total = recovered.index.selection().len();
     Ok(Facts {
         total,
         skipped: header.input.rows.saturating_sub(total) + header.input.empty,

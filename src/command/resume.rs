@@ -17,7 +17,7 @@ use super::streams::Streams;
 use crate::error::CallError;
 use crate::job::paths::JobPaths;
 use crate::job::spec::{self, JobSpec, WholePatch};
-use crate::journal::{CRASHES, Journal, Poison, Recovered, directory_of, holds_lines};
+use crate::journal::{CRASHES, Counts, Header, Journal, Poison, Recovered, directory_of, holds_lines};
 use crate::outcome::Outcome;
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted, numbers};
@@ -103,101 +103,167 @@ pub async fn resume(
     let paths = JobPaths::find(answers);
     let asked = Asked { spec, paths, stream: None, named: None, dry_run, scratch: false, show };
     job::run(asked, streams, |paths, prepared, reporter| {
+        let WhichOptions { only, allow_changed } = which;
+        let take_up = TakeUp { only, allow_changed, continuing: false };
         if dry_run {
-            return check(paths, prepared, which, reporter).map(|()| None);
+            if let Some(rows) = take_up.check(paths, prepared, reporter)? {
+                prepared.tell_estimate(rows, reporter);
+            }
+            return Ok(None);
         }
-        reopen(paths, prepared, which, reporter).map(Some)
+        take_up.reopen(paths, prepared, reporter)
     })
     .await
 }
 
-/// What [`reopen`] refuses and says, without changing anything.
-fn check(
-    paths: &JobPaths,
-    prepared: &Prepared,
-    which: WhichOptions,
-    reporter: &mut dyn Reporter,
-) -> anyhow::Result<()> {
-    holds_lines(&paths.journal)?;
-    let recovered = Recovered::read(&paths.journal, |_| {})?;
-    compare(&recovered, paths, prepared, which, reporter)?;
-    let counts = recovered.index.counts();
-    let rows = match which.only {
-        None => counts.failed + counts.unfinished,
-        Some(OnlyChoice::Failed) => counts.failed,
-        Some(OnlyChoice::Unfinished) => counts.unfinished,
-    };
-    prepared.tell_estimate(rows, reporter);
-    Ok(())
+/// How a job is taken up again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TakeUp {
+    /// Which rows, by how they were decided.
+    pub only: Option<OnlyChoice>,
+    /// Go on although the input or the predictor has changed.
+    pub allow_changed: bool,
+    /// By `process`: a journal without an answer may give way to a new one.
+    pub continuing: bool,
 }
 
-/// Refuses what has changed since the last session, unless it may; says what the journal holds.
-fn compare(
-    recovered: &Recovered,
-    paths: &JobPaths,
-    prepared: &Prepared,
-    which: WhichOptions,
-    reporter: &mut dyn Reporter,
-) -> anyhow::Result<Change> {
-    let before = recovered.sessions.last().context("the journal has no session")?;
-    let change = Change::between(before, &prepared.header);
-    if which.allow_changed {
-        change.tell(reporter);
-    } else {
-        change.refuse(&prepared.source, &paths.journal, &recovered.index)?;
+impl TakeUp {
+    /// What [`Self::reopen`] refuses and says, without changing anything; how many rows are to be called. None where the
+    /// journal gives way.
+    pub(super) fn check(
+        self,
+        paths: &JobPaths,
+        prepared: &Prepared,
+        reporter: &mut dyn Reporter,
+    ) -> anyhow::Result<Option<u64>> {
+        holds_lines(&paths.journal)?;
+        let recovered = Recovered::read(&paths.journal, |_| {})?;
+        let change = self.compare(&recovered, paths, prepared, reporter)?;
+        let counts = recovered.index.count(prepared.header.selection.clone());
+        Ok(change.map(|_| self.to_go(counts)))
     }
-    tell(recovered, reporter);
-    if before.predictor_sha256 != prepared.header.predictor_sha256 {
-        reporter.message(Level::Warning, "the predictor's source has changed since the last session");
-    }
-    Ok(change)
-}
 
-fn reopen(
-    paths: &JobPaths,
-    prepared: &Prepared,
-    which: WhichOptions,
-    reporter: &mut dyn Reporter,
-) -> anyhow::Result<Opened> {
-    let header = &prepared.header;
-    let mut fold = Fold::new(&header.selection);
-    let (mut journal, mut recovered) = Journal::recover(&paths.journal, |record| fold.recovered(record))?;
-    let change = compare(&recovered, paths, prepared, which, reporter)?;
-    let mut choice = Choice::default();
-    match which.only {
-        None => {}
-        Some(OnlyChoice::Failed) => choice.wanted = |status| status.is_some(),
-        Some(OnlyChoice::Unfinished) => choice.wanted = |status| status.is_none(),
+    /// How many rows are to be called.
+    fn to_go(self, counts: Counts) -> u64 {
+        match self.only {
+            None => counts.failed + counts.unfinished,
+            Some(OnlyChoice::Failed) => counts.failed,
+            Some(OnlyChoice::Unfinished) => counts.unfinished,
+        }
     }
-    if change.rows() {
-        // It shares the journal's index, which makes room for what the rewriting needs.
-        let open = std::mem::take(&mut recovered.open);
-        drop(recovered);
+
+    /// Refuses what has changed since the last session, unless it may; says what the journal holds. None where the
+    /// journal gives way.
+    fn compare(
+        self,
+        recovered: &Recovered,
+        paths: &JobPaths,
+        prepared: &Prepared,
+        reporter: &mut dyn Reporter,
+    ) -> anyhow::Result<Option<Change>> {
+        let before = recovered.sessions.last().context("the journal has no session")?;
+        let change = Change::between(recovered, &prepared.header, &prepared.source, &paths.journal)?;
+        if self.allow_changed {
+            change.tell(reporter);
+        } else if self.continuing && !change.is_none() && recovered.index.counts().ok == 0 {
+            return Ok(None);
+        } else {
+            let anew = if self.continuing {
+                "start anew with `--force`"
+            } else {
+                "start a new run with `process --output`"
+            };
+            change.refuse(&prepared.source, anew)?;
+        }
+        self.tell(recovered, &prepared.header, reporter);
+        if before.predictor_sha256 != prepared.header.predictor_sha256 {
+            reporter.message(Level::Warning, "the predictor's source has changed since the last session");
+        }
+        Ok(Some(change))
+    }
+
+    /// Opens the journal for another session of the same job. None where it gives way to a new one: it holds no answer,
+    /// and is of another job.
+    pub(super) fn reopen(
+        self,
+        paths: &JobPaths,
+        prepared: &Prepared,
+        reporter: &mut dyn Reporter,
+    ) -> anyhow::Result<Option<Opened>> {
+        let header = &prepared.header;
+        let mut fold = Fold::new(&header.selection);
+        let (mut journal, mut recovered) = Journal::recover(&paths.journal, |record| fold.recovered(record))?;
+        let Some(change) = self.compare(&recovered, paths, prepared, reporter)? else { return Ok(None) };
+        let mut choice = Choice::default();
+        match self.only {
+            None => {}
+            Some(OnlyChoice::Failed) => choice.wanted = |status| status.is_some(),
+            Some(OnlyChoice::Unfinished) => choice.wanted = |status| status.is_none(),
+        }
+        if change.rows() {
+            // It shares the journal's index, which makes room for what the rewriting needs.
+            let open = std::mem::take(&mut recovered.open);
+            drop(recovered);
+            fold.close_session();
+            let (journal, fold) =
+                changed::rematch(journal, paths, prepared, &open, fold.stats.spent(), reporter)?;
+            return Ok(Some(Opened { journal, fold, choice }));
+        }
+        journal.append_header(header)?;
         fold.close_session();
-        let (journal, fold) =
-            changed::rematch(journal, paths, prepared, &open, fold.stats.spent(), reporter)?;
-        return Ok(Opened { journal, fold, choice });
+        let mut set_aside = recovered.suspects.set_aside().clone();
+        for poison in recovered.suspects.poison() {
+            set_aside.insert(poison.row);
+            let outcome = outcome_of(&poison);
+            journal.append_outcome(&outcome)?;
+            fold.outcome(&outcome);
+        }
+        journal.commit()?;
+        choice.suspects = recovered.suspects.in_order();
+        choice.suspects.retain(|row| header.selection.contains(row));
+        choice.suspects.retain(|row| (choice.wanted)(recovered.index.status(*row)));
+        if self.only == Some(OnlyChoice::Failed) {
+            // Asked for: they are called again, each alone.
+            choice.suspects.extend(set_aside.into_iter().filter(|row| header.selection.contains(row)));
+        } else {
+            tell_left_out(&set_aside, reporter);
+            choice.left_out = set_aside;
+        }
+        Ok(Some(Opened { journal, fold, choice }))
     }
-    journal.append_header(header)?;
-    fold.close_session();
-    let mut set_aside = recovered.suspects.set_aside().clone();
-    for poison in recovered.suspects.poison() {
-        set_aside.insert(poison.row);
-        let outcome = outcome_of(&poison);
-        journal.append_outcome(&outcome)?;
-        fold.outcome(&outcome);
+
+    /// Says what the journal holds, and which calls may be billed twice.
+    fn tell(self, recovered: &Recovered, header: &Header, reporter: &mut dyn Reporter) {
+        let counts = recovered.index.count(header.selection.clone());
+        let to_go = if self.continuing { self.to_go(counts) } else { counts.failed + counts.unfinished };
+        let mut text = format!(
+            "{}{} answered before{} {} to go",
+            if self.continuing { "continuing: " } else { "" },
+            counted(counts.ok, "row"),
+            if self.continuing { "," } else { ";" },
+            count(to_go)
+        );
+        text += &match (self.continuing, self.only) {
+            (false, _) => {
+                format!(" ({} failed, {} unfinished)", count(counts.failed), count(counts.unfinished))
+            }
+            (true, _) if counts.failed == 0 => String::new(),
+            (true, None) => format!(" ({} failed before)", count(counts.failed)),
+            (true, Some(_)) => format!("; {} that failed stay as they are", counted(counts.failed, "row")),
+        };
+        reporter.message(Level::Note, &text);
+        damage::tell(recovered, reporter);
+        let cut_off = recovered.end.as_ref().is_none_or(|end| !end.in_order());
+        if !recovered.in_flight.is_empty() {
+            let text = format!(
+                "{} did not end in order: up to {} may have been under way and may be billed twice (row {})",
+                if cut_off { "the last session" } else { "an earlier session" },
+                counted(recovered.in_flight.len() as u64, "call"),
+                numbers(recovered.in_flight.iter().copied())
+            );
+            reporter.message(Level::Warning, &text);
+        }
     }
-    journal.commit()?;
-    choice.suspects = recovered.suspects.in_order();
-    choice.suspects.retain(|row| (choice.wanted)(recovered.index.status(*row)));
-    if which.only == Some(OnlyChoice::Failed) {
-        // Asked for: they are called again, each alone.
-        choice.suspects.extend(set_aside);
-    } else {
-        tell_left_out(&set_aside, reporter);
-        choice.left_out = set_aside;
-    }
-    Ok(Opened { journal, fold, choice })
 }
 
 /// The outcome of a row that the process does not survive.
@@ -222,29 +288,4 @@ fn tell_left_out(rows: &BTreeSet<u64>, reporter: &mut dyn Reporter) {
         numbers(rows.iter().copied())
     );
     reporter.message(Level::Warning, &text);
-}
-
-/// Says what the journal holds, and which calls may be billed twice.
-fn tell(recovered: &Recovered, reporter: &mut dyn Reporter) {
-    let counts = recovered.index.counts();
-    let open = counts.failed + counts.unfinished;
-    let text = format!(
-        "{} answered before; {} to go ({} failed, {} unfinished)",
-        counted(counts.ok, "row"),
-        count(open),
-        count(counts.failed),
-        count(counts.unfinished)
-    );
-    reporter.message(Level::Note, &text);
-    damage::tell(recovered, reporter);
-    let cut_off = recovered.end.as_ref().is_none_or(|end| !end.in_order());
-    if !recovered.in_flight.is_empty() {
-        let text = format!(
-            "{} did not end in order: up to {} may have been under way and may be billed twice (row {})",
-            if cut_off { "the last session" } else { "an earlier session" },
-            counted(recovered.in_flight.len() as u64, "call"),
-            numbers(recovered.in_flight.iter().copied())
-        );
-        reporter.message(Level::Warning, &text);
-    }
 }

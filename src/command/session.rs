@@ -127,8 +127,9 @@ impl Session<'_> {
     ) -> anyhow::Result<Outcome> {
         let index = Arc::clone(self.journal.index());
         let before = index.counts();
+        let resumed = index.count(self.validated.selected.clone()).ok;
         let bounded = self.budget.is_some();
-        let ended = self.rows(reporter, signals, before.ok).await?;
+        let ended = self.rows(reporter, signals, resumed).await?;
         self.make_good(paths, reporter)?;
         let signal = match ended.stop {
             Some(StopReason::Signal(signal)) => Some(signal),
@@ -222,7 +223,7 @@ impl Session<'_> {
 
     /// What the end of the rows means: why it came early, and the exit code.
     fn verdict(&self, stop: Option<StopReason>) -> (Option<StopReason>, u8) {
-        let after = self.journal.index().counts();
+        let after = self.journal.index().count(self.validated.selected.clone());
         // A signal that came after the last outcome was recorded changes nothing.
         let stop = stop.filter(|stop| !(matches!(stop, StopReason::Signal(_)) && after.unfinished == 0));
         let code = match &stop {
@@ -362,15 +363,15 @@ impl Session<'_> {
     }
 
     fn report(&self, resumed: u64, project: Duration, stop: Option<&StopReason>) -> Report {
-        let selected = self.validated.selected.end - self.validated.selected.start;
+        let total = self.journal.index().selection().len();
         let bridge = &self.answerer.bridge;
         let health = bridge.health();
         let lag = health.longest(|lane| lane.longest_lag);
         let journal = self.journal.stats();
         let blocked = health.lanes.into_iter().flat_map(|lane| lane.blockages).map(Into::into).collect();
         let facts = Facts {
-            total: selected,
-            skipped: self.validated.rows - selected + self.validated.empty,
+            total,
+            skipped: self.validated.rows.saturating_sub(total) + self.validated.empty,
             resumed,
             concurrency: self.calls as u64,
             startup: self.answerer.startup,

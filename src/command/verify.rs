@@ -19,6 +19,7 @@ use crate::job::spec::{self, FormatChoice};
 use crate::journal::Recovered;
 use crate::output::{Audit, Findings};
 use crate::report::text::{count, counted, escape};
+use crate::selection::Selection;
 
 /// The options of `verify`.
 #[derive(Debug, Clone, Args)]
@@ -63,9 +64,9 @@ pub fn verify(options: &VerifyOptions, streams: &mut Streams) -> anyhow::Result<
         ..Source::new(&options.answers, format)
     };
     let selection = match (&options.range, &recovered) {
-        (Some(range), _) => range.clone(),
+        (Some(range), _) => range.clone().into(),
         (None, Some(recovered)) => asked(recovered),
-        (None, None) => 0..u64::MAX,
+        (None, None) => (0..u64::MAX).into(),
     };
     let recovered = recovered.as_ref();
     let spec = recovered.and_then(|recovered| recovered.sessions.last()).map(spec::of_header).transpose()?;
@@ -87,12 +88,17 @@ pub fn verify(options: &VerifyOptions, streams: &mut Streams) -> anyhow::Result<
 }
 
 /// The rows that the run was asked for, those too that the input had not got yet when it was read.
-fn asked(recovered: &Recovered) -> Range<u64> {
-    let recorded = recovered.index.selection();
-    let given = recovered.sessions.last().and_then(|header| header.identity.get("selection"));
-    let (start, end) = given.and_then(|given| given.split_once(':')).unwrap_or_default();
-    let (start, end) = (start.parse().unwrap_or(0), end.parse().unwrap_or(u64::MAX));
-    recorded.start.min(start)..recorded.end.max(end)
+fn asked(recovered: &Recovered) -> Selection {
+    let mut asked = recovered.index.selection().clone();
+    for header in &recovered.sessions {
+        // Only the end of the file cut it short; `-n` does not.
+        let cut = header.selection.end >= header.input.rows;
+        let end = header.identity.get("selection").and_then(|given| Some(given.split_once(':')?.1));
+        if let Some(end) = end.filter(|_| cut) {
+            asked.cover(header.selection.start..end.parse().unwrap_or(u64::MAX));
+        }
+    }
+    asked
 }
 
 impl VerifyOptions {

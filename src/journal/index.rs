@@ -3,11 +3,15 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::selection::Selection;
+
 use crate::outcome::Outcome;
 
-/// One slot a row of the selection. Readers may share it with the one writer.
+/// One slot a row, from the first that was ever selected to the last. Readers may share it with the one writer.
 #[derive(Debug)]
 pub struct Index {
+    /// The rows that any session was asked for.
+    selection: Selection,
     start: u64,
     /// 0 for none, else the record's offset times two, plus one if it is an answer. No outcome lies at offset 0: the
     /// header does.
@@ -64,7 +68,27 @@ impl Index {
     /// An index of rows of which none is decided.
     pub fn new(selection: Range<u64>) -> Self {
         let slots = selection.clone().map(|_| AtomicU64::new(0)).collect();
-        Self { start: selection.start, slots }
+        Self { start: selection.start, slots, selection: selection.into() }
+    }
+
+    /// The same decisions, with room for the rows of one more session; none where memory cannot hold them.
+    pub(super) fn covering(&self, range: &Range<u64>) -> Option<Self> {
+        let mut selection = self.selection.clone();
+        selection.cover(range.clone());
+        let index = Self::try_new(selection.hull())?;
+        for (row, slot) in (self.start..).zip(&self.slots) {
+            if let Some(wider) = index.slot(row) {
+                wider.store(slot.load(Ordering::Acquire), Ordering::Release);
+            }
+        }
+        Some(Self { selection, ..index })
+    }
+
+    /// Whether it has room for all rows of a session, each known to be selected.
+    pub(super) fn covers(&self, range: &Range<u64>) -> bool {
+        let mut wider = self.selection.clone();
+        wider.cover(range.clone());
+        wider == self.selection
     }
 
     /// The same for a selection that was read somewhere; none where it ends before it starts, or memory cannot hold it.
@@ -73,12 +97,12 @@ impl Index {
         let mut slots = Vec::new();
         slots.try_reserve_exact(rows).ok()?;
         slots.resize_with(rows, AtomicU64::default);
-        Some(Self { start: selection.start, slots: slots.into() })
+        Some(Self { start: selection.start, slots: slots.into(), selection: selection.into() })
     }
 
-    /// Ids of the rows it covers.
-    pub fn selection(&self) -> Range<u64> {
-        self.start..self.start + self.slots.len() as u64
+    /// Ids of the rows that any session was asked for.
+    pub fn selection(&self) -> &Selection {
+        &self.selection
     }
 
     /// How the row was decided, if it was.
@@ -92,23 +116,26 @@ impl Index {
         (slot != 0).then_some(slot >> 1)
     }
 
-    /// How many rows are in which state, counted anew.
+    /// How many of the selected rows are in which state, counted anew.
     pub fn counts(&self) -> Counts {
+        self.count(self.selection.rows())
+    }
+
+    /// How many of these rows are in which state.
+    pub fn count(&self, rows: impl Iterator<Item = u64>) -> Counts {
         let mut counts = Counts::default();
-        for slot in &self.slots {
-            counts.add(status(slot.load(Ordering::Acquire)));
-        }
+        rows.for_each(|row| counts.add(self.status(row)));
         counts
     }
 
     /// Ids of the rows without an answer, ascending.
     pub fn unanswered(&self) -> impl Iterator<Item = u64> {
-        self.selection().filter(|row| self.status(*row) != Some(Status::Ok))
+        self.selection.rows().filter(|row| self.status(*row) != Some(Status::Ok))
     }
 
     /// Takes in one more record: the last answer wins, else the last record. False for a row outside the selection.
     pub(super) fn decide(&self, row: u64, offset: u64, decided: Status) -> bool {
-        let Some(slot) = self.slot(row) else { return false };
+        let Some(slot) = self.slot(row).filter(|_| self.selection.contains(row)) else { return false };
         if decided == Status::Ok || status(slot.load(Ordering::Acquire)) != Some(Status::Ok) {
             slot.store(offset << 1 | u64::from(decided == Status::Ok), Ordering::Release);
         }

@@ -180,8 +180,8 @@ impl Recovered {
             Record::Header(header) if self.sessions.last() == Some(header) => return Taken::Copy,
             Record::Header(header) if header.selection.start > header.selection.end => return Taken::No,
             Record::Header(header) => {
-                if self.sessions.is_empty() {
-                    let Some(index) = Index::try_new(header.selection.clone()) else { return Taken::No };
+                if self.sessions.is_empty() || !self.index.covers(&header.selection) {
+                    let Some(index) = self.index.covering(&header.selection) else { return Taken::No };
                     self.index = Arc::new(index);
                 }
                 self.close();
@@ -189,7 +189,7 @@ impl Recovered {
                 self.sessions.push(header.clone().into_owned());
             }
             Record::Started(rows) => self.started.extend(rows.iter().copied()),
-            Record::Attempt(attempt) if !self.index.selection().contains(&attempt.row) => return Taken::No,
+            Record::Attempt(attempt) if !self.index.selection().contains(attempt.row) => return Taken::No,
             Record::Attempt(_) | Record::Gone(_) => {}
             Record::Outcome(outcome) => {
                 if !self.index.decide(outcome.row, position.offset, Status::of(outcome)) {

@@ -56,7 +56,12 @@ fn records(bytes: &[u8]) -> (Vec<String>, Recovered) {
 }
 
 fn answered_rows(recovered: &Recovered) -> Vec<u64> {
-    recovered.index.selection().filter(|row| recovered.index.status(*row) == Some(Status::Ok)).collect()
+    recovered
+        .index
+        .selection()
+        .rows()
+        .filter(|row| recovered.index.status(*row) == Some(Status::Ok))
+        .collect()
 }
 
 /// Reads every row that counts as answered and holds it against what was asked.

@@ -193,7 +193,7 @@ mod tests {
         };
         let (_, again) = Journal::recover(&path, keep).unwrap();
         assert_eq!(carried, Some(gone));
-        assert_eq!((again.damaged.len(), again.index.selection()), (0, 10..15));
+        assert_eq!((again.damaged.len(), again.index.selection().hull()), (0, 10..15));
     }
 
     #[test]

@@ -137,6 +137,13 @@ impl Journal {
     ///
     /// Fails where the record has no form in JSON.
     pub fn append_header(&mut self, header: &Header) -> Result<(), JournalError> {
+        if !self.index.covers(&header.selection) {
+            let covering = self.index.covering(&header.selection);
+            self.index = Arc::new(covering.ok_or_else(|| JournalError::Write {
+                path: self.path.clone(),
+                source: io::ErrorKind::OutOfMemory.into(),
+            })?);
+        }
         self.header = header.clone();
         self.room = Some(self.bytes + self.batch.header(header)? as u64);
         Ok(())
@@ -285,7 +292,8 @@ mod tests {
             journal.commit().unwrap();
         }
         let recovered = Recovered::read(&path, |_| ()).unwrap();
-        let offsets = |index: &Index| index.selection().map(|row| index.offset(row)).collect::<Vec<_>>();
+        let offsets =
+            |index: &Index| index.selection().rows().map(|row| index.offset(row)).collect::<Vec<_>>();
         assert_eq!(offsets(journal.index()), offsets(&recovered.index));
         assert_eq!(recovered.index.counts(), journal.index().counts());
         assert_eq!(journal.stats().bytes, fs::metadata(&path).unwrap().len());

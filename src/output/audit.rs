@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::Range;
 use std::path::Path;
 
 use indexmap::IndexSet;
@@ -16,6 +15,7 @@ use super::own::Own;
 use crate::input::{Fault, Format, Records, Source, entries};
 use crate::journal::{Fields, Index, Reader};
 use crate::matching::Matching;
+use crate::selection::Selection;
 
 /// How many places of each kind of fault are told.
 const TOLD: usize = 5;
@@ -30,7 +30,7 @@ pub struct Audit<'a> {
     /// The answers file.
     pub answers: &'a Source,
     /// Ids of the rows that were asked for; what lies beyond the input is not missed, nor are the empty records at its end.
-    pub selection: Range<u64>,
+    pub selection: Selection,
     /// The journal: its path, where each row was decided, the predictor's field names.
     pub journal: Option<(&'a Path, &'a Index, &'a Fields)>,
 }
@@ -148,7 +148,7 @@ impl Audit<'_> {
         }
         let mut keys = IndexSet::new();
         while let Some(record) = records.next()? {
-            if self.selection.contains(&record.id) {
+            if self.selection.contains(record.id) {
                 let entries = entries(record.raw).map_err(|fault| self.malformed(record.line, fault))?;
                 for (key, _) in entries {
                     if !keys.contains(&*key) {
@@ -167,7 +167,7 @@ impl Audit<'_> {
         let mut columns = Own::new(self.source, own.to_vec());
         let (mut rows, mut end) = (Vec::new(), 0);
         while let Some(record) = records.next()? {
-            if self.selection.contains(&record.id) {
+            if self.selection.contains(record.id) {
                 let mut cells = Vec::with_capacity(own.len());
                 columns.cells(record.raw, &mut cells).map_err(|fault| self.malformed(record.line, fault))?;
                 rows.push((self.fingerprint(&cells), record.id));
@@ -194,7 +194,7 @@ impl Audit<'_> {
         let mut columns = Own::new(self.answers, names);
         let mut journal = self.journal.map(|(path, ..)| Reader::open(path)).transpose()?;
         let mut strays: Vec<Stray> = Vec::new();
-        let (mut expected, mut last, mut previous) = (self.selection.start, 1, None);
+        let (mut expected, mut last, mut previous) = (self.selection.hull().start, 1, None);
         loop {
             let record = match records.next() {
                 Ok(None) => break,

@@ -18,6 +18,8 @@ pub(super) struct Selected<'a, C> {
     records: Records,
     /// The id of the next record.
     row: u64,
+    /// The rows that are still to come.
+    selected: Box<dyn Iterator<Item = u64> + Send + 'a>,
     /// Asked every thousand rows.
     cancelled: C,
 }
@@ -25,16 +27,17 @@ pub(super) struct Selected<'a, C> {
 impl<'a, C: Fn() -> bool> Selected<'a, C> {
     /// `records` stand at the file's first.
     pub(super) fn new(projection: &'a Projection<'a>, records: Records, cancelled: C) -> Self {
-        Self { projection, records, row: 0, cancelled }
+        let selected = Box::new(projection.index.selection().rows());
+        Self { projection, records, row: 0, selected, cancelled }
     }
 
     /// The next record; none behind the last of the selection.
     pub(super) fn next(&mut self) -> Result<Option<Record<'_>>, OutputError> {
-        let selection = self.projection.index.selection();
-        while self.row < selection.start.min(selection.end) {
+        let Some(next) = self.selected.next() else { return Ok(None) };
+        while self.row < next {
             self.step()?;
         }
-        if self.row < selection.end { self.step().map(Some) } else { Ok(None) }
+        self.step().map(Some)
     }
 
     fn step(&mut self) -> Result<Record<'_>, OutputError> {
@@ -45,7 +48,7 @@ impl<'a, C: Fn() -> bool> Selected<'a, C> {
             return Err(OutputError::Shrunk {
                 path: self.projection.source.path.clone(),
                 records: self.row,
-                wanted: self.projection.index.selection().end,
+                wanted: self.projection.index.selection().hull().end,
             });
         };
         self.row += 1;

@@ -21,9 +21,16 @@ struct LatestFailures {
 }
 
 impl LatestFailures {
-    fn new(selection: &Range<u64>) -> Self {
-        let rows = vec![0; (selection.end - selection.start) as usize];
-        Self { start: selection.start, rows, classes: Vec::new() }
+    /// Makes room for the rows of a selection.
+    fn cover(&mut self, selection: &Range<u64>) {
+        if self.rows.is_empty() {
+            self.start = selection.start;
+        }
+        let before = self.start.saturating_sub(selection.start);
+        self.rows.splice(0..0, std::iter::repeat_n(0, before as usize));
+        self.start -= before;
+        let rows = self.rows.len().max((selection.end - self.start) as usize);
+        self.rows.resize(rows, 0);
     }
 
     /// Notes the row's latest failure, or that it has none now; returns the one it had.
@@ -69,7 +76,14 @@ pub struct Fold {
 impl Fold {
     /// For the rows of a selection.
     pub fn new(selection: &Range<u64>) -> Self {
-        Self { failures: LatestFailures::new(selection), ..Self::default() }
+        let mut fold = Self::default();
+        fold.cover(selection);
+        fold
+    }
+
+    /// Takes in that a session's rows are these.
+    pub fn cover(&mut self, selection: &Range<u64>) {
+        self.failures.cover(selection);
     }
 
     /// Takes in one record of a journal.
@@ -78,6 +92,7 @@ impl Fold {
             Record::Header(header) => {
                 self.close_session();
                 self.calls = header.calls();
+                self.cover(&header.selection);
             }
             Record::Started(rows) => self.open += rows.len() as u64,
             Record::Attempt(attempt) => {
@@ -147,7 +162,8 @@ mod tests {
 
     #[test]
     fn a_rows_latest_failure_is_given_back_once() {
-        let mut failures = LatestFailures::new(&(10..20));
+        let mut failures = LatestFailures::default();
+        failures.cover(&(10..20));
         let (timeout, value): (Arc<str>, Arc<str>) = ("timeout".into(), "ValueError".into());
         assert_eq!(failures.replace(12, Some(&timeout)), None);
         assert_eq!(failures.replace(12, Some(&value)), Some(timeout));
@@ -178,7 +194,8 @@ mod tests {
 
     #[test]
     fn more_classes_than_a_byte_holds_share_the_last() {
-        let mut failures = LatestFailures::new(&(0..400));
+        let mut failures = LatestFailures::default();
+        failures.cover(&(0..400));
         for row in 0..400 {
             failures.replace(row, Some(&format!("E{row}").into()));
         }

@@ -116,7 +116,7 @@ fn recovered(job: &Job, rows: usize) -> (Statuses, usize) {
     assert!(answers.values().all(|times| *times == 1), "an answered row was called again: {answers:?}");
     let announced = recovered.damaged.len() + recovered.torn_bytes as usize;
     let index = recovered.index;
-    (index.selection().map(|row| index.status(row)).collect(), announced)
+    (index.selection().rows().map(|row| index.status(row)).collect(), announced)
 }
 
 /// Damages the journal behind its first header; returns at most how many rows that may cost.

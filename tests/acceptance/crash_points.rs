@@ -27,7 +27,7 @@ fn answered(job: &Job) -> BTreeSet<u64> {
     let recovered = Recovered::read(&job.path("answers.csv.journal"), |_| {}).unwrap();
     assert_eq!(recovered.damaged, []);
     let ok = |row: &u64| recovered.index.status(*row) == Some(Status::Ok);
-    recovered.index.selection().filter(ok).collect()
+    recovered.index.selection().rows().filter(ok).collect()
 }
 
 /// Questions called since, sorted.

@@ -67,9 +67,8 @@ fn a_selection_by_flag_beats_the_other_kind_by_variable_also_for_resume() {
 fn a_selection_given_to_resume_takes_the_place_of_the_other_kind() {
     let job = job();
     job.process_with(&["--range", "3:5"]).expect(0);
-    job.run(&["resume", "answers.csv", "-n", "4"]).expect(1).says("selection");
-    job.run(&["resume", "answers.csv", "-n", "4", "--allow-changed"]).expect(0);
-    assert_eq!(job.column("question").len(), 4);
+    job.run(&["resume", "answers.csv", "-n", "4"]).expect(0);
+    assert_eq!((job.column("question").len(), job.calls().len()), (5, 5));
 }
 
 #[test]
@@ -78,7 +77,7 @@ fn what_could_destroy_or_misdirect_has_no_variable() {
     let process = ["process", "questions.csv", "--predictor", "predictor.py:predict"];
     job.run(&process).expect(0);
     assert!(job.path("questions.answers.csv").exists() && !job.path("elsewhere.csv").exists());
-    job.run(&process).expect(1).says(" resume questions.answers.csv`, or start anew with `--force`");
+    job.run(&process).expect(0).says("nothing to do: 1 row answered in `questions.answers.csv`");
     let bridge = Job::new().questions(1).echo().env("TAB_BRIDGE", "fake");
     bridge.process().expect(0);
     assert_eq!(bridge.calls().len(), 1);

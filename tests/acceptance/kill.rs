@@ -41,7 +41,7 @@ fn recorded(job: &Job) -> (BTreeSet<u64>, BTreeSet<u64>) {
     }
     let recovered = Recovered::read(&path, |_| {}).unwrap();
     let answered = |row: &u64| recovered.index.status(*row) == Some(Status::Ok);
-    (recovered.index.selection().filter(answered).collect(), recovered.in_flight)
+    (recovered.index.selection().rows().filter(answered).collect(), recovered.in_flight)
 }
 
 fn called(job: &Job) -> Vec<u64> {

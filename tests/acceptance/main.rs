@@ -14,6 +14,7 @@ mod compare_stopped;
 mod completions;
 mod conservation;
 #[cfg(target_os = "linux")]
+mod continued;
 mod crash_points;
 mod demo;
 #[cfg(target_os = "linux")]

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::support::job::{Job, program};
+use super::support::job::Job;
 
 /// What the job is refused with; it calls nothing and leaves every file as it was.
 #[track_caller]
@@ -351,20 +351,6 @@ fn a_place_that_cannot_be_written() {
     // Not even root can write into a process's own directory.
     let text = to("/proc/self/answers.csv");
     assert!(text.starts_with("error: failed to write into `/proc/self`: "), "{text}");
-}
-
-#[test]
-fn an_earlier_run_is_not_overwritten() {
-    let job = Job::new().questions(2).predictor("async def predict(question):\n    return question");
-    job.process().expect(0);
-    let text = refused(&job).replace(program().to_str().unwrap(), "PROGRAM");
-    insta::assert_snapshot!(text, @r"
-    error: `answers.csv.journal` holds an earlier run
-    hint: continue it with `PROGRAM resume answers.csv`, or start anew with `--force`, which keeps it under another name
-    ");
-    job.process_with(&["--force"]).expect(0).says("the earlier journal is kept as `answers.csv.journal.");
-    let kept = job.files().into_iter().filter(|name| name.starts_with("answers.csv.journal")).count();
-    assert_eq!(kept, 2);
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn recorded(job: &Job) -> BTreeSet<u64> {
         return BTreeSet::new();
     }
     let index = Recovered::read(&path, |_| {}).unwrap().index;
-    index.selection().filter(|row| index.status(*row) == Some(Status::Ok)).collect()
+    index.selection().rows().filter(|row| index.status(*row) == Some(Status::Ok)).collect()
 }
 
 /// The answers without attempts and latency, the last two columns.
