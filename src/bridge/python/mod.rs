@@ -106,7 +106,7 @@
 //! - A worker for every call that waits: one in five found that another had taken it, and went to wait again.
 //! - A worker that stays for one turn before it waits, answers made on Tokio's side, the memory of a batch touched ahead,
 //!   link-time optimisation: 0 to 3 % each.
-//! - A future a call and a plain `async fn` were kept: they cost less than the second core has to spare.
+//! - A future a call was kept: it costs less than the second core has to spare.
 //! - Tokio on one thread: with one or two workers the same run takes 1.1 to 1.3 times as long.
 
 pub(super) mod convert;

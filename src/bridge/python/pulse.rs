@@ -18,14 +18,9 @@ const STALL: Duration = Duration::from_millis(250);
 pub struct Pulse {
     origin: Instant,
     beats: Mutex<Beats>,
-    stepped: Stepped,
+    /// The row whose call is being stepped, plus one; 0 for none.
+    stepped: AtomicU64,
 }
-
-/// The row whose call is being stepped, plus one; 0 for none. The loop writes it at every step, so it is kept off the cache
-/// lines that other threads touch at every call.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Stepped(AtomicU64);
 
 /// Read and written as one: whoever saw a stall's sum without the beat that ended it would count the stall twice.
 #[derive(Debug, Default, Clone, Copy)]
@@ -38,7 +33,7 @@ struct Beats {
 
 impl Default for Pulse {
     fn default() -> Self {
-        Self { origin: Instant::now(), beats: Mutex::default(), stepped: Stepped::default() }
+        Self { origin: Instant::now(), beats: Mutex::default(), stepped: AtomicU64::new(0) }
     }
 }
 
@@ -74,12 +69,12 @@ impl Pulse {
 
     /// Notes the row whose call is being stepped.
     pub(super) fn steps(&self, row: Option<u64>) {
-        self.stepped.0.store(row.map_or(0, |row| row + 1), Ordering::Relaxed);
+        self.stepped.store(row.map_or(0, |row| row + 1), Ordering::Relaxed);
     }
 
     /// The row whose call is being stepped.
     pub(super) fn stepped(&self) -> Option<u64> {
-        self.stepped.0.load(Ordering::Relaxed).checked_sub(1)
+        self.stepped.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// The latest that a beat came after its time.

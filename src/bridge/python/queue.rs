@@ -109,17 +109,12 @@ impl Desk {
     }
 }
 
-/// On cache lines of its own, off those that Tokio writes at every call.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct LoopsOwn(Mutex<Desk>);
-
 /// What Tokio asks of the loop, and what it gets. Workers take calls from it directly; the loop is woken to have enough
 /// of them.
 #[derive(Debug)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
-    desk: LoopsOwn,
+    desk: Mutex<Desk>,
     wake: OwnedFd,
     results: mpsc::UnboundedSender<Batch>,
     next_id: AtomicU64,
@@ -136,7 +131,7 @@ pub(super) struct Look {
 impl Queue {
     pub(super) fn new(results: mpsc::UnboundedSender<Batch>) -> rustix::io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        let (waiting, desk) = (Mutex::default(), LoopsOwn::default());
+        let (waiting, desk) = (Mutex::default(), Mutex::default());
         Ok(Self { waiting, desk, wake, results, next_id: AtomicU64::new(0) })
     }
 
@@ -173,7 +168,7 @@ impl Queue {
     /// last look are left to them, and the loop stays awake to see whether they came. A worker woken for a call that is
     /// gone by then costs as much as the call.
     pub(super) fn look(&self, py: Python<'_>) -> Look {
-        let mut desk = lock(&self.desk.0);
+        let mut desk = lock(&self.desk);
         let mut waiting = lock(&self.waiting);
         let calls = desk.calls.len() + waiting.calls.len();
         let left = std::mem::take(&mut desk.taken).min(calls);
@@ -188,7 +183,7 @@ impl Queue {
 
     /// The next call that somebody still waits for: one cancelled while it was queued is not even made.
     pub(super) fn take(&self) -> Option<Box<Job>> {
-        self.next(&mut lock(&self.desk.0))
+        self.next(&mut lock(&self.desk))
     }
 
     fn next(&self, desk: &mut Desk) -> Option<Box<Job>> {
@@ -206,7 +201,7 @@ impl Queue {
 
     /// Enters a call that waits for something under the task that runs it.
     pub(super) fn enter(&self, call: u64, task: Py<PyAny>) {
-        lock(&self.desk.0).tasks.insert(call, task);
+        lock(&self.desk).tasks.insert(call, task);
     }
 
     /// Puts a result in; and takes the next call where `more` are wanted. The first result of a turn is told (`true`):
@@ -219,7 +214,7 @@ impl Queue {
         reply: Reply,
         more: bool,
     ) -> (bool, Option<Box<Job>>) {
-        let mut desk = lock(&self.desk.0);
+        let mut desk = lock(&self.desk);
         let task = if entered { desk.tasks.remove(&job.id) } else { None };
         desk.ended += 1;
         let unwanted = desk.put(job, reply);
@@ -237,7 +232,7 @@ impl Queue {
 
     /// Sends what has gathered over the turn.
     pub(super) fn send(&self) {
-        let mut desk = lock(&self.desk.0);
+        let mut desk = lock(&self.desk);
         desk.asked = false;
         let results = std::mem::take(&mut desk.results);
         drop(desk);
@@ -253,7 +248,7 @@ impl Queue {
 
     /// Takes no more calls and drops those that wait: their futures end as a stopped loop.
     pub(super) fn close(&self) {
-        let mut desk = lock(&self.desk.0);
+        let mut desk = lock(&self.desk);
         let mut waiting = lock(&self.waiting);
         waiting.closed = true;
         let left = (std::mem::take(&mut desk.calls), std::mem::take(&mut waiting.calls));
@@ -267,7 +262,7 @@ impl Queue {
 
     /// Calls that have not ended.
     pub(super) fn calls(&self) -> u64 {
-        let ended = lock(&self.desk.0).ended;
+        let ended = lock(&self.desk).ended;
         self.next_id.load(Ordering::Relaxed).saturating_sub(ended)
     }
 }
