@@ -103,7 +103,7 @@ fn a_cost_that_is_none_counts_for_nothing_and_sums_of_tokens_stop_at_their_bound
          async def predict(question, row_id):
              called(row_id)
              told = Told(question)
-             told._bridge_usage = (2 ** 63, 2 ** 63, 1, COSTS[row_id], 'stop')
+             told._bridge_usage = (2 ** 63, 2 ** 63, 1, COSTS[row_id], 'stop', None)
              return told"
             .replace("\n         ", "\n")
             .as_str(),
