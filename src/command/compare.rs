@@ -24,6 +24,7 @@ use crate::run::signals::Signals;
 
 /// The options of `compare`.
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags")]
 pub struct CompareOptions {
     /// A `.csv` or `.jsonl` file
     pub input: PathBuf,

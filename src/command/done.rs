@@ -4,8 +4,8 @@ use anyhow::Context;
 
 use super::changed::differing;
 use super::export::{input_of, sha256};
-use super::process::ProcessOptions;
 use super::setup::program_sha256;
+use super::show::ShowOptions;
 use super::streams::Streams;
 use crate::job::paths::JobPaths;
 use crate::job::spec::{self, JobSpec, RowSpec};
@@ -21,12 +21,8 @@ pub(super) struct Done {
 impl Done {
     /// Looks whether the journal holds the same job, whole, with an outcome of every selected row. None where anything is
     /// left to do or to be looked at.
-    pub(super) fn of(
-        options: &ProcessOptions,
-        spec: &JobSpec,
-        paths: &JobPaths,
-    ) -> anyhow::Result<Option<Self>> {
-        if spec.stream || options.dry_run {
+    pub(super) fn of(spec: &JobSpec, paths: &JobPaths, skip_failed: bool) -> anyhow::Result<Option<Self>> {
+        if spec.stream {
             return Ok(None);
         }
         let recovered = Recovered::read(&paths.journal, |_| {})?;
@@ -47,17 +43,12 @@ impl Done {
         let mut selection = spec.rows.selection();
         selection.end = selection.end.min(header.input.rows);
         let counts = recovered.index.count(selection);
-        let left = counts.unfinished + if options.skip_failed { 0 } else { counts.failed };
+        let left = counts.unfinished + if skip_failed { 0 } else { counts.failed };
         Ok((same && written && left == 0).then_some(Self { counts }))
     }
 
     /// Says so; the exit code.
-    pub(super) fn tell(
-        &self,
-        options: &ProcessOptions,
-        paths: JobPaths,
-        streams: &mut Streams,
-    ) -> anyhow::Result<u8> {
+    pub(super) fn tell(&self, show: &ShowOptions, paths: JobPaths, streams: &mut Streams) -> u8 {
         let Counts { ok, failed, .. } = self.counts;
         let mut text =
             format!("nothing to do: {} answered in `{}`", counted(ok, "row"), paths.answers.display());
@@ -65,10 +56,10 @@ impl Done {
             text += &format!(", and {} that failed stay as they are", count(failed));
         }
         text += "\nhint: `--force` starts anew";
-        streams.reporter(&options.show).message(Level::Note, &text);
+        streams.reporter(show).message(Level::Note, &text);
         streams.files.page = Some(paths.page.clone()).filter(|page| page.exists());
         streams.files.paths = Some(paths);
         streams.files.reported = true;
-        Ok(if failed > 0 { 3 } else { 0 })
+        if failed > 0 { 3 } else { 0 }
     }
 }

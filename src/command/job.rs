@@ -9,7 +9,6 @@ use tempfile::TempPath;
 
 use super::destination::{self, Kind, same};
 use super::prepared::{Prepared, Preparing};
-use super::process::ProcessOptions;
 use super::session::Session;
 use super::setup::{now, panicked};
 use super::show::ShowOptions;
@@ -177,24 +176,24 @@ pub(super) fn show_report(
 /// Refuses what would destroy something: answers over the input, a directory that cannot be written. Says whether the
 /// journal holds a run, which is continued.
 pub(super) fn check_output(
-    options: &ProcessOptions,
+    input: &Path,
+    output: Option<&Path>,
     spec: &JobSpec,
     paths: &JobPaths,
-    scratch: bool,
+    force: bool,
 ) -> anyhow::Result<bool> {
     // Its own companions too: what an earlier job kept of standard input would be set aside before it is read.
     for file in [&paths.answers, &paths.journal, &paths.report, &paths.page, &paths.spool] {
-        if options.input != Path::new("-") && same(file, &options.input) {
+        if input != Path::new("-") && same(file, input) {
             bail!(
                 "`{}` would replace the input `{}`\nhint: name another file with `--output`",
                 file.display(),
-                options.input.display()
+                input.display()
             );
         }
     }
     // By the name as given too: what a link leads to does not tell a descriptor from a file.
-    let given = options.output.iter().filter(|_| !scratch);
-    for file in given.chain([&paths.answers, &paths.report, &paths.page]) {
+    for file in output.into_iter().chain([&*paths.answers, &*paths.report, &*paths.page]) {
         destination::check(file, "--output", &[])?;
     }
     // Where a journal holds a run, the files beside it are its job's.
@@ -202,10 +201,10 @@ pub(super) fn check_output(
     if !earlier {
         destination::check_extension(&paths.answers)?;
         for (file, kind) in kinds(spec, paths) {
-            destination::check_kind(file, "--output", kind, options.force)?;
+            destination::check_kind(file, "--output", kind, force)?;
         }
     }
-    if earlier && !options.force {
+    if earlier && !force {
         // Nothing can be resumed from a journal without its header; that is what is said then.
         if let Err(JournalError::NoHeader { path }) = Recovered::read(&paths.journal, |_| {}) {
             bail!(
@@ -218,7 +217,7 @@ pub(super) fn check_output(
     let directory = directory_of(&paths.answers);
     tempfile::tempfile_in(directory)
         .with_context(|| format!("failed to write into `{}`", directory.display()))?;
-    Ok(earlier && !options.force)
+    Ok(earlier && !force)
 }
 
 /// The files that a job writes at its end, and what they may replace.

@@ -21,6 +21,7 @@ pub const NO_INPUT: &str = ".";
 
 /// The options of `process`, and of `doctor`, where the input may be left out ([`NO_INPUT`]).
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags")]
 pub struct ProcessOptions {
     /// A `.csv` or `.jsonl` file, a pipe, or `-` for standard input (with `--format`)
     pub input: PathBuf,
@@ -100,9 +101,13 @@ pub async fn process(options: ProcessOptions, streams: &mut Streams) -> anyhow::
         let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
         paths = JobPaths::of(&scratch.insert(directory).path().join(options.default_answers(format)));
     }
-    let continuing = job::check_output(&options, &spec, &paths, scratch.is_some())?;
-    if continuing && let Some(done) = Done::of(&options, &spec, &paths)? {
-        return done.tell(&options, paths, streams);
+    let output = options.output.as_deref().filter(|_| scratch.is_none());
+    let continuing = job::check_output(&options.input, output, &spec, &paths, options.force)?;
+    if continuing
+        && !options.dry_run
+        && let Some(done) = Done::of(&spec, &paths, options.skip_failed)?
+    {
+        return Ok(done.tell(&options.show, paths, streams));
     }
     let only = options.skip_failed.then_some(OnlyChoice::Unfinished);
     let take_up = TakeUp { only, allow_changed: options.allow_changed, continuing };

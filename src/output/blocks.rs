@@ -19,7 +19,7 @@ pub(super) struct Selected<'a, C> {
     /// The id of the next record.
     row: u64,
     /// The rows that are still to come.
-    selected: Box<dyn Iterator<Item = u64> + Send + 'a>,
+    wanted: Box<dyn Iterator<Item = u64> + Send + 'a>,
     /// Asked every thousand rows.
     cancelled: C,
 }
@@ -27,13 +27,13 @@ pub(super) struct Selected<'a, C> {
 impl<'a, C: Fn() -> bool> Selected<'a, C> {
     /// `records` stand at the file's first.
     pub(super) fn new(projection: &'a Projection<'a>, records: Records, cancelled: C) -> Self {
-        let selected = Box::new(projection.index.selection().rows());
-        Self { projection, records, row: 0, selected, cancelled }
+        let wanted = Box::new(projection.index.selection().rows());
+        Self { projection, records, row: 0, wanted, cancelled }
     }
 
     /// The next record; none behind the last of the selection.
     pub(super) fn next(&mut self) -> Result<Option<Record<'_>>, OutputError> {
-        let Some(next) = self.selected.next() else { return Ok(None) };
+        let Some(next) = self.wanted.next() else { return Ok(None) };
         while self.row < next {
             self.step()?;
         }

@@ -169,7 +169,7 @@ async def predict(question):
     let job = Job::new().questions(2).predictor(save).file("quiz.py", WHOLE);
     job.process().expect(0);
     let done = ask(&job, &server, &["--force", "--program", "saved", "-n", "1"]).expect(0);
-    done.says("dspy.Module Quiz of `saved` on openai/gpt-4o-mini");
+    done.says("dspy.Module Quiz of `").says("/saved` on openai/gpt-4o-mini");
     let sent = server.journal();
     assert!(sent[0]["body"].to_string().contains("shibboleth"), "the saved example is shown to the model");
 

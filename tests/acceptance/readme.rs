@@ -115,8 +115,11 @@ fn every_fault_in_the_table_has_a_test_of_that_name() {
             repository(&format!("tests/{file}.rs"));
             continue;
         }
-        let (module, test) = name.split_once("::").unwrap_or((name, ""));
-        let code = repository(&format!("tests/acceptance/{module}.rs"));
+        let (module, test) = name.rsplit_once("::").unwrap_or((name, ""));
+        // Of the library where it stands in a file of tests there.
+        let root = if module.ends_with("::tests") { "src" } else { "tests/acceptance" };
+        let code = repository(&format!("{root}/{}.rs", module.replace("::", "/")));
+        let code = code.replace("\n    ", "\n");
         assert!(code.contains(&format!("#[test]\nfn {test}")), "no test is named {name}");
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::group::group;
 use super::values::{amount, budget, duration, wait};
-use super::words::Words;
+use super::words::{Words, chosen};
 use crate::policy::budget::{Bounds, Price};
 use crate::policy::limits::MaxFailures;
 use crate::policy::retry::RetryPolicy;
@@ -60,6 +60,8 @@ pub enum CutOffChoice {
     Keep,
     Fail,
 }
+
+chosen!(CutOffChoice);
 
 impl RetrySpec {
     /// The policy they make.

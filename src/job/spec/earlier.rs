@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::{Args, FromArgMatches};
 use serde_json::Value;
 
-use super::{JobSpec, WholePatch};
+use super::whole::{JobSpec, VERSION, WholePatch};
 use crate::input::Format;
 use crate::journal::Header;
 
@@ -23,7 +23,7 @@ pub fn of_header(header: &Header) -> anyhow::Result<JobSpec> {
     match header.settings.get(SPEC) {
         Some(spec) => {
             let version = &spec["version"];
-            if version.as_u64().is_none_or(|version| version > super::VERSION.into()) {
+            if version.as_u64().is_none_or(|version| version > VERSION.into()) {
                 bail!(
                     "the journal holds a job of version {version}, which this program does not know\nhint: use the program that wrote it"
                 );

@@ -5,7 +5,7 @@ use clap::builder::FalseyValueParser;
 use serde::{Deserialize, Serialize};
 
 use super::group::group;
-use super::values::fields;
+use super::values::{FieldNames, fields};
 use super::words::Words;
 use crate::output::Access;
 
@@ -18,10 +18,6 @@ group! {
         fields: Option<FieldNames> as (FieldNames) = None,
     }
 }
-
-/// Names of fields, at least one, none twice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FieldNames(pub Vec<String>);
 
 impl FieldSpec {
     /// The names; none for all fields.
@@ -46,7 +42,7 @@ impl Default for PageSpec {
 
 impl PageSpec {
     /// Lays over it what was given.
-    pub fn lay(&mut self, patch: PagePatch) {
+    pub fn lay(&mut self, patch: &PagePatch) {
         self.html = patch.wanted().unwrap_or(self.html);
     }
 

@@ -43,7 +43,7 @@ impl PaceSpec {
     }
 
     /// Lays over it what was given.
-    pub fn lay(&mut self, patch: PacePatch) {
+    pub fn lay(&mut self, patch: &PacePatch) {
         self.mode = patch.mode().unwrap_or(self.mode);
         self.concurrency = patch.concurrency.unwrap_or(self.concurrency);
     }

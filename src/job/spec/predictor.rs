@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::group::group;
 use super::lm::{ApiBase, LmArguments};
 use super::values::pair;
-use super::words::Words;
+use super::words::{Words, chosen};
 use crate::bridge::python::event_loop::LoopKind;
 
 group! {
@@ -69,7 +69,9 @@ impl PredictorPatch {
             return;
         }
         for spec in [&mut self.predictor, &mut self.signature].into_iter().flatten() {
-            if let Some((file, name)) = spec.rsplit_once(':').filter(|(file, _)| file.ends_with(".py")) {
+            if let Some((file, name)) =
+                spec.rsplit_once(':').filter(|(file, _)| Path::new(file).extension().is_some())
+            {
                 let file = given_in.join(file);
                 *spec = format!("{}:{name}", file.strip_prefix(directory).unwrap_or(&file).display());
             }
@@ -86,6 +88,8 @@ pub enum LoopChoice {
     Asyncio,
     Uvloop,
 }
+
+chosen!(LoopChoice);
 
 impl From<LoopChoice> for LoopKind {
     fn from(choice: LoopChoice) -> Self {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::group::group;
 use super::values::{delimiter, encoding, pair, range};
-use super::words::Words;
+use super::words::{Words, chosen};
 use crate::input::{Format, InputError, Source};
 
 group! {
@@ -50,6 +50,8 @@ pub enum FormatChoice {
     Csv,
     Jsonl,
 }
+
+chosen!(FormatChoice);
 
 impl RowSpec {
     /// The rows to run, before the file's length is known.

@@ -9,6 +9,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use super::*;
+use crate::input::Format;
 use crate::policy::limits::MaxFailures;
 
 fn spec() -> JobSpec {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::output::FieldNames;
+use serde::{Deserialize, Serialize};
 
 /// Longer spans mean "for ever" and are cut to this: a hundred years can be added to any moment without an overflow.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -74,6 +74,10 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
         _ => Err("expected `NAME=VALUE`".to_owned()),
     }
 }
+
+/// Names of fields, at least one, none twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldNames(pub Vec<String>);
 
 /// `NAME,NAME,…`.
 pub(super) fn fields(text: &str) -> Result<FieldNames, String> {

@@ -5,14 +5,10 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use encoding_rs::Encoding;
 
-use super::bounds::CutOffChoice;
 use super::lm::{ApiBase, LmArguments};
-use super::output::FieldNames;
-use super::predictor::LoopChoice;
-use super::rows::FormatChoice;
+use super::values::FieldNames;
 use crate::policy::limits::MaxFailures;
 
 /// A leaf as words.
@@ -32,16 +28,17 @@ macro_rules! displayed {
 }
 displayed!(String u32 u64 usize f64 NonZeroU32 NonZeroU64);
 
+/// Makes words of a choice.
 macro_rules! chosen {
-    ($($type:ty)*) => { $(
+    ($type:ty) => {
         impl Words for $type {
             fn words(&self) -> Vec<String> {
                 self.to_possible_value().map(|value| value.get_name().to_owned()).into_iter().collect()
             }
         }
-    )* };
+    };
 }
-chosen!(LoopChoice CutOffChoice FormatChoice);
+pub(super) use chosen;
 
 impl<T: Words> Words for Option<T> {
     fn words(&self) -> Vec<String> {
