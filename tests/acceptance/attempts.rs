@@ -10,9 +10,9 @@ use super::support::job::{Job, Running};
 
 const MINI: [&str; 2] = ["--model", "openai/gpt-4o-mini"];
 
-/// So many questions whose first reply cannot be parsed; each reply is of 100 tokens in and 10 out.
-fn garbled_at_first(rows: usize) -> Fixtures {
-    (0..rows).fold(Fixtures::default(), |fixtures, row| {
+/// Questions whose first reply cannot be parsed; each reply is of 100 tokens in and 10 out.
+fn garbled_at_first(rows: std::ops::Range<usize>) -> Fixtures {
+    rows.fold(Fixtures::default(), |fixtures, row| {
         let question = format!("Question {row}?");
         let asked =
             json!({"userMessage": format!("[[ ## question ## ]]\n{question}\n\n"), "sequenceIndex": 0});
@@ -38,37 +38,38 @@ fn rebuilt(job: &Job) -> Value {
 
 #[test]
 fn failed_attempts_survive_kill_9_in_every_figure_and_bound_the_next_session() {
-    let server = Aimock::start(&garbled_at_first(40));
-    let job = Job::new().questions(40);
-    // Each row fails once, and waits for long.
+    // Others are asked while failed rows wait, for one was answered.
+    let server = Aimock::start(&garbled_at_first(1..41).answer("Question 0?", "Answer 0"));
+    let job = Job::new().questions(41);
+    // Each other row fails once, and waits for long.
     let mut running = asking(&job, &server, &["--backoff", "10h", "--backoff-max", "10h"]);
     running.wait_for("answers.csv.journal", r#""attempt""#, 40);
     running.signal(Signal::KILL);
     running.wait();
-    assert_eq!(server.journal().len(), 40);
+    assert_eq!(server.journal().len(), 41);
 
     let report = rebuilt(&job);
     let attempts = &report["attempts"];
-    assert_eq!((&attempts["total"], &attempts["retries"]), (&json!(40), &json!(0)), "{attempts}");
+    assert_eq!((&attempts["total"], &attempts["retries"]), (&json!(41), &json!(0)), "{attempts}");
     assert_eq!(attempts["by_error"], json!({"AdapterParseError": 40}));
     // As many calls as were allowed may have been under way.
-    assert_eq!(report["tokens"], json!({"input": 4_000, "output": 400, "calls": 40, "untold": 4}));
+    assert_eq!(report["tokens"], json!({"input": 4_100, "output": 410, "calls": 41, "untold": 4}));
     assert_eq!(report["rows"]["unfinished"], 40);
 
-    // Room for 40 calls that are known, 4 that may have been made, and 5 more.
-    job.run(&["resume", "answers.csv", "--max-total-tokens", "5390", "--backoff", "1ms"]).expect(4);
-    assert_eq!(server.journal().len(), 45);
+    // Room for 41 calls that are known, 4 that may have been made, and 5 more.
+    job.run(&["resume", "answers.csv", "--max-total-tokens", "5500", "--backoff", "1ms"]).expect(4);
+    assert_eq!(server.journal().len(), 46);
     let report = rebuilt(&job);
-    assert_eq!((&report["attempts"]["total"], &report["rows"]["ok"]), (&json!(45), &json!(5)));
+    assert_eq!((&report["attempts"]["total"], &report["rows"]["ok"]), (&json!(46), &json!(6)));
     assert_eq!(report["attempts"]["by_error"], json!({"AdapterParseError": 40}));
 
     job.run(&["resume", "answers.csv", "--max-total-tokens", "100000", "--backoff", "1ms"]).expect(0);
-    assert_eq!(server.journal().len(), 2 * 40);
+    assert_eq!(server.journal().len(), 1 + 2 * 40);
     let report = job.report();
-    assert_eq!((&report["attempts"]["total"], &report["attempts"]["retries"]), (&json!(80), &json!(0)));
+    assert_eq!((&report["attempts"]["total"], &report["attempts"]["retries"]), (&json!(81), &json!(0)));
     assert_eq!(report["attempts"]["by_error"], json!({"AdapterParseError": 40}));
-    assert_eq!(report["tokens"], json!({"input": 8_000, "output": 800, "calls": 80, "untold": 4}));
-    assert_eq!(job.column("answer"), (0..40).map(|row| format!("Answer {row}")).collect::<Vec<_>>());
+    assert_eq!(report["tokens"], json!({"input": 8_100, "output": 810, "calls": 81, "untold": 4}));
+    assert_eq!(job.column("answer"), (0..41).map(|row| format!("Answer {row}")).collect::<Vec<_>>());
 }
 
 /// Even rows fail once and wait for long, odd ones hang.
