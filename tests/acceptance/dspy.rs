@@ -174,12 +174,12 @@ async def predict(question):
     assert!(sent[0]["body"].to_string().contains("shibboleth"), "the saved example is shown to the model");
 
     let whole = ["--force", "--program", "saved", "--predictor", "predictor.py:predict"];
-    ask(&job, &server, &whole).expect(1).says("`saved` holds a whole program\nhint: leave out `--predictor");
+    ask(&job, &server, &whole).expect(1).says("/saved` holds a whole program\nhint: leave out `--predictor");
     let changed = job.read("saved/metadata.json") + "\n";
     let job = job.file("saved/metadata.json", changed);
     job.resume().expect(1).says("`--program` was `sha256 ");
     std::fs::remove_file(job.path("saved/program.pkl")).unwrap();
-    ask(&job, &server, &["--force", "--program", "saved"]).expect(1).says("`saved` is no saved program: ");
+    ask(&job, &server, &["--force", "--program", "saved"]).expect(1).says("/saved` is no saved program: ");
     assert_eq!(server.journal().len(), 1);
 }
 
