@@ -1,7 +1,7 @@
 //! What differs between an earlier run and the `resume` of it: refused, or with `--allow-changed` made to fit. Not the
 //! predictor's source, which people mend.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -47,7 +47,7 @@ impl Change {
         journal: &Path,
     ) -> anyhow::Result<Self> {
         let before = recovered.sessions.last().context("the journal has no session")?;
-        let mut options = differing_options(before, header);
+        let mut options = differing(&before.identity, &header.identity);
         let (was, is) = (&before.input, &header.input);
         for (name, was, is) in
             [("encoding", &was.encoding, &is.encoding), ("format", &was.format, &is.format)]
@@ -105,18 +105,14 @@ impl Change {
 }
 
 /// A sentence on each option that makes another job than before.
-pub(super) fn differing_options(before: &Header, now: &Header) -> Vec<String> {
-    differing(&before.identity, &now.identity)
-}
-
-/// The same of two identities.
 pub(super) fn differing(before: &Identity, now: &Identity) -> Vec<String> {
     let value = |identity: &Identity, name: &str| match identity.get(name).map_or("", String::as_str) {
         "" => "not given".to_owned(),
         value => format!("`{value}`"),
     };
-    let changed = now.iter().filter(|(name, value)| *name != SELECTION && before.get(*name) != Some(value));
-    let sentence = |(name, _): (&String, _)| {
+    let names: BTreeSet<_> = before.keys().chain(now.keys()).filter(|name| *name != SELECTION).collect();
+    let changed = names.into_iter().filter(|name| value(before, name) != value(now, name));
+    let sentence = |name: &String| {
         format!("`--{name}` was {} in the earlier run and is {} now", value(before, name), value(now, name))
     };
     changed.map(sentence).collect()
@@ -259,6 +255,18 @@ mod tests {
     use super::*;
     use crate::input::Format;
     use crate::journal::testing::{answered, failed, header};
+
+    #[test]
+    fn what_is_no_longer_given_makes_another_job_and_the_selection_does_not() {
+        let identity = |pairs: &[(&str, &str)]| -> Identity {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let before = identity(&[("program", "sha256 1"), ("column", ""), ("selection", "0:5")]);
+        let now = identity(&[("column", ""), ("selection", "0:9")]);
+        let differs = ["`--program` was `sha256 1` in the earlier run and is not given now"];
+        assert_eq!(differing(&before, &now), differs);
+        assert!(differing(&before, &before).is_empty() && differing(&now, &identity(&[])).is_empty());
+    }
 
     #[test]
     fn in_several_passes_rows_are_matched_as_in_one() {
