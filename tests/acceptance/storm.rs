@@ -93,7 +93,7 @@ fn dspy_lives_through_the_storm_as_well() {
     let arrivals = server.arrivals();
     for Refusal { at, retry_after } in server.refusals() {
         let early = |arrival: &&Instant| {
-            **arrival > at + Duration::from_millis(100) && **arrival < at + Duration::from_secs(retry_after)
+            **arrival > at + Duration::from_millis(250) && **arrival < at + Duration::from_secs(retry_after)
         };
         let early = arrivals.iter().find(early).map(|arrival| *arrival - at);
         assert!(early.is_none(), "a request {early:?} after a Retry-After of {retry_after} s");
