@@ -191,6 +191,6 @@ def escaped(text: str) -> str:
 
 
 def usage(value: Any) -> tuple[int, int, int, float | None, str | None, str | None] | None:
-    """Tokens in and out, requests, cost in US dollars, finish reason and request id, where a prediction or an exception tells."""
+    """Tokens in and out, requests, cost in US dollars, finish reason and request id, where a value tells."""
     told = getattr(value, "_bridge_usage", None)
     return told if isinstance(told, tuple) else None
