@@ -150,16 +150,19 @@ fn holder(file: &File, path: &Path) -> Option<(u32, bool)> {
     Some((pid, process.is_some_and(|process| test_kill_process(process).is_ok())))
 }
 
+/// How often the list of locks is read: the kernel gives it in parts, and passes over entries while others come and go.
+const LOOKS: usize = 5;
+
 /// The process that holds a lock on the file, where the kernel tells (`man 5 proc_locks`): not for every file system, nor
 /// of a process in another namespace.
 fn locker(file: &File) -> Option<u32> {
     let metadata = file.metadata().ok()?;
     let (device, inode) = (metadata.dev(), metadata.ino());
     let place = format!("{:02x}:{:02x}:{inode}", major(device), minor(device));
-    let locks = fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| {
+    let holder = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let [_, "FLOCK", _, _, pid, at, ..] = fields[..] else { return None };
         pid.parse().ok().filter(|pid| at == place && *pid > 0)
-    })
+    };
+    (0..LOOKS).find_map(|_| fs::read_to_string("/proc/locks").ok()?.lines().find_map(holder))
 }
