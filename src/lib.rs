@@ -14,7 +14,7 @@
 //! | 4 | [`engine`] [`stats`] | permits, the attempt loop, deadlines; histograms |
 //! | 3 | [`input`] [`output`] [`journal`] [`bridge`] [`model`] | formats, the truth on disk, the seam to Python |
 //! | 2 | [`event`] [`policy`] [`secret`] | events as data; retry and limits, pure |
-//! | 1 | [`row`] [`call`] [`outcome`] [`usage`] [`error`] [`matching`] [`selection`] | types only: rows, calls, what became of them, what they used, how they fail; rows paired by hash |
+//! | 1 | [`row`] [`call`] [`outcome`] [`usage`] [`error`] [`matching`] [`selection`] | types only: rows, calls, what became of them, what they used, how they fail; rows paired by hash; which rows were asked for |
 
 pub mod bridge;
 pub mod call;

@@ -50,7 +50,7 @@ pub struct ProcessOptions {
 }
 
 impl ProcessOptions {
-    /// The job they ask for, started in a directory. Without a format, the input has a name that tells none.
+    /// The job they ask for, started in a directory.
     pub fn spec(&self, directory: &Path, format: Format) -> JobSpec {
         let mut spec = JobSpec::new(directory, &self.input, format);
         spec.stream = is_stream(&self.input);

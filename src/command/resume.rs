@@ -49,7 +49,7 @@ pub struct WhichOptions {
     /// Only the rows that failed, or only those without an outcome [default: both]
     #[arg(long, value_name = "STATE")]
     pub only: Option<OnlyChoice>,
-    /// Go on although the input, the predictor or the selection has changed; rows are matched by their content
+    /// Go on although the input or the predictor has changed; rows are matched by their content
     #[arg(long)]
     pub allow_changed: bool,
 }

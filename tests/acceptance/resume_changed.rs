@@ -2,16 +2,7 @@
 
 use std::fs;
 
-use super::support::job::Job;
-
-/// Fails the questions named in the file `bad`, answers the others.
-const PICKY: &str = r#"
-async def predict(question):
-    called(question)
-    if question in open("bad").read().split("|"):
-        raise ValueError("bad")
-    return question.upper()
-"#;
+use super::support::job::{Job, PICKY};
 
 /// A finished job of six questions of which the second and the fifth have failed.
 fn with_failures() -> Job {

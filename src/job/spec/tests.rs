@@ -13,7 +13,7 @@ use crate::input::Format;
 use crate::policy::limits::MaxFailures;
 
 fn spec() -> JobSpec {
-    JobSpec::new(Path::new("/work"), Path::new("q.csv"), Format::Csv)
+    JobSpec::new(Path::new("/jobs"), Path::new("q.csv"), Format::Csv)
 }
 
 /// What a command line of these words gives.
@@ -25,7 +25,7 @@ fn patch(words: &[&str]) -> WholePatch {
 
 fn laid(words: &[&str]) -> JobSpec {
     let mut spec = spec();
-    spec.lay_all(patch(words), Path::new("/work"));
+    spec.lay_all(patch(words), Path::new("/jobs"));
     spec
 }
 
@@ -127,7 +127,7 @@ proptest! {
         let words = command_line(&spec);
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         let mut again = self::spec();
-        again.lay_all(patch(&words), Path::new("/work"));
+        again.lay_all(patch(&words), Path::new("/jobs"));
         // The secrets among the arguments may have changed their places.
         let sorted = |spec: &JobSpec| {
             let mut given: Vec<_> = spec.predictor.lm.given().map(|(name, value)| format!("{name}={value}")).collect();
@@ -151,7 +151,7 @@ proptest! {
 #[test]
 fn what_is_given_replaces_what_was_recorded() {
     let mut spec = laid(&["--map=a=b", "--map=c=d", "-n", "5", "--sequential", "--no-html", "--timeout=1s"]);
-    spec.lay_all(patch(&["--map=e=f", "--range=2:4", "--concurrent"]), Path::new("/work"));
+    spec.lay_all(patch(&["--map=e=f", "--range=2:4", "--concurrent"]), Path::new("/jobs"));
     assert_eq!(spec.rows.map, [("e".to_owned(), "f".to_owned())]);
     assert_eq!((spec.rows.limit, spec.rows.selection()), (None, 2..4));
     assert_eq!((spec.pace.mode, spec.page.html), (Mode::Concurrent, false));
@@ -165,10 +165,10 @@ fn paths_belong_to_the_directory_they_are_given_in() {
         let PredictorSpec { predictor, program, python, .. } = &spec.predictor;
         (predictor.clone(), program.clone().unwrap(), python.clone().unwrap())
     };
-    assert_eq!(of(&spec), ("a.py:f".to_owned(), "/work/p.json".into(), "python3.12".into()));
+    assert_eq!(of(&spec), ("a.py:f".to_owned(), "/jobs/p.json".into(), "python3.12".into()));
     spec.lay_all(patch(&["--predictor=a.py:f", "--python=bin/python"]), Path::new("/else"));
-    assert_eq!(of(&spec), ("/else/a.py:f".to_owned(), "/work/p.json".into(), "/else/bin/python".into()));
-    spec.lay_all(patch(&["--predictor=a.py:f"]), Path::new("/work/deeper"));
+    assert_eq!(of(&spec), ("/else/a.py:f".to_owned(), "/jobs/p.json".into(), "/else/bin/python".into()));
+    spec.lay_all(patch(&["--predictor=a.py:f"]), Path::new("/jobs/deeper"));
     assert_eq!(spec.predictor.predictor, "deeper/a.py:f");
 }
 

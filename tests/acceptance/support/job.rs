@@ -27,6 +27,15 @@ def called(what):
     os.write(_calls, (json.dumps(what) + "\n").encode())
 "#;
 
+/// A predictor that notes its calls, fails the questions that the file `bad` names, and answers the others.
+pub(crate) const PICKY: &str = r#"
+async def predict(question):
+    called(question)
+    if question in open("bad").read().split("|"):
+        raise ValueError("bad")
+    return question.upper()
+"#;
+
 /// An answers file whose journal is gone: a run may replace it.
 pub(crate) const OLD_ANSWERS: &str = "question,status,error,attempts,latency_ms\nold,ok,,1,2\n";
 
