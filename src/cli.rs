@@ -28,13 +28,15 @@ use crate::command::process::{NO_INPUT, ProcessOptions, format_of, process};
 use crate::command::report::{ReportOptions, report};
 use crate::command::resume::{ResumeOptions, resume};
 use crate::command::show::ShowOptions;
+use crate::command::signals::{self, outlive_file_size_limit};
 use crate::command::streams::Streams;
 use crate::command::verify::{VerifyOptions, verify};
 use crate::input::Format;
 use crate::job::spec::{JobSpec, PredictorPatch, WholePatch};
+use crate::job::{self, JobError};
+use crate::policy::stop::StopReason;
 use crate::report::commands::Commands;
 use crate::report::progress::{Form, Level, Screen, message_line};
-use crate::run::signals::{self, outlive_file_size_limit};
 use crate::secret::Secrets;
 
 const USES: &str = "\
@@ -176,10 +178,16 @@ fn program() -> u8 {
     let is_job = matches!(cli.command, Some(Command::Process(_) | Command::Resume(_) | Command::Compare(_)));
     let code = match run(cli, &matches, &runtime, &mut streams) {
         Ok(code) => code,
-        Err(error) => {
-            streams.complain(&told(&error));
-            if error.is::<Usage>() || error.is::<clap::Error>() { 2 } else { 1 }
-        }
+        Err(error) => match error.downcast_ref().map(JobError::kind) {
+            // Whoever stopped it knows why.
+            Some(job::ErrorKind::Stopped(signal)) => StopReason::Signal(signal).exit_code(),
+            kind => {
+                streams.complain(&told(&error));
+                let usage =
+                    kind == Some(job::ErrorKind::Usage) || error.is::<Usage>() || error.is::<clap::Error>();
+                if usage { 2 } else { 1 }
+            }
+        },
     };
     // A thread of ours that is still blocked must not hold up the end of the process.
     runtime.shutdown_background();

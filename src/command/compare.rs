@@ -1,26 +1,29 @@
-//! `compare`: its options, what is refused, what is shown. Not the runs, nor the statistics.
+//! `compare`: the same rows one call at a time and several at a time.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 
 use super::Usage;
-use super::comparing::{Comparing, Ended, warm_up_rows};
-use super::destination::{self, Kind};
-use super::prepared::Preparing;
-use super::setup::now;
+use super::run_job::session_options;
 use super::show::ShowOptions;
+use super::signals::Signals;
 use super::streams::Streams;
+use crate::job::SessionOptions;
+use crate::job::answerer::now;
+use crate::job::compare::PreparedComparison;
+use crate::job::destination::{self, Kind};
+use crate::job::files::writable;
 use crate::job::paths::is_stream;
 use crate::job::spec::values::concurrency;
 use crate::job::spec::{JobSpec, Patch, RowSpec};
 use crate::journal::directory_of;
 use crate::output::{Access, write_text};
-use crate::policy::stop::StopReason;
 use crate::report::compare::{Comparison, ModeRuns};
 use crate::report::json;
-use crate::run::signals::Signals;
+use crate::report::progress::Level;
+use crate::run::control::Control;
 
 /// The options of `compare`.
 #[derive(Debug, Clone, Args)]
@@ -107,59 +110,32 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
     for (file, option, kind) in options.files() {
         destination::check(file, option, &[("the input", &options.input)])?;
         destination::check_kind(file, option, kind, options.force)?;
-        let directory = directory_of(file);
-        tempfile::tempfile_in(directory)
-            .with_context(|| format!("failed to write into `{}`", directory.display()))?;
+        writable(directory_of(file))?;
     }
-    // Before the first Python import: see `Signals`.
     let spec = options.spec()?;
-    let mut signals = Signals::insisting(spec.time.grace, streams.last_words(None))?;
-    let (deadline, access) = (spec.time.deadline, spec.access.access());
-    let mut modes = options.modes();
-    let preparing = Preparing {
-        source: spec.source(&options.input),
-        spec,
-        calls: modes.iter().map(|mode| mode.concurrency as usize).max().unwrap_or(1),
+    let access = spec.access.access();
+    let control = Control::new();
+    let signals = Signals::forward(&control, spec.time.grace, streams.last_words(None))?;
+    let session = SessionOptions {
+        input: Some(options.input.clone()),
         dry_run: options.dry_run,
-        quiet: options.show.quiet,
-        prints: streams.show(&options.show),
+        ..session_options(&options.show, streams)
     };
-    let prepared = match preparing.run(&mut signals).await? {
-        Ok(prepared) => prepared,
-        Err(signal) => return Ok(StopReason::Signal(signal).exit_code()),
-    };
-    prepared.announce(streams.reporter(&options.show).as_mut());
-    if prepared.validated.selected.is_empty() {
-        prepared.answerer.shut_down();
-        bail!("`{}` has no row to compare\nhint: choose others with `--range`", options.input.display());
-    }
-    for mode in &mut modes {
-        let calls = prepared.answerer.limit(mode.concurrency as usize) as u64;
-        if calls < mode.concurrency {
-            // The name must not promise what is not reached.
-            mode.name += &format!(" ({calls} at once)");
-            mode.concurrency = calls;
-        }
-    }
+    let mut reporter = streams.reporter(&options.show);
+    let modes = (options.modes(), options.runs);
+    let mut prepared = PreparedComparison::new(spec, modes, session, reporter.as_mut(), &control).await?;
     if options.dry_run {
-        let rows = prepared.validated.selected.end - prepared.validated.selected.start;
-        let asked = rows.saturating_sub(prepared.validated.unaskable);
-        let runs = modes.len() as u64 * u64::from(options.runs);
-        let calls = asked * runs + warm_up_rows(rows, &modes).min(asked);
-        prepared.tell_estimate_of_calls(calls, streams.reporter(&options.show).as_mut());
-        prepared.answerer.shut_down();
+        reporter.message(Level::Note, &prepared.estimate());
         return Ok(0);
     }
-    let comparing =
-        Comparing::new(&prepared, (streams, &options.show), &mut signals, (modes, options.runs), deadline);
-    let Ended { comparison, code, at_once, error } = comparing.run().await;
-    let shown = show(&options, access, &comparison, streams);
-    if !at_once {
-        prepared.answerer.shut_down();
-    }
-    match error {
-        Some(error) => Err(error),
-        None => shown.map(|()| code),
+    drop(reporter);
+    let end = prepared.run(&|| streams.reporter(&options.show), &control).await;
+    drop(signals);
+    streams.standing.set_cost(end.cost_usd);
+    let shown = show(&options, access, &end.comparison, streams);
+    match end.error {
+        Some(error) => Err(error.into()),
+        None => shown.map(|()| end.code),
     }
 }
 

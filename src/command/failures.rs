@@ -1,4 +1,4 @@
-//! `report --failures`: the rows to look at, each with what is recorded of why, in the order of the input. Not the figures.
+//! `report --failures`: the rows to look at, each with what is recorded of why, in the order of the input.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

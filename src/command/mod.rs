@@ -1,27 +1,18 @@
-//! One file a subcommand, and what they share. Here errors become text for people, and runs become exit codes.
+//! One file a subcommand, and what they share. Each makes a job of what was given, has it run by [`job`](crate::job),
+//! shows what that returns, and gives the exit code.
 
-mod changed;
 pub mod compare;
-mod comparing;
-mod damage;
 pub mod demo;
-mod destination;
 pub mod doctor;
-mod done;
 pub mod env_file;
-mod estimate;
 pub mod export;
 mod failures;
-mod job;
-mod measured;
-mod prepared;
 pub mod process;
-mod rebuilt;
 pub mod report;
 pub mod resume;
-mod session;
-mod setup;
+mod run_job;
 pub mod show;
+pub mod signals;
 pub mod streams;
 pub mod verify;
 

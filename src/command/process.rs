@@ -6,15 +6,16 @@ use anyhow::Context;
 use clap::Args;
 
 use super::Usage;
-use super::destination;
-use super::done::Done;
-use super::job::{self, Asked};
-use super::resume::{OnlyChoice, TakeUp};
+use super::run_job::{run, session_options};
 use super::show::ShowOptions;
 use super::streams::Streams;
 use crate::input::Format;
-use crate::job::paths::{JobPaths, is_descriptor, is_stream};
+use crate::job::paths::{JobPaths, is_descriptor, is_null, is_stream};
 use crate::job::spec::{JobSpec, RowSpec, WholePatch};
+use crate::job::{Begin, Job, Only, SessionOptions, TakeUp};
+use crate::journal::Counts;
+use crate::report::progress::Level;
+use crate::report::text::{count, counted};
 
 /// In place of an input where one may be left out: no file can have this name.
 pub const NO_INPUT: &str = ".";
@@ -92,45 +93,46 @@ pub fn format_of(options: &ProcessOptions) -> anyhow::Result<Format> {
 /// Runs `process`.
 pub async fn process(options: ProcessOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let format = format_of(&options)?;
-    let directory = std::env::current_dir()?;
-    let spec = options.spec(&directory, format);
+    let spec = options.spec(&std::env::current_dir()?, format);
     // Lives as long as the job.
     let mut scratch = None;
     let mut paths = options.paths(format);
-    if options.output.as_deref().is_some_and(destination::is_null) {
+    if options.output.as_deref().is_some_and(is_null) {
         let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
         paths = JobPaths::of(&scratch.insert(directory).path().join(options.default_answers(format)));
     }
-    let output = options.output.as_deref().filter(|_| scratch.is_none());
-    let continuing = job::check_output(&options.input, output, &spec, &paths, options.force)?;
-    if continuing
-        && !options.dry_run
-        && let Some(done) = Done::of(&spec, &paths, options.skip_failed)?
-    {
-        return Ok(done.tell(&options.show, paths, streams));
-    }
-    let only = options.skip_failed.then_some(OnlyChoice::Unfinished);
-    let take_up = TakeUp { only, allow_changed: options.allow_changed, continuing };
-    let asked = Asked {
-        spec,
-        paths,
-        stream: is_stream(&options.input).then(|| options.input.clone()),
-        named: Some(options.input.clone()),
-        dry_run: options.dry_run,
+    let ProcessOptions { input, output, force, allow_changed, skip_failed, dry_run, show, .. } = options;
+    let session = SessionOptions {
+        stream: is_stream(&input).then(|| input.clone()),
+        input: Some(input),
+        output,
+        take_up: TakeUp {
+            only: skip_failed.then_some(Only::Unfinished),
+            allow_changed,
+            begin: if force { Begin::Anew } else { Begin::Continue },
+        },
+        dry_run,
         scratch: scratch.is_some(),
-        show: options.show.clone(),
+        ..session_options(&show, streams)
     };
-    job::run(asked, streams, |paths, prepared, reporter| {
-        if options.dry_run {
-            let selected = &prepared.validated.selected;
-            let left = if continuing { take_up.check(paths, prepared, reporter)? } else { None };
-            prepared.tell_estimate(left.unwrap_or(selected.end - selected.start), reporter);
-            return Ok(None);
-        }
-        if continuing && let Some(opened) = take_up.reopen(paths, prepared, reporter)? {
-            return Ok(Some(opened));
-        }
-        job::create(continuing || options.force, paths, prepared, reporter).map(Some)
-    })
-    .await
+    let job = Job::new(spec, paths, session)?;
+    match job.done()? {
+        Some(counts) => Ok(nothing_to_do(counts, job.files(), &show, streams)),
+        None => run(job, dry_run, &show, streams).await,
+    }
+}
+
+/// Says that every row has its outcome; the exit code.
+fn nothing_to_do(counts: Counts, files: &JobPaths, show: &ShowOptions, streams: &mut Streams) -> u8 {
+    let Counts { ok, failed, .. } = counts;
+    let mut text = format!("nothing to do: {} answered in `{}`", counted(ok, "row"), files.answers.display());
+    if failed > 0 {
+        text += &format!(", and {} that failed stay as they are", count(failed));
+    }
+    text += "\nhint: `--force` starts anew";
+    streams.reporter(show).message(Level::Note, &text);
+    streams.files.page = Some(files.page.clone()).filter(|page| page.exists());
+    streams.files.paths = Some(files.clone());
+    streams.files.reported = true;
+    if failed > 0 { 3 } else { 0 }
 }

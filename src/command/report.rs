@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::Args;
 
-use super::destination::{self, Kind};
 use super::failures;
-use super::job::show_report;
-use super::rebuilt::rebuilt;
-use super::setup::now;
+use super::run_job::show_report;
 use super::show::ShowOptions;
 use super::streams::Streams;
+use crate::job::answerer::now;
+use crate::job::destination::{self, Kind};
 use crate::job::paths::JobPaths;
+use crate::job::rebuilt::{Rebuilt, rebuilt};
 use crate::report::table::Files;
 use crate::report::{html, json};
 
@@ -50,7 +50,7 @@ pub fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::Result<
         );
     }
     let mut reporter = streams.reporter(&options.show);
-    let (report, fold, access) = rebuilt(&paths, reporter.as_mut())?;
+    let Rebuilt { report, fold, access } = rebuilt(&paths, reporter.as_mut())?;
     let kept = [
         ("the journal", &*paths.journal),
         ("the answers", &*paths.answers),

@@ -198,6 +198,11 @@ impl InputError {
         self.0.also.push(error.0.first);
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
     /// What is wrong.
     pub fn fault(&self) -> &Fault {
         &self.0.first.fault

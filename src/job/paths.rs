@@ -17,6 +17,11 @@ pub fn is_descriptor(input: &Path) -> bool {
     path == Path::new("/dev/stdin") || path.starts_with("/dev/fd") || path.starts_with("/proc")
 }
 
+/// Whether the name is that of the device which throws away what is written to it.
+pub fn is_null(path: &Path) -> bool {
+    path.canonicalize().is_ok_and(|path| path == Path::new("/dev/null"))
+}
+
 /// A chain of symbolic links that is longer goes round in a circle.
 const MOST_LINKS: usize = 40;
 

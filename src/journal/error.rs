@@ -1,7 +1,7 @@
 //! What can go wrong with a journal. Not what to do about it, apart from the hint.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Why a journal cannot be created, read or written.
@@ -89,6 +89,22 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// The journal that it is about; none for a record that has no JSON form.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Exists { path }
+            | Self::Locked { path, .. }
+            | Self::NoHeader { path }
+            | Self::Foreign { path, .. }
+            | Self::Unknown { path, .. }
+            | Self::Changed { path, .. }
+            | Self::Io { path, .. }
+            | Self::Write { path, .. }
+            | Self::Sync { path, .. } => Some(path),
+            Self::Encode(_) => None,
+        }
+    }
+
     /// Whether space freed on the disk would mend it, so that another `commit` is worth the try.
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Self::Write { source, .. } if is_full(source))

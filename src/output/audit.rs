@@ -24,7 +24,7 @@ const OURS: usize = 4;
 
 /// What is held against what.
 #[derive(Debug)]
-pub struct Audit<'a> {
+pub struct Inspection<'a> {
     /// The input.
     pub source: &'a Source,
     /// The answers file.
@@ -107,7 +107,7 @@ struct Stray {
     torn: bool,
 }
 
-impl Audit<'_> {
+impl Inspection<'_> {
     /// Reads the input once (twice where it is JSONL) and the answers once. Takes 17 bytes a row.
     ///
     /// # Errors

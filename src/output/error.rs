@@ -1,7 +1,7 @@
 //! Why an answers file cannot be written. Not why a row failed.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::input::{Fault, InputError};
 use crate::journal::JournalError;
@@ -72,4 +72,21 @@ pub enum OutputError {
         "the answers file was not written: the run was cancelled\nhint: `export` writes it from the journal"
     )]
     Cancelled,
+}
+
+impl OutputError {
+    /// The file that it is about; none where it was asked to stop.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Input(error) => Some(error.path()),
+            Self::Journal(error) => error.path(),
+            Self::Changed { path, .. }
+            | Self::Shrunk { path, .. }
+            | Self::Malformed { path, .. }
+            | Self::Columns { path, .. }
+            | Self::Read { path, .. }
+            | Self::Write { path, .. } => Some(path),
+            Self::Cancelled => None,
+        }
+    }
 }

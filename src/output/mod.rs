@@ -19,7 +19,7 @@ mod rows;
 mod tests;
 
 pub use atomic::{Access, write_atomically, write_text};
-pub use audit::{Audit, Findings, Found};
+pub use audit::{Findings, Found, Inspection};
 pub use cell::TOLD;
 pub use columns::Renamed;
 pub use error::OutputError;

@@ -49,6 +49,18 @@ pub enum ReportError {
     },
 }
 
+impl ReportError {
+    /// The report that it is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Write { path, .. }
+            | Self::Read { path, .. }
+            | Self::Parse { path, .. }
+            | Self::Version { path, .. } => path,
+        }
+    }
+}
+
 /// Writes a value (a [`Report`], a [`Comparison`](super::compare::Comparison)) as indented JSON, whole or not at all.
 ///
 /// # Errors

@@ -2,9 +2,7 @@
 //! events (`batch`), nor the attempts, nor the files' formats.
 
 mod batch;
-mod last_resort;
-mod signal_streams;
-pub mod signals;
+pub mod control;
 pub mod todo;
 
 use std::collections::HashSet;
@@ -17,7 +15,7 @@ use rustc_hash::FxBuildHasher;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant as TokioInstant, MissedTickBehavior, sleep_until, timeout_at};
 
-use self::signals::Signals;
+use self::control::Control;
 use self::todo::Todo;
 use crate::engine::Engine;
 use crate::event::Event;
@@ -76,7 +74,7 @@ pub struct Run<'a> {
     /// Who shows it.
     pub reporter: &'a mut dyn Reporter,
     /// What ends it early.
-    pub signals: &'a mut Signals,
+    pub control: &'a Control,
     /// What bounds it.
     pub bounds: Bounds,
 }
@@ -131,11 +129,12 @@ impl Run<'_> {
 impl Dispatcher<'_> {
     async fn dispatch(&mut self, todo: &mut Todo, inbox: &mut Receiver<Event>) {
         let deadline = self.run.bounds.deadline.map(|limit| TokioInstant::now() + limit);
-        self.look_first(deadline).await;
+        self.look_first(deadline);
         let mut ticks = tokio::time::interval(TICK);
         // Those missed while a write took long are not made up for: the inbox would wait for all of them.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
+        let control = self.run.control;
         loop {
             self.take_in(&mut batch, todo).await;
             if self.in_hand.is_empty() && (todo.ended() || self.stop.is_some()) {
@@ -143,7 +142,7 @@ impl Dispatcher<'_> {
             }
             tokio::select! {
                 biased;
-                signal = self.run.signals.next() => {
+                signal = control.next() => {
                     if self.signalled(StopReason::Signal(signal)) {
                         return self.cut_off(inbox, &mut batch, todo).await;
                     }
@@ -161,9 +160,9 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// What came before the first row keeps it from being called.
-    async fn look_first(&mut self, deadline: Option<TokioInstant>) {
-        if let Some(signal) = self.run.signals.come().await {
+    /// Calls no row where a signal or the deadline came before the first one.
+    fn look_first(&mut self, deadline: Option<TokioInstant>) {
+        if let Some(signal) = self.run.control.take() {
             self.signalled(StopReason::Signal(signal));
         } else if deadline.is_some_and(|deadline| deadline <= TokioInstant::now()) {
             self.stop(StopReason::Deadline);
@@ -213,7 +212,7 @@ impl Dispatcher<'_> {
         let again = std::mem::replace(&mut self.signalled, true);
         if again {
             self.hurried = true;
-            self.run.signals.hurry();
+            self.run.control.hurry();
             self.run.engine.kill();
         } else {
             self.stop(reason);
@@ -305,7 +304,7 @@ impl Dispatcher<'_> {
             tokio::select! {
                 () = tokio::time::sleep(DISK_RETRY) => {}
                 () = sleep_until(until) => return,
-                signal = self.run.signals.next() => {
+                signal = self.run.control.next() => {
                     if std::mem::replace(&mut signalled, true) {
                         return;
                     }

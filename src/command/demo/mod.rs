@@ -17,12 +17,16 @@ use anyhow::Context;
 use clap::Args;
 
 use self::stage::Stage;
+use super::signals::Signals;
 use super::streams::Streams;
 use crate::command::show::ShowOptions;
 use crate::job::spec::values::duration;
 use crate::job::spec::{PredictorPatch, PredictorSpec};
 use crate::policy::stop::StopReason;
-use crate::run::signals::Signals;
+use crate::run::control::Control;
+
+/// How long the examples may take to take a signal.
+const GRACE: Duration = Duration::from_secs(5);
 
 const TITLES: [&str; 7] = [
     "Basic call",
@@ -63,12 +67,12 @@ impl DemoOptions {
 
 /// Runs `demo`: exit code 1 if an example fails.
 pub async fn demo(options: &DemoOptions, streams: &mut Streams) -> anyhow::Result<u8> {
-    // Before the first Python import: see `Signals`.
-    let mut signals = Signals::new()?;
+    let control = Control::new();
+    let _signals = Signals::forward(&control, GRACE, streams.last_words(None))?;
     let mut stage = Stage::new(options, streams).await?;
     let code = tokio::select! {
         code = examples(options.example, &mut stage) => code?,
-        signal = signals.next() => return Ok(StopReason::Signal(signal).exit_code()),
+        signal = control.next() => return Ok(StopReason::Signal(signal).exit_code()),
     };
     stage.close();
     Ok(code)

@@ -14,10 +14,11 @@ use crate::bridge::python::PythonBridge;
 use crate::bridge::python::interpreter::{Interpreter, choose};
 use crate::bridge::python::predictor::{LoadError, Model, ModelSettings, Request};
 use crate::call::{Attempt, call_clock};
-use crate::command::setup::{Answerer, panicked, secrets};
 use crate::command::show::ShowOptions;
 use crate::command::streams::Streams;
 use crate::error::CallError;
+use crate::job::JobError;
+use crate::job::answerer::{Answerer, secrets};
 use crate::outcome::Answer;
 use crate::report::text::{Look, duration, escape, escape_lines};
 use crate::row::Value;
@@ -69,7 +70,8 @@ impl<'a> Stage<'a> {
             interpreter.define(FUNCTIONS, include_str!("functions.py"))?;
             anyhow::Ok(interpreter)
         };
-        let interpreter = tokio::task::spawn_blocking(start).await.map_err(|error| panicked(&error))??;
+        let interpreter =
+            tokio::task::spawn_blocking(start).await.map_err(|error| JobError::panicked(&error))??;
         let look = streams.look(&options.show);
         Ok(Self { options, streams, look, interpreter, model: None, bridges: Vec::new() })
     }
@@ -79,7 +81,8 @@ impl<'a> Stage<'a> {
         if self.model.is_none() {
             let options = self.options.predictor();
             let start = move || Answerer::start(&options, CALLS, false, &secrets(&options), None);
-            let started = tokio::task::spawn_blocking(start).await.map_err(|error| panicked(&error))??;
+            let started =
+                tokio::task::spawn_blocking(start).await.map_err(|error| JobError::panicked(&error))??;
             self.say(&format!("(asking {})", escape(&started.description)))?;
             self.model = Some(started);
         }
@@ -119,7 +122,7 @@ impl<'a> Stage<'a> {
             bridge.close(SHUT_DOWN);
         }
         match self.model {
-            Some(model) => model.shut_down(),
+            Some(model) => drop(model),
             None => drop(self.interpreter.run_exit_functions(SHUT_DOWN)),
         }
     }

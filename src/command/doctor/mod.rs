@@ -10,16 +10,18 @@ use std::path::Path;
 use self::api::{api, env_file, key};
 use self::place::{files, place};
 use self::python::{Inspected, dspy, event_loop, interpreter, local_model, virtual_environment};
-use super::prepared::{fits, validated};
 use super::process::{NO_INPUT, ProcessOptions};
-use super::setup::{Answerer, panicked, secrets};
+use super::signals::Signals;
 use super::streams::Streams;
 use crate::input::{Format, Source, glance};
+use crate::job::JobError;
+use crate::job::answerer::{Answerer, secrets};
 use crate::job::paths::is_stream;
+use crate::job::prepare::{fits, validated};
 use crate::job::spec::JobSpec;
 use crate::policy::stop::StopReason;
 use crate::report::text::{Look, counted, escape};
-use crate::run::signals::Signals;
+use crate::run::control::Control;
 
 /// Columns of what was checked.
 const NAME: usize = 20;
@@ -32,14 +34,14 @@ type Check = (&'static str, Found);
 
 /// Runs `doctor`: exit code 1 if anything is wrong.
 pub async fn doctor(options: ProcessOptions, streams: &mut Streams) -> anyhow::Result<u8> {
-    // Before the first Python import: see `Signals`.
-    let mut signals = Signals::new()?;
     let spec = options.spec(&std::env::current_dir()?, Format::Csv);
+    let control = Control::new();
+    let _signals = Signals::forward(&control, spec.time.grace, streams.last_words(None))?;
     let (show, secrets) = (options.show.clone(), secrets(&spec.predictor));
     let checking = tokio::task::spawn_blocking(move || checks(&options, &spec));
     let checks = tokio::select! {
-        checks = checking => checks.map_err(|error| panicked(&error))?,
-        signal = signals.next() => return Ok(StopReason::Signal(signal).exit_code()),
+        checks = checking => checks.map_err(|error| JobError::panicked(&error))?,
+        signal = control.next() => return Ok(StopReason::Signal(signal).exit_code()),
     };
     let look = streams.look(&show);
     let text: String = checks.iter().map(|check| line(check, look)).collect();
@@ -112,7 +114,7 @@ fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> (
     let (asked, calls) = (&spec.predictor, spec.pace.calls());
     let answerer = match Answerer::start(asked, calls, true, &secrets(asked), None) {
         Ok(answerer) => answerer,
-        Err(error) => return (Err(format!("{error:#}")), input),
+        Err(error) => return (Err(error.to_string()), input),
     };
     let read = input.map(|read| match read {
         Ok((Some(source), _)) => {
@@ -123,10 +125,8 @@ fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> (
         }
         read => read,
     });
-    let fits = fits(&answerer, spec).map_err(|error| format!("{error:#}"));
-    let description = answerer.description.clone();
-    answerer.shut_down();
-    (fits.map(|()| description), read)
+    let fits = fits(&answerer, spec).map_err(|error| error.to_string());
+    (fits.map(|()| answerer.description.clone()), read)
 }
 
 /// `✓ DSPy  3.4.1`, the lines after the first below it.

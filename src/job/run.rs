@@ -1,20 +1,20 @@
-//! One session of a job, from an open journal to its report: run, project, report. Not how the job was set up.
+//! One session of a job, from an open journal to its report: the rows are run, the answers file and the report are written.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
 use tokio::time::timeout;
 
-use super::setup::{Answerer, now, panicked};
+use super::answerer::{Answerer, now};
+use super::error::{ErrorKind, Explain, JobError, refuse};
+use super::paths::JobPaths;
+use super::spec::{CutOffChoice, RateSpec, RetrySpec, StopSpec, TimeSpec};
 use crate::bridge::{Metered, Nulled};
 use crate::engine::{Clock, Engine, EngineSettings};
-use crate::input::{Rows, Source, Validated};
-use crate::job::paths::JobPaths;
-use crate::job::spec::{CutOffChoice, RateSpec, RetrySpec, StopSpec, TimeSpec};
-use crate::journal::{End, Index, Journal, JournalError, Loss};
+use crate::input::{InputError, Rows, Source, Validated};
+use crate::journal::{End, Header, Index, Journal, JournalError, Loss};
 use crate::output::{Access, OutputError, Projected, Projection};
 use crate::policy::budget::{Budget, Price};
 use crate::policy::limits::Limits;
@@ -24,7 +24,7 @@ use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted};
 use crate::report::{self, EventLoop, Facts, JournalFigures, Report};
 use crate::row::Row;
-use crate::run::signals::Signals;
+use crate::run::control::Control;
 use crate::run::todo::{Choice, Todo};
 use crate::run::{Bounds, Ended, Run};
 use crate::stats::Fold;
@@ -80,8 +80,25 @@ pub(super) struct Session<'a> {
     pub outage: Option<String>,
 }
 
+/// The journal of a job, and the figures of the sessions before.
+pub(super) struct Opened {
+    /// The journal, its header written.
+    pub journal: Journal,
+    /// The earlier sessions' figures.
+    pub fold: Fold,
+    /// Which rows are to be run.
+    pub choice: Choice,
+}
+
+impl Opened {
+    /// A new journal: there is no session before, and all rows are to be run.
+    pub(super) fn new(journal: Journal, header: &Header) -> Self {
+        Self { journal, fold: Fold::new(&header.selection), choice: Choice::default() }
+    }
+}
+
 /// What a session came to that only measured.
-pub(super) struct Ran {
+pub(super) struct Timed {
     /// Why it ended early; a signal is told even if every row has its outcome.
     pub stop: Option<StopReason>,
     /// The report; none where a second signal cut the session short.
@@ -93,10 +110,13 @@ pub(super) struct Ran {
 }
 
 /// What a session came to.
-pub(super) struct Outcome {
-    /// The process's exit code.
+#[derive(Debug)]
+pub struct SessionEnd {
+    /// The exit code of the command line: 0 where every selected row is answered.
     pub code: u8,
-    /// The report; none where a second signal cut the session short.
+    /// Why it ended before its rows did, if it did.
+    pub stop: Option<StopReason>,
+    /// The report; none where the session was killed.
     pub report: Option<Report>,
 }
 
@@ -105,9 +125,9 @@ impl Session<'_> {
     pub(super) async fn measure(
         mut self,
         reporter: &mut dyn Reporter,
-        signals: &mut Signals,
-    ) -> anyhow::Result<Ran> {
-        let Ended { stop, hurried, .. } = self.rows(reporter, signals, 0).await?;
+        control: &Control,
+    ) -> Result<Timed, JobError> {
+        let Ended { stop, hurried, .. } = self.rows(reporter, control, 0).await?;
         let report = if hurried {
             None
         } else {
@@ -115,7 +135,7 @@ impl Session<'_> {
             Some(self.report(0, Duration::ZERO, stop.as_ref()))
         };
         let spent = self.fold.stats.spent().clone();
-        Ok(Ran { stop, report, spent, journal: self.journal })
+        Ok(Timed { stop, report, spent, journal: self.journal })
     }
 
     /// Runs all rows without an answer, writes the answers file and the report.
@@ -123,13 +143,27 @@ impl Session<'_> {
         mut self,
         paths: &JobPaths,
         reporter: &mut dyn Reporter,
-        signals: &mut Signals,
-    ) -> anyhow::Result<Outcome> {
-        let index = Arc::clone(self.journal.index());
-        let before = index.counts();
-        let resumed = index.count(self.validated.selected.clone()).ok;
+        control: &Control,
+    ) -> Result<SessionEnd, JobError> {
+        let before = self.journal.index().counts();
+        let resumed = self.journal.index().count(self.validated.selected.clone()).ok;
         let bounded = self.budget.is_some();
-        let ended = self.rows(reporter, signals, resumed).await?;
+        let attempts = self.fold.stats.attempts().total;
+        let ended = self.rows(reporter, control, resumed).await?;
+        let called = self.fold.stats.attempts().total > attempts;
+        let end = self.finish(ended, (before.ok, bounded), paths, reporter, control).await;
+        end.map_err(|error| if called { error.after_calls() } else { error })
+    }
+
+    /// Writes the answers file and the report.
+    async fn finish(
+        &mut self,
+        ended: Ended,
+        (answered_before, bounded): (u64, bool),
+        paths: &JobPaths,
+        reporter: &mut dyn Reporter,
+        control: &Control,
+    ) -> Result<SessionEnd, JobError> {
         self.make_good(paths, reporter)?;
         let signal = match ended.stop {
             Some(StopReason::Signal(signal)) => Some(signal),
@@ -142,7 +176,7 @@ impl Session<'_> {
             self.journal.mark_ended(ended.is_err());
             let text = "ended at once; what was recorded is safe in the journal\nhint: `resume` goes on";
             reporter.message(Level::Warning, if self.scratch { SCRATCH } else { text });
-            return Ok(Outcome { code, report: None });
+            return Ok(SessionEnd { code, stop, report: None });
         }
         // A broken bridge is some row's doing: like a crash, it leaves the rows in flight as suspects.
         let broken = is_broken(stop.as_ref());
@@ -150,14 +184,14 @@ impl Session<'_> {
         self.journal.mark_ended(end.is_err() && !broken);
         end?;
         let projecting = Instant::now();
-        let projected = match self.project(paths, signals, signal).await? {
+        let projected = match self.project(paths, control, signal).await? {
             Ok(projected) => projected,
             Err(signal) => {
                 let text = "ended at once; the answers are safe in the journal\nhint: `export` writes them";
                 reporter.message(Level::Warning, if self.scratch { SCRATCH } else { text });
                 let signal = StopReason::Signal(signal);
                 let reason = stop.filter(|stop| stop.outweighs(&signal)).unwrap_or(signal);
-                return Ok(Outcome { code: reason.exit_code(), report: None });
+                return Ok(SessionEnd { code: reason.exit_code(), stop: Some(reason), report: None });
             }
         };
         for renamed in &projected.renamed {
@@ -171,7 +205,7 @@ impl Session<'_> {
             );
             reporter.message(Level::Warning, &text);
         }
-        let report = self.report(before.ok, projecting.elapsed(), stop.as_ref());
+        let report = self.report(answered_before, projecting.elapsed(), stop.as_ref());
         // Calls that wait for room in a budget are few, and no one's fault.
         if let Some(remark) = report::remark::underused(&report).filter(|_| !bounded) {
             reporter.message(Level::Warning, &remark);
@@ -180,11 +214,11 @@ impl Session<'_> {
         if self.page {
             report::html::write(&paths.page, self.access, &paths.answers, &report, &self.fold)?;
         }
-        Ok(Outcome { code, report: Some(report) })
+        Ok(SessionEnd { code, stop, report: Some(report) })
     }
 
     /// Makes good what somebody has done to the journal, as far as that can be, and says so.
-    fn make_good(&mut self, paths: &JobPaths, reporter: &mut dyn Reporter) -> anyhow::Result<()> {
+    fn make_good(&mut self, paths: &JobPaths, reporter: &mut dyn Reporter) -> Result<(), JobError> {
         match self.journal.loss() {
             None => {}
             Some(Loss::Cut) => {
@@ -203,12 +237,16 @@ impl Session<'_> {
             }
             Some(loss @ (Loss::Removed | Loss::Moved)) => {
                 let kept = self.journal.restore(&now().replace(':', "-"));
-                let kept = kept.with_context(|| format!("{loss}, and it cannot be written anew"))?;
+                let kept = kept.explain(ErrorKind::Journal, &paths.journal, || {
+                    format!("{loss}, and it cannot be written anew")
+                })?;
                 if let Some(interpreter) = &self.answerer.interpreter {
                     interpreter.keep_from_children(self.journal.descriptor());
                 }
                 if let Some(kept) = kept {
-                    bail!(
+                    refuse!(
+                        Journal,
+                        &kept,
                         "{loss}, and `{}` is another file now; what the run recorded is in `{}`\nhint: give that the journal's name again, then `resume` goes on",
                         paths.journal.display(),
                         kept.display()
@@ -237,9 +275,9 @@ impl Session<'_> {
     async fn rows(
         &mut self,
         reporter: &mut dyn Reporter,
-        signals: &mut Signals,
+        control: &Control,
         resumed: u64,
-    ) -> anyhow::Result<Ended> {
+    ) -> Result<Ended, JobError> {
         let predictor = self.answerer.bridge.describe();
         let settings = EngineSettings {
             concurrency: self.calls,
@@ -281,7 +319,7 @@ impl Session<'_> {
             limits: Limits::new(self.stop.max_failures).resuming(resumed),
             fold: &mut self.fold,
             reporter,
-            signals,
+            control,
             bounds,
         };
         let ended = run.rows(todo).await;
@@ -290,7 +328,7 @@ impl Session<'_> {
     }
 
     /// The suspects' rows, in their order.
-    fn read_suspects(&self) -> anyhow::Result<Vec<Row>> {
+    fn read_suspects(&self) -> Result<Vec<Row>, InputError> {
         let suspects = &self.choice.suspects;
         let (Some(first), Some(last)) = (suspects.iter().min(), suspects.iter().max()) else {
             return Ok(Vec::new());
@@ -334,9 +372,9 @@ impl Session<'_> {
     async fn project(
         &self,
         paths: &JobPaths,
-        signals: &mut Signals,
+        control: &Control,
         mut first: Option<Signal>,
-    ) -> anyhow::Result<Result<Projected, Signal>> {
+    ) -> Result<Result<Projected, Signal>, JobError> {
         let cancelled = Arc::new(AtomicBool::new(false));
         let mut writing = tokio::task::spawn_blocking({
             let cancelled = Arc::clone(&cancelled);
@@ -347,8 +385,8 @@ impl Session<'_> {
         });
         loop {
             tokio::select! {
-                written = &mut writing => return Ok(Ok(written.map_err(|error| panicked(&error))??)),
-                signal = signals.next() => {
+                written = &mut writing => return Ok(Ok(written.map_err(|error| JobError::panicked(&error))??)),
+                signal = control.next() => {
                     let Some(first) = first else {
                         first = Some(signal);
                         continue;

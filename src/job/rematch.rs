@@ -1,15 +1,14 @@
-//! What differs between an earlier run and the `resume` of it: refused, or with `--allow-changed` made to fit. Not the
-//! predictor's source, which people mend.
+//! What differs between the sessions of a job: it is refused, or with `--allow-changed` made to fit. The predictor's
+//! source is no part of it, for people mend that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context, bail};
-
-use super::prepared::Prepared;
-use super::setup::now;
+use super::answerer::now;
+use super::error::{JobError, refuse};
+use super::paths::JobPaths;
+use super::prepare::Prepared;
 use crate::input::{Records, Source};
-use crate::job::paths::JobPaths;
 use crate::journal::{Header, Index, InputIdentity, Journal, Reader, Recovered};
 use crate::matching::Matching;
 use crate::report::progress::{Level, Reporter};
@@ -45,8 +44,8 @@ impl Change {
         header: &Header,
         source: &Source,
         journal: &Path,
-    ) -> anyhow::Result<Self> {
-        let before = recovered.sessions.last().context("the journal has no session")?;
+    ) -> Result<Self, JobError> {
+        let before = recovered.sessions.last().ok_or_else(|| JobError::no_session(journal))?;
         let mut options = differing(&before.identity, &header.identity);
         let (was, is) = (&before.input, &header.input);
         for (name, was, is) in
@@ -78,16 +77,20 @@ impl Change {
     }
 
     /// Refuses to go on, if anything differs; `anew` tells how to start anew.
-    pub(super) fn refuse(&self, source: &Source, anew: &str) -> anyhow::Result<()> {
+    pub(super) fn refuse(&self, source: &Source, anew: &str) -> Result<(), JobError> {
         if !self.options.is_empty() {
-            bail!(
+            refuse!(
+                Changed,
+                &source.path,
                 "{}: the answers would not belong together\nhint: leave it out, {anew}, or go on all the same with \
                  `--allow-changed`",
                 self.options.join("; ")
             );
         }
         if let Some(how) = &self.input {
-            bail!(
+            refuse!(
+                Changed,
+                &source.path,
                 "`{}` has changed since the earlier run: {how}\nhint: restore the file, {anew}, or keep the answers \
                  of the rows that are still there with `--allow-changed`",
                 source.path.display(),
@@ -126,7 +129,7 @@ fn mismatches(
     index: &Index,
     rows: u64,
     same_columns: bool,
-) -> anyhow::Result<Option<String>> {
+) -> Result<Option<String>, JobError> {
     let (mut reader, mut records) = (Reader::open(journal)?, Records::open(source)?);
     let (mut recorded, mut differ, mut first) = (0, 0, None);
     let mut ended = false;
@@ -167,7 +170,7 @@ pub(super) fn rematch(
     open: &BTreeMap<u64, RowHash>,
     whole: &Spent,
     reporter: &mut dyn Reporter,
-) -> anyhow::Result<(Journal, Fold)> {
+) -> Result<(Journal, Fold), JobError> {
     let before = journal.index().selection().hull();
     let passes = (before.end - before.start).div_ceil(ROWS_A_PASS);
     let (moved, kept) = moves(&paths.journal, journal.index(), open, &prepared.source, passes)?;
@@ -206,7 +209,7 @@ fn moves(
     open: &BTreeMap<u64, RowHash>,
     source: &Source,
     passes: u64,
-) -> anyhow::Result<(Vec<u64>, u64)> {
+) -> Result<(Vec<u64>, u64), JobError> {
     let before = index.selection().hull();
     let mut moved = vec![GONE; (before.end - before.start) as usize];
     let mut kept = 0;
@@ -236,7 +239,7 @@ fn recorded(
     index: &Index,
     open: &BTreeMap<u64, RowHash>,
     wanted: impl Fn(u64) -> bool,
-) -> anyhow::Result<[Matching; 3]> {
+) -> Result<[Matching; 3], JobError> {
     let mut reader = Reader::open(journal)?;
     let (mut answered, mut failed) = (Vec::new(), Vec::new());
     for row in index.selection().rows() {

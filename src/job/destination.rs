@@ -3,8 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-
+use super::error::{ErrorKind, Explain, JobError, refuse};
 use crate::journal::{directory_of, is_journal};
 use crate::output::is_answers;
 use crate::report::compare::markdown;
@@ -21,7 +20,7 @@ const OTHER_FORMATS: [&str; 14] = [
 
 /// What a file must be, if there is one, for another of its kind to replace it.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Answers; the delimiter that was given.
     Answers(Option<u8>),
     /// A report or a comparison.
@@ -48,37 +47,39 @@ impl Kind {
 
 /// Checks a file that is to be written whole under a name that the user gave by `option`. `kept` are the files that it
 /// must not be, by what they are.
-pub(super) fn check(path: &Path, option: &str, kept: &[(&str, &Path)]) -> anyhow::Result<()> {
+pub(crate) fn check(path: &Path, option: &str, kept: &[(&str, &Path)]) -> Result<(), JobError> {
     let shown = path.display();
     let hint = format!("hint: name another file with `{option}`");
     if path == Path::new("-") {
-        bail!("`-` is no file, and standard output is for the summary alone\n{hint}");
+        refuse!(Output, path, "`-` is no file, and standard output is for the summary alone\n{hint}");
     }
     if leads_to_a_descriptor(path) {
-        bail!("`{shown}` is no place for a file\n{hint}");
+        refuse!(Output, path, "`{shown}` is no place for a file\n{hint}");
     }
     // The file is replaced whole: a device or a pipe would be too.
     if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         let what = if path.is_dir() { "a directory" } else { "no regular file" };
-        bail!("`{shown}` is {what}\n{hint}");
+        refuse!(Output, path, "`{shown}` is {what}\n{hint}");
     }
     if let Some((what, file)) = kept.iter().find(|(_, file)| same(path, file)) {
-        bail!("`{shown}` would replace {what} `{}`\n{hint}", file.display());
+        refuse!(Output, path, "`{shown}` would replace {what} `{}`\n{hint}", file.display());
     }
     let named = |extension| path.extension().is_some_and(|found| found == extension);
     if named("journal") || is_journal(path) {
-        bail!("`{shown}` is a journal, or has the name of one\n{hint}");
+        refuse!(Output, path, "`{shown}` is a journal, or has the name of one\n{hint}");
     }
     if named("input") {
-        bail!("`{shown}` has the name under which a job keeps its standard input\n{hint}");
+        refuse!(Output, path, "`{shown}` has the name under which a job keeps its standard input\n{hint}");
     }
     Ok(())
 }
 
 /// Refuses to replace a file that this program did not write, unless that is forced: see [`set_aside`].
-pub(super) fn check_kind(path: &Path, option: &str, kind: Kind, force: bool) -> anyhow::Result<()> {
+pub(crate) fn check_kind(path: &Path, option: &str, kind: Kind, force: bool) -> Result<(), JobError> {
     if !force && kind.is_foreign(path) {
-        bail!(
+        refuse!(
+            Output,
+            path,
             "`{}` is there, and this program did not write it\nhint: name another file with `{option}`, or add \
              `--force`: it is kept under another name",
             path.display()
@@ -88,7 +89,7 @@ pub(super) fn check_kind(path: &Path, option: &str, kind: Kind, force: bool) -> 
 }
 
 /// Refuses an answers file by the name of another format.
-pub(super) fn check_extension(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn check_extension(path: &Path) -> Result<(), JobError> {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     if !OTHER_FORMATS.contains(&&*extension) {
         return Ok(());
@@ -99,16 +100,16 @@ pub(super) fn check_extension(path: &Path) -> anyhow::Result<()> {
         "gz" | "bz2" | "xz" | "zst" | "zip" => "name it `.csv` or `.jsonl`, and compress it afterwards",
         _ => "name it `.csv` or `.jsonl`",
     };
-    bail!("`{}`: answers are not written as `.{extension}`\nhint: {hint}", path.display());
+    refuse!(Output, path, "`{}`: answers are not written as `.{extension}`\nhint: {hint}", path.display());
 }
 
 /// Keeps a file that this program did not write, and that is to be replaced, as `<path>.<time>` too, and says so.
-pub(super) fn set_aside(
+pub(crate) fn set_aside(
     path: &Path,
     kind: Kind,
     time: &str,
     reporter: &mut dyn Reporter,
-) -> anyhow::Result<()> {
+) -> Result<(), JobError> {
     if !kind.is_foreign(path) {
         return Ok(());
     }
@@ -119,16 +120,11 @@ pub(super) fn set_aside(
         // Some file systems have no links.
         if error.kind() == io::ErrorKind::AlreadyExists { Err(error) } else { std::fs::rename(path, &aside) }
     });
-    linked.with_context(|| format!("failed to set aside `{}`", path.display()))?;
+    linked.explain(ErrorKind::Output, path, || format!("failed to set aside `{}`", path.display()))?;
     let name = |path: &Path| PathBuf::from(path.file_name().unwrap_or_default());
     let text = format!("`{}` is kept as `{}`", name(path).display(), name(&aside).display());
     reporter.message(Level::Note, &text);
     Ok(())
-}
-
-/// Whether the name is that of the device which throws away what is written to it.
-pub(super) fn is_null(path: &Path) -> bool {
-    path.canonicalize().is_ok_and(|path| path == Path::new("/dev/null"))
 }
 
 /// Whether the name, or one that it leads to, is a link that the system made, such as `/dev/stdout` or `/proc/self/fd/1`:
@@ -152,6 +148,6 @@ fn leads_to_a_descriptor(path: &Path) -> bool {
 }
 
 /// Whether both are there and one.
-pub(super) fn same(one: &Path, other: &Path) -> bool {
+pub(crate) fn same(one: &Path, other: &Path) -> bool {
     matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }

@@ -1,18 +1,17 @@
-//! A comparison under way: the warm-up, the runs in turn, and what stops them. Not how one run is measured.
+//! A comparison under way: the warm-up, the runs in turn, and what stops them.
 
 use std::time::{Duration, Instant};
 
-use super::measured::{FirstAnswers, Measured, Measuring, Ran};
-use super::prepared::Prepared;
-use super::show::ShowOptions;
-use super::streams::Streams;
+use super::sample::{FirstAnswers, Measured, Measuring, Ran};
 use crate::input::Validated;
+use crate::job::error::JobError;
+use crate::job::prepare::Prepared;
+use crate::journal::JournalError;
 use crate::policy::stop::StopReason;
 use crate::report::compare::{Comparison, ModeRuns, RunFigures, Stopped, WarmUp};
-use crate::report::progress::Level;
+use crate::report::progress::{Level, Reporter};
 use crate::report::text::{counted, duration, reason};
-use crate::run::signals::Signals;
-use crate::secret::Secrets;
+use crate::run::control::Control;
 use crate::usage::Spent;
 
 /// Rows that warm up: at least enough to meet a second call, at most so many as are few.
@@ -21,15 +20,13 @@ const WARM_UP: std::ops::RangeInclusive<u64> = 3..=16;
 const LONG: Duration = Duration::from_secs(60);
 
 /// A comparison under way.
-pub(super) struct Comparing<'a> {
+pub(super) struct Runs<'a> {
     /// The job.
     pub prepared: &'a Prepared,
-    /// Where progress goes.
-    pub streams: &'a Streams,
-    /// What is shown.
-    pub show: &'a ShowOptions,
+    /// Makes the reporter of each run.
+    pub reporters: &'a dyn Fn() -> Box<dyn Reporter>,
     /// What ends it early.
-    pub signals: &'a mut Signals,
+    pub control: &'a Control,
     /// Runs of each mode that were asked for.
     pub runs: u32,
     /// When no new calls are made any more.
@@ -47,15 +44,18 @@ pub(super) struct Comparing<'a> {
 }
 
 /// What a comparison came to.
-pub(super) struct Ended {
+#[derive(Debug)]
+pub struct ComparisonEnd {
     /// What was finished.
     pub comparison: Comparison,
-    /// The process's exit code.
+    /// The exit code of the command line: 0 where every row of every run was answered.
     pub code: u8,
-    /// A second signal came: nothing is waited for.
-    pub at_once: bool,
+    /// Whether it was killed: nothing is waited for.
+    pub killed: bool,
+    /// What all runs used, in US dollars; none where no price is known.
+    pub cost_usd: Option<f64>,
     /// What went wrong outside of the rows.
-    pub error: Option<anyhow::Error>,
+    pub error: Option<JobError>,
 }
 
 /// Why there is no further run.
@@ -69,33 +69,38 @@ enum Halt {
         finished: Option<u64>,
     },
     /// Something else failed.
-    Error(anyhow::Error),
+    Error(JobError),
 }
 
-impl From<anyhow::Error> for Halt {
-    fn from(error: anyhow::Error) -> Self {
+impl From<JobError> for Halt {
+    fn from(error: JobError) -> Self {
         Self::Error(error)
     }
 }
 
-impl<'a> Comparing<'a> {
+impl From<JournalError> for Halt {
+    fn from(error: JournalError) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+impl<'a> Runs<'a> {
     /// A comparison of modes that have no runs yet; its deadline counts from now.
     pub(super) fn new(
         prepared: &'a Prepared,
-        (streams, show): (&'a Streams, &'a ShowOptions),
-        signals: &'a mut Signals,
+        reporters: &'a dyn Fn() -> Box<dyn Reporter>,
+        control: &'a Control,
         (modes, runs): (Vec<ModeRuns>, u32),
         deadline: Option<Duration>,
     ) -> Self {
         let deadline = deadline.and_then(|limit| Instant::now().checked_add(limit));
         let (warm_up, first, used, at) = Default::default();
-        Self { prepared, streams, show, signals, runs, deadline, modes, warm_up, first, used, at }
+        Self { prepared, reporters, control, runs, deadline, modes, warm_up, first, used, at }
     }
 
     /// Warms up and makes all runs, until something stops it.
-    pub(super) async fn run(mut self) -> Ended {
+    pub(super) async fn run(mut self) -> ComparisonEnd {
         let halt = self.all_runs().await.err();
-        self.streams.standing.set_cost(self.used.usage.cost_usd);
         let made_all = self.modes.iter().all(|mode| mode.runs.len() as u32 == self.runs);
         let halt = halt.filter(|halt| {
             // A signal after the last outcome of all changes nothing.
@@ -109,22 +114,23 @@ impl<'a> Comparing<'a> {
             },
             Halt::Error(error) => Stopped {
                 at: format!("in {}", self.at),
-                reason: reason(&Secrets::from_environment().mask(&format!("{error:#}"))).0,
+                reason: reason(&self.prepared.secrets.mask(&error.to_string())).0,
                 rows: None,
             },
         });
+        let cost_usd = self.used.usage.cost_usd;
         let selected = &self.prepared.validated.selected;
         let rows = (selected.end - selected.start, selected.end < self.prepared.validated.rows);
         let comparison = Comparison::new(rows, self.runs, self.warm_up, self.modes, stopped);
         let any_failed = comparison.modes.iter().any(|mode| mode.failed > 0.0);
-        let (code, at_once, error) = match halt {
+        let (code, killed, error) = match halt {
             Some(Halt::Error(error)) => (1, false, Some(error)),
             Some(Halt::Stopped { reason, whole, finished }) => {
                 (reason.exit_code(), !whole && finished.is_none(), None)
             }
             None => (if any_failed { 3 } else { 0 }, false, None),
         };
-        Ended { comparison, code, at_once, error }
+        ComparisonEnd { comparison, code, killed, cost_usd, error }
     }
 
     async fn all_runs(&mut self) -> Result<(), Halt> {
@@ -136,7 +142,7 @@ impl<'a> Comparing<'a> {
                 order.reverse();
             }
             for mode in order {
-                self.look_between().await?;
+                self.look_between()?;
                 self.one_run(run, mode).await?;
             }
         }
@@ -144,8 +150,8 @@ impl<'a> Comparing<'a> {
     }
 
     /// What came since the last run was measured ends the comparison after it.
-    async fn look_between(&mut self) -> Result<(), Halt> {
-        let stop = match self.signals.come().await {
+    fn look_between(&mut self) -> Result<(), Halt> {
+        let stop = match self.control.take() {
             Some(signal) => Some(StopReason::Signal(signal)),
             None => {
                 self.deadline.filter(|deadline| *deadline <= Instant::now()).map(|_| StopReason::Deadline)
@@ -153,7 +159,7 @@ impl<'a> Comparing<'a> {
         };
         if let Some(why) = &stop {
             let text = format!("stopping: {}", reason(&why.to_string()).0);
-            self.streams.reporter(self.show).message(Level::Warning, &text);
+            (self.reporters)().message(Level::Warning, &text);
         }
         after(stop)
     }
@@ -194,12 +200,12 @@ impl<'a> Comparing<'a> {
         calls: u64,
         title: &str,
     ) -> Result<(Measured, Option<StopReason>), Halt> {
-        let mut reporter = self.streams.reporter(self.show);
+        let mut reporter = (self.reporters)();
         reporter.message(Level::Note, title);
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let (prepared, calls) = (self.prepared, calls as usize);
         let measuring = Measuring { prepared, validated, calls, left, used: &mut self.used };
-        match measuring.run(reporter.as_mut(), self.signals).await? {
+        match measuring.run(reporter.as_mut(), self.control).await? {
             Ran::Whole(measured, stop) => Ok((*measured, stop)),
             Ran::Stopped { reason, finished } => Err(Halt::Stopped { reason, whole: false, finished }),
         }
@@ -221,7 +227,7 @@ impl<'a> Comparing<'a> {
                 counted(rows, "row"),
                 counted(self.modes.len() as u64, "mode")
             );
-            self.streams.reporter(self.show).message(Level::Note, &text);
+            (self.reporters)().message(Level::Note, &text);
         }
     }
 }

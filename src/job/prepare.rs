@@ -1,27 +1,24 @@
-//! A job ready to run: everything is checked, the predictor is loaded, nothing is called or written yet.
+//! Prepares a job: everything is checked and the predictor is loaded, yet nothing is called or written.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
-
-use super::Usage;
+use super::answerer::{Answerer, now, predictor_sha256, program_sha256, secrets};
+use super::error::{ErrorKind, JobError};
 use super::estimate::{self, Estimate};
-use super::job::Opened;
 use super::rebuilt::{Kept, cores};
-use super::session::Session;
-use super::setup::{Answerer, masked_argv, now, panicked, predictor_sha256, program_sha256, secrets};
+use super::run::{Opened, Session};
+use super::spec::{self, JobSpec, RowSpec};
 use crate::bridge::python::interpreter::{Interpreter, Show};
 use crate::input::{Format, InputError, Source, Validated, glance, validate, validate_typed};
-use crate::job::spec::{self, JobSpec, RowSpec};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
 use crate::output::{Access, TOLD};
 use crate::policy::budget::Budget;
-use crate::policy::stop::Signal;
 use crate::report;
 use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted};
-use crate::run::signals::Signals;
+use crate::run::control::Control;
+use crate::secret::Secrets;
 use crate::usage::Spent;
 
 /// What is needed to prepare a job.
@@ -38,6 +35,8 @@ pub(super) struct Preparing {
     pub quiet: bool,
     /// Shows what Python prints, where its own streams must not.
     pub prints: Option<Show>,
+    /// The words that started the session, for the journal; secrets in them are masked.
+    pub argv: Vec<String>,
 }
 
 /// A job ready to run.
@@ -58,29 +57,30 @@ pub(super) struct Prepared {
     versions: BTreeMap<String, String>,
     /// What was asked for.
     pub spec: JobSpec,
+    /// What must not be shown.
+    pub secrets: Secrets,
     dry_run: bool,
     validate: Duration,
 }
 
 impl Preparing {
     /// Prepares on a thread of its own; a signal ends it at once.
-    pub(super) async fn run(self, signals: &mut Signals) -> anyhow::Result<Result<Prepared, Signal>> {
+    pub(super) async fn run(self, control: &Control) -> Result<Prepared, JobError> {
         let preparing = tokio::task::spawn_blocking(move || self.prepare());
         tokio::select! {
-            prepared = preparing => Ok(Ok(prepared.map_err(|error| panicked(&error))??)),
-            signal = signals.next() => Ok(Err(signal)),
+            prepared = preparing => prepared.map_err(|error| JobError::panicked(&error))?,
+            signal = control.next() => Err(JobError::stopped(signal)),
         }
     }
 
-    fn prepare(self) -> anyhow::Result<Prepared> {
-        let Self { spec, mut source, calls, dry_run, quiet, prints } = self;
+    fn prepare(self) -> Result<Prepared, JobError> {
+        let Self { spec, mut source, calls, dry_run, quiet, prints, argv } = self;
         // Only now: standard input had no file before.
         source.delimiter = spec.rows.delimiter_of(&source);
         let secrets = secrets(&spec.predictor);
         if spec.predictor.api_base.as_ref().is_some_and(|url| !url.contains("://")) {
-            return Err(
-                Usage("`--api-base` expects a URL such as `http://127.0.0.1:8000/v1`".to_owned()).into()
-            );
+            let text = "`--api-base` expects a URL such as `http://127.0.0.1:8000/v1`";
+            return Err(JobError::new(ErrorKind::Usage, text));
         }
         glance(&source)?;
         let program = spec.predictor.program.as_deref().map(program_sha256).transpose()?;
@@ -94,21 +94,22 @@ impl Preparing {
         let validate = validating.elapsed();
         let estimate = Estimate::new(&spec.money, answerer.bridge.describe().metered.clone(), &validated);
         let calls = answerer.limit(calls);
-        let mut settings = spec::settings(&spec)?;
+        let mut settings = spec::settings(&spec);
         // For `report`, should this session not live to write its own.
         let versions: BTreeMap<_, _> = answerer.versions().into_iter().collect();
-        settings[RUN] = serde_json::to_value(Kept {
+        let kept = Kept {
             calls: calls as u64,
             bridge: answerer.bridge.describe().bridge.clone(),
             versions: versions.clone(),
             cores: cores(),
-        })?;
+        };
+        settings[RUN] = kept.to_json();
         let header = Header {
             version: VERSION,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: now(),
             pid: std::process::id(),
-            argv: masked_argv(&secrets),
+            argv: argv.iter().map(|word| secrets.mask(word).into_owned()).collect(),
             input: input_identity(&source, &validated),
             selection: validated.selected.clone(),
             identity: spec.identity(program),
@@ -123,6 +124,7 @@ impl Preparing {
             source,
             estimate,
             versions,
+            secrets,
             spec,
             dry_run,
             validate,
@@ -131,7 +133,7 @@ impl Preparing {
 }
 
 /// Reads the whole input as the predictor wants it.
-pub(super) fn validated(
+pub(crate) fn validated(
     answerer: &Answerer,
     source: &Source,
     rows: &RowSpec,
@@ -144,26 +146,22 @@ pub(super) fn validated(
 }
 
 /// Refuses options that the predictor, once it is loaded, shows to be wrong.
-pub(super) fn fits(answerer: &Answerer, spec: &JobSpec) -> anyhow::Result<()> {
+pub(crate) fn fits(answerer: &Answerer, spec: &JobSpec) -> Result<(), JobError> {
     let description = answerer.bridge.describe();
     estimate::check(&spec.money, description.metered.as_ref())?;
     known(spec.fields.names(), &description.outputs)
 }
 
 /// Refuses a field that no answer will have; where that is not known (`outputs` is empty), any may come.
-fn known(asked: &[String], outputs: &[String]) -> anyhow::Result<()> {
+fn known(asked: &[String], outputs: &[String]) -> Result<(), JobError> {
     let known = |name: &&String| outputs.contains(name) || TOLD.contains(&name.as_str());
     match asked.iter().find(|name| !outputs.is_empty() && !known(name)) {
-        Some(name) => bail!(
-            "the answers have no field `{name}`\nhint: `--fields` can name {}",
-            outputs
-                .iter()
-                .map(String::as_str)
-                .chain(TOLD)
-                .map(|name| format!("`{name}`"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
+        Some(name) => {
+            let all = outputs.iter().map(String::as_str).chain(TOLD);
+            let all = all.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let text = format!("the answers have no field `{name}`\nhint: `--fields` can name {all}");
+            Err(JobError::new(ErrorKind::Predictor, text))
+        }
         None => Ok(()),
     }
 }
@@ -224,14 +222,9 @@ impl Prepared {
         reporter.message(Level::Note, &text);
     }
 
-    /// A dry run's end: what so many rows will probably use.
-    pub(super) fn tell_estimate(&self, rows: u64, reporter: &mut dyn Reporter) {
-        self.tell_estimate_of_calls(rows.saturating_sub(self.validated.unaskable), reporter);
-    }
-
-    /// The same for so many calls.
-    pub(super) fn tell_estimate_of_calls(&self, calls: u64, reporter: &mut dyn Reporter) {
-        reporter.message(Level::Note, &self.estimate.text(calls));
+    /// What the calls of so many rows will probably use, in one line.
+    pub(super) fn estimate(&self, rows: u64) -> String {
+        self.estimate.text(rows.saturating_sub(self.validated.unaskable))
     }
 
     /// What may still be used after so much; none where nothing is bounded.

@@ -1,14 +1,15 @@
-//! The report of any run from its journal, also of one that was killed or still goes on. Not its views.
+//! The report of any run, rebuilt from its journal.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::damage;
-use crate::job::paths::JobPaths;
-use crate::job::spec;
+use super::error::{ErrorKind, Explain, JobError};
+use super::paths::JobPaths;
+use super::spec;
 use crate::journal::{Header, RUN, Record, Recovered, timestamp};
 use crate::output::Access;
 use crate::report::progress::Reporter;
@@ -28,17 +29,35 @@ pub(super) struct Kept {
     pub cores: usize,
 }
 
+impl Kept {
+    /// As it stands among the settings.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        serde_json::json!(self)
+    }
+}
+
 /// Cores this process may use.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// The figures of all sessions, who may read them, and the report: the one the last session wrote, or where there is none that agrees with
-/// the journal, what that knows. Says what is wrong with the journal.
-pub(super) fn rebuilt(
-    paths: &JobPaths,
-    reporter: &mut dyn Reporter,
-) -> anyhow::Result<(Report, Fold, Access)> {
+/// A run as its journal tells it.
+pub struct Rebuilt {
+    /// The report that the last session wrote, or, where none agrees with the journal, what that knows.
+    pub report: Report,
+    /// The figures of all sessions.
+    pub fold: Fold,
+    /// Who may read what is written of them.
+    pub access: Access,
+}
+
+/// The report of a run from its journal, also of one that was killed or still goes on. Tells the reporter what is wrong
+/// with the journal.
+///
+/// # Errors
+///
+/// Fails where the journal cannot be read.
+pub fn rebuilt(paths: &JobPaths, reporter: &mut dyn Reporter) -> Result<Rebuilt, JobError> {
     // Asked before: of a session that ends meanwhile, no call is taken for lost.
     let running = damage::is_running(&paths.journal);
     let mut fold = None;
@@ -60,12 +79,16 @@ pub(super) fn rebuilt(
         // A line that is just being written is not torn.
         recovered.torn_bytes = 0;
     }
-    let header = recovered.sessions.last().context("the journal has no session")?;
+    let header = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
     damage::tell(&recovered, reporter);
     let known = Report::new(&fold.stats, facts(paths, &recovered, header, resumed, running)?);
     let agrees = |report: &Report| report.run.started_at == header.started_at && report.rows == known.rows;
     let report = json::read(&paths.report).ok().filter(agrees).unwrap_or(known);
-    Ok((report, fold, spec::of_header(header)?.access.access()))
+    Ok(Rebuilt { report, fold, access: spec::of_header(header)?.access.access() })
+}
+
+fn failed_to_read(journal: &Path) -> String {
+    format!("failed to read `{}`", journal.display())
 }
 
 /// What is known of a session that wrote no report; what only its process knew is zero.
@@ -75,9 +98,9 @@ fn facts(
     header: &Header,
     resumed: u64,
     running: bool,
-) -> anyhow::Result<Facts> {
+) -> Result<Facts, JobError> {
     let metadata = std::fs::metadata(&paths.journal)
-        .with_context(|| format!("failed to read `{}`", paths.journal.display()))?;
+        .explain(ErrorKind::Journal, &paths.journal, || failed_to_read(&paths.journal))?;
     let kept: Kept = serde_json::from_value(header.settings[RUN].clone()).unwrap_or_default();
     let end = recovered.end.as_ref();
     let stopped = match end {
@@ -107,7 +130,11 @@ fn facts(
             bridge: kept.bridge,
             versions: kept.versions,
             started_at: header.started_at.clone(),
-            finished_at: end.map_or_else(last_write, |end| Ok(end.finished_at.clone()))?,
+            finished_at: end.map_or_else(last_write, |end| Ok(end.finished_at.clone())).explain(
+                ErrorKind::Journal,
+                &paths.journal,
+                || failed_to_read(&paths.journal),
+            )?,
             host_cores: kept.cores.max(1),
         },
     })

@@ -1,22 +1,21 @@
-//! One run of `compare`: its figures, and its answers held against those of the first run. Not which runs are made.
+//! One run of a comparison: its figures, and how its answers differ from those of the first run.
 
 use std::ops::Range;
 use std::time::Duration;
 
-use anyhow::bail;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::job::Opened;
-use super::prepared::Prepared;
-use super::session;
 use crate::input::Validated;
+use crate::job::error::{ErrorKind, JobError};
+use crate::job::prepare::Prepared;
+use crate::job::run::{Opened, Timed};
 use crate::job::spec::TimeSpec;
-use crate::journal::{Header, Journal, Record};
+use crate::journal::{Header, Journal, JournalError, Record};
 use crate::policy::stop::StopReason;
 use crate::report::compare::RunFigures;
 use crate::report::progress::Reporter;
 use crate::row::RowHash;
-use crate::run::signals::Signals;
+use crate::run::control::Control;
 use crate::usage::Spent;
 
 /// The answers of the first run of all, to tell others from, at 8 bytes a row.
@@ -88,7 +87,7 @@ pub(super) struct Measured {
 
 impl Measuring<'_> {
     /// Runs the rows, on a journal that nothing is left of, whatever ends the process.
-    pub(super) async fn run(self, reporter: &mut dyn Reporter, signals: &mut Signals) -> anyhow::Result<Ran> {
+    pub(super) async fn run(self, reporter: &mut dyn Reporter, control: &Control) -> Result<Ran, JobError> {
         let Self { prepared, validated, calls, left, used } = self;
         let header = Header { selection: validated.selected.clone(), ..prepared.header.clone() };
         let journal = Journal::unnamed(&std::env::temp_dir(), &header)?;
@@ -100,11 +99,11 @@ impl Measuring<'_> {
         let bridge = &prepared.answerer.bridge;
         let stalled = || bridge.health().longest(|lane| lane.stalled);
         let (cpu, stalled_before) = (processor_time(), stalled());
-        let session::Ran { stop, report, spent, journal } = session.measure(reporter, signals).await?;
+        let Timed { stop, report, spent, journal } = session.measure(reporter, control).await?;
         let (cpu, stalled) = (processor_time().saturating_sub(cpu), stalled().saturating_sub(stalled_before));
         *used += &spent;
         let (stop, report) = match (stop, report) {
-            (None, None) => bail!("a run ended without its report"),
+            (None, None) => return Err(JobError::new(ErrorKind::Internal, "a run ended without its report")),
             (None, Some(report)) => (None, report),
             // An error leaves the figures in doubt even where every row has come to its outcome.
             (Some(stop), Some(report)) if report.rows.unfinished == 0 && stop.exit_code() != 1 => {
@@ -133,19 +132,19 @@ impl Measuring<'_> {
 
 impl Measured {
     /// Keeps its answers as the first.
-    pub(super) fn keep_answers(&self, first: &mut FirstAnswers) -> anyhow::Result<()> {
+    pub(super) fn keep_answers(&self, first: &mut FirstAnswers) -> Result<(), JournalError> {
         self.answers(|row, hash| first.keep(row, hash))
     }
 
     /// Counts the rows that were answered otherwise than in the first run.
-    pub(super) fn differing_answers(&self, first: &FirstAnswers) -> anyhow::Result<u64> {
+    pub(super) fn differing_answers(&self, first: &FirstAnswers) -> Result<u64, JournalError> {
         let mut different = 0;
         self.answers(|row, hash| different += u64::from(first.differs(row, hash)))?;
         Ok(different)
     }
 
     /// Every answered row, in the order of completion, with a hash of its answer.
-    fn answers(&self, mut visit: impl FnMut(u64, u64)) -> anyhow::Result<()> {
+    fn answers(&self, mut visit: impl FnMut(u64, u64)) -> Result<(), JournalError> {
         let mut text = String::new();
         self.journal.read_back(|record| {
             if let Record::Outcome(outcome) = record

@@ -8,12 +8,12 @@ use crate::report::text::count;
 
 /// Whether a process records into the journal now. To be asked before that is read: the line which is just being written
 /// then is not torn.
-pub(super) fn is_running(journal: &Path) -> bool {
+pub(crate) fn is_running(journal: &Path) -> bool {
     matches!(holds_lines(journal), Err(JournalError::Locked { .. }))
 }
 
 /// One sentence for each fault of the journal.
-pub(super) fn of(recovered: &Recovered) -> Vec<String> {
+pub(crate) fn of(recovered: &Recovered) -> Vec<String> {
     let mut faults = Vec::new();
     if recovered.torn_bytes > 0 {
         let bytes = count(recovered.torn_bytes);
@@ -31,7 +31,7 @@ pub(super) fn of(recovered: &Recovered) -> Vec<String> {
 }
 
 /// Warns of each.
-pub(super) fn tell(recovered: &Recovered, reporter: &mut dyn Reporter) {
+pub(crate) fn tell(recovered: &Recovered, reporter: &mut dyn Reporter) {
     for fault in of(recovered) {
         reporter.message(Level::Warning, &fault);
     }

@@ -1,21 +1,21 @@
-//! Starts what answers: the interpreter, the predictor, and the local model where one is needed. Makes no call.
+//! What answers the rows: the interpreter, the predictor, and the local model where one is needed. Nothing here makes a
+//! call.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
-
+use super::error::{ErrorKind, Explain, JobError};
+use super::spec::{PredictorSpec, RowSpec};
 use crate::bridge::Bridge;
 use crate::bridge::fake::FakeBridge;
 use crate::bridge::into_future::IntoFutureBridge;
 use crate::bridge::python::PythonBridge;
 use crate::bridge::python::interpreter::{Interpreter, Show, choose};
 use crate::bridge::python::predictor::{Model, ModelSettings, Request};
-use crate::command::Usage;
 use crate::input::{Wanted, hexadecimal};
-use crate::job::spec::{PredictorSpec, RowSpec};
 use crate::journal::timestamp;
 use crate::model::{LocalModel, ModelError};
 use crate::secret::Secrets;
@@ -27,8 +27,9 @@ const SHUT_DOWN_BLOCKED: Duration = Duration::from_millis(500);
 /// Distributions whose versions the report names.
 const PACKAGES: [&str; 5] = ["dspy", "litellm", "openai", "uvloop", "xllamacpp"];
 
-/// A predictor ready to be called.
-pub(super) struct Answerer {
+/// A predictor that is ready to be called. However the job ends, dropping this ends the event loop, Python's exit
+/// functions and the local model, in bounded time.
+pub(crate) struct Answerer {
     /// The way to it.
     pub bridge: Arc<dyn Bridge>,
     /// The interpreter; none on the fake bridge.
@@ -38,6 +39,8 @@ pub(super) struct Answerer {
     /// One line for people: what will run.
     pub description: String,
     model: Arc<Mutex<Option<LocalModel>>>,
+    /// Nothing is left to be ended.
+    ended: AtomicBool,
 }
 
 /// A local model that is being started meanwhile.
@@ -48,25 +51,32 @@ impl Answerer {
     /// shows what Python prints, where its own streams must not.
     ///
     /// Must be called within a Tokio runtime; blocks for seconds.
-    pub(super) fn start(
+    pub(crate) fn start(
         options: &PredictorSpec,
         calls: usize,
         dry_run: bool,
         secrets: &Secrets,
         show: Option<Show>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, JobError> {
         let started = Instant::now();
         if let Some(script) = options.bridge.strip_prefix("fake") {
-            let script = script.trim_start_matches(':').parse().map_err(Usage)?;
+            let script = script.trim_start_matches(':').parse();
+            let script = script.map_err(|error: String| JobError::new(ErrorKind::Usage, error))?;
             return Ok(Self {
                 bridge: Arc::new(FakeBridge::new(script)),
                 interpreter: None,
                 startup: started.elapsed(),
                 description: "the fake bridge".to_owned(),
                 model: Arc::default(),
+                ended: AtomicBool::new(false),
             });
         }
-        let interpreter = Interpreter::start(&choose(options.python.as_deref()))?;
+        let through = options.bridge.as_str();
+        if !matches!(through, "python" | "into_future") {
+            return Err(JobError::new(ErrorKind::Usage, format!("there is no bridge `{through}`")));
+        }
+        let interpreter = Interpreter::start(&choose(options.python.as_deref()))
+            .map_err(|error| JobError::new(ErrorKind::Predictor, error.to_string()).because(error))?;
         if let Some(show) = show {
             interpreter.show_prints_by(show);
         }
@@ -94,22 +104,23 @@ impl Answerer {
             },
         };
         let kind = options.event_loop.into();
-        let bridge = match options.bridge.as_str() {
-            "python" => {
-                PythonBridge::start(kind, request, secrets.clone()).map(|b| Arc::new(b) as Arc<dyn Bridge>)
-            }
-            "into_future" => IntoFutureBridge::start(kind, request, secrets.clone())
-                .map(|b| Arc::new(b) as Arc<dyn Bridge>),
-            other => return Err(Usage(format!("there is no bridge `{other}`")).into()),
+        let bridge = if through == "python" {
+            PythonBridge::start(kind, request, secrets.clone()).map(|b| Arc::new(b) as Arc<dyn Bridge>)
+        } else {
+            IntoFutureBridge::start(kind, request, secrets.clone()).map(|b| Arc::new(b) as Arc<dyn Bridge>)
         };
-        let bridge =
-            bridge.with_context(|| format!("failed to load the predictor `{}`", options.predictor))?;
+        let bridge = bridge.map_err(|error| {
+            interpreter.run_exit_functions(SHUT_DOWN);
+            let text = format!("failed to load the predictor `{}`", options.predictor);
+            JobError::new(ErrorKind::Predictor, text).because(error)
+        })?;
         let mut answerer = Self {
             bridge,
             interpreter: Some(interpreter),
             startup: started.elapsed(),
             description: String::new(),
             model,
+            ended: AtomicBool::new(false),
         };
         answerer.description = answerer.describe(options);
         Ok(answerer)
@@ -132,7 +143,7 @@ impl Answerer {
 
     /// Calls in flight at most: no more than the local model runs at once, for those that wait in its queue would
     /// use up their timeouts there.
-    pub(super) fn limit(&self, calls: usize) -> usize {
+    pub(crate) fn limit(&self, calls: usize) -> usize {
         let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         model.as_ref().map_or(calls, |model| calls.min(model.slots()))
     }
@@ -159,8 +170,17 @@ impl Answerer {
         versions
     }
 
-    /// Ends the event loop, Python's exit functions and the model, in bounded time.
-    pub(super) fn shut_down(&self) {
+    /// Leaves everything to the end of the process, which is near.
+    pub(super) fn leave(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Answerer {
+    fn drop(&mut self) {
+        if self.ended.load(Ordering::Relaxed) {
+            return;
+        }
         // A loop that is blocked now will hardly end, and what blocks it may hold the interpreter's lock.
         let blocked = !self.bridge.health().longest(|lane| lane.stalled_now).is_zero();
         let bound = if blocked { SHUT_DOWN_BLOCKED } else { SHUT_DOWN };
@@ -202,7 +222,7 @@ fn provide(
 }
 
 /// The secrets of this process and of the options.
-pub(super) fn secrets(options: &PredictorSpec) -> Secrets {
+pub(crate) fn secrets(options: &PredictorSpec) -> Secrets {
     let mut secrets = Secrets::from_environment();
     for (key, value) in options.lm.secrets() {
         secrets.add_named(key, value);
@@ -213,20 +233,15 @@ pub(super) fn secrets(options: &PredictorSpec) -> Secrets {
     secrets
 }
 
-/// The command line with secrets masked.
-pub(super) fn masked_argv(secrets: &Secrets) -> Vec<String> {
-    std::env::args_os().map(|argument| secrets.mask(&argument.to_string_lossy()).into_owned()).collect()
-}
-
 /// SHA-256 of the predictor's source file, in lower-case hexadecimal; none where it has no file.
 pub(super) fn predictor_sha256(bridge: &dyn Bridge) -> Option<String> {
     sha256(bridge.describe().source.as_ref()?).ok()
 }
 
 /// The same of a saved program; of a directory, that of all its files, with their names.
-pub(super) fn program_sha256(program: &Path) -> anyhow::Result<String> {
+pub(super) fn program_sha256(program: &Path) -> Result<String, JobError> {
     let hashed = if program.is_dir() { sha256_of_directory(program) } else { sha256(program) };
-    hashed.with_context(|| format!("failed to read `{}`", program.display()))
+    hashed.explain(ErrorKind::Predictor, program, || format!("failed to read `{}`", program.display()))
 }
 
 fn sha256(path: &Path) -> std::io::Result<String> {
@@ -249,11 +264,6 @@ fn sha256_of_directory(path: &Path) -> std::io::Result<String> {
 }
 
 /// Now, as RFC 3339 in UTC.
-pub(super) fn now() -> String {
+pub(crate) fn now() -> String {
     timestamp(std::time::SystemTime::now())
-}
-
-/// The thread that blocks gave up.
-pub(super) fn panicked(error: &tokio::task::JoinError) -> anyhow::Error {
-    anyhow!("an internal thread panicked: {error}")
 }

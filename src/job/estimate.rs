@@ -1,9 +1,9 @@
-//! What a job will probably use, before anything is called. Not what it used.
+//! What a job will probably use, estimated before anything is called.
 
-use super::Usage;
+use super::error::{ErrorKind, JobError};
+use super::spec::MoneySpec;
 use crate::bridge::Metered;
 use crate::input::Validated;
-use crate::job::spec::MoneySpec;
 use crate::policy::budget::{Bounds, Price};
 use crate::policy::rate::{CHARACTERS_A_TOKEN, FIRST_OVERHEAD};
 use crate::report::text::{count, counted, dollars};
@@ -11,7 +11,7 @@ use crate::usage;
 
 /// The estimate, per call of the predictor.
 #[derive(Debug, Clone)]
-pub(super) struct Estimate {
+pub struct Estimate {
     metered: Option<Metered>,
     /// Tokens of the mean row's arguments.
     arguments: f64,
@@ -19,25 +19,26 @@ pub(super) struct Estimate {
 }
 
 /// Refuses bounds that could not be kept.
-pub(super) fn check(money: &MoneySpec, metered: Option<&Metered>) -> Result<(), Usage> {
+pub(super) fn check(money: &MoneySpec, metered: Option<&Metered>) -> Result<(), JobError> {
     let Bounds { cost, tokens } = money.bounds();
     let bound = match (cost, tokens) {
         (Some(_), _) => "--max-cost",
         (_, Some(_)) => "--max-total-tokens",
         _ => return Ok(()),
     };
+    let usage = |text| Err(JobError::new(ErrorKind::Usage, text));
     let Some(metered) = metered else {
-        return Err(Usage(format!(
+        return usage(format!(
             "`{bound}` cannot bound this predictor: it does not tell its tokens\n\
              hint: a `dspy.Module` does, and so does a function that asks DSPy's model, given with `--model`"
-        )));
+        ));
     };
     if cost.is_some() && money.price().or(metered.price).is_none() {
         let model = metered.model.as_deref().unwrap_or("the predictor's model");
-        return Err(Usage(format!(
+        return usage(format!(
             "`--max-cost` needs a price, and none is known for `{model}`\n\
              hint: give `--price-in` and `--price-out`, in US dollars for a million tokens"
-        )));
+        ));
     }
     Ok(())
 }
@@ -50,13 +51,13 @@ impl Estimate {
         Self { metered, arguments: tokens / rows.max(1) as f64, price }
     }
 
-    /// What its tokens cost.
-    pub(super) fn price(&self) -> Option<Price> {
+    /// What its tokens cost; none where no price is known.
+    pub fn price(&self) -> Option<Price> {
         self.price
     }
 
     /// What one call will probably use, the answer included: as `--tpm` estimates it.
-    pub(super) fn a_call(&self) -> usage::Usage {
+    pub fn a_call(&self) -> usage::Usage {
         usage::Usage {
             input: self.input().round() as u64,
             output: FIRST_OVERHEAD as u64,
@@ -73,8 +74,8 @@ impl Estimate {
         requests as f64 * self.arguments + (prompts / CHARACTERS_A_TOKEN) as f64
     }
 
-    /// What so many calls will probably use, and how that was estimated.
-    pub(super) fn text(&self, calls: u64) -> String {
+    /// What so many calls will probably use, and how that was estimated, in one line.
+    pub fn text(&self, calls: u64) -> String {
         let input = (calls as f64 * self.input()).round() as u64;
         let mut text = format!("estimate: {}, about {} in", counted(calls, "call"), counted(input, "token"));
         let prompts = self.metered.as_ref().and_then(|metered| metered.prompt_characters);

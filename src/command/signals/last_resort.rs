@@ -1,58 +1,58 @@
-//! Ends the process where a signal comes and the run cannot take it: its thread hangs in a write, as to a file server that
-//! is gone. Not how a run ends that can.
+//! The thread that hears the signals. It passes them on to the job, and ends the process where the job cannot take
+//! them: its thread hangs in a write, as to a file server that is gone.
 
 use std::io;
 use std::process::exit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{self, getpid, kill_process};
 
-use super::signal_streams::Streams;
+use super::streams::Streams;
 use crate::policy::stop::{Signal, StopReason};
+use crate::run::control::Control;
 
-/// How long the run may take to take a second signal, and to end once it has said that it ends at once.
+/// How long the job may take to take a second signal, and to end once it has said that it ends at once.
 const AT_ONCE: Duration = Duration::from_secs(2);
-/// How often it is looked at, once a signal has come.
+/// How often the job is looked at, once a signal has come.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long the last words, and then the C library's exit functions, may take.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
-/// What the run tells of how it heeds signals.
-#[derive(Debug, Default)]
-pub(super) struct Heed {
-    /// Signals that it has taken.
-    pub(super) taken: AtomicU64,
-    /// It ends at once.
-    pub(super) hurries: AtomicBool,
-    /// It takes no more signals.
-    pub(super) over: AtomicBool,
-}
-
-/// Says, with the exit code, why the run ends.
+/// Says, with the exit code, why the process ends.
 pub(super) type LastWords = Box<dyn FnOnce(u8, &str) + Send>;
 
-/// Watches over the run from a thread of its own: the first signal must be taken within `grace`.
-pub(super) fn watch(heed: Arc<Heed>, grace: Duration, words: LastWords) -> io::Result<()> {
+/// Watches on a thread of its own until `over`: the job must take the first signal within `grace`.
+pub(super) fn watch(
+    control: Control,
+    over: Arc<AtomicBool>,
+    grace: Duration,
+    words: LastWords,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let within = runtime.enter();
-    // Its own, for those of the run are not looked at while its thread hangs.
     let streams = Streams::new()?;
     drop(within);
-    let watch = move || runtime.block_on(watching(streams, &heed, grace, words));
+    let watch = move || runtime.block_on(watching(streams, &control, &over, grace, words));
     thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop)
 }
 
-async fn watching(mut streams: Streams, heed: &Heed, grace: Duration, words: LastWords) {
+async fn watching(
+    mut streams: Streams,
+    control: &Control,
+    over: &AtomicBool,
+    grace: Duration,
+    words: LastWords,
+) {
     let mut last = streams.next().await;
-    let mut come = 1;
+    control.stop(last);
     let mut until = Instant::now() + grace;
     let mut hurries_since = None;
-    while !heed.over.load(Ordering::Relaxed) {
-        let untaken = come > heed.taken.load(Ordering::Relaxed) && Instant::now() > until;
-        if heed.hurries.load(Ordering::Relaxed) {
+    while !over.load(Ordering::Relaxed) {
+        let untaken = control.is_waiting() && Instant::now() > until;
+        if control.hurries() {
             hurries_since.get_or_insert_with(Instant::now);
         }
         if untaken || hurries_since.is_some_and(|since| since.elapsed() > AT_ONCE) {
@@ -60,7 +60,7 @@ async fn watching(mut streams: Streams, heed: &Heed, grace: Duration, words: Las
         }
         if let Ok(signal) = tokio::time::timeout(LOOK, streams.next()).await {
             last = signal;
-            come += 1;
+            control.stop(signal);
             until = Instant::now() + AT_ONCE;
         }
     }

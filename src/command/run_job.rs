@@ -1,0 +1,80 @@
+//! Runs a job on the command line's streams, as `process` and `resume` do.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+
+use super::show::ShowOptions;
+use super::signals::Signals;
+use super::streams::Streams;
+use crate::job::{Job, SessionOptions};
+use crate::report::Report;
+use crate::report::progress::Level;
+use crate::report::table::{self, Files};
+use crate::run::control::Control;
+
+/// What a session is given by the command line, whatever the command.
+pub(super) fn session_options(show: &ShowOptions, streams: &Streams) -> SessionOptions {
+    SessionOptions {
+        quiet: show.quiet,
+        prints: streams.show(show),
+        argv: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+        ..SessionOptions::default()
+    }
+}
+
+/// Runs a job to its end, or, in a dry run, up to its first call. Shows the summary; returns the exit code.
+pub(super) async fn run(
+    job: Job,
+    dry_run: bool,
+    show: &ShowOptions,
+    streams: &mut Streams,
+) -> anyhow::Result<u8> {
+    let control = Control::new();
+    let words = streams.last_words(Some(job.files().journal.clone()));
+    let signals = Signals::forward(&control, job.spec().time.grace, words)?;
+    let (named, scratch) = (job.files().clone(), job.is_scratch());
+    let page = job.writes_page().then(|| named.page.clone());
+    let mut reporter = streams.reporter(show);
+    let prepared = job.prepare(reporter.as_mut(), &control).await?;
+    if dry_run {
+        let rows = prepared.check(reporter.as_mut())?;
+        reporter.message(Level::Note, &prepared.estimate(rows));
+        return Ok(0);
+    }
+    let mut opened = prepared.open(reporter.as_mut())?;
+    streams.files.paths = Some(named.clone());
+    let end = opened.run(reporter.as_mut(), &control).await;
+    drop(reporter);
+    let end = end?;
+    // All that is left is bounded in time.
+    drop(signals);
+    // Without a report the session was killed: the process ends at once.
+    if let Some(report) = &end.report {
+        streams.files.reported = true;
+        streams.files.page.clone_from(&page);
+        let resume = streams.commands.resume();
+        let files = Files {
+            answers: if scratch { Path::new("/dev/null") } else { &named.answers },
+            report: (!scratch).then_some(&*named.report),
+            page: page.as_deref(),
+            resume: &resume,
+        };
+        show_report(report, files, show, streams)?;
+    }
+    Ok(end.code)
+}
+
+/// Prints a report's summary.
+pub(super) fn show_report(
+    report: &Report,
+    files: Files<'_>,
+    options: &ShowOptions,
+    streams: &mut Streams,
+) -> anyhow::Result<()> {
+    let text = table::summary(report, files, streams.look(options));
+    let answers = files.answers.display();
+    streams.say(options, &text).map_err(|error| {
+        anyhow!("{error}\nhint: the answers are in `{answers}`; `report` prints the summary again")
+    })
+}

@@ -1,0 +1,36 @@
+//! Whether a job is done: then no interpreter is started, and no file is written.
+
+use super::answerer::program_sha256;
+use super::error::JobError;
+use super::export::sha256;
+use super::paths::JobPaths;
+use super::rematch::differing;
+use super::spec::{self, JobSpec, RowSpec};
+use crate::journal::{Counts, Recovered};
+
+/// The counts of a job that is done: the journal holds the same job, whole, with an outcome of every selected row. None
+/// where anything is left to do or to be looked at.
+pub(super) fn done(spec: &JobSpec, paths: &JobPaths, skip_failed: bool) -> Result<Option<Counts>, JobError> {
+    if spec.stream {
+        return Ok(None);
+    }
+    let recovered = Recovered::read(&paths.journal, |_| {})?;
+    let header = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
+    let in_order = recovered.end.as_ref().is_some_and(|end| end.in_order() && !end.hurried);
+    if !in_order || !recovered.damaged.is_empty() || recovered.torn_bytes > 0 {
+        return Ok(None);
+    }
+    let program = spec.predictor.program.as_deref().map(program_sha256).transpose()?;
+    let before = spec::of_header(header)?;
+    let reading = |spec: &JobSpec| RowSpec { limit: None, range: None, ..spec.rows.clone() };
+    let same = differing(&header.identity, &spec.identity(program)).is_empty()
+        && reading(&before) == reading(spec)
+        && (&before.fields, &before.page, &before.access) == (&spec.fields, &spec.page, &spec.access)
+        && sha256(&spec.input).is_ok_and(|sum| sum == header.input.sha256);
+    let written = paths.answers.exists() && paths.report.exists();
+    let mut selection = spec.rows.selection();
+    selection.end = selection.end.min(header.input.rows);
+    let counts = recovered.index.count(selection);
+    let left = counts.unfinished + if skip_failed { 0 } else { counts.failed };
+    Ok((same && written && left == 0).then_some(counts))
+}

@@ -1,0 +1,109 @@
+//! Writes the answers so far, from the journal. Calls nothing, and works beside a running job.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::answerer::now;
+use super::damage;
+use super::destination::{self, Kind};
+use super::error::{ErrorKind, JobError};
+use super::paths::JobPaths;
+use super::run::project;
+use super::spec::{self, FieldPatch};
+use crate::input::{Format, Source, hexadecimal};
+use crate::journal::{Counts, Header, Recovered, directory_of};
+use crate::report::progress::{Level, Reporter};
+
+/// What was written.
+#[derive(Debug)]
+pub struct Exported {
+    /// The answers file.
+    pub answers: PathBuf,
+    /// Its rows, by what became of them.
+    pub rows: Counts,
+}
+
+/// Writes the answers of a run to its answers file, or to `output`. A file there that this library did not write is
+/// refused, or with `force` kept under another name. Tells the reporter what is wrong with the journal.
+///
+/// # Errors
+///
+/// Fails where the journal or the input cannot be read, and where the file cannot be written.
+pub fn export(
+    answers: &Path,
+    output: Option<&Path>,
+    fields: FieldPatch,
+    force: bool,
+    reporter: &mut dyn Reporter,
+) -> Result<Exported, JobError> {
+    let mut paths = JobPaths::find(answers);
+    let running = damage::is_running(&paths.journal);
+    let mut recovered = Recovered::read(&paths.journal, |_| {})?;
+    if running {
+        // A line that is just being written is not torn.
+        recovered.torn_bytes = 0;
+    }
+    let header = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
+    let source = source_of(header, &paths.answers)?;
+    let mut spec = spec::of_header(header)?;
+    spec.fields.lay(fields);
+    let fields = recovered.fields.only(spec.fields.names());
+    let to = output.unwrap_or(answers);
+    destination::check(to, "--output", &[("the journal", &paths.journal), ("the input", &source.at)])?;
+    if output.is_some() {
+        let other = JobPaths::find(to);
+        if !other.journal.exists() {
+            let kind = Kind::Answers(Some(source.delimiter));
+            destination::check_extension(&other.answers)?;
+            destination::check_kind(&other.answers, "--output", kind, force)?;
+            destination::set_aside(&other.answers, kind, &now(), reporter)?;
+        }
+        paths.answers = other.answers;
+    }
+    let projected = project(&source, &paths, spec.access.access(), &recovered.index, &fields, || false)?;
+    damage::tell(&recovered, reporter);
+    for renamed in &projected.renamed {
+        reporter.message(Level::Warning, &renamed.to_string());
+    }
+    Ok(Exported { answers: paths.answers, rows: projected.rows })
+}
+
+/// The input as a session read it.
+pub(super) fn source_of(header: &Header, answers: &Path) -> Result<Source, JobError> {
+    let input = &header.input;
+    let format = if input.format == "jsonl" { Format::Jsonl } else { Format::Csv };
+    Ok(Source {
+        delimiter: input.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok()).unwrap_or(b','),
+        encoding: encoding_rs::Encoding::for_label(input.encoding.as_bytes()).ok_or_else(|| {
+            let text = format!("the journal names an unknown encoding `{}`", input.encoding);
+            JobError::new(ErrorKind::Journal, text)
+        })?,
+        ..Source::new(input_of(header, answers), format)
+    })
+}
+
+/// The input of a session; where it is gone, the same file beside the answers, for both may have been moved.
+pub(super) fn input_of(header: &Header, answers: &Path) -> PathBuf {
+    let recorded = PathBuf::from(&header.input.path);
+    let beside = directory_of(answers).join(recorded.file_name().unwrap_or_default());
+    let is_it = || sha256(&beside).is_ok_and(|sum| sum == header.input.sha256);
+    if !recorded.exists() && is_it() { std::path::absolute(beside).unwrap_or(recorded) } else { recorded }
+}
+
+/// The SHA-256 of a file of any size, in lower-case hexadecimal.
+pub(super) fn sha256(path: &Path) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+    loop {
+        let read = file.fill_buf()?;
+        if read.is_empty() {
+            return Ok(hexadecimal(&hasher.finalize()));
+        }
+        hasher.update(read);
+        let length = read.len();
+        file.consume(length);
+    }
+}

@@ -1,0 +1,167 @@
+//! The files that a job writes: what they must not replace, and what is kept of a stream and of an earlier journal.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use tempfile::TempPath;
+
+use super::answerer::now;
+use super::destination::{self, Kind, same};
+use super::error::{ErrorKind, Explain, JobError, refuse};
+use super::paths::JobPaths;
+use super::prepare::Prepared;
+use super::run::Opened;
+use super::spec::JobSpec;
+use crate::journal::{
+    Journal, JournalError, Recovered, directory_of, holds_lines, set_aside, sync_directory_of,
+};
+use crate::report::progress::{Level, Reporter};
+use crate::run::control::Control;
+
+/// Refuses what would destroy something: answers over the input, a directory that cannot be written. Says whether the
+/// journal holds a run, which is continued.
+pub(super) fn check(
+    input: &Path,
+    output: Option<&Path>,
+    spec: &JobSpec,
+    paths: &JobPaths,
+    force: bool,
+) -> Result<bool, JobError> {
+    // Its own companions too: what an earlier job kept of standard input would be set aside before it is read.
+    for file in [&paths.answers, &paths.journal, &paths.report, &paths.page, &paths.spool] {
+        if input != Path::new("-") && same(file, input) {
+            refuse!(
+                Output,
+                file,
+                "`{}` would replace the input `{}`\nhint: name another file with `--output`",
+                file.display(),
+                input.display()
+            );
+        }
+    }
+    // By the name as given too: what a link leads to does not tell a descriptor from a file.
+    for file in output.into_iter().chain([&*paths.answers, &*paths.report, &*paths.page]) {
+        destination::check(file, "--output", &[])?;
+    }
+    // Where a journal holds a run, the files beside it are its job's.
+    let earlier = paths.journal.exists() && holds_lines(&paths.journal)?;
+    if !earlier {
+        destination::check_extension(&paths.answers)?;
+        for (file, kind) in kinds(spec, paths) {
+            destination::check_kind(file, "--output", kind, force)?;
+        }
+    }
+    if earlier && !force {
+        // Nothing can be resumed from a journal without its header; that is what is said then.
+        if let Err(JournalError::NoHeader { path }) = Recovered::read(&paths.journal, |_| {}) {
+            refuse!(
+                Journal,
+                &path,
+                "`{}` holds something else than a run: it has no whole header\nhint: put back a copy of the journal, or start anew with `--force`, which keeps this one under another name",
+                path.display()
+            );
+        }
+    }
+    // Asked of the file system itself: permissions do not tell of read-only mounts.
+    let directory = directory_of(&paths.answers);
+    writable(directory)?;
+    Ok(earlier && !force)
+}
+
+/// Refuses a directory that no file can be made in.
+pub(crate) fn writable(directory: &Path) -> Result<(), JobError> {
+    let made = tempfile::tempfile_in(directory);
+    made.map(drop).explain(ErrorKind::Output, directory, || cannot_write_into(directory))
+}
+
+fn cannot_write_into(directory: &Path) -> String {
+    format!("failed to write into `{}`", directory.display())
+}
+
+/// The files that a job writes at its end, and what they may replace.
+fn kinds<'a>(spec: &JobSpec, paths: &'a JobPaths) -> [(&'a Path, Kind); 3] {
+    let answers = Kind::Answers(spec.rows.delimiter);
+    [(&paths.answers, answers), (&paths.report, Kind::Json), (&paths.page, Kind::Page)]
+}
+
+/// Keeps a stream in a file beside `spool`, which [`keep`] gives its name, and which is removed where that does not
+/// happen. Only its owner may read it.
+pub(super) async fn spooled(stream: &Path, spool: &Path, control: &Control) -> Result<TempPath, JobError> {
+    let directory = directory_of(spool);
+    let (file, at) = tempfile::NamedTempFile::new_in(directory)
+        .explain(ErrorKind::Output, directory, || cannot_write_into(directory))?
+        .into_parts();
+    let from = stream.to_owned();
+    tokio::select! {
+        kept = tokio::task::spawn_blocking(move || copy(&from, file)) => {
+            let kept = kept.map_err(|error| JobError::panicked(&error))?;
+            let text = || format!("failed to keep `{}` in `{}`", stream.display(), spool.display());
+            kept.explain(ErrorKind::Output, spool, text)?;
+            Ok(at)
+        }
+        signal = control.next() => Err(JobError::stopped(signal)),
+    }
+}
+
+/// Copies a stream to a file.
+fn copy(stream: &Path, mut file: File) -> io::Result<()> {
+    if stream == Path::new("-") {
+        io::copy(&mut io::stdin().lock(), &mut file)?;
+    } else {
+        io::copy(&mut File::open(stream)?, &mut file)?;
+    }
+    file.sync_all()
+}
+
+/// Gives what was kept of a stream its name.
+pub(super) fn keep(fresh: TempPath, spool: &Path) -> Result<(), JobError> {
+    let kept = fresh.persist(spool).map_err(|error| error.error).and_then(|()| sync_directory_of(spool));
+    kept.explain(ErrorKind::Output, spool, || {
+        format!("failed to keep standard input in `{}`", spool.display())
+    })
+}
+
+/// Removes what was kept of standard input.
+pub(super) fn remove_spool(paths: &JobPaths) -> Result<(), JobError> {
+    std::fs::remove_file(&paths.spool)
+        .explain(ErrorKind::Output, &paths.spool, || format!("failed to remove `{}`", paths.spool.display()))
+}
+
+/// Makes the journal of a new job, setting an old one aside: where that is forced, or where it holds nothing.
+pub(super) fn create(
+    force: bool,
+    paths: &JobPaths,
+    prepared: &Prepared,
+    reporter: &mut dyn Reporter,
+) -> Result<Opened, JobError> {
+    let exists = paths.journal.exists();
+    let cut_short = exists && !holds_lines(&paths.journal)?;
+    if cut_short || (exists && force) {
+        let time = now().replace(':', "-");
+        let journal = set_aside(&paths.journal, &time)?;
+        let without = if cut_short { ", which holds no whole line," } else { "" };
+        let mut text = format!("the earlier journal{without} is kept as `{}`", name_of(&journal));
+        if paths.spool.exists() {
+            let mut spool = paths.spool.clone().into_os_string();
+            spool.push(format!(".{time}"));
+            std::fs::rename(&paths.spool, &spool).explain(ErrorKind::Output, &paths.spool, || {
+                format!("failed to set aside `{}`", paths.spool.display())
+            })?;
+            text += &format!(", its input as `{}`", name_of(Path::new(&spool)));
+        }
+        reporter.message(Level::Note, &text);
+    }
+    let header = &prepared.header;
+    let journal = Journal::create(&paths.journal, header)?;
+    if !exists || cut_short {
+        for (file, kind) in kinds(&prepared.spec, paths) {
+            destination::set_aside(file, kind, &header.started_at, reporter)?;
+        }
+    }
+    Ok(Opened::new(journal, header))
+}
+
+fn name_of(path: &Path) -> std::path::Display<'_> {
+    Path::new(path.file_name().unwrap_or(path.as_os_str())).display()
+}

@@ -1,0 +1,250 @@
+//! Goes on with the job in a journal: [`recorded`] reads it, [`TakeUp`] says how a session takes it up.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use clap::ValueEnum;
+
+use super::damage;
+use super::error::{ErrorKind, JobError, refuse};
+use super::export::input_of;
+use super::paths::JobPaths;
+use super::prepare::Prepared;
+use super::rematch::{self, Change};
+use super::run::Opened;
+use super::spec::{self, JobSpec};
+use crate::error::CallError;
+use crate::journal::{CRASHES, Counts, Header, Journal, Poison, Recovered, directory_of, holds_lines};
+use crate::outcome::Outcome;
+use crate::report::progress::{Level, Reporter};
+use crate::report::text::{count, counted, numbers};
+use crate::run::todo::Choice;
+use crate::stats::Fold;
+
+/// The job that the last session of a run was of. Where everything was moved, its directory is that of the answers file
+/// now. Lay what is given now over it with [`JobSpec::lay_all`].
+///
+/// # Errors
+///
+/// Fails where there is no journal, or none that can be read.
+pub fn recorded(answers: &Path) -> Result<JobSpec, JobError> {
+    let paths = JobPaths::find(answers);
+    if !paths.journal.exists() {
+        refuse!(
+            Journal,
+            &paths.journal,
+            "`{}` has no journal `{}`\nhint: name the answers file of an earlier `process`",
+            answers.display(),
+            paths.journal.display()
+        );
+    }
+    let recovered = Recovered::read(&paths.journal, |_| {})?;
+    let header = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
+    let mut spec = spec::of_header(header)?;
+    spec.input = input_of(header, &paths.answers);
+    if !spec.directory.is_dir() {
+        let directory = directory_of(&paths.answers);
+        spec.directory = std::path::absolute(directory)
+            .map_err(|error| JobError::new(ErrorKind::Journal, error.to_string()).at(directory))?;
+    }
+    Ok(spec)
+}
+
+/// Which of the rows without an answer a session calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Only {
+    /// Those that failed.
+    Failed,
+    /// Those that have no outcome.
+    Unfinished,
+}
+
+/// Where a session begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Begin {
+    /// With the run in the journal, or anew where there is none. A journal without an answer gives way to another job.
+    #[default]
+    Continue,
+    /// Anew: an earlier journal is set aside.
+    Anew,
+    /// With the run in the journal.
+    Resume,
+}
+
+/// How a session takes up its job.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TakeUp {
+    /// Which of the rows without an answer it calls; none for all of them.
+    pub only: Option<Only>,
+    /// Go on although the input or the predictor has changed.
+    pub allow_changed: bool,
+    /// Where it begins.
+    pub begin: Begin,
+}
+
+impl TakeUp {
+    /// What [`Self::reopen`] refuses and says, without changing anything; how many rows are to be called. None where the
+    /// journal gives way.
+    pub(super) fn check(
+        self,
+        paths: &JobPaths,
+        prepared: &Prepared,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Option<u64>, JobError> {
+        holds_lines(&paths.journal)?;
+        let recovered = Recovered::read(&paths.journal, |_| {})?;
+        let change = self.compare(&recovered, paths, prepared, reporter)?;
+        let counts = recovered.index.count(prepared.header.selection.clone());
+        Ok(change.map(|_| self.to_go(counts)))
+    }
+
+    fn continues(self) -> bool {
+        self.begin != Begin::Resume
+    }
+
+    /// How many rows are to be called.
+    fn to_go(self, counts: Counts) -> u64 {
+        match self.only {
+            None => counts.failed + counts.unfinished,
+            Some(Only::Failed) => counts.failed,
+            Some(Only::Unfinished) => counts.unfinished,
+        }
+    }
+
+    /// Refuses what has changed since the last session, unless it may; says what the journal holds. None where the
+    /// journal gives way.
+    fn compare(
+        self,
+        recovered: &Recovered,
+        paths: &JobPaths,
+        prepared: &Prepared,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Option<Change>, JobError> {
+        let before = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
+        let change = Change::between(recovered, &prepared.header, &prepared.source, &paths.journal)?;
+        if self.allow_changed {
+            change.tell(reporter);
+        } else if self.continues() && !change.is_none() && recovered.index.counts().ok == 0 {
+            return Ok(None);
+        } else {
+            let anew = if self.continues() {
+                "start anew with `--force`"
+            } else {
+                "start a new run with `process --output`"
+            };
+            change.refuse(&prepared.source, anew)?;
+        }
+        self.tell(recovered, &prepared.header, reporter);
+        if before.predictor_sha256 != prepared.header.predictor_sha256 {
+            reporter.message(Level::Warning, "the predictor's source has changed since the last session");
+        }
+        Ok(Some(change))
+    }
+
+    /// Opens the journal for another session of the same job. None where it gives way to a new one: it holds no answer,
+    /// and is of another job.
+    pub(super) fn reopen(
+        self,
+        paths: &JobPaths,
+        prepared: &Prepared,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Option<Opened>, JobError> {
+        let header = &prepared.header;
+        let mut fold = Fold::new(&header.selection);
+        let (mut journal, mut recovered) = Journal::recover(&paths.journal, |record| fold.recovered(record))?;
+        let Some(change) = self.compare(&recovered, paths, prepared, reporter)? else { return Ok(None) };
+        let mut choice = Choice::default();
+        match self.only {
+            None => {}
+            Some(Only::Failed) => choice.wanted = |status| status.is_some(),
+            Some(Only::Unfinished) => choice.wanted = |status| status.is_none(),
+        }
+        if change.rows() {
+            // It shares the journal's index, which makes room for what the rewriting needs.
+            let open = std::mem::take(&mut recovered.open);
+            drop(recovered);
+            fold.close_session();
+            let (journal, fold) =
+                rematch::rematch(journal, paths, prepared, &open, fold.stats.spent(), reporter)?;
+            return Ok(Some(Opened { journal, fold, choice }));
+        }
+        journal.append_header(header)?;
+        fold.close_session();
+        let mut set_aside = recovered.suspects.set_aside().clone();
+        for poison in recovered.suspects.poison() {
+            set_aside.insert(poison.row);
+            let outcome = outcome_of(&poison);
+            journal.append_outcome(&outcome)?;
+            fold.outcome(&outcome);
+        }
+        journal.commit()?;
+        choice.suspects = recovered.suspects.in_order();
+        choice.suspects.retain(|row| header.selection.contains(row));
+        choice.suspects.retain(|row| (choice.wanted)(recovered.index.status(*row)));
+        if self.only == Some(Only::Failed) {
+            // Asked for: they are called again, each alone.
+            choice.suspects.extend(set_aside.into_iter().filter(|row| header.selection.contains(row)));
+        } else {
+            tell_left_out(&set_aside, reporter);
+            choice.left_out = set_aside;
+        }
+        Ok(Some(Opened { journal, fold, choice }))
+    }
+
+    /// Says what the journal holds, and which calls may be billed twice.
+    fn tell(self, recovered: &Recovered, header: &Header, reporter: &mut dyn Reporter) {
+        let counts = recovered.index.count(header.selection.clone());
+        let to_go = if self.continues() { self.to_go(counts) } else { counts.failed + counts.unfinished };
+        let mut text = format!(
+            "{}{} answered before{} {} to go",
+            if self.continues() { "continuing: " } else { "" },
+            counted(counts.ok, "row"),
+            if self.continues() { "," } else { ";" },
+            count(to_go)
+        );
+        text += &match (self.continues(), self.only) {
+            (false, _) => {
+                format!(" ({} failed, {} unfinished)", count(counts.failed), count(counts.unfinished))
+            }
+            (true, _) if counts.failed == 0 => String::new(),
+            (true, None) => format!(" ({} failed before)", count(counts.failed)),
+            (true, Some(_)) => format!("; {} that failed stay as they are", counted(counts.failed, "row")),
+        };
+        reporter.message(Level::Note, &text);
+        damage::tell(recovered, reporter);
+        let cut_off = recovered.end.as_ref().is_none_or(|end| !end.in_order());
+        if !recovered.in_flight.is_empty() {
+            let text = format!(
+                "{} did not end in order: up to {} may have been under way and may be billed twice (row {})",
+                if cut_off { "the last session" } else { "an earlier session" },
+                counted(recovered.in_flight.len() as u64, "call"),
+                numbers(recovered.in_flight.iter().copied())
+            );
+            reporter.message(Level::Warning, &text);
+        }
+    }
+}
+
+/// The outcome of a row that the process does not survive.
+fn outcome_of(poison: &Poison) -> Outcome {
+    let text = format!(
+        "the run crashed {} times while this row alone was in flight, in the sessions started {}",
+        poison.crashes.len(),
+        poison.crashes.join(", ")
+    );
+    let failure = CallError::Crash(text).into();
+    Outcome { attempts: 0, ..Outcome::new(poison.row, poison.hash, Err(failure)) }
+}
+
+fn tell_left_out(rows: &BTreeSet<u64>, reporter: &mut dyn Reporter) {
+    if rows.is_empty() {
+        return;
+    }
+    let text = format!(
+        "the run crashed {CRASHES} times with one row alone in flight: {} set aside (row {})\n\
+         hint: `resume --only failed` calls what is set aside again",
+        counted(rows.len() as u64, "row"),
+        numbers(rows.iter().copied())
+    );
+    reporter.message(Level::Warning, &text);
+}
