@@ -1,4 +1,4 @@
-//! What the engine itself costs a row, on the fake bridge and with no Python: permits, clocks, timers, events.
+//! What the engine itself costs a row, on the scripted bridge and with no Python: permits, clocks, timers, events.
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use divan::counter::ItemsCount;
 use tokio::sync::mpsc::channel;
 use tokio::time::Instant;
-use tokio_asyncio_bridge::bridge::fake::{FakeBridge, Script};
+use tokio_asyncio_bridge::bridge::scripted::{Script, ScriptedBridge};
 use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings, Since};
 use tokio_asyncio_bridge::policy::rate::{Rates, RequestsACall};
 use tokio_asyncio_bridge::policy::retry::RetryPolicy;
@@ -37,7 +37,7 @@ fn rows(bencher: divan::Bencher<'_, '_>, concurrency: usize) {
     let name: Arc<str> = "question".into();
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
         runtime.block_on(async {
-            let engine = Arc::new(Engine::new(Arc::new(FakeBridge::new(Script::default())), settings));
+            let engine = Arc::new(Engine::new(Arc::new(ScriptedBridge::new(Script::default())), settings));
             let (events, mut inbox) = channel(1024);
             let mut batch = Vec::new();
             let since = Since { read: Instant::now(), first_call: Instant::now() };

@@ -1,4 +1,4 @@
-//! One contract, three bridges: production, textbook (`into_future`) and fake.
+//! One contract, three bridges: production, textbook (`into_future`) and scripted.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::path::Path;
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use tokio::task::JoinSet;
-use tokio_asyncio_bridge::bridge::fake::{FakeBridge, Script};
 use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{self, Interpreter};
 use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request};
+use tokio_asyncio_bridge::bridge::scripted::{Script, ScriptedBridge};
 use tokio_asyncio_bridge::bridge::{Bridge, Description, Health};
 use tokio_asyncio_bridge::call::{Attempt, CallWatch, call_clock};
 use tokio_asyncio_bridge::error::{BridgeError, CallError};
@@ -102,7 +102,7 @@ impl Subject for IntoFutureBridge {
     }
 }
 
-impl Subject for FakeBridge {
+impl Subject for ScriptedBridge {
     fn make(behaviour: Behaviour, _: LoopKind) -> Self {
         Self::new(match behaviour {
             Behaviour::Echo => Script::default(),
@@ -315,7 +315,7 @@ contract! {
     production_on_asyncio: PythonBridge, Asyncio;
     into_future_on_uvloop: IntoFutureBridge, Uvloop;
     into_future_on_asyncio: IntoFutureBridge, Asyncio;
-    fake: FakeBridge, Auto;
+    scripted: ScriptedBridge, Auto;
 }
 
 /// What only Python bridges can show.

@@ -1,4 +1,4 @@
-//! The engine on the fake bridge, on paused time: permits, timeouts, retries, stopping.
+//! The engine on the scripted bridge, on paused time: permits, timeouts, retries, stopping.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_asyncio_bridge::bridge::fake::{FakeBridge, Script};
+use tokio_asyncio_bridge::bridge::scripted::{Script, ScriptedBridge};
 use tokio_asyncio_bridge::bridge::{Bridge, Call, Description, Health, LaneHealth};
 use tokio_asyncio_bridge::call::{Attempt, Lane};
 use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings, Since};
@@ -68,7 +68,7 @@ async fn run<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let engine = Arc::new(Engine::new(Arc::new(FakeBridge::new(script)), settings));
+    let engine = Arc::new(Engine::new(Arc::new(ScriptedBridge::new(script)), settings));
     let (sender, mut events) = mpsc::channel(16);
     let started = Instant::now();
     for id in 0..rows {
@@ -331,7 +331,7 @@ async fn a_row_that_waits_to_retry_holds_no_permit() {
 #[tokio::test(start_paused = true)]
 async fn the_next_call_waits_until_the_last_outcome_is_recorded() {
     let settings = EngineSettings { concurrency: 1, ..settings() };
-    let engine = Arc::new(Engine::new(Arc::new(FakeBridge::new(latency(SECOND))), settings));
+    let engine = Arc::new(Engine::new(Arc::new(ScriptedBridge::new(latency(SECOND))), settings));
     let (sender, mut events) = mpsc::channel(16);
     for id in 0..2 {
         tokio::spawn(Arc::clone(&engine).run(row(id), now(), sender.clone()));

@@ -1,8 +1,8 @@
 //! The seam to whatever answers: one trait, and its implementations. The retries, timeouts and permits are the engine's.
 
-pub mod fake;
 pub mod into_future;
 pub mod python;
+pub mod scripted;
 
 mod call;
 mod description;

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use super::error::{ErrorKind, Explain, JobError};
 use super::spec::{PredictorSpec, RowSpec};
 use crate::bridge::Bridge;
-use crate::bridge::fake::FakeBridge;
 use crate::bridge::into_future::IntoFutureBridge;
 use crate::bridge::python::PythonBridge;
 use crate::bridge::python::interpreter::{Interpreter, Show, choose};
 use crate::bridge::python::predictor::{Model, ModelSettings, Request};
+use crate::bridge::scripted::ScriptedBridge;
 use crate::input::{Wanted, hexadecimal};
 use crate::journal::timestamp;
 use crate::model::{LocalModel, ModelError};
@@ -32,7 +32,7 @@ const PACKAGES: [&str; 5] = ["dspy", "litellm", "openai", "uvloop", "xllamacpp"]
 pub(crate) struct Answerer {
     /// The way to it.
     pub bridge: Arc<dyn Bridge>,
-    /// The interpreter; none on the fake bridge.
+    /// The interpreter; none on the scripted bridge.
     pub interpreter: Option<Interpreter>,
     /// What it took to start.
     pub startup: Duration,
@@ -63,7 +63,7 @@ impl Answerer {
             let script = script.trim_start_matches(':').parse();
             let script = script.map_err(|error: String| JobError::new(ErrorKind::Usage, error))?;
             return Ok(Self {
-                bridge: Arc::new(FakeBridge::new(script)),
+                bridge: Arc::new(ScriptedBridge::new(script)),
                 interpreter: None,
                 startup: started.elapsed(),
                 description: "the fake bridge".to_owned(),

@@ -13,7 +13,7 @@ use crate::input::Parameter;
 use crate::outcome::Answer;
 use crate::row::Value;
 
-/// How the fake predictor behaves. Parsed from `--bridge fake:KEY=VALUE,…`.
+/// How the scripted predictor behaves. Parsed from `--bridge fake:KEY=VALUE,…`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Script {
     /// Seed of everything random.
@@ -78,7 +78,7 @@ impl std::str::FromStr for Script {
 
 /// Answers every call with its first argument, as its script says.
 #[derive(Debug)]
-pub struct FakeBridge {
+pub struct ScriptedBridge {
     script: Script,
     description: Description,
     answer: Arc<str>,
@@ -86,7 +86,7 @@ pub struct FakeBridge {
     deaths: Arc<AtomicU64>,
 }
 
-impl FakeBridge {
+impl ScriptedBridge {
     /// A bridge that follows the script.
     pub fn new(script: Script) -> Self {
         let description = Description {
@@ -141,7 +141,7 @@ impl Script {
     }
 }
 
-impl Bridge for FakeBridge {
+impl Bridge for ScriptedBridge {
     fn describe(&self) -> &Description {
         &self.description
     }
