@@ -34,9 +34,10 @@ use crate::command::verify::{VerifyOptions, verify};
 use crate::input::Format;
 use crate::job::spec::{JobSpec, PredictorPatch, WholePatch};
 use crate::job::{self, JobError};
+use crate::observe::Level;
 use crate::policy::stop::StopReason;
 use crate::report::commands::Commands;
-use crate::report::progress::{Form, Level, Screen, message_line};
+use crate::report::progress::{Form, Screen, message_line};
 use crate::secret::Secrets;
 
 const USES: &str = "\

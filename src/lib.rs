@@ -10,10 +10,10 @@
 //! | 8 | `main` [`cli`] | words to values, exit code |
 //! | 7 | [`command`] | one file a subcommand |
 //! | 6 | [`job`] | what a job is, as data |
-//! | 5 | [`run`] [`report`] | the dispatcher (order, record, then show) and its reporters |
+//! | 5 | [`run`] [`report`] | the dispatcher (order, record, then show); what is shown |
 //! | 4 | [`engine`] [`stats`] | permits, the attempt loop, deadlines; histograms |
 //! | 3 | [`input`] [`output`] [`journal`] [`bridge`] [`model`] | formats, the truth on disk, the seam to Python |
-//! | 2 | [`event`] [`policy`] [`secret`] | events as data; retry and limits, pure |
+//! | 2 | [`event`] [`observe`] [`policy`] [`secret`] | events as data and who may watch them; retry and limits, pure |
 //! | 1 | [`row`] [`call`] [`outcome`] [`usage`] [`error`] [`matching`] [`selection`] | types only: rows, calls, what became of them, what they used, how they fail; rows paired by hash; which rows were asked for |
 
 pub mod bridge;
@@ -28,6 +28,7 @@ pub mod job;
 pub mod journal;
 pub mod matching;
 pub mod model;
+pub mod observe;
 pub mod outcome;
 pub mod output;
 pub mod policy;

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::panic;
 
-use crate::report::progress::{Form, Level, message_line};
+use crate::observe::Level;
+use crate::report::progress::{Form, message_line};
 
 /// For whom standard error is written, as far as can be told before the options are read: what is wrong with them is
 /// written so too.

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
 
 use crate::command::show::ShowOptions;
-use crate::report::progress::{Form, Level, Screen, message_line};
+use crate::observe::Level;
+use crate::report::progress::{Form, Screen, message_line};
 use crate::secret::Secrets;
 
 /// Logs to standard error: warnings, more with `-v`, or what `RUST_LOG` says; secrets masked.

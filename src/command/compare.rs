@@ -19,10 +19,10 @@ use crate::job::paths::is_stream;
 use crate::job::spec::values::concurrency;
 use crate::job::spec::{JobSpec, Patch, RowSpec};
 use crate::journal::directory_of;
+use crate::observe::Level;
 use crate::output::{Access, write_text};
 use crate::report::compare::{Comparison, ModeRuns};
 use crate::report::json;
-use crate::report::progress::Level;
 use crate::run::control::Control;
 
 /// The options of `compare`.

@@ -14,7 +14,7 @@ use crate::job::paths::{JobPaths, is_descriptor, is_null, is_stream};
 use crate::job::spec::{JobSpec, RowSpec, WholePatch};
 use crate::job::{Begin, Job, Only, SessionOptions, TakeUp};
 use crate::journal::Counts;
-use crate::report::progress::Level;
+use crate::observe::Level;
 use crate::report::text::{count, counted};
 
 /// In place of an input where one may be left out: no file can have this name.

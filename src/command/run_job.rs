@@ -8,8 +8,8 @@ use super::show::ShowOptions;
 use super::signals::Signals;
 use super::streams::Streams;
 use crate::job::{Job, SessionOptions};
+use crate::observe::Level;
 use crate::report::Report;
-use crate::report::progress::Level;
 use crate::report::table::{self, Files};
 use crate::run::control::Control;
 

@@ -7,10 +7,9 @@ use std::path::PathBuf;
 use super::show::ShowOptions;
 use crate::bridge::python::interpreter::Show;
 use crate::job::paths::JobPaths;
+use crate::observe::{Level, Observer};
 use crate::report::commands::Commands;
-use crate::report::progress::{
-    Form, Level, Reporter, Screen, Showing, Standing, Written, message_line, reporter,
-};
+use crate::report::progress::{Form, Screen, Showing, Standing, Written, message_line, observer};
 use crate::report::text::{Look, escape_lines, show};
 
 /// Columns where no terminal tells its own.
@@ -71,7 +70,7 @@ impl Streams {
         move |code, error| {
             complain(&screen, &commands, form, error);
             let journal = journal.as_deref().filter(|journal| journal.exists());
-            standing.finish(code, Written { journal, ..Written::default() });
+            standing.end(code, Written { journal, ..Written::default() });
         }
     }
 
@@ -85,7 +84,7 @@ impl Streams {
             page: self.files.page.as_deref(),
         };
         self.screen.end_line(self.form);
-        self.standing.finish(code, written);
+        self.standing.end(code, written);
     }
 
     /// How text on standard output looks.
@@ -109,9 +108,9 @@ impl Streams {
         if options.quiet { Ok(()) } else { self.print(text) }
     }
 
-    /// The reporter of progress, on standard error.
-    pub fn reporter(&self, options: &ShowOptions) -> Box<dyn Reporter> {
-        reporter(showing(options), &self.screen, &self.standing, &self.commands)
+    /// What shows a run's progress and messages on standard error.
+    pub fn reporter(&self, options: &ShowOptions) -> Box<dyn Observer> {
+        Box::new(observer(showing(options), &self.screen, &self.standing, &self.commands))
     }
 }
 

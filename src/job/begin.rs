@@ -14,8 +14,8 @@ use super::run::{Opened, Session, SessionEnd};
 use super::spec::JobSpec;
 use crate::bridge::python::interpreter::Show;
 use crate::journal::Counts;
+use crate::observe::{Level, Observer};
 use crate::output::Access;
-use crate::report::progress::{Level, Reporter};
 use crate::run::control::Control;
 
 /// What belongs to one session, and not to the job.
@@ -121,7 +121,7 @@ impl Job {
     /// Fails where the input, the predictor or the options are not as they should be, and where the job is stopped.
     pub async fn prepare(
         self,
-        reporter: &mut dyn Reporter,
+        reporter: &mut dyn Observer,
         control: &Control,
     ) -> Result<PreparedJob, JobError> {
         let Self { mut spec, files: named, options, continuing } = self;
@@ -176,7 +176,7 @@ impl PreparedJob {
     /// # Errors
     ///
     /// Fails where the journal cannot be read, or holds another job.
-    pub fn check(&self, reporter: &mut dyn Reporter) -> Result<u64, JobError> {
+    pub fn check(&self, reporter: &mut dyn Observer) -> Result<u64, JobError> {
         let selected = &self.prepared.validated.selected;
         let left =
             if self.continuing { self.take_up.check(&self.files, &self.prepared, reporter)? } else { None };
@@ -193,7 +193,7 @@ impl PreparedJob {
     /// # Errors
     ///
     /// Fails where the journal is in use, cannot be read or written, or holds another job.
-    pub fn open(self, reporter: &mut dyn Reporter) -> Result<OpenJob, JobError> {
+    pub fn open(self, reporter: &mut dyn Observer) -> Result<OpenJob, JobError> {
         let Self { mut prepared, files, fresh, take_up, continuing, scratch } = self;
         let reopened = if continuing { take_up.reopen(&files, &prepared, reporter)? } else { None };
         let opened = match reopened {
@@ -237,7 +237,7 @@ impl OpenJob {
     #[allow(clippy::expect_used, reason = "a job has one session")]
     pub async fn run(
         &mut self,
-        reporter: &mut dyn Reporter,
+        reporter: &mut dyn Observer,
         control: &Control,
     ) -> Result<SessionEnd, JobError> {
         let opened = self.opened.take().expect("a session runs once");

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::journal::{JournalError, Recovered, holds_lines};
-use crate::report::progress::{Level, Reporter};
+use crate::observe::{Level, Observer};
 use crate::report::text::count;
 
 /// Whether a process records into the journal now. To be asked before that is read: the line which is just being written
@@ -31,7 +31,7 @@ pub(crate) fn of(recovered: &Recovered) -> Vec<String> {
 }
 
 /// Warns of each.
-pub(crate) fn tell(recovered: &Recovered, reporter: &mut dyn Reporter) {
+pub(crate) fn tell(recovered: &Recovered, reporter: &mut dyn Observer) {
     for fault in of(recovered) {
         reporter.message(Level::Warning, &fault);
     }

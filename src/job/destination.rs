@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ErrorKind, Explain, JobError, refuse};
 use crate::journal::{directory_of, is_journal};
+use crate::observe::{Level, Observer};
 use crate::output::is_answers;
 use crate::report::compare::markdown;
-use crate::report::progress::{Level, Reporter};
 use crate::report::{html, json};
 
 /// A chain of symbolic links that is longer goes round in a circle.
@@ -108,7 +108,7 @@ pub(crate) fn set_aside(
     path: &Path,
     kind: Kind,
     time: &str,
-    reporter: &mut dyn Reporter,
+    reporter: &mut dyn Observer,
 ) -> Result<(), JobError> {
     if !kind.is_foreign(path) {
         return Ok(());

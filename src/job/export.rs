@@ -15,7 +15,7 @@ use super::run::project;
 use super::spec::{self, FieldPatch};
 use crate::input::{Format, Source, hexadecimal};
 use crate::journal::{Counts, Header, Recovered, directory_of};
-use crate::report::progress::{Level, Reporter};
+use crate::observe::{Level, Observer};
 
 /// What was written.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub fn export(
     output: Option<&Path>,
     fields: FieldPatch,
     force: bool,
-    reporter: &mut dyn Reporter,
+    reporter: &mut dyn Observer,
 ) -> Result<Exported, JobError> {
     let mut paths = JobPaths::find(answers);
     let running = damage::is_running(&paths.journal);

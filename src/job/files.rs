@@ -16,7 +16,7 @@ use super::spec::JobSpec;
 use crate::journal::{
     Journal, JournalError, Recovered, directory_of, holds_lines, set_aside, sync_directory_of,
 };
-use crate::report::progress::{Level, Reporter};
+use crate::observe::{Level, Observer};
 use crate::run::control::Control;
 
 /// Refuses what would destroy something: answers over the input, a directory that cannot be written. Says whether the
@@ -133,7 +133,7 @@ pub(super) fn create(
     force: bool,
     paths: &JobPaths,
     prepared: &Prepared,
-    reporter: &mut dyn Reporter,
+    reporter: &mut dyn Observer,
 ) -> Result<Opened, JobError> {
     let exists = paths.journal.exists();
     let cut_short = exists && !holds_lines(&paths.journal)?;

@@ -12,10 +12,10 @@ use super::spec::{self, JobSpec, RowSpec};
 use crate::bridge::python::interpreter::{Interpreter, Show};
 use crate::input::{Format, InputError, Source, Validated, glance, validate, validate_typed};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
+use crate::observe::{Level, Observer};
 use crate::output::{Access, TOLD};
 use crate::policy::budget::Budget;
 use crate::report;
-use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted};
 use crate::run::control::Control;
 use crate::secret::Secrets;
@@ -181,7 +181,7 @@ fn input_identity(source: &Source, validated: &Validated) -> InputIdentity {
 
 impl Prepared {
     /// Says what is about to run, before the first call.
-    pub(super) fn announce(&self, reporter: &mut dyn Reporter) {
+    pub(super) fn announce(&self, reporter: &mut dyn Observer) {
         for warning in &self.validated.warnings {
             reporter.message(Level::Warning, &warning.to_string());
         }

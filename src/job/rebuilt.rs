@@ -11,8 +11,8 @@ use super::error::{ErrorKind, Explain, JobError};
 use super::paths::JobPaths;
 use super::spec;
 use crate::journal::{Header, RUN, Record, Recovered, timestamp};
+use crate::observe::Observer;
 use crate::output::Access;
-use crate::report::progress::Reporter;
 use crate::report::{EventLoop, Facts, JournalFigures, Report, Run, json};
 use crate::stats::Fold;
 
@@ -57,7 +57,7 @@ pub struct Rebuilt {
 /// # Errors
 ///
 /// Fails where the journal cannot be read.
-pub fn rebuilt(paths: &JobPaths, reporter: &mut dyn Reporter) -> Result<Rebuilt, JobError> {
+pub fn rebuilt(paths: &JobPaths, reporter: &mut dyn Observer) -> Result<Rebuilt, JobError> {
     // Asked before: of a session that ends meanwhile, no call is taken for lost.
     let running = damage::is_running(&paths.journal);
     let mut fold = None;

@@ -11,7 +11,7 @@ use super::prepare::Prepared;
 use crate::input::{Records, Source};
 use crate::journal::{Header, Index, InputIdentity, Journal, Reader, Recovered};
 use crate::matching::Matching;
-use crate::report::progress::{Level, Reporter};
+use crate::observe::{Level, Observer};
 use crate::report::text::{count, counted};
 use crate::row::RowHash;
 use crate::selection::Selection;
@@ -100,7 +100,7 @@ impl Change {
     }
 
     /// Says what differs.
-    pub(super) fn tell(&self, reporter: &mut dyn Reporter) {
+    pub(super) fn tell(&self, reporter: &mut dyn Observer) {
         for option in &self.options {
             reporter.message(Level::Warning, &format!("{option}: earlier answers stay"));
         }
@@ -169,7 +169,7 @@ pub(super) fn rematch(
     prepared: &Prepared,
     open: &BTreeMap<u64, RowHash>,
     whole: &Spent,
-    reporter: &mut dyn Reporter,
+    reporter: &mut dyn Observer,
 ) -> Result<(Journal, Fold), JobError> {
     let before = journal.index().selection().hull();
     let passes = (before.end - before.start).div_ceil(ROWS_A_PASS);

@@ -15,8 +15,8 @@ use super::run::Opened;
 use super::spec::{self, JobSpec};
 use crate::error::CallError;
 use crate::journal::{CRASHES, Counts, Header, Journal, Poison, Recovered, directory_of, holds_lines};
+use crate::observe::{Level, Observer};
 use crate::outcome::Outcome;
-use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted, numbers};
 use crate::run::todo::Choice;
 use crate::stats::Fold;
@@ -89,7 +89,7 @@ impl TakeUp {
         self,
         paths: &JobPaths,
         prepared: &Prepared,
-        reporter: &mut dyn Reporter,
+        reporter: &mut dyn Observer,
     ) -> Result<Option<u64>, JobError> {
         holds_lines(&paths.journal)?;
         let recovered = Recovered::read(&paths.journal, |_| {})?;
@@ -118,7 +118,7 @@ impl TakeUp {
         recovered: &Recovered,
         paths: &JobPaths,
         prepared: &Prepared,
-        reporter: &mut dyn Reporter,
+        reporter: &mut dyn Observer,
     ) -> Result<Option<Change>, JobError> {
         let before = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
         let change = Change::between(recovered, &prepared.header, &prepared.source, &paths.journal)?;
@@ -147,7 +147,7 @@ impl TakeUp {
         self,
         paths: &JobPaths,
         prepared: &Prepared,
-        reporter: &mut dyn Reporter,
+        reporter: &mut dyn Observer,
     ) -> Result<Option<Opened>, JobError> {
         let header = &prepared.header;
         let mut fold = Fold::new(&header.selection);
@@ -192,7 +192,7 @@ impl TakeUp {
     }
 
     /// Says what the journal holds, and which calls may be billed twice.
-    fn tell(self, recovered: &Recovered, header: &Header, reporter: &mut dyn Reporter) {
+    fn tell(self, recovered: &Recovered, header: &Header, reporter: &mut dyn Observer) {
         let counts = recovered.index.count(header.selection.clone());
         let to_go = if self.continues() { self.to_go(counts) } else { counts.failed + counts.unfinished };
         let mut text = format!(
@@ -236,7 +236,7 @@ fn outcome_of(poison: &Poison) -> Outcome {
     Outcome { attempts: 0, ..Outcome::new(poison.row, poison.hash, Err(failure)) }
 }
 
-fn tell_left_out(rows: &BTreeSet<u64>, reporter: &mut dyn Reporter) {
+fn tell_left_out(rows: &BTreeSet<u64>, reporter: &mut dyn Observer) {
     if rows.is_empty() {
         return;
     }

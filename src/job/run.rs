@@ -15,12 +15,12 @@ use crate::bridge::{Metered, Nulled};
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::input::{InputError, Rows, Source, Validated};
 use crate::journal::{End, Header, Index, Journal, JournalError, Loss};
+use crate::observe::{Level, Observer};
 use crate::output::{Access, OutputError, Projected, Projection};
 use crate::policy::budget::{Budget, Price};
 use crate::policy::limits::Limits;
 use crate::policy::rate::RequestsACall;
 use crate::policy::stop::{Signal, StopReason};
-use crate::report::progress::{Level, Reporter};
 use crate::report::text::{count, counted};
 use crate::report::{self, EventLoop, Facts, JournalFigures, Report};
 use crate::row::Row;
@@ -124,7 +124,7 @@ impl Session<'_> {
     /// Runs all rows and gives their journal back; writes no other file.
     pub(super) async fn measure(
         mut self,
-        reporter: &mut dyn Reporter,
+        reporter: &mut dyn Observer,
         control: &Control,
     ) -> Result<Timed, JobError> {
         let Ended { stop, hurried, .. } = self.rows(reporter, control, 0).await?;
@@ -142,7 +142,7 @@ impl Session<'_> {
     pub(super) async fn run(
         mut self,
         paths: &JobPaths,
-        reporter: &mut dyn Reporter,
+        reporter: &mut dyn Observer,
         control: &Control,
     ) -> Result<SessionEnd, JobError> {
         let before = self.journal.index().counts();
@@ -161,7 +161,7 @@ impl Session<'_> {
         ended: Ended,
         (answered_before, bounded): (u64, bool),
         paths: &JobPaths,
-        reporter: &mut dyn Reporter,
+        reporter: &mut dyn Observer,
         control: &Control,
     ) -> Result<SessionEnd, JobError> {
         self.make_good(paths, reporter)?;
@@ -218,7 +218,7 @@ impl Session<'_> {
     }
 
     /// Makes good what somebody has done to the journal, as far as that can be, and says so.
-    fn make_good(&mut self, paths: &JobPaths, reporter: &mut dyn Reporter) -> Result<(), JobError> {
+    fn make_good(&mut self, paths: &JobPaths, reporter: &mut dyn Observer) -> Result<(), JobError> {
         match self.journal.loss() {
             None => {}
             Some(Loss::Cut) => {
@@ -274,7 +274,7 @@ impl Session<'_> {
 
     async fn rows(
         &mut self,
-        reporter: &mut dyn Reporter,
+        reporter: &mut dyn Observer,
         control: &Control,
         resumed: u64,
     ) -> Result<Ended, JobError> {
@@ -318,7 +318,7 @@ impl Session<'_> {
             journal: &mut self.journal,
             limits: Limits::new(self.stop.max_failures).resuming(resumed),
             fold: &mut self.fold,
-            reporter,
+            observer: reporter,
             control,
             bounds,
         };

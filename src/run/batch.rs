@@ -12,10 +12,10 @@ use crate::engine::Since;
 use crate::error::FailureKind;
 use crate::event::Event;
 use crate::journal::{JournalError, Status};
+use crate::observe::Level;
 use crate::outcome::{FailedAttempt, Outcome};
 use crate::policy::limits::Whose;
 use crate::policy::stop::StopReason;
-use crate::report::progress::Level;
 use crate::row::Row;
 
 /// Said at the job's first of them.
@@ -84,7 +84,7 @@ impl Dispatcher<'_> {
             self.run.fold.attempt(attempt);
         }
         for event in &others {
-            self.run.reporter.event(event);
+            self.run.observer.event(event);
         }
         for outcome in &outcomes {
             if let Some(reason) = self.run.limits.observe(outcome) {
@@ -222,13 +222,13 @@ impl Dispatcher<'_> {
             Ok(answer) => {
                 self.ok += 1;
                 if answer.is_cut_off() && self.run.fold.stats.cut_off() == 0 {
-                    self.run.reporter.message(Level::Warning, CUT_OFF);
+                    self.run.observer.message(Level::Warning, CUT_OFF);
                 }
             }
             Err(_) => self.failed += 1,
         }
         self.run.fold.outcome(&outcome);
-        self.run.reporter.event(&Event::Finished { outcome, permit: None });
+        self.run.observer.event(&Event::Finished { outcome, permit: None });
     }
 }
 

@@ -20,15 +20,15 @@ use self::todo::Todo;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::journal::Journal;
+use crate::observe::{Level, Observer, Snapshot};
 use crate::policy::limits::Limits;
 use crate::policy::stop::{Signal, StopReason};
-use crate::report::progress::{Level, Reporter, Snapshot};
 use crate::report::text::{self, counted};
 use crate::stats::{Fold, RowRate};
 
 /// Events taken in at once.
 const BATCH: usize = 1024;
-/// How often reporters are told of the gauges.
+/// How often observers are told of the gauges.
 const TICK: Duration = Duration::from_millis(100);
 /// How long calls that are cut off at a second signal may take to say so.
 const AT_ONCE: Duration = Duration::from_millis(100);
@@ -71,8 +71,8 @@ pub struct Run<'a> {
     pub limits: Limits,
     /// The figures.
     pub fold: &'a mut Fold,
-    /// Who shows it.
-    pub reporter: &'a mut dyn Reporter,
+    /// Who watches it.
+    pub observer: &'a mut dyn Observer,
     /// What ends it early.
     pub control: &'a Control,
     /// What bounds it.
@@ -149,7 +149,7 @@ impl Dispatcher<'_> {
                 }
                 () = at(self.kill_at) => {
                     self.kill_at = None;
-                    self.run.reporter.message(Level::Warning, "the grace has passed: calls in flight are cancelled");
+                    self.run.observer.message(Level::Warning, "the grace has passed: calls in flight are cancelled");
                     self.run.engine.kill();
                 }
                 () = at(deadline), if self.stop.is_none() => self.stop(StopReason::Deadline),
@@ -204,7 +204,7 @@ impl Dispatcher<'_> {
             _ => format!("stopping: {why}; {waiting}"),
         };
         let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-        self.run.reporter.message(Level::Warning, &(text + &hint));
+        self.run.observer.message(Level::Warning, &(text + &hint));
     }
 
     /// Whether it is the second signal, which ends the run at once.
@@ -251,10 +251,10 @@ impl Dispatcher<'_> {
         for blockage in self.run.engine.blocked() {
             let mut in_hand: Vec<u64> = self.in_hand.iter().copied().collect();
             in_hand.sort_unstable();
-            self.run.reporter.event(&Event::Blocked { blockage, in_hand });
+            self.run.observer.event(&Event::Blocked { blockage, in_hand });
         }
         let snapshot = self.snapshot();
-        self.run.reporter.tick(&snapshot);
+        self.run.observer.tick(&snapshot);
     }
 
     fn snapshot(&mut self) -> Snapshot {
@@ -283,7 +283,7 @@ impl Dispatcher<'_> {
             self.wait_for_space().await;
         }
         let snapshot = self.snapshot();
-        self.run.reporter.finish(&snapshot);
+        self.run.observer.finish(&snapshot);
         self.run.fold.close_live_session(
             self.run.engine.gauges.most_in_flight.load(Ordering::Relaxed) as u64,
             self.run.engine.limited_for().into(),
@@ -295,7 +295,7 @@ impl Dispatcher<'_> {
     async fn wait_for_space(&mut self) {
         let grace = self.run.bounds.grace;
         let text = format!("waiting up to {} for space on the disk", text::limit(grace));
-        self.run.reporter.message(Level::Warning, &text);
+        self.run.observer.message(Level::Warning, &text);
         let until = TokioInstant::now() + grace;
         let mut signalled = false;
         // The calls have ended: whatever ends the process now, no row is to blame for it.
@@ -310,7 +310,7 @@ impl Dispatcher<'_> {
                     }
                     let reason = StopReason::Signal(signal);
                     let text = format!("{reason}: still waiting for space, or else answers are lost; a second signal ends it");
-                    self.run.reporter.message(Level::Warning, &text);
+                    self.run.observer.message(Level::Warning, &text);
                 }
             }
         }

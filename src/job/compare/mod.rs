@@ -11,8 +11,8 @@ use super::begin::SessionOptions;
 use super::error::{JobError, refuse};
 use super::prepare::{Prepared, Preparing};
 use super::spec::JobSpec;
+use crate::observe::Observer;
 use crate::report::compare::ModeRuns;
-use crate::report::progress::Reporter;
 use crate::run::control::Control;
 
 /// A comparison that is ready to be made: everything was checked, nothing was called. Dropping it ends Python's part of
@@ -36,7 +36,7 @@ impl PreparedComparison {
         spec: JobSpec,
         (mut modes, runs): (Vec<ModeRuns>, u32),
         options: SessionOptions,
-        reporter: &mut dyn Reporter,
+        reporter: &mut dyn Observer,
         control: &Control,
     ) -> Result<Self, JobError> {
         let deadline = spec.time.deadline;
@@ -84,7 +84,7 @@ impl PreparedComparison {
     /// where something failed, for it is paid for.
     pub async fn run(
         &mut self,
-        reporters: &dyn Fn() -> Box<dyn Reporter>,
+        reporters: &dyn Fn() -> Box<dyn Observer>,
         control: &Control,
     ) -> ComparisonEnd {
         let modes = (std::mem::take(&mut self.modes), self.runs);

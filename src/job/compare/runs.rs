@@ -7,9 +7,9 @@ use crate::input::Validated;
 use crate::job::error::JobError;
 use crate::job::prepare::Prepared;
 use crate::journal::JournalError;
+use crate::observe::{Level, Observer};
 use crate::policy::stop::StopReason;
 use crate::report::compare::{Comparison, ModeRuns, RunFigures, Stopped, WarmUp};
-use crate::report::progress::{Level, Reporter};
 use crate::report::text::{counted, duration, reason};
 use crate::run::control::Control;
 use crate::usage::Spent;
@@ -24,7 +24,7 @@ pub(super) struct Runs<'a> {
     /// The job.
     pub prepared: &'a Prepared,
     /// Makes the reporter of each run.
-    pub reporters: &'a dyn Fn() -> Box<dyn Reporter>,
+    pub reporters: &'a dyn Fn() -> Box<dyn Observer>,
     /// What ends it early.
     pub control: &'a Control,
     /// Runs of each mode that were asked for.
@@ -88,7 +88,7 @@ impl<'a> Runs<'a> {
     /// A comparison of modes that have no runs yet; its deadline counts from now.
     pub(super) fn new(
         prepared: &'a Prepared,
-        reporters: &'a dyn Fn() -> Box<dyn Reporter>,
+        reporters: &'a dyn Fn() -> Box<dyn Observer>,
         control: &'a Control,
         (modes, runs): (Vec<ModeRuns>, u32),
         deadline: Option<Duration>,

@@ -11,9 +11,9 @@ use crate::job::prepare::Prepared;
 use crate::job::run::{Opened, Timed};
 use crate::job::spec::TimeSpec;
 use crate::journal::{Header, Journal, JournalError, Record};
+use crate::observe::Observer;
 use crate::policy::stop::StopReason;
 use crate::report::compare::RunFigures;
-use crate::report::progress::Reporter;
 use crate::row::RowHash;
 use crate::run::control::Control;
 use crate::usage::Spent;
@@ -87,7 +87,7 @@ pub(super) struct Measured {
 
 impl Measuring<'_> {
     /// Runs the rows, on a journal that nothing is left of, whatever ends the process.
-    pub(super) async fn run(self, reporter: &mut dyn Reporter, control: &Control) -> Result<Ran, JobError> {
+    pub(super) async fn run(self, reporter: &mut dyn Observer, control: &Control) -> Result<Ran, JobError> {
         let Self { prepared, validated, calls, left, used } = self;
         let header = Header { selection: validated.selected.clone(), ..prepared.header.clone() };
         let journal = Journal::unnamed(&std::env::temp_dir(), &header)?;

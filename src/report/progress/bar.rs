@@ -3,8 +3,9 @@
 use console::measure_text_width;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Form, Level, Log, Reporter, Screen, Snapshot};
+use super::{Form, Log, Screen};
 use crate::event::Event;
+use crate::observe::{Level, Observer, Snapshot};
 
 /// Between two figures.
 const GAP: &str = "  ";
@@ -62,7 +63,7 @@ fn fitting(figures: &[String], columns: usize) -> String {
     text
 }
 
-impl Reporter for Bar {
+impl Observer for Bar {
     fn event(&mut self, event: &Event) {
         self.log.event(event);
     }
@@ -96,9 +97,11 @@ mod tests {
 
     use indicatif::{InMemoryTerm, MultiProgress, ProgressDrawTarget, TermLike as _};
 
+    use super::super::Showing;
     use super::super::tests::after;
     use super::*;
     use crate::event::LimitedBy;
+    use crate::report::commands::Commands;
 
     /// Writes into the terminal on which the bar is drawn.
     struct Terminal(InMemoryTerm);
@@ -118,7 +121,7 @@ mod tests {
         let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
         let bars = MultiProgress::with_draw_target(target);
         let screen = Screen::new(bars, Terminal(terminal.clone()), columns);
-        (Bar::new(Log::new(screen.clone(), Form::Text, false, 0, false), &screen, false), screen)
+        (Bar::new(Log::new(&screen, Showing::default(), Commands::new(None)), &screen, false), screen)
     }
 
     /// A run with something of everything to tell.

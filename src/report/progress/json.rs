@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::line::Line;
-use super::{Level, Log, Reporter, Screen, Snapshot};
+use super::{Log, Screen};
 use crate::event::Event;
+use crate::observe::{Level, Observer, Snapshot};
 use crate::outcome::FailedAttempt;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ impl JsonLines {
     }
 }
 
-impl Reporter for JsonLines {
+impl Observer for JsonLines {
     fn event(&mut self, event: &Event) {
         match event {
             Event::Retrying { attempt, .. } | Event::Unfinished { last: Some(attempt), .. } => {
@@ -51,9 +52,6 @@ impl Reporter for JsonLines {
     fn message(&mut self, level: Level, text: &str) {
         self.log.message(level, text);
     }
-
-    /// The line of the end has the exit code, which is not known yet.
-    fn finish(&mut self, _: &Snapshot) {}
 }
 
 #[cfg(test)]
@@ -61,9 +59,10 @@ mod tests {
     use std::path::Path;
 
     use super::super::tests::after;
-    use super::super::{Form, Standing, Written};
+    use super::super::{Form, ProgressKind, Showing, Standing, Written};
     use super::*;
     use crate::event::LimitedBy;
+    use crate::report::commands::Commands;
     use crate::report::progress::screen::Captured;
 
     /// What was written, without its times.
@@ -80,18 +79,20 @@ mod tests {
     fn a_line_comes_every_second_and_at_the_end() {
         let out = Captured::default();
         let screen = out.screen();
-        let mut lines = JsonLines::new(Log::new(screen.clone(), Form::Json, true, 0, false), screen.clone());
+        let showing = Showing { kind: ProgressKind::Json, quiet: true, ..Showing::default() };
+        let log = Log::new(&screen, showing, Commands::new(None));
+        let mut lines = JsonLines::new(log, screen.clone());
         lines.tick(&after(0));
         lines.tick(&Snapshot { elapsed: Duration::from_millis(900), ..after(0) });
         lines.message(Level::Note, "not said when quiet");
         lines.message(Level::Warning, "two\nlines");
         lines.tick(&Snapshot { limited_by: Some(LimitedBy::Server), cost_usd: Some(0.5), ..after(1) });
-        let standing = Standing::new(screen, Form::Json);
+        let mut standing = Standing::new(screen, Form::Json);
         standing.tell();
-        standing.set(&after(2), false);
+        standing.tick(&after(2));
         standing.tell();
         let written = Written { answers: Some(Path::new("a.csv")), ..Written::default() };
-        standing.finish(3, written);
+        standing.end(3, written);
         insta::assert_snapshot!(without_times(&out), @r#"
         {"type":"progress","total":10000,"resumed":1000,"ok":0,"failed":0,"unfinished":0,"in_flight":16,"waiting_retry":0,"abandoned":0,"cost_usd":null,"rows_per_s":80.0,"limited_by":null,"elapsed_s":0.0,"eta_s":null}
         {"type":"message","level":"warning","text":"two\nlines"}

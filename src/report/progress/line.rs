@@ -18,8 +18,8 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::{Level, Snapshot};
 use crate::journal::timestamp;
+use crate::observe::{Level, Snapshot};
 use crate::outcome::FailedAttempt;
 use crate::report::text::{escape_json, escape_lines};
 

@@ -8,10 +8,12 @@ use std::time::Duration;
 use console::Style;
 use rustc_hash::FxBuildHasher;
 
-use super::{Form, Level, Reporter, Screen, Snapshot, message_line};
+use super::{Form, Screen, Showing, message_line};
 use crate::error::{CANCELLED, Failure};
 use crate::event::{Blockage, Blocker, Event};
+use crate::observe::{Level, Observer};
 use crate::outcome::{FailedAttempt, Outcome};
+use crate::report::commands::Commands;
 use crate::report::text::{Look, blocked, brief, duration, escape_lines};
 
 /// So many classes have their first failure shown.
@@ -25,10 +27,9 @@ const MOST_TRACEBACKS: usize = 10_000;
 
 pub(super) struct Log {
     screen: Screen,
-    form: Form,
-    quiet: bool,
-    verbose: u8,
-    color: bool,
+    showing: Showing,
+    /// Completes the commands that hints name.
+    commands: Commands,
     seen: BTreeSet<Arc<str>>,
     /// Hashes of the tracebacks that were shown.
     raised: HashSet<u64>,
@@ -38,9 +39,9 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(screen: Screen, form: Form, quiet: bool, verbose: u8, color: bool) -> Self {
+    pub(super) fn new(screen: &Screen, showing: Showing, commands: Commands) -> Self {
         let (seen, raised, blocked_at) = Default::default();
-        Self { screen, form, quiet, verbose, color, seen, raised, blocked_at, capped: false }
+        Self { screen: screen.clone(), showing, commands, seen, raised, blocked_at, capped: false }
     }
 
     /// Each place is named once.
@@ -53,7 +54,7 @@ impl Log {
     /// One attempt that is not its row's last, with where it was raised.
     fn attempt(&mut self, attempt: &FailedAttempt, then: &str) {
         let FailedAttempt { row, number, failure, .. } = attempt;
-        if self.verbose > 0 && *failure.class != *CANCELLED {
+        if self.showing.verbose > 0 && *failure.class != *CANCELLED {
             let text = format!("row {row}, attempt {number}: {}{then}", told(failure));
             let text = text + &self.raised(failure);
             self.message(Level::Warning, &text);
@@ -64,7 +65,7 @@ impl Log {
     /// that was shown before is shown again only where all are wanted.
     fn raised(&mut self, failure: &Failure) -> String {
         if failure.traceback.is_some()
-            && self.verbose < 2
+            && self.showing.verbose < 2
             && self.raised.len() < MOST_TRACEBACKS
             && !self.raised.insert(FxBuildHasher.hash_one(&failure.traceback))
         {
@@ -78,7 +79,7 @@ impl Log {
         let Outcome { row, attempts, .. } = outcome;
         let after = if *attempts > 1 { format!(" after {attempts} attempts") } else { String::new() };
         let text = format!("row {row} failed{after}: {}", told(failure));
-        if self.verbose > 0 {
+        if self.showing.verbose > 0 {
             let text = text + &self.raised(failure);
             return self.message(Level::Warning, &text);
         }
@@ -109,7 +110,7 @@ fn told(failure: &Failure) -> String {
     brief(&failure.to_string(), ERROR_WIDTH)
 }
 
-impl Reporter for Log {
+impl Observer for Log {
     fn event(&mut self, event: &Event) {
         match event {
             Event::Blocked { blockage, in_hand } => self.blocked(blockage, in_hand),
@@ -125,16 +126,15 @@ impl Reporter for Log {
         }
     }
 
-    fn tick(&mut self, _: &Snapshot) {}
-
     fn message(&mut self, level: Level, text: &str) {
-        if level == Level::Note && self.quiet {
+        if level == Level::Note && self.showing.quiet {
             return;
         }
-        if self.form == Form::Json {
+        let text = &self.commands.in_hints(text);
+        if self.showing.kind.form() == Form::Json {
             return self.screen.lines(&message_line(level, text));
         }
-        let look = Look { color: self.color, width: 0 };
+        let look = Look { color: self.showing.color, width: 0 };
         let label = match level {
             Level::Note => String::new(),
             Level::Warning => look.paint(Style::new().yellow().bold(), "warning: "),
@@ -142,8 +142,6 @@ impl Reporter for Log {
         };
         self.screen.lines(&(label + &escape_lines(text)));
     }
-
-    fn finish(&mut self, _: &Snapshot) {}
 }
 
 #[cfg(test)]
@@ -154,7 +152,8 @@ mod tests {
     use crate::row::RowHash;
 
     fn log(out: &Captured, quiet: bool, verbose: u8) -> Log {
-        Log::new(out.screen(), Form::Text, quiet, verbose, false)
+        let showing = Showing { quiet, verbose, ..Showing::default() };
+        Log::new(&out.screen(), showing, Commands::new(None))
     }
 
     fn outcome(row: u64, failure: Failure) -> Event {
@@ -228,7 +227,8 @@ mod tests {
         let mut log = log(&out, false, 0);
         log.message(Level::Note, "the model is ready");
         log.message(Level::Error, "failed to write `a.csv`: no space left\nhint: free some");
-        Log::new(out.screen(), Form::Text, false, 0, true).message(Level::Warning, "coloured");
+        let colored = Showing { color: true, ..Showing::default() };
+        Log::new(&out.screen(), colored, Commands::new(None)).message(Level::Warning, "coloured");
         insta::assert_snapshot!(out.text().escape_debug().to_string().replace("\\n", "\n"), @r"
         the model is ready
         error: failed to write `a.csv`: no space left

@@ -1,11 +1,10 @@
-//! What is shown of a run while it runs, on standard error. Not its result: see [`table`](super::table).
+//! What is shown of a run on standard error while it runs.
 
 mod bar;
 mod json;
 mod line;
 mod log;
 mod plain;
-mod reporter;
 mod screen;
 mod snapshot;
 mod standing;
@@ -15,24 +14,54 @@ use json::JsonLines;
 pub use line::{Written, message_line};
 use log::Log;
 use plain::Plain;
-pub use reporter::{Form, Level, ProgressKind, Reporter};
 pub use screen::Screen;
-pub use snapshot::Snapshot;
-use standing::Kept;
 pub use standing::Standing;
 
 use super::commands::Commands;
+use crate::observe::{Fanout, Observer};
+
+/// The values of `--progress`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProgressKind {
+    /// A bar on a terminal, lines elsewhere, nothing when quiet.
+    #[default]
+    Auto,
+    /// A bar; lines where there is no terminal.
+    Bar,
+    /// A line now and then, for pipes and logs.
+    Plain,
+    /// One JSON object a line, for programs.
+    Json,
+    /// Messages only.
+    None,
+}
+
+impl ProgressKind {
+    /// The form in which this is shown.
+    pub fn form(self) -> Form {
+        if self == Self::Json { Form::Json } else { Form::Text }
+    }
+}
+
+/// The form of what is written to standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Text for people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
 
 /// What is shown, and to whom.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Showing {
     /// `--progress`.
     pub kind: ProgressKind,
     /// Whether standard error is a terminal.
     pub is_terminal: bool,
-    /// [`ProgressKind::Auto`] shows no progress, and no notes are said.
+    /// Whether notes are left out, and progress too with [`ProgressKind::Auto`].
     pub quiet: bool,
-    /// 1 for every failed attempt, 2 for every traceback too.
+    /// 1 shows every failed attempt, 2 or more also shows every traceback again.
     pub verbose: u8,
     /// Whether to colour it.
     pub color: bool,
@@ -49,24 +78,18 @@ impl Showing {
     }
 }
 
-/// The reporter that shows this. What it is told of how the run stands is kept in `standing`; its hints are completed
+/// The observers that show a run on `screen` and keep how it stands in `standing`. Commands in hints are completed
 /// with `commands`.
-pub fn reporter(
-    showing: Showing,
-    screen: &Screen,
-    standing: &Standing,
-    commands: &Commands,
-) -> Box<dyn Reporter> {
-    let Showing { kind, quiet, verbose, color, .. } = showing;
-    let log = Log::new(screen.clone(), kind.form(), quiet, verbose, color);
-    let reporter: Box<dyn Reporter> = match kind {
-        _ if showing.has_bar() => Box::new(Bar::new(log, screen, color)),
+pub fn observer(showing: Showing, screen: &Screen, standing: &Standing, commands: &Commands) -> Fanout {
+    let log = Log::new(screen, showing, commands.clone());
+    let shown: Box<dyn Observer> = match showing.kind {
+        _ if showing.has_bar() => Box::new(Bar::new(log, screen, showing.color)),
         ProgressKind::Json => Box::new(JsonLines::new(log, screen.clone())),
         ProgressKind::None => Box::new(log),
-        ProgressKind::Auto if quiet => Box::new(log),
+        ProgressKind::Auto if showing.quiet => Box::new(log),
         _ => Box::new(Plain::new(log, screen.clone())),
     };
-    Box::new(Kept { reporter, standing: standing.clone(), commands: commands.clone() })
+    Fanout(vec![Box::new(standing.clone()), shown])
 }
 
 #[cfg(test)]
@@ -75,13 +98,14 @@ mod tests {
 
     use super::*;
     use crate::event::LimitedBy;
+    use crate::observe::{Level, Snapshot};
     use crate::report::progress::screen::Captured;
 
-    fn reporter_of(out: &Captured, kind: ProgressKind, quiet: bool) -> Box<dyn Reporter> {
+    fn observer_of(out: &Captured, kind: ProgressKind, quiet: bool) -> Fanout {
         let screen = out.screen();
         let standing = Standing::new(screen.clone(), kind.form());
         let showing = Showing { kind, is_terminal: quiet, quiet, verbose: 0, color: false };
-        reporter(showing, &screen, &standing, &Commands::new(None))
+        observer(showing, &screen, &standing, &Commands::new(None))
     }
 
     /// A run of 10,000 rows, 1,000 of them answered before, after so many seconds at 80 rows a second.
@@ -130,7 +154,7 @@ mod tests {
     fn where_there_is_no_terminal_a_bar_becomes_lines() {
         for kind in [ProgressKind::Auto, ProgressKind::Bar] {
             let out = Captured::default();
-            reporter_of(&out, kind, false).tick(&after(2));
+            observer_of(&out, kind, false).tick(&after(2));
             assert!(out.text().starts_with("1,160/10,000 rows"), "{}", out.text());
         }
     }
@@ -138,11 +162,11 @@ mod tests {
     #[test]
     fn quiet_shows_no_progress_but_what_was_asked_for_and_no_notes() {
         let out = Captured::default();
-        let mut quiet = reporter_of(&out, ProgressKind::Auto, true);
+        let mut quiet = observer_of(&out, ProgressKind::Auto, true);
         quiet.tick(&after(2));
         quiet.message(Level::Note, "the model is ready");
         quiet.message(Level::Warning, "the disk is nearly full");
-        reporter_of(&out, ProgressKind::Plain, true).tick(&after(2));
+        observer_of(&out, ProgressKind::Plain, true).tick(&after(2));
         insta::assert_snapshot!(out.text(), @r"
         warning: the disk is nearly full
         1,160/10,000 rows, 11 %, 0:02, 1 m 51 s left, 80.0 rows/s, 16 running

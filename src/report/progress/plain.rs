@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Level, Log, Reporter, Screen, Snapshot};
+use super::{Log, Screen};
 use crate::event::Event;
+use crate::observe::{Level, Observer, Snapshot};
 
 /// Runs that end sooner show nothing.
 const FIRST: Duration = Duration::from_secs(2);
@@ -28,7 +29,7 @@ impl Plain {
     }
 }
 
-impl Reporter for Plain {
+impl Observer for Plain {
     fn event(&mut self, event: &Event) {
         self.log.event(event);
     }
@@ -57,13 +58,14 @@ impl Reporter for Plain {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Form;
+    use super::super::Showing;
     use super::super::tests::after;
     use super::*;
+    use crate::report::commands::Commands;
     use crate::report::progress::screen::Captured;
 
     fn plain(out: &Captured) -> Plain {
-        Plain::new(Log::new(out.screen(), Form::Text, false, 0, false), out.screen())
+        Plain::new(Log::new(&out.screen(), Showing::default(), Commands::new(None)), out.screen())
     }
 
     #[test]

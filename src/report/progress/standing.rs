@@ -1,11 +1,10 @@
-//! How the run stands for whoever asks between two lines of progress: SIGUSR1, and the line of its end for programs.
+//! How the run stands, kept for whoever asks between two lines of progress: SIGUSR1, and the last line for programs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::line::Line;
-use super::{Form, Level, Reporter, Screen, Snapshot, Written};
-use crate::event::Event;
-use crate::report::commands::Commands;
+use super::{Form, Screen, Written};
+use crate::observe::{Observer, Snapshot};
 
 /// The last snapshot of the run, shared by who takes it and who tells it.
 #[derive(Clone)]
@@ -28,8 +27,7 @@ impl Standing {
         Self { screen, form, last: Arc::default() }
     }
 
-    /// Takes the latest snapshot; `ended` says that no more calls are made.
-    pub(super) fn set(&self, snapshot: &Snapshot, ended: bool) {
+    fn set(&self, snapshot: &Snapshot, ended: bool) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Last { snapshot: *snapshot, ended });
     }
 
@@ -60,7 +58,7 @@ impl Standing {
     }
 
     /// Says how the process ends, to programs.
-    pub fn finish(&self, exit_code: u8, written: Written<'_>) {
+    pub fn end(&self, exit_code: u8, written: Written<'_>) {
         let last = self.last();
         let standing = last.as_ref().map(|last| (&last.snapshot).into());
         if self.form == Form::Json {
@@ -69,29 +67,12 @@ impl Standing {
     }
 }
 
-/// A reporter whose snapshots are kept for [`Standing`], and the commands in whose hints are complete.
-pub(super) struct Kept {
-    pub(super) reporter: Box<dyn Reporter>,
-    pub(super) standing: Standing,
-    pub(super) commands: Commands,
-}
-
-impl Reporter for Kept {
-    fn event(&mut self, event: &Event) {
-        self.reporter.event(event);
-    }
-
+impl Observer for Standing {
     fn tick(&mut self, snapshot: &Snapshot) {
-        self.standing.set(snapshot, false);
-        self.reporter.tick(snapshot);
-    }
-
-    fn message(&mut self, level: Level, text: &str) {
-        self.reporter.message(level, &self.commands.in_hints(text));
+        self.set(snapshot, false);
     }
 
     fn finish(&mut self, snapshot: &Snapshot) {
-        self.standing.set(snapshot, true);
-        self.reporter.finish(snapshot);
+        self.set(snapshot, true);
     }
 }
