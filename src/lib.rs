@@ -14,7 +14,7 @@
 //! | 4 | [`engine`] [`stats`] | permits, the attempt loop, deadlines; histograms |
 //! | 3 | [`input`] [`output`] [`journal`] [`bridge`] [`model`] | formats, the truth on disk, the seam to Python |
 //! | 2 | [`event`] [`observe`] [`policy`] [`secret`] | events as data and who may watch them; retry and limits, pure |
-//! | 1 | [`row`] [`call`] [`outcome`] [`usage`] [`error`] [`matching`] [`selection`] | types only: rows, calls, what became of them, what they used, how they fail; rows paired by hash; which rows were asked for |
+//! | 1 | [`row`] [`call`] [`outcome`] [`usage`] [`error`] [`matching`] [`selection`] [`fs`] | types only: rows, calls, what became of them, what they used, how they fail; rows paired by hash; which rows were asked for; files replaced and hashed |
 
 pub mod bridge;
 pub mod call;
@@ -23,6 +23,7 @@ pub mod command;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod fs;
 pub mod input;
 pub mod job;
 pub mod journal;

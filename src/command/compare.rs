@@ -10,6 +10,7 @@ use super::run_job::session_options;
 use super::show::ShowOptions;
 use super::signals::Signals;
 use super::streams::Streams;
+use crate::fs::{Access, directory_of, replace};
 use crate::job::SessionOptions;
 use crate::job::answerer::now;
 use crate::job::compare::PreparedComparison;
@@ -18,9 +19,7 @@ use crate::job::files::writable;
 use crate::job::paths::is_stream;
 use crate::job::spec::values::concurrency;
 use crate::job::spec::{JobSpec, Patch, RowSpec};
-use crate::journal::directory_of;
 use crate::observe::Level;
-use crate::output::{Access, write_text};
 use crate::report::compare::{Comparison, ModeRuns};
 use crate::report::json;
 use crate::run::control::Control;
@@ -155,7 +154,7 @@ fn show(
     drop(reporter);
     let json = options.export_json.as_ref().map_or(Ok(()), |file| json::write(file, access, comparison));
     if let Some(file) = &options.export_markdown {
-        write_text(file, access, comparison.markdown().as_bytes())
+        replace(file, access, comparison.markdown().as_bytes())
             .with_context(|| format!("failed to write `{}`", file.display()))?;
     }
     json?;

@@ -29,4 +29,4 @@ pub use self::records::{Header, Record, Records};
 pub use self::rows::Rows;
 pub use self::source::{Format, Source};
 pub use self::types::{Kind, Misfit, TypedValue, Types};
-pub use self::validate::{Validated, Warning, glance, hexadecimal, validate, validate_typed};
+pub use self::validate::{Validated, Warning, glance, validate, validate_typed};

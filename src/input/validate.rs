@@ -1,11 +1,8 @@
 //! Reads a whole file before the first paid call and refuses whatever is wrong with it. Not for keeping its rows.
 
 use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
-
-use sha2::{Digest, Sha256};
 
 use super::arguments::ArgumentReader;
 use super::binding::{Binding, Wanted};
@@ -14,6 +11,7 @@ use super::jsonl::entries;
 use super::records::{Header, Record, Records};
 use super::source::{Format, Source};
 use super::types::{Checking, Misfit, Types};
+use crate::fs::Hashing;
 use crate::policy::rate::length;
 use crate::row::{RowHash, Value};
 
@@ -37,7 +35,7 @@ pub struct Validated {
     pub empty: u64,
     /// The ids to be run: the selection, cut at the end of the file.
     pub selected: Range<u64>,
-    /// SHA-256 of the file's bytes, in lower-case hexadecimal.
+    /// SHA-256 of the file's bytes, in lowercase hexadecimal.
     pub sha256: String,
     /// Length of the file in bytes.
     pub bytes: u64,
@@ -127,7 +125,7 @@ fn walk(
     mut stop: Option<u64>,
     checking: Option<Checking<'_>>,
 ) -> Result<Validated, InputError> {
-    let reader = HashingReader { reader: source.open()?, hasher: Sha256::new(), bytes: 0 };
+    let reader = Hashing::new(source.open()?);
     let (mut records, header_fault) = Records::start(source, reader)?;
     let mut checker = Checker {
         source,
@@ -285,10 +283,10 @@ impl Checker<'_> {
         InputError::new(self.source, Fault::Misfit(unfit.into()).on_line(line))
     }
 
-    fn finish(self, records: Records<HashingReader>) -> Result<Validated, InputError> {
+    fn finish(self, records: Records<Hashing<File>>) -> Result<Validated, InputError> {
         let refuse = |fault: Fault| Err(InputError::new(self.source, fault));
         let header = records.header().cloned();
-        let HashingReader { hasher, bytes, .. } = records.into_inner();
+        let (sha256, bytes) = records.into_inner().finish();
         let binding = match self.plan {
             Plan::Bound(binding, arguments) => match arguments.unseen() {
                 Some(column) => return refuse(Fault::NamedNowhere(column.to_string())),
@@ -312,7 +310,7 @@ impl Checker<'_> {
             rows,
             empty,
             selected,
-            sha256: hexadecimal(&hasher.finalize()),
+            sha256,
             bytes,
             binding,
             header_hash: header.map(|header| RowHash::of(&header.raw)),
@@ -332,12 +330,6 @@ fn shown(value: &str) -> String {
     shown.replace(['\n', '\r'], " ")
 }
 
-/// Bytes in lower-case hexadecimal.
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
 impl Warning {
     /// For a column that a `**row` predictor would get, were its name not another column's argument.
     fn hidden(binding: &Binding, column: &str) -> Option<Self> {
@@ -345,21 +337,5 @@ impl Warning {
         let bound = binding.arguments.iter().find(|bound| &*bound.parameter == column)?;
         (binding.takes_all && !taken && &*bound.column != column)
             .then(|| Self::ColumnHidden { column: column.to_owned(), from: bound.column.to_string() })
-    }
-}
-
-/// Hashes and counts the bytes that pass.
-struct HashingReader {
-    reader: File,
-    hasher: Sha256,
-    bytes: u64,
-}
-
-impl Read for HashingReader {
-    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.reader.read(into)?;
-        self.hasher.update(&into[..count]);
-        self.bytes += count as u64;
-        Ok(count)
     }
 }

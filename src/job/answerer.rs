@@ -15,7 +15,8 @@ use crate::bridge::python::PythonBridge;
 use crate::bridge::python::interpreter::{Interpreter, Show, choose};
 use crate::bridge::python::predictor::{Model, ModelSettings, Request};
 use crate::bridge::scripted::ScriptedBridge;
-use crate::input::{Wanted, hexadecimal};
+use crate::fs::sha256;
+use crate::input::Wanted;
 use crate::journal::timestamp;
 use crate::model::{LocalModel, ModelError};
 use crate::secret::Secrets;
@@ -233,34 +234,15 @@ pub(crate) fn secrets(options: &PredictorSpec) -> Secrets {
     secrets
 }
 
-/// SHA-256 of the predictor's source file, in lower-case hexadecimal; none where it has no file.
+/// SHA-256 of the predictor's source file, in lowercase hexadecimal; none if it has no file.
 pub(super) fn predictor_sha256(bridge: &dyn Bridge) -> Option<String> {
     sha256(bridge.describe().source.as_ref()?).ok()
 }
 
-/// The same of a saved program; of a directory, that of all its files, with their names.
+/// The same of a saved program, which may be a directory.
 pub(super) fn program_sha256(program: &Path) -> Result<String, JobError> {
-    let hashed = if program.is_dir() { sha256_of_directory(program) } else { sha256(program) };
-    hashed.explain(ErrorKind::Predictor, program, || format!("failed to read `{}`", program.display()))
-}
-
-fn sha256(path: &Path) -> std::io::Result<String> {
-    use sha2::Digest;
-    Ok(hexadecimal(&sha2::Sha256::digest(std::fs::read(path)?)))
-}
-
-fn sha256_of_directory(path: &Path) -> std::io::Result<String> {
-    use sha2::Digest;
-    let entries = std::fs::read_dir(path)?.collect::<std::io::Result<Vec<_>>>()?;
-    let mut paths: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
-    paths.sort();
-    let mut sum = sha2::Sha256::new();
-    for path in paths {
-        let hash = if path.is_dir() { sha256_of_directory(&path)? } else { sha256(&path)? };
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        sum.update(format!("{hash} {name}\n"));
-    }
-    Ok(hexadecimal(&sum.finalize()))
+    sha256(program)
+        .explain(ErrorKind::Predictor, program, || format!("failed to read `{}`", program.display()))
 }
 
 /// Now, as RFC 3339 in UTC.

@@ -13,9 +13,9 @@ use super::resume::{Begin, Only, TakeUp};
 use super::run::{Opened, Session, SessionEnd};
 use super::spec::JobSpec;
 use crate::bridge::python::interpreter::Show;
+use crate::fs::Access;
 use crate::journal::Counts;
 use crate::observe::{Level, Observer};
-use crate::output::Access;
 use crate::run::control::Control;
 
 /// What belongs to one session, and not to the job.

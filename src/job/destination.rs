@@ -4,7 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{ErrorKind, Explain, JobError, refuse};
-use crate::journal::{directory_of, is_journal};
+use crate::fs::directory_of;
+use crate::journal::is_journal;
 use crate::observe::{Level, Observer};
 use crate::output::is_answers;
 use crate::report::compare::markdown;

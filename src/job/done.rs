@@ -2,10 +2,10 @@
 
 use super::answerer::program_sha256;
 use super::error::JobError;
-use super::export::sha256;
 use super::paths::JobPaths;
 use super::rematch::differing;
 use super::spec::{self, JobSpec, RowSpec};
+use crate::fs::sha256;
 use crate::journal::{Counts, Recovered};
 
 /// The counts of a job that is done: the journal holds the same job, whole, with an outcome of every selected row. None

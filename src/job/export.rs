@@ -1,10 +1,6 @@
 //! Writes the answers so far, from the journal. Calls nothing, and works beside a running job.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
 
 use super::answerer::now;
 use super::damage;
@@ -13,8 +9,9 @@ use super::error::{ErrorKind, JobError};
 use super::paths::JobPaths;
 use super::run::project;
 use super::spec::{self, FieldPatch};
-use crate::input::{Format, Source, hexadecimal};
-use crate::journal::{Counts, Header, Recovered, directory_of};
+use crate::fs::{directory_of, sha256};
+use crate::input::{Format, Source};
+use crate::journal::{Counts, Header, Recovered};
 use crate::observe::{Level, Observer};
 
 /// What was written.
@@ -91,19 +88,4 @@ pub(super) fn input_of(header: &Header, answers: &Path) -> PathBuf {
     let beside = directory_of(answers).join(recorded.file_name().unwrap_or_default());
     let is_it = || sha256(&beside).is_ok_and(|sum| sum == header.input.sha256);
     if !recorded.exists() && is_it() { std::path::absolute(beside).unwrap_or(recorded) } else { recorded }
-}
-
-/// The SHA-256 of a file of any size, in lower-case hexadecimal.
-pub(super) fn sha256(path: &Path) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
-    loop {
-        let read = file.fill_buf()?;
-        if read.is_empty() {
-            return Ok(hexadecimal(&hasher.finalize()));
-        }
-        hasher.update(read);
-        let length = read.len();
-        file.consume(length);
-    }
 }

@@ -13,9 +13,8 @@ use super::paths::JobPaths;
 use super::prepare::Prepared;
 use super::run::Opened;
 use super::spec::JobSpec;
-use crate::journal::{
-    Journal, JournalError, Recovered, directory_of, holds_lines, set_aside, sync_directory_of,
-};
+use crate::fs::{directory_of, sync_directory_of};
+use crate::journal::{Journal, JournalError, Recovered, holds_lines, set_aside};
 use crate::observe::{Level, Observer};
 use crate::run::control::Control;
 

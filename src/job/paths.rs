@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::journal::directory_of;
+use crate::fs::directory_of;
 
 /// Whether an input can be read only once: standard input, a named pipe, or a descriptor such as `<(…)` gives.
 pub fn is_stream(input: &Path) -> bool {

@@ -10,9 +10,9 @@ use super::damage;
 use super::error::{ErrorKind, Explain, JobError};
 use super::paths::JobPaths;
 use super::spec;
+use crate::fs::Access;
 use crate::journal::{Header, RUN, Record, Recovered, timestamp};
 use crate::observe::Observer;
-use crate::output::Access;
 use crate::report::{EventLoop, Facts, JournalFigures, Report, Run, json};
 use crate::stats::Fold;
 

@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 
 use super::error::JournalError;
 use super::recover::{begins_with_header, has_lines, last_header};
+use crate::fs::{directory_of, sync_directory_of};
 
 /// Creates the file under its name with its first bytes, locked and synced, mode 0600. A crash on the way leaves no
 /// journal without a header.
@@ -115,19 +116,6 @@ fn link_aside(path: &Path, time: &str) -> Result<PathBuf, JournalError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// Makes a rename in the file's directory last through a power loss.
-pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
-    File::open(directory_of(path))?.sync_all()
-}
-
-/// The directory a file is in, also where its name alone is given.
-pub(crate) fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 fn lock(file: &File, path: &Path) -> Result<(), JournalError> {

@@ -89,7 +89,6 @@ mod writer;
 
 pub use error::JournalError;
 pub use fields::Fields;
-pub(crate) use file::{directory_of, sync_directory_of};
 pub use file::{holds_lines, is_journal, set_aside};
 pub use index::{Counts, Index, Status};
 pub use mishap::Loss;

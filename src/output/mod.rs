@@ -1,7 +1,6 @@
 //! The answers file: the input's records, each with its row's outcome appended, projected from the journal and written
 //! whole or not at all. Not the reports.
 
-mod atomic;
 mod audit;
 mod blocks;
 mod cell;
@@ -18,7 +17,6 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use atomic::{Access, write_atomically, write_text};
 pub use audit::{Findings, Found, Inspection};
 pub use cell::TOLD;
 pub use columns::Renamed;

@@ -1,6 +1,6 @@
 //! Writes the input's records in order, each with what the journal says of its row, on all cores. Not the formats.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::thread;
 
@@ -13,7 +13,7 @@ use super::error::OutputError;
 use super::lanes;
 use super::own::Own;
 use super::rows::{Rows, Written};
-use super::{Access, write_atomically};
+use crate::fs::{Access, Replacement};
 use crate::input::{Fault, Format, Record, Records, Source, entries};
 use crate::journal::{Counts, Fields, Index, Reader};
 use crate::outcome::Outcome;
@@ -21,6 +21,8 @@ use crate::row::RowHash;
 
 /// More threads would wait for the one that reads the input.
 const MOST_WORKERS: usize = 4;
+/// Bytes written to the file at once.
+const BUFFER: usize = 256 << 10;
 
 /// An answers file to be written: one record a row of the index's selection.
 #[derive(Debug)]
@@ -89,21 +91,21 @@ impl Projection<'_> {
         let workers = (0..cores.min(MOST_WORKERS)).map(|_| worker()).collect::<Result<_, _>>()?;
         let mut blocks = Blocks::new(Selected::new(self, records, &cancelled));
         let mut rows = Counts::default();
-        write_atomically(self.destination, self.access, |writer| {
-            let mut write = |bytes: &[u8]| {
-                let path = || self.destination.to_owned();
-                writer.write_all(bytes).map_err(|source| OutputError::Write { path: path(), source })
-            };
-            write(&head)?;
-            let mut take = |written: Written| {
-                if cancelled() {
-                    return Err(OutputError::Cancelled);
-                }
-                rows += written.rows;
-                write(&written.bytes)
-            };
-            lanes::run(workers, || blocks.next(), &mut take)
-        })?;
+        let failed = |source| OutputError::Write { path: self.destination.to_owned(), source };
+        let replacement = Replacement::of(self.destination, self.access).map_err(failed)?;
+        let mut writer = BufWriter::with_capacity(BUFFER, replacement.file());
+        writer.write_all(&head).map_err(failed)?;
+        let mut take = |written: Written| {
+            if cancelled() {
+                return Err(OutputError::Cancelled);
+            }
+            rows += written.rows;
+            writer.write_all(&written.bytes).map_err(failed)
+        };
+        lanes::run(workers, || blocks.next(), &mut take)?;
+        writer.flush().map_err(failed)?;
+        drop(writer);
+        replacement.commit().map_err(failed)?;
         Ok(Projected { rows, renamed })
     }
 

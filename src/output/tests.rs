@@ -87,7 +87,7 @@ impl Run {
             fields: self.journal.fields(),
             destination: &self.destination(),
             format,
-            access: crate::output::Access::Usual,
+            access: crate::fs::Access::Usual,
         }
         .write(|| cancelled)
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Report, SCHEMA_VERSION};
-use crate::output::{Access, write_text};
+use crate::fs::{Access, replace};
 
 /// Why a report was not read or written.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ pub fn write(path: &Path, access: Access, value: &impl Serialize) -> Result<(), 
     let text = serde_json::to_vec_pretty(value).map_err(io::Error::from);
     let written = text.and_then(|mut text| {
         text.push(b'\n');
-        write_text(path, access, &text)
+        replace(path, access, &text)
     });
     written.map_err(|error| ReportError::Write { path: path.to_owned(), error })
 }

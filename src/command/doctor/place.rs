@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::process::{Resource, getrlimit};
 
 use super::{Check, Found};
-use crate::journal::directory_of;
+use crate::fs::directory_of;
 
 /// Files that a run has open besides one connection a call: its own, Python's, the event loop's. 26 were counted.
 const OWN_FILES: u64 = 64;

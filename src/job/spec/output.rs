@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::group::group;
 use super::values::{FieldNames, fields};
 use super::words::Words;
-use crate::output::Access;
+use crate::fs::Access;
 
 group! {
     /// Which of the predictor's fields become columns of the answers.

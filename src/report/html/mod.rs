@@ -25,8 +25,8 @@ use super::text::{
 };
 use super::verdict::verdict;
 use super::{Distribution, Report};
+use crate::fs::{Access, replace};
 use crate::outcome::FailedAttempt;
-use crate::output::{Access, write_text};
 use crate::stats::{Fold, Span};
 
 const STYLE: &str = include_str!("page.css");
@@ -115,7 +115,7 @@ pub fn write(
 ) -> Result<(), ReportError> {
     let html = page(answers, report, fold)
         .map_err(io::Error::other)
-        .and_then(|html| write_text(path, access, html.as_bytes()));
+        .and_then(|html| replace(path, access, html.as_bytes()));
     html.map_err(|error| ReportError::Write { path: path.to_owned(), error })
 }
 

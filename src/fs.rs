@@ -1,0 +1,204 @@
+//! Files as a whole: replaced whole or not at all, hashed, and the directories they are in.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+/// Who may read a file that is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever may read the file that is replaced; for a new file, whoever the umask allows.
+    #[default]
+    Usual,
+    /// Its owner only.
+    Private,
+}
+
+/// A file being written beside its destination, which stays as it is until [`Replacement::commit`]. Dropping the
+/// replacement removes it.
+#[derive(Debug)]
+pub struct Replacement<'a> {
+    destination: &'a Path,
+    file: NamedTempFile,
+}
+
+impl<'a> Replacement<'a> {
+    /// Creates an empty file beside the destination, with the mode that the destination is to have.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the directory does not exist or cannot be written to.
+    pub fn of(destination: &'a Path, access: Access) -> io::Result<Self> {
+        let (mode, replaced) = match access {
+            Access::Usual => (0o666, fs::metadata(destination).ok()),
+            Access::Private => (0o600, None),
+        };
+        // The umask applies to the mode that a file is created with, and not to one that is set later.
+        let file = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(mode))
+            .tempfile_in(directory_of(destination))?;
+        if let Some(replaced) = replaced {
+            let mode = replaced.permissions().mode() & 0o777;
+            file.as_file().set_permissions(Permissions::from_mode(mode))?;
+        }
+        Ok(Self { destination, file })
+    }
+
+    /// The file to write to.
+    pub fn file(&self) -> &File {
+        self.file.as_file()
+    }
+
+    /// Renames the file to the destination. After a power loss the destination has either all of the new content or all
+    /// of the old.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be synced or renamed. The destination is then as it was, unless it was only the sync of
+    /// the directory that failed.
+    pub fn commit(self) -> io::Result<()> {
+        self.file.as_file().sync_all()?;
+        self.file.persist(self.destination).map_err(|error| error.error)?;
+        sync_directory_of(self.destination)
+    }
+}
+
+/// Replaces a file with the given bytes, whole or not at all.
+///
+/// # Errors
+///
+/// Fails if a file cannot be created beside the destination, written, synced or renamed.
+pub fn replace(destination: &Path, access: Access, bytes: &[u8]) -> io::Result<()> {
+    let replacement = Replacement::of(destination, access)?;
+    replacement.file().write_all(bytes)?;
+    replacement.commit()
+}
+
+/// The directory that a file is in; `.` for a bare name.
+pub fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Syncs the directory that a file is in, so that the file's name survives a power loss.
+///
+/// # Errors
+///
+/// Fails if the directory cannot be opened or synced.
+pub fn sync_directory_of(path: &Path) -> io::Result<()> {
+    File::open(directory_of(path))?.sync_all()
+}
+
+/// A reader that computes the SHA-256 and the number of the bytes read through it.
+#[derive(Debug)]
+pub struct Hashing<R> {
+    reader: R,
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl<R: Read> Hashing<R> {
+    /// Reads from `reader`.
+    pub fn new(reader: R) -> Self {
+        Self { reader, hasher: Sha256::new(), bytes: 0 }
+    }
+
+    /// The SHA-256 of the bytes read, in lowercase hexadecimal, and how many they were.
+    pub fn finish(self) -> (String, u64) {
+        (hexadecimal(&self.hasher.finalize()), self.bytes)
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(into)?;
+        self.hasher.update(&into[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+}
+
+/// The SHA-256 of a file of any size, in lowercase hexadecimal. For a directory, that of a list of all its files: name
+/// and SHA-256 of each, sorted by name, subdirectories likewise.
+///
+/// # Errors
+///
+/// Fails if the file, or any file in the directory, cannot be read.
+pub fn sha256(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_dir() {
+        let mut reader = Hashing::new(file);
+        io::copy(&mut reader, &mut io::sink())?;
+        return Ok(reader.finish().0);
+    }
+    let entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+    let mut paths: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
+    paths.sort();
+    let mut hasher = Sha256::new();
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        hasher.update(format!("{} {name}\n", sha256(&path)?));
+    }
+    Ok(hexadecimal(&hasher.finalize()))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replacement_that_is_not_committed_leaves_the_old_file_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("answers.csv");
+        fs::write(&path, "old").unwrap();
+        let replacement = Replacement::of(&path, Access::Usual).unwrap();
+        replacement.file().write_all(&vec![b'x'; 1 << 20]).unwrap();
+        drop(replacement);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_new_file_has_the_old_ones_mode_a_plain_files_or_is_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let path = directory.path().join("answers.csv");
+        fs::write(&path, "old").unwrap();
+        let plain = mode(&path);
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        for (path, access, expected) in [
+            (&path, Access::Usual, 0o640),
+            (&directory.path().join("new.csv"), Access::Usual, plain),
+            (&path, Access::Private, 0o600),
+        ] {
+            replace(path, access, b"new").unwrap();
+            assert_eq!(fs::read(path).unwrap(), b"new");
+            assert_eq!(mode(path), expected);
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_directorys_hash_is_that_of_the_list_of_its_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("a")).unwrap();
+        for (name, text) in [("b", "abc"), ("a/x", "")] {
+            fs::write(at(name), text).unwrap();
+        }
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256(&at("b")).unwrap(), abc);
+        let list = format!("{} a\n{abc} b\n", sha256(&at("a")).unwrap());
+        assert_eq!(sha256(directory.path()).unwrap(), hexadecimal(&Sha256::digest(list)));
+    }
+}
