@@ -12,7 +12,7 @@
 //! | 6 | [`job`] | what a job is, as data |
 //! | 5 | [`run`] [`report`] | the dispatcher (order, record, then show); what is shown |
 //! | 4 | [`engine`] [`stats`] | permits, the attempt loop, deadlines; histograms |
-//! | 3 | [`input`] [`output`] [`journal`] [`bridge`] [`model`] | formats, the truth on disk, the seam to Python |
+//! | 3 | [`input`] [`output`] [`journal`] [`bridge`] [`local_model`] | formats, the truth on disk, the seam to Python |
 //! | 2 | [`event`] [`observe`] [`policy`] [`secret`] | events as data and who may watch them; retry and limits, pure |
 //! | 1 | [`row`] [`call`] [`outcome`] [`usage`] [`error`] [`matching`] [`selection`] [`fs`] | types only: rows, calls, what became of them, what they used, how they fail; rows paired by hash; which rows were asked for; files replaced and hashed |
 
@@ -27,8 +27,8 @@ pub mod fs;
 pub mod input;
 pub mod job;
 pub mod journal;
+pub mod local_model;
 pub mod matching;
-pub mod model;
 pub mod observe;
 pub mod outcome;
 pub mod output;

@@ -9,7 +9,7 @@ use std::path::Path;
 const LAYERS: [&[&str]; 8] = [
     &["row", "call", "outcome", "usage", "error", "matching", "selection", "fs"],
     &["event", "observe", "policy", "secret"],
-    &["input", "output", "journal", "bridge", "model"],
+    &["input", "output", "journal", "bridge", "local_model"],
     &["engine", "stats"],
     &["run", "report"],
     &["job"],

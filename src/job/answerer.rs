@@ -18,7 +18,7 @@ use crate::bridge::scripted::ScriptedBridge;
 use crate::fs::sha256;
 use crate::input::Wanted;
 use crate::journal::timestamp;
-use crate::model::{LocalModel, ModelError};
+use crate::local_model::{LocalModel, ModelError};
 use crate::secret::Secrets;
 
 /// How long the end of Python may take: what is left on the loop, threads, `atexit`.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::support::http;
 use super::support::job::Job;
-use tokio_asyncio_bridge::model::LocalModel;
+use tokio_asyncio_bridge::local_model::LocalModel;
 
 fn python() -> PathBuf {
     let python = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
@@ -30,7 +30,7 @@ fn it_completes_a_chat_and_ends_when_dropped() {
 #[test]
 fn it_ends_with_its_parent_however_that_ends() {
     let mut child = Command::new(python())
-        .args(["-P", "-c", include_str!("../../src/model/server.py"), "1", "1"])
+        .args(["-P", "-c", include_str!("../../src/local_model/server.py"), "1", "1"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -10,7 +10,7 @@ use super::Found;
 use super::api::{asked_about, secret_key};
 use crate::bridge::python::interpreter::{Interpreter, InterpreterError, choose, linked_version};
 use crate::job::spec::{LoopChoice, PredictorSpec};
-use crate::model::LocalModel;
+use crate::local_model::LocalModel;
 use crate::report::text::duration;
 
 const INSPECT: &str = include_str!("inspect.py");
