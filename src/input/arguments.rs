@@ -1,4 +1,4 @@
-//! Turns one record into the arguments of its call. Not for deciding which column goes where; that is the binding's.
+//! Makes the arguments of a call from one record, as the binding says.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,31 +7,31 @@ use serde_json::value::RawValue;
 
 use super::binding::{Binding, Bound, Presence};
 use super::csv::fields;
-use super::error::Fault;
+use super::fault::Fault;
 use super::jsonl::{entries, text};
 use super::records::Header;
 use super::source::Source;
 use crate::error::CallError;
 use crate::row::{Arguments, Value};
 
-/// Reads arguments from records. The validation and the run use the same, so what one accepts the other can read.
+/// Reads arguments from records. Validation and the run share it, so the run can read whatever validation accepted.
 pub(super) enum ArgumentReader {
     Csv {
         delimiter: u8,
-        /// Parameter, position of its column, and what binds the two.
+        /// For each argument its parameter, the position of its column, and the binding of a named parameter.
         columns: Vec<(Arc<str>, usize, Option<Bound>)>,
         question: Option<usize>,
         record: csv::StringRecord,
     },
     Jsonl {
         binding: Binding,
-        /// Columns the user named that were in no row yet.
+        /// Columns that the user named and no row has had yet.
         unseen: Vec<Arc<str>>,
     },
 }
 
 impl ArgumentReader {
-    /// Refuses a header that has a used column more than once.
+    /// Refuses a header in which a column that the predictor uses occurs more than once.
     pub(super) fn new(binding: &Binding, header: Option<&Header>, source: &Source) -> Result<Self, Fault> {
         let Some(header) = header else {
             let named = binding.arguments.iter().filter(|bound| bound.presence == Presence::SomeRow);
@@ -53,7 +53,7 @@ impl ArgumentReader {
         Ok(Self::Csv { delimiter: source.delimiter, columns, question, record: csv::StringRecord::new() })
     }
 
-    /// The arguments, or why the row must not be asked, or why the file must be refused.
+    /// The arguments of a record, or the error with which its row fails without a call. The outer error refuses the file.
     pub(super) fn read(&mut self, raw: &str) -> Result<Result<Arguments, CallError>, Fault> {
         match self {
             Self::Csv { delimiter, columns, question, record } => {
@@ -76,7 +76,7 @@ impl ArgumentReader {
         }
     }
 
-    /// A column that the user named and no row had so far.
+    /// A column that the user named and no row has had so far.
     pub(super) fn unseen(&self) -> Option<&Arc<str>> {
         match self {
             Self::Csv { .. } => None,
@@ -116,8 +116,8 @@ fn read_entries(
     Ok(chosen.into_iter().filter_map(|chosen| argument(chosen).transpose()).collect())
 }
 
-/// What a parameter with a type gets of a blank or null value: null if that is one of its values, nothing if it has a
-/// default; else the row cannot be asked. All other values pass.
+/// What a parameter with a type is given for a blank or null value: null if the type allows it, nothing if the parameter
+/// has a default; otherwise the row fails. All other values pass unchanged.
 fn fitting(bound: Option<&Bound>, value: Value, csv: bool) -> Result<Option<Value>, CallError> {
     let Some((bound, kind)) = bound.and_then(|bound| Some((bound, bound.kind.as_ref()?))) else {
         return Ok(Some(value));
@@ -126,7 +126,7 @@ fn fitting(bound: Option<&Bound>, value: Value, csv: bool) -> Result<Option<Valu
         Value::Text(text) => (false, is_blank(text)),
         Value::Json(raw) => (raw.get() == "null", false),
     };
-    // CSV has no other way to write null.
+    // CSV has no way to write null other than a blank field.
     let keeps = kind.takes_blank && !(csv && kind.takes_null);
     match (null, blank) {
         (false, false) => Ok(Some(value)),

@@ -1,14 +1,14 @@
-//! Which column becomes which argument of the predictor. Not for the values, which [`super::Rows`] reads.
+//! Decides which column becomes which argument of the predictor.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::Fault;
+use super::fault::Fault;
 use super::types::Kind;
 
-/// The parameter that `--column` feeds, and the column it takes by default.
+/// The parameter that `--column` sets the column of, and the column it takes by default.
 const QUESTION: &str = "question";
 
 /// One named parameter of the predictor.
@@ -16,69 +16,69 @@ const QUESTION: &str = "question";
 pub struct Parameter {
     /// Its name.
     pub name: String,
-    /// Whether a call without it fails.
+    /// Whether it has no default.
     pub required: bool,
-    /// Its type, where it has one that is more than text.
+    /// Its type; `None` for text and for parameters without a type.
     pub kind: Option<Arc<Kind>>,
 }
 
-/// What the predictor takes and what the user asked for.
+/// What the predictor takes, and which columns the user named.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// The named parameters, in order, without those that the bridge supplies (`row_id`, `attempt`).
+    /// The named parameters, in order, except those that the bridge supplies (`row_id`, `attempt`).
     pub parameters: Vec<Parameter>,
-    /// Whether the predictor takes any name (`**row`).
+    /// Whether the predictor takes arguments of any name (`**row`).
     pub takes_all: bool,
     /// `--column`.
     pub column: Option<String>,
-    /// `--map`: parameter, column.
+    /// `--map`: pairs of parameter and column.
     pub map: Vec<(String, String)>,
     /// `--id-column`.
     pub id_column: Option<String>,
 }
 
-/// Where a column must be.
+/// In which rows a column must exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// In every row that is asked: a required parameter takes it.
+    /// In every selected row, because a required parameter takes it.
     EveryRow,
-    /// In some row at least: the user named it.
+    /// In at least one row, because the user named it.
     SomeRow,
-    /// Nowhere: where it is missing, the argument is left out.
+    /// In none: the argument is omitted from rows without it.
     Optional,
 }
 
 /// One argument and the column that gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
-    /// Name of the parameter.
+    /// The parameter.
     pub parameter: Arc<str>,
-    /// Name of the column.
+    /// The column.
     pub column: Arc<str>,
-    /// Where the column must be (JSONL; in CSV every row has all columns).
+    /// In which rows the column must exist. Matters for JSONL only: in CSV every row has all columns.
     pub presence: Presence,
-    /// Passed to `**row` beside the column's own name, not to a named parameter in its stead.
+    /// Whether it goes to `**row`, which is passed the column under its own name too.
     pub extra: bool,
-    /// The parameter's type.
+    /// The type of the parameter.
     pub kind: Option<Arc<Kind>>,
 }
 
-/// How a row becomes arguments.
+/// How the columns of a row become arguments.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Binding {
     /// The arguments, in the order of the parameters.
     pub arguments: Vec<Bound>,
-    /// Whether all other columns are passed too, under their own names.
+    /// Whether all other columns are passed as well, under their own names.
     pub takes_all: bool,
-    /// The column of the question: where it is blank, the row is not asked.
+    /// The column of the question. A row in which it is blank fails without a call.
     pub question: Option<Arc<str>>,
-    /// `--id-column`: carried along with the input, never a key.
+    /// `--id-column`. It is copied to the answers and never used as a key.
     pub id_column: Option<Arc<str>>,
 }
 
 impl Binding {
-    /// Binds the wanted parameters to a file's columns: the names of a CSV header, or the keys of a JSON object.
-    /// `open` says that other records may have other columns (JSONL).
+    /// Binds the parameters to the columns of a file: the names of a CSV header, or the keys of the first selected JSON
+    /// object. `open` says that other records may have other columns, as in JSONL.
     pub(super) fn new(wanted: &Wanted, columns: &[String], open: bool) -> Result<Self, Fault> {
         check_map(wanted)?;
         let known: HashSet<&str> = columns.iter().map(String::as_str).collect();
@@ -115,13 +115,13 @@ impl Binding {
         Ok(Self { arguments, takes_all: wanted.takes_all, question, id_column })
     }
 
-    /// Whether the predictor gets the column. An id column is only carried along.
+    /// Whether the predictor is passed the column. The id column alone is not.
     pub(super) fn uses(&self, column: &str) -> bool {
         (self.takes_all && !column.is_empty()) || self.arguments.iter().any(|bound| &*bound.column == column)
     }
 
-    /// Whether the column is passed under its own name: the predictor takes all, no named parameter takes the column,
-    /// and no argument has the name. A column without a name has none to be passed under.
+    /// Whether the column is passed to `**row` under its own name: it must have one, and no named parameter may take the
+    /// column or have that name.
     pub(super) fn passes(&self, column: &str) -> bool {
         let taken = |bound: &Bound| &*bound.parameter == column || (&*bound.column == column && !bound.extra);
         self.takes_all && !column.is_empty() && !self.arguments.iter().any(taken)
@@ -129,7 +129,7 @@ impl Binding {
 }
 
 impl Wanted {
-    /// The arguments as asked for, whatever the file has.
+    /// The arguments that are wanted, whether or not the file has their columns.
     fn arguments(&self) -> Vec<Bound> {
         let mapped = |parameter: &str| {
             self.map.iter().find(|(mapped, _)| mapped == parameter).map(|(_, column)| column.as_str())
@@ -160,7 +160,8 @@ impl Wanted {
         named.chain(extra).collect()
     }
 
-    /// The parameter `question`, else what `--column` feeds, else the first required one that is never null, else a `**row`'s `question`.
+    /// The column of the question: that of the parameter `question`, else the one of `--column`, else that of the first
+    /// required parameter that cannot be null, else the column `question` that goes to `**row`.
     fn question(&self, arguments: &[Bound], has_question: bool) -> Option<Arc<str>> {
         let first = |wanted: &dyn Fn(&&Bound) -> bool| arguments.iter().find(wanted);
         let takes_null = |bound: &Bound| bound.kind.as_ref().is_some_and(|kind| kind.takes_null);

@@ -1,12 +1,12 @@
-//! The fields of one CSV record: how many, strictly; their values. Not for finding where a record ends.
+//! The fields of one CSV record: how many there are, and their values.
 
 use std::borrow::Cow;
 
 use memchr::{memchr, memchr_iter};
 
-use super::error::Fault;
+use super::fault::Fault;
 
-/// Puts the values of a record's fields in place of what `into` held: outer quotes taken off, doubled ones undone.
+/// Replaces the content of `into` with the values of a record's fields: outer quotes are removed, doubled ones undone.
 pub fn fields(raw: &str, delimiter: u8, into: &mut csv::StringRecord) {
     into.clear();
     for field in RawFields::new(raw, delimiter) {
@@ -14,13 +14,13 @@ pub fn fields(raw: &str, delimiter: u8, into: &mut csv::StringRecord) {
     }
 }
 
-/// Whether every cell of the record is empty, as in the `;;;;` that spreadsheets put at the end of a file.
+/// Whether every field of the record is blank, as in the `;;;;` that spreadsheets put at the end of a file.
 pub(super) fn is_empty(raw: &str, delimiter: u8) -> bool {
     RawFields::new(raw, delimiter).all(|field| unquote(field).trim().is_empty())
 }
 
-/// Counts the fields of a record, refusing NUL, text after a closing quote, and a quote inside an unquoted field, of
-/// which nobody can say whether it is text or the rest of a quoted field.
+/// Counts the fields of a record. Refuses NUL, text after a closing quote, and a quote inside an unquoted field, which
+/// might be text or the rest of a quoted field.
 pub(super) fn width(raw: &str, delimiter: u8) -> Result<usize, Fault> {
     let bytes = raw.as_bytes();
     if memchr(0, bytes).is_some() {
@@ -64,7 +64,7 @@ impl<'a> Iterator for RawFields<'a> {
     }
 }
 
-/// Where the quote closes that `text` starts with, if it starts with one. A record's quotes are all closed.
+/// Position of the quote that closes the one at the start of `text`, if it starts with one.
 fn closing_quote(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     if bytes.first() != Some(&b'"') {

@@ -1,6 +1,6 @@
-//! Which bytes separate the fields of CSV, and the line by which a file names its own. Not for the fields.
+//! Which bytes can separate the fields of CSV, and the line with which a file names its own.
 
-/// The delimiter that a first line such as `sep=;` tells Excel to use. It is no record.
+/// The delimiter that a first line such as `sep=;` tells Excel to use. Such a line is not a record.
 pub(super) fn separator(line: &[u8]) -> Option<u8> {
     let quoted = line.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
     match quoted.unwrap_or(line) {
@@ -9,7 +9,7 @@ pub(super) fn separator(line: &[u8]) -> Option<u8> {
     }
 }
 
-/// Whether fields can be told apart by this byte.
+/// Whether a byte can separate fields.
 pub(super) fn splits(delimiter: u8) -> bool {
     !matches!(delimiter, b'"' | b'\n' | b'\r' | 0 | 0x80..)
 }

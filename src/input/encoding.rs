@@ -1,5 +1,7 @@
-//! A reader that strips the byte order mark and turns other encodings into UTF-8. Malformed input is an error, never
-//! U+FFFD. UTF-8 itself passes unchecked: records are checked one by one, where the line is known.
+//! A reader that strips the byte order mark and transcodes other encodings to UTF-8.
+//!
+//! Malformed input is an error; it is never replaced by U+FFFD. UTF-8 itself passes unchecked, because each record is
+//! checked later, when its line is known.
 
 use std::io::{Cursor, Read, Result};
 
@@ -8,16 +10,16 @@ use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8};
 const CHUNK: usize = 64 << 10;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// The input has bytes that its encoding does not know; carried by the [`std::io::Error`].
+/// The input has bytes that are invalid in its encoding. Carried inside the [`std::io::Error`].
 #[derive(Debug, thiserror::Error)]
 #[error("malformed text")]
 pub(super) struct Malformed;
 
 /// Reads UTF-8 without a byte order mark.
 pub(super) enum Utf8Reader<R> {
-    /// The input is UTF-8: its first bytes (without the mark), then the rest.
+    /// The input is UTF-8: its first bytes, without the mark, then the rest.
     Plain(std::io::Chain<Cursor<Vec<u8>>, R>),
-    /// The input is something else.
+    /// The input is in another encoding.
     Transcoded(Box<Transcoder<R>>),
 }
 
@@ -25,7 +27,7 @@ pub(super) struct Transcoder<R> {
     reader: R,
     decoder: Decoder,
     encoded: Vec<u8>,
-    /// What of `encoded` is not decoded yet.
+    /// The part of `encoded` that has not been decoded yet.
     pending: std::ops::Range<usize>,
     decoded: Cursor<Vec<u8>>,
     ended: bool,
@@ -53,7 +55,7 @@ impl<R: Read> Utf8Reader<R> {
         })))
     }
 
-    /// The reader below.
+    /// The underlying reader.
     pub(super) fn into_inner(self) -> R {
         match self {
             Self::Plain(chain) => chain.into_inner().1,
@@ -94,7 +96,7 @@ impl<R: Read> Read for Transcoder<R> {
 }
 
 impl<R> Transcoder<R> {
-    /// Decodes what is pending; what stands before a malformed sequence is delivered before the error is.
+    /// Decodes the pending bytes. The text before a malformed sequence is delivered before the error.
     fn decode(&mut self) {
         let encoded = &self.encoded[self.pending.clone()];
         let mut decoded = std::mem::take(&mut self.decoded).into_inner();

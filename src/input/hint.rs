@@ -1,39 +1,44 @@
-//! What mends a refused file, judged by the fault and a look at the file's first bytes. Not for finding faults.
+//! Hints for mending a refused file, derived from the fault and the first bytes of the file.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use super::delimiter::separator;
-use super::error::Fault;
+use super::fault::Fault;
 use super::source::{Format, Source};
 
-/// How much of the file is looked at.
+/// How many bytes of the file are looked at.
 const HEAD: u64 = 4096;
 const GZIP: &[u8] = b"\x1F\x8B";
 const ZIP: &[u8] = b"PK\x03\x04";
 
 /// The option or command that mends the fault.
 pub(super) fn of(source: &Source, fault: &Fault) -> Option<String> {
-    if let Fault::Io(_) | Fault::Directory | Fault::NotRegular | Fault::Delimiter(_) = fault {
-        return of_fault(fault);
+    match fault {
+        Fault::UnknownFormat => Some(of_unknown_format(&source.path)),
+        // The content of the file is not the cause of these.
+        Fault::Io(_)
+        | Fault::Directory
+        | Fault::NotRegular
+        | Fault::Delimiter(_)
+        | Fault::Misfit(_)
+        | Fault::Types(_)
+        | Fault::UnknownParameter { .. }
+        | Fault::MappedTwice(_)
+        | Fault::UnusedColumn { .. } => of_fault(fault),
+        _ => {
+            let mut head = Vec::new();
+            // An error is ignored because it costs only the hint.
+            let _ = File::open(&source.path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+            of_binary_head(&head, source)
+                .or_else(|| of_text_head(&head, source).filter(|_| !matches!(fault, Fault::Encoding(_))))
+                .or_else(|| of_fault(fault))
+        }
     }
-    if let Fault::Misfit(_) | Fault::Types(_) = fault {
-        return of_fault(fault);
-    }
-    if let Fault::UnknownParameter { .. } | Fault::MappedTwice(_) | Fault::UnusedColumn { .. } = fault {
-        return of_fault(fault);
-    }
-    let mut head = Vec::new();
-    // The fault is told in any case; a head that cannot be read only costs the hint.
-    let _ = File::open(&source.path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
-    of_binary_head(&head, source)
-        .or_else(|| of_text_head(&head, source).filter(|_| !matches!(fault, Fault::Encoding(_))))
-        .or_else(|| of_fault(fault))
 }
 
-/// What to do about a file whose name tells no format.
-pub(super) fn of_unknown_format(path: &Path) -> String {
+fn of_unknown_format(path: &Path) -> String {
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz")) {
         return format!("the file is compressed: run `gunzip -k '{}'` and read the result", path.display());
     }
@@ -70,7 +75,7 @@ fn of_text_head(head: &[u8], source: &Source) -> Option<String> {
     }
 }
 
-/// A byte order mark, or every other byte NUL as in text that is mostly ASCII.
+/// The label of UTF-16, if the file has its byte order mark or, as in mostly ASCII text, NUL in every other byte.
 fn utf_16(head: &[u8]) -> Option<&'static str> {
     let nul_share = |offset: usize| {
         let bytes = head.iter().skip(offset).step_by(2);

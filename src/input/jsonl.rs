@@ -1,4 +1,4 @@
-//! The entries of one JSON line, in order and token for token. Not for finding where a line ends.
+//! Parses the JSON object of one line into its entries, in order and token for token.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,20 +7,20 @@ use memchr::memchr_iter;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::error::Fault;
+use super::fault::Fault;
 
-/// The keys and values of an object in the order they are written, repeated keys too. A key that is no Unicode text
-/// (it escapes half a surrogate pair) stands as written.
+/// The keys and values of an object in the order they are written, repeated keys included. A key that is not valid
+/// Unicode, because it escapes half a surrogate pair, is kept as written.
 pub type Entries<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
-/// Parsers of Python and Rust give up somewhere beyond; `serde_json` at this depth.
+/// The deepest nesting accepted. `serde_json` parses no deeper, and other parsers have limits not far beyond.
 const DEEPEST: usize = 128;
 
-/// Parses one line. The faults it finds complete `line 7 …`.
+/// Parses one line.
 ///
 /// # Errors
 ///
-/// Fails where the line is no whole JSON object, or is nested too deep.
+/// Fails if the line is not one whole JSON object, or is nested too deeply.
 pub fn entries(raw: &str) -> Result<Entries<'_>, Fault> {
     if deeper_than(raw, DEEPEST) {
         return Err(Fault::TooDeep(DEEPEST));
@@ -49,13 +49,13 @@ fn fault(raw: &str, error: &serde_json::Error) -> Fault {
     if let Some((token, byte)) = not_finite(raw, error.column()) {
         return Fault::NotFinite { token, byte };
     }
-    // `line 1` would be the line within the record.
+    // The error ends with `at line 1`, which counts within the record and would mislead.
     let text = error.to_string();
     let what = text.rsplit_once(" at line ").map_or(&*text, |(what, _)| what);
     Fault::Json(format!("{what} at byte {}", error.column()))
 }
 
-/// A number that Python writes and JSON does not have, where the parser stopped: at its first letter or just behind it.
+/// Finds a number that Python writes but JSON does not have. The parser stops at its first letter or just after it.
 fn not_finite(raw: &str, column: usize) -> Option<(&'static str, usize)> {
     let starts = column.saturating_sub(3)..=column;
     let tokens = ["-Infinity", "Infinity", "NaN"];
@@ -90,7 +90,7 @@ fn key_text(raw: &str) -> Cow<'_, str> {
     text(raw).unwrap_or(Cow::Borrowed(&raw[1..raw.len() - 1]))
 }
 
-/// What a JSON string says; `None` if it escapes half a surrogate pair.
+/// The text of a JSON string; `None` if it escapes half a surrogate pair.
 pub(super) fn text(raw: &str) -> Option<Cow<'_, str>> {
     if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
         return Some(Cow::Borrowed(&raw[1..raw.len() - 1]));
@@ -98,7 +98,8 @@ pub(super) fn text(raw: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str(raw).ok().map(Cow::Owned)
 }
 
-/// `RawValue` skips any depth without recursion, so nothing below would notice.
+/// Whether brackets are nested deeper than the limit. `RawValue` skips any depth without recursion, so the parser itself
+/// would not notice.
 fn deeper_than(raw: &str, limit: usize) -> bool {
     let bytes = raw.as_bytes();
     if memchr_iter(b'[', bytes).count() + memchr_iter(b'{', bytes).count() <= limit {

@@ -1,6 +1,22 @@
-//! Reads the rows: strict CSV and JSONL, validated whole before the first paid call. Not for writing them back.
+//! Reads rows from CSV and JSONL files, strictly: the whole file is validated before the first call is paid for.
 //!
-//! [`Records`] alone splits a file into records. [`validate()`], [`Rows`] and the projection of the answers all walk it,
+//! | file | what |
+//! | --- | --- |
+//! | `source.rs` | [`Source`]: which file, and how to read it |
+//! | `open.rs` | opens it; the format by its name, the delimiter by its first line |
+//! | `encoding.rs` | turns its bytes into UTF-8 |
+//! | `splitter.rs` | cuts the bytes into records and counts lines |
+//! | `records.rs` | [`Records`]: the header and the data records, one at a time |
+//! | `csv.rs`, `jsonl.rs` | the fields of a CSV record; the entries of a JSON object |
+//! | `delimiter.rs` | which bytes can separate fields |
+//! | `binding.rs` | [`Binding`]: which column becomes which argument |
+//! | `arguments.rs` | makes the arguments of a call from a record |
+//! | `types.rs` | checks values against the types of the parameters, on another thread |
+//! | `validate.rs` | [`validate()`]: refuses a faulty file, or says how to run it |
+//! | `rows.rs` | [`RowSource`] and [`Rows`]: the rows of a session |
+//! | `fault.rs`, `hint.rs`, `error.rs` | what can be wrong; what mends it; [`InputError`], which says both |
+//!
+//! Only [`Records`] splits a file into records. Validation, rows and the projection of the answers all read through it,
 //! so they cannot disagree about which record is which.
 
 mod arguments;
@@ -9,8 +25,10 @@ mod csv;
 mod delimiter;
 mod encoding;
 mod error;
+mod fault;
 mod hint;
 mod jsonl;
+mod open;
 mod records;
 mod rows;
 mod source;
@@ -23,10 +41,11 @@ mod tests;
 
 pub use self::binding::{Binding, Bound, Parameter, Presence, Wanted};
 pub use self::csv::fields;
-pub use self::error::{Fault, InputError, Unfit};
+pub use self::error::InputError;
+pub use self::fault::{Fault, Unfit};
 pub use self::jsonl::{Entries, entries};
 pub use self::records::{Header, Record, Records};
-pub use self::rows::Rows;
+pub use self::rows::{RowSource, Rows};
 pub use self::source::{Format, Source};
 pub use self::types::{Kind, Misfit, TypedValue, Types};
 pub use self::validate::{Validated, Warning, glance, validate, validate_typed};

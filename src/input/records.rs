@@ -1,4 +1,4 @@
-//! Walks the records of a file, strictly, one in memory at a time. Not for what the run makes of them.
+//! Reads the records of a file one at a time and refuses malformed ones.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,7 +6,8 @@ use std::io::Read;
 use super::csv::{fields, is_empty, width};
 use super::delimiter::separator;
 use super::encoding::Utf8Reader;
-use super::error::{Fault, InputError, Located};
+use super::error::InputError;
+use super::fault::{Fault, Located};
 use super::source::{Format, Source};
 use super::splitter::{Piece, Rule, Splitter, line_ends};
 
@@ -15,9 +16,9 @@ use super::splitter::{Piece, Rule, Splitter, line_ends};
 pub struct Header {
     /// 1-based physical line on which it starts.
     pub line: u64,
-    /// As read (UTF-8), without its line ending.
+    /// Its text in UTF-8, without the line ending.
     pub raw: Vec<u8>,
-    /// Its values, in order; they may be blank or repeated.
+    /// The column names, in order. They may be blank or repeated.
     pub names: Vec<String>,
 }
 
@@ -28,7 +29,7 @@ pub struct Record<'a> {
     pub id: u64,
     /// 1-based physical line on which it starts.
     pub line: u64,
-    /// As read (UTF-8), without its line ending.
+    /// Its text, without the line ending.
     pub raw: &'a str,
 }
 
@@ -39,24 +40,24 @@ pub struct Records<R = File> {
     header: Option<Header>,
     has_separator_line: bool,
     line_ending: &'static [u8],
-    /// JSONL: the first line, read to know the line ending.
+    /// JSONL: the first line, which was read in advance for its line ending.
     first: Option<Piece>,
     next_id: u64,
 }
 
 impl Records<File> {
-    /// Opens the file and reads its header (CSV), or refuses it.
+    /// Opens the file and, if it is CSV, reads its header.
     ///
     /// # Errors
     ///
-    /// Fails where the file cannot be read, or its header or encoding is at fault.
+    /// Fails if the file cannot be read, is empty, or has a malformed header.
     pub fn open(source: &Source) -> Result<Self, InputError> {
         Self::from_reader(source, source.open()?)
     }
 }
 
 impl<R: Read> Records<R> {
-    /// Reads the source's bytes from elsewhere; the source's path serves messages only.
+    /// Reads the bytes of the source from `reader`. The path of the source is used only in messages.
     ///
     /// # Errors
     ///
@@ -68,8 +69,8 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// As [`Records::from_reader`], but a fault within the header is handed out beside the records, so that what else
-    /// is wrong with the file can be told too.
+    /// As [`Records::from_reader`], but a malformed header is returned beside the records, so that further faults of the
+    /// file can be found.
     pub(super) fn start(source: &Source, reader: R) -> Result<(Self, Option<InputError>), InputError> {
         let refuse = |fault: Located| InputError::new(source, fault);
         let reader =
@@ -93,26 +94,27 @@ impl<R: Read> Records<R> {
         Ok((Self { source, splitter, header, has_separator_line, line_ending, first, next_id: 0 }, fault))
     }
 
-    /// The header record; CSV only.
+    /// The header record; `None` for JSONL.
     pub fn header(&self) -> Option<&Header> {
         self.header.as_ref()
     }
 
-    /// Whether a line such as `sep=;` stands before the header, for Excel. It is no record.
+    /// Whether the file starts with a line such as `sep=;`, which is meant for Excel.
     pub fn has_separator_line(&self) -> bool {
         self.has_separator_line
     }
 
-    /// The line ending of the first line: LF, CRLF or CR; LF if the file has none.
+    /// The line ending of the first line: LF, CRLF or CR. LF if the file has none.
     pub fn line_ending(&self) -> &'static [u8] {
         self.line_ending
     }
 
-    /// The next record, or `None` at the end of the file. After an error the walk may go on behind the faulty record.
+    /// The next record, or `None` at the end of the file. After a malformed record, reading can continue with the one that
+    /// follows.
     ///
     /// # Errors
     ///
-    /// Fails where the file cannot be read on, or the next record is at fault.
+    /// Fails if the file cannot be read, or the record is malformed.
     #[expect(
         clippy::should_implement_trait,
         reason = "lending: a record lives in the buffer until the next one is read"
@@ -148,7 +150,7 @@ impl<R: Read> Records<R> {
         &self.source
     }
 
-    /// The id of the record that [`Records::next`] gives next.
+    /// The id of the next record.
     pub(super) fn next_id(&self) -> u64 {
         self.next_id
     }
@@ -158,7 +160,7 @@ impl<R: Read> Records<R> {
         self.splitter.position()
     }
 
-    /// The reader below.
+    /// The underlying reader.
     pub(super) fn into_inner(self) -> R {
         self.splitter.into_inner().into_inner()
     }
@@ -173,7 +175,7 @@ impl Header {
 }
 
 impl Source {
-    /// Whether every cell of a record is empty. Such records are no rows where none with a value follows. JSONL has none.
+    /// Whether a CSV record is blank in every field. Such records at the end of a file are not rows. Always false for JSONL.
     pub fn is_empty(&self, record: &Record<'_>) -> bool {
         self.format == Format::Csv && is_empty(record.raw, self.delimiter)
     }
@@ -186,7 +188,7 @@ impl Source {
     }
 }
 
-/// A piece as text, or the line of its first byte that is none.
+/// The text of a piece; a fault on the line of the first invalid byte if it is not UTF-8.
 fn text<'a, R: Read>(splitter: &'a Splitter<R>, piece: &Piece, source: &Source) -> Result<&'a str, Located> {
     let bytes = splitter.bytes(piece);
     std::str::from_utf8(bytes).map_err(|error| {

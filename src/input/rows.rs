@@ -1,5 +1,6 @@
-//! The rows of a run, one at a time, in input order. Not for refusing a file; [`super::validate()`] did that before.
+//! The rows of a session, one at a time, in the order of the input.
 
+use std::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,6 +11,16 @@ use super::records::Records;
 use super::source::Source;
 use crate::row::{Row, RowHash};
 
+/// Where the rows of a session come from.
+pub trait RowSource: Send {
+    /// The next row, or `None` at the end. Ids ascend.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the rows cannot be read any further. The session ends with that error.
+    fn next_row(&mut self) -> Result<Option<Row>, Box<dyn Error + Send + Sync>>;
+}
+
 /// The selected rows of a validated file.
 pub struct Rows {
     records: Records,
@@ -18,11 +29,11 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Opens the file again. `selection` holds 0-based row ids; what lies beyond the file is not missed.
+    /// Opens the file again, to read the rows with the ids of `selection`, which may exceed the end of the file.
     ///
     /// # Errors
     ///
-    /// Fails where the file cannot be read, or its header is not the one it was bound to.
+    /// Fails if the file cannot be read, or its header does not fit the binding.
     pub fn open(source: &Source, binding: &Binding, selection: Range<u64>) -> Result<Self, InputError> {
         let records = Records::open(source)?;
         let arguments = ArgumentReader::new(binding, records.header(), source)
@@ -30,11 +41,11 @@ impl Rows {
         Ok(Self { records, arguments, selection })
     }
 
-    /// The next selected row.
+    /// The next selected row, or `None` at the end.
     ///
     /// # Errors
     ///
-    /// Fails where the file cannot be read, or has changed since it was validated.
+    /// Fails if the file cannot be read, or has changed since it was validated.
     #[expect(clippy::should_implement_trait, reason = "fallible, like `Records`")]
     pub fn next(&mut self) -> Result<Option<Row>, InputError> {
         loop {
@@ -51,5 +62,11 @@ impl Rows {
                 Err(fault) => Err(InputError::new(self.records.source(), fault.on_line(line))),
             };
         }
+    }
+}
+
+impl RowSource for Rows {
+    fn next_row(&mut self) -> Result<Option<Row>, Box<dyn Error + Send + Sync>> {
+        Ok(self.next()?)
     }
 }

@@ -1,7 +1,7 @@
-//! Splits a stream of bytes into records and counts its physical lines. Not for what stands inside a record.
+//! Splits a stream of bytes into records and counts its physical lines.
 //!
-//! [`Scanner`] is the state machine, without I/O; [`Splitter`] feeds it. Only quotes and line ends matter to either, so
-//! `memchr` finds them many bytes at a time.
+//! [`Scanner`] is the state machine, without I/O; [`Splitter`] feeds it. Only quotes and line ends matter here, so `memchr`
+//! can skip everything else many bytes at a time.
 
 use std::io::Read;
 use std::ops::Range;
@@ -9,16 +9,16 @@ use std::ops::Range;
 use memchr::{memchr, memchr3};
 
 use super::encoding::Malformed;
-use super::error::{Fault, Located};
+use super::fault::{Fault, Located};
 
 const CHUNK: usize = 256 << 10;
-/// A record longer than this is a quote that was never closed, or no text file at all.
+/// A longer record is taken for an unclosed quote, or for a file that is not text.
 const LONGEST: usize = 256 << 20;
 
 /// What ends a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// LF, CRLF or CR outside quotes; a quote counts at the start of a field only.
+    /// LF, CRLF or CR outside quotes. A quote opens only at the start of a field.
     Csv {
         /// What separates fields.
         delimiter: u8,
@@ -34,7 +34,7 @@ pub(super) struct Piece {
     pub(super) range: Range<usize>,
     /// 1-based physical line on which it starts.
     pub(super) line: u64,
-    /// Empty at the end of a file that does not end in a line end.
+    /// The line ending; empty for a last record without one.
     pub(super) ending: &'static [u8],
 }
 
@@ -42,12 +42,12 @@ pub(super) struct Piece {
 #[derive(Debug)]
 struct Scanner {
     rule: Rule,
-    /// How far the record has been looked at.
+    /// How many bytes of the record have been scanned.
     at: usize,
     quoted: bool,
-    /// Line ends before the quote that opened last.
+    /// Line ends within the record before the last opening quote.
     opened: u64,
-    /// Where the last closing quote stands.
+    /// Position of the last closing quote.
     closed: Option<usize>,
     /// Line ends within quotes so far.
     breaks: u64,
@@ -83,7 +83,7 @@ impl Scanner {
             let here = self.at + found;
             match bytes[here] {
                 b'"' => self.quote(bytes, here, delimiter),
-                // LF of a CRLF, whose CR was counted.
+                // This LF belongs to a CRLF whose CR was counted.
                 b'\n' if self.quoted && bytes[here - 1] == b'\r' => {}
                 _ if self.quoted => self.breaks += 1,
                 b'\n' => return Some((here, b"\n")),
@@ -108,7 +108,7 @@ impl Scanner {
             self.quoted = false;
             self.closed = Some(here);
         } else if before.is_some() && before == self.closed {
-            // The second of a doubled quote: the field goes on.
+            // This is the second of a doubled quote, so the field continues.
             self.quoted = true;
         } else if before.is_none_or(|before| bytes[before] == delimiter) {
             self.quoted = true;
@@ -122,7 +122,7 @@ pub(super) struct Splitter<R> {
     reader: R,
     rule: Rule,
     buffer: Vec<u8>,
-    /// What of the buffer is read but not cut yet.
+    /// The part of the buffer that has been read but not yet cut.
     unread: Range<usize>,
     ended: bool,
     /// 1-based line at the start of `unread`.
@@ -140,7 +140,7 @@ impl<R: Read> Splitter<R> {
         Self { reader, rule, buffer: vec![0; chunk], unread: 0..0, ended: false, line: 1, position: 0 }
     }
 
-    /// The next record; empty lines are skipped. After an error the stream has ended.
+    /// The next record; empty lines are skipped. After an error the stream counts as ended.
     pub(super) fn next(&mut self) -> Result<Option<Piece>, Located> {
         loop {
             match self.cut() {
@@ -155,7 +155,7 @@ impl<R: Read> Splitter<R> {
         }
     }
 
-    /// The bytes of a piece, until the next one is cut.
+    /// The bytes of a piece. Valid until the next call of [`Self::next`].
     pub(super) fn bytes(&self, piece: &Piece) -> &[u8] {
         &self.buffer[piece.range.clone()]
     }
@@ -195,9 +195,10 @@ impl<R: Read> Splitter<R> {
         Piece { range, line: self.line, ending }
     }
 
-    /// Reads once, after making room.
+    /// Reads once from the reader, making room in the buffer first. `opened` is the line to blame if the record is too
+    /// long.
     fn fill(&mut self, opened: u64) -> Result<(), Located> {
-        // A long record is moved once, not with each chunk.
+        // Afterwards the record starts at 0, so even a long one is moved only once.
         if self.unread.start > 0 {
             self.buffer.copy_within(self.unread.clone(), 0);
             self.unread = 0..self.unread.len();
@@ -234,7 +235,7 @@ fn is_malformed(error: &std::io::Error) -> bool {
     error.get_ref().and_then(|inner| inner.downcast_ref::<Malformed>()).is_some()
 }
 
-/// Physical line ends in some bytes, by the rule's own notion of them.
+/// How many physical line ends there are in some bytes, by the line ends that the rule knows.
 pub(super) fn line_ends(bytes: &[u8], rule: Rule) -> u64 {
     let count = match rule {
         Rule::Lines => memchr::memchr_iter(b'\n', bytes).count(),
@@ -253,7 +254,7 @@ mod tests {
 
     const CSV: Rule = Rule::Csv { delimiter: b',' };
 
-    /// Gives at most `chunk` bytes at a time.
+    /// Reads at most this many bytes at a time.
     struct Trickle<'a>(&'a [u8], usize);
 
     impl Read for Trickle<'_> {
@@ -339,7 +340,7 @@ mod tests {
 
         #[test]
         fn pieces_and_endings_put_together_are_the_file(text in csv_like()) {
-            // Lines are told apart by LF alone: a lone CR would be a record.
+            // Only LF ends a line of JSON, so a lone CR would be a record.
             for (rule, text) in [(CSV, text.clone()), (Rule::Lines, text.replace('\r', "\""))] {
                 let (pieces, error) = split(text.as_bytes(), rule, 4096);
                 let mut rest = text.as_str();

@@ -1,4 +1,4 @@
-//! Values that are to be of a type: what is blank, and the check of a whole file by whoever knows the types.
+//! The types of parameters, and the check of all values of a file against them on another thread.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,24 +9,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::row::{Arguments, Value};
 
-/// Values that are checked at once, and their bytes.
+/// How many values are checked at once,
 const BATCH: usize = 4096;
+/// or fewer, once they have this many bytes.
 const BATCH_BYTES: usize = 4 << 20;
-/// Batches that wait to be checked.
+/// How many batches may wait to be checked.
 const WAITING: usize = 2;
 
 /// The type of a parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kind {
-    /// As it is written: `int`, `list[str]`.
+    /// Its name as Python writes it: `int`, `list[str]`.
     pub name: String,
-    /// Whether null is one of its values.
+    /// Whether `None` is one of its values.
     pub takes_null: bool,
-    /// Whether the empty text is, or can be made one.
+    /// Whether an empty string is one of its values, or can be converted to one.
     pub takes_blank: bool,
 }
 
-/// One value that is to be checked.
+/// A value to be checked.
 #[derive(Debug)]
 pub struct TypedValue {
     /// 1-based line on which its record starts.
@@ -37,7 +38,7 @@ pub struct TypedValue {
     pub value: Value,
 }
 
-/// A value that its parameter's type cannot be made of.
+/// A value that cannot be converted to the type of its parameter.
 #[derive(Debug)]
 pub struct Misfit {
     /// 1-based line on which its record starts.
@@ -48,18 +49,18 @@ pub struct Misfit {
     pub value: Value,
     /// The type.
     pub kind: Arc<Kind>,
-    /// Why it is none.
+    /// Why the value cannot be converted.
     pub reason: String,
 }
 
-/// Whoever knows what the types of the parameters take.
+/// Checks values against the types of the parameters. Implemented by the bridge, since only Python knows the types.
 pub trait Types: Sync {
-    /// Tells every value of the batches that is none of its type, until `told` wants no more. Relative paths among the
-    /// values are looked for in `directory` first.
+    /// Checks all batches and passes each value that does not fit its type to `told`, until `told` returns false. A value
+    /// that is a relative path is looked for in `directory` first.
     ///
     /// # Errors
     ///
-    /// Fails with the reason where the types themselves cannot be used.
+    /// Fails with the reason if the types themselves cannot be used.
     fn check(
         &self,
         directory: &Path,
@@ -68,7 +69,7 @@ pub trait Types: Sync {
     ) -> Result<(), String>;
 }
 
-/// A check that runs on a thread of its own while the file is read.
+/// A check that runs on its own thread while the file is read.
 pub(super) struct Checking<'scope> {
     /// The parameters that have a type.
     parameters: Vec<Arc<str>>,
@@ -80,7 +81,7 @@ pub(super) struct Checking<'scope> {
 }
 
 impl<'scope> Checking<'scope> {
-    /// Starts the thread. No more than so many misfits are told.
+    /// Starts the thread, which stops after `most` misfits.
     pub(super) fn start<'env: 'scope>(
         scope: &'scope Scope<'scope, 'env>,
         types: &'env dyn Types,
@@ -99,12 +100,12 @@ impl<'scope> Checking<'scope> {
         Self { parameters: Vec::new(), batch: Vec::new(), bytes: 0, batches: Some(batches), misfits, thread }
     }
 
-    /// Sets which parameters have a type.
+    /// Sets the parameters that have a type.
     pub(super) fn bind(&mut self, parameters: Vec<Arc<str>>) {
         self.parameters = parameters;
     }
 
-    /// Takes a row's values; the ones that were found amiss so far come out.
+    /// Takes the values of a row. Returns the misfits found since the last call.
     pub(super) fn take(&mut self, line: u64, arguments: Arguments) -> Vec<Misfit> {
         if self.parameters.is_empty() {
             return Vec::new();
@@ -128,7 +129,7 @@ impl<'scope> Checking<'scope> {
     fn flush(&mut self) {
         self.bytes = 0;
         let batch = std::mem::take(&mut self.batch);
-        // It fails where the thread has told enough.
+        // Sending fails once the thread has found enough misfits.
         if let Some(batches) = &self.batches
             && batches.send(batch).is_err()
         {
@@ -136,7 +137,8 @@ impl<'scope> Checking<'scope> {
         }
     }
 
-    /// Waits until all are checked. Fails with the reason where the types cannot be used.
+    /// Waits until all values are checked, and returns the remaining misfits. Fails with the reason if the types cannot be
+    /// used.
     pub(super) fn finish(mut self) -> Result<Vec<Misfit>, String> {
         self.flush();
         self.batches = None;

@@ -1,4 +1,4 @@
-//! Reads a whole file before the first paid call and refuses whatever is wrong with it. Not for keeping its rows.
+//! Reads a whole file before the first call is paid for, and refuses it if anything is wrong with it.
 
 use std::fs::File;
 use std::ops::Range;
@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::arguments::ArgumentReader;
 use super::binding::{Binding, Wanted};
-use super::error::{Fault, InputError, Unfit};
+use super::error::InputError;
+use super::fault::{Fault, Unfit};
 use super::jsonl::entries;
 use super::records::{Header, Record, Records};
 use super::source::{Format, Source};
@@ -15,83 +16,81 @@ use crate::fs::Hashing;
 use crate::policy::rate::length;
 use crate::row::{RowHash, Value};
 
-/// How many faults beyond the first are told.
+/// How many faults are reported beyond the first.
 const FURTHER: usize = 4;
-/// How many bytes are searched for them.
+/// How many bytes after the first fault are searched for them.
 const SEARCHED: u64 = 64 << 20;
 
-/// How many characters of a value are told.
+/// How many characters of a value are shown.
 const SHOWN: usize = 60;
 
-/// How many bytes are looked at before it is known what the predictor takes.
+/// How many bytes [`glance`] reads.
 const GLANCE: u64 = 16 << 20;
 
-/// What is known of a file that may be run.
+/// What validation found out about a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Validated {
-    /// Data records in the file, but for the empty ones at its end.
+    /// Data records in the file, without the blank ones at its end.
     pub rows: u64,
-    /// Records at the end of the file in which every cell is empty: no rows.
+    /// Blank records at the end of the file, which are not rows.
     pub empty: u64,
-    /// The ids to be run: the selection, cut at the end of the file.
+    /// Ids of the selected rows: the selection, cut off at the end of the file.
     pub selected: Range<u64>,
     /// SHA-256 of the file's bytes, in lowercase hexadecimal.
     pub sha256: String,
     /// Length of the file in bytes.
     pub bytes: u64,
-    /// How its rows become arguments.
+    /// How the columns become arguments.
     pub binding: Binding,
-    /// Hash of the header record; CSV only.
+    /// Hash of the header record; `None` for JSONL.
     pub header_hash: Option<RowHash>,
-    /// Selected rows that fail without a call: the question is blank or null, or an argument is no text.
+    /// Selected rows that fail without a call, because the question is blank or null or an argument is not valid text.
     pub unaskable: u64,
     /// Bytes of text in the arguments of the selected rows.
     pub argument_bytes: u64,
-    /// What the user should know and need not mend.
+    /// What the user should know but need not mend.
     pub warnings: Vec<Warning>,
 }
 
-/// Something odd that does not stop a run.
+/// An oddity that does not prevent a run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
-    /// The selection is empty, or lies beyond the file.
+    /// The selection is empty, or beyond the end of the file.
     #[error("no row is selected: the input has {rows} row{}", if *rows == 1 { "" } else { "s" })]
     NothingSelected {
         /// Data records in the file.
         rows: u64,
     },
-    /// The file ends in records of which every cell is empty, as spreadsheets write them.
+    /// The file ends with blank records, as spreadsheets write them.
     #[error("{rows} row{} at the end of the input {} no value in any cell: skipped", if *rows == 1 { "" } else { "s" }, if *rows == 1 { "has" } else { "have" })]
     EmptyEnd {
         /// How many there are.
         rows: u64,
     },
-    /// A column's name is that of an argument which another column gives.
+    /// A column has the name of an argument that is taken from another column.
     #[error("the column `{column}` is not passed: the argument of that name is taken from `{from}`")]
     ColumnHidden {
         /// The column.
         column: String,
-        /// The column the argument is taken from.
+        /// The column from which the argument is taken.
         from: String,
     },
 }
 
-/// Streams the whole file: refuses it, or tells how to run it. Arguments are checked in the selected rows only,
-/// everything else in all.
+/// Reads the whole file and checks it: the arguments in the selected rows, everything else in all rows.
 ///
 /// # Errors
 ///
-/// Fails with the first fault of the file, where the columns do not fit what is wanted, or where the file cannot be
-/// read.
+/// Fails if the file cannot be read, is malformed, or lacks a column that is wanted. The error lists the first faults.
 pub fn validate(source: &Source, wanted: &Wanted, selection: Range<u64>) -> Result<Validated, InputError> {
     walk(source, wanted, selection, None, None)
 }
 
-/// The same, and every value of a parameter with a type is checked to be one, on another thread meanwhile.
+/// As [`validate`], and also checks every value of a parameter that has a type, on another thread at the same time.
 ///
 /// # Errors
 ///
-/// As [`validate`], and with the first value that is none of its type.
+/// As [`validate`], and if a value cannot be converted to the type of its parameter.
 pub fn validate_typed(
     source: &Source,
     wanted: &Wanted,
@@ -108,16 +107,17 @@ pub fn validate_typed(
     })
 }
 
-/// Refuses what is wrong with the beginning of a file whatever the predictor takes: in milliseconds, before Python starts.
+/// Checks the beginning of a file for faults that do not depend on the predictor. Takes milliseconds, so that a faulty
+/// file is refused before Python starts.
 ///
 /// # Errors
 ///
-/// Fails with the fault that was found.
+/// Fails if the file cannot be read or its beginning is malformed.
 pub fn glance(source: &Source) -> Result<(), InputError> {
     walk(source, &Wanted::default(), 0..0, Some(GLANCE), None).map(drop)
 }
 
-/// `stop` is where to end the search, in bytes; a fault sets it.
+/// Reads the file up to the position `stop`, in bytes. The first fault sets `stop` if it is not set.
 fn walk(
     source: &Source,
     wanted: &Wanted,
@@ -160,7 +160,7 @@ fn walk(
         }
     }
     faults.extend(checker.finish_checking());
-    // The types are checked behind the reading.
+    // The check of the types lags behind the reading.
     faults.sort_by_key(InputError::line);
     let first = faults.into_iter().take(1 + FURTHER).reduce(|mut first, further| {
         first.add(further);
@@ -172,7 +172,7 @@ fn walk(
     }
 }
 
-/// How rows become arguments, once it is known: from the header (CSV), or the first selected object (JSONL).
+/// How rows become arguments. Known from the header of a CSV file, or from the first selected object of a JSONL file.
 enum Plan {
     Unbound,
     Failed,
@@ -184,16 +184,16 @@ struct Checker<'a> {
     wanted: &'a Wanted,
     selection: Range<u64>,
     plan: Plan,
-    /// Up to the last record with a value.
+    /// Totals up to the last record that is not blank.
     seen: Seen,
-    /// The empty records behind it, which are rows only if another one follows.
+    /// Totals of the blank records after it, which are rows only if a record that is not blank follows.
     end: Seen,
-    /// None where no parameter has a type.
+    /// `None` if no parameter has a type.
     checking: Option<Checking<'a>>,
     misfits: Vec<Misfit>,
 }
 
-/// What was seen of some records.
+/// Totals of some records.
 #[derive(Default)]
 struct Seen {
     records: u64,
@@ -254,13 +254,13 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// What was found amiss with types so far.
+    /// The misfits found so far, as errors.
     fn told_misfits(&mut self) -> Vec<InputError> {
         let misfits = std::mem::take(&mut self.misfits);
         misfits.into_iter().map(|misfit| self.misfit(misfit)).collect()
     }
 
-    /// Waits for the check of the types.
+    /// Waits until the types are checked, and returns the remaining misfits as errors.
     fn finish_checking(&mut self) -> Vec<InputError> {
         match self.checking.take().map_or(Ok(Vec::new()), Checking::finish) {
             Ok(misfits) => misfits.into_iter().map(|misfit| self.misfit(misfit)).collect(),
@@ -321,7 +321,7 @@ impl Checker<'_> {
     }
 }
 
-/// The beginning of a value, on one line.
+/// The beginning of a value, as one line.
 fn shown(value: &str) -> String {
     let mut shown: String = value.chars().take(SHOWN).collect();
     if shown.len() < value.len() {
@@ -331,7 +331,7 @@ fn shown(value: &str) -> String {
 }
 
 impl Warning {
-    /// For a column that a `**row` predictor would get, were its name not another column's argument.
+    /// Warns of a column that would be passed to `**row` if its name were not that of an argument from another column.
     fn hidden(binding: &Binding, column: &str) -> Option<Self> {
         let taken = binding.arguments.iter().any(|bound| &*bound.column == column && !bound.extra);
         let bound = binding.arguments.iter().find(|bound| &*bound.parameter == column)?;

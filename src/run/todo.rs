@@ -1,23 +1,24 @@
-//! The rows that a session runs, and their order. Not how they are run.
+//! The rows that a session runs, and their order.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::error::Error;
 use std::sync::Arc;
 
-use crate::input::{InputError, Rows};
+use crate::input::RowSource;
 use crate::journal::{Index, Status};
 use crate::row::Row;
 
-/// Which rows are to be run, by how earlier sessions decided them; answered ones never are.
+/// Whether a row is to be run, given how earlier sessions decided it. Answered rows never are.
 pub type Wanted = fn(Option<Status>) -> bool;
 
 /// What a session is to run.
 #[derive(Debug, Clone)]
 pub struct Choice {
-    /// By how a row was decided before.
+    /// Which rows, by how they were decided before.
     pub wanted: Wanted,
-    /// Rows to be run before the others and one at a time, in this order, so that a crash has one row to blame.
+    /// Rows to be run before the others, in this order and one at a time, so that a crash has only one row to blame.
     pub suspects: Vec<u64>,
-    /// Rows not to be run.
+    /// Rows that are not to be run.
     pub left_out: BTreeSet<u64>,
 }
 
@@ -27,23 +28,28 @@ impl Default for Choice {
     }
 }
 
-/// The rows of a run, in input order but for the suspects, without those that need no call.
+/// The rows to run: first the suspects, then the others in the order of the input.
 pub struct Todo {
-    rows: Rows,
+    rows: Box<dyn RowSource>,
     index: Arc<Index>,
     wanted: Wanted,
     ended: bool,
     suspects: VecDeque<Row>,
     one_at_a_time: bool,
-    /// Rows that are not for the others' turn.
+    /// Rows to skip when the others' turn comes: the suspects and those left out.
     apart: BTreeSet<u64>,
 }
 
 impl Todo {
-    /// The rows of the choice; `suspects` are its suspects' rows.
-    pub fn new(rows: Rows, suspects: Vec<Row>, index: Arc<Index>, choice: &Choice) -> Self {
+    /// The rows of the choice, out of `rows`. `suspects` are the rows of its suspects.
+    pub fn new(
+        rows: impl RowSource + 'static,
+        suspects: Vec<Row>,
+        index: Arc<Index>,
+        choice: &Choice,
+    ) -> Self {
         Self {
-            rows,
+            rows: Box::new(rows),
             index,
             wanted: choice.wanted,
             ended: false,
@@ -53,22 +59,23 @@ impl Todo {
         }
     }
 
-    /// How many rows may be in hand now.
+    /// How many rows may be in flight now.
     pub(super) fn most_in_hand(&self, look_ahead: usize) -> usize {
         if self.one_at_a_time { 1 } else { look_ahead }
     }
 
-    /// Whether there are no more.
+    /// Whether [`Self::next`] has returned the last row.
     pub(super) fn ended(&self) -> bool {
         self.ended
     }
 
-    pub(super) fn next(&mut self) -> Result<Option<Row>, InputError> {
+    /// The next row to run, or `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Row>, Box<dyn Error + Send + Sync>> {
         if let Some(suspect) = self.suspects.pop_front() {
             return Ok(Some(suspect));
         }
         self.one_at_a_time = false;
-        while let Some(row) = self.rows.next()? {
+        while let Some(row) = self.rows.next_row()? {
             let status = self.index.status(row.id);
             if status != Some(Status::Ok) && (self.wanted)(status) && !self.apart.contains(&row.id) {
                 return Ok(Some(row));
