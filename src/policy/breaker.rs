@@ -1,47 +1,53 @@
-//! When an outage is assumed, how it is probed, and when there is no hope. Not which errors count: those of a server that
-//! is not there, and timeouts of rows that no later call has overtaken (the others are slow by themselves).
+//! A circuit breaker: decides when to assume an outage, when to probe the server, and when to give it up.
 //!
-//! A retry budget as in tower's `TpsBudget` and the AWS SDKs' retry mode `standard`: a failure takes a token, an answer
-//! gives a quarter back, so up to one failure in five passes; one to a row that had failed gives all of it back, since asking
-//! again was all it took. When the budget is dry the breaker opens: nothing is
-//! called but one probe at a time, at growing intervals, until any call is answered, whenever it began. Timeouts open it only where as many rows
-//! time out with no answer at all in between: a slow server is none that has gone. And only while there are rows that have
-//! not been asked: where none is left, nothing can tell a server that hangs from rows that are slow.
+//! It is fed with the errors of a server that cannot be reached, and with the timeouts of rows that no later call has
+//! overtaken; a row that later calls have overtaken is slow by itself.
+//!
+//! - **Opening.** Failures draw on a budget of tokens, as in tower's `TpsBudget` and in the `standard` retry mode of the
+//!   AWS SDKs. A failure takes one token and an answer returns a quarter, so that up to one failure in five is tolerated.
+//!   The answer to a row that had failed returns a whole token, since all that the row needed was a retry. When the budget
+//!   is used up, the breaker opens.
+//! - **Open.** Only one call at a time is made, as a probe, at growing intervals. Any answer closes the breaker, even the
+//!   answer to a call that began earlier.
+//! - **Timeouts** open the breaker only if as many rows time out with no answer at all in between, because a slow server is
+//!   not an absent one. They do so only while there are rows that have never been called: without such rows, a server that
+//!   hangs cannot be told from rows that are slow.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// What an answer gives back.
+/// What an answer returns to the budget.
 const REFUND: f64 = 0.25;
-/// The least budget, so that a handful of failures is none (one at a time it is less: there are two rows in hand, and
-/// neither may use up its retries before it is dry).
+/// The least budget, so that a handful of failures does not open the breaker. It is less with one call at a time: then two
+/// rows are in flight, and the budget must be used up before the retries of either are.
 const LEAST_BUDGET: f64 = 4.0;
-/// The first probe comes so long after the breaker has opened; intervals double.
+/// How long after the breaker has opened the first probe is made. The interval doubles with each probe.
 const FIRST_PROBE: Duration = Duration::from_millis(500);
-/// The longest interval between probes, so that the end of an outage is seen soon.
+/// The longest interval between probes, so that the end of an outage is noticed soon.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(4);
-/// Without any answer since the start the server counts as unreachable when probes have failed for so long,
+/// A server that has never answered is given up when probes have failed for this long,
 const NEVER_THERE: Duration = Duration::from_millis(11_500);
-/// at least so many, and, where they timed out, so many rows: a few in front may be slow, and the others not.
+/// at least this many of them and, if they timed out, with this many rows: the first few may just be slow.
 const FEWEST_PROBES: u32 = 2;
 const FEWEST_SILENT: usize = 10;
-/// So many rows are wanted beyond those in hand, at most, for probes of an outage.
+/// The most rows wanted for probes beyond those in flight.
 const MOST_FRESH: usize = 100;
-/// Where every probe times out for so long, the rows are more likely too slow than the server gone.
+/// A server that has answered before is given up when every probe has timed out for this long. Then the rows are more
+/// likely too slow than the server gone.
 const LONGEST_SILENCE: Duration = Duration::from_secs(3_600);
 
-/// The budget, and the breaker that opens when it is dry. Times are told, from any one origin.
+/// The budget and the breaker. Times are durations since any one origin.
 #[derive(Debug)]
 pub struct Breaker {
     budget: f64,
     tokens: f64,
-    /// The row that failed last: one that fails again and again says nothing of the others.
+    /// The row that failed last. Its failures count once, since a row that fails again and again says nothing of others.
     last_row: Option<u64>,
     /// The rows that have timed out since the last answer.
     silent: HashSet<u64>,
     open: Option<Open>,
     answered: bool,
-    /// No row is left that has not been asked.
+    /// Whether every row has been called.
     all_asked: bool,
 }
 
@@ -50,24 +56,25 @@ struct Open {
     since: Duration,
     interval: Duration,
     probes: u32,
-    /// When the last of them failed.
+    /// When the last probe failed.
     last_probe: Duration,
-    /// Since when all of them have timed out.
+    /// Since when all probes have timed out.
     silent_since: Duration,
+    /// Whether the last call timed out.
     hangs: bool,
 }
 
-/// That there is no hope of an answer, and why.
+/// Why the server is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hopeless {
-    /// For how long a server that had answered before has let every call time out; none where it never has answered.
+    /// For how long every call has timed out; `None` if the server has never answered.
     pub silent_for: Option<Duration>,
     /// Whether the last call timed out.
     pub hangs: bool,
 }
 
 impl Breaker {
-    /// A closed one for so many calls in flight.
+    /// A closed breaker for a run with at most `concurrency` calls in flight.
     pub fn new(concurrency: usize) -> Self {
         let calls = concurrency as f64;
         let budget = (calls / 2.0).max(LEAST_BUDGET.min(2.0 * calls));
@@ -80,7 +87,7 @@ impl Breaker {
         self.open.is_some()
     }
 
-    /// Whether the server was probed long enough to give it up.
+    /// Why the server is to be given up, once it has been probed for long enough.
     pub fn hopeless(&self) -> Option<Hopeless> {
         let open = self.open.as_ref().filter(|open| open.probes >= FEWEST_PROBES)?;
         let silence = open.last_probe.saturating_sub(open.silent_since);
@@ -92,26 +99,27 @@ impl Breaker {
             .then_some(Hopeless { silent_for, hangs: open.hangs })
     }
 
-    /// How many rows are wanted beyond those in hand: fresh ones show whether it is the server or these rows. At one call
-    /// at a time two slow rows next to each other would else be all that is ever asked.
+    /// How many rows are wanted beyond those in flight, because rows that were never called show whether the server or the
+    /// rows are at fault. Without them, a run with one call at a time would call the same two slow rows for ever.
     pub fn wants_fresh(&self) -> usize {
         self.silent.len() + self.open.as_ref().map_or(0, |open| open.probes as usize).min(MOST_FRESH)
     }
 
-    /// No row is left that has not been asked, so each answers for its own timeouts. Returns whether that closes the
-    /// breaker.
+    /// Notes that every row has been called, so that from now on timeouts are put down to the rows. Returns whether that
+    /// closes the breaker.
     pub fn all_asked(&mut self) -> bool {
         self.all_asked = true;
         self.silent.clear();
         self.open.take_if(|open| open.hangs).is_some()
     }
 
-    /// Whether an answer need not be told.
+    /// Whether the next answer would change nothing, so that it need not be reported.
     pub fn is_full(&self) -> bool {
         self.answered && self.open.is_none() && self.tokens >= self.budget && self.silent.is_empty()
     }
 
-    /// A row's call begun then found no server. Returns when the next probe may be made, where that changes.
+    /// Notes that a call could not reach the server. `begun` is when the call began. Returns the time of the next probe if
+    /// it changes.
     pub fn failed(&mut self, now: Duration, begun: Duration, row: u64) -> Option<Duration> {
         if let Some(open) = &mut self.open {
             return open.probe_failed(now, begun, false);
@@ -126,7 +134,7 @@ impl Breaker {
         Some(self.open(now, false))
     }
 
-    /// A row's call begun then was not answered in time. Returns when the next probe may be made, where that changes.
+    /// Notes that a call timed out. `begun` is when the call began. Returns the time of the next probe if it changes.
     pub fn timed_out(&mut self, now: Duration, begun: Duration, row: u64) -> Option<Duration> {
         let hangs = !self.all_asked;
         if hangs {
@@ -144,8 +152,8 @@ impl Breaker {
         now + interval
     }
 
-    /// A call begun then came to an end that a server made, its row's last one having failed or not. Returns whether that
-    /// closes the breaker.
+    /// Notes that the server answered a call, with an error or not. `begun` is when the call began, `again` says that the
+    /// row's previous attempt failed. Returns whether that closes the breaker.
     pub fn answered(&mut self, begun: Duration, again: bool) -> bool {
         self.answered = true;
         self.silent.clear();
@@ -154,7 +162,8 @@ impl Breaker {
             self.tokens = (self.tokens + refund).min(self.budget);
             return false;
         };
-        // One that was in flight when it opened says that there was a server then: the next failure opens it again.
+        // A call that was in flight when the breaker opened shows only that there was a server then, so the next failure is
+        // to open it again.
         self.tokens = if begun <= open.since { 0.0 } else { self.budget };
         self.last_row = None;
         true
@@ -164,7 +173,7 @@ impl Breaker {
 impl Open {
     fn probe_failed(&mut self, now: Duration, begun: Duration, hangs: bool) -> Option<Duration> {
         if begun <= self.since {
-            return None; // In flight when it opened.
+            return None; // It was in flight when the breaker opened, and is no probe.
         }
         self.probes += 1;
         (self.last_probe, self.hangs) = (now, hangs);

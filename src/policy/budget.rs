@@ -1,33 +1,34 @@
-//! `--max-cost` and `--max-total-tokens`: whether there is room for one more call. Not where calls wait for it.
+//! `--max-cost` and `--max-total-tokens`: decides whether there is room for one more call.
 //!
-//! A call that has not told yet what it uses is taken to use the mean of those that have; before any has, its estimate.
-//! So the calls in flight count before they end, and the bounds are exceeded at most by what these use beyond the mean.
+//! Calls in flight count before they end. A call that has not yet reported what it used is budgeted at the mean of those
+//! that have, and before any has, at an estimate. So the bounds are exceeded at most by what the calls in flight use
+//! beyond the mean.
 
 use serde::{Deserialize, Serialize};
 
 use super::stop::StopReason;
 use crate::usage::{Spent, Usage};
 
-/// Sums of dollars are binary fractions; a budget that is used up exactly is not exceeded.
+/// Relative tolerance for rounding errors in sums of dollars: a budget that is used up exactly is not exceeded.
 const ROUNDING: f64 = 1e-9;
 
-/// US dollars for a million tokens.
+/// The price of a model, in US dollars per million tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Price {
-    /// Of the prompt.
+    /// For the prompt.
     pub input: f64,
-    /// Of the answer.
+    /// For the answer.
     pub output: f64,
 }
 
 impl Price {
-    /// What so many tokens cost, in US dollars.
+    /// The cost of this usage, in US dollars.
     pub fn of(self, usage: &Usage) -> f64 {
         (usage.input as f64 * self.input + usage.output as f64 * self.output) / 1e6
     }
 }
 
-/// What a job may use, all its sessions together.
+/// What a job may use in all its sessions together.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Bounds {
     /// `--max-cost`, in US dollars.
@@ -37,7 +38,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Whether nothing is bounded.
+    /// Whether there is no bound.
     pub fn is_empty(&self) -> bool {
         self.cost.is_none() && self.tokens.is_none()
     }
@@ -46,27 +47,27 @@ impl Bounds {
 /// Whether a call may be made.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Room {
-    /// It may; it counts from now on.
+    /// It may be made, and counts from now on.
     Now,
-    /// Perhaps, once a call in flight has told what it used.
+    /// Perhaps later, once a call in flight has ended.
     Later,
-    /// No more.
+    /// No call may be made any more.
     Never(StopReason),
 }
 
-/// What was used, and what it is bounded by.
+/// The bounds, and what has been used.
 #[derive(Debug)]
 pub struct Budget {
     bounds: Bounds,
-    /// For calls that tell their tokens and no cost.
+    /// Used for calls that report their tokens but no cost.
     price: Option<Price>,
     spent: Sum,
-    /// Calls that told what they used.
+    /// Calls that reported what they used.
     told: u64,
-    /// What one call is taken to use until one has told.
+    /// What a call is budgeted at until one has reported what it used.
     estimate: Sum,
     in_flight: u64,
-    /// Calls that told nothing and may be billed all the same.
+    /// Calls that reported nothing but may be billed.
     untold: u64,
 }
 
@@ -77,7 +78,7 @@ struct Sum {
 }
 
 impl Budget {
-    /// Within these bounds, one call estimated to use so much.
+    /// A budget of which nothing is used yet. `estimate` is what one call is estimated to use.
     pub fn new(bounds: Bounds, price: Option<Price>, estimate: &Usage) -> Self {
         let mut budget = Self {
             bounds,
@@ -92,23 +93,23 @@ impl Budget {
         budget
     }
 
-    /// The same for a job whose earlier sessions used so much.
+    /// Counts what earlier sessions of the job used.
     #[must_use]
     pub fn resuming(mut self, spent: &Spent) -> Self {
         self.spent = self.sum(&spent.usage);
-        // Refused attempts used nothing, and one that tells may have made several requests.
+        // Refused attempts used nothing, and a call that reports its usage may have made several requests.
         self.told = spent.usage.calls.min(spent.calls().saturating_sub(spent.unknown()));
         self.untold = spent.unknown();
         self
     }
 
-    /// Asks for one more call.
+    /// Asks whether one more call may be made.
     pub fn reserve(&mut self) -> Room {
         let Some(reason) = self.lacking(self.in_flight + self.untold + 1) else {
             self.in_flight += 1;
             return Room::Now;
         };
-        // An estimate alone, made before any call, refuses none: the first call shows what one uses.
+        // The estimate alone must not refuse the first call, which shows what a call really uses.
         let unknown = self.told + self.untold == 0 && self.lacking(0).is_none();
         match (self.in_flight, unknown) {
             (0, true) => {
@@ -120,8 +121,8 @@ impl Budget {
         }
     }
 
-    /// A call is in flight no more; `used` is what it told. One that may be billed for more, `untold`, counts as the mean
-    /// besides.
+    /// Notes that a call has ended. `used` is what it reported; `untold` says that it may be billed for more, which is
+    /// then budgeted at the mean.
     pub fn settle(&mut self, used: Option<&Usage>, untold: bool) {
         self.in_flight -= 1;
         self.untold += u64::from(untold);
@@ -132,7 +133,7 @@ impl Budget {
         }
     }
 
-    /// A call that was let through was not made.
+    /// Returns the room of a call that was not made after all.
     pub fn give_back(&mut self) {
         self.in_flight -= 1;
     }
@@ -149,7 +150,7 @@ impl Budget {
         }
     }
 
-    /// What so many calls beyond those that told do not fit into.
+    /// The bound that would be exceeded if `calls` more calls were counted beyond those that have reported.
     fn lacking(&self, calls: u64) -> Option<StopReason> {
         let a_call = self.a_call();
         let (Sum { tokens, cost }, untold) = (self.spent, self.untold);

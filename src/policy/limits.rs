@@ -1,4 +1,4 @@
-//! The guards that stop a run whose rows fail: fed with outcomes, they answer with a reason to stop.
+//! Guards that stop a run whose rows keep failing.
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -7,19 +7,19 @@ use super::stop::StopReason;
 use crate::error::{Failure, FailureKind};
 use crate::outcome::Outcome;
 
-/// How many first rows must all fail alike for a predictor to count as broken, and from how many finished rows on a
-/// percentage of failures is looked at.
+/// A predictor counts as broken if this many first rows all fail with the same class. A percentage of failures is
+/// applied from this many finished rows on.
 pub const FIRST_ROWS: u64 = 20;
-/// So many rows in a row that get a 403, although others were answered before, are all refused for a reason of no row's.
+/// If this many consecutive rows get a 403 although others were answered before, the cause is not the rows.
 const FORBIDDEN_ROWS: u64 = 20;
 
 /// `--max-failures`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MaxFailures {
-    /// So many rows.
+    /// This many rows.
     Rows(u64),
-    /// So many per cent of the finished rows, from [`FIRST_ROWS`] on; 100 turns both guards off.
+    /// This percentage of the finished rows, applied from [`FIRST_ROWS`] on. 100 turns both guards off.
     Percent(f64),
 }
 
@@ -38,35 +38,37 @@ impl std::str::FromStr for MaxFailures {
     }
 }
 
-/// Counts outcomes and says when to stop.
+/// Counts outcomes and decides when to stop.
 #[derive(Debug)]
 pub struct Limits {
     max_failures: Option<MaxFailures>,
     finished: u64,
     failed: u64,
-    /// The one class all called rows have failed with so far; `None` once two differ or one is answered.
+    /// The class with which all called rows have failed so far.
     alike: Option<Arc<str>>,
+    /// How many rows failed with it.
     alike_rows: u64,
+    /// Whether rows failed with different classes, or one was answered.
     mixed: bool,
-    /// Whether a call of the job was ever answered.
+    /// Whether any call of the job has been answered.
     answered: bool,
-    /// Rows that got a 403, one after the other.
+    /// Consecutive rows that got a 403.
     forbidden: u64,
 }
 
-/// Whose fault a row's 403 is: of its prompt, as with a moderated one, or of the key.
+/// What a 403 is put down to: the row, whose prompt may have been moderated, or the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
-    /// The row's.
+    /// The row.
     Row,
-    /// Nobody can say while no call was ever answered.
+    /// Unknown, as long as no call has been answered.
     Unknown,
-    /// No row's: each would get it.
+    /// The key: every row would get it.
     Everybody,
 }
 
 impl Limits {
-    /// Guards as `--max-failures` has them; without it only the one against a broken predictor.
+    /// The guards for this `--max-failures`; without it, only the guard against a broken predictor.
     pub fn new(max_failures: Option<MaxFailures>) -> Self {
         let mixed = max_failures == Some(MaxFailures::Percent(100.0));
         Self {
@@ -81,8 +83,8 @@ impl Limits {
         }
     }
 
-    /// The same for a run whose earlier sessions answered so many rows: these are its first, and finished. Rows that
-    /// failed there are run again, and often fail again, before those that no session has reached.
+    /// Counts the rows that earlier sessions answered as the first and as finished. Otherwise rows that failed before, which
+    /// are run again first and often fail again, would stop the session.
     #[must_use]
     pub fn resuming(mut self, answered: u64) -> Self {
         self.finished += answered;
@@ -91,9 +93,9 @@ impl Limits {
         self
     }
 
-    /// Takes in that a row came to its end and says whose fault it is if that is a 403. To be told of every row, before its
-    /// outcome is recorded. Those that had failed in an earlier session are no sign: a `resume` asks them one after the
-    /// other, and the rows behind them are to be reached.
+    /// Decides what a 403 is put down to. Must be called for every outcome, before it is recorded. Rows that failed in an
+    /// earlier session do not count as evidence against the key: `resume` calls them one after the other, and must get to
+    /// the rows after them.
     pub fn forbidden(&mut self, outcome: &Outcome, failed_before: bool) -> Whose {
         match &outcome.result {
             Err(failure) if failure.kind == FailureKind::Forbidden => {
@@ -105,7 +107,7 @@ impl Limits {
                 }
             }
             result => {
-                // A reply that was paid for is an answer, parsable or not.
+                // A reply that was paid for is an answer, even if it could not be parsed.
                 self.answered |= result.is_ok() || outcome.usage().is_some();
                 if outcome.attempts > 0 {
                     self.forbidden = 0;
@@ -115,12 +117,12 @@ impl Limits {
         }
     }
 
-    /// Whether a call of the job was ever answered.
+    /// Whether any call of the job has been answered.
     pub fn is_answered(&self) -> bool {
         self.answered
     }
 
-    /// Takes in an outcome. The caller stops the run at the first reason.
+    /// Counts an outcome. Returns a reason if the run is to stop.
     pub fn observe(&mut self, outcome: &Outcome) -> Option<StopReason> {
         self.finished += 1;
         let Some(failure) = outcome.failure() else {

@@ -1,4 +1,14 @@
-//! Decisions as data: when to call, when to retry, when to stop. Pure: no I/O, no clock of their own.
+//! When to call, when to retry, when to stop: decisions without I/O and without a clock. Whoever asks tells the time.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `retry.rs` | whether a failed attempt is retried, and after how long |
+//! | `pace.rs` | how many calls may be in flight while the server answers with 429 |
+//! | `breaker.rs` | when an outage is assumed, how it is probed, when it is given up |
+//! | `rate.rs` | `--rpm` and `--tpm` |
+//! | `budget.rs` | `--max-cost` and `--max-total-tokens` |
+//! | `limits.rs` | `--max-failures`, and the guard against a broken predictor |
+//! | `stop.rs` | the reasons to stop a run, and their order |
 
 pub mod breaker;
 pub mod budget;

@@ -1,109 +1,113 @@
-//! How many calls may be in flight while a server refuses some for coming too fast. Not the waiting, nor `--rpm`.
+//! Decides how many calls may be in flight while the server refuses some of them with 429.
 //!
 //! Some servers refuse by chance: a gateway with many replicas answers one call in a hundred with 429 because one replica
-//! is busy. Others refuse because there is a limit, and then whatever is sent next is refused too. One reply does not say
-//! which it is, so a refusal costs little at first and more as the evidence grows:
+//! is busy. Others enforce a limit, and then refuse whatever is sent next, too. One refusal does not tell which, so a
+//! refusal costs little at first and more as the evidence grows:
 //!
-//! - **One refusal** takes one off the number in flight, and an answer gives an eighth back. So one refusal in nine costs
-//!   next to nothing, and a server that takes so many calls at once and no more is found out without a pause.
-//! - **A storm** is at least eight refusals among the last 32 replies, or none left in flight to take off. Where the
-//!   server told a Retry-After, no call at all is made before the latest one. Where it told none, the number in flight is
-//!   halved, at most once a round trip, and at none a backoff follows that doubles.
-//! - **After a storm** with a Retry-After the server is taken to count requests in windows. The next window should take
-//!   what the last one took before it was full: one call goes first, its answer lets as many go as that, and then one
-//!   more. Where this one is refused the window is full, and all calls wait for the next. So a window costs one refusal.
-//!   Where it is answered the server takes more, and the number in flight grows again from two.
+//! - **One refusal** lowers the limit of calls in flight by one, and an answer raises it by an eighth. So one refusal in
+//!   nine costs next to nothing, and the limit of a server that takes a fixed number of calls at once is found without a
+//!   pause.
+//! - **A storm** is eight or more refusals among the last 32 replies, or a limit that has fallen below one. If the server
+//!   sent Retry-After, no call is made before the latest time it asked for. If not, the limit is halved, at most once a
+//!   round trip, and when it falls below one, a backoff follows that doubles.
+//! - **After a storm** with Retry-After, the server is assumed to count requests in windows, and the next window is
+//!   expected to take as many as the last one did. One call goes first; its answer lets as many follow as are expected,
+//!   and then one more. If that one is refused, the window is full and all calls wait for the next one, so that a window
+//!   costs one refusal. If it is answered, the server takes more, and the limit grows again from two.
 //!
-//! A row that was told a Retry-After is not asked again before it (see `policy::retry`), whatever the others do.
+//! A row whose refusal came with a Retry-After is not called before then (see `policy::retry`), whatever the others do.
 
 use std::time::Duration;
 
-/// What an answer gives back of what a refusal takes.
+/// How much an answer raises the limit after a refusal has lowered it by one.
 const REFUND: f64 = 0.125;
-/// What an answer adds once a server has taken more than it was expected to.
+/// How much an answer raises the limit once the server has taken more calls than expected.
 const GROWTH: f64 = 0.25;
-/// What it adds where nothing is known of the server: one in flight more for each answer (slow start, RFC 5681).
+/// How much it raises the limit while nothing is known of the server: slow start, RFC 5681.
 const SLOW_START: f64 = 1.0;
-/// So many refusals among the last 32 replies are a storm,
+/// This many refusals among the last 32 replies are a storm,
 const STORM: u32 = 8;
-/// if they have left no more in flight than this share: of many calls begun at once, refusals may be told first.
+/// but only if they have lowered the limit to this share of the ceiling: of many calls begun at once, the refused ones may
+/// end first.
 const CROWDED: f64 = 0.9;
-/// A refusal after this share of what the last window took means a full window,
+/// A refusal means that a window is full if the window has taken this share of what the last one took,
 const NEARLY: f64 = 0.9;
-/// and so does one after hardly more.
+/// or no more than this multiple of it.
 const HARDLY_MORE: f64 = 1.5;
-/// So many requests are counted after a storm, in case another follows.
+/// How many requests are counted after a storm, in case another follows.
 const COUNTED: u64 = 1_000;
 
-/// The number in flight, and until when there must be none. Times are told, from any one origin.
+/// The limit of calls in flight, and until when there must be none. Times are durations since any one origin.
 #[derive(Debug)]
 pub struct Pace {
+    /// The concurrency that was asked for.
     ceiling: f64,
     backoff: Backoff,
+    /// How many calls may be in flight.
     limit: f64,
-    /// What an answer adds to the limit; at least as much as makes one for a round trip of answers.
+    /// How much an answer raises the limit. It is raised by at least one for a round trip of answers.
     growth: f64,
-    /// No call before.
+    /// No call is made before then.
     until: Duration,
-    /// The latest Retry-After that was told.
+    /// The latest time that a Retry-After asked for.
     latest: Duration,
-    /// Since when the limit has held: what was begun earlier says nothing of it.
+    /// Since when the limit has held. Calls begun earlier say nothing about it.
     since: Duration,
-    /// The last 32 replies, a bit each, set where it was a refusal.
+    /// The last 32 replies, one bit each; refusals are set.
     replies: u32,
     window: Option<Window>,
-    /// Waits at none in flight since the last answer.
+    /// How many backoffs there have been since the last answer.
     waits: u32,
 }
 
-/// How long to wait where the server does not say, and at most.
+/// How long to wait if the server does not say.
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
-    /// After the first refusal at one in flight.
+    /// The first wait. It doubles with each further one.
     pub base: Duration,
-    /// Bounds every wait, also that of a Retry-After.
+    /// Upper bound of every wait, including a Retry-After of the server.
     pub cap: Duration,
 }
 
-/// The requests since the last pause for a storm.
+/// The requests sent since the last pause for a storm.
 #[derive(Debug)]
 struct Window {
     sent: u64,
     refused: u64,
-    /// How many the window before took.
+    /// How many the last window took.
     expected: Option<u64>,
     stage: Stage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Full: calls pause, or have not begun again.
+    /// The window is full. Calls pause, or have not begun again.
     Full,
     /// One call goes first.
     First,
-    /// As many as expected follow at once.
+    /// As many as expected follow.
     Expected,
-    /// And one more, begun then.
+    /// One more follows. It began at this time.
     Beyond(Duration),
-    /// It was answered: the server takes more than expected.
+    /// That one was answered, so the server takes more than expected.
     Larger,
-    /// As many are in flight as had been expected, and the number grows; what is sent is counted all the same.
+    /// The limit has reached the expected number and keeps growing. Requests are still counted.
     Counted,
 }
 
 /// Whether a call may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// Now.
+    /// Yes, now.
     Now,
-    /// Not before then.
+    /// Not before this time.
     At(Duration),
-    /// Not before one in flight has ended.
+    /// Not before a call in flight has ended.
     Full,
 }
 
 impl Pace {
-    /// At most `ceiling` in flight, all at once until the server objects.
+    /// No limit below `ceiling` until the server refuses a call.
     pub fn new(ceiling: usize, backoff: Backoff) -> Self {
         let ceiling = ceiling as f64;
         Self {
@@ -120,18 +124,18 @@ impl Pace {
         }
     }
 
-    /// Whether nothing is limited, so that nothing need be told.
+    /// Whether nothing is limited, so that calls and answers need not be reported.
     pub fn is_free(&self, now: Duration) -> bool {
         self.window.is_none() && self.limit >= self.ceiling && now >= self.until
     }
 
-    /// Whether one more call may be made beside those in flight.
+    /// Whether one more call may be made beside the `in_flight` others.
     pub fn admits(&self, now: Duration, in_flight: usize) -> Admission {
         if now < self.until {
             return Admission::At(self.until);
         }
         let admitted = match &self.window {
-            // It may come to no reply: the next goes once there is none in flight.
+            // That call may never get a reply, so the next one may go once none is in flight.
             Some(Window { stage: Stage::Beyond(_), .. }) => in_flight == 0,
             Some(window) if window.is_used_up() => (in_flight as f64) < self.ceiling,
             _ => (in_flight as f64) < self.limit.floor(),
@@ -139,11 +143,11 @@ impl Pace {
         if admitted { Admission::Now } else { Admission::Full }
     }
 
-    /// A call is made.
+    /// Notes that a call is made.
     pub fn sent(&mut self, now: Duration) {
         let Some(window) = &mut self.window else { return };
         if window.stage == Stage::Full {
-            // The first after a pause: what the server took before it is what the next window is expected to take.
+            // This is the first call after a pause. What the server took before the pause is expected of the next window.
             let took = Some(window.sent.saturating_sub(window.refused)).filter(|took| *took > 0);
             let expected = took.or(window.expected);
             let stage = if expected.is_some() { Stage::First } else { Stage::Larger };
@@ -155,7 +159,7 @@ impl Pace {
         window.sent += 1;
     }
 
-    /// A call begun then came to an end that is no refusal.
+    /// Notes that a call, begun at that time, has ended and was not refused.
     pub fn answered(&mut self, begun: Duration) {
         self.replies <<= 1;
         if begun < self.since {
@@ -184,7 +188,8 @@ impl Pace {
         }
     }
 
-    /// A call begun then was refused for coming too fast; `asked` is its Retry-After, `in_flight` what is left.
+    /// Notes that a call, begun at that time, was refused. `asked` is the Retry-After, `in_flight` the number of other calls
+    /// in flight.
     pub fn refused(&mut self, now: Duration, begun: Duration, asked: Option<Duration>, in_flight: usize) {
         self.replies = self.replies << 1 | 1;
         let asked = asked.filter(|asked| !asked.is_zero()).map(|asked| asked.min(self.backoff.cap));
@@ -223,25 +228,25 @@ impl Pace {
         self.limit = 1.0;
     }
 
-    /// No call before then, and after it from one in flight on.
+    /// Makes no call before that time, and starts again from one in flight.
     pub fn hold_until(&mut self, until: Duration) {
         self.window = None;
         self.pause(until);
     }
 
-    /// From one in flight on in slow start, up to the ceiling.
+    /// Starts again from one in flight, in slow start up to the ceiling.
     pub fn restart(&mut self, now: Duration) {
         (self.limit, self.growth, self.since) = (1.0, SLOW_START, now);
     }
 }
 
 impl Window {
-    /// As much as was expected is sent, and nothing beyond it is answered yet.
+    /// Whether as many as expected have been sent and none beyond them has been answered.
     fn is_used_up(&self) -> bool {
         matches!(self.stage, Stage::First | Stage::Expected | Stage::Beyond(_)) && self.share() >= 1.0
     }
 
-    /// Whether a refusal now is that of a full window.
+    /// Whether a refusal now means that the window is full.
     fn is_full(&self) -> bool {
         match self.stage {
             Stage::First | Stage::Expected | Stage::Beyond(_) => self.share() >= NEARLY,
@@ -250,7 +255,7 @@ impl Window {
         }
     }
 
-    /// What was sent, as a share of what was expected.
+    /// The number sent, as a share of the number expected.
     fn share(&self) -> f64 {
         self.expected.map_or(f64::INFINITY, |expected| self.sent as f64 / expected as f64)
     }

@@ -1,20 +1,17 @@
-//! `--rpm` and `--tpm`: requests and tokens a minute. Not what the server asks for.
+//! `--rpm` and `--tpm`: limits of requests and tokens a minute.
 //!
-//! Each is a GCRA limiter of the crate `governor`, told the time. The burst is a tenth of a second's worth (at least one),
-//! taken off the rate, so that no minute sees more than asked for. A call's requests and tokens are estimated, paid
-//! before it is made, and settled by what it used: the difference is owed by the next call, or to it.
+//! Each limit is a token bucket, kept as in the generic cell rate algorithm (ITU-T I.371): as the time at which the bucket
+//! will be full again. The bucket holds a tenth of a second's worth, at least one unit, and is filled more slowly than
+//! the limit by that much, so that no minute sees more than the limit.
 //!
-//! Where a program may make any number of requests a call, the first call goes alone: what it tells is the estimate of
-//! those that follow.
+//! The requests and tokens of a call are estimated and paid for before it is made. When it has ended and reports what it
+//! used, the difference is added to, or taken off, what the next call pays.
+//!
+//! If a predictor may make any number of requests a call, the first call goes alone, and what it reports is the estimate
+//! for those that follow.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
-
-use governor::clock::{Clock, FakeRelativeClock};
-use governor::middleware::NoOpMiddleware;
-use governor::nanos::Nanos;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 
 use crate::error::{CallError, FailureKind};
 use crate::outcome::Answer;
@@ -22,41 +19,41 @@ use crate::row::{Arguments, Value};
 use crate::usage::Usage;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Bursts in a minute.
+/// Tenths of a second in a minute.
 const TENTHS: u32 = 600;
-/// Characters in a token of English text, as OpenAI's documentation has it.
+/// Characters in a token of English text, according to OpenAI's documentation.
 pub const CHARACTERS_A_TOKEN: u64 = 4;
-/// What a call uses beyond its arguments (instructions, the answer), until calls have told.
+/// Tokens that a call is taken to use beyond its arguments, for instructions and the answer, until calls have reported theirs.
 pub const FIRST_OVERHEAD: f64 = 500.0;
-/// How much of the mean of the overheads, and of the requests, each call's own makes.
+/// The weight of the latest call in the moving means of overhead and requests.
 const WEIGHT: f64 = 0.1;
-/// A mean that exceeds a whole number of requests by no more counts as that number.
+/// A mean number of requests is rounded up, unless it exceeds a whole number by no more than this.
 const TOLERANCE: f64 = 0.05;
 
-/// `--rpm` and `--tpm`.
+/// The limits.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rates {
-    /// Requests a minute.
+    /// `--rpm`, requests a minute.
     pub rpm: Option<NonZeroU32>,
-    /// Tokens a minute, in and out.
+    /// `--tpm`, tokens a minute, in and out.
     pub tpm: Option<NonZeroU32>,
 }
 
-/// The requests a call makes, as far as that is known before any is made.
+/// How many requests a call makes, as far as that is known before the first call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestsACall {
-    /// So many.
+    /// The likely number.
     pub likely: NonZeroU32,
-    /// Calls tell how many they made, and it may be another number.
+    /// Whether calls report how many they made, which may be another number.
     pub may_differ: bool,
 }
 
 impl RequestsACall {
-    /// One, and nothing will tell otherwise.
+    /// Every call makes one.
     pub const ONE: Self = Self { likely: NonZeroU32::MIN, may_differ: false };
 }
 
-/// What one call pays.
+/// What a call pays before it is made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Due {
     /// Requests to the server.
@@ -65,31 +62,32 @@ pub struct Due {
     pub tokens: u64,
 }
 
-/// What is waited for.
+/// What a call has to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Short {
-    /// A request, until then.
+    /// Requests, until that time.
     OfRequests(Duration),
-    /// Tokens, until then.
+    /// Tokens, until that time.
     OfTokens(Duration),
-    /// The first call, which goes alone.
+    /// The end of the first call, which goes alone.
     OfKnowledge,
 }
 
-/// What calls must pay before they are made.
+/// The limits and what calls owe them. Times are durations since any one origin.
 #[derive(Debug)]
 pub struct Rate {
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
-    /// Requests of a call, in the mean.
+    /// The mean number of requests a call.
     mean: f64,
-    /// Calls tell of their requests, and none has yet.
+    /// Whether calls report their requests and none has done so yet.
     unknown: bool,
+    /// The mean number of tokens a call uses beyond its arguments.
     overhead: f64,
 }
 
 impl Rate {
-    /// Full buckets.
+    /// Starts with full buckets.
     pub fn new(rates: Rates, requests: RequestsACall) -> Self {
         Self {
             requests: rates.rpm.map(Bucket::new),
@@ -100,29 +98,29 @@ impl Rate {
         }
     }
 
-    /// Whether there is nothing to pay.
+    /// Whether there is no limit.
     pub fn is_unlimited(&self) -> bool {
         self.requests.is_none() && self.tokens.is_none()
     }
 
-    /// What a call with these arguments may use.
+    /// What a call with these arguments is likely to use.
     pub fn estimate(&self, arguments: &Arguments) -> Due {
         let tokens =
             if self.tokens.is_none() { 0 } else { prompt(arguments).saturating_add(self.overhead as u64) };
         Due { requests: (self.mean - TOLERANCE).ceil() as u64, tokens }
     }
 
-    /// A call that uses so much is to be made: it is owed from now on.
+    /// Adds what a call that is to be made has to pay.
     pub fn owe(&mut self, due: Due) {
         self.requests.iter_mut().for_each(|bucket| bucket.owe(due.requests.into()));
         self.tokens.iter_mut().for_each(|bucket| bucket.owe(due.tokens.into()));
     }
 
-    /// Pays what can be paid, so many calls being in flight; what is still owed then comes with the time to try again.
+    /// Pays what is owed, as far as the limits allow. `in_flight` is the number of calls in flight.
     ///
     /// # Errors
     ///
-    /// Fails with what is still owed.
+    /// Fails if something is still owed, with what has to be waited for.
     pub fn pay(&mut self, now: Duration, in_flight: usize) -> Result<(), Short> {
         if self.unknown && in_flight > 0 {
             return Err(Short::OfKnowledge);
@@ -131,7 +129,7 @@ impl Rate {
         self.tokens.as_mut().map_or(Ok(()), |bucket| bucket.pay(now)).map_err(Short::OfTokens)
     }
 
-    /// A call has ended. Where it does not tell what it used, that was its estimate.
+    /// Settles a call that has ended. If it does not report what it used, its estimate stands.
     pub fn settle(&mut self, arguments: &Arguments, estimated: Due, result: &Result<Answer, CallError>) {
         let told = match result {
             Ok(answer) => answer.usage,
@@ -143,7 +141,7 @@ impl Rate {
     }
 
     fn settle_requests(&mut self, estimated: u64, told: Option<Usage>, result: &Result<Answer, CallError>) {
-        // Usage tells of answered requests alone; one that the server refused, or never answered, was made too.
+        // Usage counts answered requests only. A request that the server refused or never answered was made all the same.
         let refused = result.as_ref().is_err_and(|error| {
             use FailureKind::{Fatal, Forbidden, Throttled, Unavailable};
             matches!(error, CallError::Predictor(_))
@@ -155,7 +153,7 @@ impl Rate {
         if let (Some(bucket), Some(made)) = (&mut self.requests, made) {
             bucket.owe(i128::from(made) - i128::from(estimated));
         }
-        // A call that was cut short tells nothing of those that are not.
+        // A call that failed may have been cut short, so its number of requests says nothing about other calls.
         if let (Ok(_), Some(made)) = (result, told) {
             let weight = if self.unknown { 1.0 } else { WEIGHT };
             self.mean += weight * (made.max(1) as f64 - self.mean);
@@ -171,7 +169,7 @@ impl Rate {
         answer: Option<&Answer>,
     ) {
         let Some(bucket) = &mut self.tokens else { return };
-        // An answer that tells no tokens has a text at least.
+        // An answer without reported tokens is charged by its text.
         let by_text = |answer: &Answer| prompt(arguments) + length(&answer.fields) / CHARACTERS_A_TOKEN;
         let Some(used) = told.map(|used| used.tokens()).or_else(|| answer.map(by_text)) else { return };
         bucket.owe(i128::from(used) - i128::from(estimated));
@@ -184,7 +182,7 @@ fn prompt(arguments: &Arguments) -> u64 {
     length(arguments) / CHARACTERS_A_TOKEN
 }
 
-/// Bytes of text in the arguments, or in an answer's fields.
+/// Bytes of text in the arguments of a call, or in the fields of an answer.
 pub fn length(fields: &[(std::sync::Arc<str>, Value)]) -> u64 {
     let length = |value: &Value| match value {
         Value::Text(text) => text.len(),
@@ -193,14 +191,16 @@ pub fn length(fields: &[(std::sync::Arc<str>, Value)]) -> u64 {
     fields.iter().map(|(_, value)| length(value) as u64).sum()
 }
 
+/// A token bucket and what is to be taken out of it.
 #[derive(Debug)]
 struct Bucket {
-    limiter: RateLimiter<NotKeyed, InMemoryState, FakeRelativeClock, NoOpMiddleware<Nanos>>,
-    /// `governor`'s clock that is told the time.
-    clock: FakeRelativeClock,
-    at: Duration,
+    /// The time in which one unit flows in.
+    period: Duration,
+    /// How many units the bucket holds.
     burst: u32,
-    /// Below zero where calls used less than they had paid.
+    /// When the bucket will be full.
+    full: Duration,
+    /// Negative if calls used less than they had paid for.
     owed: i64,
 }
 
@@ -208,33 +208,25 @@ impl Bucket {
     fn new(a_minute: NonZeroU32) -> Self {
         let burst = (a_minute.get() / TENTHS).max(1);
         let period = MINUTE / (a_minute.get() - burst + 1) + Duration::from_nanos(1); // Rounded up.
-        let quota = Quota::with_period(period).unwrap_or(Quota::per_second(NonZeroU32::MAX));
-        let clock = FakeRelativeClock::default();
-        let quota = quota.allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN));
-        Self {
-            limiter: RateLimiter::direct_with_clock(quota, clock.clone()),
-            clock,
-            at: Duration::ZERO,
-            burst,
-            owed: 0,
-        }
+        Self { period, burst, full: Duration::ZERO, owed: 0 }
     }
 
-    /// So much more, or less.
     fn owe(&mut self, more: i128) {
         let more = more.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
         self.owed = self.owed.saturating_add(more);
     }
 
+    /// Pays what is owed, a bucketful at a time. Fails with the time at which the next units can be paid.
     fn pay(&mut self, now: Duration) -> Result<(), Duration> {
-        self.clock.advance(now.saturating_sub(self.at));
-        self.at = self.at.max(now);
-        while let Some(owed) = u32::try_from(self.owed.min(self.burst.into())).ok().and_then(NonZeroU32::new)
-        {
-            match self.limiter.check_n(owed) {
-                Ok(Err(not_yet)) => return Err(now + not_yet.wait_time_from(self.clock.now())),
-                Ok(Ok(())) | Err(_) => self.owed -= i64::from(owed.get()),
+        let capacity = self.period * self.burst;
+        while self.owed > 0 {
+            let units = self.owed.min(self.burst.into());
+            let full = self.full.max(now) + self.period * units as u32;
+            if full > now + capacity {
+                return Err(full.saturating_sub(capacity));
             }
+            self.full = full;
+            self.owed -= units;
         }
         Ok(())
     }

@@ -1,64 +1,62 @@
-//! Which failed attempt is tried again, and after how long. Not the waiting itself.
+//! Decides whether a failed attempt is retried, and after how long.
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-
 use crate::error::{CallError, FailureKind};
 
-/// Exponential backoff with full jitter: the wait before retry n is uniform in [0, min(cap, base * 2^n)].
+/// Exponential backoff with full jitter: the wait before retry n, counted from 0, is uniform in
+/// [0, min(cap, base · 2^n)].
 ///
-/// The formula is "Full Jitter" of Marc Brooker, *Exponential Backoff And Jitter*, AWS Architecture Blog, 2015.
+/// See "Full Jitter" in Marc Brooker, *Exponential Backoff And Jitter*, AWS Architecture Blog, 2015.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
-    /// Retries a row may use up; throttled attempts do not count.
+    /// Retries that a row may use up. A throttled attempt uses up none.
     pub retries: u32,
-    /// The first wait's upper bound.
+    /// Upper bound of the first wait.
     pub base: Duration,
-    /// Every wait's upper bound, a server's Retry-After included.
+    /// Upper bound of every wait, including a Retry-After of the server.
     pub cap: Duration,
 }
 
-/// After so many failures that were put down to an outage a row answers for itself: it may be what breaks the server.
+/// How many failures of a row are put down to an outage. Those beyond use up retries, since it may be the row that breaks
+/// the server.
 const MOST_EXCUSED: u32 = 20;
 
-/// One row's retries.
+/// The retries of one row.
 #[derive(Debug)]
 pub struct Schedule {
+    /// Retries left.
     left: u32,
+    /// Failures that were put down to an outage.
     excused: u32,
-    /// One doubtful failure was tried again.
+    /// Whether a doubtful failure has been retried.
     doubted: bool,
+    /// Upper bound of the next wait.
+    ceiling: Duration,
     cap: Duration,
-    ceilings: ExponentialBackoff,
     rng: fastrand::Rng,
 }
 
 impl RetryPolicy {
-    /// A fresh schedule; waits are random, from the given generator.
+    /// The schedule of a row without failures, whose random waits come from `rng`.
     pub fn schedule(&self, rng: fastrand::Rng) -> Schedule {
-        let ceilings = ExponentialBuilder::new()
-            .with_min_delay(self.base)
-            .with_max_delay(self.cap)
-            .with_factor(2.0)
-            .without_max_times()
-            .build();
-        Schedule { left: self.retries, excused: 0, doubted: false, cap: self.cap, ceilings, rng }
+        let (left, ceiling, cap) = (self.retries, self.base.min(self.cap), self.cap);
+        Schedule { left, excused: 0, doubted: false, ceiling, cap, rng }
     }
 }
 
 impl Schedule {
-    /// How long to wait before the next attempt; `None` where there must be none. In an outage the row is not at fault
-    /// and only waits its turn.
+    /// How long to wait before the next attempt; `None` if there must be none. During an outage the failure is not put down
+    /// to the row, which only waits for its turn.
     pub fn after(&mut self, error: &CallError, outage: bool) -> Option<Duration> {
         match (error.kind(), error.retry_after()) {
             (FailureKind::Permanent | FailureKind::Forbidden | FailureKind::Fatal, _) => return None,
             (FailureKind::Doubtful, _) if std::mem::replace(&mut self.doubted, true) => return None,
-            // After a storm they come back one by one (see `policy::pace`): no jitter is needed.
+            // No jitter is needed: after a storm, rows come back one by one (see `policy::pace`).
             (FailureKind::Throttled, Some(asked)) => return Some(asked.min(self.cap)),
             (FailureKind::Throttled, None) => {}
-            // The outage itself has an end, where nothing but timeouts tells of it (see `policy::breaker`); rows that have
-            // not been asked go first meanwhile.
+            // An outage of timeouts alone is given up in the end (see `policy::breaker`), and rows that were never called go
+            // first meanwhile.
             (FailureKind::Transient, _) if outage && error.is_timeout() => {}
             (FailureKind::Unavailable, _) if outage && self.excused < MOST_EXCUSED => {
                 self.excused += 1;
@@ -68,9 +66,9 @@ impl Schedule {
                 self.left = self.left.checked_sub(1)?;
             }
         }
-        let ceiling = self.ceilings.next().unwrap_or(self.cap).min(self.cap);
-        let jittered = ceiling.mul_f64(self.rng.f64());
-        // Retry-After is a floor; the jitter on top keeps the rows from coming back all at once.
+        let jittered = self.ceiling.mul_f64(self.rng.f64());
+        self.ceiling = self.ceiling.saturating_mul(2).min(self.cap);
+        // The jitter is added to Retry-After, so that the rows do not all come back at once.
         Some(error.retry_after().map_or(jittered, |asked| (asked + jittered).min(self.cap)))
     }
 }

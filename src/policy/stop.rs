@@ -1,11 +1,11 @@
-//! Why a run ends before its rows do, in the order of their weight. Not how it is stopped.
+//! The reasons to stop a run before all rows are finished, and which of them prevails.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::BridgeError;
 
-/// A signal that ends the run.
+/// A signal that stops the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// SIGHUP.
@@ -16,34 +16,34 @@ pub enum Signal {
     Terminate,
 }
 
-/// Why no new calls are made.
+/// Why no more calls are made.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StopReason {
-    /// An error that will meet every row: a refused key, an exhausted quota.
+    /// An error that every row would get, such as a refused key or an exhausted quota.
     Fatal {
-        /// The error's class and text.
+        /// The class and the text of the error.
         error: String,
         /// Whether it is a 403, which need not be about the key.
         forbidden: bool,
     },
-    /// The server has answered no call of this session, or none for long.
+    /// The server has answered no call of this session, or none for a long time.
     Unreachable {
-        /// The last error's class and text.
+        /// The class and the text of the last error.
         error: String,
-        /// For how long there was nothing but timeouts; none where there was no answer ever.
+        /// For how long every call has timed out; `None` if no call was ever answered.
         silent_for: Option<Duration>,
         /// Whether the last call timed out.
         hangs: bool,
-        /// Whether there is a server: it took the last call, and failed.
+        /// Whether the server can be reached: it took the last call and failed it.
         answers: bool,
     },
-    /// The first finished rows all failed with one class.
+    /// The first finished rows all failed with the same class.
     Broken {
-        /// How many.
+        /// How many rows.
         rows: u64,
-        /// The class.
+        /// Their class.
         class: Arc<str>,
-        /// The last one's text.
+        /// The text of the last error.
         error: String,
     },
     /// `--max-failures` was reached.
@@ -55,50 +55,50 @@ pub enum StopReason {
     },
     /// `--max-cost` leaves no room for a call.
     MaxCost {
-        /// US dollars spent.
+        /// What was spent, in US dollars.
         spent: f64,
-        /// What a call costs on average.
+        /// The mean cost of a call, in US dollars.
         a_call: f64,
-        /// Calls that may be billed and told nothing: each takes as much.
+        /// Calls that reported nothing but may be billed; each is budgeted at the mean.
         untold: u64,
-        /// US dollars allowed.
+        /// The bound, in US dollars.
         max: f64,
     },
     /// `--max-total-tokens` leaves no room for a call.
     MaxTokens {
-        /// Tokens used.
+        /// Tokens used, in and out.
         spent: u64,
-        /// What a call uses on average.
+        /// The mean number of tokens a call.
         a_call: u64,
-        /// Calls that may be billed and told nothing: each takes as much.
+        /// Calls that reported nothing but may be billed; each is budgeted at the mean.
         untold: u64,
-        /// Tokens allowed.
+        /// The bound, in tokens.
         max: u64,
     },
-    /// More calls than permits ignored their cancellation and are still running.
+    /// More calls than the concurrency ignored their cancellation and are still running.
     Abandoned {
-        /// How many.
+        /// How many calls.
         calls: usize,
     },
     /// `--deadline` has passed.
     Deadline,
-    /// A signal came.
+    /// A signal was received.
     Signal(Signal),
-    /// The way to the predictor is broken.
+    /// The bridge to the predictor failed.
     Bridge(BridgeError),
     /// The task of a row panicked.
     Panicked {
         /// The row.
         row: u64,
-        /// What the panic said.
+        /// The message of the panic.
         text: String,
     },
-    /// The input changed or cannot be read on, or the journal cannot be written.
+    /// The input has changed or cannot be read any further, or the journal cannot be written.
     Failed(String),
 }
 
 impl StopReason {
-    /// The process's exit code, of which the weightier wins (`docs/contract.md`, "Exit codes").
+    /// The exit code of the process (`docs/contract.md`, "Exit codes").
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Bridge(_) | Self::Panicked { .. } | Self::Failed(_) => 1,
@@ -109,14 +109,14 @@ impl StopReason {
         }
     }
 
-    /// Its text, which names the last error of the outage in which it came, if in any.
+    /// The message. `outage` is the last error of an outage during which the run stopped, which the message then names.
     pub fn told(&self, outage: Option<&str>) -> String {
         let text = self.to_string();
         let names_it = matches!(self, Self::Unreachable { .. } | Self::Fatal { .. } | Self::Broken { .. });
         let Some(error) = outage.filter(|_| !names_it) else { return text };
         let (why, hint) =
             text.rsplit_once("\nhint: ").map_or((&*text, None), |(why, hint)| (why, Some(hint)));
-        // An error's text may have lines that look like a hint.
+        // The text of an error may have lines that look like a hint.
         let error = error.replace(['\n', '\r'], " ");
         let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
         format!("{why}; the last call failed: {error}{hint}")
@@ -213,7 +213,7 @@ impl std::fmt::Display for StopReason {
     }
 }
 
-/// What calls that told nothing take of a budget, where there are any.
+/// Mentions the calls that reported nothing and are budgeted at the mean, if there are any.
 fn taken(untold: u64, a_call: &str) -> String {
     match untold {
         0 => String::new(),
@@ -222,7 +222,7 @@ fn taken(untold: u64, a_call: &str) -> String {
     }
 }
 
-/// At least cents, and three significant digits of less.
+/// An amount of dollars with at least two decimals, and three significant digits if it is less than a cent.
 fn three_digits(dollars: f64) -> String {
     let decimals = if dollars > 0.0 { (2.0 - dollars.log10().floor()).clamp(2.0, 9.0) } else { 2.0 };
     format!("{dollars:.*}", decimals as usize)
