@@ -1,6 +1,6 @@
-//! How a run went over time, for pictures: bounded, whatever the number of rows. Not the figures of the whole run.
+//! How a run went over time, for the pictures of the page. Takes bounded memory, whatever the number of rows.
 //!
-//! The sessions of a run follow each other without the time between them.
+//! Times are counted from the start of the run, without the time between sessions.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -8,45 +8,46 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Series;
+use super::series::Series;
 use crate::error::Failure;
 use crate::outcome::{FailedAttempt, Outcome};
 
-/// So many error classes are followed by name, the rest together.
+/// How many error classes are counted by name. The rest are counted together.
 const CLASSES: usize = 16;
-/// So many rows are kept one by one; of more, none is.
+/// How many rows are kept one by one. If there are more, none is kept.
 const SPANS: usize = 80;
-/// So many of the slowest rows are kept.
+/// How many of the slowest rows are kept.
 const SLOWEST: usize = 10;
-/// So many error classes have their first message kept, in so many characters.
+/// For how many error classes the first message is kept,
 const EXAMPLES: usize = 20;
+/// and how many characters of it.
 const EXAMPLE: usize = 400;
-/// So many attempts of a row have their times kept.
+/// For how many attempts of a row the times are kept.
 const EARLIER: usize = 50;
-/// So many beginnings of sessions are kept.
+/// How many ends of sessions are kept.
 const SESSIONS: usize = 50;
-/// Latencies are told apart to a quarter of a doubling, from a microsecond to some weeks.
+/// Latencies are counted in bins, each a quarter of a doubling wide, from a microsecond to some weeks.
 const BINS_PER_DOUBLING: f64 = 4.0;
 const MOST_BINS: usize = 164;
 
-/// What happened in one stretch of time.
+/// What happened in one interval of time.
 #[derive(Debug, Clone, Default)]
 pub struct Moment {
     /// Rows answered.
     pub ok: u64,
     /// Rows that failed.
     pub failed: u64,
-    /// Seconds of calls, summed.
+    /// The time of all calls in the interval, in seconds.
     pub running_s: f64,
-    /// Attempts after another of the row failed.
+    /// Attempts that followed a failed attempt of the same row.
     pub retries: u64,
-    /// Failed attempts by [`Course::classes`], those of further classes at the end.
+    /// Failed attempts by their index in [`Course::classes`]. Those of further classes are counted at the end.
     pub errors: Counts,
-    /// Last attempts by latency: see [`latency_bin`].
+    /// Last attempts of rows by [`latency_bin`].
     pub latencies: Counts,
 }
 
-/// Counts by a small number, as long as its greatest so far.
+/// Counts by index. Only as long as the greatest index counted.
 #[derive(Debug, Clone, Default)]
 pub struct Counts(Vec<u64>);
 
@@ -56,12 +57,12 @@ impl Counts {
         self.0[at] += 1;
     }
 
-    /// How many there are at a number.
+    /// The count at an index.
     pub fn get(&self, at: usize) -> u64 {
         self.0.get(at).copied().unwrap_or_default()
     }
 
-    /// The numbers that occur, and how often.
+    /// The indexes with a count, and their counts.
     pub fn iter(&self) -> impl Iterator<Item = (usize, u64)> {
         self.0.iter().copied().enumerate().filter(|(_, count)| *count > 0)
     }
@@ -85,18 +86,18 @@ impl AddAssign for Moment {
     }
 }
 
-/// Where a latency is counted among [`Moment::latencies`].
+/// The index at which a latency is counted in [`Moment::latencies`].
 pub fn latency_bin(latency: Duration) -> usize {
     let micros = (latency.as_secs_f64() * 1e6).max(1.0);
     ((micros.log2() * BINS_PER_DOUBLING) as usize).min(MOST_BINS - 1)
 }
 
-/// The least latency, in milliseconds, that is counted there.
+/// The least latency, in milliseconds, that is counted at an index.
 pub fn latency_from(bin: usize) -> f64 {
     (bin as f64 / BINS_PER_DOUBLING).exp2() / 1e3
 }
 
-/// One row's way to its outcome.
+/// How one row came to its outcome.
 #[derive(Debug, Clone)]
 pub struct Span {
     /// The row.
@@ -105,29 +106,29 @@ pub struct Span {
     pub from: Duration,
     /// When its outcome was recorded.
     pub to: Duration,
-    /// Waiting for its turn: being started, held back by a limit, without a permit.
+    /// Time spent waiting for its turn: to be started, for a limit, or for a permit.
     pub queued: Duration,
-    /// Its last attempt.
+    /// Time of its last attempt.
     pub last: Duration,
-    /// All its attempts.
+    /// Time of all its attempts.
     pub running: Duration,
-    /// Waiting to retry.
+    /// Time spent waiting to be retried.
     pub backoff: Duration,
-    /// Calls.
+    /// Number of attempts.
     pub attempts: u32,
-    /// When each attempt before the last began and ended; none where that is not recorded of all.
+    /// When each attempt before the last began and ended, as far as it is recorded.
     pub earlier: Vec<(Duration, Duration)>,
-    /// Class and message, if it failed.
+    /// Class and message of the failure, if it failed.
     pub failure: Option<(Arc<str>, String)>,
 }
 
 impl Span {
-    /// Whether it is recorded of each attempt when it began and ended.
+    /// Whether the times of all its attempts are recorded.
     pub fn is_told(&self) -> bool {
         self.attempts as usize <= self.earlier.len() + 1
     }
 
-    /// From being read to being recorded, all waits included.
+    /// Time from reading the row to recording its outcome.
     pub fn took(&self) -> Duration {
         self.to.saturating_sub(self.from)
     }
@@ -136,24 +137,25 @@ impl Span {
 /// The course of a run over all its sessions.
 #[derive(Debug, Default)]
 pub struct Course {
-    /// What happened when.
+    /// What happened over time.
     pub moments: Series<Moment>,
-    /// The error classes followed by name, in order of appearance.
+    /// The error classes that are counted by name, in order of appearance.
     pub classes: Vec<Arc<str>>,
-    /// Where each session ends and the next one begins.
+    /// When each session ended and the next one began.
     pub sessions: Vec<Duration>,
     /// The first failure of each class: class, row, message.
     pub examples: Vec<(Arc<str>, u64, String)>,
     spans: Vec<Span>,
     slowest: BinaryHeap<Reverse<BySlowness>>,
     outcomes: u64,
+    /// When the current session began.
     begins: Duration,
-    /// When the failed attempts of rows without an outcome began and ended, in the session that is going on.
+    /// When the failed attempts of rows without an outcome began and ended, in the current session.
     earlier: HashMap<u64, Vec<(Duration, Duration)>>,
 }
 
 impl Course {
-    /// Takes in one outcome of the session that is going on.
+    /// Adds an outcome of the current session.
     pub fn outcome(&mut self, outcome: &Outcome) {
         let timing = &outcome.timing;
         let to = self.begins + timing.recorded;
@@ -176,7 +178,7 @@ impl Course {
         self.note_span(outcome, to);
     }
 
-    /// Takes in one failed attempt of a row that has no outcome.
+    /// Adds a failed attempt, of the current session, that did not decide its row.
     pub fn attempt(&mut self, attempt: &FailedAttempt) {
         let (began, ended) = (self.begins + attempt.began, self.begins + attempt.ended);
         self.call(began, ended, attempt.number, Some(&attempt.failure));
@@ -215,7 +217,7 @@ impl Course {
 
     fn note_span(&mut self, outcome: &Outcome, to: Duration) {
         let timing = &outcome.timing;
-        // A row may have been read before the session's first call.
+        // A row may have been read before the first call of the session, which is at 0.
         let from = to.saturating_sub(timing.row);
         let earlier = if self.earlier.is_empty() { None } else { self.earlier.remove(&outcome.row) };
         let took = to.saturating_sub(from);
@@ -252,7 +254,7 @@ impl Course {
         }
     }
 
-    /// Ends a session of so much wall time: what comes now comes after it.
+    /// Ends the current session, which took `wall`.
     pub fn close_session(&mut self, wall: Duration) {
         self.earlier.clear();
         self.begins += wall;
@@ -261,24 +263,24 @@ impl Course {
         }
     }
 
-    /// The time of all sessions ended.
+    /// Time of all sessions that have ended.
     pub fn length(&self) -> Duration {
         self.begins
     }
 
-    /// Outcomes, those of earlier sessions too.
+    /// Number of outcomes in all sessions.
     pub fn outcomes(&self) -> u64 {
         self.outcomes
     }
 
-    /// Each row's way, in order of reading; none where there were too many rows.
+    /// All rows, in the order in which they were read. Empty if there were too many rows.
     pub fn spans(&self) -> Vec<&Span> {
         let mut spans: Vec<_> = self.spans.iter().collect();
         spans.sort_by_key(|span| (span.from, span.row));
         spans
     }
 
-    /// The rows that took longest, the slowest first.
+    /// The rows that took longest, slowest first.
     pub fn slowest(&self) -> Vec<&Span> {
         let mut slowest: Vec<_> = self.slowest.iter().map(|Reverse(BySlowness(span))| span).collect();
         slowest.sort_by_key(|span| Reverse(span.took()));

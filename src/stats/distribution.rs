@@ -1,14 +1,14 @@
-//! A distribution of durations in bounded memory: exact count, least, greatest and mean, percentiles to 0.1 %.
+//! Distributions of durations in bounded memory: count, least, greatest and mean are exact, percentiles are within 0.1 %.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// Longer spans are counted as this long in the percentiles; the greatest and the mean stay exact.
+/// Longer durations count as this long in the percentiles.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// Collects durations in microseconds; about 250 kB, however many are recorded.
+/// Collects durations. Takes about 250 kB, however many are recorded.
 #[derive(Debug, Clone)]
 pub(super) struct Spread {
     histogram: Histogram<u64>,
@@ -38,7 +38,8 @@ impl Spread {
         self.histogram.len()
     }
 
-    /// Each span, to the microsecond or a thousandth, and how often it was recorded; ascending.
+    /// The durations recorded, ascending, and how often each was. They are exact to a microsecond or a thousandth, whichever
+    /// is more.
     pub(super) fn counts(&self) -> Vec<(Duration, u64)> {
         let recorded = self.histogram.iter_recorded();
         recorded
@@ -71,10 +72,10 @@ impl Spread {
     }
 }
 
-/// What a report tells of many durations, in milliseconds; all but the count are null when there were none.
+/// A summary of durations, in milliseconds. Without durations, everything but the count is null.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Distribution {
-    /// How many there were.
+    /// Number of durations.
     pub count: u64,
     /// The shortest.
     pub min: Option<f64>,
@@ -92,7 +93,7 @@ pub struct Distribution {
     pub max: Option<f64>,
 }
 
-/// Milliseconds, to the microsecond; shorter spans to the nanosecond, for they did take time.
+/// A duration in milliseconds, rounded to a microsecond. Durations of less than that are kept to the nanosecond.
 pub(super) fn millis(span: Duration) -> f64 {
     if span < Duration::from_micros(1) {
         span.as_nanos() as f64 / 1e6

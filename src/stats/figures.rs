@@ -14,30 +14,30 @@ use crate::error::{Failure, TIMEOUT};
 use crate::outcome::{FailedAttempt, Outcome, Timing};
 use crate::usage::{ClassCounts, Spent, Usage};
 
-/// Counts of attempts over all rows and sessions.
+/// Counts of attempts, over all rows and sessions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptCounts {
-    /// Calls handed to the bridge.
+    /// Calls passed to the bridge.
     pub total: u64,
-    /// Those after the first of a row in its session.
+    /// Attempts after the first one of a row in a session.
     pub retries: u64,
-    /// Those that took longer than they were allowed.
+    /// Attempts that timed out.
     pub timeouts: u64,
-    /// Those that ignored cancellation and kept running.
+    /// Attempts that ignored their cancellation and kept running.
     pub abandoned: u64,
-    /// Rows that the very first attempt answered.
+    /// Rows answered by their first attempt.
     pub first_try_ok: u64,
     /// Failed attempts by class.
     pub by_error: ClassCounts,
-    /// Failed attempts by the HTTP status that the server answered with, as far as it is told.
+    /// Failed attempts by the HTTP status of the server, as far as it is known.
     #[serde(default)]
     pub by_status: BTreeMap<u16, u64>,
 }
 
-/// So many failed attempts are kept one by one.
+/// How many failed attempts are kept one by one.
 const FAILURES: usize = 50;
 
-/// The figures of a run, kept as it goes.
+/// The figures of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
     ok: u64,
@@ -47,7 +47,7 @@ pub struct Stats {
     first_try_ok: u64,
     failures: Vec<FailedAttempt>,
     times: Timing,
-    /// How long calls took as seen on the event loop's thread, those of rows without an outcome too.
+    /// The time of all calls as measured on the thread of the event loop, including calls of rows without an outcome.
     called: Duration,
     latency_ok: Spread,
     latency_failed: Spread,
@@ -60,8 +60,8 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Counts one recorded outcome, and its row's last attempt; `superseded` is the class of the row's failure in an
-    /// earlier session, already counted, whose place it takes.
+    /// Counts an outcome and the last attempt of its row. `superseded` is the class with which the row failed in an earlier
+    /// session; that failure is no longer counted.
     pub fn outcome(&mut self, outcome: &Outcome, superseded: Option<&str>) {
         let timing = &outcome.timing;
         if let Some(class) = superseded {
@@ -101,7 +101,7 @@ impl Stats {
         self.times.recording += timing.recording;
     }
 
-    /// Counts one failed attempt of a row that had no outcome.
+    /// Counts a failed attempt that did not decide its row.
     pub fn attempt(&mut self, attempt: &FailedAttempt) {
         let took = attempt.ended.saturating_sub(attempt.began);
         self.count(attempt.number, attempt.abandoned, took, Err(&attempt.failure));
@@ -110,13 +110,13 @@ impl Stats {
         }
     }
 
-    /// Keeps an attempt, on the run's time: the sessions follow each other without the time between them.
+    /// Keeps an attempt, with its times counted from the start of the run, without the time between sessions.
     fn keep(&mut self, attempt: &FailedAttempt) {
         let [began, ended] = [attempt.began, attempt.ended].map(|time| self.wall + time);
         self.failures.push(FailedAttempt { began, ended, failure: attempt.failure.brief(), ..*attempt });
     }
 
-    /// Counts one attempt, which failed or was answered with what it used.
+    /// Counts an attempt. `result` is the failure, or what the answer used, if it is known.
     fn count(
         &mut self,
         number: u32,
@@ -144,26 +144,26 @@ impl Stats {
         self.called += took;
     }
 
-    /// Adds a session's wall time (first call handed over to the last outcome, or failed attempt, recorded) and its
-    /// greatest number of calls in flight. Each session whose outcomes are counted needs this once, or the rates come
-    /// out too high.
+    /// Adds the wall time of a session, from its first call to its last recorded outcome or failed attempt, and the greatest
+    /// number of calls in flight. Must be called once for each session whose outcomes are counted; otherwise the rates are
+    /// too high.
     pub fn add_session(&mut self, wall: Duration, most_in_flight: u64) {
         self.wall += wall;
         self.sessions += u64::from(!wall.is_zero());
         self.most_in_flight = self.most_in_flight.max(most_in_flight);
     }
 
-    /// Adds calls that were under way when a session died, and may be billed: what became of them nobody knows.
+    /// Adds calls that were in flight when a session died. They may have been billed.
     pub fn add_lost(&mut self, calls: u64) {
         self.spent.lost += calls;
     }
 
-    /// Counts what was spent on rows that are gone. None of them is a row of this run.
+    /// Adds what was spent on rows that have been removed from the input. They are not counted as rows.
     pub fn add_spent(&mut self, spent: &Spent) {
         self.spent += spent;
     }
 
-    /// Adds the time for which a session was limited.
+    /// Adds for how long a session was limited.
     pub fn add_limited(&mut self, limited: LimitedTimes) {
         self.limited += limited;
     }
@@ -173,7 +173,7 @@ impl Stats {
         self.limited
     }
 
-    /// Answers cut off at the model's token limit.
+    /// Answers that were cut off at the token limit of the model.
     pub fn cut_off(&self) -> u64 {
         self.cut_off
     }
@@ -188,17 +188,17 @@ impl Stats {
         &self.failed
     }
 
-    /// What all attempts came to.
+    /// What all attempts used.
     pub fn spent(&self) -> &Spent {
         &self.spent
     }
 
-    /// The first failed attempts, on the run's time.
+    /// The first failed attempts, with their times counted from the start of the run.
     pub fn failures(&self) -> &[FailedAttempt] {
         &self.failures
     }
 
-    /// Counts of attempts, as the report has them.
+    /// Counts of attempts, for the report.
     pub fn attempts(&self) -> AttemptCounts {
         let Spent { attempts: total, retries, timeouts, abandoned, by_error, by_status, .. } =
             self.spent.clone();
@@ -213,7 +213,7 @@ impl Stats {
         }
     }
 
-    /// Where the rows' time went.
+    /// What the time of the rows was spent on.
     pub fn times(&self) -> TimeSums {
         TimeSums {
             starting: millis(self.times.starting),
@@ -226,59 +226,60 @@ impl Stats {
         }
     }
 
-    /// Last attempts that gave an answer, as seen on the event loop's thread.
+    /// Latency of the attempts that were answered, as measured on the thread of the event loop.
     pub fn latency_ok(&self) -> Distribution {
         self.latency_ok.distribution()
     }
 
-    /// Last attempts that failed, as seen on the event loop's thread; rows never called have none.
+    /// Latency of the last attempts of failed rows, likewise. Rows that were never called have none.
     pub fn latency_failed(&self) -> Distribution {
         self.latency_failed.distribution()
     }
 
-    /// From a row's being read to its outcome's being recorded.
+    /// Time from reading a row to recording its outcome.
     pub fn row(&self) -> Distribution {
         self.row.distribution()
     }
 
-    /// From a call's start to its first chunk.
+    /// Time from the start of a call to its first chunk.
     pub fn first_chunk(&self) -> Distribution {
         self.first_chunk.distribution()
     }
 
-    /// The wall time of all sessions.
+    /// Wall time of all sessions together.
     pub fn wall(&self) -> Duration {
         self.wall
     }
 
-    /// Sessions that recorded an outcome, or a failed attempt, of a call.
+    /// Sessions with at least one recorded outcome or failed attempt.
     pub fn sessions(&self) -> u64 {
         self.sessions
     }
 
-    /// Each latency of an answer, to the microsecond or a thousandth, and how often it occurred; ascending.
+    /// The latencies of answered attempts, ascending, and how often each occurred. They are exact to a microsecond or a
+    /// thousandth, whichever is more.
     pub fn latencies_ok(&self) -> Vec<(Duration, u64)> {
         self.latency_ok.counts()
     }
 
-    /// As [`Self::latencies_ok`], of failures.
+    /// As [`Self::latencies_ok`], for the last attempts of failed rows.
     pub fn latencies_failed(&self) -> Vec<(Duration, u64)> {
         self.latency_failed.counts()
     }
 
-    /// Rows answered in a second of wall time; failed ones are no output.
+    /// Rows answered per second of wall time. Failed rows do not count.
     pub fn rows_per_s(&self) -> f64 {
         self.per_wall_second(self.ok as f64)
     }
 
-    /// The mean number of calls running: the predictor's own time, summed, over the wall time. Calls that wait for the
-    /// event loop to come to them are not running.
+    /// The mean number of calls in flight: the time of all calls, divided by the wall time. The time that a call waits for
+    /// the event loop does not count.
     pub fn mean_in_flight(&self) -> f64 {
         self.per_wall_second(self.called.as_secs_f64())
     }
 
-    /// The greatest number of calls in flight that is known of: a session that was killed left none, but there were
-    /// at least as many as in the mean.
+    /// The greatest number of calls in flight, as far as it is known. A session that was killed did not record it, but it
+    /// cannot be less than the mean.
     pub fn most_in_flight(&self) -> u64 {
         self.most_in_flight.max(self.mean_in_flight().ceil() as u64)
     }

@@ -1,4 +1,4 @@
-//! The figures of all sessions of a journal: those read back, then those made live. Not the figures themselves.
+//! Folds the sessions of a journal, and then a live session, into the figures and the course of a run.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use serde::Deserialize as _;
 
-use super::{Course, LimitedTimes, Stats};
+use super::course::Course;
+use super::figures::Stats;
+use super::times::LimitedTimes;
 use crate::error::{BRIDGE, CANCELLED};
 use crate::journal::Record;
 use crate::outcome::{FailedAttempt, Outcome};
 
-/// Which class each row failed with last, at one byte a row, so that a row counts once however often it is tried.
+/// The class with which each row failed last, so that a row counts once however often it is called. Takes a byte a row.
 #[derive(Debug, Default)]
 struct LatestFailures {
     start: u64,
-    /// 0 for none, else 1 + the index of the class; what does not fit in a byte shares the last one.
+    /// For each row 0 or, if it failed, 1 + the index of its class. Classes beyond the 255th share the last index.
     rows: Vec<u8>,
     classes: Vec<Arc<str>>,
 }
@@ -33,7 +35,7 @@ impl LatestFailures {
         self.rows.resize(rows, 0);
     }
 
-    /// Notes the row's latest failure, or that it has none now; returns the one it had.
+    /// Sets the class with which a row failed, or `None` if it was answered. Returns the class before.
     fn replace(&mut self, row: u64, class: Option<&Arc<str>>) -> Option<Arc<str>> {
         let id = class.map_or(0, |class| self.id(class));
         let slot = row.checked_sub(self.start).and_then(|at| self.rows.get_mut(at as usize))?;
@@ -52,19 +54,19 @@ impl LatestFailures {
     }
 }
 
-/// Folds the outcomes of a run's sessions into one [`Stats`].
+/// The figures and the course of a run over all its sessions.
 #[derive(Debug, Default)]
 pub struct Fold {
     /// The figures so far.
     pub stats: Stats,
-    /// How they came about over time.
+    /// The same over time.
     pub course: Course,
     failures: LatestFailures,
-    /// Rows of the session read back that it had started and that may have a call in flight.
+    /// In the session being read back: rows that were started and may have a call in flight.
     open: u64,
-    /// The session read back has an end, which may stand before its rows.
+    /// Whether the session being read back has an end, which may be recorded before its last rows.
     ended: bool,
-    /// Calls in flight at most in the session read back.
+    /// The concurrency of the session being read back.
     calls: Option<u64>,
     session_wall: Duration,
     session_most: u64,
@@ -74,19 +76,19 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// For the rows of a selection.
+    /// No figures yet, and room for the rows of a selection.
     pub fn new(selection: &Range<u64>) -> Self {
         let mut fold = Self::default();
         fold.cover(selection);
         fold
     }
 
-    /// Takes in that a session's rows are these.
+    /// Makes room for the rows of another selection.
     pub fn cover(&mut self, selection: &Range<u64>) {
         self.failures.cover(selection);
     }
 
-    /// Takes in one record of a journal.
+    /// Adds a record that was read from a journal.
     pub fn recovered(&mut self, record: &Record<'_>) {
         match record {
             Record::Header(header) => {
@@ -96,7 +98,7 @@ impl Fold {
             }
             Record::Started(rows) => self.open += rows.len() as u64,
             Record::Attempt(attempt) => {
-                // Its row's way has ended with it.
+                // Such an attempt is the last of its row in the session.
                 let is_last = [CANCELLED, BRIDGE].contains(&&*attempt.failure.class);
                 self.open = self.open.saturating_sub(is_last.into());
                 self.attempt(attempt);
@@ -115,29 +117,29 @@ impl Fold {
         }
     }
 
-    /// Takes in a failed attempt of a row without an outcome, recorded in this session or read back.
+    /// Adds a failed attempt that did not decide its row.
     pub fn attempt(&mut self, attempt: &FailedAttempt) {
         self.session_wall = self.session_wall.max(attempt.ended);
         self.stats.attempt(attempt);
         self.course.attempt(attempt);
     }
 
-    /// Takes in one outcome, recorded in this session or read back.
+    /// Adds an outcome.
     pub fn outcome(&mut self, outcome: &Outcome) {
         let class = outcome.failure().map(|failure| &failure.class);
         let superseded = self.failures.replace(outcome.row, class);
-        // The last outcome or failed attempt of a session, ended in order or killed, tells how long it took.
+        // A session, even one that was killed, lasts until its last recorded outcome or failed attempt.
         self.session_wall = self.session_wall.max(outcome.timing.recorded);
         self.stats.outcome(outcome, superseded.as_deref());
         self.course.outcome(outcome);
     }
 
-    /// The session read back still goes on: its calls in flight will tell.
+    /// Notes that the session read back is still running, so that its calls in flight are not lost.
     pub fn goes_on(&mut self) {
         self.open = 0;
     }
 
-    /// Ends a session: its wall time and its most calls in flight count.
+    /// Ends the current session.
     pub fn close_session(&mut self) {
         let open = if std::mem::take(&mut self.ended) { 0 } else { self.open };
         self.open = 0;
@@ -148,7 +150,7 @@ impl Fold {
         self.stats.add_limited(std::mem::take(&mut self.session_limited).at_most(wall));
     }
 
-    /// Ends the live session.
+    /// Ends the live session. `most_in_flight` is its greatest number of calls in flight.
     pub fn close_live_session(&mut self, most_in_flight: u64, limited: LimitedTimes) {
         (self.session_most, self.session_limited, self.live_limited) = (most_in_flight, limited, limited);
         self.close_session();

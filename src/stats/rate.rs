@@ -1,13 +1,13 @@
-//! A smoothed rate of rows for progress displays. Reports state the plain mean instead.
+//! A smoothed rate of rows, for progress displays only.
 
 use std::time::Duration;
 
-/// The time in which an old rate fades to 37 %.
+/// The time in which the weight of an old rate falls to 37 %.
 const MEMORY: Duration = Duration::from_secs(10);
 
-/// An exponentially weighted mean of rows per second.
+/// An exponentially weighted moving average of rows per second.
 ///
-/// Until it has run for as long as it remembers, it weighs its whole past alike and so starts as the plain mean.
+/// At first it weighs its whole past equally, so that it starts as the plain mean.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RowRate {
     rate: f64,
@@ -16,7 +16,7 @@ pub struct RowRate {
 }
 
 impl RowRate {
-    /// Takes the rows done so far and the time run so far, and gives the rate; time that stands still changes nothing.
+    /// Updates the rate with the rows finished so far and the time elapsed so far, and returns it.
     pub fn update(&mut self, rows: u64, elapsed: Duration) -> f64 {
         let step = elapsed.saturating_sub(self.at).as_secs_f64();
         if step > 0.0 {

@@ -1,15 +1,14 @@
-//! Values over time in bounded memory: when all buckets are in use, each two become one of twice the width. Not what
-//! the values are.
+//! Values over time in bounded memory: when all buckets are in use, they are merged in pairs, to twice the width.
 
 use std::ops::AddAssign;
 use std::time::Duration;
 
-/// The most buckets.
+/// The greatest number of buckets.
 const BUCKETS: usize = 256;
-/// How wide they are at first.
+/// The width of a bucket at first.
 const NARROWEST: Duration = Duration::from_millis(1);
 
-/// Buckets of one width from the time zero on.
+/// Values in buckets of equal width, starting at time zero.
 #[derive(Debug, Clone)]
 pub struct Series<B> {
     width: Duration,
@@ -23,7 +22,7 @@ impl<B> Default for Series<B> {
 }
 
 impl<B: Default + Clone + AddAssign<B>> Series<B> {
-    /// The bucket of a time.
+    /// The bucket for a time.
     pub fn at(&mut self, time: Duration) -> &mut B {
         while place(time, self.width) >= BUCKETS {
             self.buckets = in_groups(&self.buckets, 2);
@@ -36,7 +35,7 @@ impl<B: Default + Clone + AddAssign<B>> Series<B> {
         &mut self.buckets[place]
     }
 
-    /// Gives each bucket that a span of time touches the seconds of the span that lie in it.
+    /// Calls `add` for each bucket that overlaps an interval of time, with the seconds of the overlap.
     pub fn spread(&mut self, from: Duration, to: Duration, mut add: impl FnMut(&mut B, f64)) {
         if from >= to {
             return;
@@ -49,7 +48,7 @@ impl<B: Default + Clone + AddAssign<B>> Series<B> {
         }
     }
 
-    /// The buckets, neighbours put together so that there are at most so many, and their width.
+    /// The width and the content of the buckets, after merging neighbours so that there are at most `buckets` of them.
     pub fn at_most(&self, buckets: usize) -> (Duration, Vec<B>) {
         let together = self.buckets.len().div_ceil(buckets.max(1)).max(1);
         (self.width * together as u32, in_groups(&self.buckets, together))

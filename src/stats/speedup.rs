@@ -1,30 +1,32 @@
-//! How much faster one mode is than another, with its uncertainty. Only for a few runs each: no bootstrap.
+//! How many times as fast one mode is as another, with a confidence interval that suits a few runs of each.
 
 use distrs::StudentsT;
 use serde::Serialize;
 
-/// How many times faster, and the interval that holds the true figure with 95 % confidence.
+/// How many times as fast, with a 95 % confidence interval.
 ///
-/// Both are about the ratio of geometric means of the wall times, since a ratio's errors are multiplicative: the
-/// estimate is `exp(mean ln baseline - mean ln other)`, the interval `exp` of Welch's interval for that difference of
-/// mean logarithms, `difference ± t(0.975, dof) · sqrt(s1²/n1 + s2²/n2)`, with `dof` after Satterthwaite.
+/// Both refer to the ratio of the geometric means of the wall times, because the errors of a ratio are multiplicative.
+/// The estimate is `exp(mean ln baseline - mean ln other)`. The interval is `exp` of Welch's interval for that difference
+/// of mean logarithms, `difference ± t(0.975, dof) · sqrt(s1²/n1 + s2²/n2)`, with `dof` after Satterthwaite.
 /// See B. L. Welch, "The generalization of 'Student's' problem when several different population variances are
 /// involved", Biometrika 34 (1947), and F. E. Satterthwaite, Biometrics Bulletin 2 (1946).
 ///
-/// Not paired by round, though the modes alternate: of 96 walls a mode, recorded at a load of 8 to 12 on two cores and
-/// drawn at random three by three, Welch's interval held the ratio of all geometric means in 93.0 %, the paired one in
-/// 92.9 %; in the order they were recorded it was 29 and 30 of 32. On such a machine walls have outliers, and no interval
-/// made of three knows of those it has not met.
+/// The runs are not paired by round, although the modes alternate, because it makes no difference. Of 96 wall times a
+/// mode, recorded on two cores at a load of 8 to 12, three were drawn at random again and again: Welch's interval held the
+/// ratio of all geometric means in 93.0 % of the draws, the paired interval in 92.9 %. Taken in the order of recording,
+/// they held it 29 and 30 times of 32. Both fall short of 95 % because wall times on such a machine have outliers, and an
+/// interval made from three runs does not know of those that it has not met.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Speedup {
-    /// The ratio of geometric means: above 1 is faster than the baseline.
+    /// The ratio of geometric means; above 1, the mode is faster than the baseline.
     pub mean: f64,
     /// Lower and upper bound; null unless both modes ran at least twice.
     pub ci95: Option<[f64; 2]>,
 }
 
 impl Speedup {
-    /// The speedup over the baseline, both as wall times in seconds; none without runs or if a time is not positive.
+    /// The speedup of `other` over the baseline, from wall times in seconds. `None` if either has no runs, or a time is not
+    /// positive.
     pub fn of(baseline: &[f64], other: &[f64]) -> Option<Self> {
         let measured =
             |walls: &[f64]| !walls.is_empty() && walls.iter().all(|wall| wall.is_finite() && *wall > 0.0);
@@ -39,12 +41,12 @@ impl Speedup {
     }
 }
 
-/// The arithmetic mean; not a number for no values.
+/// The arithmetic mean; NaN for no values.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The standard deviation of a sample (n - 1); none for fewer than two values.
+/// The sample standard deviation, with n - 1 in the denominator; `None` for fewer than two values.
 pub fn stddev(values: &[f64]) -> Option<f64> {
     (values.len() > 1).then(|| {
         let mean = mean(values);

@@ -1,4 +1,4 @@
-//! Where the time went, as the report has it: sums over rows, and limits of the run. Not how it was measured.
+//! What time was spent on, for the report: the time of rows, and the time during which the run was limited.
 
 use std::time::Duration;
 
@@ -6,43 +6,43 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::LimitedFor;
 
-/// Sums over rows of where their time went, in milliseconds.
+/// What the time of the rows was spent on, in milliseconds, summed over all rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct TimeSums {
-    /// From being read to being taken up by the engine: the start is recorded.
+    /// From reading the row until the engine takes it. In this time the start is recorded.
     #[serde(default)]
     pub starting: f64,
-    /// Held back by a limit: the server's refusals, an outage, `--rpm`, `--tpm`.
+    /// Held back by a limit: refusals of the server, an outage, `--rpm`, `--tpm`.
     #[serde(default)]
     pub paced: f64,
     /// Waiting for a permit.
     pub queued: f64,
-    /// The predictor running.
+    /// Running the predictor.
     pub running: f64,
-    /// Waiting to retry.
+    /// Waiting to be retried.
     pub backoff: f64,
-    /// Hand-over to the event loop and back.
+    /// Passing calls to the event loop and results back.
     pub bridge: f64,
-    /// From the outcome to its being recorded.
+    /// From the outcome until it is recorded.
     #[serde(default)]
     pub recording: f64,
 }
 
-/// For how many seconds something held rows back, by what it was.
+/// For how many seconds rows were held back, by cause.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct LimitedTimes {
-    /// By the server's refusals (429, or 503 with Retry-After).
+    /// Refusals of the server (429, or 503 with Retry-After).
     pub server: f64,
-    /// By an outage of the server.
+    /// An outage of the server.
     pub outage: f64,
-    /// By `--rpm`.
+    /// `--rpm`.
     pub rpm: f64,
-    /// By `--tpm`.
+    /// `--tpm`.
     pub tpm: f64,
 }
 
 impl LimitedTimes {
-    /// No longer than the session they are of.
+    /// Each time capped at `wall`, the time of the session.
     pub(super) fn at_most(self, wall: Duration) -> Self {
         let [server, outage, rpm, tpm] =
             [self.server, self.outage, self.rpm, self.tpm].map(|time| time.min(wall.as_secs_f64()));
