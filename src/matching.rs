@@ -1,30 +1,30 @@
-//! Which rows of one list are which of another, by their hashes, duplicates kept apart. Not what the hashes are of.
+//! Matches the rows of one list with those of another by their hashes, even if some hashes are repeated.
 
 use std::collections::HashSet;
 
-/// Rows by their hashes, each to be taken once; 17 bytes a row.
+/// Rows that can be looked up by their hashes and taken once each. Takes 17 bytes a row.
 #[derive(Debug)]
 pub struct Matching {
-    /// Hash and row, sorted.
+    /// Pairs of hash and row, sorted.
     rows: Vec<(u64, u64)>,
     taken: Vec<bool>,
-    /// Behind the last row that was taken in order.
+    /// The row after the last one that was taken in order.
     next: u64,
-    /// Repeated hashes of which no row is left, so that none is searched for twice.
+    /// Hashes of which no row is left, so that they are not searched for again.
     exhausted: HashSet<u64>,
 }
 
 impl Matching {
-    /// Of hashes and their rows, in any order.
+    /// Takes pairs of hash and row, in any order.
     pub fn new(mut rows: Vec<(u64, u64)>) -> Self {
         rows.sort_unstable();
         let taken = vec![false; rows.len()];
         Self { rows, taken, next: 0, exhausted: HashSet::new() }
     }
 
-    /// Takes the next row that has this hash, or else the first one that was passed over.
+    /// Takes the next row with this hash, or, if there is none, the first one that was passed over.
     pub fn take(&mut self, hash: u64) -> Option<u64> {
-        // Whatever is taken lies before `next`.
+        // All rows taken so far are before `next`.
         let ahead = self.rows.partition_point(|row| *row < (hash, self.next));
         if let Some((found, row)) = self.rows.get(ahead)
             && *found == hash
@@ -45,7 +45,7 @@ impl Matching {
         passed.map(|place| self.rows[place].1)
     }
 
-    /// Takes the first row left that has this hash: the k-th asked for is the k-th there is. Not to be mixed with
+    /// Takes the first row with this hash that is left, so that the k-th request gets the k-th row. Must not be mixed with
     /// [`Self::take`].
     pub fn take_first(&mut self, hash: u64) -> Option<u64> {
         let first = self.rows.partition_point(|row| row.0 < hash);
@@ -55,13 +55,13 @@ impl Matching {
         Some(self.rows[place].1)
     }
 
-    /// Whether any row has this hash, taken or not.
+    /// Whether any row has this hash, whether taken or not.
     pub fn knows(&self, hash: u64) -> bool {
         let first = self.rows.partition_point(|row| row.0 < hash);
         self.rows.get(first).is_some_and(|row| row.0 == hash)
     }
 
-    /// The rows not taken, ascending.
+    /// The rows that have not been taken, ascending.
     pub fn left(&self) -> Vec<u64> {
         let rows = self.rows.iter().zip(&self.taken).filter(|(_, taken)| !**taken);
         let mut left: Vec<u64> = rows.map(|((_, row), _)| *row).collect();

@@ -1,8 +1,8 @@
-//! Which rows were ever asked for: ranges of their ids.
+//! The set of rows that were asked for, as ranges of ids.
 
 use std::ops::Range;
 
-/// Ids of rows, as ranges in order that neither touch nor overlap.
+/// A set of row ids, kept as ascending ranges that neither touch nor overlap.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection(Vec<Range<u64>>);
 
@@ -22,24 +22,24 @@ impl Selection {
         self.0 = ranges;
     }
 
-    /// Whether a row is among them.
+    /// Whether a row is in the set.
     pub fn contains(&self, row: u64) -> bool {
         let behind = self.0.partition_point(|range| range.end <= row);
         self.0.get(behind).is_some_and(|range| range.contains(&row))
     }
 
-    /// From the first row to the last, with what lies between.
+    /// The range from the first row to the last, including all rows between them.
     pub fn hull(&self) -> Range<u64> {
         let start = self.0.first().map_or(0, |range| range.start);
         start..self.0.last().map_or(start, |range| range.end)
     }
 
-    /// How many rows.
+    /// Number of rows.
     pub fn len(&self) -> u64 {
         self.0.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// Whether there is none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The local model: a small real language model served by a child process. Not how it is asked (`dspy_predictor.py`).
+//! The local model: a small but real language model that a child process serves with an OpenAI API.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -11,12 +11,12 @@ use std::time::Duration;
 use serde::Deserialize;
 
 const SERVER: &str = include_str!("server.py");
-/// Loading takes half a second; a cold disk takes longer.
+/// How long the server may take to be ready. Loading takes half a second, or more from a cold disk.
 const STARTUP: Duration = Duration::from_secs(60);
-/// More of the child's standard error than a traceback needs.
+/// How many bytes of the child's standard error are kept: more than a traceback needs.
 const KEPT_STDERR: usize = 8 * 1024;
 
-/// Why the local model cannot be asked.
+/// Why the local model cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The interpreter could not be run.
@@ -24,7 +24,7 @@ pub enum ModelError {
     Spawn {
         /// The interpreter.
         python: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// A package of the interpreter is missing.
@@ -36,13 +36,13 @@ pub enum ModelError {
     Missing {
         /// The interpreter.
         python: PathBuf,
-        /// The package, as PyPI names it.
+        /// The package by its name on PyPI, with its version.
         package: String,
     },
     /// The server ended before it was ready.
     #[error("failed to start the local model: the server ended\n{stderr}")]
     Ended {
-        /// The last of what the server wrote to standard error.
+        /// The end of what the server wrote to standard error.
         stderr: String,
     },
     /// The server was not ready in time.
@@ -51,12 +51,12 @@ pub enum ModelError {
         humantime::format_duration(STARTUP)
     )]
     NotReady {
-        /// The last of what the server wrote to standard error.
+        /// The end of what the server wrote to standard error.
         stderr: String,
     },
 }
 
-/// The one line the server says.
+/// The line that the server prints once it is ready or fails.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Said {
@@ -64,36 +64,37 @@ enum Said {
     Missing { missing: String },
 }
 
-/// A running server of the local model. Dropping it ends the server; so does the death of this process.
+/// A running server of the local model. It ends when this value is dropped, and when this process dies.
 #[derive(Debug)]
 pub struct LocalModel {
-    /// None once it is stopped.
+    /// `None` once it is stopped.
     child: Option<Child>,
     api_base: String,
     slots: usize,
 }
 
 impl LocalModel {
-    /// Starts the server with the given interpreter and waits until it is ready, at most a minute.
+    /// Starts the server with the given interpreter and waits until it is ready, for a minute at most.
     ///
-    /// `parallel` is the number of calls that will be in flight; see [`Self::slots`] for how many run at once.
+    /// `parallel` is the number of calls that will be in flight; [`Self::slots`] says how many of them run at once.
     ///
     /// # Errors
     ///
-    /// Fails where the weights or the server are not installed, or it is not ready within a minute.
+    /// Fails if the interpreter cannot be run, the weights or the server are not installed, or the server is not ready
+    /// within a minute.
     pub fn start(python: &Path, parallel: usize) -> Result<Self, ModelError> {
         let mut command = Command::new(python);
-        // Without -P a `json.py` in the user's directory would be imported in place of the library's.
+        // Without -P, a `json.py` in the user's directory would be imported instead of the one in the standard library.
         let slots = slots(parallel);
         command.args(["-P", "-c", SERVER, &slots.to_string(), &threads().to_string()]);
         Self::run(command, python, slots)
     }
 
-    /// As [`Self::start`], but only looks whether it could: the model cannot be asked, for a dry run.
+    /// Checks that the server could be started, without starting it. The result cannot be called; it serves a dry run.
     ///
     /// # Errors
     ///
-    /// Fails where the weights or the server are not installed.
+    /// Fails if the interpreter cannot be run, or the weights or the server are not installed.
     pub fn look(python: &Path, parallel: usize) -> Result<Self, ModelError> {
         let mut command = Command::new(python);
         command.args(["-P", "-c", SERVER, "0", "0"]);
@@ -102,7 +103,7 @@ impl LocalModel {
 
     fn run(mut command: Command, python: &Path, slots: usize) -> Result<Self, ModelError> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // In a group of its own: the terminal's Ctrl-C must not end it while calls are being drained.
+        // It gets a process group of its own, so that Ctrl-C in the terminal does not end it while calls are still in flight.
         let spawned = command.process_group(0).spawn();
         let mut child = spawned.map_err(|source| ModelError::Spawn { python: python.to_owned(), source })?;
         let errors = child.stderr.take().map(keep_tail);
@@ -128,19 +129,19 @@ impl LocalModel {
         }
     }
 
-    /// The URL of its OpenAI API, ending in `/v1`.
+    /// The URL of its OpenAI API, which ends in `/v1`.
     pub fn api_base(&self) -> &str {
         &self.api_base
     }
 
-    /// How many calls it runs at once; further ones wait their turn within the server.
+    /// How many calls it runs at once. Further calls wait in the server.
     pub fn slots(&self) -> usize {
         self.slots
     }
 
     fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Both fail only for a child that is gone already.
+            // Both fail only if the child has ended already.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -153,17 +154,18 @@ impl Drop for LocalModel {
     }
 }
 
-/// Threads that spin for a core which others use are far slower than one alone: half the cores stay free.
+/// How many threads the server computes with: half the cores. Its threads spin, and become far slower when they compete
+/// for a core with other programs.
 fn threads() -> usize {
     thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
-/// A slot without a thread of its own answers no more rows a second.
+/// How many calls the server runs at once. More than it has threads would not answer more rows a second.
 fn slots(parallel: usize) -> usize {
     parallel.clamp(1, threads())
 }
 
-/// What the server says, or why it says nothing. The reading thread ends with the server.
+/// The first line of the server that can be parsed. The thread that reads it ends with the server.
 fn first_line(stdout: ChildStdout) -> Result<Said, RecvTimeoutError> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -178,7 +180,7 @@ fn first_line(stdout: ChildStdout) -> Result<Said, RecvTimeoutError> {
     receiver.recv_timeout(STARTUP)
 }
 
-/// Reads standard error to its end, so that the server never blocks on it, and returns the last of it.
+/// Reads standard error to its end, so that the server never blocks on it, and returns the last part of it.
 fn keep_tail(mut stderr: ChildStderr) -> JoinHandle<String> {
     thread::spawn(move || {
         let mut tail = Vec::new();

