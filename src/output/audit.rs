@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::cell::{self, Cell};
 use super::columns;
 use super::error::OutputError;
-use super::own::Own;
+use super::input_columns::InputColumns;
 use crate::input::{Fault, Format, Records, Source, entries};
 use crate::journal::{Fields, Index, Reader};
 use crate::matching::Matching;
@@ -164,7 +164,7 @@ impl Inspection<'_> {
     /// there on are known all the same: version 0.1 answered them.
     fn rows(&self, own: &[String]) -> Result<(Matching, u64), OutputError> {
         let mut records = Records::open(self.source)?;
-        let mut columns = Own::new(self.source, own.to_vec());
+        let mut columns = InputColumns::new(self.source, own.to_vec());
         let (mut rows, mut end) = (Vec::new(), 0);
         while let Some(record) = records.next()? {
             if self.selection.contains(record.id) {
@@ -191,7 +191,7 @@ impl Inspection<'_> {
         let mut records = Records::open(self.answers)?;
         let places = self.places(records.header().map(|header| &header.names[..]), own, added)?;
         let names = own.iter().chain(added).cloned().collect();
-        let mut columns = Own::new(self.answers, names);
+        let mut columns = InputColumns::new(self.answers, names);
         let mut journal = self.journal.map(|(path, ..)| Reader::open(path)).transpose()?;
         let mut strays: Vec<Stray> = Vec::new();
         let (mut expected, mut last, mut previous) = (self.selection.hull().start, 1, None);

@@ -10,8 +10,8 @@ use super::blocks::{Block, Blocks, Selected};
 use super::columns::{self, Renamed};
 use super::encoder::Encoder;
 use super::error::OutputError;
+use super::input_columns::InputColumns;
 use super::lanes;
-use super::own::Own;
 use super::rows::{Rows, Written};
 use crate::fs::{Access, Replacement};
 use crate::input::{Fault, Format, Record, Records, Source, entries};
@@ -82,7 +82,7 @@ impl Projection<'_> {
         }
         encoder.header(header.filter(|_| copied).map(|header| header.raw).as_deref(), &names, &mut head);
         let worker = || -> Result<_, OutputError> {
-            let own = (!copied).then(|| Own::new(self.source, own.clone()));
+            let own = (!copied).then(|| InputColumns::new(self.source, own.clone()));
             let journal = Reader::open(self.journal)?;
             let mut rows = Rows { projection: self, journal, own, fields: &fields, encoder: encoder.clone() };
             Ok(move |block: Block, give: &mut dyn FnMut(Written) -> bool| rows.write(&block, give))

@@ -4,7 +4,7 @@ use super::blocks::Block;
 use super::cell;
 use super::encoder::Encoder;
 use super::error::OutputError;
-use super::own::Own;
+use super::input_columns::InputColumns;
 use super::project::Projection;
 use crate::input::Record;
 use crate::journal::{Counts, Reader, Status};
@@ -17,7 +17,7 @@ pub(super) struct Rows<'a> {
     pub(super) projection: &'a Projection<'a>,
     pub(super) journal: Reader,
     /// Takes the input's records apart, where they cannot be copied.
-    pub(super) own: Option<Own>,
+    pub(super) own: Option<InputColumns>,
     /// The predictor's.
     pub(super) fields: &'a [String],
     pub(super) encoder: Encoder,

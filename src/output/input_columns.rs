@@ -9,14 +9,14 @@ use crate::input::{Fault, Format, Source, entries, fields};
 
 /// Takes records apart.
 #[derive(Debug)]
-pub(super) enum Own {
+pub(super) enum InputColumns {
     /// Each field is a string.
     Csv { delimiter: u8, record: csv::StringRecord },
     /// Each key has the place where it first appeared.
     Jsonl { keys: IndexSet<String> },
 }
 
-impl Own {
+impl InputColumns {
     pub(super) fn new(source: &Source, names: Vec<String>) -> Self {
         match source.format {
             Format::Csv => Self::Csv { delimiter: source.delimiter, record: csv::StringRecord::new() },
