@@ -1,4 +1,4 @@
-//! Holds an answers file against its input and, where there is one, its journal. Not how the findings are shown.
+//! Compares an answers file with its input and, if there is one, its journal.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -17,21 +17,21 @@ use crate::journal::{Fields, Index, Reader};
 use crate::matching::Matching;
 use crate::selection::Selection;
 
-/// How many places of each kind of fault are told.
+/// How many places are listed for each kind of fault.
 const TOLD: usize = 5;
-/// `status`, `error`, `attempts`, `latency_ms`.
+/// How many columns every answers file has: `status`, `error`, `attempts`, `latency_ms`.
 const OURS: usize = 4;
 
-/// What is held against what.
+/// What to compare.
 #[derive(Debug)]
 pub struct Inspection<'a> {
     /// The input.
     pub source: &'a Source,
     /// The answers file.
     pub answers: &'a Source,
-    /// Ids of the rows that were asked for; what lies beyond the input is not missed, nor are the empty records at its end.
+    /// Ids of the rows that were asked for. Ids beyond the end of the input, and the blank records there, are not missing.
     pub selection: Selection,
-    /// The journal: its path, where each row was decided, the predictor's field names.
+    /// The journal: its path, its index, and the field names of the predictor.
     pub journal: Option<(&'a Path, &'a Index, &'a Fields)>,
 }
 
@@ -40,32 +40,32 @@ pub struct Inspection<'a> {
 pub struct Findings {
     /// Rows of the input that were asked for.
     pub rows: u64,
-    /// Records of the answers file, torn ones too.
+    /// Records of the answers file, including torn ones.
     pub records: u64,
-    /// Rows without a record; their 0-based ids.
+    /// Rows without a record. The places are 0-based row ids.
     pub missing: Found,
-    /// Records of rows that have one already; lines of the answers file, as in all that follow.
+    /// Records of rows that have one already. The places, here and below, are lines of the answers file.
     pub duplicate: Found,
-    /// Records of no row of the input.
+    /// Records that belong to no row of the input.
     pub foreign: Found,
-    /// Records that stand for a row, with other input columns than it has.
+    /// Records that stand in the place of a row but differ from it in the columns of the input.
     pub drifted: Found,
-    /// Records that are not whole.
+    /// Incomplete records.
     pub torn: Found,
-    /// Records that stand behind one of a later row.
+    /// Records that follow one of a later row.
     pub unordered: Found,
-    /// Records whose answer is not the journal's.
+    /// Records whose answer differs from the one in the journal.
     pub altered: Found,
-    /// Records with an outcome, of rows of which the journal has none.
+    /// Records with an outcome of a row that has none in the journal.
     pub unrecorded: Found,
 }
 
 /// Faults of one kind.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Found {
-    /// How many.
+    /// How many there are.
     pub count: u64,
-    /// Where the first ones are.
+    /// Places of the first ones.
     pub first: Vec<u64>,
 }
 
@@ -79,7 +79,7 @@ impl Found {
 }
 
 impl Findings {
-    /// The kinds of faults, by name.
+    /// The kinds of faults with their names.
     pub fn kinds(&self) -> [(&'static str, &Found); 8] {
         [
             ("missing", &self.missing),
@@ -93,7 +93,7 @@ impl Findings {
         ]
     }
 
-    /// Faults of all kinds.
+    /// Number of faults of all kinds.
     pub fn faults(&self) -> u64 {
         self.kinds().iter().map(|(_, found)| found.count).sum()
     }
@@ -102,17 +102,18 @@ impl Findings {
 /// A record that matches no row.
 struct Stray {
     line: u64,
-    /// The row it would be for, by its place.
+    /// The row that it should be for, judged by its position.
     row: u64,
     torn: bool,
 }
 
 impl Inspection<'_> {
-    /// Reads the input once (twice where it is JSONL) and the answers once. Takes 17 bytes a row.
+    /// Reads the input once, or twice if it is JSONL, and the answers once. Takes 17 bytes a row.
     ///
     /// # Errors
     ///
-    /// Fails where one of the files cannot be read. What is wrong with the answers is a finding.
+    /// Fails if a file cannot be read, the input is malformed, or the answers lack a column. Other faults of the answers are
+    /// findings.
     pub fn run(&self) -> Result<Findings, OutputError> {
         let mut findings = Findings::default();
         let own = self.own_names()?;
@@ -138,7 +139,7 @@ impl Inspection<'_> {
         Ok(findings)
     }
 
-    /// The names of the input's columns as they stand in the answers.
+    /// The names that the columns of the input have in the answers.
     fn own_names(&self) -> Result<Vec<String>, OutputError> {
         let mut records = Records::open(self.source)?;
         if let Some(header) = records.header() {
@@ -160,8 +161,8 @@ impl Inspection<'_> {
         Ok(keys.into_iter().collect())
     }
 
-    /// The input's rows by the fingerprints of their columns, and the id behind the last one that is not empty. Those from
-    /// there on are known all the same: version 0.1 answered them.
+    /// The rows of the input by their fingerprints, and the id after the last row that is not blank. The blank ones after it
+    /// are included because version 0.1 answered them.
     fn rows(&self, own: &[String]) -> Result<(Matching, u64), OutputError> {
         let mut records = Records::open(self.source)?;
         let mut columns = InputColumns::new(self.source, own.to_vec());
@@ -179,7 +180,7 @@ impl Inspection<'_> {
         Ok((Matching::new(rows), end))
     }
 
-    /// Walks the answers, taking the row of each record that has one; returns those that have none.
+    /// Reads the answers and takes the row of each record that matches one. Returns the records that match none.
     fn records(
         &self,
         own: &[String],
@@ -246,7 +247,7 @@ impl Inspection<'_> {
                 }
             }
         }
-        // Every record is written with its line's end.
+        // Every record is written with a line ending, so a last one without it is torn.
         let last_is_told = strays.last().is_some_and(|stray| stray.torn && stray.line == last);
         if !last_is_told && !ends_with_a_line(&self.answers.path).map_err(|error| self.unreadable(error))? {
             findings.torn.at(last);
@@ -254,7 +255,7 @@ impl Inspection<'_> {
         Ok(strays)
     }
 
-    /// Where the added columns stand among a record's cells; `None` for those that an older file does not have.
+    /// Positions of the added columns among the cells of a record; `None` for those that the file lacks, as an older one may.
     fn places(
         &self,
         header: Option<&[String]>,
@@ -281,13 +282,13 @@ impl Inspection<'_> {
         }
     }
 
-    /// What tells a row's own columns, alike in the input and in the answers.
+    /// A hash of the input columns of a row that is the same for the input and for the answers.
     fn fingerprint(&self, cells: &[Cell<'_>]) -> u64 {
         let json = self.answers.format == Format::Jsonl;
         let mut hasher = Xxh3::new();
         for cell in cells {
             let text = match cell {
-                // CSV has no way not to have a value.
+                // CSV cannot express an absent value.
                 Cell::Absent if json => {
                     hasher.update(&[0]);
                     continue;

@@ -1,4 +1,4 @@
-//! One value of the answers file, before any format. Not where it stands.
+//! One value of the answers file, independent of the format.
 
 use std::borrow::Cow;
 
@@ -7,23 +7,23 @@ use serde_json::value::RawValue;
 use crate::outcome::Outcome;
 use crate::row::Value;
 
-/// A value, borrowed from the input record or from the journal's line.
+/// A value, borrowed from the record of the input or from the outcome.
 #[derive(Debug, Clone)]
 pub(super) enum Cell<'a> {
     /// The row has no such value.
     Absent,
-    /// The row has it, and it is empty.
+    /// The row has the value, and it is null.
     Null,
     /// A string.
     Text(Cow<'a, str>),
-    /// Any JSON, as written.
+    /// JSON as it was written.
     Json(&'a RawValue),
-    /// A number of ours.
+    /// A number written by this program.
     Number(String),
 }
 
 impl Cell<'_> {
-    /// The value as plain text, the way CSV holds it: null is empty, nested values are JSON.
+    /// The value as CSV holds it: null is empty, nested values are JSON.
     pub(super) fn text(&self) -> Cow<'_, str> {
         match self {
             Self::Absent | Self::Null => Cow::Borrowed(""),
@@ -31,7 +31,7 @@ impl Cell<'_> {
             Self::Number(number) => Cow::Borrowed(number),
             Self::Json(raw) => match raw.get() {
                 "null" => Cow::Borrowed(""),
-                // A string that escapes half a surrogate pair is no text: it stands as written.
+                // A string that escapes half a surrogate pair is not valid text, and is kept as written.
                 json if json.starts_with('"') => {
                     serde_json::from_str(json).map_or(Cow::Borrowed(json), Cow::Owned)
                 }
@@ -41,7 +41,7 @@ impl Cell<'_> {
     }
 }
 
-/// What `--fields` may ask for beside the predictor's own fields, which go before these where they have the same name.
+/// What `--fields` may name besides the fields of the predictor, which take precedence.
 pub const TOLD: [&str; 3] = ["finish_reason", "input_tokens", "output_tokens"];
 
 fn told<'a>(outcome: &'a Outcome, field: &str) -> Cell<'a> {
@@ -68,7 +68,7 @@ impl<'a> From<&'a Value> for Cell<'a> {
     }
 }
 
-/// Appends the values that a row's outcome adds: one each of `fields`, then status, error, attempts and latency.
+/// Appends the values that the outcome of a row adds: one for each of `fields`, then status, error, attempts and latency.
 pub(super) fn added<'a>(outcome: Option<&'a Outcome>, fields: &[String], cells: &mut Vec<Cell<'a>>) {
     cells.reserve(fields.len() + 4);
     let Some(outcome) = outcome else {

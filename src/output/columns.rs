@@ -1,17 +1,17 @@
-//! The names of the columns that the answers add, made unique. Not their values.
+//! Names for the columns of the answers file, made unique.
 
 use std::collections::HashSet;
 use std::fmt;
 
-/// Ours, in order.
+/// The columns that every answers file ends with.
 const OURS: [&str; 4] = ["status", "error", "attempts", "latency_ms"];
 
 /// A column that had to be renamed because its name was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renamed {
-    /// Its own name.
+    /// The name it should have had.
     pub name: String,
-    /// The name it is written under.
+    /// The name it has in the answers.
     pub column: String,
 }
 
@@ -21,10 +21,10 @@ impl fmt::Display for Renamed {
     }
 }
 
-/// The added columns' names, the predictor's `fields` first, then ours.
+/// The names of the added columns: first the `fields` of the predictor, then ours.
 pub(super) fn added(input: &[String], fields: &[String]) -> (Vec<String>, Vec<Renamed>) {
     let input: HashSet<&str> = input.iter().map(String::as_str).collect();
-    // Ours first: scripts look for `status`, so a predictor's field of that name gives way.
+    // Ours are named first: scripts look for `status`, so a field of that name gives way.
     let ours = OURS.map(|name| {
         unique(name, "run_", |candidate| {
             input.contains(candidate)
@@ -47,7 +47,7 @@ pub(super) fn added(input: &[String], fields: &[String]) -> (Vec<String>, Vec<Re
     (columns, renamed)
 }
 
-/// Whether a file's columns end as the answers' do.
+/// Whether the columns of a file end like those of an answers file.
 pub(super) fn end_in_ours(names: &[String]) -> bool {
     let ours = |(name, ours): (&String, &&str)| {
         name.strip_suffix(ours).is_some_and(|prefix| prefix.replace("run_", "").is_empty())
@@ -55,7 +55,7 @@ pub(super) fn end_in_ours(names: &[String]) -> bool {
     names.last_chunk::<4>().is_some_and(|last| last.iter().zip(&OURS).all(ours))
 }
 
-/// The input's names, repeated ones numbered: `a`, `a_2`. A JSON object can hold each only once.
+/// The names of the input with repeated ones numbered, `a`, `a_2`, because a JSON object can hold each only once.
 pub(super) fn numbered(names: &[String]) -> (Vec<String>, Vec<Renamed>) {
     let own: HashSet<&String> = names.iter().collect();
     let mut seen: HashSet<String> = HashSet::with_capacity(names.len());

@@ -1,10 +1,10 @@
-//! Records of a CSV answers file. Not which values they hold.
+//! Writes the records of a CSV answers file.
 
 use csv_core::{Terminator, Writer, WriterBuilder};
 
 use super::cell::Cell;
 
-/// Writes records one after another into buffers.
+/// Writes records into a buffer.
 #[derive(Debug, Clone)]
 pub(super) struct CsvEncoder {
     writer: Writer,
@@ -21,7 +21,7 @@ impl CsvEncoder {
         Self { writer: WriterBuilder::new().delimiter(delimiter).terminator(terminator).build(), delimiter }
     }
 
-    /// Appends one record: the input's own, byte for byte, where it is to be copied, then the cells.
+    /// Appends one record: first the record of the input that is to be copied, byte for byte, if any; then the cells.
     pub(super) fn record(&mut self, copied: Option<&[u8]>, cells: &[Cell<'_>], out: &mut Vec<u8>) {
         if let Some(raw) = copied {
             out.extend_from_slice(raw);
@@ -32,13 +32,13 @@ impl CsvEncoder {
                 self.append(out, 2, |writer, room| writer.delimiter(room).1);
             }
             let text = cell.text();
-            // At worst every byte is a quote to be doubled.
+            // In the worst case every byte is a quote, which is doubled.
             self.append(out, 2 * text.len() + 2, |writer, room| writer.field(text.as_bytes(), room).2);
         }
         self.append(out, 4, |writer, room| writer.terminator(room).1);
     }
 
-    /// Lends the writer so much room that it never asks for more.
+    /// Lets `write` append up to `room` bytes, which must be enough.
     fn append(
         &mut self,
         out: &mut Vec<u8>,

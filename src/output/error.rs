@@ -1,4 +1,4 @@
-//! Why an answers file cannot be written. Not why a row failed.
+//! Why an answers file cannot be written or audited.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use crate::input::{Fault, InputError};
 use crate::journal::JournalError;
 
-/// Why a projection ended without a new answers file; the old one, if any, is as it was.
+/// Why an answers file could not be written or audited. An old answers file is left as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// The input cannot be read any more.
+    /// The input cannot be read.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// The journal cannot be read any more.
+    /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// A record is another one than was answered.
+    /// A record of the input is not the one that was answered.
     #[error("line {line} of `{}` is not the record that was answered\nhint: restore the file as it was when the run started; the answers are safe in the journal", path.display())]
     Changed {
         /// The input file.
@@ -23,27 +23,27 @@ pub enum OutputError {
         /// 1-based line on which the record starts.
         line: u64,
     },
-    /// Records are missing at the end.
+    /// The input has lost records at its end.
     #[error("`{}` ends after {records} records, the run asked for the first {wanted}\nhint: restore the file as it was when the run started; the answers are safe in the journal", path.display())]
     Shrunk {
         /// The input file.
         path: PathBuf,
-        /// Records it has.
+        /// How many records it has.
         records: u64,
-        /// Records up to the selection's end.
+        /// How many it should have, at least: up to the last row that was asked for.
         wanted: u64,
     },
-    /// A record is no JSON object any more.
+    /// A record of the input is not a JSON object.
     #[error("failed to read `{}`: line {line} {fault}", path.display())]
     Malformed {
         /// The input file.
         path: PathBuf,
-        /// 1-based.
+        /// 1-based line of the record.
         line: u64,
         /// What is wrong with it.
         fault: Fault,
     },
-    /// The answers file is not one of this input.
+    /// The answers file was not made from this input.
     #[error("`{}` has no column `{column}` where the answers of this input have it\nhint: name the input that it was made from", path.display())]
     Columns {
         /// The answers file.
@@ -56,18 +56,18 @@ pub enum OutputError {
     Read {
         /// The answers file.
         path: PathBuf,
-        /// The system's answer.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The file cannot be written.
+    /// The answers file cannot be written.
     #[error("failed to write `{}`: {source}\nhint: make room; the answers are safe in the journal, and `export` writes them from it", path.display())]
     Write {
         /// The answers file.
         path: PathBuf,
-        /// The system's answer.
+        /// The error of the system.
         source: io::Error,
     },
-    /// It was asked to stop.
+    /// Writing was cancelled.
     #[error(
         "the answers file was not written: the run was cancelled\nhint: `export` writes it from the journal"
     )]

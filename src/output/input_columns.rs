@@ -1,4 +1,4 @@
-//! The input's own columns, where the formats differ and the record cannot be copied. Not the added ones.
+//! Takes the records of the input apart, for output in another format, into which they cannot be copied.
 
 use std::borrow::Cow;
 
@@ -7,16 +7,17 @@ use indexmap::IndexSet;
 use super::cell::Cell;
 use crate::input::{Fault, Format, Source, entries, fields};
 
-/// Takes records apart.
+/// The columns of the input.
 #[derive(Debug)]
 pub(super) enum InputColumns {
     /// Each field is a string.
     Csv { delimiter: u8, record: csv::StringRecord },
-    /// Each key has the place where it first appeared.
+    /// Each key is placed where it first appeared.
     Jsonl { keys: IndexSet<String> },
 }
 
 impl InputColumns {
+    /// The columns with these names.
     pub(super) fn new(source: &Source, names: Vec<String>) -> Self {
         match source.format {
             Format::Csv => Self::Csv { delimiter: source.delimiter, record: csv::StringRecord::new() },
@@ -24,7 +25,8 @@ impl InputColumns {
         }
     }
 
-    /// Appends the record's values in the order of the names. Of a repeated key the last value counts, as parsers have it.
+    /// Appends the values of a record, in the order of the names. Of a repeated key the last value counts, as in most
+    /// parsers.
     pub(super) fn cells<'a>(&'a mut self, raw: &'a str, cells: &mut Vec<Cell<'a>>) -> Result<(), Fault> {
         match self {
             Self::Csv { delimiter, record } => {

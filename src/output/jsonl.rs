@@ -1,8 +1,8 @@
-//! Records of a JSONL answers file. Not which values they hold.
+//! Writes the records of a JSONL answers file.
 
 use super::cell::Cell;
 
-/// Appends one record: the input's own object, byte for byte, where it is to be copied, and the named cells within it.
+/// Appends one record: the object of the input that is to be copied, byte for byte, if any, with the cells added to it.
 pub(super) fn record<'a>(
     copied: Option<&str>,
     cells: impl Iterator<Item = (&'a Key, &'a Cell<'a>)>,
@@ -31,7 +31,7 @@ pub(super) fn record<'a>(
     out.extend_from_slice(line_ending);
 }
 
-/// A name as it stands in an object: quoted, with its colon.
+/// A name as it is written in an object: quoted, followed by a colon.
 #[derive(Debug, Clone)]
 pub(super) struct Key(Vec<u8>);
 
@@ -45,7 +45,7 @@ impl Key {
 }
 
 fn quote(text: &str, out: &mut Vec<u8>) {
-    // A buffer in memory takes all, and any text can be quoted.
+    // Writing to a buffer in memory cannot fail, and any text can be quoted.
     let _ = serde_json::to_writer(out, text);
 }
 

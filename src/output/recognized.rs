@@ -1,4 +1,4 @@
-//! Tells an answers file of this program by its columns. Not whose answers they are.
+//! Recognizes an answers file of this program by its columns.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,12 +7,12 @@ use std::path::Path;
 use super::columns;
 use crate::input::{Format, Records, Source, entries};
 
-/// A header or a first object that is longer is not looked at.
+/// How many bytes are searched for the header or the first object.
 const HEAD: u64 = 1 << 20;
-/// What separates fields in most files.
+/// The delimiters of most files.
 const DELIMITERS: [u8; 4] = *b",;\t|";
 
-/// Whether the file has the columns of an answers file at its end. `delimiter` is another one that may separate them.
+/// Whether the last columns of the file are those of an answers file. `delimiter` is tried besides the common ones.
 pub fn is_answers(path: &Path, delimiter: Option<u8>) -> bool {
     let csv = Source::new(path, Format::Csv);
     let delimiters = csv.own_delimiter().into_iter().chain(delimiter).chain(DELIMITERS);
