@@ -20,7 +20,7 @@ pub enum Fault {
     #[error("is a directory")]
     Directory,
     /// The path names a pipe or a device, which cannot be read twice.
-    #[error("is no regular file, and the rows are read twice")]
+    #[error("is not a regular file, and the rows are read twice")]
     NotRegular,
     /// Neither `.csv` nor `.jsonl`.
     #[error("is named neither `.csv` nor `.jsonl`")]
@@ -72,7 +72,7 @@ pub enum Fault {
     #[error("is torn: it ends within the JSON object")]
     Torn,
     /// JSONL: the value is valid JSON but not an object.
-    #[error("is no JSON object but {0}")]
+    #[error("is not a JSON object but {0}")]
     NotObject(&'static str),
     /// JSONL: brackets are nested deeper than this limit.
     #[error("nests deeper than {0} levels")]
@@ -89,7 +89,7 @@ pub enum Fault {
     #[error("has no key `{0}`")]
     MissingKey(String),
     /// A value cannot be converted to the type of its parameter.
-    #[error("has `{}` in the column `{}`, which is no `{}`: {}", .0.value, .0.column, .0.kind, .0.reason)]
+    #[error("has `{}` in the column `{}`, which is not a valid `{}`: {}", .0.value, .0.column, .0.kind, .0.reason)]
     Misfit(Box<Unfit>),
     /// The types of the parameters cannot be used.
     #[error("cannot be checked against the types of the predictor's parameters: {0}")]

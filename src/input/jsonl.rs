@@ -160,7 +160,7 @@ mod tests {
     fn what_is_no_object_is_named() {
         for (raw, what) in [("[1]", "an array"), ("\"x\"", "a string"), ("null", "null"), ("-1", "a number")]
         {
-            assert_eq!(refusal(raw), format!("is no JSON object but {what}"));
+            assert_eq!(refusal(raw), format!("is not a JSON object but {what}"));
         }
     }
 

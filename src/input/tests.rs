@@ -196,7 +196,7 @@ fn every_fault_of_a_jsonl_file_is_refused_with_its_line() {
     let deep = format!("{good}{{\"question\":{}1{}}}", "[".repeat(200), "]".repeat(200));
     for (content, message) in [
         (format!("{good}{{\"question\":\"b"), "line 2 is torn"),
-        (format!("{good}\n[1]\n{good}"), "line 3 is no JSON object but an array"),
+        (format!("{good}\n[1]\n{good}"), "line 3 is not a JSON object but an array"),
         (format!("{good}{{question: 1}}\n"), "line 2 is not valid JSON: key must be a string at byte 2"),
         (format!("{good}{{\"q\": 1}}\n"), "line 2 has no key `question`"),
         (deep, "line 2 nests deeper than 128 levels"),
@@ -269,7 +269,7 @@ fn what_cannot_be_read_twice_is_refused() {
     };
     assert!(refuse(directory.path()).contains("it is a directory"));
     assert!(refuse(&directory.path().join("none.csv")).contains("No such file"));
-    assert!(refuse(std::path::Path::new("/dev/null")).contains("is no regular file"));
+    assert!(refuse(std::path::Path::new("/dev/null")).contains("is not a regular file"));
 }
 
 #[test]

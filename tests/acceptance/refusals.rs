@@ -157,12 +157,12 @@ fn a_compressed_file() {
 fn pretty_printed_json() {
     insta::assert_snapshot!(jsonl("{\n  \"question\": \"a\"\n}\n"), @r"
     error: failed to read `q.jsonl`: line 1 is torn: it ends within the JSON object
-      also line 2 is no JSON object but a string
+      also line 2 is not a JSON object but a string
       also line 3 is not valid JSON: expected value at byte 1
     hint: the file looks like pretty-printed JSON: run `jq -c . 'q.jsonl' > lines.jsonl` and read the result
     ");
     insta::assert_snapshot!(jsonl("[\n  {\"question\": \"a\"}\n]\n"), @r"
-    error: failed to read `q.jsonl`: line 1 is no JSON object but an array
+    error: failed to read `q.jsonl`: line 1 is not a JSON object but an array
       also line 3 is not valid JSON: expected value at byte 1
     hint: the file looks like a JSON array: run `jq -c '.[]' 'q.jsonl' > lines.jsonl` and read the result
     ");
@@ -183,7 +183,7 @@ fn a_line_that_is_no_object_and_one_without_the_question() {
     hint: add the key (`null` marks a row that is not to be asked)
     ");
     insta::assert_snapshot!(jsonl("{\"question\":\"a\"}\n[1]\n{\"id\":1}\nx\n"), @r"
-    error: failed to read `q.jsonl`: line 2 is no JSON object but an array
+    error: failed to read `q.jsonl`: line 2 is not a JSON object but an array
       also line 4 is not valid JSON: expected value at byte 1
     hint: write one JSON object a line
     ");

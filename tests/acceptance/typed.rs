@@ -87,8 +87,8 @@ fn values_that_are_none_of_the_type_are_refused_with_their_lines_before_the_firs
     let before = job.files();
     let done = job.process().expect(1);
     insta::assert_snapshot!(done.stderr, @r"
-    error: failed to read `questions.csv`: line 3 has `two` in the column `count`, which is no `int`: input should be a valid integer, unable to parse string as an integer
-      also line 6 has `[4]` in the column `count`, which is no `int`: input should be a valid integer
+    error: failed to read `questions.csv`: line 3 has `two` in the column `count`, which is not a valid `int`: input should be a valid integer, unable to parse string as an integer
+      also line 6 has `[4]` in the column `count`, which is not a valid `int`: input should be a valid integer
     hint: correct the value (a list or a model is written as JSON), or annotate the parameter as `str`
     ");
     assert_eq!(job.process_with(&["--dry-run"]).expect(1).stderr, done.stderr);
@@ -104,7 +104,7 @@ fn a_value_of_jsonl_that_is_none_of_the_type_is_refused_by_its_key_in_a_large_fi
     lines += "{\"question\": \"q\", \"n\": {\"a\": 1}}\n{\"question\": \"q\", \"n\": 1.5}\n";
     let job = Job::new().file("rows.jsonl", lines).predictor(COUNT);
     let done = job.process_file("rows.jsonl", "answers.jsonl").expect(1);
-    done.says("`rows.jsonl`: line 30001 has `{\"a\": 1}` in the column `n`, which is no `int`: input should be a valid integer")
+    done.says("`rows.jsonl`: line 30001 has `{\"a\": 1}` in the column `n`, which is not a valid `int`: input should be a valid integer")
         .says("also line 30002 has `1.5` in the column `n`");
     assert!(job.calls().is_empty());
 }
@@ -276,12 +276,12 @@ fn an_image_that_is_not_there_is_refused_before_the_first_call() {
     let signature = ["--signature", "image: dspy.Image, question -> answer"];
     ask(&job, &server, &signature)
         .expect(1)
-        .says("line 3 has `b.png` in the column `image`, which is no `Image`: there is no such file in `")
+        .says("line 3 has `b.png` in the column `image`, which is not a valid `Image`: there is no such file in `")
         .says(&format!(
             "there is no such file in `{}`\n",
             job.path("").to_str().unwrap().trim_end_matches('/')
         ))
-        .says("line 5 has `/gone.png` in the column `image`, which is no `Image`: there is no such file\n")
+        .says("line 5 has `/gone.png` in the column `image`, which is not a valid `Image`: there is no such file\n")
         .says("also line 4 has `notes.txt` in the column `image`")
         .says("notes.txt` is no image by its name");
     assert_eq!(server.journal().len(), 0);
@@ -335,7 +335,7 @@ predict = dspy.ChainOfThought(Ask)";
     };
     run("bad.jsonl")
         .expect(1)
-        .says("line 1 has `0` in the column `n`, which is no `int`: input should be greater");
+        .says("line 1 has `0` in the column `n`, which is not a valid `int`: input should be greater");
     let done = run("rows.jsonl").expect(0);
     assert_eq!(server.journal().len(), 3);
     assert!(server.journal()[0]["body"].to_string().contains("2026-01-02T03:04:00"));
