@@ -29,7 +29,7 @@ use crate::command::report::{ReportOptions, report};
 use crate::command::resume::{ResumeOptions, resume};
 use crate::command::show::ShowOptions;
 use crate::command::signals::{self, outlive_file_size_limit};
-use crate::command::streams::Streams;
+use crate::command::streams::{Streams, stderr};
 use crate::command::verify::{VerifyOptions, verify};
 use crate::input::Format;
 use crate::job::spec::{JobSpec, PredictorPatch, WholePatch};
@@ -37,7 +37,7 @@ use crate::job::{self, JobError};
 use crate::observe::Level;
 use crate::policy::stop::StopReason;
 use crate::report::commands::Commands;
-use crate::report::progress::{Form, Screen, message_line};
+use crate::report::progress::{Form, message_line};
 use crate::secret::Secrets;
 
 const USES: &str = "\
@@ -153,16 +153,17 @@ fn program() -> u8 {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let form = form::of(&arguments);
     form::tell_panics(form);
+    let program = arguments.first().cloned().unwrap_or_else(|| env!("CARGO_PKG_NAME").into());
     let (cli, matches) = match parsed(arguments) {
         Ok(parsed) => parsed,
         Err(error) if form == Form::Json && error.use_stderr() => {
             let text = error.render().to_string();
-            Screen::stderr().lines(&message_line(Level::Error, text.trim().trim_start_matches("error: ")));
+            stderr().lines(&message_line(Level::Error, text.trim().trim_start_matches("error: ")));
             return 2;
         }
         Err(error) => error.exit(),
     };
-    let commands = Commands::new(cli.command.as_ref().and_then(Command::answers).as_deref());
+    let commands = Commands::new(&program, cli.command.as_ref().and_then(Command::answers).as_deref());
     let mut streams = match Streams::take(commands, form) {
         Ok(streams) => streams,
         Err(error) => return failed(&format!("failed to set up standard output: {error}")),

@@ -1,5 +1,35 @@
 //! Answers a file of questions with an async Python predictor, through a semaphore-bounded Tokio <-> asyncio bridge.
 //!
+//! The program is a thin command line over this library. Its front door is [`job`]: a job is plain data that is
+//! prepared, run, resumed, compared, exported and verified.
+//!
+//! ```
+//! use tokio_asyncio_bridge::job::{Control, Format, Job, JobPaths, JobSpec, SessionOptions};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let scratch = tempfile::tempdir()?;
+//! # let directory = scratch.path();
+//! # std::fs::write(directory.join("questions.csv"), "question\nWhat is a bridge?\nWhat is a loop?\n")?;
+//! let mut spec = JobSpec::new(directory, "questions.csv".as_ref(), Format::Csv);
+//! spec.predictor.predictor = "app.py:answer".to_owned();
+//! # spec.predictor.bridge = "fake".to_owned();
+//! let files = JobPaths::of(&directory.join("questions.answers.csv"));
+//!
+//! // Everything is checked before the first call.
+//! let job = Job::new(spec, files, SessionOptions::default())?;
+//! let control = Control::new();
+//! let prepared = job.prepare(&mut (), &control).await?;
+//!
+//! // A clone of the control stops the job from any thread. `&mut ()` is an observer that shows nothing.
+//! let mut open = prepared.open(&mut ())?;
+//! let end = open.run(&mut (), &control).await?;
+//! let report = end.report.ok_or("the job was killed")?;
+//! assert_eq!((end.code, report.rows.ok), (0, 2));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # The map
 //!
 //! A line, not a web: rows flow in, outcomes flow out, one dispatcher decides the order. Each layer uses only what
@@ -8,8 +38,8 @@
 //! | layer | modules | job |
 //! | --- | --- | --- |
 //! | 8 | `main` [`cli`] | words to values, exit code |
-//! | 7 | [`command`] | one file a subcommand |
-//! | 6 | [`job`] | what a job is, as data |
+//! | 7 | [`command`] | one file a subcommand, and the process around it: signals, streams |
+//! | 6 | [`job`] | the front door: a job as data, and what can be done with it |
 //! | 5 | [`run`] [`report`] | the dispatcher (order, record, then show); what is shown |
 //! | 4 | [`engine`] [`stats`] | permits, the attempt loop, deadlines; histograms |
 //! | 3 | [`input`] [`output`] [`journal`] [`bridge`] [`local_model`] | formats, the truth on disk, the seam to Python |

@@ -81,6 +81,9 @@ pub trait Observer: Send {
     fn finish(&mut self, _: &Snapshot) {}
 }
 
+/// Watches nothing.
+impl Observer for () {}
+
 /// Tells several observers the same, in their order.
 #[derive(Default)]
 pub struct Fanout(pub Vec<Box<dyn Observer>>);

@@ -192,3 +192,53 @@ fn the_pages_of_the_journal_and_of_the_python_bridge_list_every_file() {
         }
     }
 }
+
+/// What only the command line does: options from the environment, signals, the end of the process, what every thread
+/// shares, and the process's own streams.
+const OF_THE_PROCESS: [&str; 14] = [
+    "args_os",
+    "env::args",
+    "env::var",
+    "env::set_var",
+    "set_current_dir",
+    "process::exit",
+    "panic::set_hook",
+    "tracing_subscriber",
+    "tokio::signal",
+    "io::stdout",
+    "io::stderr",
+    "print!",
+    "println!",
+    "dup2",
+];
+
+/// Where it is done all the same, and why.
+const ALLOWED: [(&str, &str); 3] = [
+    // Everything that looks like a key is a secret, whoever uses it.
+    ("secret", "env::var"),
+    // The virtual environment that is active, as Python itself would find it.
+    ("bridge::python::which", "env::var"),
+    // Lent the process's first thread by the command line, whose exit code this passes on.
+    ("bridge::python::main_thread", "process::exit"),
+];
+
+#[test]
+fn only_the_command_line_does_what_concerns_the_whole_process() {
+    let above = layer("command");
+    let mut faults = Vec::new();
+    for (module, text) in Sources::read().files.iter().filter(|(module, _)| layer(&module[0]) < above) {
+        let module = module.join("::");
+        for word in OF_THE_PROCESS {
+            let found = text.match_indices(word).any(|(at, _)| {
+                !text[..at]
+                    .chars()
+                    .next_back()
+                    .is_some_and(|before| before.is_alphanumeric() || before == '_')
+            });
+            if found && !ALLOWED.contains(&(&*module, word)) {
+                faults.push(format!("{module} uses {word}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}

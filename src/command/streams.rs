@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
+use console::Term;
+use indicatif::MultiProgress;
+
 use super::show::ShowOptions;
 use crate::bridge::python::interpreter::Show;
 use crate::job::paths::JobPaths;
@@ -41,12 +44,17 @@ pub struct JobFiles {
     pub page: Option<PathBuf>,
 }
 
+/// The process's standard error.
+pub fn stderr() -> Screen {
+    Screen::new(MultiProgress::new(), io::stderr(), || usize::from(Term::stderr().size().1))
+}
+
 impl Streams {
     /// Keeps the real standard output for [`Self::say`] and points the process's at standard error.
     pub fn take(commands: Commands, form: Form) -> io::Result<Self> {
         let out = File::from(rustix::io::dup(io::stdout())?);
         rustix::stdio::dup2_stdout(io::stderr())?;
-        let screen = Screen::stderr();
+        let screen = stderr();
         let standing = Standing::new(screen.clone(), form);
         Ok(Self { out, screen, commands, standing, form, files: JobFiles::default() })
     }

@@ -113,7 +113,7 @@ impl Job {
         &self.spec
     }
 
-    /// Checks everything, starts Python and loads the predictor. Calls nothing, and tells the reporter what is about to
+    /// Checks everything, starts Python and loads the predictor. Calls nothing, and tells the observer what is about to
     /// run.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl Job {
     /// Fails where the input, the predictor or the options are not as they should be, and where the job is stopped.
     pub async fn prepare(
         self,
-        reporter: &mut dyn Observer,
+        observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<PreparedJob, JobError> {
         let Self { mut spec, files: named, options, continuing } = self;
@@ -151,7 +151,7 @@ impl Job {
         let calls = spec.pace.calls();
         let preparing = Preparing { spec, source, calls, dry_run, quiet, prints, argv };
         let mut prepared = preparing.run(control).await?;
-        prepared.announce(reporter);
+        prepared.announce(observer);
         if fresh.is_some() {
             prepared.header.input.path = absolute.spool.to_string_lossy().into_owned();
         }
@@ -176,10 +176,10 @@ impl PreparedJob {
     /// # Errors
     ///
     /// Fails where the journal cannot be read, or holds another job.
-    pub fn check(&self, reporter: &mut dyn Observer) -> Result<u64, JobError> {
+    pub fn check(&self, observer: &mut dyn Observer) -> Result<u64, JobError> {
         let selected = &self.prepared.validated.selected;
         let left =
-            if self.continuing { self.take_up.check(&self.files, &self.prepared, reporter)? } else { None };
+            if self.continuing { self.take_up.check(&self.files, &self.prepared, observer)? } else { None };
         Ok(left.unwrap_or(selected.end - selected.start))
     }
 
@@ -193,14 +193,14 @@ impl PreparedJob {
     /// # Errors
     ///
     /// Fails where the journal is in use, cannot be read or written, or holds another job.
-    pub fn open(self, reporter: &mut dyn Observer) -> Result<OpenJob, JobError> {
+    pub fn open(self, observer: &mut dyn Observer) -> Result<OpenJob, JobError> {
         let Self { mut prepared, files, fresh, take_up, continuing, scratch } = self;
-        let reopened = if continuing { take_up.reopen(&files, &prepared, reporter)? } else { None };
+        let reopened = if continuing { take_up.reopen(&files, &prepared, observer)? } else { None };
         let opened = match reopened {
             Some(opened) => opened,
             None => {
                 let give_way = continuing || take_up.begin == Begin::Anew;
-                files::create(give_way, &files, &prepared, reporter)?
+                files::create(give_way, &files, &prepared, observer)?
             }
         };
         if let Some(interpreter) = &prepared.answerer.interpreter {
@@ -237,7 +237,7 @@ impl OpenJob {
     #[allow(clippy::expect_used, reason = "a job has one session")]
     pub async fn run(
         &mut self,
-        reporter: &mut dyn Observer,
+        observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<SessionEnd, JobError> {
         let opened = self.opened.take().expect("a session runs once");
@@ -250,13 +250,13 @@ impl OpenJob {
             scratch: self.scratch,
             ..self.prepared.session(opened, self.prepared.calls)
         };
-        let end = session.run(&self.files, reporter, control).await?;
+        let end = session.run(&self.files, observer, control).await?;
         match &end.report {
             // The process ends at once.
             None => self.prepared.answerer.leave(),
             Some(report) if spooled && report.rows.ok == report.rows.total => {
                 if let Err(error) = remove_spool(&self.files) {
-                    reporter.message(Level::Warning, &error.to_string());
+                    observer.message(Level::Warning, &error.to_string());
                 }
             }
             Some(_) => {}

@@ -31,8 +31,8 @@ pub(crate) fn of(recovered: &Recovered) -> Vec<String> {
 }
 
 /// Warns of each.
-pub(crate) fn tell(recovered: &Recovered, reporter: &mut dyn Observer) {
+pub(crate) fn tell(recovered: &Recovered, observer: &mut dyn Observer) {
     for fault in of(recovered) {
-        reporter.message(Level::Warning, &fault);
+        observer.message(Level::Warning, &fault);
     }
 }

@@ -109,7 +109,7 @@ pub(crate) fn set_aside(
     path: &Path,
     kind: Kind,
     time: &str,
-    reporter: &mut dyn Observer,
+    observer: &mut dyn Observer,
 ) -> Result<(), JobError> {
     if !kind.is_foreign(path) {
         return Ok(());
@@ -124,7 +124,7 @@ pub(crate) fn set_aside(
     linked.explain(ErrorKind::Output, path, || format!("failed to set aside `{}`", path.display()))?;
     let name = |path: &Path| PathBuf::from(path.file_name().unwrap_or_default());
     let text = format!("`{}` is kept as `{}`", name(path).display(), name(&aside).display());
-    reporter.message(Level::Note, &text);
+    observer.message(Level::Note, &text);
     Ok(())
 }
 

@@ -24,7 +24,7 @@ pub struct Exported {
 }
 
 /// Writes the answers of a run to its answers file, or to `output`. A file there that this library did not write is
-/// refused, or with `force` kept under another name. Tells the reporter what is wrong with the journal.
+/// refused, or with `force` kept under another name. Tells the observer what is wrong with the journal.
 ///
 /// # Errors
 ///
@@ -34,7 +34,7 @@ pub fn export(
     output: Option<&Path>,
     fields: FieldPatch,
     force: bool,
-    reporter: &mut dyn Observer,
+    observer: &mut dyn Observer,
 ) -> Result<Exported, JobError> {
     let mut paths = JobPaths::find(answers);
     let running = damage::is_running(&paths.journal);
@@ -56,14 +56,14 @@ pub fn export(
             let kind = Kind::Answers(Some(source.delimiter));
             destination::check_extension(&other.answers)?;
             destination::check_kind(&other.answers, "--output", kind, force)?;
-            destination::set_aside(&other.answers, kind, &now(), reporter)?;
+            destination::set_aside(&other.answers, kind, &now(), observer)?;
         }
         paths.answers = other.answers;
     }
     let projected = project(&source, &paths, spec.access.access(), &recovered.index, &fields, || false)?;
-    damage::tell(&recovered, reporter);
+    damage::tell(&recovered, observer);
     for renamed in &projected.renamed {
-        reporter.message(Level::Warning, &renamed.to_string());
+        observer.message(Level::Warning, &renamed.to_string());
     }
     Ok(Exported { answers: paths.answers, rows: projected.rows })
 }

@@ -132,7 +132,7 @@ pub(super) fn create(
     force: bool,
     paths: &JobPaths,
     prepared: &Prepared,
-    reporter: &mut dyn Observer,
+    observer: &mut dyn Observer,
 ) -> Result<Opened, JobError> {
     let exists = paths.journal.exists();
     let cut_short = exists && !holds_lines(&paths.journal)?;
@@ -149,13 +149,13 @@ pub(super) fn create(
             })?;
             text += &format!(", its input as `{}`", name_of(Path::new(&spool)));
         }
-        reporter.message(Level::Note, &text);
+        observer.message(Level::Note, &text);
     }
     let header = &prepared.header;
     let journal = Journal::create(&paths.journal, header)?;
     if !exists || cut_short {
         for (file, kind) in kinds(&prepared.spec, paths) {
-            destination::set_aside(file, kind, &header.started_at, reporter)?;
+            destination::set_aside(file, kind, &header.started_at, observer)?;
         }
     }
     Ok(Opened::new(journal, header))

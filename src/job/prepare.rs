@@ -85,7 +85,8 @@ impl Preparing {
         }
         glance(&source)?;
         let program = spec.predictor.program.as_deref().map(program_sha256).transpose()?;
-        let answerer = Answerer::start(&spec.predictor, calls, dry_run, &secrets, prints)?;
+        let answerer =
+            Answerer::start(&spec.predictor.from(&spec.directory), calls, dry_run, &secrets, prints)?;
         if quiet {
             answerer.interpreter.iter().for_each(Interpreter::hush);
         }
@@ -182,14 +183,14 @@ fn input_identity(source: &Source, validated: &Validated) -> InputIdentity {
 
 impl Prepared {
     /// Says what is about to run, before the first call.
-    pub(super) fn announce(&self, reporter: &mut dyn Observer) {
+    pub(super) fn announce(&self, observer: &mut dyn Observer) {
         for warning in &self.validated.warnings {
-            reporter.message(Level::Warning, &warning.to_string());
+            observer.message(Level::Warning, &warning.to_string());
         }
         let predictor = self.answerer.bridge.describe();
         if self.spec.rates.rates().tpm.is_some() && predictor.metered.is_none() {
             let text = "the predictor does not tell its tokens: `--tpm` counts 4 characters of a row and its answer as one";
-            reporter.message(Level::Warning, text);
+            observer.message(Level::Warning, text);
         }
         let retries = self.spec.retry.retries;
         for (what, requests) in &predictor.repeating {
@@ -198,10 +199,10 @@ impl Prepared {
                 "`--retries {retries}` and {what}: up to {} a row\nhint: set it to 0, for the retries here share one pace",
                 counted(product, "request")
             );
-            reporter.message(Level::Warning, &text);
+            observer.message(Level::Warning, &text);
         }
         for caution in &predictor.cautions {
-            reporter.message(Level::Warning, caution);
+            observer.message(Level::Warning, caution);
         }
         let rows = self.validated.selected.end - self.validated.selected.start;
         let mut text = format!("{}: {}", self.source.path.display(), counted(rows, "row"));
@@ -220,7 +221,7 @@ impl Prepared {
         if self.dry_run {
             text += "; dry run: nothing is called";
         }
-        reporter.message(Level::Note, &text);
+        observer.message(Level::Note, &text);
     }
 
     /// What the calls of so many rows will probably use, in one line.

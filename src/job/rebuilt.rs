@@ -51,13 +51,13 @@ pub struct Rebuilt {
     pub access: Access,
 }
 
-/// The report of a run from its journal, also of one that was killed or still goes on. Tells the reporter what is wrong
+/// The report of a run from its journal, also of one that was killed or still goes on. Tells the observer what is wrong
 /// with the journal.
 ///
 /// # Errors
 ///
 /// Fails where the journal cannot be read.
-pub fn rebuilt(paths: &JobPaths, reporter: &mut dyn Observer) -> Result<Rebuilt, JobError> {
+pub fn rebuilt(paths: &JobPaths, observer: &mut dyn Observer) -> Result<Rebuilt, JobError> {
     // Asked before: of a session that ends meanwhile, no call is taken for lost.
     let running = damage::is_running(&paths.journal);
     let mut fold = None;
@@ -80,7 +80,7 @@ pub fn rebuilt(paths: &JobPaths, reporter: &mut dyn Observer) -> Result<Rebuilt,
         recovered.torn_bytes = 0;
     }
     let header = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
-    damage::tell(&recovered, reporter);
+    damage::tell(&recovered, observer);
     let known = Report::new(&fold.stats, facts(paths, &recovered, header, resumed, running)?);
     let agrees = |report: &Report| report.run.started_at == header.started_at && report.rows == known.rows;
     let report = json::read(&paths.report).ok().filter(agrees).unwrap_or(known);

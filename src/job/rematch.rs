@@ -100,9 +100,9 @@ impl Change {
     }
 
     /// Says what differs.
-    pub(super) fn tell(&self, reporter: &mut dyn Observer) {
+    pub(super) fn tell(&self, observer: &mut dyn Observer) {
         for option in &self.options {
-            reporter.message(Level::Warning, &format!("{option}: earlier answers stay"));
+            observer.message(Level::Warning, &format!("{option}: earlier answers stay"));
         }
     }
 }
@@ -169,7 +169,7 @@ pub(super) fn rematch(
     prepared: &Prepared,
     open: &BTreeMap<u64, RowHash>,
     whole: &Spent,
-    reporter: &mut dyn Observer,
+    observer: &mut dyn Observer,
 ) -> Result<(Journal, Fold), JobError> {
     let before = journal.index().selection().hull();
     let passes = (before.end - before.start).div_ceil(ROWS_A_PASS);
@@ -198,7 +198,7 @@ pub(super) fn rematch(
         count(gone),
         transcribed.aside.display()
     );
-    reporter.message(Level::Warning, &text);
+    observer.message(Level::Warning, &text);
     Ok((transcribed.journal, fold))
 }
 

@@ -90,11 +90,11 @@ impl TakeUp {
         self,
         paths: &JobPaths,
         prepared: &Prepared,
-        reporter: &mut dyn Observer,
+        observer: &mut dyn Observer,
     ) -> Result<Option<u64>, JobError> {
         holds_lines(&paths.journal)?;
         let recovered = Recovered::read(&paths.journal, |_| {})?;
-        let change = self.compare(&recovered, paths, prepared, reporter)?;
+        let change = self.compare(&recovered, paths, prepared, observer)?;
         let counts = recovered.index.count(prepared.header.selection.clone());
         Ok(change.map(|_| self.to_go(counts)))
     }
@@ -119,12 +119,12 @@ impl TakeUp {
         recovered: &Recovered,
         paths: &JobPaths,
         prepared: &Prepared,
-        reporter: &mut dyn Observer,
+        observer: &mut dyn Observer,
     ) -> Result<Option<Change>, JobError> {
         let before = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
         let change = Change::between(recovered, &prepared.header, &prepared.source, &paths.journal)?;
         if self.allow_changed {
-            change.tell(reporter);
+            change.tell(observer);
         } else if self.continues() && !change.is_none() && recovered.index.counts().ok == 0 {
             return Ok(None);
         } else {
@@ -135,9 +135,9 @@ impl TakeUp {
             };
             change.refuse(&prepared.source, anew)?;
         }
-        self.tell(recovered, &prepared.header, reporter);
+        self.tell(recovered, &prepared.header, observer);
         if before.predictor_sha256 != prepared.header.predictor_sha256 {
-            reporter.message(Level::Warning, "the predictor's source has changed since the last session");
+            observer.message(Level::Warning, "the predictor's source has changed since the last session");
         }
         Ok(Some(change))
     }
@@ -148,12 +148,12 @@ impl TakeUp {
         self,
         paths: &JobPaths,
         prepared: &Prepared,
-        reporter: &mut dyn Observer,
+        observer: &mut dyn Observer,
     ) -> Result<Option<Opened>, JobError> {
         let header = &prepared.header;
         let mut fold = Fold::new(&header.selection);
         let (mut journal, mut recovered) = Journal::recover(&paths.journal, |record| fold.recovered(record))?;
-        let Some(change) = self.compare(&recovered, paths, prepared, reporter)? else { return Ok(None) };
+        let Some(change) = self.compare(&recovered, paths, prepared, observer)? else { return Ok(None) };
         let mut choice = Choice::default();
         match self.only {
             None => {}
@@ -166,7 +166,7 @@ impl TakeUp {
             drop(recovered);
             fold.close_session();
             let (journal, fold) =
-                rematch::rematch(journal, paths, prepared, &open, fold.stats.spent(), reporter)?;
+                rematch::rematch(journal, paths, prepared, &open, fold.stats.spent(), observer)?;
             return Ok(Some(Opened { journal, fold, choice }));
         }
         journal.append_header(header)?;
@@ -186,14 +186,14 @@ impl TakeUp {
             // Asked for: they are called again, each alone.
             choice.suspects.extend(set_aside.into_iter().filter(|row| header.selection.contains(row)));
         } else {
-            tell_left_out(&set_aside, reporter);
+            tell_left_out(&set_aside, observer);
             choice.left_out = set_aside;
         }
         Ok(Some(Opened { journal, fold, choice }))
     }
 
     /// Says what the journal holds, and which calls may be billed twice.
-    fn tell(self, recovered: &Recovered, header: &Header, reporter: &mut dyn Observer) {
+    fn tell(self, recovered: &Recovered, header: &Header, observer: &mut dyn Observer) {
         let counts = recovered.index.count(header.selection.clone());
         let to_go = if self.continues() { self.to_go(counts) } else { counts.failed + counts.unfinished };
         let mut text = format!(
@@ -211,8 +211,8 @@ impl TakeUp {
             (true, None) => format!(" ({} failed before)", count(counts.failed)),
             (true, Some(_)) => format!("; {} that failed stay as they are", counted(counts.failed, "row")),
         };
-        reporter.message(Level::Note, &text);
-        damage::tell(recovered, reporter);
+        observer.message(Level::Note, &text);
+        damage::tell(recovered, observer);
         let cut_off = recovered.end.as_ref().is_none_or(|end| !end.in_order());
         if !recovered.in_flight.is_empty() {
             let text = format!(
@@ -221,7 +221,7 @@ impl TakeUp {
                 counted(recovered.in_flight.len() as u64, "call"),
                 numbers(recovered.in_flight.iter().copied())
             );
-            reporter.message(Level::Warning, &text);
+            observer.message(Level::Warning, &text);
         }
     }
 }
@@ -237,7 +237,7 @@ fn outcome_of(poison: &Poison) -> Outcome {
     Outcome { attempts: 0, ..Outcome::new(poison.row, poison.hash, Err(failure)) }
 }
 
-fn tell_left_out(rows: &BTreeSet<u64>, reporter: &mut dyn Observer) {
+fn tell_left_out(rows: &BTreeSet<u64>, observer: &mut dyn Observer) {
     if rows.is_empty() {
         return;
     }
@@ -247,5 +247,5 @@ fn tell_left_out(rows: &BTreeSet<u64>, reporter: &mut dyn Observer) {
         counted(rows.len() as u64, "row"),
         numbers(rows.iter().copied())
     );
-    reporter.message(Level::Warning, &text);
+    observer.message(Level::Warning, &text);
 }

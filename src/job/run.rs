@@ -125,10 +125,10 @@ impl Session<'_> {
     /// Runs all rows and gives their journal back; writes no other file.
     pub(super) async fn measure(
         mut self,
-        reporter: &mut dyn Observer,
+        observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<Timed, JobError> {
-        let Ended { stop, hurried, .. } = self.rows(reporter, control, 0).await?;
+        let Ended { stop, hurried, .. } = self.rows(observer, control, 0).await?;
         let report = if hurried {
             None
         } else {
@@ -143,16 +143,16 @@ impl Session<'_> {
     pub(super) async fn run(
         mut self,
         paths: &JobPaths,
-        reporter: &mut dyn Observer,
+        observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<SessionEnd, JobError> {
         let before = self.journal.index().counts();
         let resumed = self.journal.index().count(self.validated.selected.clone()).ok;
         let bounded = self.budget.is_some();
         let attempts = self.fold.stats.attempts().total;
-        let ended = self.rows(reporter, control, resumed).await?;
+        let ended = self.rows(observer, control, resumed).await?;
         let called = self.fold.stats.attempts().total > attempts;
-        let end = self.finish(ended, (before.ok, bounded), paths, reporter, control).await;
+        let end = self.finish(ended, (before.ok, bounded), paths, observer, control).await;
         end.map_err(|error| if called { error.after_calls() } else { error })
     }
 
@@ -162,10 +162,10 @@ impl Session<'_> {
         ended: Ended,
         (answered_before, bounded): (u64, bool),
         paths: &JobPaths,
-        reporter: &mut dyn Observer,
+        observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<SessionEnd, JobError> {
-        self.make_good(paths, reporter)?;
+        self.make_good(paths, observer)?;
         let signal = match ended.stop {
             Some(StopReason::Signal(signal)) => Some(signal),
             _ => None,
@@ -176,7 +176,7 @@ impl Session<'_> {
             let ended = self.append_end(code, stop.as_ref(), true).and_then(|()| self.journal.commit());
             self.journal.mark_ended(ended.is_err());
             let text = "ended at once; what was recorded is safe in the journal\nhint: `resume` goes on";
-            reporter.message(Level::Warning, if self.scratch { SCRATCH } else { text });
+            observer.message(Level::Warning, if self.scratch { SCRATCH } else { text });
             return Ok(SessionEnd { code, stop, report: None });
         }
         // A broken bridge is some row's doing: like a crash, it leaves the rows in flight as suspects.
@@ -189,14 +189,14 @@ impl Session<'_> {
             Ok(projected) => projected,
             Err(signal) => {
                 let text = "ended at once; the answers are safe in the journal\nhint: `export` writes them";
-                reporter.message(Level::Warning, if self.scratch { SCRATCH } else { text });
+                observer.message(Level::Warning, if self.scratch { SCRATCH } else { text });
                 let signal = StopReason::Signal(signal);
                 let reason = stop.filter(|stop| stop.outweighs(&signal)).unwrap_or(signal);
                 return Ok(SessionEnd { code: reason.exit_code(), stop: Some(reason), report: None });
             }
         };
         for renamed in &projected.renamed {
-            reporter.message(Level::Warning, &renamed.to_string());
+            observer.message(Level::Warning, &renamed.to_string());
         }
         if let Some(Nulled { numbers, first_row: row }) = self.answerer.bridge.health().nulled {
             let (what, are) = (counted(numbers, "number"), if numbers == 1 { "is" } else { "are" });
@@ -204,12 +204,12 @@ impl Session<'_> {
                 "{what} in the answers {are} not finite (NaN or infinity), which JSON cannot hold, and {are} kept as null; \
                  the first is in row {row}"
             );
-            reporter.message(Level::Warning, &text);
+            observer.message(Level::Warning, &text);
         }
         let report = self.report(answered_before, projecting.elapsed(), stop.as_ref());
         // Calls that wait for room in a budget are few, and no one's fault.
         if let Some(remark) = report::remark::underused(&report).filter(|_| !bounded) {
-            reporter.message(Level::Warning, &remark);
+            observer.message(Level::Warning, &remark);
         }
         report::json::write(&paths.report, self.access, &report)?;
         if self.page {
@@ -219,7 +219,7 @@ impl Session<'_> {
     }
 
     /// Makes good what somebody has done to the journal, as far as that can be, and says so.
-    fn make_good(&mut self, paths: &JobPaths, reporter: &mut dyn Observer) -> Result<(), JobError> {
+    fn make_good(&mut self, paths: &JobPaths, observer: &mut dyn Observer) -> Result<(), JobError> {
         match self.journal.loss() {
             None => {}
             Some(Loss::Cut) => {
@@ -234,7 +234,7 @@ impl Session<'_> {
                     counted(before.saturating_sub(left), "answer"),
                     count(left),
                 );
-                reporter.message(Level::Warning, &text);
+                observer.message(Level::Warning, &text);
             }
             Some(loss @ (Loss::Removed | Loss::Moved)) => {
                 let kept = self.journal.restore(&now().replace(':', "-"));
@@ -254,7 +254,7 @@ impl Session<'_> {
                     );
                 }
                 let text = "the journal is written anew under its name: no answer is lost";
-                reporter.message(Level::Warning, text);
+                observer.message(Level::Warning, text);
             }
         }
         Ok(())
@@ -275,7 +275,7 @@ impl Session<'_> {
 
     async fn rows(
         &mut self,
-        reporter: &mut dyn Observer,
+        observer: &mut dyn Observer,
         control: &Control,
         resumed: u64,
     ) -> Result<Ended, JobError> {
@@ -305,7 +305,7 @@ impl Session<'_> {
                 "{} in flight when a session died: run first and one at a time, so that another crash has one row to blame",
                 counted(self.choice.suspects.len() as u64, "row")
             );
-            reporter.message(Level::Note, &text);
+            observer.message(Level::Note, &text);
         }
         let bounds = Bounds {
             total: selected.end - selected.start,
@@ -319,7 +319,7 @@ impl Session<'_> {
             journal: &mut self.journal,
             limits: Limits::new(self.stop.max_failures).resuming(resumed),
             fold: &mut self.fold,
-            observer: reporter,
+            observer: observer,
             control,
             bounds,
         };

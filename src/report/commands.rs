@@ -19,13 +19,9 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Commands for the job whose answers file the user knows by this name; without one, of no job.
-    pub fn new(answers: Option<&Path>) -> Self {
-        let program = std::env::args_os().next().unwrap_or_else(|| env!("CARGO_PKG_NAME").into());
-        Self::of(&program, answers)
-    }
-
-    fn of(program: &OsStr, answers: Option<&Path>) -> Self {
+    /// Commands of the program as it was called, for the job whose answers file the user knows by this name; without one,
+    /// of no job.
+    pub fn new(program: &OsStr, answers: Option<&Path>) -> Self {
         Self { program: argument(program), answers: answers.map(|answers| shell_word(answers.as_os_str())) }
     }
 
@@ -82,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_command_in_a_hint_is_completed_and_nothing_else_is() {
-        let commands = Commands::of(OsStr::new("./my bin/tab"), Some(Path::new("my answers.csv")));
+        let commands = Commands::new(OsStr::new("./my bin/tab"), Some(Path::new("my answers.csv")));
         let full = |text| commands.in_hints(text).into_owned();
         assert_eq!(
             full("`resume` failed\nhint: free some space; `resume` then continues"),
@@ -97,7 +93,7 @@ mod tests {
             full("x\nhint: an earlier `process`, `--force`"),
             "x\nhint: an earlier `process`, `--force`"
         );
-        let none = Commands::of(OsStr::new("tab"), None);
+        let none = Commands::new(OsStr::new("tab"), None);
         assert_eq!(none.in_hints("hint: `resume`, or `doctor`"), "hint: `resume`, or `tab doctor`");
     }
 }

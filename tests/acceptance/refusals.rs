@@ -29,7 +29,10 @@ fn refused_with(job: &Job, arguments: &[&str]) -> String {
     let directory = job.path("").canonicalize().unwrap();
     let text = done.stderr.replace(directory.to_str().unwrap(), "DIR");
     let text = text.replace(job.path("").to_str().unwrap().trim_end_matches('/'), "DIR");
-    text.replace(concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/python"), "PYTHON")
+    let text = text.replace(concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/python"), "PYTHON");
+    // Python 3.13 underlines more of a traceback's calls than the versions before.
+    let underlines = |line: &&str| line.contains('~') && line.trim_matches([' ', '~', '^']).is_empty();
+    text.split_inclusive('\n').filter(|line| !underlines(&line.trim_end_matches('\n'))).collect()
 }
 
 /// What a CSV file is refused with.

@@ -36,7 +36,7 @@ impl PreparedComparison {
         spec: JobSpec,
         (mut modes, runs): (Vec<ModeRuns>, u32),
         options: SessionOptions,
-        reporter: &mut dyn Observer,
+        observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<Self, JobError> {
         let deadline = spec.time.deadline;
@@ -51,7 +51,7 @@ impl PreparedComparison {
             argv: options.argv,
         };
         let prepared = preparing.run(control).await?;
-        prepared.announce(reporter);
+        prepared.announce(observer);
         if prepared.validated.selected.is_empty() {
             refuse!(
                 Input,
@@ -80,15 +80,15 @@ impl PreparedComparison {
         self.prepared.estimate.text(asked * runs + warm_up_rows(rows, &self.modes).min(asked))
     }
 
-    /// Makes the runs, until something stops it. Each run has a reporter of its own. What was finished is told also
+    /// Makes the runs, until something stops it. Each run has a observer of its own. What was finished is told also
     /// where something failed, for it is paid for.
     pub async fn run(
         &mut self,
-        reporters: &dyn Fn() -> Box<dyn Observer>,
+        observers: &dyn Fn() -> Box<dyn Observer>,
         control: &Control,
     ) -> ComparisonEnd {
         let modes = (std::mem::take(&mut self.modes), self.runs);
-        let end = Runs::new(&self.prepared, reporters, control, modes, self.deadline).run().await;
+        let end = Runs::new(&self.prepared, observers, control, modes, self.deadline).run().await;
         if end.killed {
             self.prepared.answerer.leave();
         }

@@ -23,8 +23,8 @@ const LONG: Duration = Duration::from_secs(60);
 pub(super) struct Runs<'a> {
     /// The job.
     pub prepared: &'a Prepared,
-    /// Makes the reporter of each run.
-    pub reporters: &'a dyn Fn() -> Box<dyn Observer>,
+    /// Makes the observer of each run.
+    pub observers: &'a dyn Fn() -> Box<dyn Observer>,
     /// What ends it early.
     pub control: &'a Control,
     /// Runs of each mode that were asked for.
@@ -88,14 +88,14 @@ impl<'a> Runs<'a> {
     /// A comparison of modes that have no runs yet; its deadline counts from now.
     pub(super) fn new(
         prepared: &'a Prepared,
-        reporters: &'a dyn Fn() -> Box<dyn Observer>,
+        observers: &'a dyn Fn() -> Box<dyn Observer>,
         control: &'a Control,
         (modes, runs): (Vec<ModeRuns>, u32),
         deadline: Option<Duration>,
     ) -> Self {
         let deadline = deadline.and_then(|limit| Instant::now().checked_add(limit));
         let (warm_up, first, used, at) = Default::default();
-        Self { prepared, reporters, control, runs, deadline, modes, warm_up, first, used, at }
+        Self { prepared, observers, control, runs, deadline, modes, warm_up, first, used, at }
     }
 
     /// Warms up and makes all runs, until something stops it.
@@ -159,7 +159,7 @@ impl<'a> Runs<'a> {
         };
         if let Some(why) = &stop {
             let text = format!("stopping: {}", reason(&why.to_string()).0);
-            (self.reporters)().message(Level::Warning, &text);
+            (self.observers)().message(Level::Warning, &text);
         }
         after(stop)
     }
@@ -200,12 +200,12 @@ impl<'a> Runs<'a> {
         calls: u64,
         title: &str,
     ) -> Result<(Measured, Option<StopReason>), Halt> {
-        let mut reporter = (self.reporters)();
-        reporter.message(Level::Note, title);
+        let mut observer = (self.observers)();
+        observer.message(Level::Note, title);
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let (prepared, calls) = (self.prepared, calls as usize);
         let measuring = Measuring { prepared, validated, calls, left, used: &mut self.used };
-        match measuring.run(reporter.as_mut(), self.control).await? {
+        match measuring.run(observer.as_mut(), self.control).await? {
             Ran::Whole(measured, stop) => Ok((*measured, stop)),
             Ran::Stopped { reason, finished } => Err(Halt::Stopped { reason, whole: false, finished }),
         }
@@ -227,7 +227,7 @@ impl<'a> Runs<'a> {
                 counted(rows, "row"),
                 counted(self.modes.len() as u64, "mode")
             );
-            (self.reporters)().message(Level::Note, &text);
+            (self.observers)().message(Level::Note, &text);
         }
     }
 }

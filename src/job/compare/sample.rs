@@ -87,7 +87,7 @@ pub(super) struct Measured {
 
 impl Measuring<'_> {
     /// Runs the rows, on a journal that nothing is left of, whatever ends the process.
-    pub(super) async fn run(self, reporter: &mut dyn Observer, control: &Control) -> Result<Ran, JobError> {
+    pub(super) async fn run(self, observer: &mut dyn Observer, control: &Control) -> Result<Ran, JobError> {
         let Self { prepared, validated, calls, left, used } = self;
         let header = Header { selection: validated.selected.clone(), ..prepared.header.clone() };
         let journal = Journal::unnamed(&std::env::temp_dir(), &header)?;
@@ -99,7 +99,7 @@ impl Measuring<'_> {
         let bridge = &prepared.answerer.bridge;
         let stalled = || bridge.health().longest(|lane| lane.stalled);
         let (cpu, stalled_before) = (processor_time(), stalled());
-        let Timed { stop, report, spent, journal } = session.measure(reporter, control).await?;
+        let Timed { stop, report, spent, journal } = session.measure(observer, control).await?;
         let (cpu, stalled) = (processor_time().saturating_sub(cpu), stalled().saturating_sub(stalled_before));
         *used += &spent;
         let (stop, report) = match (stop, report) {

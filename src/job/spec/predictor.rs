@@ -53,6 +53,25 @@ impl PredictorSpec {
     pub fn model_name(&self) -> &str {
         self.model.as_deref().unwrap_or("local")
     }
+
+    /// The same for a process that is in another directory than the job: relative files of SPEC and signature are those
+    /// of the job's directory.
+    pub(crate) fn from(&self, directory: &Path) -> Self {
+        let mut spec = self.clone();
+        if std::env::current_dir().is_ok_and(|current| current != directory) {
+            for text in [&mut spec.predictor, &mut spec.signature] {
+                if let Some((file, name)) = file_of(text) {
+                    *text = format!("{}:{name}", directory.join(file).display());
+                }
+            }
+        }
+        spec
+    }
+}
+
+/// The file of a text such as `path/to/file.py:name`, and the name in it; none for a module's, or a signature.
+fn file_of(text: &str) -> Option<(&str, &str)> {
+    text.rsplit_once(':').filter(|(file, _)| Path::new(file).extension().is_some())
 }
 
 impl PredictorPatch {
@@ -69,9 +88,7 @@ impl PredictorPatch {
             return;
         }
         for spec in [&mut self.predictor, &mut self.signature].into_iter().flatten() {
-            if let Some((file, name)) =
-                spec.rsplit_once(':').filter(|(file, _)| Path::new(file).extension().is_some())
-            {
+            if let Some((file, name)) = file_of(spec) {
                 let file = given_in.join(file);
                 *spec = format!("{}:{name}", file.strip_prefix(directory).unwrap_or(&file).display());
             }

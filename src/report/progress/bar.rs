@@ -121,7 +121,14 @@ mod tests {
         let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
         let bars = MultiProgress::with_draw_target(target);
         let screen = Screen::new(bars, Terminal(terminal.clone()), columns);
-        (Bar::new(Log::new(&screen, Showing::default(), Commands::new(None)), &screen, false), screen)
+        (
+            Bar::new(
+                Log::new(&screen, Showing::default(), Commands::new("tab".as_ref(), None)),
+                &screen,
+                false,
+            ),
+            screen,
+        )
     }
 
     /// A run with something of everything to tell.

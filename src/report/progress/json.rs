@@ -80,7 +80,7 @@ mod tests {
         let out = Captured::default();
         let screen = out.screen();
         let showing = Showing { kind: ProgressKind::Json, quiet: true, ..Showing::default() };
-        let log = Log::new(&screen, showing, Commands::new(None));
+        let log = Log::new(&screen, showing, Commands::new("tab".as_ref(), None));
         let mut lines = JsonLines::new(log, screen.clone());
         lines.tick(&after(0));
         lines.tick(&Snapshot { elapsed: Duration::from_millis(900), ..after(0) });

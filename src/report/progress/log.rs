@@ -153,7 +153,7 @@ mod tests {
 
     fn log(out: &Captured, quiet: bool, verbose: u8) -> Log {
         let showing = Showing { quiet, verbose, ..Showing::default() };
-        Log::new(&out.screen(), showing, Commands::new(None))
+        Log::new(&out.screen(), showing, Commands::new("tab".as_ref(), None))
     }
 
     fn outcome(row: u64, failure: Failure) -> Event {
@@ -228,7 +228,8 @@ mod tests {
         log.message(Level::Note, "the model is ready");
         log.message(Level::Error, "failed to write `a.csv`: no space left\nhint: free some");
         let colored = Showing { color: true, ..Showing::default() };
-        Log::new(&out.screen(), colored, Commands::new(None)).message(Level::Warning, "coloured");
+        Log::new(&out.screen(), colored, Commands::new("tab".as_ref(), None))
+            .message(Level::Warning, "coloured");
         insta::assert_snapshot!(out.text().escape_debug().to_string().replace("\\n", "\n"), @r"
         the model is ready
         error: failed to write `a.csv`: no space left

@@ -105,7 +105,7 @@ mod tests {
         let screen = out.screen();
         let standing = Standing::new(screen.clone(), kind.form());
         let showing = Showing { kind, is_terminal: quiet, quiet, verbose: 0, color: false };
-        observer(showing, &screen, &standing, &Commands::new(None))
+        observer(showing, &screen, &standing, &Commands::new("tab".as_ref(), None))
     }
 
     /// A run of 10,000 rows, 1,000 of them answered before, after so many seconds at 80 rows a second.

@@ -65,7 +65,10 @@ mod tests {
     use crate::report::progress::screen::Captured;
 
     fn plain(out: &Captured) -> Plain {
-        Plain::new(Log::new(&out.screen(), Showing::default(), Commands::new(None)), out.screen())
+        Plain::new(
+            Log::new(&out.screen(), Showing::default(), Commands::new("tab".as_ref(), None)),
+            out.screen(),
+        )
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use console::Term;
 use indicatif::MultiProgress;
 
 use super::Form;
@@ -29,12 +28,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// The process's standard error.
-    pub fn stderr() -> Self {
-        Self::new(MultiProgress::new(), io::stderr(), || usize::from(Term::stderr().size().1))
-    }
-
-    /// Any other place of so many columns, with the bars drawn there.
+    /// A place of so many columns, such as standard error, with the bars drawn there.
     pub fn new(bars: MultiProgress, out: impl Write + Send + 'static, columns: fn() -> usize) -> Self {
         let out = Arc::new(Mutex::new(out));
         Self { bars, out, columns, drawn: Arc::default(), begun: Arc::default() }

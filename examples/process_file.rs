@@ -1,0 +1,71 @@
+//! Answers a file of questions with the library, without the command line.
+//!
+//! ```sh
+//! cargo run --example process_file -- questions.csv app.py:answer
+//! ```
+//!
+//! The answers go to `<stem>.answers.csv` in the current directory. Run it again, and it goes on where it was stopped.
+
+use std::error::Error;
+use std::path::Path;
+
+use tokio_asyncio_bridge::job::{
+    Control, Event, Format, Job, JobPaths, JobSpec, Level, Observer, SessionOptions, Signal, Snapshot,
+};
+
+/// Prints messages, and each failed row.
+struct Lines;
+
+impl Observer for Lines {
+    fn event(&mut self, event: &Event) {
+        if let Event::Finished { outcome, .. } = event
+            && let Err(failure) = &outcome.result
+        {
+            println!("row {} failed: {}", outcome.row, failure.message);
+        }
+    }
+
+    fn message(&mut self, level: Level, text: &str) {
+        println!("{level:?}: {text}");
+    }
+
+    fn finish(&mut self, snapshot: &Snapshot) {
+        println!("{} of {} rows answered in this session", snapshot.ok, snapshot.total);
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut words = std::env::args().skip(1);
+    let (Some(input), Some(predictor)) = (words.next(), words.next()) else {
+        return Err("usage: process_file INPUT PREDICTOR".into());
+    };
+
+    let directory = std::env::current_dir()?;
+    let input = Path::new(&input);
+    let mut spec = JobSpec::new(&directory, input, Format::from_path(input)?);
+    spec.predictor.predictor = predictor;
+    let files = JobPaths::of(&directory.join(JobPaths::default_answers(input, "csv")));
+
+    // The first Ctrl-C lets the calls in flight end, the second one does not wait for them.
+    let control = Control::new();
+    let stop = control.clone();
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            stop.stop(Signal::Interrupt);
+        }
+    });
+
+    let job = Job::new(spec, files, SessionOptions::default())?;
+    if let Some(counts) = job.done()? {
+        println!("nothing to do: {} rows are answered", counts.ok);
+        return Ok(());
+    }
+    let prepared = job.prepare(&mut Lines, &control).await?;
+    println!("{}", prepared.estimate(1));
+    let end = prepared.open(&mut Lines)?.run(&mut Lines, &control).await?;
+    if let Some(report) = end.report {
+        println!("{} answered, {} failed in {:.2} s", report.rows.ok, report.rows.failed, report.wall_s);
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! The library without the command line: jobs as values, in one process with one embedded Python.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tokio_asyncio_bridge::job::{
+    Control, ErrorKind, Event, Format, Job, JobPaths, JobSpec, Observer, SessionEnd, SessionOptions, Signal,
+};
+
+/// A job in a directory of its own.
+struct Scene {
+    directory: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new(input: &str, predictor: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("questions.csv"), input).unwrap();
+        std::fs::write(directory.path().join("app.py"), predictor).unwrap();
+        Self { directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn spec(&self) -> JobSpec {
+        let mut spec = JobSpec::new(self.directory.path(), Path::new("questions.csv"), Format::Csv);
+        spec.predictor.predictor = "app.py:answer".to_owned();
+        spec
+    }
+
+    fn job(&self) -> Job {
+        let files = JobPaths::of(&self.path("answers.csv"));
+        Job::new(self.spec(), files, SessionOptions::default()).unwrap()
+    }
+
+    /// Runs the job on a thread of its own, as a program that embeds the library may.
+    fn start(&self, mut observer: impl Observer + 'static, control: Control) -> Running {
+        let job = self.job();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let prepared = job.prepare(&mut observer, &control).await.unwrap();
+                let mut open = prepared.open(&mut observer).unwrap();
+                open.run(&mut observer, &control).await.unwrap()
+            })
+        })
+    }
+
+    fn answers(&self) -> String {
+        std::fs::read_to_string(self.path("answers.csv")).unwrap()
+    }
+}
+
+type Running = std::thread::JoinHandle<SessionEnd>;
+
+/// `question` and so many numbered ones.
+fn questions(rows: u64) -> String {
+    (0..rows).map(|row| format!("q{row}\n")).fold("question\n".to_owned(), |all, line| all + &line)
+}
+
+/// Stops the job at its first outcome.
+struct StopAtFirst(Option<Control>);
+
+impl Observer for StopAtFirst {
+    fn event(&mut self, event: &Event) {
+        if matches!(event, Event::Finished { .. })
+            && let Some(control) = self.0.take()
+        {
+            control.stop(Signal::Interrupt);
+        }
+    }
+}
+
+#[test]
+fn two_jobs_at_once_each_have_their_own_predictor_rows_and_files() {
+    let predictor = |name: &str| {
+        format!(
+            "import asyncio\nasync def answer(question):\n    await asyncio.sleep(0.002)\n    return f'{name} {{question}}'\n"
+        )
+    };
+    let scenes = ["one", "two"].map(|name| (name, Scene::new(&questions(200), &predictor(name))));
+    let running: Vec<Running> = scenes.iter().map(|(_, scene)| scene.start((), Control::new())).collect();
+    for ((name, scene), running) in scenes.iter().zip(running) {
+        let end = running.join().unwrap();
+        assert_eq!((end.code, end.report.unwrap().rows.ok), (0, 200));
+        for row in 0..200 {
+            assert!(scene.answers().contains(&format!("q{row},{name} q{row},")), "{name} {row}");
+        }
+    }
+}
+
+#[test]
+fn a_job_that_is_stopped_from_outside_goes_on_where_it_was() {
+    let predictor = "import asyncio, pathlib\nLOG = pathlib.Path(__file__).with_name('calls')\n\
+        async def answer(question):\n    with LOG.open('a') as log:\n        print(question, file=log)\n    \
+        await asyncio.sleep(0.01)\n    return question\n";
+    let scene = Scene::new(&questions(300), predictor);
+    let control = Control::new();
+    let end = scene.start(StopAtFirst(Some(control.clone())), control).join().unwrap();
+    let answered = end.report.unwrap().rows.ok;
+    assert_eq!(end.code, 130);
+    assert!(0 < answered && answered < 300, "{answered}");
+    assert!(scene.job().done().unwrap().is_none());
+
+    let end = scene.start((), Control::new()).join().unwrap();
+    assert_eq!((end.code, end.report.unwrap().rows.ok), (0, 300));
+    assert_eq!(scene.job().done().unwrap().unwrap().ok, 300);
+    let mut calls: Vec<_> =
+        std::fs::read_to_string(scene.path("calls")).unwrap().lines().map(str::to_owned).collect();
+    calls.sort();
+    calls.dedup();
+    assert_eq!(calls.len(), std::fs::read_to_string(scene.path("calls")).unwrap().lines().count());
+}
+
+#[tokio::test]
+async fn an_error_tells_what_it_is_about() {
+    let scene =
+        Scene::new("question,other\nq0,a\nq1\n", "async def answer(question):\n    return question\n");
+    let error = scene.job().prepare(&mut (), &Control::new()).await.err().unwrap();
+    assert_eq!((error.kind(), error.line(), error.called()), (ErrorKind::Input, Some(3), false));
+    assert_eq!(error.file(), Some(&*scene.path("questions.csv")));
+
+    let scene = Scene::new(&questions(1), "import nowhere_to_be_found\n");
+    let error = scene.job().prepare(&mut (), &Control::new()).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Predictor);
+    assert!(error.to_string().contains("nowhere_to_be_found"), "{error}");
+
+    let control = Control::new();
+    control.stop(Signal::Interrupt);
+    let scene = Scene::new(&questions(1), "import time\ntime.sleep(1)\nasync def answer(question): ...\n");
+    let error = scene.job().prepare(&mut (), &control).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Stopped(Signal::Interrupt));
+}
+
+#[test]
+fn the_example_answers_a_file_and_finds_it_done() {
+    let scene = Scene::new(&questions(3), "async def answer(question):\n    return question.upper()\n");
+    // Beside this test: `target/debug/deps/job-…`.
+    let built = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples");
+    assert!(built.join("process_file").exists(), "build it with `cargo build --examples`");
+    let run = || {
+        let example = Command::new(built.join("process_file"))
+            .args(["questions.csv", "app.py:answer"])
+            .current_dir(scene.directory.path())
+            .output()
+            .unwrap();
+        assert!(example.status.success(), "{}", String::from_utf8_lossy(&example.stderr));
+        String::from_utf8(example.stdout).unwrap()
+    };
+    assert!(run().contains("3 answered, 0 failed"));
+    let answers = std::fs::read_to_string(scene.path("questions.answers.csv")).unwrap();
+    assert!(answers.contains("q2,Q2,"), "{answers}");
+    assert_eq!(run(), "nothing to do: 3 rows are answered\n");
+}
