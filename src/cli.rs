@@ -18,7 +18,7 @@ use clap_complete::Shell;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::bridge::python::main_thread;
-use crate::command::Usage;
+use crate::command::UsageError;
 use crate::command::compare::{CompareOptions, compare};
 use crate::command::demo::{DemoOptions, demo};
 use crate::command::doctor::doctor;
@@ -185,8 +185,9 @@ fn program() -> u8 {
             Some(job::ErrorKind::Stopped(signal)) => StopReason::Signal(signal).exit_code(),
             kind => {
                 streams.complain(&told(&error));
-                let usage =
-                    kind == Some(job::ErrorKind::Usage) || error.is::<Usage>() || error.is::<clap::Error>();
+                let usage = kind == Some(job::ErrorKind::Usage)
+                    || error.is::<UsageError>()
+                    || error.is::<clap::Error>();
                 if usage { 2 } else { 1 }
             }
         },
@@ -292,7 +293,7 @@ fn run(cli: Cli, matches: &ArgMatches, runtime: &Runtime, streams: &mut Streams)
         return Ok(0);
     };
     if let Command::Process(options) | Command::Doctor(options) = &mut command {
-        variables::switch_on(&mut options.job).map_err(Usage)?;
+        variables::switch_on(&mut options.job).map_err(UsageError)?;
     }
     let resumed = match &command {
         Command::Resume(options) => {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
-use super::Usage;
+use super::UsageError;
 use super::run_job::session_options;
 use super::show::ShowOptions;
 use super::signals::Signals;
@@ -104,7 +104,9 @@ impl CompareOptions {
 /// Runs `compare`.
 pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     if is_stream(&options.input) {
-        return Err(Usage("`compare` reads its input once for each run: give it a file".to_owned()).into());
+        return Err(
+            UsageError("`compare` reads its input once for each run: give it a file".to_owned()).into()
+        );
     }
     for (file, option, kind) in options.files() {
         destination::check(file, option, &[("the input", &options.input)])?;

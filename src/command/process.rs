@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
-use super::Usage;
+use super::UsageError;
 use super::run_job::{run, session_options};
 use super::show::ShowOptions;
 use super::streams::Streams;
@@ -85,7 +85,7 @@ pub fn format_of(options: &ProcessOptions) -> anyhow::Result<Format> {
         };
         let text =
             format!("{stream} has no name to tell its format: give `--format csv` or `--format jsonl`");
-        return Err(Usage(text).into());
+        return Err(UsageError(text).into());
     }
     Ok(format?)
 }
