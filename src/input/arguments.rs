@@ -9,7 +9,7 @@ use super::binding::{Binding, Bound, Presence};
 use super::csv::fields;
 use super::fault::Fault;
 use super::jsonl::{entries, text};
-use super::records::Header;
+use super::records::CsvHeader;
 use super::source::Source;
 use crate::error::CallError;
 use crate::row::{Arguments, Value};
@@ -32,7 +32,7 @@ pub(super) enum ArgumentReader {
 
 impl ArgumentReader {
     /// Refuses a header in which a column that the predictor uses occurs more than once.
-    pub(super) fn new(binding: &Binding, header: Option<&Header>, source: &Source) -> Result<Self, Fault> {
+    pub(super) fn new(binding: &Binding, header: Option<&CsvHeader>, source: &Source) -> Result<Self, Fault> {
         let Some(header) = header else {
             let named = binding.arguments.iter().filter(|bound| bound.presence == Presence::SomeRow);
             let unseen = named.map(|bound| &bound.column).chain(&binding.id_column).cloned().collect();

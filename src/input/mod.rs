@@ -44,7 +44,7 @@ pub use self::csv::fields;
 pub use self::error::InputError;
 pub use self::fault::{Fault, Unfit};
 pub use self::jsonl::{Entries, entries};
-pub use self::records::{Header, Record, Records};
+pub use self::records::{CsvHeader, RawRecord, Records};
 pub use self::rows::{RowSource, Rows};
 pub use self::source::{Format, Source};
 pub use self::types::{Kind, Misfit, TypedValue, Types};

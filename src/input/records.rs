@@ -13,7 +13,7 @@ use super::splitter::{Piece, Rule, Splitter, line_ends};
 
 /// The first record of a CSV file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
+pub struct CsvHeader {
     /// 1-based physical line on which it starts.
     pub line: u64,
     /// Its text in UTF-8, without the line ending.
@@ -24,7 +24,7 @@ pub struct Header {
 
 /// One data record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record<'a> {
+pub struct RawRecord<'a> {
     /// 0-based position among the data records of the file.
     pub id: u64,
     /// 1-based physical line on which it starts.
@@ -37,7 +37,7 @@ pub struct Record<'a> {
 pub struct Records<R = File> {
     source: Source,
     splitter: Splitter<Utf8Reader<R>>,
-    header: Option<Header>,
+    header: Option<CsvHeader>,
     has_separator_line: bool,
     line_ending: &'static [u8],
     /// JSONL: the first line, which was read in advance for its line ending.
@@ -87,7 +87,7 @@ impl<R: Read> Records<R> {
         if source.format == Format::Csv {
             let raw = text(&splitter, &first, source).map_err(refuse)?;
             fault = width(raw, source.delimiter).err().map(|fault| refuse(fault.on_line(first.line)));
-            header = Some(Header::new(raw, first.line, source.delimiter));
+            header = Some(CsvHeader::new(raw, first.line, source.delimiter));
         }
         let first = header.is_none().then_some(first);
         let source = source.clone();
@@ -95,7 +95,7 @@ impl<R: Read> Records<R> {
     }
 
     /// The header record; `None` for JSONL.
-    pub fn header(&self) -> Option<&Header> {
+    pub fn header(&self) -> Option<&CsvHeader> {
         self.header.as_ref()
     }
 
@@ -119,7 +119,7 @@ impl<R: Read> Records<R> {
         clippy::should_implement_trait,
         reason = "lending: a record lives in the buffer until the next one is read"
     )]
-    pub fn next(&mut self) -> Result<Option<Record<'_>>, InputError> {
+    pub fn next(&mut self) -> Result<Option<RawRecord<'_>>, InputError> {
         let refuse = |located| InputError::new(&self.source, located);
         let piece = loop {
             let piece = match self.first.take() {
@@ -142,7 +142,7 @@ impl<R: Read> Records<R> {
                 fields => return Err(refuse(Fault::Uneven { fields, header }.on_line(piece.line))),
             }
         }
-        Ok(Some(Record { id, line: piece.line, raw }))
+        Ok(Some(RawRecord { id, line: piece.line, raw }))
     }
 
     /// How the records are read.
@@ -166,7 +166,7 @@ impl<R: Read> Records<R> {
     }
 }
 
-impl Header {
+impl CsvHeader {
     fn new(raw: &str, line: u64, delimiter: u8) -> Self {
         let mut names = csv::StringRecord::new();
         fields(raw, delimiter, &mut names);
@@ -176,7 +176,7 @@ impl Header {
 
 impl Source {
     /// Whether a CSV record is blank in every field. Such records at the end of a file are not rows. Always false for JSONL.
-    pub fn is_empty(&self, record: &Record<'_>) -> bool {
+    pub fn is_empty(&self, record: &RawRecord<'_>) -> bool {
         self.format == Format::Csv && is_empty(record.raw, self.delimiter)
     }
 

@@ -287,8 +287,8 @@ fn records_keep_the_bytes_and_the_line_ending() {
     let mut records = Records::open(&Source { delimiter: b';', ..file.source.clone() }).unwrap();
     assert_eq!(records.line_ending(), b"\r\n");
     assert_eq!(records.header().unwrap().raw, b"a;b");
-    assert_eq!(records.next().unwrap().unwrap(), Record { id: 0, line: 2, raw: "\"x\"; y" });
-    assert_eq!(records.next().unwrap().unwrap(), Record { id: 1, line: 3, raw: "1;2" });
+    assert_eq!(records.next().unwrap().unwrap(), RawRecord { id: 0, line: 2, raw: "\"x\"; y" });
+    assert_eq!(records.next().unwrap().unwrap(), RawRecord { id: 1, line: 3, raw: "1;2" });
     assert_eq!(records.next().unwrap(), None);
     let file = jsonl_file("\n{}\r\n{}\n");
     let records = Records::open(&file.source).unwrap();

@@ -9,7 +9,7 @@ use super::binding::{Binding, Wanted};
 use super::error::InputError;
 use super::fault::{Fault, Unfit};
 use super::jsonl::entries;
-use super::records::{Header, Record, Records};
+use super::records::{CsvHeader, RawRecord, Records};
 use super::source::{Format, Source};
 use super::types::{Checking, Misfit, Types};
 use crate::fs::Hashing;
@@ -202,7 +202,7 @@ struct Seen {
 }
 
 impl Checker<'_> {
-    fn bind(&mut self, columns: &[String], header: Option<&Header>) -> Result<(), Fault> {
+    fn bind(&mut self, columns: &[String], header: Option<&CsvHeader>) -> Result<(), Fault> {
         self.plan = Plan::Failed;
         let binding = Binding::new(self.wanted, columns, header.is_none())?;
         let arguments = ArgumentReader::new(&binding, header, self.source)?;
@@ -214,7 +214,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn check(&mut self, record: &Record<'_>) -> Result<(), InputError> {
+    fn check(&mut self, record: &RawRecord<'_>) -> Result<(), InputError> {
         self.end.records += 1;
         let checked = if self.selection.contains(&record.id) {
             self.check_selected(record)
@@ -232,7 +232,7 @@ impl Checker<'_> {
         checked.map_err(|fault| InputError::new(self.source, fault.on_line(record.line)))
     }
 
-    fn check_selected(&mut self, record: &Record<'_>) -> Result<(), Fault> {
+    fn check_selected(&mut self, record: &RawRecord<'_>) -> Result<(), Fault> {
         let raw = record.raw;
         if matches!(self.plan, Plan::Unbound) {
             let keys: Vec<_> = entries(raw)?.into_iter().map(|(key, _)| key.into_owned()).collect();

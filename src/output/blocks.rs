@@ -3,7 +3,7 @@
 use super::error::OutputError;
 use super::lanes::Weighed;
 use super::project::Projection;
-use crate::input::{Record, Records};
+use crate::input::{RawRecord, Records};
 
 /// How many rows are passed over between two looks at the cancellation.
 const STRIDE: u64 = 1024;
@@ -32,7 +32,7 @@ impl<'a, C: Fn() -> bool> Selected<'a, C> {
     }
 
     /// The next record; none behind the last of the selection.
-    pub(super) fn next(&mut self) -> Result<Option<Record<'_>>, OutputError> {
+    pub(super) fn next(&mut self) -> Result<Option<RawRecord<'_>>, OutputError> {
         let Some(next) = self.wanted.next() else { return Ok(None) };
         while self.row < next {
             self.step()?;
@@ -40,7 +40,7 @@ impl<'a, C: Fn() -> bool> Selected<'a, C> {
         self.step().map(Some)
     }
 
-    fn step(&mut self) -> Result<Record<'_>, OutputError> {
+    fn step(&mut self) -> Result<RawRecord<'_>, OutputError> {
         if self.row.is_multiple_of(STRIDE) && (self.cancelled)() {
             return Err(OutputError::Cancelled);
         }
@@ -71,7 +71,7 @@ impl Weighed for Block {
 }
 
 impl Block {
-    fn push(&mut self, record: &Record<'_>) {
+    fn push(&mut self, record: &RawRecord<'_>) {
         self.text.push_str(record.raw);
         self.records.push((record.id, record.line, self.text.len()));
     }
@@ -81,10 +81,10 @@ impl Block {
     }
 
     /// The records.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = RawRecord<'_>> {
         self.records.iter().scan(0, |start, (id, line, end)| {
             let raw = &self.text[std::mem::replace(start, *end)..*end];
-            Some(Record { id: *id, line: *line, raw })
+            Some(RawRecord { id: *id, line: *line, raw })
         })
     }
 }

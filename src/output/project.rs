@@ -14,7 +14,7 @@ use super::input_columns::InputColumns;
 use super::lanes;
 use super::rows::{Rows, Written};
 use crate::fs::{Access, Replacement};
-use crate::input::{Fault, Format, Record, Records, Source, entries};
+use crate::input::{Fault, Format, RawRecord, Records, Source, entries};
 use crate::journal::{Counts, Fields, Index, Reader};
 use crate::outcome::Outcome;
 use crate::row::RowHash;
@@ -124,7 +124,7 @@ impl Projection<'_> {
     }
 
     /// Refuses a record other than the one that was asked.
-    pub(super) fn check(&self, record: &Record<'_>, outcome: Option<&Outcome>) -> Result<(), OutputError> {
+    pub(super) fn check(&self, record: &RawRecord<'_>, outcome: Option<&Outcome>) -> Result<(), OutputError> {
         match outcome {
             Some(outcome) if outcome.hash != RowHash::of(record.raw.as_bytes()) => {
                 Err(OutputError::Changed { path: self.source.path.clone(), line: record.line })
@@ -134,7 +134,7 @@ impl Projection<'_> {
     }
 
     /// A record with a fault.
-    pub(super) fn malformed(&self, record: &Record<'_>, fault: Fault) -> OutputError {
+    pub(super) fn malformed(&self, record: &RawRecord<'_>, fault: Fault) -> OutputError {
         OutputError::Malformed { path: self.source.path.clone(), line: record.line, fault }
     }
 }

@@ -6,7 +6,7 @@ use super::encoder::Encoder;
 use super::error::OutputError;
 use super::input_columns::InputColumns;
 use super::project::Projection;
-use crate::input::Record;
+use crate::input::RawRecord;
 use crate::journal::{Counts, Reader, Status};
 
 /// So many bytes are given at once: a block's answers may be far longer than its questions.
@@ -56,7 +56,7 @@ impl Rows<'_> {
         Ok(())
     }
 
-    fn record(&mut self, record: &Record<'_>, written: &mut Written) -> Result<(), OutputError> {
+    fn record(&mut self, record: &RawRecord<'_>, written: &mut Written) -> Result<(), OutputError> {
         let outcome = self.journal.outcome(self.projection.index, record.id)?;
         self.projection.check(record, outcome.as_ref())?;
         written.rows.add(outcome.as_ref().map(Status::of));
