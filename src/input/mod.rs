@@ -13,7 +13,7 @@
 //! | `arguments.rs` | makes the arguments of a call from a record |
 //! | `types.rs` | checks values against the types of the parameters, on another thread |
 //! | `validate.rs` | [`validate()`]: refuses a faulty file, or says how to run it |
-//! | `rows.rs` | [`RowSource`] and [`Rows`]: the rows of a session |
+//! | `rows.rs` | [`RowSource`] and [`RowReader`]: the rows of a session |
 //! | `fault.rs`, `hint.rs`, `error.rs` | what can be wrong; what mends it; [`InputError`], which says both |
 //!
 //! Only [`Records`] splits a file into records. Validation, rows and the projection of the answers all read through it,
@@ -45,7 +45,7 @@ pub use self::error::InputError;
 pub use self::fault::{Fault, Unfit};
 pub use self::jsonl::{Entries, entries};
 pub use self::records::{CsvHeader, RawRecord, Records};
-pub use self::rows::{RowSource, Rows};
+pub use self::rows::{RowReader, RowSource};
 pub use self::source::{Format, Source};
 pub use self::types::{Kind, Misfit, TypedValue, Types};
 pub use self::validate::{Validated, Warning, glance, validate, validate_typed};

@@ -22,13 +22,13 @@ pub trait RowSource: Send {
 }
 
 /// The selected rows of a validated file.
-pub struct Rows {
+pub struct RowReader {
     records: Records,
     arguments: ArgumentReader,
     selection: Range<u64>,
 }
 
-impl Rows {
+impl RowReader {
     /// Opens the file again, to read the rows with the ids of `selection`, which may exceed the end of the file.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl Rows {
     }
 }
 
-impl RowSource for Rows {
+impl RowSource for RowReader {
     fn next_row(&mut self) -> Result<Option<Row>, Box<dyn Error + Send + Sync>> {
         Ok(self.next()?)
     }

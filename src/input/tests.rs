@@ -1,4 +1,4 @@
-//! Whole files through [`validate`] and [`Rows`]: what is refused, with which line and hint, and what rows come out.
+//! Whole files through [`validate`] and [`RowReader`]: what is refused, with which line and hint, and what rows come out.
 
 use std::io::Write;
 use std::ops::Range;
@@ -56,7 +56,7 @@ impl Fixture {
     #[track_caller]
     fn rows(&self, selection: Range<u64>) -> Vec<Row> {
         let validated = validate(&self.source, &self.wanted, selection).unwrap();
-        let mut rows = Rows::open(&self.source, &validated.binding, validated.selected.clone()).unwrap();
+        let mut rows = RowReader::open(&self.source, &validated.binding, validated.selected.clone()).unwrap();
         let mut read = Vec::new();
         while let Some(row) = rows.next().unwrap() {
             read.push(row);

@@ -14,7 +14,7 @@ use super::spec::{CutOffChoice, RateSpec, RetrySpec, StopSpec, TimeSpec};
 use crate::bridge::{Metered, Nulled};
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::fs::Access;
-use crate::input::{InputError, Rows, Source, Validated};
+use crate::input::{InputError, RowReader, Source, Validated};
 use crate::journal::{End, Header, Index, Journal, JournalError, Loss};
 use crate::observe::{Level, Observer};
 use crate::output::{OutputError, Projected, Projection};
@@ -298,7 +298,7 @@ impl Session<'_> {
                 .failing_cut_off(self.retry.cut_off == CutOffChoice::Fail),
         );
         let selected = self.validated.selected.clone();
-        let rows = Rows::open(self.source, &self.validated.binding, selected.clone())?;
+        let rows = RowReader::open(self.source, &self.validated.binding, selected.clone())?;
         let todo = Todo::new(rows, self.read_suspects()?, Arc::clone(self.journal.index()), &self.choice);
         if !self.choice.suspects.is_empty() {
             let text = format!(
@@ -335,7 +335,7 @@ impl Session<'_> {
             return Ok(Vec::new());
         };
         let place: HashMap<u64, usize> = suspects.iter().copied().zip(0..).collect();
-        let mut rows = Rows::open(self.source, &self.validated.binding, *first..*last + 1)?;
+        let mut rows = RowReader::open(self.source, &self.validated.binding, *first..*last + 1)?;
         let mut found = Vec::with_capacity(place.len());
         while let Some(row) = rows.next()? {
             found.extend(place.contains_key(&row.id).then_some(row));

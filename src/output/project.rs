@@ -12,7 +12,7 @@ use super::encoder::Encoder;
 use super::error::OutputError;
 use super::input_columns::InputColumns;
 use super::lanes;
-use super::rows::{Rows, Written};
+use super::rows::{BlockWriter, Written};
 use crate::fs::{Access, Replacement};
 use crate::input::{Fault, Format, RawRecord, Records, Source, entries};
 use crate::journal::{Counts, Fields, Index, Reader};
@@ -84,7 +84,8 @@ impl Projection<'_> {
         let worker = || -> Result<_, OutputError> {
             let own = (!copied).then(|| InputColumns::new(self.source, own.clone()));
             let journal = Reader::open(self.journal)?;
-            let mut rows = Rows { projection: self, journal, own, fields: &fields, encoder: encoder.clone() };
+            let mut rows =
+                BlockWriter { projection: self, journal, own, fields: &fields, encoder: encoder.clone() };
             Ok(move |block: Block, give: &mut dyn FnMut(Written) -> bool| rows.write(&block, give))
         };
         let cores = thread::available_parallelism().map_or(1, usize::from);

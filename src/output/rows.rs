@@ -13,7 +13,7 @@ use crate::journal::{Counts, Reader, Status};
 const BYTES: usize = 128 << 10;
 
 /// Makes records, on a thread of its own.
-pub(super) struct Rows<'a> {
+pub(super) struct BlockWriter<'a> {
     pub(super) projection: &'a Projection<'a>,
     pub(super) journal: Reader,
     /// Takes the input's records apart, where they cannot be copied.
@@ -38,7 +38,7 @@ impl Written {
     }
 }
 
-impl Rows<'_> {
+impl BlockWriter<'_> {
     /// Makes the block's records and gives them in order, some at a time, for as long as they are taken.
     pub(super) fn write(
         &mut self,

@@ -57,7 +57,7 @@ pub struct Report {
     /// [`SCHEMA_VERSION`] of the program that wrote it.
     pub schema_version: u32,
     /// Rows by what became of them.
-    pub rows: Rows,
+    pub rows: RowCounts,
     /// Why the run stopped before its last row.
     pub stopped: Option<String>,
     /// Calls of the predictor.
@@ -105,7 +105,7 @@ pub struct Report {
 
 /// Rows by what became of them: total = ok + failed + unfinished.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rows {
+pub struct RowCounts {
     /// Rows selected.
     pub total: u64,
     /// Answered.
@@ -237,7 +237,7 @@ impl Report {
         let failed = stats.failed().total();
         Self {
             schema_version: SCHEMA_VERSION,
-            rows: Rows {
+            rows: RowCounts {
                 total: facts.total,
                 ok: stats.ok(),
                 failed,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::report::tests::sample;
-use crate::report::{Rows, Tokens};
+use crate::report::{RowCounts, Tokens};
 use crate::stats::Stats;
 use crate::usage::ClassCounts;
 
@@ -46,7 +46,7 @@ fn a_run_with_failures_names_them_and_the_command_that_takes_them_up() {
 #[test]
 fn a_run_without_failures_says_only_what_there_is_to_say() {
     let mut report = sample();
-    report.rows = Rows { total: 1, ok: 1, failed: 0, unfinished: 0, resumed: 0, ..report.rows };
+    report.rows = RowCounts { total: 1, ok: 1, failed: 0, unfinished: 0, resumed: 0, ..report.rows };
     report.latency_ms.failed = Stats::default().latency_failed();
     report.event_loop.blocked.clear();
     (report.tokens, report.cost_usd) = (Tokens::default(), None);
@@ -67,7 +67,7 @@ fn a_run_without_failures_says_only_what_there_is_to_say() {
 #[test]
 fn a_run_that_was_stopped_before_its_first_call_has_no_figures() {
     let mut report = sample();
-    report.rows = Rows { ok: 0, failed: 0, unfinished: report.rows.total, resumed: 0, ..report.rows };
+    report.rows = RowCounts { ok: 0, failed: 0, unfinished: report.rows.total, resumed: 0, ..report.rows };
     report.stopped = Some("interrupted".into());
     (report.attempts.total, report.wall_s) = (0, 0.0);
     (report.tokens, report.limited_s) = Default::default();
@@ -168,7 +168,7 @@ fn a_narrow_terminal_gets_lines_of_its_own_width() {
 #[test]
 fn a_session_that_found_nothing_left_to_do_claims_no_time_of_its_own() {
     let mut report = sample();
-    report.rows = Rows { ok: 1_201, failed: 0, unfinished: 0, resumed: 1_201, ..report.rows };
+    report.rows = RowCounts { ok: 1_201, failed: 0, unfinished: 0, resumed: 1_201, ..report.rows };
     let first = shown(&report);
     let first = first.lines().next().unwrap();
     assert_eq!(first, "Answered 1,201 of 1,201 rows before, in 48.0 s (24.9 rows/s)");
