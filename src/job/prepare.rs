@@ -262,8 +262,8 @@ impl Prepared {
         }
     }
 
-    fn facts(&self) -> report::Run {
-        report::Run {
+    fn facts(&self) -> report::RunInfo {
+        report::RunInfo {
             argv: self.header.argv.clone(),
             input: self.header.input.path.clone(),
             input_sha256: self.header.input.sha256.clone(),

@@ -13,7 +13,7 @@ use super::spec;
 use crate::fs::Access;
 use crate::journal::{Header, RUN, Record, Recovered, timestamp};
 use crate::observe::Observer;
-use crate::report::{EventLoop, Facts, JournalFigures, Report, Run, json};
+use crate::report::{EventLoop, Facts, JournalFigures, Report, RunInfo, json};
 use crate::stats::Fold;
 
 /// What a report tells of a session beyond its header and its outcomes; among the settings under [`RUN`].
@@ -122,7 +122,7 @@ fn facts(
         stopped,
         journal: JournalFigures { bytes: metadata.len(), ..JournalFigures::default() },
         event_loop: EventLoop::default(),
-        run: Run {
+        run: RunInfo {
             argv: header.argv.clone(),
             input: header.input.path.clone(),
             input_sha256: header.input.sha256.clone(),

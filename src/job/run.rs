@@ -68,7 +68,7 @@ pub(super) struct Session<'a> {
     /// What the job may still use.
     pub budget: Option<Budget>,
     /// Facts for the report that were known before.
-    pub run: report::Run,
+    pub run: report::RunInfo,
     /// Reading and checking the input.
     pub validate: Duration,
     /// Whether the page is written too.
@@ -427,7 +427,7 @@ impl Session<'_> {
                 max_lag_ms: lag.as_secs_f64() * 1e3,
                 blocked,
             },
-            run: report::Run { finished_at: now(), ..self.run.clone() },
+            run: report::RunInfo { finished_at: now(), ..self.run.clone() },
         };
         Report::new(&self.fold.stats, facts)
     }

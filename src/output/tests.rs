@@ -16,13 +16,13 @@ use crate::outcome::{Answer, Outcome};
 use crate::row::{RowHash, Value};
 
 /// An input file and the journal of a run over it that still holds the lock.
-struct Run {
+struct Case {
     directory: tempfile::TempDir,
     source: Source,
     journal: Journal,
 }
 
-impl Run {
+impl Case {
     fn over(format: Format, input: &str) -> Self {
         let rows = {
             let probe = Self::source(format, input);
@@ -112,7 +112,7 @@ fn json(json: &str) -> Value {
 
 #[test]
 fn csv_records_are_copied_and_the_answers_appended() {
-    let run = Run::over_range(Format::Csv, "\u{feff}question; id\r\n\"a;\r\nb\"; 1\r\nc;2\r\nd;3", 0..3)
+    let run = Case::over_range(Format::Csv, "\u{feff}question; id\r\n\"a;\r\nb\"; 1\r\nc;2\r\nd;3", 0..3)
         .delimited_by(b';')
         .answer(0, &[("answer", text("x;\"y\"\nz")), ("score", json("1.0"))])
         .fail(2);
@@ -127,7 +127,7 @@ fn csv_records_are_copied_and_the_answers_appended() {
 
 #[test]
 fn json_objects_are_copied_and_the_answers_inserted() {
-    let run = Run::over(Format::Jsonl, "{\"q\": 100000000000000000000} \n\n{}\n{\"q\":\"}\"}")
+    let run = Case::over(Format::Jsonl, "{\"q\": 100000000000000000000} \n\n{}\n{\"q\":\"}\"}")
         .answer(0, &[("answer", json("{\"a\": [1.0, null]}"))])
         .fail(2);
     assert_eq!(
@@ -145,7 +145,7 @@ fn json_objects_are_copied_and_the_answers_inserted() {
 
 #[test]
 fn csv_values_become_json_strings() {
-    let run = Run::over(Format::Csv, "q,n,q\n\"a \"\"b\"\"\",01,\n").answer(0, &[("answer", json("true"))]);
+    let run = Case::over(Format::Csv, "q,n,q\n\"a \"\"b\"\"\",01,\n").answer(0, &[("answer", json("true"))]);
     let projected = run.project(Format::Jsonl).unwrap();
     assert_eq!(projected.renamed.len(), 1, "an object holds `q` once");
     assert_eq!(
@@ -156,7 +156,7 @@ fn csv_values_become_json_strings() {
 
 #[test]
 fn json_keys_become_the_union_of_columns() {
-    let run = Run::over(
+    let run = Case::over(
         Format::Jsonl,
         "{\"b\":null,\"a\":1.50}\n{\"c\":{\"d\": [1]},\"a\":1,\"a\":\"x\\ny\"}\n{\"e\":\"\\ud800\"}",
     )
@@ -173,20 +173,20 @@ fn json_keys_become_the_union_of_columns() {
 #[test]
 fn the_order_of_completion_does_not_show() {
     let input = "q\na\nb\nc\n";
-    let answer = |run: Run, row: u64| match row {
+    let answer = |run: Case, row: u64| match row {
         0 => run.answer(0, &[("answer", text("A"))]),
         1 => run.answer(1, &[("reasoning", text("r")), ("answer", text("B"))]),
         _ => run.answer(2, &[("score", json("3")), ("answer", text("C"))]),
     };
-    let forward = [0, 1, 2].into_iter().fold(Run::over(Format::Csv, input), answer);
-    let backward = [2, 1, 0].into_iter().fold(Run::over(Format::Csv, input), answer);
+    let forward = [0, 1, 2].into_iter().fold(Case::over(Format::Csv, input), answer);
+    let backward = [2, 1, 0].into_iter().fold(Case::over(Format::Csv, input), answer);
     assert_eq!(forward.answers(Format::Csv), backward.answers(Format::Csv));
     assert!(forward.answers(Format::Csv).starts_with("q,answer,reasoning,score,status"));
 }
 
 #[test]
 fn the_last_answer_stands_and_a_later_failure_does_not_replace_it() {
-    let run = Run::over(Format::Csv, "q\na\nb\n")
+    let run = Case::over(Format::Csv, "q\na\nb\n")
         .fail(0)
         .answer(0, &[("answer", text("old"))])
         .answer(0, &[("answer", text("new"))])
@@ -201,7 +201,7 @@ fn the_last_answer_stands_and_a_later_failure_does_not_replace_it() {
 
 #[test]
 fn only_the_selection_is_written() {
-    let run = Run::over_range(Format::Csv, "q\na\nb\nc\nd\n", 1..3).answer(2, &[("answer", text("C"))]);
+    let run = Case::over_range(Format::Csv, "q\na\nb\nc\nd\n", 1..3).answer(2, &[("answer", text("C"))]);
     let projected = run.project(Format::Csv).unwrap();
     assert_eq!(projected.rows, Counts { ok: 1, failed: 0, unfinished: 1 });
     assert_eq!(
@@ -212,16 +212,16 @@ fn only_the_selection_is_written() {
 
 #[test]
 fn taken_names_are_prefixed_in_every_format() {
-    let csv = Run::over(Format::Csv, "answer,status\na,b\n").answer(0, &[("answer", text("A"))]);
+    let csv = Case::over(Format::Csv, "answer,status\na,b\n").answer(0, &[("answer", text("A"))]);
     assert!(csv.answers(Format::Csv).starts_with("answer,status,predicted_answer,run_status,error"));
-    let jsonl = Run::over(Format::Jsonl, "{\"q\":1}\n{\"answer\":2}\n").answer(0, &[("answer", text("A"))]);
+    let jsonl = Case::over(Format::Jsonl, "{\"q\":1}\n{\"answer\":2}\n").answer(0, &[("answer", text("A"))]);
     assert_eq!(jsonl.project(Format::Jsonl).unwrap().renamed.len(), 1);
     assert!(jsonl.answers(Format::Jsonl).starts_with("{\"q\":1,\"predicted_answer\":\"A\",\"status\""));
 }
 
 #[test]
 fn a_changed_record_is_refused_with_its_line_and_the_old_file_stays() {
-    let run = Run::over(Format::Csv, "q\n\"a\n\"\nb\nc\n").answer(0, &[("answer", text("A"))]).fail(2);
+    let run = Case::over(Format::Csv, "q\n\"a\n\"\nb\nc\n").answer(0, &[("answer", text("A"))]).fail(2);
     let before = run.answers(Format::Csv);
     fs::write(&run.source.path, "q\n\"a\n\"\nb\nC\n").unwrap();
     let error = run.project(Format::Csv).unwrap_err();
@@ -231,21 +231,21 @@ fn a_changed_record_is_refused_with_its_line_and_the_old_file_stays() {
 
 #[test]
 fn a_record_moved_to_another_row_is_refused() {
-    let run = Run::over(Format::Csv, "q\na\nb\n").answer(0, &[("answer", text("A"))]);
+    let run = Case::over(Format::Csv, "q\na\nb\n").answer(0, &[("answer", text("A"))]);
     fs::write(&run.source.path, "q\nb\na\n").unwrap();
     assert!(matches!(run.project(Format::Csv), Err(OutputError::Changed { line: 2, .. })));
 }
 
 #[test]
 fn missing_records_are_refused() {
-    let run = Run::over(Format::Jsonl, "{}\n{}\n");
+    let run = Case::over(Format::Jsonl, "{}\n{}\n");
     fs::write(&run.source.path, "{}\n").unwrap();
     assert!(matches!(run.project(Format::Csv), Err(OutputError::Shrunk { records: 1, wanted: 2, .. })));
 }
 
 #[test]
 fn cancelling_leaves_the_old_file() {
-    let run = Run::over(Format::Csv, "q\na\n");
+    let run = Case::over(Format::Csv, "q\na\n");
     let before = run.answers(Format::Csv);
     let run = run.fail(0);
     assert!(matches!(run.project_unless(Format::Csv, true), Err(OutputError::Cancelled)));
@@ -255,7 +255,7 @@ fn cancelling_leaves_the_old_file() {
 
 #[test]
 fn a_journal_changed_under_the_index_is_refused() {
-    let run = Run::over(Format::Csv, "q\na\n").answer(0, &[("answer", text("right"))]);
+    let run = Case::over(Format::Csv, "q\na\n").answer(0, &[("answer", text("right"))]);
     let path = run.directory.path().join("journal");
     let altered = fs::read_to_string(&path).unwrap().replace("right", "wrong");
     fs::write(&path, altered).unwrap();
@@ -266,7 +266,7 @@ fn a_journal_changed_under_the_index_is_refused() {
 fn a_field_of_a_megabyte_passes_every_way() {
     let large = "x\"\r\n,\u{1f600}".repeat(100_000);
     let input = format!("q\n\"{}\"\n", large.replace('"', "\"\""));
-    let run = Run::over(Format::Csv, &input).answer(0, &[("answer", text(&large))]);
+    let run = Case::over(Format::Csv, &input).answer(0, &[("answer", text(&large))]);
     let csv = run.answers(Format::Csv);
     let record = csv::Reader::from_reader(csv.as_bytes()).records().next().unwrap().unwrap();
     assert!(record[0] == *large && record[1] == *large);
@@ -276,7 +276,7 @@ fn a_field_of_a_megabyte_passes_every_way() {
 
 #[test]
 fn a_failure_without_a_message_shows_its_class_and_one_never_called_no_latency() {
-    let mut run = Run::over(Format::Csv, "q\na\n");
+    let mut run = Case::over(Format::Csv, "q\na\n");
     run.record(Outcome { result: Err(CallError::Input(String::new()).into()), attempts: 0, ..failed(0) });
     assert_eq!(run.answers(Format::Csv), "q,status,error,attempts,latency_ms\na,failed,input,0,\n");
 }
@@ -300,7 +300,7 @@ proptest! {
         }
         let csv_input = String::from_utf8(writer.into_inner().unwrap()).unwrap();
         for (format, input) in [(Format::Csv, csv_input), (Format::Jsonl, lines)] {
-            let mut run = Run::over(format, &input);
+            let mut run = Case::over(format, &input);
             for (row, (_, _, answer)) in rows.iter().enumerate().rev() {
                 if let Some(answer) = answer {
                     run = run.answer(row as u64, &[("answer", text(answer))]);

@@ -48,7 +48,7 @@ pub struct Facts {
     /// Python's event loop.
     pub event_loop: EventLoop,
     /// What was run.
-    pub run: Run,
+    pub run: RunInfo,
 }
 
 /// The timing report; field for field the JSON that scripts rely on.
@@ -100,7 +100,7 @@ pub struct Report {
     /// Python's event loop.
     pub event_loop: EventLoop,
     /// What was run.
-    pub run: Run,
+    pub run: RunInfo,
 }
 
 /// Rows by what became of them: total = ok + failed + unfinished.
@@ -208,7 +208,7 @@ impl From<Blockage> for Blocked {
 
 /// What was run, where and when; secrets are masked by whoever fills this in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run {
+pub struct RunInfo {
     /// The command line.
     pub argv: Vec<String>,
     /// The input file.
@@ -329,7 +329,7 @@ pub(crate) mod tests {
                 max_lag_ms: 25.0,
                 blocked: vec![Blocked { row: Some(7), place: "predictor.py:12 in answer".into(), ms: 25.0 }],
             },
-            run: Run {
+            run: RunInfo {
                 argv: vec!["tokio-asyncio-bridge".into(), "process".into(), "questions.csv".into()],
                 input: "questions.csv".into(),
                 input_sha256: "0123456789abcdef".repeat(4),
