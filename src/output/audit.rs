@@ -43,33 +43,33 @@ pub struct Findings {
     /// Records of the answers file, including torn ones.
     pub records: u64,
     /// Rows without a record. The places are 0-based row ids.
-    pub missing: Found,
+    pub missing: Faults,
     /// Records of rows that have one already. The places, here and below, are lines of the answers file.
-    pub duplicate: Found,
+    pub duplicate: Faults,
     /// Records that belong to no row of the input.
-    pub foreign: Found,
+    pub foreign: Faults,
     /// Records that stand in the place of a row but differ from it in the columns of the input.
-    pub drifted: Found,
+    pub drifted: Faults,
     /// Incomplete records.
-    pub torn: Found,
+    pub torn: Faults,
     /// Records that follow one of a later row.
-    pub unordered: Found,
+    pub unordered: Faults,
     /// Records whose answer differs from the one in the journal.
-    pub altered: Found,
+    pub altered: Faults,
     /// Records with an outcome of a row that has none in the journal.
-    pub unrecorded: Found,
+    pub unrecorded: Faults,
 }
 
 /// Faults of one kind.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Found {
+pub struct Faults {
     /// How many there are.
     pub count: u64,
     /// Places of the first ones.
     pub first: Vec<u64>,
 }
 
-impl Found {
+impl Faults {
     fn at(&mut self, place: u64) {
         self.count += 1;
         if self.first.len() < TOLD {
@@ -80,7 +80,7 @@ impl Found {
 
 impl Findings {
     /// The kinds of faults with their names.
-    pub fn kinds(&self) -> [(&'static str, &Found); 8] {
+    pub fn kinds(&self) -> [(&'static str, &Faults); 8] {
         [
             ("missing", &self.missing),
             ("duplicate", &self.duplicate),

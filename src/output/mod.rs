@@ -17,7 +17,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{Findings, Found, Inspection};
+pub use audit::{Faults, Findings, Inspection};
 pub use cell::TOLD;
 pub use columns::Renamed;
 pub use error::OutputError;

@@ -26,10 +26,10 @@ const KEPT: usize = 20;
 
 /// What it has found.
 #[derive(Debug, Default)]
-pub(in crate::bridge) struct Watchdog(Mutex<Found>);
+pub(in crate::bridge) struct Watchdog(Mutex<Blockages>);
 
 #[derive(Debug, Default)]
-struct Found {
+struct Blockages {
     news: Vec<Blockage>,
     /// The present one.
     now: Option<Blockage>,
@@ -68,7 +68,7 @@ impl Watchdog {
         Ok(this)
     }
 
-    fn found(&self) -> MutexGuard<'_, Found> {
+    fn found(&self) -> MutexGuard<'_, Blockages> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -115,7 +115,7 @@ impl Watchdog {
     }
 }
 
-impl Found {
+impl Blockages {
     fn lasts(&mut self, stalled: Duration) {
         let since = self.since;
         if let Some(now) = &mut self.now {

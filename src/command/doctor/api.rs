@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::Found;
+use super::Finding;
 use super::python::{Inspected, Models, needs_dspy};
 use crate::command::env_file::EnvFile;
 use crate::job::spec::PredictorSpec;
@@ -34,7 +34,7 @@ pub(super) fn asked_about(options: &PredictorSpec) -> Option<&str> {
 }
 
 /// Whether the key is there, where one may be needed; none where nobody knows the model's provider.
-pub(super) fn key(inspected: &Inspected, options: &PredictorSpec) -> Option<Found> {
+pub(super) fn key(inspected: &Inspected, options: &PredictorSpec) -> Option<Finding> {
     if !needs_dspy(options) {
         return None;
     }
@@ -79,7 +79,7 @@ fn needed(options: &PredictorSpec, variables: &[String]) -> String {
 }
 
 /// Whether `--env-file` can be read, and what it names; values are not shown.
-pub(super) fn env_file(options: &PredictorSpec) -> Option<Found> {
+pub(super) fn env_file(options: &PredictorSpec) -> Option<Finding> {
     let path = options.env_file.as_deref()?;
     let told = |file: EnvFile| {
         let names: Vec<_> = file.names().map(str::to_owned).collect();
@@ -94,7 +94,7 @@ fn quoted(names: &[String], joint: &str) -> String {
 }
 
 /// Whether `--api-base` answers, and has the model.
-pub(super) fn api(inspected: &Inspected, options: &PredictorSpec) -> Option<Found> {
+pub(super) fn api(inspected: &Inspected, options: &PredictorSpec) -> Option<Finding> {
     let (url, models) = (options.api_base.as_deref()?, inspected.models()?);
     let url = url.trim_end_matches('/');
     let asked = format!("`{url}/models`");
@@ -144,7 +144,7 @@ fn has_version(url: &str) -> bool {
 }
 
 /// The model's name among those that a server lists.
-fn listed(names: &[String], model: &str, asked: &str) -> Found {
+fn listed(names: &[String], model: &str, asked: &str) -> Finding {
     let name = model.split_once('/').map_or(model, |(_, name)| name);
     // Ollama's have a tag, and `latest` is what a name without one means. Gemini's begin with `models/`.
     let is_it = |known: &&String| {

@@ -27,10 +27,10 @@ use crate::run::control::Control;
 const NAME: usize = 20;
 
 /// What was found, or what is wrong and, after `hint: `, the remedy.
-type Found = Result<String, String>;
+type Finding = Result<String, String>;
 
 /// What was checked and what was found.
-type Check = (&'static str, Found);
+type Check = (&'static str, Finding);
 
 /// Runs `doctor`: exit code 1 if anything is wrong.
 pub async fn doctor(options: ProcessOptions, streams: &mut Streams) -> anyhow::Result<u8> {
@@ -110,7 +110,7 @@ fn input(options: &ProcessOptions, spec: &JobSpec) -> Option<Read> {
 }
 
 /// Loads the predictor as a run would, and reads the whole input as that predictor wants it. Calls nothing.
-fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> (Found, Option<Read>) {
+fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> (Finding, Option<Read>) {
     let (asked, calls) = (&spec.predictor, spec.pace.calls());
     let answerer = match Answerer::start(asked, calls, true, &secrets(asked), None) {
         Ok(answerer) => answerer,

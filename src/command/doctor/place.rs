@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::{Check, Found};
+use super::{Check, Finding};
 use crate::fs::directory_of;
 
 /// Files that a run has open besides one connection a call: its own, Python's, the event loop's. 26 were counted.
@@ -15,7 +15,7 @@ const OWN_FILES: u64 = 64;
 const ROOM: u64 = 64 << 20;
 
 /// Whether the limit on open files leaves one for each call.
-pub(super) fn files(calls: usize) -> Found {
+pub(super) fn files(calls: usize) -> Finding {
     let Some(limit) = getrlimit(Resource::Nofile).current else {
         return Ok("no limit".to_owned());
     };

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::Deserialize;
 
-use super::Found;
+use super::Finding;
 use super::api::{asked_about, secret_key};
 use crate::bridge::python::interpreter::{Interpreter, InterpreterError, choose, linked_version};
 use crate::job::spec::{LoopChoice, PredictorSpec};
@@ -17,7 +17,7 @@ const INSPECT: &str = include_str!("inspect.py");
 
 /// The interpreter, started where it could be.
 pub(super) struct Started {
-    pub(super) found: Found,
+    pub(super) found: Finding,
     /// The executable that can be run, embedded or not.
     pub(super) executable: Option<PathBuf>,
 }
@@ -136,7 +136,7 @@ pub(super) fn needs_dspy(options: &PredictorSpec) -> bool {
     options.predictor == "dspy" || options.model.is_some()
 }
 
-pub(super) fn dspy(inspected: &Inspected, options: &PredictorSpec) -> Found {
+pub(super) fn dspy(inspected: &Inspected, options: &PredictorSpec) -> Finding {
     match &inspected.told.dspy {
         Some(Package::Version(version)) => Ok(version.clone()),
         Some(Package::Error(error)) => {
@@ -151,7 +151,7 @@ pub(super) fn dspy(inspected: &Inspected, options: &PredictorSpec) -> Found {
     }
 }
 
-pub(super) fn event_loop(inspected: &Inspected, options: &PredictorSpec) -> Found {
+pub(super) fn event_loop(inspected: &Inspected, options: &PredictorSpec) -> Finding {
     let install = || inspected.install("uvloop");
     match (options.event_loop, &inspected.told.uvloop) {
         (LoopChoice::Asyncio, _) => Ok("asyncio, as asked for".to_owned()),
@@ -167,7 +167,7 @@ pub(super) fn event_loop(inspected: &Inspected, options: &PredictorSpec) -> Foun
 }
 
 /// Starts the local model's server, where the run would.
-pub(super) fn local_model(inspected: &Inspected, options: &PredictorSpec) -> Option<Found> {
+pub(super) fn local_model(inspected: &Inspected, options: &PredictorSpec) -> Option<Finding> {
     let wanted = needs_dspy(options) && options.model_name() == "local" && options.api_base.is_none();
     wanted.then(|| {
         let started = Instant::now();
