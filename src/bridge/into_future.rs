@@ -41,7 +41,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What a call's task tells the future that waits for it.
 #[derive(Debug, Default)]
-struct State {
+struct CallState {
     task: Mutex<Option<Py<PyAny>>>,
     ended: Mutex<Option<Reply>>,
     dropped: AtomicBool,
@@ -56,7 +56,7 @@ struct Running {
     begun: OnceLock<Instant>,
     first_chunk: OnceLock<Duration>,
     converter: Arc<Converter>,
-    state: Arc<State>,
+    state: Arc<CallState>,
 }
 
 #[pymethods]
@@ -108,7 +108,7 @@ impl Running {
 /// Cancels the call's task if it is dropped before the call has ended.
 struct CancelOnDrop {
     event_loop: Arc<EventLoop>,
-    state: Arc<State>,
+    state: Arc<CallState>,
 }
 
 impl Drop for CancelOnDrop {
@@ -156,7 +156,7 @@ impl IntoFutureBridge {
         &self,
         py: Python<'_>,
         attempt: Attempt,
-        state: Arc<State>,
+        state: Arc<CallState>,
     ) -> PyResult<impl Future<Output = PyResult<Py<PyAny>>> + Send + use<>> {
         let passed = self.predictor.keywords.of(py, &attempt.arguments, attempt.row, attempt.number)?;
         let arguments = passed.dict()?;
@@ -192,7 +192,7 @@ impl Bridge for IntoFutureBridge {
             return failed(BridgeError::LoopStopped.into());
         }
         attempt.clock.runs_on(Arc::clone(&self.event_loop.pulse) as Arc<dyn Lane>);
-        let state = Arc::<State>::default();
+        let state = Arc::<CallState>::default();
         let event_loop = Arc::clone(&self.event_loop);
         let guard = CancelOnDrop { event_loop: Arc::clone(&event_loop), state: Arc::clone(&state) };
         let converter = Arc::clone(&self.converter);

@@ -18,12 +18,12 @@ pub(super) struct Syncer {
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<SyncState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SyncState {
     /// When the oldest write that no sync has begun to cover was made.
     unsynced_since: Option<Instant>,
     syncing: bool,
@@ -136,7 +136,7 @@ impl Shared {
     }
 
     /// No holder of the lock can panic, so poison says nothing.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SyncState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -139,7 +139,7 @@ use self::convert::NulledCount;
 use self::event_loop::{EventLoop, LoopKind};
 use self::predictor::{LoadError, Predictor, Request};
 use self::pulse::Pulse;
-use self::queue::{Batch, Job, Queue};
+use self::queue::{Job, Queue, Settled};
 use self::types::ParameterTypes;
 use super::{Bridge, Call, CancelCall, Description, Health};
 use crate::call::{Attempt, Lane};
@@ -191,7 +191,7 @@ impl PythonBridge {
 }
 
 /// Hands each result to its call's future, on a Tokio thread: one wake of the runtime a batch.
-async fn settle(mut inbox: mpsc::UnboundedReceiver<Batch>) {
+async fn settle(mut inbox: mpsc::UnboundedReceiver<Settled>) {
     while let Some(batch) = inbox.recv().await {
         for (job, reply) in batch {
             job.give(reply);

@@ -48,7 +48,7 @@ impl Job {
 }
 
 /// Calls with their results.
-pub(super) type Batch = Vec<(Box<Job>, Reply)>;
+pub(super) type Settled = Vec<(Box<Job>, Reply)>;
 
 /// Results that may be worth waking Tokio for while the loop is still in its turn.
 const LOT: usize = 32;
@@ -74,7 +74,7 @@ struct Desk {
     calls: VecDeque<Box<Job>>,
     /// The task that runs each call that waits for something, for cancelling it.
     tasks: HashMap<u64, Py<PyAny>, FxBuildHasher>,
-    results: Batch,
+    results: Settled,
     /// When the first of them came.
     first: Option<Instant>,
     /// Calls that workers took right after another since the last [`Queue::look`].
@@ -100,7 +100,7 @@ impl Desk {
 
     /// The batch, if it must not wait for the end of the turn: once there are half as many results as other calls, their
     /// successors come while the loop is at work on those (measured).
-    fn full(&mut self) -> Option<Batch> {
+    fn full(&mut self) -> Option<Settled> {
         let (size, others) = (self.results.len(), self.tasks.len());
         let full = size > 0
             && size.is_multiple_of(LOT)
@@ -116,7 +116,7 @@ pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     desk: Mutex<Desk>,
     wake: OwnedFd,
-    results: mpsc::UnboundedSender<Batch>,
+    results: mpsc::UnboundedSender<Settled>,
     next_id: AtomicU64,
 }
 
@@ -129,7 +129,7 @@ pub(super) struct Look {
 }
 
 impl Queue {
-    pub(super) fn new(results: mpsc::UnboundedSender<Batch>) -> rustix::io::Result<Self> {
+    pub(super) fn new(results: mpsc::UnboundedSender<Settled>) -> rustix::io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let (waiting, desk) = (Mutex::default(), Mutex::default());
         Ok(Self { waiting, desk, wake, results, next_id: AtomicU64::new(0) })
@@ -241,7 +241,7 @@ impl Queue {
         }
     }
 
-    fn deliver(&self, batch: Batch) {
+    fn deliver(&self, batch: Settled) {
         // Nobody listens once the runtime is gone; the process is ending then.
         let _ = self.results.send(batch);
     }
@@ -284,7 +284,7 @@ mod tests {
 
     struct Subject {
         queue: Queue,
-        batches: mpsc::UnboundedReceiver<Batch>,
+        batches: mpsc::UnboundedReceiver<Settled>,
         futures: Vec<oneshot::Receiver<Reply>>,
     }
 
