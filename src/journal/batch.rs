@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::error::JournalError;
 use super::index::Status;
 use super::line;
-use super::record::Record;
+use super::format::Record;
 use super::session::Header;
 use crate::outcome::Outcome;
 

@@ -44,58 +44,58 @@
 //! | file | what |
 //! | --- | --- |
 //! | `session.rs` | a session as a whole: its header and its end |
-//! | `record.rs` | the kinds of records, and how they are told apart |
+//! | `format.rs` | the kinds of records, and how they are told apart |
 //! | `line.rs` | one line: checksum and JSON |
 //! | `file.rs` | the journal as a file: created, locked, set aside |
-//! | `writer.rs` | [`Journal`], the one writer: append, commit, checkpoint |
+//! | `write.rs` | [`Journal`], the one writer: append, commit, checkpoint |
 //! | `batch.rs` | lines on their way into the file, written together |
 //! | `sync.rs` | the thread that calls `fdatasync` all the time |
 //! | `recover.rs` | reads a journal from its first line to its last whole record |
 //! | `version_1.rs` | makes records of version 1 into those of today |
 //! | `index.rs` | where each row's deciding record lies, 8 bytes a row |
 //! | `fields.rs` | the predictor's field names in order of first appearance |
-//! | `reader.rs` | deciding records by row, for whoever walks the rows in order |
-//! | `windows.rs` | lines of a file by their offsets, through a few windows |
-//! | `suspects.rs` | rows in flight when a session died: which to call alone, which to set aside |
-//! | `transcribe.rs` | a journal rewritten for rows that have moved |
-//! | `mishap.rs` | what to do when the file is cut, moved, removed or has no room |
+//! | `read.rs` | deciding records by row, for whoever walks the rows in order |
+//! | `line_cache.rs` | lines of a file by their offsets, through a few windows |
+//! | `blame.rs` | rows in flight when a session died: which to call alone, which to set aside |
+//! | `rewrite.rs` | a journal rewritten for rows that have moved |
+//! | `loss.rs` | what to do when the file is cut, moved, removed or has no room |
 //! | `unnamed.rs` | a journal without a name, for a run that only measures |
 //! | `error.rs` | what can go wrong, each with its hint |
 //! | `testing.rs` | records for the tests of other layers |
 //! | `tests.rs` | journals cut, flipped and lost |
 
 mod batch;
+mod blame;
 mod error;
 mod fields;
 mod file;
+mod format;
 mod index;
 mod line;
-mod mishap;
-mod reader;
-mod record;
+mod line_cache;
+mod loss;
+mod read;
 mod recover;
+mod rewrite;
 mod session;
-mod suspects;
 mod sync;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-mod transcribe;
 mod unnamed;
 mod version_1;
-mod windows;
-mod writer;
+mod write;
 
+pub use blame::{CRASHES, Poison, Suspects};
 pub use error::JournalError;
 pub use fields::Fields;
 pub use file::{holds_lines, is_journal, set_aside};
+pub use format::Record;
 pub use index::{Counts, Index, Status};
-pub use mishap::Loss;
-pub use reader::Reader;
-pub use record::Record;
+pub use loss::Loss;
+pub use read::Reader;
 pub use recover::{Damaged, Recovered};
+pub use rewrite::{Transcribed, Transcript};
 pub use session::{End, Header, InputIdentity, RUN, VERSION, timestamp};
-pub use suspects::{CRASHES, Poison, Suspects};
-pub use transcribe::{Transcribed, Transcript};
-pub use writer::{Journal, JournalStats};
+pub use write::{Journal, JournalStats};

@@ -12,9 +12,9 @@ use super::error::JournalError;
 use super::fields::Fields;
 use super::index::{Index, Status};
 use super::line;
-use super::record::{self, Record, Unread};
+use super::format::{self, Record, Unread};
 use super::session::{End, Header, VERSIONS};
-use super::suspects::Suspects;
+use super::blame::Suspects;
 use super::version_1::Version1;
 use crate::row::RowHash;
 
@@ -97,7 +97,7 @@ impl Recovered {
                 if json.is_some_and(is_foreign) {
                     return Err(JournalError::Foreign { path: path.to_owned(), line: position.line });
                 }
-                let mut record = match json.map(record::parse) {
+                let mut record = match json.map(format::parse) {
                     Some(Ok(record)) => record,
                     Some(Err(Unread::Ancillary)) => continue,
                     Some(Err(Unread::Unknown(kind))) => {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::value::RawValue;
 
-use super::record::Record;
+use super::format::Record;
 use super::recover::{Damaged, Recovered};
 use super::session::{End, Header, VERSION};
 use super::testing::{answered, failed, hash_of, header};

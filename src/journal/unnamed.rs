@@ -8,10 +8,10 @@ use super::batch::Batch;
 use super::error::JournalError;
 use super::fields::Fields;
 use super::index::Index;
-use super::record::Record;
+use super::format::Record;
 use super::recover::Recovered;
 use super::session::Header;
-use super::writer::Journal;
+use super::write::Journal;
 
 impl Journal {
     /// Creates a journal in a directory in which nobody sees it.

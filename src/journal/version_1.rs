@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use super::record::Record;
+use super::format::Record;
 use crate::error::Unanswered;
 use crate::usage::Usage;
 

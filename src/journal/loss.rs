@@ -16,9 +16,9 @@ use super::batch::Batch;
 use super::error::JournalError;
 use super::file;
 use super::line;
-use super::record::Record;
+use super::format::Record;
 use super::session::{End, timestamp};
-use super::writer::Journal;
+use super::write::Journal;
 
 /// What has happened to a journal under the run that records into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

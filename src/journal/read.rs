@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::error::JournalError;
 use super::index::Index;
 use super::line;
-use super::record::{self, Record};
-use super::windows::Windows;
+use super::format::{self, Record};
+use super::line_cache::Windows;
 use crate::outcome::Outcome;
 
 const WINDOW: usize = 64 << 10;
@@ -43,7 +43,7 @@ impl Reader {
         let line = self.windows.line(offset);
         let line =
             line.map_err(|source| JournalError::Io { action: "read", path: self.path.clone(), source })?;
-        match line.and_then(line::decode).map(record::parse) {
+        match line.and_then(line::decode).map(format::parse) {
             Some(Ok(Record::Outcome(outcome))) if outcome.row == row => Ok(Some(outcome.into_owned())),
             _ => Err(JournalError::Changed { path: self.path.clone(), row, offset }),
         }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::record::Record;
+use super::format::Record;
 use crate::error::CRASH;
 use crate::outcome::Outcome;
 use crate::row::RowHash;
@@ -17,7 +17,7 @@ pub struct Suspects {
     /// When the session being read started.
     session: String,
     in_flight: BTreeMap<u64, RowHash>,
-    /// It has an end, which may stand before its rows: see `mishap`.
+    /// It has an end, which may stand before its rows: see `Journal::mark_ended`.
     ended: bool,
     /// A line of the session cannot be read: it may have named further rows.
     doubtful: bool,

@@ -12,7 +12,7 @@ use super::error::JournalError;
 use super::fields::Fields;
 use super::file;
 use super::index::Index;
-use super::record::Record;
+use super::format::Record;
 use super::recover::Recovered;
 use super::session::{End, Header};
 use super::sync::Syncer;
