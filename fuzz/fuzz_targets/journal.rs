@@ -85,7 +85,7 @@ fn gist(recovered: &Recovered) -> Gist {
     let fields = recovered.fields.names().into_iter().map(str::to_owned).collect();
     let in_flight = recovered.in_flight.iter().copied().collect();
     let status = index.selection().rows().map(|row| index.status(row)).collect();
-    let suspects = recovered.suspects.in_order();
+    let suspects = recovered.blame.suspects();
     (status, recovered.damaged.clone(), fields, recovered.sessions.clone(), in_flight, suspects)
 }
 

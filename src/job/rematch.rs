@@ -185,21 +185,21 @@ pub(super) fn rematch(
     };
     let time = now().replace(':', "-");
     let mut fold = Fold::new(&selection);
-    let mut transcript = journal.transcribe(&selection, moved, |record| fold.recovered(record))?;
+    let mut rewrite = journal.rewrite(&selection, moved, |record| fold.recovered(record))?;
     fold.close_session();
     if let Some(gone) = whole.beyond(fold.stats.spent()) {
-        transcript.carry(&gone)?;
+        rewrite.carry(&gone)?;
         fold.stats.add_spent(&gone);
     }
-    let transcribed = transcript.replace(&prepared.header, &time)?;
+    let rewritten = rewrite.replace(&prepared.header, &time)?;
     let text = format!(
         "rows are matched by content: {} kept, {} gone from the input; the earlier journal is kept as `{}`",
         counted(kept, "answer"),
         count(gone),
-        transcribed.aside.display()
+        rewritten.aside.display()
     );
     observer.message(Level::Warning, &text);
-    Ok((transcribed.journal, fold))
+    Ok((rewritten.journal, fold))
 }
 
 /// Where each row of the journal's selection is now, or [`GONE`], and how many of those are answered.

@@ -171,15 +171,15 @@ impl TakeUp {
         }
         journal.append_header(header)?;
         fold.close_session();
-        let mut set_aside = recovered.suspects.set_aside().clone();
-        for poison in recovered.suspects.poison() {
+        let mut set_aside = recovered.blame.set_aside().clone();
+        for poison in recovered.blame.poison() {
             set_aside.insert(poison.row);
             let outcome = outcome_of(&poison);
             journal.append_outcome(&outcome)?;
             fold.outcome(&outcome);
         }
         journal.commit()?;
-        choice.suspects = recovered.suspects.in_order();
+        choice.suspects = recovered.blame.suspects();
         choice.suspects.retain(|row| header.selection.contains(row));
         choice.suspects.retain(|row| (choice.wanted)(recovered.index.status(*row)));
         if self.only == Some(Only::Failed) {

@@ -13,7 +13,7 @@ pub const CRASHES: usize = 3;
 
 /// What the sessions that did not end in order leave behind.
 #[derive(Debug, Default)]
-pub struct Suspects {
+pub struct CrashBlame {
     /// When the session being read started.
     session: String,
     in_flight: BTreeMap<u64, RowHash>,
@@ -39,7 +39,7 @@ pub struct Poison {
     pub crashes: Vec<String>,
 }
 
-impl Suspects {
+impl CrashBlame {
     /// Takes in the next record.
     pub(super) fn see(&mut self, record: &Record<'_>) {
         match record {
@@ -88,7 +88,7 @@ impl Suspects {
 
     /// The rows to be run first and one at a time, so that the next death has one row to blame: those never found
     /// alone before those that were, for they are likely innocent and waiting.
-    pub fn in_order(&self) -> Vec<u64> {
+    pub fn suspects(&self) -> Vec<u64> {
         let mut rows: Vec<_> = self.open.keys().map(|row| (self.deaths(*row), *row)).collect();
         rows.retain(|(deaths, _)| *deaths < CRASHES);
         rows.sort_unstable();
@@ -132,14 +132,14 @@ mod tests {
     use crate::journal::testing::{answered, hash_of, header};
 
     /// Sessions one after the other, each given as the rows it started, those it decided, and whether it ended in order.
-    fn after(sessions: &[(&[u64], &[u64], bool)]) -> Suspects {
-        let mut suspects = Suspects::default();
+    fn after(sessions: &[(&[u64], &[u64], bool)]) -> CrashBlame {
+        let mut blame = CrashBlame::default();
         for (started, decided, in_order) in sessions {
-            suspects.see(&Record::Header(Cow::Owned(header(1, 0..100))));
+            blame.see(&Record::Header(Cow::Owned(header(1, 0..100))));
             let started: Vec<_> = started.iter().map(|row| (*row, hash_of(*row))).collect();
-            suspects.see(&Record::Started(Cow::Owned(started)));
+            blame.see(&Record::Started(Cow::Owned(started)));
             for row in *decided {
-                suspects.see(&Record::Outcome(Cow::Owned(answered(*row))));
+                blame.see(&Record::Outcome(Cow::Owned(answered(*row))));
             }
             if *in_order {
                 let totals = serde_json::Value::Null;
@@ -151,23 +151,23 @@ mod tests {
                     broken: false,
                     totals,
                 };
-                suspects.see(&Record::End(Cow::Owned(end)));
+                blame.see(&Record::End(Cow::Owned(end)));
             }
         }
-        suspects.close();
-        suspects
+        blame.close();
+        blame
     }
 
     #[test]
     fn rows_in_flight_at_a_death_are_suspects_until_they_are_decided() {
-        assert_eq!(after(&[(&[1, 2, 3], &[2], false)]).in_order(), [1, 3]);
-        assert_eq!(after(&[(&[1, 2, 3], &[2], false), (&[1], &[1], false)]).in_order(), [3]);
-        assert_eq!(after(&[(&[1, 2, 3], &[2], true)]).in_order(), [0; 0]);
+        assert_eq!(after(&[(&[1, 2, 3], &[2], false)]).suspects(), [1, 3]);
+        assert_eq!(after(&[(&[1, 2, 3], &[2], false), (&[1], &[1], false)]).suspects(), [3]);
+        assert_eq!(after(&[(&[1, 2, 3], &[2], true)]).suspects(), [0; 0]);
     }
 
     #[test]
     fn those_never_found_alone_go_before_those_that_were() {
-        assert_eq!(after(&[(&[1, 2, 3], &[], false), (&[1], &[], false)]).in_order(), [2, 3, 1]);
+        assert_eq!(after(&[(&[1, 2, 3], &[], false), (&[1], &[], false)]).suspects(), [2, 3, 1]);
     }
 
     #[test]
@@ -181,16 +181,16 @@ mod tests {
             poison.iter().map(|poison| (poison.row, poison.crashes.len())).collect::<Vec<_>>(),
             [(7, 3)]
         );
-        assert_eq!(after(&thrice).in_order(), [9]);
+        assert_eq!(after(&thrice).suspects(), [9]);
     }
 
     #[test]
     fn a_session_with_an_unreadable_line_blames_no_one() {
-        let mut suspects = after(&[(&[7], &[], false), (&[7], &[], false)]);
-        suspects.see(&Record::Started(Cow::Owned(vec![(7, hash_of(7))])));
-        suspects.see_damage();
-        suspects.close();
-        assert_eq!((suspects.poison(), suspects.in_order()), (vec![], vec![7]));
+        let mut blame = after(&[(&[7], &[], false), (&[7], &[], false)]);
+        blame.see(&Record::Started(Cow::Owned(vec![(7, hash_of(7))])));
+        blame.see_damage();
+        blame.close();
+        assert_eq!((blame.poison(), blame.suspects()), (vec![], vec![7]));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 /// Rows end nearly in order, so the next line is nearly always in a window already read. Each session of a journal, and
 /// the rows that came late, progress in a place of their own: hence more than one.
 #[derive(Debug)]
-pub(super) struct Windows {
+pub(super) struct LineCache {
     file: File,
     size: usize,
     /// Most recently used first.
@@ -21,7 +21,7 @@ struct Window {
     bytes: Vec<u8>,
 }
 
-impl Windows {
+impl LineCache {
     pub(super) fn new(file: File, size: usize, count: usize) -> Self {
         Self { file, size, recent: (0..count).map(|_| Window::default()).collect() }
     }
@@ -111,31 +111,31 @@ mod tests {
                 bytes.extend_from_slice(line.as_bytes());
                 bytes.push(b'\n');
             }
-            let mut windows = Windows::new(file_of(&bytes), size, count);
+            let mut cache = LineCache::new(file_of(&bytes), size, count);
             for place in order {
                 let place = place.index(lines.len());
-                prop_assert_eq!(windows.line(offsets[place]).unwrap(), Some(lines[place].as_bytes()));
+                prop_assert_eq!(cache.line(offsets[place]).unwrap(), Some(lines[place].as_bytes()));
             }
         }
     }
 
     #[test]
     fn a_line_without_its_end_is_none() {
-        let mut windows = Windows::new(file_of(b"whole\ntorn"), 4, 2);
-        assert_eq!(windows.line(0).unwrap(), Some(&b"whole"[..]));
-        assert_eq!(windows.line(6).unwrap(), None);
-        assert_eq!(windows.line(600).unwrap(), None);
+        let mut cache = LineCache::new(file_of(b"whole\ntorn"), 4, 2);
+        assert_eq!(cache.line(0).unwrap(), Some(&b"whole"[..]));
+        assert_eq!(cache.line(6).unwrap(), None);
+        assert_eq!(cache.line(600).unwrap(), None);
     }
 
     #[test]
     fn nothing_is_read_twice_while_two_places_progress_in_turn() {
         let file = file_of("0123456\n".repeat(64).as_bytes());
-        let mut windows = Windows::new(file, 256, 2);
+        let mut cache = LineCache::new(file, 256, 2);
         for row in 0..16 {
-            windows.line(row * 8).unwrap();
-            windows.line(256 + row * 8).unwrap();
+            cache.line(row * 8).unwrap();
+            cache.line(256 + row * 8).unwrap();
         }
-        let mut starts: Vec<_> = windows.recent.iter().map(|window| window.start).collect();
+        let mut starts: Vec<_> = cache.recent.iter().map(|window| window.start).collect();
         starts.sort_unstable();
         assert_eq!(starts, [0, 256 - 64]);
     }

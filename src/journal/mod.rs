@@ -87,7 +87,7 @@ mod unnamed;
 mod version_1;
 mod write;
 
-pub use blame::{CRASHES, Poison, Suspects};
+pub use blame::{CRASHES, Poison, CrashBlame};
 pub use error::JournalError;
 pub use fields::Fields;
 pub use file::{holds_lines, is_journal, set_aside};
@@ -96,6 +96,6 @@ pub use index::{Counts, Index, Status};
 pub use loss::Loss;
 pub use read::Reader;
 pub use recover::{Damaged, Recovered};
-pub use rewrite::{Transcribed, Transcript};
+pub use rewrite::{Rewritten, Rewrite};
 pub use session::{End, Header, InputIdentity, RUN, VERSION, timestamp};
 pub use write::{Journal, JournalStats};

@@ -7,7 +7,7 @@ use super::error::JournalError;
 use super::index::Index;
 use super::line;
 use super::format::{self, Record};
-use super::line_cache::Windows;
+use super::line_cache::LineCache;
 use crate::outcome::Outcome;
 
 const WINDOW: usize = 64 << 10;
@@ -17,7 +17,7 @@ const WINDOWS: usize = 32;
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
-    windows: Windows,
+    lines: LineCache,
 }
 
 impl Reader {
@@ -28,7 +28,7 @@ impl Reader {
     /// Fails where the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         match File::open(path) {
-            Ok(file) => Ok(Self { path: path.to_owned(), windows: Windows::new(file, WINDOW, WINDOWS) }),
+            Ok(file) => Ok(Self { path: path.to_owned(), lines: LineCache::new(file, WINDOW, WINDOWS) }),
             Err(source) => Err(JournalError::Io { action: "open", path: path.to_owned(), source }),
         }
     }
@@ -40,7 +40,7 @@ impl Reader {
     /// Fails where the file cannot be read, or has another record in that place by now.
     pub fn outcome(&mut self, index: &Index, row: u64) -> Result<Option<Outcome>, JournalError> {
         let Some(offset) = index.offset(row) else { return Ok(None) };
-        let line = self.windows.line(offset);
+        let line = self.lines.line(offset);
         let line =
             line.map_err(|source| JournalError::Io { action: "read", path: self.path.clone(), source })?;
         match line.and_then(line::decode).map(format::parse) {

@@ -14,7 +14,7 @@ use super::index::{Index, Status};
 use super::line;
 use super::format::{self, Record, Unread};
 use super::session::{End, Header, VERSIONS};
-use super::blame::Suspects;
+use super::blame::CrashBlame;
 use super::version_1::Version1;
 use crate::row::RowHash;
 
@@ -38,8 +38,8 @@ pub struct Recovered {
     pub open: BTreeMap<u64, RowHash>,
     /// Rows that the session being read had started and not finished.
     started: BTreeMap<u64, RowHash>,
-    /// Rows that were in flight when a session died.
-    pub suspects: Suspects,
+    /// Which rows were in flight when a session died.
+    pub blame: CrashBlame,
     /// How the last session ended, if it did so in order.
     pub end: Option<End>,
     /// Lines that cost one row each.
@@ -125,7 +125,7 @@ impl Recovered {
                 }
                 match recovered.take(&record, position) {
                     Taken::Yes => {
-                        recovered.suspects.see(&record);
+                        recovered.blame.see(&record);
                         visit(&record);
                     }
                     Taken::Copy => {}
@@ -138,7 +138,7 @@ impl Recovered {
         if recovered.sessions.is_empty() {
             return Err(JournalError::NoHeader { path: path.to_owned() });
         }
-        recovered.suspects.close();
+        recovered.blame.close();
         recovered.close();
         recovered.whole_bytes = lines.offset;
         recovered.torn_bytes = lines.line.len() as u64;
@@ -153,7 +153,7 @@ impl Recovered {
             in_flight: BTreeSet::new(),
             open: BTreeMap::new(),
             started: BTreeMap::new(),
-            suspects: Suspects::default(),
+            blame: CrashBlame::default(),
             end: None,
             damaged: Vec::new(),
             torn_bytes: 0,
@@ -171,7 +171,7 @@ impl Recovered {
     }
 
     fn damage(&mut self, position: Damaged) {
-        self.suspects.see_damage();
+        self.blame.see_damage();
         self.damaged.push(position);
     }
 

@@ -25,7 +25,7 @@ const CHUNK: usize = 1 << 20;
 
 /// The journal that a rewriting made.
 #[derive(Debug)]
-pub struct Transcribed {
+pub struct Rewritten {
     /// It, its last session's header written.
     pub journal: Journal,
     /// What it says.
@@ -36,7 +36,7 @@ pub struct Transcribed {
 
 /// A journal rewritten that does not yet stand in the old one's place.
 #[derive(Debug)]
-pub struct Transcript {
+pub struct Rewrite {
     path: PathBuf,
     /// The old one, locked until the new one is.
     held: Arc<File>,
@@ -51,28 +51,28 @@ impl Journal {
     /// # Errors
     ///
     /// Fails where the journal cannot be read, or the new one cannot be written.
-    pub fn transcribe(
+    pub fn rewrite(
         self,
         selection: &Range<u64>,
         moved: impl Fn(u64) -> Option<u64>,
         mut visit: impl FnMut(&Record<'_>),
-    ) -> Result<Transcript, JournalError> {
+    ) -> Result<Rewrite, JournalError> {
         // The index makes room for those of the two readings.
         let Self { path, file: held, index, .. } = self;
         drop(index);
         let fresh = file::temporary(&path)?;
-        let mut transcript = Transcript { path, held, fresh, batch: Batch::default() };
+        let mut rewrite = Rewrite { path, held, fresh, batch: Batch::default() };
         let mut result = Ok(());
-        let path = transcript.path.clone();
+        let path = rewrite.path.clone();
         Recovered::read(&path, |record| {
             if result.is_ok()
                 && let Some(record) = rewritten(record, selection, &moved)
             {
                 visit(&record);
-                result = transcript.append(&record);
+                result = rewrite.append(&record);
             }
         })?;
-        result.map(|()| transcript)
+        result.map(|()| rewrite)
     }
 }
 
@@ -105,7 +105,7 @@ fn rewritten<'r>(
     })
 }
 
-impl Transcript {
+impl Rewrite {
     /// Carries on what was used for the rows that were left out.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl Transcript {
     /// # Errors
     ///
     /// Fails where the new journal cannot be written or renamed; then the old one stands.
-    pub fn replace(mut self, header: &Header, time: &str) -> Result<Transcribed, JournalError> {
+    pub fn replace(mut self, header: &Header, time: &str) -> Result<Rewritten, JournalError> {
         let room = self.batch.header(header)?;
         let behind = self.batch.bytes.len() - room;
         self.spill()?;
@@ -131,7 +131,7 @@ impl Transcript {
         file.rewind().map_err(|source| JournalError::Write { path: path.clone(), source })?;
         let (mut journal, recovered) = Journal::continued(&path, file, |_| ())?;
         journal.room = Some(journal.bytes - behind as u64);
-        Ok(Transcribed { journal, recovered, aside })
+        Ok(Rewritten { journal, recovered, aside })
     }
 
     fn append(&mut self, record: &Record<'_>) -> Result<(), JournalError> {
@@ -170,20 +170,20 @@ mod tests {
         let mut outcomes = 0;
         let moved = |row| (row != 2).then_some(row + 10);
         let count = |record: &Record<'_>| outcomes += u64::from(matches!(record, Record::Outcome(_)));
-        let mut transcript = journal.transcribe(&(10..15), moved, count).unwrap();
+        let mut rewrite = journal.rewrite(&(10..15), moved, count).unwrap();
         let mut gone = Spent { attempts: 1, ..Spent::default() };
         gone.by_error.add("timeout");
-        transcript.carry(&gone).unwrap();
-        let transcribed = transcript.replace(&header(2, 10..15), "1").unwrap();
+        rewrite.carry(&gone).unwrap();
+        let rewritten = rewrite.replace(&header(2, 10..15), "1").unwrap();
 
-        assert_eq!(std::fs::read(&transcribed.aside).unwrap(), bytes);
-        let index = transcribed.journal.index();
+        assert_eq!(std::fs::read(&rewritten.aside).unwrap(), bytes);
+        let index = rewritten.journal.index();
         assert_eq!(index.counts(), Counts { ok: 2, failed: 1, unfinished: 2 });
         assert_eq!(index.status(13), Some(Status::Ok));
         assert_eq!(outcomes, 4, "what was superseded is kept too");
-        let pids: Vec<_> = transcribed.recovered.sessions.iter().map(|session| session.pid).collect();
+        let pids: Vec<_> = rewritten.recovered.sessions.iter().map(|session| session.pid).collect();
         assert_eq!(pids, [1, 2]);
-        drop(transcribed);
+        drop(rewritten);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "no temporary file is left");
         let mut carried = None;
         let keep = |record: &Record<'_>| {
@@ -201,13 +201,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.journal");
         let journal = Journal::create(&path, &header(1, 0..2)).unwrap();
-        let transcript = journal.transcribe(&(0..2), Some, |_| ()).unwrap();
-        let mut journal = transcript.replace(&header(2, 0..2), "1").unwrap().journal;
+        let rewrite = journal.rewrite(&(0..2), Some, |_| ()).unwrap();
+        let mut journal = rewrite.replace(&header(2, 0..2), "1").unwrap().journal;
         journal.append_started(&[(0, hash_of(0))]).unwrap();
         journal.commit().unwrap();
         journal.mark_ended(true);
         drop(journal);
         let (_, again) = Journal::recover(&path, |_| ()).unwrap();
-        assert_eq!((again.suspects.in_order(), again.damaged.len()), (vec![], 0));
+        assert_eq!((again.blame.suspects(), again.damaged.len()), (vec![], 0));
     }
 }
