@@ -123,3 +123,16 @@ fn holder(pid: Option<u32>, lives: bool) -> String {
         Some(pid) => format!("a process that the ended process {pid} left behind (`fuser` names it)"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_a_broken_one() {
+        let write = |kind: io::ErrorKind| JournalError::Write { path: "a".into(), source: kind.into() };
+        assert!(write(io::ErrorKind::StorageFull).is_disk_full());
+        assert!(write(io::ErrorKind::StorageFull).to_string().ends_with("`resume` then continues"));
+        assert!(!write(io::ErrorKind::PermissionDenied).is_disk_full());
+    }
+}

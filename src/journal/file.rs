@@ -105,11 +105,16 @@ pub(super) fn temporary(path: &Path) -> Result<NamedTempFile, JournalError> {
     file.map_err(|source| JournalError::Io { action: "create", path: path.to_owned(), source })
 }
 
-fn link_aside(path: &Path, time: &str) -> Result<PathBuf, JournalError> {
+/// The name under which a journal is kept that another one replaces: `<path>.<time>`.
+pub(super) fn aside(path: &Path, time: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".");
     name.push(time);
-    let aside = PathBuf::from(name);
+    name.into()
+}
+
+fn link_aside(path: &Path, time: &str) -> Result<PathBuf, JournalError> {
+    let aside = aside(path, time);
     // A hard link refuses to replace what is there; a rename would not.
     fs::hard_link(path, &aside).map(|()| aside).map_err(|source| JournalError::Io {
         action: "set aside",
@@ -153,4 +158,68 @@ fn locker(file: &File) -> Option<u32> {
         pid.parse().ok().filter(|pid| at == place && *pid > 0)
     };
     (0..LOOKS).find_map(|_| fs::read_to_string("/proc/locks").ok()?.lines().find_map(holder))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::journal::Journal;
+    use crate::journal::testing::header;
+
+    #[test]
+    fn only_its_user_may_read_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.journal");
+        let _journal = Journal::create(&path, &header(1, 0..1)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn an_existing_journal_is_refused_and_untouched() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.journal");
+        drop(Journal::create(&path, &header(1, 0..1)).unwrap());
+        let before = fs::read(&path).unwrap();
+        let error = Journal::create(&path, &header(2, 0..1)).unwrap_err();
+        assert!(matches!(error, JournalError::Exists { .. }));
+        assert!(error.to_string().contains("`resume`") && error.to_string().contains("`--force`"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_journal_in_use_is_refused_naming_the_process_that_holds_it_whatever_its_headers_say() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.journal");
+        let mut journal = Journal::create(&path, &header(41, 0..1)).unwrap();
+        journal.append_header(&header(42, 0..1)).unwrap();
+        journal.commit().unwrap();
+        let errors = [
+            Journal::create(&path, &header(1, 0..1)).unwrap_err(),
+            Journal::recover(&path, |_| ()).unwrap_err(),
+            set_aside(&path, "1").unwrap_err(),
+        ];
+        for error in errors {
+            let JournalError::Locked { pid: Some(pid), lives: true, .. } = error else { panic!("{error}") };
+            assert_eq!(pid, std::process::id());
+        }
+        drop(journal);
+        assert!(Journal::recover(&path, |_| ()).is_ok());
+    }
+
+    #[test]
+    fn a_journal_set_aside_makes_room_and_replaces_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.journal");
+        drop(Journal::create(&path, &header(1, 0..1)).unwrap());
+        let bytes = fs::read(&path).unwrap();
+        let aside = set_aside(&path, "20260101T000000Z").unwrap();
+        assert_eq!(aside, directory.path().join("a.journal.20260101T000000Z"));
+        assert_eq!(fs::read(&aside).unwrap(), bytes);
+        drop(Journal::create(&path, &header(2, 0..1)).unwrap());
+        assert!(set_aside(&path, "20260101T000000Z").is_err());
+        assert_eq!(fs::read(&aside).unwrap(), bytes);
+    }
 }

@@ -1,33 +1,26 @@
-//! What a journal does when its file lets it down: an end that found no room, a name that was taken away. Not the
-//! records.
+//! A journal whose file is cut, moved or removed by somebody else while the run records into it: how that is noticed, and
+//! how the journal is made whole again.
 
-use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Seek};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
-
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::batch::Batch;
 use super::error::JournalError;
 use super::file;
-use super::line;
 use super::format::Record;
-use super::session::{End, timestamp};
 use super::write::Journal;
 
 /// What has happened to a journal under the run that records into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// It has no name any more.
+    /// Its file has no name any more.
     Removed,
-    /// It has another name, or another file has its name.
+    /// Its file has another name, or its name belongs to another file.
     Moved,
-    /// It is shorter than what was written.
+    /// Its file is shorter than what was written.
     Cut,
 }
 
@@ -42,39 +35,12 @@ impl std::fmt::Display for Loss {
 }
 
 impl Journal {
-    /// Whether this session's calls have ended and no record can tell: without one it would look like a crash, and its
-    /// last rows as if they had caused it. It is told in the room kept behind the session's header, for on a full disk
-    /// there is no other. Where that cannot be written either, it is left at that.
-    pub fn mark_ended(&self, unrecorded: bool) {
-        let end = End {
-            finished_at: timestamp(SystemTime::now()),
-            exit_code: 1,
-            reason: Some("the journal could not be written".to_owned()),
-            hurried: true,
-            broken: false,
-            totals: serde_json::Value::Null,
-        };
-        let record = Record::End(Cow::Borrowed(&end));
-        let line = if unrecorded { line::fill(&record).ok().flatten() } else { Some(line::BLANK.to_vec()) };
-        let (Some(line), Some(room)) = (line, self.room) else { return };
-        // Nor is there any where somebody has cut the file.
-        if !self.file.metadata().is_ok_and(|held| held.len() >= room + line.len() as u64) {
-            return;
-        }
-        // A file that is appended to cannot be written elsewhere.
-        let Ok(flags) = fcntl_getfl(&*self.file) else { return };
-        if fcntl_setfl(&*self.file, flags - OFlags::APPEND).is_ok() {
-            let _ = self.file.write_all_at(&line, room);
-            let _ = fcntl_setfl(&*self.file, flags);
-        }
-    }
-
-    /// What somebody has done to the file under the run that records into it, if anything.
+    /// What somebody else has done to the file since the run began, if anything.
     pub fn loss(&self) -> Option<Loss> {
         if self.cut {
             return Some(Loss::Cut);
         }
-        // A file system that does not answer tells nothing.
+        // A file system that does not answer says nothing.
         let held = self.file.metadata().ok()?;
         if held.len() < self.written() {
             return Some(Loss::Cut);
@@ -91,24 +57,19 @@ impl Journal {
         }
     }
 
-    /// Writes a journal that has lost its name anew under it, or, where another file has that name by now, as
-    /// `<path>.<time>`, which is returned then.
+    /// Writes a journal that has lost its name anew under it. If another file has that name by now, the journal is
+    /// written as `<path>.<time>` instead, which is returned.
     ///
     /// # Errors
     ///
-    /// Fails where the journal cannot be written under its name.
+    /// Fails if the journal cannot be written.
     pub fn restore(&mut self, time: &str) -> Result<Option<PathBuf>, JournalError> {
         self.commit()?;
         let mut fresh = file::temporary(&self.path)?;
         let mut held = &*self.file;
         let copied = held.rewind().and_then(|()| io::copy(&mut held, &mut fresh));
         copied.map_err(|source| JournalError::Write { path: self.path.clone(), source })?;
-        let aside = self.path.exists().then(|| {
-            let mut name = self.path.clone().into_os_string();
-            name.push(".");
-            name.push(time);
-            PathBuf::from(name)
-        });
+        let aside = self.path.exists().then(|| file::aside(&self.path, time));
         let file = file::name(fresh, aside.as_deref().unwrap_or(&self.path))?;
         let (index, fields) = (Arc::clone(&self.index), self.fields.clone());
         let room = self.room;
@@ -117,12 +78,12 @@ impl Journal {
         Ok(aside)
     }
 
-    /// Reads anew what is left of a journal that was cut; the index tells of that alone from now on. `visit` is given
-    /// every record.
+    /// Reads again what is left of a journal that was cut. From then on the index holds only that. `visit` is given every
+    /// record.
     ///
     /// # Errors
     ///
-    /// Fails where it cannot be read, or no header is left.
+    /// Fails if the file cannot be read, or if no header is left.
     pub fn reread(&mut self, visit: impl FnMut(&Record<'_>)) -> Result<(), JournalError> {
         self.mend()?;
         self.commit()?;
@@ -132,9 +93,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Looks whether somebody else has cut the file or written into it, before a batch is. What is written from now on can
-    /// be read whatever is left before it: it begins with a line feed, and with the session's header where that may be
-    /// gone.
+    /// Checks, before a batch is written, whether somebody else has cut the file or written into it. If so, the batch gets
+    /// a line feed in front, and after a cut the session's header too, so that it can be read whatever is left before it.
     pub(super) fn mend(&mut self) -> Result<(), JournalError> {
         let length = self.file.metadata().map(|metadata| metadata.len());
         let length = length.map_err(|source| JournalError::Io {
@@ -152,7 +112,7 @@ impl Journal {
             self.cut = true;
             self.room = Some(length + first.header(&self.header)? as u64);
         } else if self.room >= Some(self.bytes) {
-            // It is in the batch, behind what is put before that.
+            // The room is in the batch, which moves back by what is put in front of it.
             self.room = self.room.map(|room| room - self.bytes + length + first.bytes.len() as u64);
         }
         self.bytes = length;
@@ -160,8 +120,8 @@ impl Journal {
         Ok(())
     }
 
-    /// The open file, which holds the lock.
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+    /// How long the file is if nobody else has changed it.
+    fn written(&self) -> u64 {
+        self.bytes + self.batch.written as u64
     }
 }

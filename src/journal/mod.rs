@@ -59,7 +59,6 @@
 //! | `blame.rs` | rows in flight when a session died: which to call alone, which to set aside |
 //! | `rewrite.rs` | a journal rewritten for rows that have moved |
 //! | `loss.rs` | what to do when the file is cut, moved, removed or has no room |
-//! | `unnamed.rs` | a journal without a name, for a run that only measures |
 //! | `error.rs` | what can go wrong, each with its hint |
 //! | `testing.rs` | records for the tests of other layers |
 //! | `tests.rs` | journals cut, flipped and lost |
@@ -83,7 +82,6 @@ mod sync;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-mod unnamed;
 mod version_1;
 mod write;
 

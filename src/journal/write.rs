@@ -1,20 +1,25 @@
-//! The journal's one writer: append to a batch, commit it in one write, checkpoint at the end. Not the reading.
+//! The journal's one writer: appends records to a batch, commits it in one write, and checkpoints at the end.
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::batch::Batch;
 use super::error::JournalError;
 use super::fields::Fields;
 use super::file;
-use super::index::Index;
 use super::format::Record;
+use super::index::Index;
+use super::line;
 use super::recover::Recovered;
-use super::session::{End, Header};
+use super::session::{End, Header, timestamp};
 use super::sync::Syncer;
 use crate::outcome::{FailedAttempt, Outcome};
 use crate::row::RowHash;
@@ -31,11 +36,11 @@ pub struct Journal {
     pub(super) batch: Batch,
     pub(super) index: Arc<Index>,
     pub(super) fields: Fields,
-    /// The last session's, to be written again where somebody cuts the file.
+    /// The last session's header, which is written again if somebody cuts the file.
     pub(super) header: Header,
-    /// Somebody has cut the file.
+    /// Whether somebody has cut the file.
     pub(super) cut: bool,
-    /// Where there is room for the session's end, once it has a header.
+    /// Offset of the room reserved for the session's end, once the session has a header.
     pub(super) room: Option<u64>,
     syncer: Syncer,
 }
@@ -52,33 +57,55 @@ pub struct JournalStats {
 }
 
 impl Journal {
-    /// Creates the journal with its first header. An existing one is refused, one in use with its holder's pid.
+    /// Creates the journal with its first header. The file appears whole or not at all.
     ///
     /// # Errors
     ///
-    /// Fails where the file exists, with the process that holds it if one does, or where it cannot be written.
+    /// Fails if the file exists, naming the process that holds it if one does, or if it cannot be written.
     pub fn create(path: &Path, header: &Header) -> Result<Self, JournalError> {
         let mut batch = Batch::default();
         let room = batch.header(header)?;
         let file = file::create(path, &batch.bytes)?;
-        let index = Arc::new(Index::new(header.selection.clone()));
-        let bytes = batch.bytes.len() as u64;
-        let mut journal = Self::new(path, file, bytes, index, Fields::default(), header.clone())?;
+        let mut journal = Self::begun(path, file, &batch, header)?;
         journal.room = Some(room as u64);
         Ok(journal)
     }
 
-    /// Takes the lock, reads the journal, cuts its torn tail and stands ready to append. `visit` is given every record.
-    /// Killed at any point, it can be run again.
+    /// Creates a journal without a name in a directory, for a run that only measures. The file goes with its process,
+    /// however that ends.
     ///
     /// # Errors
     ///
-    /// Fails where another process holds the journal, where it cannot be read, and where its version is not known.
+    /// Fails if no file can be made in that directory.
+    pub fn unnamed(directory: &Path, header: &Header) -> Result<Self, JournalError> {
+        let mut batch = Batch::default();
+        batch.header(header)?;
+        let created = tempfile::tempfile_in(directory).and_then(|mut file| {
+            file.write_all(&batch.bytes)?;
+            Ok(file)
+        });
+        let io = |source| JournalError::Io { action: "write into", path: directory.to_owned(), source };
+        let mut journal = Self::begun(directory, created.map_err(io)?, &batch, header)?;
+        journal.named = false;
+        Ok(journal)
+    }
+
+    fn begun(path: &Path, file: File, batch: &Batch, header: &Header) -> Result<Self, JournalError> {
+        let index = Arc::new(Index::new(header.selection.clone()));
+        Self::new(path, file, batch.bytes.len() as u64, index, Fields::default(), header.clone())
+    }
+
+    /// Takes the lock, reads the journal, cuts its torn tail and stands ready to append. `visit` is given every record.
+    /// If it is killed at any point, it can be run again.
+    ///
+    /// # Errors
+    ///
+    /// Fails if another process holds the journal, if it cannot be read, or if its version is unknown.
     pub fn recover(path: &Path, visit: impl FnMut(&Record<'_>)) -> Result<(Self, Recovered), JournalError> {
         Self::continued(path, file::open_locked(path)?, visit)
     }
 
-    /// Reads a journal that is locked already, from where the file stands.
+    /// Reads a journal that is locked already, from the file's current position.
     pub(super) fn continued(
         path: &Path,
         file: File,
@@ -135,7 +162,7 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// Fails where the record has no form in JSON.
+    /// Fails if the record has no form in JSON, or if memory cannot hold an index of the session's rows.
     pub fn append_header(&mut self, header: &Header) -> Result<(), JournalError> {
         if !self.index.covers(&header.selection) {
             let covering = self.index.covering(&header.selection);
@@ -153,16 +180,16 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// As [`Journal::append_header`].
+    /// Fails if the record has no form in JSON.
     pub fn append_started(&mut self, rows: &[(u64, RowHash)]) -> Result<(), JournalError> {
         self.batch.append(&Record::Started(Cow::Borrowed(rows)))
     }
 
-    /// Appends to the batch that an attempt failed.
+    /// Appends a failed attempt to the batch.
     ///
     /// # Errors
     ///
-    /// As [`Journal::append_header`].
+    /// As [`Journal::append_started`].
     pub fn append_attempt(&mut self, attempt: &FailedAttempt) -> Result<(), JournalError> {
         self.batch.append(&Record::Attempt(Cow::Borrowed(attempt)))
     }
@@ -171,7 +198,7 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// As [`Journal::append_header`].
+    /// As [`Journal::append_started`].
     pub fn append_outcome(&mut self, outcome: &Outcome) -> Result<(), JournalError> {
         self.batch.outcome(outcome)?;
         if let Ok(answer) = &outcome.result {
@@ -184,7 +211,7 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// As [`Journal::append_header`].
+    /// As [`Journal::append_started`].
     pub fn append_end(&mut self, end: &End) -> Result<(), JournalError> {
         self.batch.append(&Record::End(Cow::Borrowed(end)))
     }
@@ -196,7 +223,7 @@ impl Journal {
     /// After [`JournalError::Write`] the next call continues at the very byte where this one stopped; the rows of the
     /// batch count as recorded only when all of it is written. After [`JournalError::Sync`] every call fails.
     pub fn commit(&mut self) -> Result<(), JournalError> {
-        self.check()?;
+        self.syncer.check().map_err(|source| self.sync_error(source))?;
         if self.batch.bytes.is_empty() {
             return Ok(());
         }
@@ -215,11 +242,6 @@ impl Journal {
         Ok(())
     }
 
-    /// Bytes of the file that are this process's doing, or were there before.
-    pub(super) fn written(&self) -> u64 {
-        self.bytes + self.batch.written as u64
-    }
-
     /// Commits what is left and waits until all of it is on the disk.
     ///
     /// # Errors
@@ -230,7 +252,53 @@ impl Journal {
         self.syncer.wait().map_err(|source| self.sync_error(source))
     }
 
-    /// Where each row was decided, up to the last commit. It may be read on other threads meanwhile.
+    fn sync_error(&self, source: Arc<io::Error>) -> JournalError {
+        JournalError::Sync { path: self.path.clone(), source }
+    }
+
+    /// Marks the session as ended although no record can say so, or takes the mark back. Without it the session would
+    /// look like a crash, and its last rows as if they had caused it. The mark goes into the room reserved behind the
+    /// session's header, since a full disk has no other. It is left out if it cannot be written there either.
+    pub fn mark_ended(&self, unrecorded: bool) {
+        let end = End {
+            finished_at: timestamp(SystemTime::now()),
+            exit_code: 1,
+            reason: Some("the journal could not be written".to_owned()),
+            hurried: true,
+            broken: false,
+            totals: serde_json::Value::Null,
+        };
+        let record = Record::End(Cow::Borrowed(&end));
+        let line = if unrecorded { line::fill(&record).ok().flatten() } else { Some(line::BLANK.to_vec()) };
+        let (Some(line), Some(room)) = (line, self.room) else { return };
+        // Somebody may have cut the file before the room.
+        if !self.file.metadata().is_ok_and(|held| held.len() >= room + line.len() as u64) {
+            return;
+        }
+        // A file open for appending cannot be written anywhere else.
+        let Ok(flags) = fcntl_getfl(&*self.file) else { return };
+        if fcntl_setfl(&*self.file, flags - OFlags::APPEND).is_ok() {
+            let _ = self.file.write_all_at(&line, room);
+            let _ = fcntl_setfl(&*self.file, flags);
+        }
+    }
+
+    /// Reads what was committed. `visit` is given every record.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read.
+    pub fn read_back(&self, visit: impl FnMut(&Record<'_>)) -> Result<Recovered, JournalError> {
+        let mut file = &*self.file;
+        file.rewind().map_err(|source| JournalError::Io {
+            action: "read",
+            path: self.path.clone(),
+            source,
+        })?;
+        Recovered::from_reader(file, &self.path, visit)
+    }
+
+    /// The deciding record of each row, up to the last commit. Other threads may read it meanwhile.
     pub fn index(&self) -> &Arc<Index> {
         &self.index
     }
@@ -240,29 +308,23 @@ impl Journal {
         &self.fields
     }
 
-    /// Figures so far; those of the last write are in after [`Journal::checkpoint`].
+    /// Figures so far. They include the last write after [`Journal::checkpoint`].
     pub fn stats(&self) -> JournalStats {
         let (syncs, longest_unsynced) = self.syncer.figures();
         JournalStats { bytes: self.bytes, syncs, longest_unsynced }
     }
 
-    fn check(&self) -> Result<(), JournalError> {
-        self.syncer.check().map_err(|source| self.sync_error(source))
-    }
-
-    fn sync_error(&self, source: Arc<io::Error>) -> JournalError {
-        JournalError::Sync { path: self.path.clone(), source }
+    /// The open file, which holds the lock.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
+    use crate::journal::Status;
     use crate::journal::testing::{answered, failed, hash_of, header};
-    use crate::journal::{Status, set_aside};
 
     #[test]
     fn a_row_counts_as_recorded_once_its_batch_is_committed() {
@@ -296,69 +358,27 @@ mod tests {
             |index: &Index| index.selection().rows().map(|row| index.offset(row)).collect::<Vec<_>>();
         assert_eq!(offsets(journal.index()), offsets(&recovered.index));
         assert_eq!(recovered.index.counts(), journal.index().counts());
-        assert_eq!(journal.stats().bytes, fs::metadata(&path).unwrap().len());
+        assert_eq!(journal.stats().bytes, std::fs::metadata(&path).unwrap().len());
     }
 
     #[test]
-    fn only_its_user_may_read_it() {
+    fn an_unnamed_journal_is_read_back_and_leaves_no_file() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.journal");
-        let _journal = Journal::create(&path, &header(1, 0..1)).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file is left");
-    }
+        let mut journal = Journal::unnamed(directory.path(), &header(1, 0..3)).unwrap();
+        journal.append_outcome(&answered(1)).unwrap();
+        journal.checkpoint().unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 
-    #[test]
-    fn an_existing_journal_is_refused_and_untouched() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.journal");
-        drop(Journal::create(&path, &header(1, 0..1)).unwrap());
-        let before = fs::read(&path).unwrap();
-        let error = Journal::create(&path, &header(2, 0..1)).unwrap_err();
-        assert!(matches!(error, JournalError::Exists { .. }));
-        assert!(error.to_string().contains("`resume`") && error.to_string().contains("`--force`"), "{error}");
-        assert_eq!(fs::read(&path).unwrap(), before);
-    }
-
-    #[test]
-    fn a_journal_in_use_is_refused_naming_the_process_that_holds_it_whatever_its_headers_say() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.journal");
-        let mut journal = Journal::create(&path, &header(41, 0..1)).unwrap();
-        journal.append_header(&header(42, 0..1)).unwrap();
+        let mut rows = Vec::new();
+        let visit = |record: &Record<'_>| {
+            if let Record::Outcome(outcome) = record {
+                rows.push(outcome.row);
+            }
+        };
+        journal.read_back(visit).unwrap();
+        assert_eq!(rows, [1]);
+        journal.append_outcome(&answered(2)).unwrap();
         journal.commit().unwrap();
-        let errors = [
-            Journal::create(&path, &header(1, 0..1)).unwrap_err(),
-            Journal::recover(&path, |_| ()).unwrap_err(),
-            set_aside(&path, "1").unwrap_err(),
-        ];
-        for error in errors {
-            let JournalError::Locked { pid: Some(pid), lives: true, .. } = error else { panic!("{error}") };
-            assert_eq!(pid, std::process::id());
-        }
-        drop(journal);
-        assert!(Journal::recover(&path, |_| ()).is_ok());
-    }
-
-    #[test]
-    fn a_journal_set_aside_makes_room_and_replaces_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.journal");
-        drop(Journal::create(&path, &header(1, 0..1)).unwrap());
-        let bytes = fs::read(&path).unwrap();
-        let aside = set_aside(&path, "20260101T000000Z").unwrap();
-        assert_eq!(aside, directory.path().join("a.journal.20260101T000000Z"));
-        assert_eq!(fs::read(&aside).unwrap(), bytes);
-        drop(Journal::create(&path, &header(2, 0..1)).unwrap());
-        assert!(set_aside(&path, "20260101T000000Z").is_err());
-        assert_eq!(fs::read(&aside).unwrap(), bytes);
-    }
-
-    #[test]
-    fn a_full_disk_is_told_from_a_broken_one() {
-        let write = |kind: io::ErrorKind| JournalError::Write { path: "a".into(), source: kind.into() };
-        assert!(write(io::ErrorKind::StorageFull).is_disk_full());
-        assert!(write(io::ErrorKind::StorageFull).to_string().ends_with("`resume` then continues"));
-        assert!(!write(io::ErrorKind::PermissionDenied).is_disk_full());
+        assert_eq!(journal.read_back(|_| ()).unwrap().index.counts().ok, 2, "it can be written on");
     }
 }
