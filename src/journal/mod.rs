@@ -54,8 +54,7 @@
 //! | `version_1.rs` | makes records of version 1 into those of today |
 //! | `index.rs` | where each row's deciding record lies, 8 bytes a row |
 //! | `fields.rs` | the predictor's field names in order of first appearance |
-//! | `read.rs` | deciding records by row, for whoever walks the rows in order |
-//! | `line_cache.rs` | lines of a file by their offsets, through a few windows |
+//! | `read.rs` | outcomes by row, for whoever walks the rows in order, through a cache of lines |
 //! | `blame.rs` | rows in flight when a session died: which to call alone, which to set aside |
 //! | `rewrite.rs` | a journal rewritten for rows that have moved |
 //! | `loss.rs` | what to do when the file is cut, moved, removed or has no room |
@@ -71,7 +70,6 @@ mod file;
 mod format;
 mod index;
 mod line;
-mod line_cache;
 mod loss;
 mod read;
 mod recover;
