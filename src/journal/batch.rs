@@ -1,4 +1,4 @@
-//! Lines on their way into the journal: gathered, written together. Not what they decide.
+//! The lines that are gathered and then written to the journal together.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -10,13 +10,13 @@ use super::format::Record;
 use super::session::Header;
 use crate::outcome::Outcome;
 
-/// Lines that wait to be written together.
+/// Lines that wait to be written in one write.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
-    /// How many of them a write that then failed has already put into the file.
+    /// How many of these bytes a write that then failed has already put into the file.
     pub(super) written: usize,
-    /// Rows that its outcomes decide.
+    /// The rows that the batch's outcomes decide.
     pub(super) decided: Vec<Decided>,
 }
 
@@ -42,8 +42,9 @@ impl Batch {
         Ok(())
     }
 
-    /// Twice, because without it nothing else can be read; the blank line between keeps a damaged line feed from
-    /// joining the two into one damaged line. Behind them is room for an end, whose offset in the batch is returned.
+    /// Appends the header twice, because nothing else can be read without it. The blank line between the copies keeps a
+    /// damaged line feed from joining both into one damaged line. Behind them room is reserved for the session's end;
+    /// returns the offset of that room in the batch.
     pub(super) fn header(&mut self, header: &Header) -> Result<usize, JournalError> {
         let record = Record::Header(Cow::Borrowed(header));
         self.append(&record)?;
@@ -67,7 +68,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Puts other lines before its own, all of which are to be written again.
+    /// Puts other lines in front of this batch's, and has all of them written from the beginning.
     pub(super) fn come_after(&mut self, first: Self) {
         let own = std::mem::replace(&mut self.bytes, first.bytes);
         for decided in &mut self.decided {
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
     use crate::journal::testing::answered;
 
-    /// Takes so many bytes a call; none means that the disk is full.
+    /// Takes as many bytes in each call as the step says; `None` means that the disk is full.
     struct Stutter<'a> {
         taken: Vec<u8>,
         steps: std::slice::Iter<'a, Option<usize>>,

@@ -1,5 +1,5 @@
-//! Rows that were in flight when a session died: which of them to be careful with, and which to set aside. Not what
-//! is done with them.
+//! Which rows may be to blame for a crash: those that were in flight when a session died. They are to be called alone, and
+//! set aside if the process dies of them again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,27 +8,27 @@ use crate::error::CRASH;
 use crate::outcome::Outcome;
 use crate::row::RowHash;
 
-/// A row that was alone in flight at so many deaths of the process is set aside.
+/// A row is set aside once it was alone in flight at this many deaths of the process.
 pub const CRASHES: usize = 3;
 
-/// What the sessions that did not end in order leave behind.
+/// The rows that sessions left in flight when they did not end in order.
 #[derive(Debug, Default)]
 pub struct CrashBlame {
     /// When the session being read started.
     session: String,
     in_flight: BTreeMap<u64, RowHash>,
-    /// It has an end, which may stand before its rows: see `Journal::mark_ended`.
+    /// Whether the session has an end, which may stand before its rows: see `Journal::mark_ended`.
     ended: bool,
-    /// A line of the session cannot be read: it may have named further rows.
+    /// Whether a line of the session cannot be read. It may have named further rows.
     doubtful: bool,
-    /// In flight at a death, and without an outcome since.
+    /// Rows that were in flight at a death and have no outcome since.
     open: BTreeMap<u64, RowHash>,
-    /// When those sessions started at whose death the row was alone in flight.
+    /// For each row, when the sessions started at whose death it was alone in flight.
     alone: BTreeMap<u64, Vec<String>>,
     set_aside: BTreeSet<u64>,
 }
 
-/// A row to be set aside.
+/// A row that is to be set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Poison {
     /// The row.
@@ -40,7 +40,7 @@ pub struct Poison {
 }
 
 impl CrashBlame {
-    /// Takes in the next record.
+    /// Adds the next record.
     pub(super) fn see(&mut self, record: &Record<'_>) {
         match record {
             Record::Header(header) => {
@@ -71,7 +71,7 @@ impl CrashBlame {
         }
     }
 
-    /// The session being read is over; whatever is still in flight saw its death.
+    /// Ends the session being read. Rows still in flight were so at its death.
     pub(super) fn close(&mut self) {
         let mut in_flight = std::mem::take(&mut self.in_flight);
         if std::mem::take(&mut self.ended) {
@@ -86,8 +86,8 @@ impl CrashBlame {
         self.doubtful = false;
     }
 
-    /// The rows to be run first and one at a time, so that the next death has one row to blame: those never found
-    /// alone before those that were, for they are likely innocent and waiting.
+    /// The rows to call first and one at a time, so that the next death has one row to blame. Rows that were never alone at
+    /// a death come first, since they are probably innocent.
     pub fn suspects(&self) -> Vec<u64> {
         let mut rows: Vec<_> = self.open.keys().map(|row| (self.deaths(*row), *row)).collect();
         rows.retain(|(deaths, _)| *deaths < CRASHES);
@@ -95,7 +95,7 @@ impl CrashBlame {
         rows.into_iter().map(|(_, row)| row).collect()
     }
 
-    /// The rows that were alone in flight once too often, to be set aside now.
+    /// The rows that were alone in flight at too many deaths and are to be set aside now.
     pub fn poison(&self) -> Vec<Poison> {
         let poison = self.open.iter().filter(|(row, _)| self.deaths(**row) >= CRASHES);
         poison
@@ -117,8 +117,8 @@ impl CrashBlame {
     }
 }
 
-/// Whether an outcome was made of crashes, not by a predictor: that one has attempts, also where it raises a class
-/// called `crash`.
+/// Whether the outcome stands for crashes. One that a predictor made has attempts, even if it raises a class called
+/// `crash`.
 fn sets_aside(outcome: &Outcome) -> bool {
     outcome.attempts == 0 && outcome.failure().is_some_and(|failure| *failure.class == *CRASH)
 }

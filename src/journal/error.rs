@@ -1,4 +1,4 @@
-//! What can go wrong with a journal. Not what to do about it, apart from the hint.
+//! What can go wrong with a journal, each with its hint.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub enum JournalError {
         /// 1-based.
         line: u64,
     },
-    /// The checksum is right, yet the record means nothing to this version.
+    /// The checksum is right, but this version does not know the record.
     #[error("line {line} of `{}` holds a record `{kind}` that this version of the program cannot read\nhint: use the version that the journal's last header names as `program`", path.display())]
     Unknown {
         /// The journal.
@@ -47,14 +47,14 @@ pub enum JournalError {
         /// The record's kind.
         kind: String,
     },
-    /// The record an index points at is not there any more.
+    /// The record that an index points to is not there any more.
     #[error("the record of row {row} at byte {offset} of `{}` has changed since it was indexed", path.display())]
     Changed {
         /// The journal.
         path: PathBuf,
         /// The row asked for.
         row: u64,
-        /// Where its record was.
+        /// Offset at which its record was.
         offset: u64,
     },
     /// It cannot be opened, read, or renamed.
@@ -64,23 +64,23 @@ pub enum JournalError {
         action: &'static str,
         /// The journal.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
-    /// A batch could not be written whole; another `commit` continues where this one stopped.
+    /// A batch could not be written whole. Another `commit` continues where this one stopped.
     #[error("failed to write to `{}`: {source}{}", path.display(), if is_full(source) { "\nhint: free some space; `resume` then continues" } else { "" })]
     Write {
         /// The journal.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
-    /// The disk may have lost what was written; nothing more is recorded.
+    /// The disk may have lost what was written, so nothing more is recorded.
     #[error("failed to sync `{}`: {source}\nhint: check the disk; answers recorded in the last moments may be lost", path.display())]
     Sync {
         /// The journal.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: Arc<io::Error>,
     },
     /// A record has no JSON form.
@@ -105,7 +105,7 @@ impl JournalError {
         }
     }
 
-    /// Whether space freed on the disk would mend it, so that another `commit` is worth the try.
+    /// Whether freeing space on the disk would help, so that another `commit` is worth trying.
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Self::Write { source, .. } if is_full(source))
     }

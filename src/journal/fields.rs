@@ -1,8 +1,8 @@
-//! The predictor's field names in order of first appearance among the input's rows, whatever the order of completion.
+//! The predictor's field names, in order of first appearance among the input's rows whatever order the rows end in.
 
 use std::collections::HashMap;
 
-/// Field names, each with the smallest place it was seen at.
+/// Field names, each with the first place where it was seen.
 #[derive(Debug, Clone, Default)]
 pub struct Fields(HashMap<Box<str>, Place>);
 
@@ -10,7 +10,7 @@ pub struct Fields(HashMap<Box<str>, Place>);
 type Place = (u64, usize);
 
 impl Fields {
-    /// Takes in the fields of one answer.
+    /// Adds the fields of one answer.
     pub(super) fn see<'a>(&mut self, row: u64, names: impl IntoIterator<Item = &'a str>) {
         for (position, name) in names.into_iter().enumerate() {
             let place = (row, position);
@@ -23,7 +23,7 @@ impl Fields {
         }
     }
 
-    /// The names asked for, in that order; all of them where none is.
+    /// The names asked for, in that order; all names if none is asked for.
     #[must_use]
     pub fn only(&self, asked: &[String]) -> Self {
         if asked.is_empty() {

@@ -1,4 +1,4 @@
-//! The journal as a file: created whole or not at all, locked, set aside. Not its contents.
+//! The journal as a file: created whole or not at all, locked, and set aside.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -14,7 +14,7 @@ use super::error::JournalError;
 use super::recover::{begins_with_header, has_lines, last_header};
 use crate::fs::{directory_of, sync_directory_of};
 
-/// Creates the file under its name with its first bytes, locked and synced, mode 0600. A crash on the way leaves no
+/// Creates the file with its first bytes under its name, locked, synced and of mode 0600. A crash on the way leaves no
 /// journal without a header.
 pub(super) fn create(path: &Path, first: &[u8]) -> Result<File, JournalError> {
     let io = |source| JournalError::Io { action: "create", path: path.to_owned(), source };
@@ -23,7 +23,7 @@ pub(super) fn create(path: &Path, first: &[u8]) -> Result<File, JournalError> {
     name(file, path)
 }
 
-/// Gives a new file the journal's name, locked and synced.
+/// Locks and syncs a new file and gives it the journal's name.
 pub(super) fn name(file: NamedTempFile, path: &Path) -> Result<File, JournalError> {
     let io = |source| JournalError::Io { action: "create", path: path.to_owned(), source };
     lock(file.as_file(), path)?;
@@ -46,7 +46,7 @@ pub(super) fn open_locked(path: &Path) -> Result<File, JournalError> {
     loop {
         let file = OpenOptions::new().read(true).append(true).open(path).map_err(io)?;
         lock(&file, path)?;
-        // Its holder may have set it aside in between; what is locked must be what has the name.
+        // Its holder may have set it aside meanwhile: the file that is locked must be the one that has the name.
         let (locked, named) = (file.metadata().map_err(io)?, fs::metadata(path).map_err(io)?);
         if (locked.dev(), locked.ino()) == (named.dev(), named.ino()) {
             return Ok(file);
@@ -54,18 +54,17 @@ pub(super) fn open_locked(path: &Path) -> Result<File, JournalError> {
     }
 }
 
-/// Whether the journal has a whole line. Without one its header never got out, and nothing was called. Refused while a
-/// running process records into it, naming the process.
+/// Whether the journal has a whole line. Without one its header was never written, and nothing was called.
 ///
 /// # Errors
 ///
-/// Fails where it cannot be read, or a process holds it.
+/// Fails if the file cannot be read, or if a running process holds it, which is named.
 pub fn holds_lines(path: &Path) -> Result<bool, JournalError> {
     let lines = has_lines(&open_locked(path)?);
     lines.map_err(|source| JournalError::Io { action: "read", path: path.to_owned(), source })
 }
 
-/// Whether the file begins as a journal does, whoever wrote it.
+/// Whether the file begins as a journal does.
 pub fn is_journal(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| begins_with_header(&file))
 }
@@ -74,7 +73,7 @@ pub fn is_journal(path: &Path) -> bool {
 ///
 /// # Errors
 ///
-/// Fails where a process holds it, or it cannot be renamed.
+/// Fails if a process holds it, or if it cannot be renamed.
 pub fn set_aside(path: &Path, time: &str) -> Result<PathBuf, JournalError> {
     let _lock = open_locked(path)?;
     let aside = link_aside(path, time)?;
@@ -83,8 +82,8 @@ pub fn set_aside(path: &Path, time: &str) -> Result<PathBuf, JournalError> {
     Ok(aside)
 }
 
-/// Replaces a journal that this process holds by another file, locked too, and keeps it as `<path>.<time>`. At any
-/// point of it one of the two has the name.
+/// Replaces a journal that this process holds by another file, which is locked too, and keeps the old one as
+/// `<path>.<time>`. One of the two has the name at any moment.
 pub(super) fn replace(
     path: &Path,
     fresh: NamedTempFile,
@@ -99,7 +98,7 @@ pub(super) fn replace(
     Ok((file, aside))
 }
 
-/// A new file beside the journal, to be made into one.
+/// A new file beside the journal, which is to become one.
 pub(super) fn temporary(path: &Path) -> Result<NamedTempFile, JournalError> {
     let file = tempfile::Builder::new().append(true).tempfile_in(directory_of(path));
     file.map_err(|source| JournalError::Io { action: "create", path: path.to_owned(), source })
@@ -115,7 +114,7 @@ pub(super) fn aside(path: &Path, time: &str) -> PathBuf {
 
 fn link_aside(path: &Path, time: &str) -> Result<PathBuf, JournalError> {
     let aside = aside(path, time);
-    // A hard link refuses to replace what is there; a rename would not.
+    // A hard link fails if that name is taken; a rename would replace what is there.
     fs::hard_link(path, &aside).map(|()| aside).map_err(|source| JournalError::Io {
         action: "set aside",
         path: path.to_owned(),
@@ -136,18 +135,18 @@ fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
     }
 }
 
-/// The process that holds the lock, and whether it lives: as the kernel says, or else the last header.
+/// The process that holds the lock, as the kernel or else the last header names it, and whether it is alive.
 fn holder(file: &File, path: &Path) -> Option<(u32, bool)> {
     let pid = locker(file).or_else(|| Some(last_header(&File::open(path).ok()?).ok()??.pid))?;
     let process = Pid::from_raw(i32::try_from(pid).ok()?);
     Some((pid, process.is_some_and(|process| test_kill_process(process).is_ok())))
 }
 
-/// How often the list of locks is read: the kernel gives it in parts, and passes over entries while others come and go.
+/// How often the list of locks is read: the kernel gives it in parts, and skips entries while others come and go.
 const LOOKS: usize = 5;
 
-/// The process that holds a lock on the file, where the kernel tells (`man 5 proc_locks`): not for every file system, nor
-/// of a process in another namespace.
+/// The process that holds a lock on the file, if the kernel tells (`man 5 proc_locks`). It does not for every file system,
+/// nor for a process in another namespace.
 fn locker(file: &File) -> Option<u32> {
     let metadata = file.metadata().ok()?;
     let (device, inode) = (metadata.dev(), metadata.ino());

@@ -1,8 +1,8 @@
-//! The kinds of records, and how they are told apart. Not what they hold, which their types say, nor the line around them.
+//! The kinds of records, and how they are told apart.
 //!
-//! A record is a JSON object with one name, its kind. A kind is critical, as with the chunks of a PNG file: a program that
-//! does not know it must not go on, or it would ask rows again that are answered. Only one whose name begins with `_` may
-//! be passed over. So a record of a later version is told from a damaged line, which costs its own row alone.
+//! A record is a JSON object with one name, its kind. Kinds are critical, like the chunks of a PNG file: a program that does
+//! not know one must not go on, or it would call rows again that are answered. Only a kind whose name begins with `_` may
+//! be skipped. A record of a later version is therefore told from a damaged line, which costs only its own row.
 
 use std::borrow::Cow;
 
@@ -19,29 +19,29 @@ use crate::usage::Spent;
 pub enum Record<'a> {
     /// A session starts.
     Header(Cow<'a, Header>),
-    /// Rows about to be called for the first time in this session.
+    /// These rows are about to be called for the first time in this session.
     Started(Cow<'a, [(u64, RowHash)]>),
-    /// An attempt failed while its row has no outcome.
+    /// An attempt failed and its row has no outcome yet.
     Attempt(Cow<'a, FailedAttempt>),
     /// A row's final outcome in this session.
     Outcome(Cow<'a, Outcome>),
-    /// The session ended, and not by a crash.
+    /// The session ended other than by a crash.
     End(Cow<'a, End>),
-    /// What was used for rows that are gone.
+    /// What was spent on rows that have been removed from the input.
     Gone(Cow<'a, Spent>),
 }
 
-/// What the JSON of a line with the right checksum is where it is no record of a kind that is known.
+/// What the JSON of a line with the right checksum is if it is no known record.
 pub(super) enum Unread {
-    /// One that may be passed over.
+    /// A record that may be skipped.
     Ancillary,
-    /// One of this kind, which means nothing to this version.
+    /// A record of this kind, which this version does not know.
     Unknown(String),
     /// No record of any version.
     Nothing,
 }
 
-/// Reads a line's JSON.
+/// Parses a line's JSON.
 pub(super) fn parse(json: &[u8]) -> Result<Record<'static>, Unread> {
     serde_json::from_slice(json).map_err(|_| match kind(json) {
         Some(kind) if kind.starts_with('_') => Unread::Ancillary,

@@ -1,29 +1,28 @@
-//! Where each row's deciding record lies in the journal, at 8 bytes a row. Not what the record says.
+//! The offset of each row's deciding record in the journal, and whether it is an answer, in 8 bytes a row.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::outcome::Outcome;
 use crate::selection::Selection;
 
-use crate::outcome::Outcome;
-
-/// One slot a row, from the first that was ever selected to the last. Readers may share it with the one writer.
+/// One slot for each row, from the first that was ever selected to the last. Readers share it with the one writer.
 #[derive(Debug)]
 pub struct Index {
-    /// The rows that any session was asked for.
+    /// The rows that any session selected.
     selection: Selection,
     start: u64,
-    /// 0 for none, else the record's offset times two, plus one if it is an answer. No outcome lies at offset 0: the
-    /// header does.
+    /// 0 for no record, else the record's offset times two, plus one for an answer. No outcome lies at offset 0, where
+    /// the header is.
     slots: Box<[AtomicU64]>,
 }
 
 /// How a row was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// It is answered and never called again.
+    /// Answered, and never called again.
     Ok,
-    /// It failed; `resume` tries it again.
+    /// Failed; `resume` calls it again.
     Failed,
 }
 
@@ -65,13 +64,13 @@ impl std::ops::AddAssign for Counts {
 }
 
 impl Index {
-    /// An index of rows of which none is decided.
+    /// An index of these rows, none of them decided.
     pub fn new(selection: Range<u64>) -> Self {
         let slots = selection.clone().map(|_| AtomicU64::new(0)).collect();
         Self { start: selection.start, slots, selection: selection.into() }
     }
 
-    /// The same decisions, with room for the rows of one more session; none where memory cannot hold them.
+    /// The same decisions with room for the rows of one more session; none if memory cannot hold them.
     pub(super) fn covering(&self, range: &Range<u64>) -> Option<Self> {
         let mut selection = self.selection.clone();
         selection.cover(range.clone());
@@ -84,14 +83,14 @@ impl Index {
         Some(Self { selection, ..index })
     }
 
-    /// Whether it has room for all rows of a session, each known to be selected.
+    /// Whether all rows of a session are among the selected ones.
     pub(super) fn covers(&self, range: &Range<u64>) -> bool {
         let mut wider = self.selection.clone();
         wider.cover(range.clone());
         wider == self.selection
     }
 
-    /// The same for a selection that was read somewhere; none where it ends before it starts, or memory cannot hold it.
+    /// An index of a selection read from a file; none if the selection ends before it starts, or if memory cannot hold it.
     pub(super) fn try_new(selection: Range<u64>) -> Option<Self> {
         let rows = usize::try_from(selection.end.checked_sub(selection.start)?).ok()?;
         let mut slots = Vec::new();
@@ -100,12 +99,12 @@ impl Index {
         Some(Self { start: selection.start, slots: slots.into(), selection: selection.into() })
     }
 
-    /// Ids of the rows that any session was asked for.
+    /// The rows that any session selected.
     pub fn selection(&self) -> &Selection {
         &self.selection
     }
 
-    /// How the row was decided, if it was.
+    /// How the row is decided, if it is.
     pub fn status(&self, row: u64) -> Option<Status> {
         self.slot(row).and_then(|slot| status(slot.load(Ordering::Acquire)))
     }
@@ -116,7 +115,7 @@ impl Index {
         (slot != 0).then_some(slot >> 1)
     }
 
-    /// How many of the selected rows are in which state, counted anew.
+    /// How many of the selected rows are in which state. Looks at every row.
     pub fn counts(&self) -> Counts {
         self.count(self.selection.rows())
     }
@@ -133,7 +132,7 @@ impl Index {
         self.selection.rows().filter(|row| self.status(*row) != Some(Status::Ok))
     }
 
-    /// Takes in one more record: the last answer wins, else the last record. False for a row outside the selection.
+    /// Adds one more record: the last answer wins, else the last record. False for a row outside the selection.
     pub(super) fn decide(&self, row: u64, offset: u64, decided: Status) -> bool {
         let Some(slot) = self.slot(row).filter(|_| self.selection.contains(row)) else { return false };
         if decided == Status::Ok || status(slot.load(Ordering::Acquire)) != Some(Status::Ok) {

@@ -1,14 +1,14 @@
-//! One line of the journal: `<8 hex digits of CRC-32> <JSON>\n`. What the JSON means is not known here.
+//! One line of the journal: `<8 hex digits of CRC-32> <JSON>\n`.
 
 use serde::Serialize;
 
-/// Checksum and space before the JSON.
+/// Bytes of the checksum and the space before the JSON.
 const PREFIX: usize = 9;
 
-/// A line that is no record: room kept for one that is to be written where the disk has no byte left.
+/// A line without a record: room for one that may have to be written when the disk is full.
 pub(super) const BLANK: [u8; 256] = [b' '; 256];
 
-/// The record as a line, without its line feed, that fills a [`BLANK`]; none where it is longer.
+/// The record as a line, without its line feed, padded to fill a [`BLANK`]; none if it is longer.
 pub(super) fn fill(record: &impl Serialize) -> serde_json::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     append_with(&mut line, |buffer| {
@@ -20,12 +20,12 @@ pub(super) fn fill(record: &impl Serialize) -> serde_json::Result<Option<Vec<u8>
     Ok((line.len() == BLANK.len()).then_some(line))
 }
 
-/// Appends one record's line; on an error the buffer is left as it was.
+/// Appends one record's line. On an error the buffer is left as it was.
 pub(super) fn append(buffer: &mut Vec<u8>, record: &impl Serialize) -> serde_json::Result<()> {
     append_with(buffer, |buffer| serde_json::to_writer(buffer, record))
 }
 
-/// The same, its JSON appended by `write`.
+/// Appends a line whose JSON `write` appends.
 fn append_with(
     buffer: &mut Vec<u8>,
     write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
@@ -37,7 +37,7 @@ fn append_with(
         buffer.truncate(start);
         return Err(error);
     }
-    // JSON strings hold no raw line feed, but a raw value may have some between its tokens.
+    // JSON strings hold no raw line feed, but a raw value may have one between its tokens.
     let mut from = json;
     while let Some(at) = memchr::memchr(b'\n', &buffer[from..]) {
         buffer[from + at] = b' ';
@@ -49,21 +49,21 @@ fn append_with(
     Ok(())
 }
 
-/// The JSON of a line given without its line feed, unless the checksum contradicts it.
+/// The JSON of a line given without its line feed; none if the checksum contradicts it.
 pub(super) fn decode(line: &[u8]) -> Option<&[u8]> {
     let (prefix, json) = line.split_at_checked(PREFIX)?;
     let (expected, space) = prefix.split_at(PREFIX - 1);
     (space == b" " && expected == checksum(json)).then_some(json)
 }
 
-/// Where the line begins that is whole and ends a damaged one: the line feed between the two was lost.
+/// Where a whole line begins at the end of a damaged one, from which only a lost line feed separated it.
 pub(super) fn whole_end(line: &[u8]) -> Option<usize> {
     let starts = memchr::memmem::find_iter(line, b" {\"").filter_map(|space| space.checked_sub(PREFIX - 1));
     let mut starts = starts.filter(|start| line[*start..][..PREFIX - 1].iter().all(u8::is_ascii_hexdigit));
     starts.find(|start| *start > 0 && decode(&line[*start..]).is_some())
 }
 
-/// The 8 hex digits.
+/// The CRC-32 in 8 hex digits.
 fn checksum(json: &[u8]) -> [u8; PREFIX - 1] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let checksum = crc32fast::hash(json);

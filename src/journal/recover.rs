@@ -1,4 +1,5 @@
-//! Reads a journal from its first line to its last whole record. Changes nothing, also beside a running job.
+//! Reads a journal from its first line to its last whole record. It changes nothing and takes no lock, so it can read
+//! beside a running job.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -19,56 +20,55 @@ use super::version_1::Version1;
 use crate::row::RowHash;
 
 const BUFFER: usize = 1 << 20;
-/// How a header's JSON begins.
+/// The beginning of a header's JSON.
 const HEADER: &[u8] = br#"{"header""#;
 
 /// What a journal says.
 #[derive(Debug)]
 pub struct Recovered {
-    /// The header of each session; there is at least one.
+    /// The header of each session, of which there is at least one.
     pub sessions: Vec<Header>,
-    /// Where each row was decided.
+    /// The deciding record of each row.
     pub index: Arc<Index>,
     /// The predictor's field names.
     pub fields: Fields,
-    /// Rows without an outcome since a session had started them that did not end in order: their calls may have been
-    /// billed.
+    /// Rows that a session started and left without an outcome when it did not end in order: their calls may have been
+    /// billed. No later session has an outcome for them either.
     pub in_flight: BTreeSet<u64>,
-    /// Rows without an outcome since a session had started them, however that ended.
+    /// Rows that any session started and that have no outcome since.
     pub open: BTreeMap<u64, RowHash>,
-    /// Rows that the session being read had started and not finished.
+    /// Rows that the session being read has started and not finished.
     started: BTreeMap<u64, RowHash>,
     /// Which rows were in flight when a session died.
     pub blame: CrashBlame,
-    /// How the last session ended, if it did so in order.
+    /// How the last session ended, if it says so.
     pub end: Option<End>,
-    /// Lines that cost one row each.
+    /// Damaged lines, each of which costs one row.
     pub damaged: Vec<Damaged>,
-    /// Bytes after the last line feed: a write cut short, or one just being made.
+    /// Bytes after the last line feed: a write that was cut short, or one that is under way.
     pub torn_bytes: u64,
-    /// Bytes up to there.
+    /// Bytes up to and including the last line feed.
     pub whole_bytes: u64,
 }
 
 /// A line that contradicts its checksum, cannot be read, or names a row outside the selection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Damaged {
-    /// 1-based.
+    /// 1-based number of the line.
     pub line: u64,
-    /// Of its first byte.
+    /// Offset of its first byte.
     pub offset: u64,
-    /// Whether it begins as a session's header does, of which there are two copies.
+    /// Whether it begins as a session's header does. There are two copies of each.
     pub header: bool,
 }
 
 impl Recovered {
-    /// Reads the journal up to its last whole record, taking no lock. `visit` is given every record in order, of each
-    /// session's header one copy.
+    /// Reads the journal up to its last whole record. `visit` is given every record in order, and each session's header
+    /// once.
     ///
     /// # Errors
     ///
-    /// Fails where the file cannot be read, has no header, or is of a version or holds a kind of record that is not
-    /// known.
+    /// Fails if the file cannot be read, has no header, or has a version or a kind of record that is unknown.
     pub fn read(path: &Path, visit: impl FnMut(&Record<'_>)) -> Result<Self, JournalError> {
         let file = File::open(path);
         let file =
@@ -76,7 +76,7 @@ impl Recovered {
         Self::from_reader(file, path, visit)
     }
 
-    /// Reads the journal's bytes from elsewhere; the path serves messages only.
+    /// Reads the journal's bytes from a reader. The path serves only for messages.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl Recovered {
                     }
                     Some(Err(Unread::Nothing)) | None => {
                         recovered.damage(position);
-                        // It may be its line feed that is damaged; then it costs no row but its own.
+                        // If its line feed is what was damaged, the next line follows it and is whole.
                         if let Some(at) = line::whole_end(line) {
                             position.offset += at as u64;
                             rest = Some(&line[at..]);
@@ -129,7 +129,7 @@ impl Recovered {
                         visit(&record);
                     }
                     Taken::Copy => {}
-                    // Without the selection every row would seem to be outside it, and be called and billed again.
+                    // Without the selection every row would seem to be outside it, and would be called and billed again.
                     Taken::No if recovered.sessions.is_empty() => break 'lines,
                     Taken::No => recovered.damage(position),
                 }
@@ -161,7 +161,7 @@ impl Recovered {
         }
     }
 
-    /// The session being read is over.
+    /// Ends the session being read.
     fn close(&mut self) {
         let started = std::mem::take(&mut self.started);
         if self.end.as_ref().is_none_or(|end| !end.in_order()) {
@@ -212,11 +212,11 @@ enum Taken {
     Yes,
     /// The second copy of a header.
     Copy,
-    /// The row is none of the selection's, or the selection is none that could be.
+    /// The row is outside the selection, or the selection is impossible.
     No,
 }
 
-/// Whether it is a header of another version of the format, whatever else that may hold.
+/// Whether it is a header of another version of the format, whatever else such a header may hold.
 fn is_foreign(json: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Versioned {
@@ -231,7 +231,7 @@ fn is_foreign(json: &[u8]) -> bool {
             .is_ok_and(|versioned| !VERSIONS.contains(&versioned.header.version))
 }
 
-/// The header of the last session, for whoever finds the journal locked. Parses nothing else.
+/// The header of the last session, for whoever finds the journal locked. Parses no other record.
 pub(super) fn last_header(file: &File) -> io::Result<Option<Header>> {
     let mut last = None;
     let mut lines = Lines::of(file);
@@ -245,24 +245,24 @@ pub(super) fn last_header(file: &File) -> io::Result<Option<Header>> {
     Ok(last)
 }
 
-/// Whether the first line is, or was until it was damaged, a session's header.
+/// Whether the file begins with a session's header, damaged or not.
 pub(super) fn begins_with_header(mut file: &File) -> bool {
     let mut beginning = [0; 9 + HEADER.len()];
     file.read_exact(&mut beginning).is_ok() && beginning[9..] == *HEADER
 }
 
-/// Whether any line is whole.
+/// Whether the file has a whole line.
 pub(super) fn has_lines(file: &File) -> io::Result<bool> {
     Ok(Lines::of(file).next()?.is_some())
 }
 
-/// The file's lines that are neither empty nor without their line feed.
+/// The lines of a file that end in a line feed and are not blank.
 struct Lines<R> {
     reader: BufReader<R>,
-    /// The last line without its line feed; after the end, what follows the last line feed.
+    /// The last line without its line feed. At the end of the file, what follows the last line feed.
     line: Vec<u8>,
     number: u64,
-    /// Of the first byte not yet passed.
+    /// Offset of the first byte that was not read yet.
     offset: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A journal rewritten for rows that have moved, the old one kept. Not which row went where.
+//! Rewrites a journal for an input whose rows have moved, and keeps the old one.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -20,44 +20,44 @@ use crate::outcome::{FailedAttempt, Outcome};
 use crate::row::RowHash;
 use crate::usage::Spent;
 
-/// Bytes written at once.
+/// Bytes that are gathered before they are written.
 const CHUNK: usize = 1 << 20;
 
-/// The journal that a rewriting made.
+/// A rewritten journal in the old one's place.
 #[derive(Debug)]
 pub struct Rewritten {
-    /// It, its last session's header written.
+    /// The new journal, with the header of the session that goes on.
     pub journal: Journal,
     /// What it says.
     pub recovered: Recovered,
-    /// Where the old one is.
+    /// Where the old one is kept.
     pub aside: PathBuf,
 }
 
-/// A journal rewritten that does not yet stand in the old one's place.
+/// A rewritten journal that is not in the old one's place yet.
 #[derive(Debug)]
 pub struct Rewrite {
     path: PathBuf,
-    /// The old one, locked until the new one is.
+    /// The old journal, which stays locked until the new one is.
     held: Arc<File>,
     fresh: NamedTempFile,
     batch: Batch,
 }
 
 impl Journal {
-    /// Rewrites this journal for rows of another selection: all sessions as they were, each record under its row's new
-    /// id, those of rows that are gone left out. `visit` is given every record of the new one.
+    /// Rewrites this journal for another selection. All sessions stay as they were. Each record moves to the row's new id,
+    /// and records of rows for which `moved` returns none are left out. `visit` is given every record of the new journal.
     ///
     /// # Errors
     ///
-    /// Fails where the journal cannot be read, or the new one cannot be written.
+    /// Fails if the journal cannot be read, or if the new one cannot be written.
     pub fn rewrite(
         self,
         selection: &Range<u64>,
         moved: impl Fn(u64) -> Option<u64>,
         mut visit: impl FnMut(&Record<'_>),
     ) -> Result<Rewrite, JournalError> {
-        // The index makes room for those of the two readings.
+        // Free its memory before two more indexes are built.
         let Self { path, file: held, index, .. } = self;
         drop(index);
         let fresh = file::temporary(&path)?;
@@ -76,14 +76,14 @@ impl Journal {
     }
 }
 
-/// The record for rows of another selection; none where its row is gone.
+/// The record as it reads in the new selection; none if its row is gone.
 fn rewritten<'r>(
     record: &'r Record<'_>,
     selection: &Range<u64>,
     moved: impl Fn(u64) -> Option<u64>,
 ) -> Option<Record<'r>> {
     Some(match record {
-        // The first header's selection is that of all rows to come.
+        // The rows that follow are all in the new selection.
         Record::Header(header) => {
             let header = Header { version: VERSION, selection: selection.clone(), ..Header::clone(header) };
             Record::Header(Cow::Owned(header))
@@ -106,21 +106,21 @@ fn rewritten<'r>(
 }
 
 impl Rewrite {
-    /// Carries on what was used for the rows that were left out.
+    /// Records what was spent on the rows that were left out.
     ///
     /// # Errors
     ///
-    /// Fails where the new journal cannot be written.
+    /// Fails if the new journal cannot be written.
     pub fn carry(&mut self, gone: &Spent) -> Result<(), JournalError> {
         self.append(&Record::Gone(Cow::Borrowed(gone)))
     }
 
-    /// Puts it in the old journal's place, continued by `header`. The old one is kept as `<path>.<time>`; killed at any
-    /// point, one of the two stands whole under the name.
+    /// Appends the header of the session that goes on and puts the new journal in the old one's place. The old one is kept
+    /// as `<path>.<time>`. If this is killed at any point, one of the two is whole under the name.
     ///
     /// # Errors
     ///
-    /// Fails where the new journal cannot be written or renamed; then the old one stands.
+    /// Fails if the new journal cannot be written or renamed. The old one then stays in place.
     pub fn replace(mut self, header: &Header, time: &str) -> Result<Rewritten, JournalError> {
         let room = self.batch.header(header)?;
         let behind = self.batch.bytes.len() - room;

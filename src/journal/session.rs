@@ -1,4 +1,4 @@
-//! What the journal says of a session as a whole: how it was started, how it ended. Not its rows.
+//! What the journal says of a session as a whole: how it was started and how it ended.
 
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
@@ -11,10 +11,10 @@ use crate::row::RowHash;
 /// The version of the format in which sessions are recorded.
 pub const VERSION: u32 = 2;
 
-/// The versions that are read; a journal of another one is refused.
+/// The versions that are read. A journal of any other is refused.
 pub(super) const VERSIONS: RangeInclusive<u32> = 1..=VERSION;
 
-/// The name among a session's settings of what it runs with.
+/// The entry of a session's settings that says what it runs with.
 pub const RUN: &str = "run";
 
 /// What a session was started with.
@@ -22,21 +22,21 @@ pub const RUN: &str = "run";
 pub struct Header {
     /// [`VERSION`].
     pub version: u32,
-    /// Version of the program.
+    /// Version of the program that wrote it.
     pub program: String,
-    /// RFC 3339.
+    /// When the session started, as RFC 3339.
     pub started_at: String,
-    /// Process id, to name who holds the lock.
+    /// Process id, which names the holder of the lock.
     pub pid: u32,
-    /// The command line, secrets masked.
+    /// The command line with secrets masked.
     pub argv: Vec<String>,
     /// The input file.
     pub input: InputIdentity,
-    /// Ids of the rows that were asked for, end exclusive.
+    /// Ids of the selected rows, end exclusive.
     pub selection: Range<u64>,
-    /// What makes two sessions the same run, by name, so that a mismatch can be named.
+    /// What makes two sessions the same run, by name, so that a difference can be named.
     pub identity: BTreeMap<String, String>,
-    /// SHA-256 of the predictor's source file, where there is one.
+    /// SHA-256 of the predictor's source file, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predictor_sha256: Option<String>,
     /// Settings that may differ between sessions.
@@ -44,7 +44,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// Calls in flight at most, where it tells.
+    /// The greatest number of calls in flight, if the settings tell.
     pub fn calls(&self) -> Option<u64> {
         self.settings[RUN]["calls"].as_u64()
     }
@@ -53,7 +53,7 @@ impl Header {
 /// What identifies the input file and how it was read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InputIdentity {
-    /// As given, made absolute.
+    /// Absolute path.
     pub path: String,
     /// `csv` or `jsonl`.
     pub format: String,
@@ -64,7 +64,7 @@ pub struct InputIdentity {
     pub encoding: String,
     /// SHA-256 of the file's bytes.
     pub sha256: String,
-    /// Data records in the file, but for the empty ones at its end.
+    /// Data records in the file, without the empty ones at its end.
     pub rows: u64,
     /// Records at the end of the file in which every cell is empty.
     #[serde(default, skip_serializing_if = "is_none")]
@@ -79,7 +79,7 @@ fn is_none(records: &u64) -> bool {
     *records == 0
 }
 
-/// A time as RFC 3339 in UTC; one that a wrong clock puts where that has no form is the nearest that has one.
+/// A time as RFC 3339 in UTC. A time out of its range, from a clock that is wrong, becomes the nearest one in it.
 pub fn timestamp(time: SystemTime) -> String {
     let last = UNIX_EPOCH + Duration::from_secs(253_402_300_799); // The end of the year 9999.
     humantime::format_rfc3339_millis(time.clamp(UNIX_EPOCH, last)).to_string()
@@ -88,17 +88,18 @@ pub fn timestamp(time: SystemTime) -> String {
 /// How a session ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct End {
-    /// RFC 3339.
+    /// When the session ended, as RFC 3339.
     pub finished_at: String,
-    /// The exit code the session is about to end with.
+    /// The exit code that the session is about to end with.
     pub exit_code: i32,
     /// Why it stopped before all rows were done, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Calls in flight were cut off, by a second signal or a panic, or their outcomes could not be recorded.
+    /// Whether calls in flight were cut off by a second signal or a panic, or their outcomes could not be recorded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hurried: bool,
-    /// The way to the predictor broke: its calls have ended, and as after a crash one of their rows may be to blame.
+    /// Whether the bridge to the predictor broke. Its calls have ended, and as after a crash one of their rows may be to
+    /// blame.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub broken: bool,
     /// The session's totals.
@@ -106,7 +107,7 @@ pub struct End {
 }
 
 impl End {
-    /// Whether no call can have been under way that left no record.
+    /// Whether every call that was made has a record.
     pub fn in_order(&self) -> bool {
         !self.hurried && !self.broken
     }

@@ -1,15 +1,15 @@
-//! Continuous fdatasync on a thread of its own, so that nobody holds a slot for the disk. Not the writing.
+//! Calls `fdatasync` continuously on a thread of its own, so that no call's permit is held for the disk.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Between the end of a sync and the beginning of the next, unless somebody waits for it. Each sync holds up the writes
-/// beside it; without a rest a run of light calls makes ten thousand a second, and an answer is safe no sooner.
+/// The rest between one sync and the next, unless somebody waits for it. Each sync holds up the writes beside it. Without a
+/// rest, a run of light calls makes ten thousand syncs a second, and no answer is safe any sooner.
 const REST: Duration = Duration::from_millis(2);
 
-/// Syncs for as long as there is something unsynced. Dropping it waits for the sync that is running.
+/// Syncs as long as anything is unsynced. Dropping it waits for a sync that is under way.
 #[derive(Debug)]
 pub(super) struct Syncer {
     shared: Arc<Shared>,
@@ -24,12 +24,12 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct SyncState {
-    /// When the oldest write that no sync has begun to cover was made.
+    /// When the oldest write was made that no sync has begun to cover.
     unsynced_since: Option<Instant>,
     syncing: bool,
     /// When the last sync ended.
     rested_since: Option<Instant>,
-    /// How many wait for everything to be synced.
+    /// How many callers wait until everything is synced.
     waiting: usize,
     closing: bool,
     syncs: u64,
@@ -47,7 +47,7 @@ impl Syncer {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Says that a `write()` has returned.
+    /// Notes that a `write()` has returned.
     pub(super) fn written(&self) {
         let mut state = self.shared.lock();
         let news = state.unsynced_since.is_none();
@@ -58,8 +58,8 @@ impl Syncer {
         }
     }
 
-    /// The failure of any sync so far. After one, the kernel may have dropped what it could not write and will not
-    /// tell again: there is no second try.
+    /// Fails if any sync so far has failed. The kernel may have dropped what it could not write and does not tell twice, so
+    /// no failed sync is tried again.
     pub(super) fn check(&self) -> Result<(), Arc<io::Error>> {
         self.shared.lock().failure.clone().map_or(Ok(()), Err)
     }
@@ -115,7 +115,7 @@ impl Shared {
         }
     }
 
-    /// Waits for something to sync; none once the journal is dropped.
+    /// Waits until there is something to sync; none once the journal is dropped.
     fn next(&self) -> Option<Instant> {
         let mut state = self.lock();
         loop {
@@ -135,7 +135,7 @@ impl Shared {
         }
     }
 
-    /// No holder of the lock can panic, so poison says nothing.
+    /// No holder of the lock can panic, so a poisoned lock means nothing.
     fn lock(&self) -> MutexGuard<'_, SyncState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,7 +10,7 @@ use crate::outcome::{Answer, Outcome, Timing};
 use crate::row::{RowHash, Value};
 use crate::usage::Usage;
 
-/// A header of session number `pid`.
+/// The header of a session whose process id is `pid`.
 pub(crate) fn header(pid: u32, selection: Range<u64>) -> Header {
     Header {
         version: VERSION,
@@ -35,12 +35,12 @@ pub(crate) fn header(pid: u32, selection: Range<u64>) -> Header {
     }
 }
 
-/// The hash the outcomes below carry.
+/// The hash of the row in the outcomes below.
 pub(crate) fn hash_of(row: u64) -> RowHash {
     RowHash::of(format!("question {row}").as_bytes())
 }
 
-/// Fields `answer` and `reasoning`.
+/// An answer with the fields `answer` and `reasoning`.
 pub(crate) fn answered(row: u64) -> Outcome {
     let field = |name: &str| (name.into(), Value::Text(format!("{name} {row}")));
     let fields = vec![field("answer"), field("reasoning")];
@@ -48,7 +48,7 @@ pub(crate) fn answered(row: u64) -> Outcome {
     outcome(row, Ok(Answer { fields, usage, ..Answer::default() }))
 }
 
-/// A timeout.
+/// A failure by timeout.
 pub(crate) fn failed(row: u64) -> Outcome {
     outcome(row, Err(CallError::Timeout(Duration::from_secs(1)).into()))
 }

@@ -1,7 +1,7 @@
-//! Records of version 1, made into those of today. Not how they are read.
+//! Turns records of version 1 into today's.
 //!
-//! There, an outcome has what all attempts of its row came to, those that have records of their own too. Here it tells of
-//! the last one alone.
+//! An outcome of version 1 sums up all attempts of its row, including those with records of their own. Today's is about the
+//! last attempt only.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use super::format::Record;
 use crate::error::Unanswered;
 use crate::usage::Usage;
 
-/// What the attempts of each row came to that have records, in the session being read.
+/// The sums over each row's attempts that have records, in the session being read.
 #[derive(Debug, Default)]
 pub(super) struct Version1(HashMap<u64, Sums>);
 
@@ -25,7 +25,7 @@ struct Sums {
 }
 
 impl Version1 {
-    /// Makes the next record one of today.
+    /// Turns the next record into today's.
     pub(super) fn update(&mut self, record: &mut Record<'_>, json: &[u8]) {
         #[derive(Deserialize)]
         struct Line {
