@@ -1,4 +1,4 @@
-//! One attempt at a row: what the bridge is given, what it tells while the call runs. Not what becomes of it.
+//! One attempt at a row: what the bridge is given, and what it reports while the call runs.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -18,25 +18,26 @@ pub struct Attempt {
     pub number: u32,
     /// The keyword arguments.
     pub arguments: Arc<Arguments>,
-    /// The bridge's end of the clock; it holds this for as long as anything of the call is left running.
+    /// The bridge's end of the clock. The bridge holds it as long as anything of the call is running.
     pub clock: CallClock,
 }
 
-/// What runs calls one beside the other, such as an event loop: while it does not turn, its calls cannot go on.
+/// Something that runs calls side by side, such as an event loop. Its calls cannot go on while it does not turn.
 pub trait Lane: Debug + Send + Sync {
-    /// For how long in all it had not turned by then, which is now or just was (gaps over 250 ms, the running one included).
+    /// For how long in all it had not turned at `then`, which is now or a moment ago. Gaps over 250 ms count, including one
+    /// that still lasts.
     fn stalled_by(&self, then: Instant) -> Duration;
 
-    /// For how long it has not turned at this moment: zero, or over 250 ms.
+    /// For how long it has not been turning until now: zero, or over 250 ms.
     fn stalled_now(&self) -> Duration;
 }
 
-/// A time after the hand-over that one thread sets and another reads, in nanoseconds and plus one; 0 stands for none.
+/// A time after the hand-over that one thread sets and another reads: nanoseconds plus one, or 0 for none.
 #[derive(Debug, Default)]
 struct Mark(AtomicU64);
 
 impl Mark {
-    /// The first time counts.
+    /// Sets the time, unless it is set already.
     fn set(&self, after: Duration) {
         if self.0.load(Ordering::Relaxed) == 0 {
             self.0.store(after.as_nanos() as u64 + 1, Ordering::Release);
@@ -55,7 +56,7 @@ struct Shared {
     ended: Mark,
     /// The lane, and for how long in all it had not turned before the hand-over.
     lane: OnceLock<(Arc<dyn Lane>, Duration)>,
-    /// [`RUNNING`], [`AWAITED`] or [`OVER`]: most calls end with nobody waiting for it, and then nobody is woken.
+    /// [`RUNNING`], [`AWAITED`] or [`OVER`]. Nobody waits for the end of most calls, and then nobody is woken.
     state: AtomicU8,
     over: Notify,
 }
@@ -64,16 +65,16 @@ const RUNNING: u8 = 0;
 const AWAITED: u8 = 1;
 const OVER: u8 = 2;
 
-/// The bridge's end: tells the call's lane and marks when the call began and ended; dropping it says that nothing of the
-/// call is left running.
+/// The bridge's end of a call's clock. It names the call's lane and marks when the call began and ended. Dropping it says
+/// that nothing of the call is left running.
 #[derive(Debug)]
 pub struct CallClock(Arc<Shared>);
 
-/// The engine's end: reads the marks, waits for the end.
+/// The engine's end of a call's clock, which reads the marks and waits for the end.
 #[derive(Debug)]
 pub struct CallWatch(Arc<Shared>);
 
-/// A clock for one call: the end that marks and the end that watches. What it tells is counted from `handed_over`.
+/// Makes a clock for one call. Its times are counted from `handed_over`.
 pub fn call_clock(handed_over: Instant) -> (CallClock, CallWatch) {
     let shared = Arc::new(Shared {
         handed_over,
@@ -87,28 +88,29 @@ pub fn call_clock(handed_over: Instant) -> (CallClock, CallWatch) {
 }
 
 impl CallClock {
-    /// The lane has the call: time since the hand-over in which it does not turn is excused. The first lane counts.
+    /// Names the lane that runs the call. Time since the hand-over in which that lane does not turn is excused. Only the
+    /// first lane counts.
     pub fn runs_on(&self, lane: Arc<dyn Lane>) {
         let stalled = lane.stalled_by(self.0.handed_over);
         let _ = self.0.lane.set((lane, stalled));
     }
 
-    /// The predictor starts to run, seen on the thread that runs it.
+    /// Marks that the predictor starts to run. Called on the thread that runs it.
     pub fn begin(&self) {
         self.begun_after(self.0.handed_over.elapsed());
     }
 
-    /// The predictor started to run so long after the hand-over, where another process or another clock tells.
+    /// Marks that the predictor started to run that long after the hand-over, as another process or clock measured.
     pub fn begun_after(&self, after: Duration) {
         self.0.begun.set(after);
     }
 
-    /// The predictor has returned or raised, seen on the thread that runs it.
+    /// Marks that the predictor has returned or raised. Called on the thread that runs it.
     pub fn end(&self) {
         self.ended_after(self.0.handed_over.elapsed());
     }
 
-    /// The predictor returned or raised so long after the hand-over, where another process or another clock tells.
+    /// Marks that the predictor returned or raised that long after the hand-over, as another process or clock measured.
     pub fn ended_after(&self, after: Duration) {
         self.0.ended.set(after);
     }
@@ -133,19 +135,19 @@ impl CallWatch {
         self.0.ended.get()
     }
 
-    /// For how long the call's lane has not turned since the hand-over: no timeout is charged with that.
+    /// For how long in all the call's lane has not turned since the hand-over. No timeout is charged with this time.
     pub fn excused(&self) -> Duration {
         let excused =
             |(lane, before): &(Arc<dyn Lane>, _)| lane.stalled_by(Instant::now()).saturating_sub(*before);
         self.0.lane.get().map_or(Duration::ZERO, excused)
     }
 
-    /// For how long the call's lane has not turned at this moment: zero, or over 250 ms.
+    /// For how long the call's lane has not been turning until now: zero, or over 250 ms.
     pub fn stalled_now(&self) -> Duration {
         self.0.lane.get().map_or(Duration::ZERO, |(lane, _)| lane.stalled_now())
     }
 
-    /// Resolves once nothing of the call is left running. For one waiter; cancel-safe.
+    /// Resolves once nothing of the call is left running. Cancel-safe; there must be only one waiter.
     pub async fn over(&self) {
         let seen = self.0.state.compare_exchange(RUNNING, AWAITED, Ordering::AcqRel, Ordering::Acquire);
         if seen != Err(OVER) {

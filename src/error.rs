@@ -1,4 +1,4 @@
-//! How an attempt can fail: typed while its row is under way, and as recorded. Not what is done about it.
+//! How an attempt can fail: typed while its row is under way, and as plain data in its record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::usage::Usage;
 /// Why an attempt gave no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CallError {
-    /// The row cannot be asked; it was never called.
+    /// The row must not be called, and never was.
     #[error("{0}")]
     Input(String),
     /// The attempt took longer than `--timeout` (or what was left of `--row-timeout`).
@@ -19,41 +19,40 @@ pub enum CallError {
     /// The predictor raised.
     #[error("{0}")]
     Predictor(Box<Failure>),
-    /// The predictor returned something that is no answer; the text keeps its `repr`.
+    /// The predictor returned something that is no answer. The text has its `repr`.
     #[error("{0}")]
     Output(String),
-    /// The run crashed each time this was the one row in flight; it is not called any more.
+    /// The process died each time this row was alone in flight, so it is not called any more.
     #[error("{0}")]
     Crash(String),
-    /// What ran the call died, or does not turn any more, while the rest of the bridge goes on. Only the rows of such
-    /// calls have failed an attempt.
+    /// The lane that ran the call died or does not turn any more, while the rest of the bridge goes on.
     #[error("{0}")]
     Lost(String),
-    /// The way to the predictor is broken; no fault of the row.
+    /// The bridge to the predictor is broken, which is no fault of the row.
     #[error(transparent)]
     Bridge(#[from] BridgeError),
 }
 
-/// The class of a row that cannot be asked.
+/// The class of a row that must not be called.
 pub const INPUT: &str = "input";
-/// The class of an attempt that took longer than it was allowed.
+/// The class of an attempt that timed out.
 pub const TIMEOUT: &str = "timeout";
 /// The class of a return value that is no answer.
 pub const OUTPUT: &str = "output";
 /// The class of a row that the process did not survive.
 pub const CRASH: &str = "crash";
-/// The class of a call whose runner died, or does not turn any more.
+/// The class of a call whose lane died or does not turn any more.
 pub const LOST: &str = "lost";
 /// The class of a call whose bridge broke.
 pub const BRIDGE: &str = "bridge";
-/// The class of a call that was cut off because the run was ending.
+/// The class of a call that was cancelled because the run was ending.
 pub const CANCELLED: &str = "cancelled";
 
 /// The class of a reply that was cut off at the model's token limit.
 pub const CUT_OFF: &str = "cut_off";
 
-/// Whether a call that failed with this class may be billed although it cannot tell what it used. A predictor's own
-/// exceptions do not tell it by their class: see [`CallError::is_untold`].
+/// Whether a call that failed with this class may be billed although it cannot tell what it used. For a predictor's own
+/// exceptions the class does not decide that: see [`CallError::is_untold`].
 pub fn may_be_billed(class: &str) -> bool {
     matches!(class, TIMEOUT | OUTPUT | LOST | BRIDGE | CANCELLED)
 }
@@ -61,12 +60,12 @@ pub fn may_be_billed(class: &str) -> bool {
 /// Characters of a message that [`Failure::brief`] keeps.
 const MESSAGE: usize = 400;
 
-/// A failed attempt's error as plain data: an exception that left the predictor, or what [`CallError`] says.
+/// A failed attempt's error as plain data: an exception that left the predictor, or another [`CallError`].
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[error("{}{}{message}", self.prefix(), if self.prefix().is_empty() || .message.is_empty() { "" } else { ": " })]
 pub struct Failure {
-    /// The class failures are counted by: `input`, `timeout`, `output`, `crash`, `lost`, `bridge`, `cancelled`, or the name of the
-    /// exception's class, without its module.
+    /// The class that failures are counted by: `input`, `timeout`, `output`, `crash`, `lost`, `bridge`, `cancelled`, or the
+    /// name of the exception's class, without its module.
     pub class: Arc<str>,
     /// What kind of failure it is, which decides on the retry.
     #[serde(default)]
@@ -74,29 +73,29 @@ pub struct Failure {
     /// The error without its class: `str(exception)`, secrets masked.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// The HTTP status a server answered with, where one did.
+    /// The server's HTTP status, if one answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// The server's own name of the request, where it told one.
+    /// The server's id of the request, if the server gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Arc<str>>,
-    /// How long the server asked to be left alone.
+    /// How long the server asked to wait.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
-    /// Tokens the failed attempt used, as far as it was told.
+    /// Tokens the attempt used, if the predictor tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// Whether a request went out whose reply never came.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unanswered")]
     pub unanswered: Option<Unanswered>,
-    /// Where it was raised: on the first line the innermost one of the user's own code (`file:line in function: source`),
-    /// below it Python's traceback.
+    /// Where it was raised. The first line is the innermost line of the user's own code (`file:line in function: source`);
+    /// Python's traceback follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceback: Option<String>,
 }
 
 impl Failure {
-    /// One of which nothing else is known.
+    /// A failure of which nothing else is known.
     pub fn new(class: impl Into<Arc<str>>, kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
             class: class.into(),
@@ -111,17 +110,17 @@ impl Failure {
         }
     }
 
-    /// A call that was cut off because the run was ending.
+    /// A call that was cancelled because the run was ending.
     pub fn cancelled() -> Self {
         Self::new(CANCELLED, FailureKind::Transient, "")
     }
 
-    /// Whether the attempt may be billed for more than it told of.
+    /// Whether the attempt may be billed for more than it told.
     pub fn is_untold(&self) -> bool {
         self.unanswered.is_some() || self.usage.is_none() && may_be_billed(&self.class)
     }
 
-    /// As much of it as is kept of one attempt among many: the beginning of its text, and no traceback.
+    /// What is kept of one attempt among many: the beginning of the message and no traceback.
     #[must_use]
     pub fn brief(&self) -> Self {
         let message = self.message.chars().take(MESSAGE).collect();
@@ -133,13 +132,13 @@ impl Failure {
         self.traceback.as_deref()?.lines().next().filter(|at| !at.is_empty())
     }
 
-    /// Python's traceback without that line, or the one line that is known of it.
+    /// Python's traceback without that line, or the one line that is known.
     pub fn trace(&self) -> &str {
         let traceback = self.traceback.as_deref().unwrap_or_default();
         traceback.split_once('\n').map_or(traceback, |(_, whole)| whole)
     }
 
-    /// The classes of ours say nothing that the message does not.
+    /// The class, unless it is one of this program's, which say no more than the message.
     fn prefix(&self) -> &str {
         if [INPUT, TIMEOUT, OUTPUT, CRASH, LOST, BRIDGE].contains(&&*self.class) { "" } else { &self.class }
     }
@@ -154,7 +153,7 @@ impl From<CallError> for Failure {
     }
 }
 
-/// Version 1 of the journal has a 1 here.
+/// Version 1 of the journal has a count here.
 fn unanswered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Unanswered>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -177,26 +176,26 @@ pub enum FailureKind {
     /// May succeed: retried with backoff.
     #[default]
     Transient,
-    /// May succeed, though the same is likely to come again (a refusal, an empty reply): retried once.
+    /// May succeed, but will probably fail the same way (a refusal, an empty reply): retried once.
     Doubtful,
-    /// No server, or one that fails (5xx, refused, dropped): as transient; many in a row are an outage.
+    /// The server is down or fails (5xx, refused, dropped): retried as transient. Many in a row are an outage.
     Unavailable,
     /// Asked to slow down (429, or 503 with Retry-After): retried, without using up `--retries`.
     Throttled,
-    /// Is either the row's own (a moderated prompt) or everybody's (a key without the right to the model): a 403. The
-    /// dispatcher decides, by what the other rows get.
+    /// A 403, which is about this row (a moderated prompt) or about every row (a key without access to the model). The
+    /// dispatcher decides by what the other rows get.
     Forbidden,
     /// Will fail for every row (401, 402, exhausted quota): stops the run.
     Fatal,
 }
 
-/// How a request stayed without its reply, while the server may have made and billed it.
+/// How a request ended without its reply. The server may have processed and billed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unanswered {
-    /// The client had waited for as long as it was set to.
+    /// The client's own timeout passed.
     TimedOut,
-    /// The connection ended first.
+    /// The connection was closed.
     CutOff,
 }
 
@@ -206,16 +205,17 @@ pub enum BridgeError {
     /// The interpreter is finalizing or was never started.
     #[error("the Python interpreter is gone")]
     InterpreterGone,
-    /// The event loop ended; something in the process stopped it.
+    /// Something in the process stopped the event loop.
     #[error("the event loop has stopped")]
     LoopStopped,
-    /// The loop has not taken the call for so long that it must be stuck.
+    /// The event loop has not taken calls for so long that it must be stuck.
     #[error("the event loop does not take calls any more")]
     HandoverStuck,
 }
 
 impl CallError {
-    /// The class failures are counted by: `input`, `timeout`, `output`, `crash`, `lost`, `bridge`, or the exception's class name.
+    /// The class that failures are counted by: `input`, `timeout`, `output`, `crash`, `lost`, `bridge`, or the name of the
+    /// exception's class.
     pub fn class(&self) -> Arc<str> {
         match self {
             Self::Input(_) => INPUT.into(),
@@ -228,7 +228,7 @@ impl CallError {
         }
     }
 
-    /// What the attempt told that it used.
+    /// Tokens the attempt used, if the predictor tells.
     pub fn usage(&self) -> Option<&Usage> {
         match self {
             Self::Predictor(error) => error.usage.as_ref(),
@@ -244,17 +244,17 @@ impl CallError {
         }
     }
 
-    /// Whether it was waited for in vain, by us or by the predictor's client.
+    /// Whether this program's timeout or that of the predictor's client passed.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout(_)) || self.unanswered() == Some(Unanswered::TimedOut)
     }
 
-    /// Whether it may be billed for more than it told of.
+    /// Whether it may be billed for more than it told.
     pub fn is_untold(&self) -> bool {
         self.unanswered().is_some() || self.usage().is_none() && may_be_billed(&self.class())
     }
 
-    /// The HTTP status a server answered with, where one did.
+    /// The server's HTTP status, if one answered.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Predictor(error) => error.status,
@@ -262,7 +262,7 @@ impl CallError {
         }
     }
 
-    /// How long the server asked to be left alone.
+    /// How long the server asked to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Predictor(error) => error.retry_after,

@@ -1,4 +1,4 @@
-//! What the engine tells the dispatcher: data, never text.
+//! What the engine reports to the dispatcher: data, never text.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::error::BridgeError;
 use crate::outcome::{FailedAttempt, Outcome};
 
-/// What holds the pace below the concurrency.
+/// What keeps the number of calls in flight below the concurrency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitedBy {
@@ -19,25 +19,25 @@ pub enum LimitedBy {
     Tpm,
     /// The server asked for fewer requests.
     Server,
-    /// There is no server, or it fails: probes alone are sent.
+    /// The server is down or fails, and only probes are sent.
     Outage,
 }
 
-/// For how long something held rows back, by what it was.
+/// For how long rows were held back, by what held them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LimitedFor {
     /// By `--rpm`.
     pub rpm: Duration,
     /// By `--tpm`.
     pub tpm: Duration,
-    /// By the server's refusals.
+    /// By the server, which asked for fewer requests.
     pub server: Duration,
     /// By an outage.
     pub outage: Duration,
 }
 
 impl LimitedFor {
-    /// The time that belongs to one of them.
+    /// The time that one of them held rows back.
     pub fn by(&mut self, by: LimitedBy) -> &mut Duration {
         match by {
             LimitedBy::Rpm => &mut self.rpm,
@@ -47,20 +47,20 @@ impl LimitedFor {
         }
     }
 
-    /// By whatever it was.
+    /// The time for which anything held rows back.
     pub fn total(&self) -> Duration {
         self.rpm + self.tpm + self.server + self.outage
     }
 }
 
-/// What kept the event loop from turning.
+/// What blocked the event loop.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Blocker {
     /// The innermost line of the user's code: `file:line in function: source`.
     Line(String),
     /// The first import of this package, which any call might have made.
     Import(String),
-    /// Code in C held the interpreter's lock, so that no thread could look.
+    /// C code held the interpreter's lock, so that no other thread could look.
     Unseen,
 }
 
@@ -74,14 +74,14 @@ impl fmt::Display for Blocker {
     }
 }
 
-/// A time in which the event loop did not turn, a second or longer.
+/// A time of a second or longer in which the event loop did not turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blockage {
-    /// The row whose call held it up; none where that cannot be seen.
+    /// The row whose call blocked it, if that is known.
     pub row: Option<u64>,
-    /// By what.
+    /// What blocked it.
     pub by: Blocker,
-    /// How long, or how long so far.
+    /// For how long, or for how long so far.
     pub lasted: Duration,
 }
 
@@ -95,40 +95,41 @@ pub enum Event {
         /// The wait before the next one.
         delay: Duration,
     },
-    /// The way to the predictor is broken. The row whose call found it so stays open.
+    /// The bridge to the predictor is broken. The row whose call found that out stays open.
     Broken {
         /// What broke.
         error: BridgeError,
-        /// That call's permit, so that no row is handed to a dead loop before the run is stopped.
+        /// That call's permit. It is held until the run is stopped, so that no row is handed to a dead event loop.
         permit: OwnedSemaphorePermit,
     },
     /// The event loop does not turn.
     Blocked {
         /// What is known of it.
         blockage: Blockage,
-        /// The rows in hand; one of them does it.
+        /// The rows in hand, one of which blocks it.
         in_hand: Vec<u64>,
     },
     /// The row has its final outcome.
     Finished {
         /// The outcome.
         outcome: Box<Outcome>,
-        /// The permit of the row's last call; none of a row that was never called. Dropped once the outcome is recorded
-        /// and judged by the guards: no next call is made before the last answer is safe, nor where it stops the run.
+        /// The permit of the row's last call; none for a row that was never called. It is dropped once the outcome is
+        /// recorded and checked against the run's limits: no further call is made before the answer is safe, nor if it
+        /// stops the run.
         permit: Option<OwnedSemaphorePermit>,
     },
-    /// The run is stopping and the row was left without an outcome; `resume` will take it up.
+    /// The run is stopping and left the row without an outcome. `resume` calls it again.
     Unfinished {
         /// The row.
         row: u64,
-        /// Its last attempt, where that was not told of as [`Event::Retrying`].
+        /// Its last attempt, unless that was reported as [`Event::Retrying`].
         last: Option<Box<FailedAttempt>>,
     },
-    /// The row's task panicked: a fault of this program. The row has no outcome, and its call may be billed.
+    /// The row's task panicked, which is a fault of this program. The row has no outcome, and its call may be billed.
     Panicked {
         /// The row.
         row: u64,
-        /// What the panic said.
+        /// The panic's message.
         text: String,
     },
 }

@@ -1,7 +1,7 @@
-//! What became of a row and of its attempts, in the one shape in which the engine makes it, the journal records it and
-//! the statistics count it. Not how a call is made.
+//! What became of a row and of its attempts. The engine makes these types, the journal records them, and the statistics are
+//! folded from them.
 
-#![allow(clippy::result_large_err, reason = "a failure travels in its outcome's box, and failures are few")]
+#![allow(clippy::result_large_err, reason = "a failure is moved in its outcome's box, and failures are few")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,10 @@ pub struct Answer {
     /// Field name and value, in the predictor's order; a returned `str` is the one field `answer`.
     #[serde(with = "fields")]
     pub fields: Vec<(Arc<str>, Value)>,
-    /// Tokens used, where the predictor tells.
+    /// Tokens used, if the predictor tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// From the call's start to its first chunk (async generators only).
+    /// Time from the call's start to its first chunk (async generators only).
     #[serde(
         rename = "first_chunk_ns",
         default,
@@ -32,10 +32,10 @@ pub struct Answer {
         with = "optional_nanos"
     )]
     pub first_chunk: Option<Duration>,
-    /// Why the model ended its last reply (`stop`, `length`, …), where the predictor tells.
+    /// Why the model ended its last reply (`stop`, `length`, …), if the predictor tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<Arc<str>>,
-    /// The server's own name of the last request, where it told one.
+    /// The server's id of the last request, if the server gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Arc<str>>,
 }
@@ -47,18 +47,18 @@ impl Answer {
     }
 }
 
-/// An attempt that failed, or was cut off, while its row had no outcome. Of a row's attempts, the outcome tells of the
-/// last one, and each one before it is told of here.
+/// An attempt that failed or was cancelled while its row had no outcome. A row's last attempt is in its outcome instead.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailedAttempt {
     /// The row.
     pub row: u64,
-    /// From 1 in each session.
+    /// Number of the row's attempt, from 1 in each session.
     pub number: u32,
-    /// When the predictor began, from the session's first hand-over on; where it never did, when the call was handed over.
+    /// When the predictor began, counted from the session's first hand-over. If it never began, when the call was handed
+    /// over.
     #[serde(rename = "began_ns", with = "nanos")]
     pub began: Duration,
-    /// When it had failed, or was waited for no longer, likewise.
+    /// When it had failed or was given up, likewise.
     #[serde(rename = "ended_ns", with = "nanos")]
     pub ended: Duration,
     /// Whether it ignored its cancellation.
@@ -76,29 +76,29 @@ pub struct Outcome {
     pub row: u64,
     /// The row's hash.
     pub hash: RowHash,
-    /// What the last attempt came to.
+    /// Result of the last attempt.
     #[serde(with = "Verdict")]
     pub result: Result<Answer, Failure>,
-    /// Calls handed to the bridge in this session (0 for a row that must not be called); the last of them is the one told
-    /// of here.
+    /// Calls handed to the bridge in this session; 0 for a row that must not be called.
     pub attempts: u32,
     /// Whether the last attempt ignored its cancellation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not", deserialize_with = "flag")]
     pub abandoned: bool,
-    /// Whether the last attempt has a record of its own, as its row waited to be tried again when its time was up.
+    /// Whether the last attempt has a record of its own, because its row was waiting for another when the row's time was
+    /// up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub told_before: bool,
-    /// What the row's earlier attempts used, of which each has a record. Version 1 of the journal has the usage of all
-    /// attempts here.
+    /// What the row's earlier attempts used. Each of them has a record. Version 1 of the journal has the usage of all attempts
+    /// here.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "usage")]
     pub earlier_usage: Option<Usage>,
-    /// Where the time went.
+    /// Where the row's time went.
     #[serde(rename = "timing_ns")]
     pub timing: Timing,
 }
 
 impl Outcome {
-    /// The outcome of a row's one attempt, which took no time.
+    /// The outcome of a row with one attempt that took no time.
     pub fn new(row: u64, hash: RowHash, result: Result<Answer, Failure>) -> Self {
         Self {
             row,
@@ -112,7 +112,7 @@ impl Outcome {
         }
     }
 
-    /// The failure, if it is one.
+    /// The failure, if the row failed.
     pub fn failure(&self) -> Option<&Failure> {
         self.result.as_ref().err()
     }
@@ -134,7 +134,7 @@ impl Outcome {
         Some(usage)
     }
 
-    /// The last attempt alone, if it failed and has no record of its own.
+    /// The last attempt, if it failed and has no record of its own.
     pub fn failed_attempt(&self) -> Option<FailedAttempt> {
         let ended = self.timing.recorded.saturating_sub(self.timing.recording);
         let failure = self.failure().filter(|_| self.attempts > 0 && !self.told_before)?;
@@ -149,14 +149,14 @@ impl Outcome {
     }
 }
 
-/// Where a row's time went. Each part is measured between its own two timestamps; together they are `row`, but for the
-/// moments between the parts.
+/// Where a row's time went. Each part is measured between two timestamps of its own. Together they are `row`, except for the
+/// moments between them.
 ///
-/// It is recorded as an array of nanoseconds, in the order of the fields. There is one a row: names would be a third of
-/// the journal, and of the time to write and to read it.
+/// The journal has an array of nanoseconds, in the order of the fields. Names would be a third of the journal and of the
+/// time to write and read it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Timing {
-    /// From being read to being taken up by the engine: its start is recorded.
+    /// From being read to being taken up by the engine. Recording the row's start is part of it.
     pub starting: Duration,
     /// Held back by a limit (the server's refusals, an outage, `--rpm`, `--tpm`), summed over attempts.
     pub paced: Duration,
@@ -164,27 +164,27 @@ pub struct Timing {
     pub queued: Duration,
     /// The predictor running, as seen on the event loop's thread, summed over attempts.
     pub running: Duration,
-    /// Waiting to retry.
+    /// Waiting for the next attempt.
     pub backoff: Duration,
-    /// Hand-over to the loop and back, summed over attempts.
+    /// Handing the call over to the event loop and the reply back, summed over attempts.
     pub bridge: Duration,
-    /// The last attempt alone, as seen on the event loop's thread (a timeout counts as long as it was waited for).
+    /// The last attempt, as seen on the event loop's thread. One that timed out counts for as long as it was waited for.
     pub latency: Duration,
-    /// From the outcome to its being recorded; the dispatcher fills it in.
+    /// From the outcome to its record, set by the dispatcher.
     pub recording: Duration,
-    /// From the row's being read to its outcome's being recorded; the dispatcher adds the last part.
+    /// From reading the row to recording its outcome. The dispatcher adds the last part.
     pub row: Duration,
-    /// From the session's first hand-over to this outcome's being recorded; the dispatcher adds the last part.
+    /// From the session's first hand-over to recording this outcome. The dispatcher adds the last part.
     pub recorded: Duration,
 }
 
 impl Timing {
-    /// Waiting from the beginning on for what was not the row's own doing.
+    /// Waiting that the row did not cause: for the engine, a limit or a permit.
     pub fn waited(&self) -> Duration {
         self.starting + self.paced + self.queued
     }
 
-    /// The outcome waited for so long to be recorded.
+    /// Adds the time for which the outcome waited to be recorded.
     pub fn add_recording(&mut self, waited: Duration) {
         self.recording += waited;
         self.row += waited;
@@ -222,7 +222,7 @@ impl<'de> Deserialize<'de> for Timing {
                 for part in [&mut timing.recording, &mut timing.row, &mut timing.recorded] {
                     *part = next(&mut parts)?;
                 }
-                // Version 1 has how long the outcomes before were being written.
+                // Version 1 also has how long the outcomes before it took to write.
                 while parts.next_element::<serde::de::IgnoredAny>()?.is_some() {}
                 Ok(timing)
             }
@@ -247,12 +247,12 @@ enum Verdict {
     Err(Failure),
 }
 
-/// There may be many attempts, and the last one's error is kept whole in the outcome.
+/// Shortened, because there may be many attempts. The outcome keeps the last one's failure whole.
 fn briefly<S: serde::Serializer>(failure: &Failure, serializer: S) -> Result<S::Ok, S::Error> {
     failure.brief().serialize(serializer)
 }
 
-/// Version 1 of the journal has counts, and none for 0.
+/// Version 1 of the journal has a count instead of the flag.
 fn flag<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -284,7 +284,7 @@ mod nanos {
     }
 }
 
-/// The same where there may be none.
+/// An optional duration as whole nanoseconds.
 mod optional_nanos {
     use super::{Deserialize, Duration, Serialize};
 

@@ -1,4 +1,4 @@
-//! What is asked: rows and their values. Not what becomes of them.
+//! The rows of the input and their values.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::error::CallError;
 
-/// XXH3-64 of a record's bytes as read (UTF-8, without its line ending): what ties an outcome to its row.
+/// XXH3-64 of a record's bytes as read (UTF-8, without the line ending). It ties an outcome to its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowHash(pub u64);
 
@@ -17,8 +17,7 @@ impl RowHash {
         Self(xxhash_rust::xxh3::xxh3_64(record))
     }
 
-    /// Its 16 hexadecimal digits. Each row's hash is written twice; the formatter would be a tenth of what a row's record
-    /// costs.
+    /// Its 16 hexadecimal digits. `format!` would be a tenth of what recording a row costs: its hash is written twice.
     pub fn hex(self) -> [u8; 16] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         std::array::from_fn(|digit| DIGITS[(self.0 >> (60 - 4 * digit)) as usize & 0xf])
@@ -44,7 +43,7 @@ impl<'de> Deserialize<'de> for RowHash {
     }
 }
 
-/// One value of a row or an answer: CSV gives text, JSONL keeps its JSON, token for token.
+/// One value of a row or an answer. CSV has text only; values of JSONL keep their JSON token for token.
 #[derive(Debug, Clone)]
 pub enum Value {
     /// A string.
@@ -85,13 +84,13 @@ impl Serialize for Value {
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
-        // A string that escapes half a surrogate pair is no text: it stays as written.
+        // A string that escapes half a surrogate pair is no text, and stays as written.
         let text = raw.get().starts_with('"').then(|| serde_json::from_str(raw.get()));
         Ok(text.and_then(Result::ok).map_or_else(|| Self::Json(raw.to_owned()), Self::Text))
     }
 }
 
-/// The keyword arguments of a call: parameter name and value, in the order they are passed.
+/// The keyword arguments of a call: parameter name and value, in the order in which they are passed.
 pub type Arguments = Vec<(Arc<str>, Value)>;
 
 /// One record of the input that is to be answered.
@@ -101,7 +100,7 @@ pub struct Row {
     pub id: u64,
     /// 1-based line of the input file on which the record starts.
     pub line: u64,
-    /// Ties the outcome to the record.
+    /// Hash of the record, which the row's outcome carries too.
     pub hash: RowHash,
     /// What the predictor is called with, or why it must not be called (class `input`).
     pub arguments: Result<Arc<Arguments>, CallError>,

@@ -1,4 +1,4 @@
-//! What calls use: tokens, requests and money, of one attempt or of many together. Not where the time went.
+//! What calls use: tokens, requests and money, for one attempt or summed over many.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ pub struct Usage {
     pub output: u64,
     /// Requests to the model.
     pub calls: u64,
-    /// US dollars, where a price is known.
+    /// US dollars, if a price is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
 }
 
 impl Usage {
-    /// Tokens in and out.
+    /// Prompt and completion tokens together.
     pub fn tokens(&self) -> u64 {
         self.input.saturating_add(self.output)
     }
@@ -51,42 +51,42 @@ impl std::ops::Sub for Usage {
     }
 }
 
-/// What many attempts came to: those of a run, or of the rows that are gone from its input.
+/// Sums over many attempts: those of a run, or of the rows that have been removed from its input.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spent {
     /// Calls handed to the bridge.
     pub attempts: u64,
-    /// Those after the first of a row in its session.
+    /// Attempts after the first of a row in its session.
     pub retries: u64,
-    /// Those that took longer than they were allowed.
+    /// Attempts that timed out.
     pub timeouts: u64,
-    /// Those that ignored cancellation and kept running.
+    /// Attempts that ignored their cancellation and kept running.
     pub abandoned: u64,
-    /// Failed ones by class.
+    /// Failed attempts by class.
     pub by_error: ClassCounts,
-    /// Failed ones by the HTTP status that the server answered with, as far as it is told.
+    /// Failed attempts by the server's HTTP status, if there was one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub by_status: BTreeMap<u16, u64>,
-    /// What they told that they used; the cost is the sum of what is known.
+    /// What the attempts used, as far as they told. The cost is the sum of those that are known.
     pub usage: Usage,
-    /// Those that may be billed for more than they told of.
+    /// Attempts that may be billed for more than they told.
     pub untold: u64,
-    /// Calls that may have been under way when a session died, beyond the attempts: what became of them nobody knows.
+    /// Calls that may have been in flight when a session died, in addition to the attempts. What became of them is unknown.
     pub lost: u64,
 }
 
 impl Spent {
-    /// All calls, those lost at the death of the process too.
+    /// All calls, including those lost when the process died.
     pub fn calls(&self) -> u64 {
         self.attempts + self.lost
     }
 
-    /// The calls that may be billed for more than is known.
+    /// Calls that may be billed for more than is known.
     pub fn unknown(&self) -> u64 {
         self.untold + self.lost
     }
 
-    /// What was spent beyond what `kept` counts of the same sessions; none if nothing was.
+    /// What was spent in excess of what `kept` counts of the same sessions; none if nothing was.
     #[must_use]
     pub fn beyond(&self, kept: &Self) -> Option<Self> {
         let by_status = self.by_status.iter().map(|(status, count)| {
@@ -125,12 +125,12 @@ impl std::ops::AddAssign<&Self> for Spent {
     }
 }
 
-/// So many classes are counted by name, the rest as [`OTHER`].
+/// This many classes are counted by name, the rest as [`OTHER`].
 const MOST_CLASSES: usize = 100;
-/// Where the classes beyond the first hundred are counted.
+/// Counts the classes beyond the first hundred.
 const OTHER: &str = "other";
 
-/// How often each error class occurred; in JSON an object of class to count.
+/// How often each error class occurred. In JSON this is an object of class to count.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClassCounts(BTreeMap<Arc<str>, u64>);
@@ -141,7 +141,7 @@ impl ClassCounts {
         self.add_many(class, 1);
     }
 
-    /// Counts so many more of the class.
+    /// Counts `more` of the class.
     pub fn add_many(&mut self, class: &str, more: u64) {
         if let Some(count) = self.0.get_mut(class) {
             *count += more;
@@ -151,7 +151,7 @@ impl ClassCounts {
         }
     }
 
-    /// What is counted here beyond other counts.
+    /// What is counted here in excess of other counts.
     #[must_use]
     pub fn beyond(&self, other: &Self) -> Self {
         let beyond = self.0.iter().map(|(class, count)| (class, count.saturating_sub(other.get(class))));
@@ -160,7 +160,7 @@ impl ClassCounts {
         )
     }
 
-    /// Counts one less of the class, which was added before.
+    /// Takes back one of the class, which was added before.
     pub fn remove(&mut self, class: &str) {
         let name = if self.0.contains_key(class) { class } else { OTHER };
         if let Some(count) = self.0.get_mut(name) {

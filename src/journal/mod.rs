@@ -1,24 +1,25 @@
-//! The journal: the only truth about a run. Append-only, checksummed, one record a line; `resume`, the answers file and
-//! the reports derive from it. How they look is not known here.
+//! The journal: an append-only file with one checksummed record a line. It is the only truth about a run: `resume`, the
+//! answers file and the reports derive from it.
 //!
 //! # The format
 //!
 //! A line is `<CRC-32 of the JSON, 8 hex digits> <JSON>`, so `cut -c10- answers.csv.journal | jq` reads a journal. The JSON
 //! is an object with one name, the kind of the record:
 //!
-//! | kind | tells | holds |
+//! | kind | says | holds |
 //! | --- | --- | --- |
 //! | `header` | a session starts | [`Header`]: version, program, time, process, command line, input, selection, identity, settings |
 //! | `started` | these rows are about to be called for the first time in this session | pairs of row and hash |
-//! | `attempt` | an attempt failed, and its row is tried again or was left open | [`FailedAttempt`](crate::outcome::FailedAttempt) |
+//! | `attempt` | an attempt failed, and its row is tried again or is left open | [`FailedAttempt`](crate::outcome::FailedAttempt) |
 //! | `outcome` | a row's final outcome in this session | [`Outcome`](crate::outcome::Outcome) |
 //! | `end` | the session ended, and how | [`End`] |
-//! | `gone` | what was spent on rows that are gone from the input | [`Spent`](crate::usage::Spent) |
+//! | `gone` | what was spent on rows that have been removed from the input | [`Spent`](crate::usage::Spent) |
 //!
 //! ```text
 //! <crc> {"header":{"version":2,"program":"0.1.0","started_at":"…","input":{…},"selection":{"start":0,"end":2},…}}
-//! (256 blanks)
+//! (an empty line)
 //! <crc> {"header":{…}}
+//! (256 blanks)
 //! <crc> {"started":[[0,"a4fe…"],[1,"05b1…"]]}
 //! <crc> {"attempt":{"row":1,"number":1,"began_ns":…,"ended_ns":…,"class":"RateLimitError","status":429,…}}
 //! <crc> {"outcome":{"row":0,"hash":"a4fe…","result":{"ok":{"fields":{"answer":"Paris"}}},"attempts":1,…}}
@@ -26,18 +27,19 @@
 //! <crc> {"end":{"finished_at":"…","exit_code":3,"totals":{…}}}
 //! ```
 //!
-//! - **A row is decided** by its last answer; without one, by its last failure. `started` alone decides nothing.
-//! - **An outcome tells of its row's last attempt.** Each failed attempt before it has a record of its own, so a row that is
-//!   answered at once has one record, and what was spent on a row left open is known. A call in flight at the death of
-//!   the process leaves its row's `started` and nothing else.
-//! - **Times** are nanoseconds of this session. `timing_ns` is an array in the order of [`Timing`](crate::outcome::Timing).
-//! - **The header stands twice**, so that one damaged line does not lose the session. The blank line between the copies is
-//!   room for the session's `end` on a disk that has no other.
-//! - **Damage.** A line whose checksum does not fit costs its own record. A last line without its line feed is torn: it is
+//! - **A row is decided** by its last answer or, without an answer, by its last failure. `started` alone decides nothing.
+//! - **An outcome is about its row's last attempt.** Each failed attempt before it has a record of its own. So a row that is
+//!   answered at once has one record, and what was spent on a row that is left open is known. A call that was in flight
+//!   when the process died leaves nothing but its row's `started`.
+//! - **Times** are nanoseconds within the session. `timing_ns` is an array in the order of
+//!   [`Timing`](crate::outcome::Timing).
+//! - **The header is written twice**, so that one damaged line does not lose the session. The blanks behind the copies
+//!   are room for the session's `end` if the disk is full.
+//! - **Damage.** A line whose checksum does not match costs its own record. A last line without its line feed is torn, and is
 //!   cut off when the journal is opened for writing.
-//! - **Later versions.** A kind that a program does not know is critical and refuses the journal, or answered rows would be
-//!   asked again; only one whose name begins with `_` is passed over. Journals of version 1 are read, and continued with
-//!   sessions of version 2.
+//! - **Later versions.** A program that does not know a kind refuses the journal, or it would call answered rows again. It
+//!   skips only kinds whose name begins with `_`. Journals of version 1 are read, and continued with sessions of
+//!   version 2.
 //!
 //! # The files
 //!
@@ -48,16 +50,16 @@
 //! | `line.rs` | one line: checksum and JSON |
 //! | `file.rs` | the journal as a file: created, locked, set aside |
 //! | `write.rs` | [`Journal`], the one writer: append, commit, checkpoint |
-//! | `batch.rs` | lines on their way into the file, written together |
-//! | `sync.rs` | the thread that calls `fdatasync` all the time |
+//! | `batch.rs` | the lines that are written together |
+//! | `sync.rs` | the thread that calls `fdatasync` continuously |
 //! | `recover.rs` | reads a journal from its first line to its last whole record |
-//! | `version_1.rs` | makes records of version 1 into those of today |
-//! | `index.rs` | where each row's deciding record lies, 8 bytes a row |
+//! | `version_1.rs` | turns records of version 1 into today's |
+//! | `index.rs` | the offset of each row's deciding record, in 8 bytes a row |
 //! | `fields.rs` | the predictor's field names in order of first appearance |
 //! | `read.rs` | outcomes by row, for whoever walks the rows in order, through a cache of lines |
-//! | `blame.rs` | rows in flight when a session died: which to call alone, which to set aside |
-//! | `rewrite.rs` | a journal rewritten for rows that have moved |
-//! | `loss.rs` | what to do when the file is cut, moved, removed or has no room |
+//! | `blame.rs` | rows in flight when a session died: which to call alone and which to set aside |
+//! | `rewrite.rs` | rewrites a journal for an input whose rows have moved |
+//! | `loss.rs` | a file that somebody cuts, moves or removes during the run |
 //! | `error.rs` | what can go wrong, each with its hint |
 //! | `testing.rs` | records for the tests of other layers |
 //! | `tests.rs` | journals cut, flipped and lost |

@@ -1,4 +1,5 @@
-//! What the dispatcher does with a batch of events, in one order: record, judge, start what is next, show. Not when.
+//! What the dispatcher does with a batch of events, always in this order: record it, check it against the run's limits,
+//! start the next rows, and show it.
 
 use std::sync::Arc;
 
@@ -18,19 +19,20 @@ use crate::policy::limits::Whose;
 use crate::policy::stop::StopReason;
 use crate::row::Row;
 
-/// Said at the job's first of them.
+/// The warning at the job's first answer that was cut off.
 const CUT_OFF: &str = "an answer was cut off at max_tokens; it and all such are kept, and counted
 hint: allow more with `--lm max_tokens=N`; `--cut-off fail` makes them failures";
 
-/// An outcome, and the permit of its row's last call for as long as that counts.
+/// An outcome, and the permit of its row's last call.
 pub(super) type Held = (Box<Outcome>, Option<OwnedSemaphorePermit>);
 
 impl Dispatcher<'_> {
-    /// Records a batch of events and what is started in their place with one write, starts that, then shows what ended.
+    /// Records a batch of events, and the rows that are started in their place, with one write; starts those rows, then
+    /// shows what ended.
     pub(super) async fn take_in(&mut self, batch: &mut Vec<Event>, todo: &mut Todo) {
         let outcomes = self.record_and_start(batch, todo);
         if !outcomes.is_empty() {
-            // What was started is on its way to Python before anybody is shown anything.
+            // The rows that were started are on their way to Python before anything is shown.
             yield_now().await;
             for outcome in outcomes {
                 self.show(outcome);
@@ -38,7 +40,7 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Returns the outcomes, recorded and judged.
+    /// Records the batch and starts the next rows. Returns the outcomes, which are still to be shown.
     #[expect(clippy::vec_box, reason = "they come in boxes and go on in them")]
     fn record_and_start(&mut self, batch: &mut Vec<Event>, todo: &mut Todo) -> Vec<Box<Outcome>> {
         let now = Instant::now();
@@ -52,7 +54,7 @@ impl Dispatcher<'_> {
                 }
                 Event::Broken { error, permit } => {
                     self.stop(StopReason::Bridge(error));
-                    // Calls in flight can come to no end either.
+                    // Calls in flight cannot end either.
                     self.run.engine.kill();
                     drop(permit);
                 }
@@ -67,7 +69,7 @@ impl Dispatcher<'_> {
             }
         }
         let rows = self.read(todo);
-        // Only now is it known whether there are more rows: none is held when the run ends.
+        // Only now is it known whether there are more rows. No outcome is held when the run ends.
         self.judge_held(todo.ended(), &mut held, &mut others);
         let (outcomes, permits): (Vec<_>, Vec<_>) = held.into_iter().unzip();
         let mut attempts = Vec::new();
@@ -105,7 +107,7 @@ impl Dispatcher<'_> {
         outcomes
     }
 
-    /// Whose fault an outcome is, if it is a 403.
+    /// Whose fault the outcome is, if it is a 403.
     fn whose(&mut self, outcome: &Outcome) -> Whose {
         let failed_before = self.run.journal.index().status(outcome.row) == Some(Status::Failed);
         self.run.limits.forbidden(outcome, failed_before)
@@ -118,7 +120,8 @@ impl Dispatcher<'_> {
         self.forbidden.push((outcome, permit));
     }
 
-    /// Decides of the rows that are held, once there is an answer or can be none: then the rows stay open.
+    /// Decides about the outcomes that are held. After an answer they are the rows' own; once there can be none, their rows
+    /// are left open.
     fn judge_held(&mut self, all_read: bool, outcomes: &mut Vec<Held>, others: &mut Vec<Event>) {
         if self.forbidden.is_empty() {
             return;
@@ -140,7 +143,7 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// The outcome, to be recorded; where the failure is no fault of the row's, that this is left without one.
+    /// The outcome if it is to be recorded. If the failure is no fault of the row's, the event that the row is left open.
     fn ended(
         &mut self,
         mut outcome: Box<Outcome>,
@@ -152,14 +155,14 @@ impl Dispatcher<'_> {
         if let Err(failure) = &outcome.result
             && (failure.kind == FailureKind::Fatal || whose == Whose::Everybody)
         {
-            // A refused key or an exhausted quota is no fault of the row's: it stays open.
+            // A refused key or an exhausted quota is no fault of the row's, which stays open.
             self.stop(StopReason::Fatal { error: failure.to_string(), forbidden: whose == Whose::Everybody });
             return Err(left_open(&outcome));
         }
         Ok(outcome)
     }
 
-    /// Adds what only the dispatcher knows: how long the outcome waited to be recorded.
+    /// Adds the time that only the dispatcher knows: how long the outcome waited to be recorded.
     fn timed(&self, outcome: &mut Outcome, now: Instant) {
         if let Some(first_call) = self.first_call {
             let waited = (now - first_call).saturating_sub(outcome.timing.recorded);
@@ -167,7 +170,7 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// The next rows, as many as may be in hand.
+    /// Reads the next rows, until as many are in hand as may be.
     fn read(&mut self, todo: &mut Todo) -> Vec<Row> {
         let mut rows = Vec::new();
         let look_ahead = self.run.bounds.look_ahead + self.run.engine.wants_fresh();
@@ -207,7 +210,7 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    /// A full disk stops the launching and keeps what is finished in memory; every later batch tries again.
+    /// A full disk stops further calls and keeps what has ended in memory. Every later batch tries to record it again.
     fn cannot_record(&mut self, error: &JournalError) {
         if error.is_disk_full() {
             self.disk_full = true;
@@ -232,7 +235,7 @@ impl Dispatcher<'_> {
     }
 }
 
-/// The attempt that an event tells of, whose row has no outcome.
+/// The failed attempt of an event whose row has no outcome.
 fn failed_attempt(event: &Event) -> Option<&FailedAttempt> {
     match event {
         Event::Retrying { attempt, .. } | Event::Unfinished { last: Some(attempt), .. } => Some(attempt),
@@ -240,7 +243,7 @@ fn failed_attempt(event: &Event) -> Option<&FailedAttempt> {
     }
 }
 
-/// That a row is left without an outcome; its last attempt failed with that of this one.
+/// The event that the row is left open. The outcome's failure is its last attempt's.
 fn left_open(outcome: &Outcome) -> Event {
     Event::Unfinished { row: outcome.row, last: outcome.failed_attempt().map(Box::new) }
 }
