@@ -1,6 +1,6 @@
-//! What one call costs on each bridge, beside a hand-written asyncio script and the least that asyncio itself costs.
+//! Measures what one call costs on each bridge, next to a hand-written asyncio script and to asyncio's own minimum.
 //!
-//! `cargo bench --bench bridge -- uvloop sleep_zero 100` measures the lines that have all these words.
+//! `cargo bench --bench bridge -- uvloop sleep_zero 100` measures only the lines that contain all these words.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -36,7 +36,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SHUT_DOWN: Duration = Duration::from_secs(5);
 
-/// What all designs are measured under.
+/// The conditions under which all designs are measured.
 struct Condition {
     /// `asyncio` or `uvloop`.
     event_loop: &'static str,
@@ -46,7 +46,7 @@ struct Condition {
 }
 
 impl Condition {
-    /// Enough calls for some tenths of a second of the slowest.
+    /// Enough calls for a few tenths of a second of the slowest design.
     fn rows(&self) -> usize {
         match (self.predictor, self.in_flight) {
             ("sleep_50_ms", in_flight) => in_flight * 5,
@@ -97,8 +97,8 @@ fn into_future(kind: LoopKind, request: Request) -> Arc<dyn Bridge> {
     Arc::new(IntoFutureBridge::start(kind, request, Secrets::default()).unwrap())
 }
 
-/// Calls from as many Tokio tasks as there may be calls in flight, each under a timeout. The one thread, and that the
-/// arguments are kept until the call has ended, are as in the program.
+/// Makes calls from as many Tokio tasks as there may be calls in flight, each with a timeout. As in the program, there is
+/// one thread, and the arguments are kept until the call has ended.
 fn bridge(condition: &Condition, start: Start) -> Cost {
     let kind = if condition.event_loop == "uvloop" { LoopKind::Uvloop } else { LoopKind::Asyncio };
     let request = Request {
@@ -146,7 +146,7 @@ fn bridge(condition: &Condition, start: Start) -> Cost {
     })
 }
 
-/// Processor time of this process so far, all threads.
+/// Processor time of all threads of this process so far.
 fn processor_s() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9

@@ -1,15 +1,15 @@
-//! Whether `compare` tells what separate runs of `process` tell: a predictor of 50 ms, 200 rows, `-c 20`.
+//! Checks that `compare` says the same as separate runs of `process`: a predictor of 50 ms, 200 rows, `-c 20`.
 //!
-//! `cargo bench --bench compare` repeats it three times (some two minutes), `cargo bench --bench compare -- 20` twenty
-//! times (some fifteen). Each repetition is one `compare` and one `process` of each mode, so that a busy machine is as
-//! unfair to the one as to the other.
+//! `cargo bench --bench compare` repeats it three times (about two minutes), `cargo bench --bench compare -- 20` twenty
+//! times (about fifteen minutes). Each repetition is one `compare` and one `process` of each mode, so that a busy machine
+//! affects both alike.
 //!
-//! What to expect: intervals of 95 % hold what they are about in 18 or more of 20 with a probability of 92 %. Two things
-//! make it less here. The ratio is itself measured, with an error that is printed. And it is about processes that begin
-//! cold, the runs of `compare` are warm: the first twenty calls of a process take some 1 ms more on an idle machine,
-//! which is a part in 500 of the short wall, and on a busy one up to 16 ms, for the kernel makes the loop's thread wait
-//! after all it has computed to start. So the ratio of the runs of all `compare`s is printed too: what their intervals
-//! are about. To be measured where nothing else runs; the load is printed.
+//! With a probability of 92 %, 18 or more of 20 intervals of 95 % contain the true ratio. Two things make it fewer here.
+//! The ratio that they are held against is measured too, with an error that is printed. And it comes from cold processes,
+//! while the runs of `compare` are warm: on an idle machine the first twenty calls of a process take about 1 ms longer,
+//! which is 1/500 of the shorter wall time; on a busy machine up to 16 ms, because the kernel makes the loop's thread wait
+//! after all that it has computed while starting. So the ratio over the runs of all `compare`s, which their intervals are
+//! about, is printed too. Run it when nothing else runs; it prints the load.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and panics")]
 
 use std::fmt::Write;
@@ -26,7 +26,7 @@ async def predict(question):
 ";
 const ROWS: usize = 200;
 
-/// What one `compare` says of the speedup.
+/// What one `compare` says about the speedup.
 struct Said {
     mean: f64,
     ci95: [f64; 2],
@@ -37,7 +37,7 @@ struct Said {
 /// Wall times of the two modes, and the ratio of their means.
 struct Ratio {
     is: f64,
-    /// Its standard error, relative to it.
+    /// Relative standard error of the ratio.
     error: f64,
 }
 
@@ -51,7 +51,7 @@ impl Ratio {
         Self { is: mean(slow) / mean(fast), error: (error(slow) + error(fast)).sqrt() }
     }
 
-    /// How many of the intervals hold it.
+    /// How many of the intervals contain it.
     fn held(&self, said: &[Said]) -> usize {
         said.iter().filter(|said| said.ci95[0] <= self.is && self.is <= said.ci95[1]).count()
     }
@@ -98,13 +98,13 @@ fn main() {
     );
 }
 
-/// The load of the last minute.
+/// The load average of the last minute.
 fn load() -> String {
     let averages = std::fs::read_to_string("/proc/loadavg").unwrap();
     averages.split(' ').next().unwrap().to_owned()
 }
 
-/// The wall time of one `process`, in seconds, as its report has it.
+/// The wall time of one `process` from its report, in seconds.
 fn processed(directory: &Path, mode: &[&str]) -> f64 {
     run(directory, &[&["process", "questions.csv", "-o", "answers.csv", "--force"], mode].concat());
     read(&directory.join("answers.csv.report.json"))["wall_s"].as_f64().unwrap()

@@ -1,8 +1,8 @@
-//! DSPy over HTTP: the program against DSPy as it is called otherwise, and against the sum of DSPy's own parts. The
-//! server is scripted and answers at once, or after a while.
+//! Measures DSPy over HTTP: the program against the usual ways of calling DSPy, and against the sum of DSPy's own parts. The
+//! server is scripted and answers at once or after a delay.
 //!
-//! Needs what `make test` sets up: `.venv` and `tests/node_modules`. Words on the command line choose: `parts`, or how many
-//! are in flight.
+//! It needs what `make test` sets up: `.venv` and `tests/node_modules`. Words on the command line choose what is measured:
+//! `parts`, or a number of calls in flight.
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its figures")]
 
@@ -12,11 +12,11 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-/// Times each is measured, in turn with the others.
+/// How often each way is measured, in turn with the others.
 const ROUNDS: usize = 3;
 const PEERS: [&str; 4] = ["parallel", "gather", "gather_tuned", "ours"];
 
-/// What all rows take on the wall, and a call of the processor.
+/// Wall time of all rows, and processor time of one call.
 #[derive(Clone, Copy)]
 struct Cost {
     wall_s: f64,
@@ -37,7 +37,7 @@ fn main() {
     }
 }
 
-/// Processor time of a call against that of DSPy without HTTP plus that of its HTTP engine alone.
+/// Compares the processor time of a call with that of DSPy without HTTP plus that of its HTTP engine alone.
 fn parts(server: &Server) {
     let [floor, engine, ours] = medians(server, &["floor", "engine", "ours"], 1_000, 64)[..] else { return };
     let sum = floor.cpu_ms + engine.cpu_ms;
@@ -46,7 +46,7 @@ fn parts(server: &Server) {
     println!("  ours {:.2}, times that sum: {:.2}\n", ours.cpu_ms, ours.cpu_ms / sum);
 }
 
-/// Rows a second, all ways of calling DSPy.
+/// Compares all ways of calling DSPy by rows a second.
 fn speed(server: &Server, rows: usize, in_flight: usize, latency_ms: u64) {
     server.delay(latency_ms);
     let ideal_s = (rows as f64 / in_flight as f64).ceil() * latency_ms as f64 / 1e3;
@@ -55,7 +55,7 @@ fn speed(server: &Server, rows: usize, in_flight: usize, latency_ms: u64) {
     );
     let costs = medians(server, &PEERS, rows, in_flight);
     for (name, cost) in PEERS.iter().zip(&costs) {
-        // Nobody answers faster than the server does.
+        // No way can be faster than the server.
         let (at_most, ideal) = if latency_ms > 0 {
             let at_most = format!(" (at most {:.2})", costs[0].wall_s / ideal_s);
             (at_most, format!(", wall {:.2} of ideal", cost.wall_s / ideal_s))
@@ -93,7 +93,7 @@ fn medians(server: &Server, modes: &[&str], rows: usize, in_flight: usize) -> Ve
     costs.iter().map(cost).collect()
 }
 
-/// A server that answers every question alike.
+/// A server that gives every question the same answer.
 struct Server {
     child: Child,
     address: String,

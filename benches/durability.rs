@@ -1,4 +1,5 @@
-//! What durability costs: one job at 500 rows a second, its journal on the disk and on one in memory. Its target: 5 %.
+//! Measures what durability costs: one job at 500 rows a second, with its journal on disk and in memory. The target is at
+//! most 5 %.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and fails by panicking")]
 
 use std::fmt::Write;
@@ -8,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 const ROWS: usize = 5_000;
-/// Each call sleeps 128 ms: 64 at once make 500 rows a second.
+/// Each call sleeps 128 ms, so that 64 in flight make 500 rows a second.
 const CALLS: usize = 64;
 const CALL_S: f64 = 0.128;
 const ROUNDS: usize = 5;
@@ -39,7 +40,7 @@ fn main() {
     println!("durability         {:>+7.2} %", (on_disk / in_memory - 1.0) * 100.0);
 }
 
-/// Runs the job with all its files in the directory; returns its report.
+/// Runs the job with all its files in the directory and returns its report.
 fn run(directory: &Path) -> Value {
     let mut rows = "question\n".to_owned();
     (0..ROWS).for_each(|row| writeln!(rows, "What is {row} plus one?").unwrap());

@@ -1,4 +1,4 @@
-//! What the engine itself costs a row, on the scripted bridge and with no Python: permits, clocks, timers, events.
+//! Measures what the engine itself costs a row, on the scripted bridge without Python: permits, clocks, timers, events.
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn main() {
     divan::main();
 }
 
-/// Rows to outcomes, so many in flight, on one thread as in the program.
+/// Takes rows to their outcomes on one thread, as the program does, with `concurrency` calls in flight.
 #[divan::bench(args = [1, 10, 100, 1_000, 10_000])]
 fn rows(bencher: divan::Bencher<'_, '_>, concurrency: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

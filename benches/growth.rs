@@ -1,6 +1,6 @@
-//! Rows a second and memory from ten thousand to ten million rows, which should both stay as they are.
+//! Measures rows a second and memory from ten thousand to ten million rows. Both should stay the same.
 //!
-//! `cargo bench --bench growth` goes up to a million; `-- 10000000` measures that many too.
+//! `cargo bench --bench growth` goes up to a million; `-- 10000000` measures ten million too.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and fails by panicking")]
 
 use std::io::{BufWriter, Write};
@@ -23,7 +23,7 @@ fn main() {
     }
 }
 
-/// Seconds and peak bytes of one run.
+/// Seconds and peak memory in bytes of one run.
 fn run(rows: u64) -> (f64, u64) {
     let directory = tempfile::tempdir_in("target").unwrap();
     let input = directory.path().join("questions.csv");

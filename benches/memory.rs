@@ -1,4 +1,4 @@
-//! What a call in flight holds: resident memory of so many calls that wait, each measured in a process of its own.
+//! Measures the resident memory of calls in flight that wait, each case in a process of its own.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and fails by panicking")]
 
 #[path = "support/script.rs"]
@@ -77,7 +77,7 @@ fn held_by(design: &str, in_flight: usize) -> f64 {
     })
 }
 
-/// Bytes a call, once all of them have begun.
+/// Resident bytes a call, once all calls have begun.
 async fn held<B: Bridge>(bridge: B, in_flight: usize) -> f64 {
     let (bridge, name) = (Arc::new(bridge), Arc::<str>::from("question"));
     let before = resident();
@@ -96,7 +96,7 @@ async fn held<B: Bridge>(bridge: B, in_flight: usize) -> f64 {
     (resident() - before) / in_flight as f64
 }
 
-/// Resident bytes of this process: the second field of `statm`, `proc_pid_statm(5)`, in pages.
+/// Resident bytes of this process, from the second field of `statm` in pages (`proc_pid_statm(5)`).
 fn resident() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 4096.0

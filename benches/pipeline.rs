@@ -1,6 +1,6 @@
-//! What a row costs from file to file: the program beside a hand-written asyncio script, start and end included.
+//! Measures what a row costs from file to file, including start and end: the program next to a hand-written asyncio script.
 //!
-//! `cargo bench --bench pipeline -- uvloop sleep_zero` measures the lines that have all these words.
+//! `cargo bench --bench pipeline -- uvloop sleep_zero` measures only the lines that contain all these words.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -20,7 +20,7 @@ use self::support::{Cost, Design, chosen, compare, script};
 const ROWS: usize = 200_000;
 const IN_FLIGHT: &str = "100";
 
-/// What both are measured under.
+/// The conditions under which both are measured.
 struct Condition {
     event_loop: &'static str,
     /// A function of `benches/script.py`.
@@ -63,7 +63,7 @@ fn main() {
     );
 }
 
-/// Times one run, whose answers go to a file that is new, on the same file system.
+/// Measures one run, which writes its answers to a new file on the input's file system.
 fn cost(input: &Path, directory: &Path, condition: &Condition, run: fn(&str, &str, &Condition)) -> Cost {
     let directory = tempfile::tempdir_in(directory).unwrap();
     let output = directory.path().join("answers.jsonl");
@@ -87,7 +87,7 @@ fn by_program(input: &str, output: &str, condition: &Condition) {
     assert!(command.stderr(Stdio::inherit()).status().unwrap().success());
 }
 
-/// Processor time of the children so far: `cutime` and `cstime` of `proc_pid_stat(5)`, in ticks of 10 ms.
+/// Processor time of all child processes so far, in seconds: `cutime` and `cstime` of `proc_pid_stat(5)`, in ticks of 10 ms.
 fn processor_s() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();

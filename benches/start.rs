@@ -1,4 +1,4 @@
-//! From the start of the process to its first call, and from its last call to its end, without DSPy.
+//! Measures the time from the start of the process to its first call, and from its last call to its end, without DSPy.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and fails by panicking")]
 
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// Runs on each event loop.
 const ROUNDS: usize = 9;
 const ROWS: usize = 100;
-/// Writes down when each call is made, by the clock of [`now_ms`].
+/// Logs when each call is made, on the clock of [`now_ms`].
 const PREDICTOR: &str = "
 import time
 

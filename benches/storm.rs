@@ -1,10 +1,10 @@
-//! Servers that refuse by chance and servers that limit, side by side, then the 429 storm for real.
+//! Measures how the program fares with servers that refuse at random or limit their requests, then in a real 429 storm.
 //!
-//! The table is simulated: the real engine on a clock that is told the time, ten seeds a server. The storm is real: 400
-//! rows, 64 in flight, against a limiter of 50 requests per 2 s that answers after 50 ms; ideal 14 s. Through a small
-//! `async def`, and through DSPy.
+//! The table is simulated: the real engine on a simulated clock, with ten seeds a server. The storm is real: 400 rows, 64
+//! in flight, against a limiter of 50 requests per 2 s that answers after 50 ms, through a small `async def` and through
+//! DSPy. The ideal time is 14 s.
 //!
-//! The storm needs what `make test` sets up. A number on the command line is that of its rounds; 0 leaves it out.
+//! The storm needs what `make test` sets up. A number on the command line sets its rounds; 0 leaves it out.
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its figures")]
 
@@ -41,7 +41,7 @@ struct Round {
     refused: u64,
 }
 
-/// A way of asking, and what runs one round of it.
+/// A kind of predictor, and what runs one round with it.
 type Way = (&'static str, fn() -> Round);
 
 fn main() {
@@ -53,7 +53,7 @@ fn main() {
     let ways: [Way; 2] = [("async def", function), ("DSPy", dspy)];
     let mut measured = ways.map(|_| Vec::new());
     for _ in 0..rounds {
-        // In turn, each with servers of its own, so that every round finds its window unused.
+        // In turn, each with a server of its own, so that every round finds an unused window.
         for ((_, round), rounds) in ways.iter().zip(&mut measured) {
             rounds.push(round());
         }
@@ -70,7 +70,7 @@ fn main() {
     }
 }
 
-/// A server, its rows, how many at once, its ideal in seconds, and a run of it by a seed.
+/// A server, its rows, the calls in flight, the ideal time in seconds, and what runs it with a seed.
 type Simulated = (&'static str, u64, usize, f64, fn(u64) -> Ended);
 
 fn stray(refused: f64, tells: bool, seed: u64) -> Ended {

@@ -1,8 +1,7 @@
-//! How fast a file is validated: generates temporary files and prints MB/s, and what the check of types adds to a million
-//! rows. Not a statistical benchmark.
+//! Measures how fast files are validated, in MB/s, and what checking types adds for a million rows.
 //!
-//! `cargo bench --bench validate` writes and reads some 300 MB a format; the first reading warms the page cache.
-//! `cargo bench --bench validate -- types` measures the types alone.
+//! `cargo bench --bench validate` writes and reads temporary files of about 300 MB in each format; the first reading warms
+//! the page cache. `cargo bench --bench validate -- types` measures only the types.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::io::{BufWriter, Write};
@@ -45,7 +44,7 @@ fn main() {
     });
 }
 
-/// A million rows, with so many columns of a type.
+/// Measures a million rows with this many typed columns.
 fn typed() {
     let mut file = tempfile::Builder::new().suffix(".csv").tempfile().unwrap();
     let mut writer = BufWriter::new(&mut file);
@@ -86,7 +85,7 @@ fn typed() {
     }
 }
 
-/// The shortest of three.
+/// The shortest of three runs.
 fn seconds(work: impl Fn()) -> f64 {
     let once = |()| {
         let started = Instant::now();

@@ -1,40 +1,40 @@
-//! Measures designs in turn, so that a busy machine is unfair to none, and prints medians and ratios.
+//! Measures designs in turn, so that a busy machine affects all alike, and prints medians and ratios.
 
 mod script;
 
 pub(crate) use self::script::script;
 
-/// Times each is measured.
+/// How often each design is measured.
 pub(crate) const ROUNDS: usize = 5;
 
 /// What a row costs, in microseconds.
 #[derive(Clone, Copy)]
 pub(crate) struct Cost {
-    /// Of the clock on the wall.
+    /// Wall time.
     pub(crate) wall: f64,
-    /// Of all threads' processor time.
+    /// Processor time of all threads.
     pub(crate) cpu: f64,
 }
 
 impl Cost {
-    /// From what all rows took, in seconds.
+    /// The cost of one of `rows`, from the seconds that all of them took.
     pub(crate) fn of(wall_s: f64, cpu_s: f64, rows: usize) -> Self {
         Self { wall: wall_s / rows as f64 * 1e6, cpu: cpu_s / rows as f64 * 1e6 }
     }
 }
 
-/// One design: its name and what measures it once under a condition.
+/// A design: its name, and what measures it once under a condition.
 pub(crate) type Design<'a, C> = (&'static str, Box<dyn Fn(&C) -> Cost + 'a>);
 
-/// The conditions to measure under: those whose text has every word given on the command line.
+/// The conditions whose text contains every word given on the command line.
 pub(crate) fn chosen<C: std::fmt::Display>(conditions: impl Iterator<Item = C>) -> Vec<C> {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let has = |text: &str, word: &String| text.split_whitespace().any(|part| part == word);
     conditions.filter(|condition| words.iter().all(|word| has(&condition.to_string(), word))).collect()
 }
 
-/// Measures every design under every condition and prints a table of the wall and one of the processor time; the
-/// figure in brackets is the ratio to the design `base`.
+/// Measures every design under every condition, and prints a table of wall times and one of processor times. The figure in
+/// brackets is the ratio to the design `base`.
 pub(crate) fn compare<C: std::fmt::Display>(
     title: &str,
     base: usize,

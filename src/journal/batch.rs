@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::error::JournalError;
+use super::format::Record;
 use super::index::Status;
 use super::line;
-use super::format::Record;
 use super::session::Header;
 use crate::outcome::Outcome;
 

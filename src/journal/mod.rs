@@ -85,7 +85,7 @@ mod tests;
 mod version_1;
 mod write;
 
-pub use blame::{CRASHES, Poison, CrashBlame};
+pub use blame::{CRASHES, CrashBlame, Poison};
 pub use error::JournalError;
 pub use fields::Fields;
 pub use file::{holds_lines, is_journal, set_aside};
@@ -94,6 +94,6 @@ pub use index::{Counts, Index, Status};
 pub use loss::Loss;
 pub use read::Reader;
 pub use recover::{Damaged, Recovered};
-pub use rewrite::{Rewritten, Rewrite};
+pub use rewrite::{Rewrite, Rewritten};
 pub use session::{End, Header, InputIdentity, RUN, VERSION, timestamp};
 pub use write::{Journal, JournalStats};

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::blame::CrashBlame;
 use super::error::JournalError;
 use super::fields::Fields;
+use super::format::{self, Record, Unread};
 use super::index::{Index, Status};
 use super::line;
-use super::format::{self, Record, Unread};
 use super::session::{End, Header, VERSIONS};
-use super::blame::CrashBlame;
 use super::version_1::Version1;
 use crate::row::RowHash;
 
