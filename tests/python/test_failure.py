@@ -12,7 +12,7 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -24,10 +24,14 @@ import openai
 import requests
 import tenacity
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "src/bridge/python"))
+# The files form a package, which the program makes of what it holds.
+package = ModuleType("_tokio_asyncio_bridge")
+package.__path__ = [str(Path(__file__).parents[2] / "src/bridge/python")]
+sys.modules[package.__name__] = package
 
-from failure import core, failure, request_id
-from traces import reasons
+from _tokio_asyncio_bridge.failure import core, failure  # noqa: E402
+from _tokio_asyncio_bridge.reply import request_id  # noqa: E402
+from _tokio_asyncio_bridge.traces import reasons  # noqa: E402
 
 
 class ApiError(Exception):

@@ -69,7 +69,7 @@ impl Converter {
             failure: failure.getattr("failure")?.unbind(),
             core: failure.getattr("core")?.unbind(),
             fault: failure.getattr("fault_of")?.unbind(),
-            request_id: failure.getattr("request_id")?.unbind(),
+            request_id: helpers::module(py, "reply")?.getattr("request_id")?.unbind(),
             usage: results.getattr("usage")?.unbind(),
             message: traces.getattr("reasons")?.unbind(),
             raised: traces.getattr("raised")?.unbind(),
@@ -192,7 +192,7 @@ impl Converter {
         }))
     }
 
-    /// What the exception carries, see `failure.py`.
+    /// What the exception carries, see `failure.py` and `reply.py`.
     fn carried(&self, error: &PyErr, py: Python<'_>) -> Carried {
         type Raw = (String, Option<u16>, Option<f64>, Option<String>);
         let told = self.failure.bind(py).call1((error.value(py),));

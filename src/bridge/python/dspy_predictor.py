@@ -1,91 +1,54 @@
-"""Runs DSPy modules as predictors: the LM, a metered context for each call, the local model's adapter.
+"""Runs DSPy modules as predictors: makes their LM, loads saved programs, and wraps each call in a meter.
 
-Retries, timeouts and pace are Rust's: every LM made here sends exactly one request a call and caches nothing.
+Retries, timeouts and pace are Rust's business: every LM made here sends exactly one request a call and caches nothing.
 """
 
 import contextlib
 import inspect
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, get_args
 
 # DSPy and LiteLLM would otherwise download their price table during the first call.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import dspy
-import pydantic
-from _tokio_asyncio_bridge import dspy_engine, dspy_provider, dspy_replies, surroundings, typed
-from _tokio_asyncio_bridge.failure import FAULT, request_id
+from _tokio_asyncio_bridge import dspy_engine, dspy_local, dspy_provider, surroundings, typed
+from _tokio_asyncio_bridge.dspy_meter import Meter, metered
 from _tokio_asyncio_bridge.loader import LoadError, look_in, resolve
-from _tokio_asyncio_bridge.results import Told
-from dspy.clients import base_lm
-from dspy.utils.usage_tracker import UsageTracker
 from pydantic.fields import FieldInfo
-
-LOCAL_MODEL = "openai/SmolLM2-135M-Instruct"
-# The local model's own limits: characters of a text, items of a list, and enough tokens that these end first.
-LONGEST_TEXT = 200
-LONGEST_LIST = 5
-# The key keeps an `OPENAI_API_KEY` of the environment from being sent to it.
-LOCAL_DEFAULTS = {"temperature": 0.0, "max_tokens": 1024, "engine": "lm15", "api_key": "none"}
-# DSPy keeps the last 10,000 requests with their messages; a job of any length must not grow with them.
-HISTORY = 100
-base_lm.MAX_HISTORY_SIZE = HISTORY
 
 
 class Once(logging.Filter):
-    """Lets a warning about a program's fields through once: DSPy gives it again for every row."""
+    """Lets each warning about a program's fields through once; DSPy repeats it for every row."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        # Of a value that has another type, the value comes last.
+        # The third argument of a warning about a value of another type is the value itself, which differs a row.
         args = record.args if isinstance(record.args, tuple) else ()
         said = f"{record.msg}{args[:2]}"
         return said not in self.seen and not self.seen.add(said)
 
 
 logging.getLogger("dspy.predict.predict").addFilter(Once())
-# What a part of a program may ask of the model beside its messages, to be sent by an engine of ours.
+# The settings of a request that an engine of ours is known to send as DSPy's own does.
 PLAIN = {"temperature", "max_tokens", "top_p", "n"}
-# The attribute that carries a call's Usage on an exception.
-MARK = "_bridge_usage"
-
-# A model this small answers much better, and shorter, after two examples.
-DEMOS = [
-    dspy.Example(
-        question="What is the capital of Spain?", reasoning="The capital of Spain is Madrid.", answer="Madrid"
-    ),
-    dspy.Example(question="What is 1+1?", reasoning="One plus one is two.", answer="2"),
-]
-
-
-class Usage(NamedTuple):
-    """What the requests of one call used, failed ones too; `cost_usd` is None where no price is known."""
-
-    input_tokens: int
-    output_tokens: int
-    calls: int
-    cost_usd: float | None
-    # Why the model ended its last reply.
-    finish_reason: str | None
-    # The server's own name of the last request.
-    request_id: str | None
 
 
 def make_lm(model: str, api_base: str | None, options: dict[str, Any]) -> dspy.LM:
-    """The LM for `--model`: `local` (served at `api_base`) or DSPy's `provider/name`. `options` come first.
+    """Makes the LM for `--model`: `local` (served at `api_base`) or DSPy's `provider/name`. `options` override.
 
-    Raises ValueError before any request when an OpenAI model has no key, LoadError when nobody knows the provider.
+    Makes no request. Raises ValueError if an OpenAI model has no key, LoadError if nobody knows the provider.
     """
     settings: dict[str, Any] = {"num_retries": 0, "cache": False}
     if model == "local":
-        model = LOCAL_MODEL
-        settings |= LOCAL_DEFAULTS
+        model = dspy_local.MODEL
+        settings |= dspy_local.DEFAULTS
         surroundings.bypass("127.0.0.1")
     if api_base is not None:
         settings["api_base"] = api_base
@@ -109,20 +72,23 @@ def make_lm(model: str, api_base: str | None, options: dict[str, Any]) -> dspy.L
 
 
 def make_module(signature: str, local: bool) -> tuple[dspy.Module, str | None]:
-    """The default predictor, `dspy.ChainOfThought(signature)`, and the file its signature is from, if it is a class.
+    """Makes the default predictor, `dspy.ChainOfThought(signature)`.
 
-    DSPy raises for a malformed signature.
+    Returns it, and the file that defines its signature if that is a class. DSPy raises for a malformed signature.
     """
     found, source = _signature_class(signature)
     module = dspy.ChainOfThought(found or signature)
     fields = set(module.predict.signature.fields)
-    if local and fields == set(DEMOS[0].keys()):
-        module.predict.demos = [demo.with_inputs("question") for demo in DEMOS]
+    if local and fields == set(dspy_local.DEMOS[0].keys()):
+        module.predict.demos = [demo.with_inputs("question") for demo in dspy_local.DEMOS]
     return module, source
 
 
 def _signature_class(signature: str) -> tuple[type[dspy.Signature] | None, str | None]:
-    """What `module:Class` or `path/to/file.py:Class` names, and its file; nothing for a signature in words."""
+    """The class that `module:Class` or `path/to/file.py:Class` names, and its file.
+
+    Both are None for a signature that is written out as fields.
+    """
     if "->" in signature or not signature.rpartition(":")[2].isidentifier() or ":" not in signature:
         return None, None
     found, source = resolve(signature)
@@ -135,9 +101,9 @@ def _signature_class(signature: str) -> tuple[type[dspy.Signature] | None, str |
 
 
 def load_program(path: Path, keep_lms: bool) -> dspy.Module:
-    """The module that `module.save(directory, save_program=True)` wrote, its models too if they are to be kept.
+    """Loads the module that `module.save(directory, save_program=True)` wrote, with its models if they are to be kept.
 
-    It is a pickle, which can run anything: whoever names it trusts it, as a predictor's file.
+    It is a pickle, which can run any code: whoever names it trusts it, as they trust a predictor's file.
     """
     look_in(os.getcwd())
     try:
@@ -162,9 +128,9 @@ def _take_lms(module: dspy.Module, keep: bool) -> None:
 
 
 def take_program(module: dspy.Module, path: Path, keep_lms: bool) -> None:
-    """Gives the module the state that `module.save("….json")` wrote, the models it names too if they are to be kept.
+    """Gives the module the state that `module.save("….json")` wrote, with the models it names if they are to be kept.
 
-    A pickle, which can run anything, is refused.
+    A pickle is refused, because it can run any code.
     """
     if path.suffix != ".json":
         raise LoadError(
@@ -183,16 +149,16 @@ def take_program(module: dspy.Module, path: Path, keep_lms: bool) -> None:
 
 
 def brings_lm(module: dspy.Module) -> bool:
-    """Whether the user's file chose a model: `dspy.configure(lm=…)`, or an LM on each predictor."""
+    """Whether the user's file chose a model, by `dspy.configure(lm=…)` or by an LM on each predictor."""
     predictors = module.predictors()
     return dspy.settings.lm is not None or bool(predictors and all(predictor.lm for predictor in predictors))
 
 
 def wrap(target: Any, module: dspy.Module, lm: dspy.LM | None, local: bool, calls: int) -> "Predictor":
-    """The module as a predictor asking `lm` (None: the one the user's file chose), so many calls at once.
+    """Wraps the module as a predictor that asks `lm`, or the model that the user's file chose if it is None.
 
-    The result is an async callable, a plain one if the module has only a synchronous `forward`, or an async generator
-    if the target is what `dspy.streamify` made of the module.
+    `calls` is how many calls are in flight at most. The result is an async callable; a plain one if the module has only
+    a synchronous `forward`; an async generator if the target is what `dspy.streamify` made of the module.
     """
     dspy_engine.lift_limit(calls)
     chosen = lm or dspy.settings.lm
@@ -206,18 +172,18 @@ def wrap(target: Any, module: dspy.Module, lm: dspy.LM | None, local: bool, call
 
 
 def plain_requests(module: dspy.Module) -> bool:
-    """Whether no part of it asks for more than an engine of ours is known to carry."""
+    """Whether every predictor within the module makes do with the settings in `PLAIN`."""
     return all(predictor.config.keys() <= PLAIN for predictor in module.predictors())
 
 
 def reads_history(module: dspy.Module) -> bool:
-    """Whether code that is not DSPy's own may look at the LM's history during a call."""
+    """Whether code other than DSPy's own may read the LM's history during a call."""
     parts = [module, *(part for _, part in module.named_sub_modules())]
     return any(type(part).__module__.partition(".")[0] != "dspy" for part in parts)
 
 
 def outputs(module: dspy.Module) -> list[str]:
-    """The fields of its answers; none where its own code decides."""
+    """The fields of the module's answers; empty if code of the user's own decides."""
     if type(module) not in (dspy.Predict, dspy.ChainOfThought):
         return []
     return list(module.predictors()[0].signature.output_fields)
@@ -225,11 +191,12 @@ def outputs(module: dspy.Module) -> list[str]:
 
 def adapter_for(local: bool) -> dspy.Adapter:
     """The adapter that the user's file configured, or the one that sends exactly one request a call."""
-    return dspy.settings.adapter or (LocalAdapter() if local else dspy.ChatAdapter(use_json_adapter_fallback=False))
+    own = dspy_local.LocalAdapter() if local else dspy.ChatAdapter(use_json_adapter_fallback=False)
+    return dspy.settings.adapter or own
 
 
 class Predictor:
-    """Calls a module with keyword arguments; `inspect.signature` of it tells which."""
+    """Calls a module with keyword arguments, which `inspect.signature` reports."""
 
     def __init__(self, module: dspy.Module, lm: dspy.LM | None, adapter: dspy.Adapter) -> None:
         self.module = module
@@ -239,7 +206,7 @@ class Predictor:
         self.keep_history = not own or reads_history(module)
         self.__signature__ = signature_of(module)
 
-    def metered(self) -> contextlib.AbstractContextManager["Meter"]:
+    def metered(self) -> contextlib.AbstractContextManager[Meter]:
         return metered(self.lm, self.adapter, self.keep_history)
 
     def __call__(self, **arguments: Any) -> Any:
@@ -256,7 +223,7 @@ class AsyncPredictor(Predictor):
 
 
 class StreamPredictor(Predictor):
-    """Passes on what a streamified program yields, its prediction last."""
+    """Passes on what a streamified program yields; its prediction comes last."""
 
     def __init__(self, module: dspy.Module, lm: dspy.LM | None, adapter: dspy.Adapter, stream: Any) -> None:
         super().__init__(module, lm, adapter)
@@ -269,7 +236,7 @@ class StreamPredictor(Predictor):
 
 
 def lend(target: Any, lm: dspy.LM, local: bool, calls: int) -> Any:
-    """The function, or the `acall` of an object, with `lm` in the DSPy settings its calls see."""
+    """Wraps a function, or the `acall` of an object, so that DSPy's settings within its calls hold `lm`."""
     dspy_engine.lift_limit(calls)
     if not inspect.isroutine(target) and callable(getattr(target, "acall", None)):
         target = target.acall
@@ -299,106 +266,9 @@ def lend(target: Any, lm: dspy.LM, local: bool, calls: int) -> Any:
     return lent
 
 
-@contextlib.contextmanager
-def metered(lm: dspy.LM | None, adapter: dspy.Adapter, keep_history: bool = True) -> Iterator["Meter"]:
-    """One call's own DSPy settings, unseen by other tasks. Marks an exception that leaves with its usage and with
-    what was wrong with the last reply: it may be its reader's.
-
-    With the history kept, the call's LM is its own, so that its code finds there what it asked for itself.
-    """
-    meter = Meter()
-    chosen = lm or dspy.settings.lm
-    with dspy.context(
-        lm=chosen.copy() if chosen and keep_history else chosen,
-        adapter=adapter,
-        usage_tracker=meter,
-        caller_modules=[meter],
-        max_history_size=HISTORY,
-        disable_history=not keep_history or dspy.settings.disable_history,
-    ):
-        try:
-            yield meter
-        except BaseException as exc:
-            with contextlib.suppress(Exception):
-                setattr(exc, MARK, meter.total())
-                setattr(exc, FAULT, meter.fault)
-            raise
-
-
-class EmptyPrediction(Exception):
-    """The model's reply held nothing to predict from."""
-
-
-class Meter(UsageTracker):
-    """Adds up a call's requests: DSPy tells usage to a tracker, but prices only to an engine or the history."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.costs: list[float] = []
-        self.finish_reason: str | None = None
-        self.request_id: str | None = None
-        self.fault: dspy_replies.Fault | None = None
-        self.history = History(self)
-
-    def note(self, cost: float | None, finish_reason: str | None, fault: dspy_replies.Fault | None) -> None:
-        """What one response cost, in US dollars where that is known, why it ended, and what is wrong with it."""
-        self.fault = fault
-        if cost is not None:
-            self.costs.append(cost)
-        self.finish_reason = finish_reason
-
-    def mark(self, result: Any) -> Any:
-        """The result with its usage beside it; one that is yet to be awaited as it is.
-
-        Of a reply without choices DSPy makes a prediction without fields, where it came through LiteLLM.
-        """
-        if self.fault and isinstance(result, dspy.Prediction) and not result.keys():
-            raise EmptyPrediction(self.fault[1])
-        return result if inspect.isawaitable(result) else Told(result, self.total())
-
-    def total(self) -> Usage | None:
-        requests = [entry for entries in self.usage_data.values() for entry in entries]
-        if not requests:
-            return None
-        return Usage(
-            sum(entry.get("prompt_tokens") or 0 for entry in requests),
-            sum(entry.get("completion_tokens") or 0 for entry in requests),
-            len(requests),
-            sum(self.costs) if len(self.costs) == len(requests) else None,
-            self.finish_reason,
-            self.request_id,
-        )
-
-
-class History:
-    """A history that keeps nothing and is never full: it tells the meter of responses by engines not ours."""
-
-    def __init__(self, meter: Meter) -> None:
-        self.meter = meter
-
-    def __len__(self) -> int:
-        return 0
-
-    def append(self, entry: dict[str, Any]) -> None:
-        cost, reason = entry["cost"], finish_reason(entry["response"])
-        self.meter.request_id = request_id(entry["response"])
-        self.meter.fault = fault = dspy_replies.fault(entry["response"])
-        # Of an engine of ours the reason is known already, and the cost never stands here.
-        if cost is not None or reason != self.meter.finish_reason:
-            # An answer from DSPy's cache has a price but no usage: it was paid for earlier.
-            self.meter.note(cost if entry["usage"] else None, reason, fault)
-
-
-def finish_reason(response: Any) -> str | None:
-    """Of the last candidate: DSPy keeps its own responses, or LiteLLM's as it is."""
-    last = (response if isinstance(response, (list, tuple)) else getattr(response, "choices", None) or [None])[-1]
-    reason = getattr(last, "finish_reason", None)
-    return reason if isinstance(reason, str) else None
-
-
 def signature_of(module: dspy.Module) -> inspect.Signature:
-    """The module's parameters: those its `forward` names, or the input fields of its DSPy signature."""
-    # Looked up on the class: DSPy warns of whoever touches the instance's `forward`.
+    """The module's parameters: those that its `forward` names, or the input fields of its DSPy signature."""
+    # The lookup is on the class, because DSPy warns of every access to `forward` on an instance.
     forward = getattr(type(module), "aforward", None) or type(module).forward
     declared = typed.signature(forward.__get__(module))
     predictors = module.predictors()
@@ -410,45 +280,10 @@ def signature_of(module: dspy.Module) -> inspect.Signature:
 
 
 def parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    """The parameter that an input field stands for."""
     if not field.is_required():
         default = field.get_default()
     else:
         default = None if type(None) in get_args(field.annotation) else inspect.Parameter.empty
     kind = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-
-
-class LocalAdapter(dspy.JSONAdapter):
-    """Holds the local model to the signature's JSON schema, a grammar to its server: all output parses."""
-
-    async def acall(
-        self, lm: dspy.LM, lm_kwargs: dict[str, Any], signature: Any, demos: list[Any], inputs: dict[str, Any]
-    ) -> list[dict[str, Any]]:
-        return await super().acall(lm, constrained(lm_kwargs, signature), signature, demos, inputs)
-
-    def __call__(
-        self, lm: dspy.LM, lm_kwargs: dict[str, Any], signature: Any, demos: list[Any], inputs: dict[str, Any]
-    ) -> list[dict[str, Any]]:
-        return super().__call__(lm, constrained(lm_kwargs, signature), signature, demos, inputs)
-
-
-def constrained(lm_kwargs: dict[str, Any], signature: Any) -> dict[str, Any]:
-    outputs = {name: (field.annotation, ...) for name, field in signature.output_fields.items()}
-    schema = pydantic.create_model("Outputs", **outputs).model_json_schema()
-    bound(schema)
-    form = {"type": "json_schema", "json_schema": {"name": "outputs", "schema": schema, "strict": True}}
-    return {**lm_kwargs, "response_format": form}
-
-
-def bound(schema: Any) -> None:
-    """Bounds every text and list of a JSON schema, so that an answer ends before the token limit cuts it."""
-    if isinstance(schema, dict):
-        if schema.get("type") == "string" and not schema.keys() & {"enum", "const", "pattern", "format"}:
-            schema |= {"minLength": 1, "maxLength": LONGEST_TEXT}
-        elif schema.get("type") == "array":
-            schema |= {"maxItems": LONGEST_LIST}
-        for part in schema.values():
-            bound(part)
-    elif isinstance(schema, list):
-        for part in schema:
-            bound(part)

@@ -1,22 +1,22 @@
-"""Says what is wrong with a model's reply that DSPy takes for one: a refusal, no text, a cut, no completion at all."""
+"""Finds what is wrong with a reply that DSPy accepts: a refusal, no text, a reply cut off, or no completion at all."""
 
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from _tokio_asyncio_bridge import warn
-from _tokio_asyncio_bridge.failure import RESETS
+from _tokio_asyncio_bridge.reply import RESETS
 
 Fault = tuple[str, str]
-# A reply of any provider has one of these.
+# A completion of any provider has one of these keys.
 CONTENT = {"choices", "content", "candidates", "output", "message", "outputs"}
 SHOWN = 200
 
 
 def fault(reply: Any) -> Fault | None:
-    """The class (`refused`, `empty`, `cut_off`, `lost_reply`) and a text; None for a reply that is whole.
+    """The class of a fault (`refused`, `empty`, `cut_off`, `lost_reply`) and a text; None for a reply that is whole.
 
-    For DSPy's own responses, one or several, and LiteLLM's. Never raises.
+    Takes DSPy's own responses, one or several, and LiteLLM's. Never raises.
     """
     try:
         return _fault(reply)
@@ -64,7 +64,7 @@ def _of_choices(choices: Any) -> tuple[str, str, list[str], Any]:
 
 
 def _own_reason(raw: Any) -> Any:
-    """The server's own word for it; DSPy's differs."""
+    """The finish reason in the server's own word, which DSPy translates."""
     choices = raw.get("choices") if isinstance(raw, Mapping) else None
     if choices == []:
         return "none given"
@@ -72,7 +72,7 @@ def _own_reason(raw: Any) -> Any:
 
 
 def _told(raw: Mapping[str, Any]) -> Any:
-    # What DSPy itself notes there.
+    # DSPy adds notes of its own, whose names begin so.
     return ((name, value) for name, value in raw.items() if not name.startswith("lm15"))
 
 
@@ -82,9 +82,9 @@ def _short(value: Any) -> str:
 
 
 def judge_by_status() -> None:
-    """Gives an error object with a status as its code, in a reply with status 200, the class of that status.
+    """Makes DSPy read the code of an error object, in a reply with status 200, as an HTTP status.
 
-    DSPy knows OpenAI's codes alone and takes `429` for a failing server.
+    By itself DSPy knows OpenAI's codes only, and takes `429` for a failing server.
     """
     from dspy._vendor.lm15.errors import map_http_error
     from dspy.lm15 import OpenAIChatLM, OpenAILM
@@ -103,14 +103,14 @@ def judge_by_status() -> None:
 
 
 def keep_limits() -> None:
-    """Has DSPy keep all headers that tell when a limit is lifted: by itself it drops those without a unit."""
+    """Makes DSPy keep all headers that tell when a limit is lifted. By itself it drops those without a unit."""
     from dspy._vendor.lm15 import rate_limits
 
     rate_limits.RATE_LIMIT_HEADERS |= {name for pair in RESETS for name in pair}
 
 
 def say_less() -> None:
-    """Drops the line that DSPy logs for each reply cut off: such replies are counted, and said once."""
+    """Drops the line that DSPy logs for each reply that was cut off. The run counts them and says so once."""
     logging.getLogger("dspy.clients.lm").addFilter(lambda record: "truncated" not in str(record.msg))
 
 
@@ -118,6 +118,6 @@ try:
     judge_by_status()
     keep_limits()
 except (ImportError, AttributeError) as error:
-    # It is DSPy's own and may have another name in the next release.
+    # These are internal to DSPy, and may have another name in the next release.
     warn(f"this release of DSPy does not tell all that a server says of its errors and limits: {error!r}")
 say_less()

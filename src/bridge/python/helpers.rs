@@ -16,6 +16,7 @@ const FILES: &[(&str, &str)] = &[
     ("signals", include_str!("signals.py")),
     ("printed", include_str!("printed.py")),
     ("forks", include_str!("forks.py")),
+    ("reply", include_str!("reply.py")),
     ("failure", include_str!("failure.py")),
     ("results", include_str!("results.py")),
     ("streams", include_str!("streams.py")),
@@ -66,6 +67,8 @@ pub(in crate::bridge) fn dspy(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
         add(py, "dspy_engine", include_str!("dspy_untuned.py"))?;
     }
     add(py, "dspy_provider", include_str!("dspy_provider.py"))?;
+    add(py, "dspy_meter", include_str!("dspy_meter.py"))?;
+    add(py, "dspy_local", include_str!("dspy_local.py"))?;
     add(py, PREDICTOR, include_str!("dspy_predictor.py"))
 }
 

@@ -31,7 +31,9 @@
 //! | **The predictor** | |
 //! | `predictor.rs` | the predictor that a SPEC names: how it is called and what it takes |
 //! | `loader.py` | finds and imports it, and tells how it wants to be called |
-//! | `dspy_predictor.py` | DSPy modules as predictors: the model, a metered context a call |
+//! | `dspy_predictor.py` | DSPy modules as predictors: their model, saved programs, a meter around each call |
+//! | `dspy_meter.py` | what one call of a DSPy predictor uses: tokens, requests, cost |
+//! | `dspy_local.py` | DSPy's settings, examples and grammar for the local model |
 //! | `dspy_engine.py` | DSPy's HTTP engine with as many connections as calls |
 //! | `dspy_untuned.py` | in its place for a release of DSPy that it does not fit |
 //! | `dspy_provider.py` | refuses a model that no provider serves |
@@ -55,6 +57,7 @@
 //! | `convert.rs` | Python values become answers and errors |
 //! | `results.py` | what was returned, as columns |
 //! | `failure.py` | the kind of a failure, from what the exception carries |
+//! | `reply.py` | what a server said of a failed request: status, waits, request id |
 //! | `traces.py` | tracebacks with the user's own lines |
 //! | **Watching** | |
 //! | `pulse.rs` | for how long the loop did not turn |
