@@ -1,4 +1,4 @@
-"""DSPy's own HTTP engine at full width: as many connections as calls, no thread and no price scan a call."""
+"""Tunes DSPy's own HTTP engine: as many connections as calls in flight, no thread and no price scan for each call."""
 
 import asyncio
 import functools
@@ -18,30 +18,30 @@ from dspy.clients.engines.lm15_engine import timeouts_for
 from dspy.clients.execution import StreamAccumulator
 from dspy.lm15 import Request, Response, RouterConfig
 
-# What DSPy does anew for every call and need do once: it looks the price of a model up in its whole table, searches the
-# environment for proxies, and makes a validator of each value's class.
+# DSPy does these anew for every call, though once is enough: it searches its whole table for the price of a model,
+# searches the environment for proxies, and makes a validator for each value's class.
 costs.model_info = functools.lru_cache(maxsize=256)(costs.model_info)
 proxies.getproxies = functools.cache(proxies.getproxies)
 _type_adapter = adapters.TypeAdapter
 _known_adapter = functools.lru_cache(maxsize=256)(_type_adapter)
-# Classes are few; an annotation may be anything, also unhashable.
+# Only classes are cached: they are few, while an annotation may be anything, even unhashable.
 adapters.TypeAdapter = lambda kind: (_known_adapter if type(kind) is type else _type_adapter)(kind)
 
 
 def lift_limit(connections: int) -> None:
-    """Lifts the limit of 100 connections for every LM, also those that a user's file makes.
+    """Lifts the limit of 100 connections for every LM, including those that a user's file makes.
 
-    DSPy has no setting for it: an LM makes its engine itself.
+    DSPy has no setting for it, because an LM makes its engine itself.
     """
     execution.RouterConfig = functools.partial(RouterConfig, max_connections=max(connections, 100))
 
 
 def tuned(lm: Any, connections: int) -> Any:
-    """The same model on an engine of ours; `lm` itself where DSPy would not send its requests by its own engine."""
+    """The same model on an engine of ours; `lm` itself if DSPy would not send its requests by its own engine."""
     try:
         return _tuned(lm, connections)
     except Exception as error:
-        # What it touches is DSPy's own and may have another name in the next release.
+        # What this touches is internal to DSPy, and may have another name in the next release.
         warn(f"this release of DSPy is run without tuning, and makes fewer calls a second: {error!r}")
         return lm
 
@@ -69,11 +69,11 @@ def _tuned(lm: Any, connections: int) -> Any:
         (engine, "resolve"),
         (costs, "estimate_cost"),
     ):
-        # What a call uses has to be there before the first one.
+        # Fails here rather than in the first call, if this release of DSPy lacks one of them.
         getattr(owner, name)
     copied = lm.copy(engine=engine, async_engine=asynchronous, **dict.fromkeys(clients))
     try:
-        # What DSPy would hand to LiteLLM instead, its settings asked for.
+        # Fails if the model's settings ask for something that DSPy would hand to LiteLLM instead.
         engine.plan(execution._canonical(execution.prepare(copied, "", None, {})))
     except Exception:
         return lm
@@ -81,15 +81,15 @@ def _tuned(lm: Any, connections: int) -> Any:
 
 
 def is_tuned(lm: Any) -> bool:
-    """Whether its engine tells the call's meter of every response, so that no history is needed for it."""
+    """Whether the LM's engine reports every response to the call's meter, so that it needs no history."""
     return isinstance(getattr(lm, "engine", None), Engine)
 
 
 class Engine(LM15Engine):
-    """For calls from threads."""
+    """The engine for calls from threads."""
 
     def declare(self, able: Any) -> None:
-        """Says what the model can do: of an engine that is not its own, DSPy does not look it up."""
+        """Says what the model can do. DSPy looks that up only for engines of its own."""
         self.supports_function_calling = able.function_calling
         self.supports_reasoning = able.reasoning
         self.supports_response_schema = able.response_schema
@@ -110,11 +110,11 @@ class Engine(LM15Engine):
 
 
 class AsyncEngine(AsyncLM15Engine):
-    """For calls on the event loop."""
+    """The engine for calls on the event loop."""
 
     async def complete(self, request: Request) -> Response:
         if not self._providers:
-            # The first call may read credentials.
+            # The first call may read credentials from files.
             await asyncio.to_thread(self._target, request)
         provider, routed = self._target(request)
         response = await provider.complete(routed)
@@ -131,7 +131,7 @@ class AsyncEngine(AsyncLM15Engine):
 
 
 def told(engine: LM15Engine | AsyncLM15Engine, request: Request, response: Response) -> None:
-    """Tells the call's meter what a response cost, in US dollars, why it ended, and what is wrong with it."""
+    """Reports a response to the call's meter: its cost in US dollars, why it ended, and what is wrong with it."""
     note = getattr(dspy.settings.usage_tracker, "note", None)
     if note is not None:
         route = engine.resolve(request.model)

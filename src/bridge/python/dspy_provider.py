@@ -1,4 +1,4 @@
-"""Refuses a model that nobody would answer for, before its first call: DSPy and LiteLLM say which providers exist."""
+"""Refuses a model that no provider serves before its first call. DSPy and LiteLLM say which providers exist."""
 
 import difflib
 import sys
@@ -9,16 +9,16 @@ from _tokio_asyncio_bridge.loader import LoadError
 
 
 def require_known(lm: dspy.LM) -> None:
-    """Raises LoadError where neither DSPy's own engine nor LiteLLM, which gets the rest, knows the model's provider.
+    """Raises LoadError if neither DSPy's own engine nor LiteLLM, which gets the rest, knows the model's provider.
 
-    It asks LiteLLM, which takes seconds to import, only where the first call would.
+    LiteLLM takes seconds to import, and is asked only if the first call would import it too.
     """
     if isinstance(lm.engine, str) and not is_native(lm) and not known_to_litellm(lm):
         raise LoadError(f"`{lm.model}` names no provider that DSPy or LiteLLM knows\nhint: {remedy(lm)}")
 
 
 def is_native(lm: dspy.LM) -> bool:
-    """Whether DSPy sends the model's requests by its own engine; true where a release of DSPy does not tell."""
+    """Whether DSPy sends the model's requests by its own engine; True if this release of DSPy does not tell."""
     try:
         from dspy.clients.backend_selection import select_backend
 
@@ -28,9 +28,10 @@ def is_native(lm: dspy.LM) -> bool:
 
 
 def known_to_litellm(lm: dspy.LM) -> bool:
+    """Whether LiteLLM knows the model's provider."""
     litellm = imported(lm.model)
     provider = lm.kwargs.get("custom_llm_provider") or lm.model.partition("/")[0]
-    # Only what is no provider's name is looked up: some providers log in when they are looked up.
+    # A provider's name is not looked up, because some providers log in when they are.
     if provider in litellm.provider_list or any(own["provider"] == provider for own in litellm.custom_provider_map):
         return True
     try:
@@ -41,6 +42,7 @@ def known_to_litellm(lm: dspy.LM) -> bool:
 
 
 def imported(model: str) -> Any:
+    """LiteLLM. Raises LoadError if it is not installed."""
     try:
         import litellm
     except ModuleNotFoundError as error:
@@ -49,11 +51,12 @@ def imported(model: str) -> Any:
         raise LoadError(
             f"`{model}` needs the package `litellm`\nhint: run `{sys.executable} -m pip install litellm`"
         ) from None
-    litellm.suppress_debug_info = True  # As DSPy does: it would print.
+    litellm.suppress_debug_info = True  # It would print; DSPy sets this too.
     return litellm
 
 
 def remedy(lm: dspy.LM) -> str:
+    """The hint for a model whose provider is unknown."""
     provider, slash, name = lm.model.partition("/")
     if lm.kwargs.get("api_base"):
         return f"for a server with OpenAI's interface write `--model openai/{lm.model}`"

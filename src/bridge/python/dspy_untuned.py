@@ -1,17 +1,17 @@
-"""In place of `dspy_engine.py` where it does not fit the release of DSPy: DSPy's own engines, as they are."""
+"""Stands in for `dspy_engine.py` where that does not fit the release of DSPy: its engines stay as they are."""
 
 from typing import Any
 
 
 def lift_limit(connections: int) -> None:
-    """Leaves DSPy's limit of connections."""
+    """Leaves DSPy's limit of connections as it is."""
 
 
 def tuned(lm: Any, connections: int) -> Any:
-    """The same model."""
+    """The model as it is."""
     return lm
 
 
 def is_tuned(lm: Any) -> bool:
-    """No model is."""
+    """False: no model is tuned."""
     return False

@@ -1,4 +1,4 @@
-"""A process that a predictor forks runs the predictor's code alone: it ends where its parent's would come next."""
+"""Confines a process that a predictor forks to the predictor's code: the child ends where that code is left."""
 
 import asyncio
 import contextlib
@@ -12,26 +12,26 @@ from typing import Any, NoReturn
 
 from _tokio_asyncio_bridge import printed, signals
 
-# What runs the predictor's code: it is what a child must not come back to.
+# The packages that run the predictor's code. A child must not return to them.
 _RUNNERS = ("asyncio", "uvloop", "threading", "concurrent", "anyio")
 _OURS = "_tokio_asyncio_bridge."
 
-# By the thread that each runs on.
+# The event loops, by the thread that each runs on.
 _loops: dict[int, asyncio.AbstractEventLoop] = {}
 _is_child = False
 _release: Callable[[], None] = lambda: None  # noqa: E731
 
 
 def watch(mark: Callable[[], None], release: Callable[[], None]) -> None:
-    """Looks after all processes that Python forks from now on; `mark` tells the bridge that it is in one.
+    """Looks after every process that Python forks from now on.
 
-    `release` lets go of what it holds back of Python's output.
+    `mark` tells the bridge that it is in a child. `release` writes what the bridge holds back of Python's output.
     """
     global _release
     _release = release
 
     def before() -> None:
-        flush()  # What the parent has printed is the parent's to write.
+        flush()  # The parent writes what it has printed.
         signals.hold_back()
 
     def in_child() -> None:
@@ -48,12 +48,12 @@ def watch(mark: Callable[[], None], release: Callable[[], None]) -> None:
 
 
 def watch_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """A child runs nothing that waits on the loop, which is made on the thread it will run on."""
+    """Keeps children from running what waits on this loop. To be called on the thread that the loop will run on."""
     _loops[threading.get_ident()] = loop
 
 
 def _comes_to_us() -> bool:
-    """Whether the next that runs after the predictor's code is ours, and ends the child."""
+    """Whether code of ours, which ends the child, runs next after the predictor's code."""
     loop = _loops.get(threading.get_ident())
     if loop is None or loop.is_closed():
         return False
@@ -61,13 +61,13 @@ def _comes_to_us() -> bool:
     if hasattr(ready, "appendleft"):
         ready.appendleft(asyncio.Handle(end, (), loop))
         return True
-    # uvloop shows no queue, so a task of the predictor's own comes back to other such tasks.
+    # uvloop does not show its queue. A task of the predictor's own returns to other such tasks first.
     task = asyncio.current_task(loop)
     return task is None or type(task.get_coro()).__name__ == "Worker"
 
 
 def _end_after_predictor(innermost: FrameType) -> None:
-    """Ends the child when the outermost frame of the predictor's code is left."""
+    """Ends the child when the outermost frame of the predictor's code returns or raises."""
     frame: FrameType | None = innermost
     outermost: FrameType | None = None
     while frame is not None:
@@ -94,7 +94,7 @@ def _end_after_predictor(innermost: FrameType) -> None:
 
 
 def end(error: BaseException | None = None) -> NoReturn:
-    """Ends the child with the code that Python would give it. The exit functions are its parent's."""
+    """Ends the child with the exit code that Python would give it. Runs no exit functions: those are the parent's."""
     code: Any = 0
     try:
         if isinstance(error, SystemExit):
@@ -111,13 +111,13 @@ def end(error: BaseException | None = None) -> NoReturn:
 
 
 def end_if_child(error: BaseException | None = None) -> None:
-    """Where the predictor's code has returned or raised."""
+    """Ends the process if it is a child. To be called where the predictor's code has returned or raised."""
     if _is_child:
         end(error)
 
 
 def run(work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
-    """Calls `work` on a thread."""
+    """Calls `work` on a thread, and ends the process there if `work` forked it."""
     try:
         value = work(*arguments, **named)
     except BaseException as error:
@@ -128,7 +128,7 @@ def run(work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
 
 
 def keep_from_children(descriptor: int) -> None:
-    """Closes the file in processes forked from now on: a lock or a pipe would outlive the end of this one."""
+    """Closes the file in every process forked from now on: there, a lock or a pipe would outlive this process."""
     kept = os.fstat(descriptor)
 
     def close() -> None:
@@ -142,8 +142,8 @@ def keep_from_children(descriptor: int) -> None:
 
 
 def flush() -> None:
-    """Writes what was printed, wherever it is kept."""
+    """Writes whatever was printed and is still in a buffer."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # Closed, or none.
+        with contextlib.suppress(Exception):  # It is closed, or None.
             stream.flush()
     _release()

@@ -1,4 +1,4 @@
-"""What runs on the event loop's thread around the predictor's calls."""
+"""Runs on the event loop's thread around the predictor's calls: the loop, the tasks of calls, the end of Python."""
 
 import asyncio
 import atexit
@@ -16,7 +16,7 @@ _PATIENCE_S = 1.0
 
 
 def new_loop(kind: str) -> tuple[asyncio.AbstractEventLoop, str]:
-    """A loop of the kind asked for (`auto`: uvloop where it can be imported) and the name of what it is."""
+    """Makes a loop of the kind asked for, and returns it with its name. `auto` takes uvloop if it can be imported."""
     if kind in ("auto", "uvloop"):
         try:
             import uvloop
@@ -34,22 +34,22 @@ def _watched(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
 
 
 def widen(loop: asyncio.AbstractEventLoop, calls: int) -> None:
-    """Lets `asyncio.to_thread` and the like run for all calls at once: by itself asyncio has a few threads a core.
+    """Gives `asyncio.to_thread` and the like enough threads for all calls; by itself asyncio has a few for each core.
 
-    As many again are for those that ran on when their calls had timed out. A thread is started where none is idle.
+    As many again are for functions that run on after their calls timed out. Threads are started only as needed.
     """
     loop.set_default_executor(_Executor(max(32, 2 * calls), thread_name_prefix="asyncio"))
 
 
 class _Executor(ThreadPoolExecutor):
-    """A forked child ends with the work in which it was forked."""
+    """Ends a forked child when the work that forked it is done."""
 
     def submit(self, fn: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
         return super().submit(forks.run, fn, *arguments, **named)
 
     def _adjust_thread_count(self) -> None:
-        # The work is queued by now. Where no thread can be started, it waits for one of those there are; where there is
-        # none, it is taken back: this is reported as the failure of a call, which must not run later.
+        # The work is queued by now. If no thread can be started, it waits for one of the others. If there are none, it
+        # is taken back: the error is reported as the failure of a call, and that call must not run later.
         try:
             super()._adjust_thread_count()
         except Exception:
@@ -58,12 +58,12 @@ class _Executor(ThreadPoolExecutor):
                 raise
 
 
-# `drive_*`: the body of one call's task. Everything that leaves the predictor is caught, `SystemExit` and
-# `KeyboardInterrupt` too: raised through a task they would end the loop and every other call with it.
+# Each `drive` function is the body of one call's task. It catches everything that leaves the predictor, including
+# `SystemExit` and `KeyboardInterrupt`: raised through a task, they would end the loop, and every other call with it.
 
 
 async def drive(call: Any, target: Callable[..., Any], arguments: dict[str, Any]) -> None:
-    """One call of an async function."""
+    """Makes one call of an async function."""
     call.begin()
     try:
         value = await target(**arguments)
@@ -76,7 +76,7 @@ async def drive(call: Any, target: Callable[..., Any], arguments: dict[str, Any]
 
 
 async def drive_stream(call: Any, target: Callable[..., Any], arguments: dict[str, Any]) -> None:
-    """One call of an async generator."""
+    """Makes one call of an async generator."""
     call.begin()
     try:
         value = await target(on_first_chunk=call.first_chunk, **arguments)
@@ -92,7 +92,7 @@ threads = Threads()
 
 
 async def drive_thread(call: Any, target: Callable[..., Any], arguments: dict[str, Any]) -> None:
-    """One call of a plain function."""
+    """Makes one call of a plain function."""
     try:
         value = await threads.run(call, target, arguments)
     except BaseException as error:
@@ -102,7 +102,7 @@ async def drive_thread(call: Any, target: Callable[..., Any], arguments: dict[st
 
 
 async def cancellable(call: Any, driver: Coroutine[Any, Any, None]) -> None:
-    """Tells `call` its task, for cancelling from another thread; runs nothing where nobody waits any more."""
+    """Gives `call` its task, so that another thread can cancel it. Runs nothing if nobody waits any more."""
     if call.started(asyncio.current_task()):
         await driver
     else:
@@ -110,7 +110,7 @@ async def cancellable(call: Any, driver: Coroutine[Any, Any, None]) -> None:
 
 
 def hush() -> None:
-    """Lets DSPy and LiteLLM log errors only; said once both are imported, for they set their levels themselves."""
+    """Makes DSPy and LiteLLM log errors only. To be called after their import, which sets their levels."""
     for name in ("dspy", "LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(name).setLevel(logging.ERROR)
     litellm = sys.modules.get("litellm")
@@ -119,7 +119,7 @@ def hush() -> None:
 
 
 def close(loop: asyncio.AbstractEventLoop) -> None:
-    """Ends everything on the loop, as `asyncio.run` does, but waits for no task longer than a second."""
+    """Ends everything on the loop, as `asyncio.run` does, but waits for tasks at most one second."""
 
     async def finish() -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -134,16 +134,16 @@ def close(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_until_complete(finish())
     except TimeoutError:
-        pass  # Whatever holds out ends with the process.
+        pass  # What is left ends with the process.
     finally:
         asyncio.set_event_loop(None)
         loop.close()
 
 
 def exit_functions(on_main_thread: bool) -> None:
-    """What CPython does at exit and embedding leaves to us: non-daemon threads, `atexit`, buffered output.
+    """Does what CPython does at exit and leaves to whoever embeds it: non-daemon threads, `atexit`, buffered output.
 
-    The threads can be waited for on the main thread alone, where an event loop may be stuck.
+    Only the main thread can wait for the threads, and an event loop may be stuck there.
     """
     if on_main_thread:
         threading._shutdown()

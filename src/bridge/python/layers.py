@@ -1,4 +1,4 @@
-"""Finds what stands unseen between a predictor's call and the model: retries, caches, limits of others."""
+"""Finds what stands between a predictor's call and the model without being seen: retries, caches and limits."""
 
 import asyncio
 import concurrent.futures
@@ -10,9 +10,9 @@ from typing import Any
 
 from _tokio_asyncio_bridge import reachable
 
-# DSPy's own default; another number was chosen by somebody.
+# DSPy's own default. Any other number was chosen by the user.
 _DSPY_WORKERS = 8
-# The clients of OpenAI, Anthropic and others that the same generator makes, by the names of their bases.
+# The base classes of OpenAI's client, Anthropic's, and others that the same generator makes.
 _CLIENTS = {"SyncAPIClient", "AsyncAPIClient"}
 _held = contextlib.ExitStack()
 
@@ -20,9 +20,9 @@ Layers = tuple[list[tuple[str, int]], list[str]]
 
 
 def around(target: Any, source: str | None, module: Any, lm: Any, calls: int) -> Layers:
-    """What sends more than one request an attempt and how many at most, and what else is to be said.
+    """What may send more than one request for one attempt, with the most it sends, and further warnings.
 
-    `source` is the file of the target, and `module` its `dspy.Module`, if it is one; `lm` is what we gave it, None for
+    `source` is the target's file, `module` its `dspy.Module` if it is one, and `lm` the model that we gave it, None for
     the file's own choice.
     """
     repeating: list[tuple[str, int]] = []
@@ -60,12 +60,12 @@ def around(target: Any, source: str | None, module: Any, lm: Any, calls: int) ->
 
 
 def found(target: Any, source: str | None, module: Any, lm: Any) -> Iterator[tuple[str, Any]]:
-    """The models that the target asks, and what else its file holds, each with its name for people."""
+    """The models that the target asks and whatever else its file holds, each with a name for people."""
     dspy = sys.modules.get("dspy")
     if dspy is not None:
         models = [lm or dspy.settings.lm, *(part.lm for part in (module.predictors() if module is not None else ()))]
         yield from ((f"the model `{model.model}`", model) for model in models if isinstance(model, dspy.BaseLM))
-    # The file's own default is not asked where another takes its place.
+    # The file's own default model is not asked if another one takes its place.
     replaced = dspy.settings.lm if dspy is not None and lm is not None else None
     own = reachable.objects(target, source) if source is not None else iter(())
     yield from ((f"`{name}`", part) for name, part in own if replaced is None or part is not replaced)
@@ -85,7 +85,7 @@ def _is_client(value: Any) -> bool:
 
 
 def _cap(value: Any, held: dict[str, Any]) -> tuple[int, str, str] | None:
-    """How many calls something runs at once, the setting that says so, and how to raise it."""
+    """How many calls something runs at once, the setting that says so, and how to raise it; None if it has no limit."""
     if issubclass(type(value), concurrent.futures.Executor):
         limit, setting = held.get("_max_workers"), "max_workers"
         remedy = "make it with `max_workers={calls}`"
@@ -106,14 +106,14 @@ def _is_of(package: str, kind: type, *names: str) -> bool:
 
 
 def _of_aiohttp(held: dict[str, Any]) -> tuple[int | None, str]:
-    """The connections of a session or a connector; 0 stands for any number."""
+    """The connections of a session or a connector, of which 0 stands for any number."""
     held = reachable.attributes(held["_connector"]) if "_connector" in held else held
     limits = [(held.get("_limit"), "limit"), (held.get("_limit_per_host"), "limit_per_host")]
     return min((limit for limit in limits if limit[0]), default=(None, ""))
 
 
 def _of_httpx(value: Any, held: dict[str, Any]) -> int | None:
-    """The connections of an httpx client, also of one within an API client; over HTTP/2 one carries many requests."""
+    """The connections of an httpx client, or of the one within an API client. Over HTTP/2 one carries many requests."""
     if _is_of("httpx", type(value), "Limits"):
         return held.get("max_connections")
     if any(kind.__name__ in _CLIENTS for kind in type(value).__mro__):
@@ -127,12 +127,12 @@ def _of_httpx(value: Any, held: dict[str, Any]) -> int | None:
 
 
 def _lift_dspy_workers(calls: int) -> int | None:
-    """Lets DSPy's threads be as many as the calls, unless the user's file chose how many: then that number."""
+    """Lets DSPy have as many threads as calls. If the user's file chose a smaller number, returns that instead."""
     dspy = sys.modules.get("dspy")
     if dspy is None or dspy.settings.async_max_workers >= calls:
         return None
     if dspy.settings.async_max_workers != _DSPY_WORKERS:
         return dspy.settings.async_max_workers
-    # Not left again: the calls' contexts are copies of this one.
+    # The context is never left, because the calls' contexts are copies of this one.
     _held.enter_context(dspy.context(async_max_workers=calls))
     return None

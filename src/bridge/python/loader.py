@@ -1,4 +1,4 @@
-"""Finds the predictor a SPEC names and tells how it wants to be called."""
+"""Finds the predictor that a SPEC names, and tells how it is called."""
 
 import asyncio
 import contextlib
@@ -20,12 +20,12 @@ OFFERED = ("row_id", "attempt")
 
 
 class LoadError(Exception):
-    """The predictor cannot be loaded; the text says why and names the remedy."""
+    """The predictor cannot be loaded. The text says why, and names the remedy."""
 
 
 @dataclass
 class Predictor:
-    """A predictor ready to be called: `call(**arguments)` returns an awaitable (or runs on a thread)."""
+    """A predictor ready to be called: `call(**arguments)` returns an awaitable, or is run on a thread."""
 
     call: Callable[..., Any]
     kind: str
@@ -45,28 +45,28 @@ def _import_file(path: str) -> ModuleType:
     directory, stem = os.path.dirname(os.path.abspath(path)), os.path.splitext(os.path.basename(path))[0]
     root, package = _package_of(directory)
     look_in(root)
-    # A module of a package may have the name of one of the standard library.
+    # A module of a package may have the name of one of the standard library, so the directory comes last.
     _look_last_in(directory)
     if package and path.endswith(".py"):
         name = ".".join(package if stem == "__init__" else [*package, stem])
-        # Another package of that name may be there already, or come first: then the file is one by itself.
+        # If another package of that name is there already, or is found first, the file is loaded by itself.
         found = _find(name)
         if found is not None and found.has_location and os.path.samefile(found.origin, path):
             return importlib.import_module(name)
     name, copies = stem, 0
-    while name in sys.modules:  # The user's `json.py` must not take the place of Python's.
+    while name in sys.modules:  # The user's `json.py` must not replace Python's.
         name, copies = f"{stem}_{copies}", copies + 1
     found = importlib.util.spec_from_file_location(name, path)
     if found is None or found.loader is None:
         raise LoadError(f"`{path}` is no Python file\nhint: give `path/to/file.py:name` or `package.module:name`")
     module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # Dataclasses and pickles look their module up there.
+    sys.modules[name] = module  # Dataclasses and pickles look up their module there.
     found.loader.exec_module(module)
     return module
 
 
 def _package_of(directory: str) -> tuple[str, list[str]]:
-    """The directory that holds the outermost package around a directory, and the names of the packages down to it."""
+    """The directory above the outermost package that a directory is in, and the names of the packages below it."""
     package: list[str] = []
     while os.path.isfile(os.path.join(directory, "__init__.py")):
         parent, name = os.path.split(directory)
@@ -77,32 +77,32 @@ def _package_of(directory: str) -> tuple[str, list[str]]:
 
 
 def _find(name: str) -> ModuleSpec | None:
-    """Where a module would be imported from; the packages it is within are imported."""
+    """Where a module would be imported from. Imports the packages that it is in."""
     outermost = name.partition(".")[0]
     try:
         if importlib.util.find_spec(outermost) is None:
             return None
         return importlib.util.find_spec(name)
     except (ModuleNotFoundError, ValueError) as error:
-        # One within the package may lack another one: that is for the user to know.
+        # If a module within the package lacks another one, the user must know.
         if isinstance(error, ModuleNotFoundError) and not f"{name}.".startswith(f"{error.name}."):
             raise
         return None
 
 
-# Where modules of the user's own are looked for, for the hint.
+# Where modules of the user's own are looked for, as the hint says.
 _searched: list[str] = []
 
 
 def look_in(*directories: str) -> None:
-    """Looks for modules in these directories first, in this order, and after all others in `./src`."""
+    """Has modules looked for in these directories first, in this order, and in `./src` last."""
     for directory in reversed(directories):
         if directory not in _searched:
             _searched.insert(0, directory)
         if directory not in sys.path:
             sys.path.insert(0, directory)
     source = os.path.join(os.getcwd(), "src")
-    # Last, for such a directory may hold names of the standard library, meant to be imported as `src.…`.
+    # It comes last because it may hold names of the standard library, which are meant to be imported as `src.…`.
     if os.path.isdir(source):
         _look_last_in(source)
 
@@ -114,7 +114,7 @@ def _look_last_in(directory: str) -> None:
 
 
 def _import(place: str) -> ModuleType:
-    """The module of a file, or that of a name."""
+    """The module that a file or a name stands for."""
     if place.endswith(".py") or os.sep in place:
         return _import_file(place)
     look_in(os.getcwd())
@@ -122,7 +122,7 @@ def _import(place: str) -> ModuleType:
 
 
 def resolve(spec: str) -> tuple[Any, str | None]:
-    """What a SPEC such as `path/to/file.py:name` names, and the file it is from."""
+    """The object that a SPEC such as `path/to/file.py:name` names, and the file it comes from."""
     place, separator, name = spec.rpartition(":")
     if not separator or not name.isidentifier():
         raise LoadError(
@@ -139,7 +139,7 @@ def resolve(spec: str) -> tuple[Any, str | None]:
 
 
 def require_dspy() -> None:
-    """Refuses an environment without DSPy; one whose DSPy is broken is left to say so itself."""
+    """Raises LoadError if DSPy is not installed. A broken DSPy says so itself when it is imported."""
     if importlib.util.find_spec("dspy") is None:
         raise LoadError(
             f"`{sys.executable}` has no package `dspy`\n"
@@ -154,7 +154,7 @@ def is_dspy_module(target: Any) -> bool:
 
 
 def module_of(target: Any) -> Any:
-    """The `dspy.Module` that it is, or that `dspy.streamify` made it of; None for anything else."""
+    """The target if it is a `dspy.Module`, or the one that `dspy.streamify` made it of; None for anything else."""
     if is_dspy_module(target):
         return target
     if getattr(target, "__qualname__", None) != "streamify.<locals>.async_streamer":
@@ -163,17 +163,17 @@ def module_of(target: Any) -> Any:
 
 
 def _modules_in(value: Any) -> Iterator[Any]:
-    """The modules in a function's closure, in those of the functions there, and in bound methods."""
+    """The modules in a function's closure, in the closures of functions there, and behind bound methods."""
     value = getattr(value, "__self__", value)
     if is_dspy_module(value):
         yield value
     for cell in getattr(value, "__closure__", None) or ():
-        with contextlib.suppress(ValueError):  # Empty.
+        with contextlib.suppress(ValueError):  # The cell is empty.
             yield from _modules_in(cell.cell_contents)
 
 
 def _take_parameters(predictor: Predictor, target: Any) -> None:
-    """Fills in the parameters the call takes by name."""
+    """Fills in the parameters that the call takes by name."""
     try:
         parameters = typed.signature(target).parameters.values()
     except (TypeError, ValueError):
@@ -193,7 +193,7 @@ def _take_parameters(predictor: Predictor, target: Any) -> None:
 
 
 def _take_type(predictor: Predictor, parameter: inspect.Parameter) -> None:
-    """Notes the parameter's type, where it is annotated with one."""
+    """Notes the parameter's type, if it is annotated with one."""
     name, annotation = parameter.name, parameter.annotation
     why = "names what is not there when the program runs"
     if not isinstance(annotation, str):
@@ -207,7 +207,7 @@ def _take_type(predictor: Predictor, parameter: inspect.Parameter) -> None:
             )
             if parameter.default is parameter.empty:
                 raise refusal
-            # It may be meant for no column.
+            # A parameter with a default may not be meant for a column.
             predictor.types.append((name, typed.Missing(annotation, refusal)))
             return
         try:
@@ -215,7 +215,7 @@ def _take_type(predictor: Predictor, parameter: inspect.Parameter) -> None:
             return
         except typed.Untyped as error:
             annotation, why = typed.display(annotation), f"is nothing that pydantic can make ({error})"
-    # One with a default is rarely meant for a column.
+    # A parameter with a default is rarely meant for a column.
     if parameter.default is parameter.empty:
         predictor.cautions.append(
             f"the annotation `{annotation}` of the parameter `{name}` {why}: the column's values are passed as they are"
@@ -223,7 +223,7 @@ def _take_type(predictor: Predictor, parameter: inspect.Parameter) -> None:
 
 
 def find(spec: str, loop: asyncio.AbstractEventLoop) -> tuple[Any, str | None]:
-    """Imports what SPEC names (outside any task, as a script would be), instantiates a class inside the loop.
+    """Imports what SPEC names outside any task, as a script is run. A class is instantiated inside the loop.
 
     Returns the target and the file it came from.
     """
@@ -238,7 +238,7 @@ def find(spec: str, loop: asyncio.AbstractEventLoop) -> tuple[Any, str | None]:
 
 
 def describe(target: Any, source: str | None, kind: str | None) -> Predictor:
-    """How the target is called and what it takes; `kind` says what it is where that does not show."""
+    """How the target is called and what it takes. `kind` says what it is if that cannot be seen from the target."""
     call = target
     if not inspect.isroutine(target) and callable(getattr(target, "acall", None)):
         call = target.acall
@@ -263,7 +263,7 @@ def describe(target: Any, source: str | None, kind: str | None) -> Predictor:
 
 
 def explain(error: BaseException) -> str:
-    """The text of a refusal: ours as it is, anything else with its traceback trimmed to the user's lines."""
+    """The text of a refusal. Ours is kept as it is; any other error has its traceback trimmed to the user's lines."""
     if isinstance(error, LoadError):
         return str(error)
     text = traces.full(error)

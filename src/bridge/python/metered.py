@@ -1,11 +1,11 @@
-"""What is known, before any call, of the requests that a DSPy predictor makes: its model, its price, its prompts."""
+"""Tells what is known of a DSPy predictor's requests before any call: its model, its price, its prompts."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
 class Metered(NamedTuple):
-    """A predictor whose calls tell their tokens. Prices are US dollars a token; None stands for unknown."""
+    """A predictor whose calls report their tokens. Prices are US dollars a token; None stands for unknown."""
 
     model: str | None
     price_in: float | None
@@ -17,8 +17,8 @@ class Metered(NamedTuple):
 
 
 def metered(call: Callable[..., Any]) -> Metered | None:
-    """The facts of what `dspy_predictor` made; None for what does not tell its tokens."""
-    # A streamified program stands behind the function that joins its chunks.
+    """The facts about a callable that `dspy_predictor` made; None for any other, which does not report its tokens."""
+    # Of a streamified program, `call` is the function that joins its chunks.
     stream = getattr(call, "__wrapped__", call)
     call = stream if hasattr(stream, "module") else call
     if not hasattr(call, "lm") or not hasattr(call, "adapter"):
@@ -31,7 +31,7 @@ def metered(call: Callable[..., Any]) -> Metered | None:
     used = list({id(lm): lm for lm in used if isinstance(lm, dspy.LM)}.values())
     prices = [price(lm) for lm in used]
     known = [price for price in prices if price is not None]
-    # Of several models the dearest: no estimate is to come out too low.
+    # Of several models the dearest counts, so that no estimate is too low.
     dearest = max(known, default=(None, None)) if len(known) == len(prices) else (None, None)
     limits = [lm.kwargs.get("max_tokens") or lm.kwargs.get("max_completion_tokens") for lm in used]
     return Metered(
@@ -45,7 +45,7 @@ def metered(call: Callable[..., Any]) -> Metered | None:
 
 
 def price(lm: Any) -> tuple[float, float] | None:
-    """Dollars a token in and out, from the table that DSPy prices its calls by."""
+    """US dollars for a token in and for one out, by the table that DSPy prices its calls with; None if unknown."""
     try:
         from dspy.clients.capabilities import resolve
         from dspy.clients.model_metadata import model_info, rate
@@ -54,15 +54,15 @@ def price(lm: Any) -> tuple[float, float] | None:
         info = model_info(route.provider, route.model)
         prices = rate(info, "input_cost_per_token"), rate(info, "output_cost_per_token")
     except Exception:
-        return None  # A custom model; DSPy tells no cost for it either.
+        return None  # A custom model, for which DSPy reports no cost either.
     return prices if None not in prices else None
 
 
 def characters(predictor: Any, adapter: Any) -> int:
-    """The length of a prompt without its inputs: instructions, fields, examples."""
+    """The length of a prompt without its inputs: instructions, fields and examples."""
     blank = dict.fromkeys(predictor.signature.input_fields, "")
     try:
         messages = adapter.format(predictor.signature, predictor.demos, blank)
         return sum(len(message["content"]) for message in messages)
     except Exception:
-        return 0  # An adapter of the user's that wants more than a blank.
+        return 0  # An adapter of the user's that cannot format blank inputs.

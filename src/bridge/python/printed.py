@@ -1,4 +1,4 @@
-"""Standard output and error as Python's code finds them, with all that is written passing Rust, which masks secrets."""
+"""Replaces `sys.stdout` and `sys.stderr`: whatever Python's code prints passes through Rust, which masks secrets."""
 
 import io
 import os
@@ -10,7 +10,7 @@ _Write = Callable[[int, bytes], int]
 
 
 class _Masked(io.RawIOBase):
-    """The lowest layer: what `print` and `logging` write comes here, and what is written to `sys.stdout.buffer`."""
+    """The lowest layer of a stream, below `print`, `logging` and `sys.stdout.buffer`."""
 
     mode = "wb"
 
@@ -30,12 +30,13 @@ class _Masked(io.RawIOBase):
         return self._write(self._descriptor, bytes(data))
 
 
-# A forked child's: another thread may have been writing, and holds their locks for ever; closing would wait for it.
+# The streams that a forked child had from its parent. Another thread may have been writing and holds their locks for
+# ever; closing them would wait for it.
 _parents: list[Any] = []
 
 
 def mask(write: _Write) -> None:
-    """Puts it below both streams, once."""
+    """Puts `write` below both streams, once."""
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and _lowest(stream) is None:
@@ -44,7 +45,7 @@ def mask(write: _Write) -> None:
 
 
 def renew() -> None:
-    """Gives a forked child streams of its own."""
+    """Gives a forked child streams of its own, without the parent's locks."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         lowest = _lowest(stream)

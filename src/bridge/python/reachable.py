@@ -11,14 +11,14 @@ from typing import Any
 
 _DEEPEST = 4
 _MOST = 2_000
-# Of a long list the first few are like the rest.
+# The first few members of a long list stand for the rest.
 _FIRST = 20
 
 
 def objects(target: Any, source: str) -> Iterator[tuple[str, Any]]:
-    """Objects and their names, nearest first, each once: attributes, closures and globals of the user's own code.
+    """The objects in attributes, closures and globals of the user's own code, each once, with a name; nearest first.
 
-    `source` is the file that the target comes from; what lies beside it is the user's own too.
+    `source` is the file that the target comes from. Modules that lie beside it are the user's own too.
     """
     own = _modules_beside(source)
     file = next((module for module in own.values() if module.__file__ == source), None)
@@ -37,21 +37,21 @@ def objects(target: Any, source: str) -> Iterator[tuple[str, Any]]:
 
 
 def attributes(value: Any) -> dict[str, Any]:
-    """The instance's own attributes, as they are stored."""
+    """The attributes that an instance stores, without running its `__getattr__` or its properties."""
     stored: dict[str, Any] = {}
     for kind in type(value).__mro__:
         for name, member in vars(kind).items():
             slot = type(member) is types.MemberDescriptorType
             if not slot and (name != "__dict__" or type(member) is not types.GetSetDescriptorType):
                 continue
-            with contextlib.suppress(AttributeError):  # Not set.
+            with contextlib.suppress(AttributeError):  # The slot is not set.
                 held = member.__get__(value)
                 stored |= held if name == "__dict__" else {name: held}
     return stored
 
 
 def _modules_beside(source: str) -> dict[str, types.ModuleType]:
-    """The modules loaded from the file's own directory and below, by name, installed packages aside."""
+    """The modules loaded from the file's directory and below, by name, without installed packages."""
     directory = os.path.join(os.path.dirname(os.path.abspath(source)), "")
     return {
         name: module
@@ -84,7 +84,7 @@ def _parts(name: str, value: Any, own: dict[str, types.ModuleType]) -> Iterator[
     elif kind is dict:
         yield from ((name, part) for part in list(value.values())[:_FIRST])
     else:
-        # What an instance holds, and its class; of a class the same.
+        # An instance, and what its classes hold; of a class, what it and its bases hold.
         classes = value.__mro__ if issubclass(kind, type) else kind.__mro__
         classes = [one for one in classes if str(one.__module__) in own]
         if classes:
@@ -95,7 +95,7 @@ def _parts(name: str, value: Any, own: dict[str, types.ModuleType]) -> Iterator[
 
 def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
-        with contextlib.suppress(ValueError):  # Empty.
+        with contextlib.suppress(ValueError):  # The cell is empty.
             yield name, cell.cell_contents
     defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
     yield from ((function.__name__, default) for default in defaults)

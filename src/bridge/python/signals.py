@@ -1,4 +1,4 @@
-"""Keeps for the run the signals that end it, whoever asks Python for them. All others are the predictor's."""
+"""Keeps the signals that end the run from predictors and libraries that ask Python for them. All others are theirs."""
 
 import _signal
 import asyncio
@@ -10,10 +10,10 @@ from typing import Any
 from _tokio_asyncio_bridge import traces, warn
 
 KEPT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# What the program handles, unless somebody else took it.
+# The signals that the program handles, unless somebody else took them.
 _OURS = (*KEPT, signal.SIGUSR1)
 
-# What the predictor would have handled them with; a child that it forks gets these.
+# The handlers that the predictor asked for in vain; a child that it forks gets them.
 _wanted: dict[int, Any] = {}
 _set, _register = _signal.signal, faulthandler.register
 _told = False
@@ -21,7 +21,7 @@ _forking = threading.local()
 
 
 def keep() -> None:
-    """Takes the place of Python's own functions, beneath `signal.signal` and the event loops' `add_signal_handler`."""
+    """Replaces the functions beneath `signal.signal` and the event loops' `add_signal_handler`."""
 
     def tell(number: int) -> None:
         global _told
@@ -40,7 +40,7 @@ def keep() -> None:
                 return _set(number, handler)
             except ValueError as error:
                 raise error if _is_main() else ValueError(f"{error} ({_hint()})") from None
-        # As before, if it puts back what it found; a library may do so for a handler of its own.
+        # Putting back what was found is no new handler: a library does so after it used one of its own for a while.
         if handler is None or handler in (signal.SIG_DFL, signal.default_int_handler):
             return _wanted.pop(number, None)
         tell(number)
@@ -58,17 +58,17 @@ def keep() -> None:
 
 
 def hold_back() -> None:
-    """Before a fork: a signal that comes before the child has its handlers would be lost."""
+    """Blocks the signals before a fork: one that comes before the child has its handlers would be lost."""
     _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
 
 
 def let_come() -> None:
-    """After it."""
+    """Unblocks the signals after a fork."""
     signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
 
 
 def give_back() -> None:
-    """In a forked child, which the run does not look after: what Python does by itself, or what the predictor asked."""
+    """Gives a forked child Python's own handlers, or those that the predictor asked for: the run does not manage it."""
     _signal.signal, faulthandler.register = _set, _register
     defaults = {signal.SIGINT: signal.default_int_handler}
     for number in _OURS:

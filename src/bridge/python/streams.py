@@ -1,4 +1,4 @@
-"""Async-generator predictors: their chunks make one answer."""
+"""Makes one answer of the chunks that an async-generator predictor yields."""
 
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -6,13 +6,13 @@ from typing import Any
 
 
 def _is_status(chunk: Any) -> bool:
-    """Whether it only says what a streamified program is about to do."""
+    """Whether a chunk only says what a streamified program is about to do."""
     messages = sys.modules.get("dspy.streaming.messages")
     return messages is not None and isinstance(chunk, messages.StatusMessage)
 
 
 def joined(generator: Callable[..., AsyncIterator[Any]]) -> Callable[..., Any]:
-    """Makes an async function of it: text chunks are joined; a structured last chunk is the answer itself."""
+    """Makes an async function of the generator. Text chunks are joined; a structured last chunk is the whole answer."""
 
     async def stream(*, on_first_chunk: Callable[[], None], **arguments: Any) -> Any:
         parts: list[str] = []
@@ -29,7 +29,7 @@ def joined(generator: Callable[..., AsyncIterator[Any]]) -> Callable[..., Any]:
                 else:
                     final = chunk
         finally:
-            # Close it in this task, now: left to the garbage collector its clean-up would run after the call.
+            # Close the generator in this task, now. The garbage collector would run its clean-up after the call.
             await chunks.aclose()
         return "".join(parts) if final is None else final
 

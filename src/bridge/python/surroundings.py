@@ -1,5 +1,7 @@
-"""Looks at what the environment gives every client, before the first call: keys that no request can carry, proxies
-where nothing listens. Makes no request."""
+"""Checks what every client takes from the environment: keys that no request can carry, proxies where nothing listens.
+
+Makes no request.
+"""
 
 import os
 import socket
@@ -8,14 +10,14 @@ from urllib.request import getproxies, proxy_bypass
 
 from _tokio_asyncio_bridge.loader import LoadError
 
-# A proxy that is far takes its time; one that is not there refuses at once.
+# A distant proxy takes its time; where none listens, the connection is refused at once.
 _PATIENCE_S = 0.5
 _NAMES = {"\r": "a carriage return (`\\r`)", "\n": "a newline (`\\n`)", "\t": "a tab", " ": "a space"}
 _CURLY = "\u2018\u2019\u201c\u201d"
 
 
 def require_key(name: str, key: object) -> None:
-    """Raises LoadError where the key that `name` gives cannot be sent as it is. The key itself is never shown."""
+    """Raises LoadError if the key that `name` holds cannot be sent as it is. The key itself is never shown."""
     fault = key_fault(key) if isinstance(key, str) else None
     if fault is not None:
         raise LoadError(_of_key(name, fault))
@@ -26,7 +28,7 @@ def _of_key(name: str, fault: str) -> str:
 
 
 def key_fault(key: str) -> str | None:
-    """What a key holds that no key has; none for one that can be sent."""
+    """What a key holds that no key has; None if it can be sent."""
     for character in key:
         if character in _CURLY:
             return f"a curly quote (`{character}`)"
@@ -40,7 +42,7 @@ def key_fault(key: str) -> str | None:
 
 
 def require_proxy(url: str) -> None:
-    """Raises LoadError where requests to the URL would go through a proxy that is not there."""
+    """Raises LoadError if requests to the URL would go through a proxy that cannot be reached."""
     target = urlsplit(url)
     try:
         bypassed = proxy_bypass(target.hostname or "")
@@ -55,7 +57,7 @@ def require_proxy(url: str) -> None:
 
 
 def proxy_fault(kind: str, proxy: str) -> str | None:
-    """What is wrong with a proxy, the environment's for `http`, `https` or `all`."""
+    """What is wrong with the environment's proxy for `http`, `https` or `all`; None if it can be reached."""
     address = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     try:
         host, port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
@@ -79,14 +81,14 @@ def _variable(kind: str) -> str:
 
 
 def cautions() -> list[str]:
-    """The same of whatever there is, for a predictor of which nobody knows what it uses."""
+    """The faults of all keys and proxies in the environment, for a predictor whose use of them is unknown."""
     keys = [(name, key_fault(key)) for name, key in os.environ.items() if name.upper().endswith("_API_KEY")]
     proxies = [proxy_fault(kind, proxy) for kind, proxy in getproxies().items() if kind in ("http", "https", "all")]
     return [_of_key(name, fault) for name, fault in keys if fault] + [fault for fault in proxies if fault]
 
 
 def bypass(host: str) -> None:
-    """Keeps requests to a server of ours from any proxy."""
+    """Makes requests to a server of ours bypass every proxy."""
     known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     if known != "*":
         os.environ["no_proxy"] = f"{known},{host}" if known else host

@@ -1,4 +1,4 @@
-"""Runs plain functions on threads: one for every call in flight, so that no hidden pool size caps the concurrency."""
+"""Runs plain functions on threads, one for each call in flight, so that no hidden pool size caps the concurrency."""
 
 import asyncio
 import contextlib
@@ -14,10 +14,10 @@ _Work = Callable[[], None]
 
 
 class Threads:
-    """Reuses idle threads and starts a new one where none is idle.
+    """Reuses idle threads, and starts a new one if none is idle.
 
-    The engine bounds the calls in flight, and thereby the threads: one a permit, plus one for every abandoned call,
-    whose thread no one can stop. They are daemons, so that such a thread cannot keep the process from ending.
+    The engine bounds the calls in flight, and thereby the threads: one for each permit, and one for each abandoned
+    call, whose thread nothing can stop. They are daemons, so that such a thread cannot keep the process from ending.
     """
 
     def __init__(self) -> None:
@@ -30,18 +30,18 @@ class Threads:
             self._idle.release()
 
     def _submit(self, work: _Work) -> None:
-        # The thread first: where none can be started this raises, and the call has failed without ever running.
+        # The thread comes first: if none can be started, this raises, and the call has failed without ever running.
         if not self._idle.acquire(blocking=False):
             threading.Thread(target=self._serve, name="predictor", daemon=True).start()
         self._work.put(work)
 
     async def run(self, call: Any, target: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-        """Awaits `target(**arguments)`; `call` is told on the thread when it begins and ends."""
+        """Awaits `target(**arguments)`. On the thread, `call` is told when the function begins and ends."""
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         context = contextvars.copy_context()
-        # Taken by whoever comes first: the thread that begins the call, or its cancellation. A call that was reported
-        # failed never begins later.
+        # Whoever comes first takes this lock: the thread that begins the call, or the cancellation. So a call that was
+        # reported failed never begins later.
         taken = threading.Lock()
 
         def settle(value: Any, error: BaseException | None) -> None:
@@ -65,7 +65,7 @@ class Threads:
                 failed = error
             call.end()
             del call
-            # The loop may be closed: the call was abandoned and the run is over.
+            # The loop is closed if the call was abandoned and the run is over.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(settle, value, failed)
 
@@ -82,7 +82,7 @@ class Threads:
 
 
 class _Escaped(Exception):
-    """Carries a `SystemExit`, `KeyboardInterrupt` or `StopIteration` through a future, which takes none of them."""
+    """Carries a `SystemExit`, `KeyboardInterrupt` or `StopIteration` through a future, which accepts none of them."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error

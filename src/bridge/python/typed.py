@@ -1,6 +1,7 @@
-"""The types of a predictor's parameters: each column's value becomes one of its parameter's type, by pydantic's rules.
+"""Converts a column's values to the type of their parameter, by pydantic's rules.
 
-Checked for the whole file before the first call, and made anew for each call: nothing grows with the rows.
+The whole file is checked before the first call. Values are made anew for each call, so that no memory grows with the
+rows.
 """
 
 import functools
@@ -15,26 +16,26 @@ import typing
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-# Annotations that say nothing which a column's own value does not hold to.
+# Annotations that the value of any column fits as it is.
 UNTYPED = (inspect.Parameter.empty, str, Any, object)
-# Where a relative path to an image is looked for: beside the input, then where the program was started.
+# Where relative paths to images are looked for: beside the input, then where the program was started.
 PLACES = [os.getcwd()]
-# The context of a check, which reads no image.
+# The context of a check, during which no image is read.
 CHECK = {"check": True}
-# What the files of DSPy's types must be.
+# The MIME types that files of DSPy's types must have.
 MIME = {"Image": "image/", "Audio": "audio/"}
 
 
 class NotOfType(ValueError):
-    """A value that the parameter's type cannot be made of."""
+    """The value cannot be converted to the parameter's type."""
 
 
 class Untyped(Exception):
-    """pydantic cannot make values of the annotation; the text says why."""
+    """pydantic cannot make values of the annotated type; the text says why."""
 
 
 class Missing:
-    """In place of a parameter's type where pydantic is missing: refuses the run if a column has a value for it."""
+    """Stands in for a type if pydantic is not installed: refuses the run if a column gives the parameter a value."""
 
     takes_null = takes_blank = False
 
@@ -67,7 +68,7 @@ class Typed:
         return True
 
     def text(self, text: str, context: Any = None) -> Any:
-        """Of a CSV cell or a JSON string: lists, mappings and models stand there as JSON. Raises `NotOfType`."""
+        """Converts a CSV cell or a JSON string, in which lists, mappings and models are JSON. Raises `NotOfType`."""
         if text.lstrip()[:1] in ("[", "{"):
             try:
                 return self._adapter.validate_json(text, context=context)
@@ -87,14 +88,14 @@ class Typed:
             raise NotOfType(reason(refused)) from None
 
     def json(self, text: str, context: Any = None) -> Any:
-        """Of any other JSON value. Raises `NotOfType`."""
+        """Converts any other JSON value. Raises `NotOfType`."""
         try:
             return self._adapter.validate_json(text, context=context)
         except Exception as error:
             raise NotOfType(reason(error)) from None
 
     def misfits(self, values: list[tuple[str, bool]]) -> list[tuple[int, str]]:
-        """Which of the values, `(text, is_json)`, are none of this type, by their place, and why."""
+        """The places of those values, each `(text, is_json)`, that cannot be converted, and why."""
         found = []
         for place, (text, is_json) in enumerate(values):
             try:
@@ -105,7 +106,7 @@ class Typed:
 
 
 def reason(error: Exception) -> str:
-    """The first thing that is wrong, in pydantic's words."""
+    """The first fault, in pydantic's words."""
     errors = getattr(error, "errors", None)
     if not callable(errors):
         return f"{type(error).__name__}: {error}"
@@ -126,7 +127,7 @@ def display(annotation: Any) -> str:
 
 
 def with_files(annotation: Any) -> Any:
-    """The annotation, `dspy.Image` and its kin in it made of a path, a URL or a data URI."""
+    """The annotation, in which `dspy.Image` and the like also accept a path, a URL or a data URI."""
     if isinstance(annotation, type) and not get_args(annotation):
         dspy = sys.modules.get("dspy")
         if dspy is None or not issubclass(annotation, dspy.Type) or not hasattr(annotation, "from_path"):
@@ -146,7 +147,7 @@ def with_files(annotation: Any) -> Any:
 
 
 def from_text(kind: Any, value: Any, info: Any) -> Any:
-    """An image and the like of the text that names it; anything else as it is."""
+    """Makes an image, or the like, of the text that names it; returns anything else as it is."""
     if not isinstance(value, str):
         return value
     if value.startswith("data:") or "://" in value:
@@ -167,12 +168,12 @@ def from_text(kind: Any, value: Any, info: Any) -> Any:
 
 
 def look_in(directory: os.PathLike[str]) -> None:
-    """Relative paths are looked for in the directory first."""
+    """Has relative paths looked for in this directory first."""
     PLACES[:] = dict.fromkeys((os.fspath(directory), PLACES[-1]))
 
 
 def signature(target: Callable[..., Any]) -> inspect.Signature:
-    """The target's signature, annotations that are text resolved; one that cannot be is kept as text."""
+    """The target's signature. Annotations that are text are resolved, or kept as text if they cannot be."""
     found = inspect.signature(target)
     names = namespace(target)
     parameters = [
@@ -182,17 +183,18 @@ def signature(target: Callable[..., Any]) -> inspect.Signature:
 
 
 def resolved(annotation: Any, names: dict[str, Any]) -> Any:
+    """The annotation that a text stands for, or the text itself."""
     if annotation is inspect.Parameter.empty:
         return annotation
     holder = types.SimpleNamespace(__annotations__={"it": annotation})
     try:
         return typing.get_type_hints(holder, names, include_extras=True)["it"]
     except Exception:
-        return annotation  # Names that only type checkers import, or text that is no type at all.
+        return annotation  # It names what only type checkers import, or it is not a type at all.
 
 
 def namespace(target: Any) -> dict[str, Any]:
-    """The names that the target's annotations are written with."""
+    """The globals of the module in which the target's annotations are written."""
     while inner := target.func if isinstance(target, functools.partial) else getattr(target, "__wrapped__", None):
         target = inner
     if not inspect.isroutine(target):
@@ -201,7 +203,7 @@ def namespace(target: Any) -> dict[str, Any]:
 
 
 def is_typed(annotation: Any) -> bool:
-    """Whether a column's own value may be none of the annotation."""
+    """Whether a column's value may have to be converted for the annotation."""
     return not (annotation in UNTYPED or isinstance(annotation, (str, TypeVar)))
 
 

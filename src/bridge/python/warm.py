@@ -1,6 +1,6 @@
-"""Has LiteLLM imported whole before the first call, where the predictor or a model of its goes through it.
+"""Imports all of LiteLLM before the first call, if the predictor or one of its models uses it.
 
-It imports itself and OpenAI's client bit by bit in its first call, which takes seconds and stops the event loop.
+In its first call LiteLLM imports the rest of itself and OpenAI's client, which takes seconds and stops the event loop.
 """
 
 import asyncio
@@ -11,17 +11,17 @@ from typing import Any
 
 from _tokio_asyncio_bridge import layers
 
-# What the first call of OpenAI's client imports, and that of DSPy through LiteLLM.
+# What the first call of OpenAI's client imports, and what DSPy's first call through LiteLLM imports.
 _CLIENT, _ENGINE = "openai.resources.chat.completions", "dspy.clients.engines.litellm_engine"
-# Any will do where the predictor asks LiteLLM itself.
+# Any model will do if the predictor calls LiteLLM itself.
 _MODEL = "openai/gpt-4o-mini"
-# Whom it would tell of a call.
+# LiteLLM's lists of callbacks, which it would run for the call that is made here.
 _TOLD = ("callbacks", "input_callback", "success_callback", "failure_callback", "service_callback")
 _TOLD += ("_async_input_callback", "_async_success_callback", "_async_failure_callback")
 
 
 def up(target: Any, source: str | None, module: Any, lm: Any, loop: asyncio.AbstractEventLoop) -> None:
-    """Does nothing, and costs nothing, where DSPy would send all of the predictor's requests itself."""
+    """Does nothing, at no cost, if DSPy sends all of the predictor's requests itself."""
     if "openai" in sys.modules:
         with contextlib.suppress(Exception):
             importlib.import_module(_CLIENT)
@@ -31,7 +31,7 @@ def up(target: Any, source: str | None, module: Any, lm: Any, loop: asyncio.Abst
         model = next(found, model)
     if model is None:
         return
-    # Whatever fails here would fail in the call, which says so.
+    # Whatever fails here fails again in the first call, which reports it.
     with contextlib.suppress(Exception):
         import litellm
 
@@ -40,7 +40,7 @@ def up(target: Any, source: str | None, module: Any, lm: Any, loop: asyncio.Abst
             with contextlib.suppress(ImportError):
                 importlib.import_module(late)
         if not any(getattr(litellm, name, None) for name in _TOLD):
-            # Nothing is sent: LiteLLM makes the reply up.
+            # Nothing is sent: LiteLLM makes up the reply.
             messages = [{"role": "user", "content": "hello"}]
             call = litellm.acompletion(model=model, messages=messages, api_key="none", mock_response="hello")
             loop.run_until_complete(call)
