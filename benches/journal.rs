@@ -62,6 +62,7 @@ fn header() -> Header {
         selection: 0..ROWS,
         identity: BTreeMap::new(),
         predictor_sha256: None,
+        prompt: None,
         settings: serde_json::json!({}),
     }
 }

@@ -44,7 +44,7 @@
 //! | 4 | [`engine`] [`stats`] | permits, the attempt loop, deadlines; histograms |
 //! | 3 | [`input`] [`output`] [`journal`] [`bridge`] [`local_model`] | formats, the truth on disk, the seam to Python |
 //! | 2 | [`event`] [`observe`] [`policy`] [`secret`] | events as data and who may watch them; retry and limits, pure |
-//! | 1 | [`row`] [`call`] [`outcome`] [`usage`] [`error`] [`matching`] [`selection`] [`fs`] | types only: rows, calls, what became of them, what they used, how they fail; rows paired by hash; which rows were asked for; files replaced and hashed |
+//! | 1 | [`row`] [`call`] [`outcome`] [`usage`] [`error`] [`matching`] [`prompt`] [`selection`] [`fs`] | types only: rows, calls, what became of them, what they used, how they fail; rows paired by hash; what a predictor asks; which rows were asked for; files replaced and hashed |
 
 pub mod bridge;
 pub mod call;
@@ -63,6 +63,7 @@ pub mod observe;
 pub mod outcome;
 pub mod output;
 pub mod policy;
+pub mod prompt;
 pub mod report;
 pub mod row;
 pub mod run;

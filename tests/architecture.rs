@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The modules of each layer, from 1 upwards, as the map in `src/lib.rs` has them.
 const LAYERS: [&[&str]; 8] = [
-    &["row", "call", "outcome", "usage", "error", "matching", "selection", "fs"],
+    &["row", "call", "outcome", "usage", "error", "matching", "prompt", "selection", "fs"],
     &["event", "observe", "policy", "secret"],
     &["input", "output", "journal", "bridge", "local_model"],
     &["engine", "stats"],

@@ -46,6 +46,7 @@ static HEADER: LazyLock<Vec<u8>> = LazyLock::new(|| {
         selection: 0..ROWS,
         identity: BTreeMap::new(),
         predictor_sha256: None,
+        prompt: None,
         settings: serde_json::Value::Null,
     };
     let directory = tempfile::tempdir().expect("a place for files");

@@ -1,4 +1,4 @@
-//! What a predictor is and takes, as data that can be sent to another process. Not how it is loaded.
+//! What a predictor is and takes, as data that can be sent to another process.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::input::Parameter;
 use crate::policy::budget::Price;
 use crate::policy::rate::RequestsACall;
+use crate::prompt::Prompt;
 
-/// What a predictor takes and what it is, for binding columns and for telling the user.
+/// What a predictor is and takes: columns are bound by it, and the user is told of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     /// The name that chooses the bridge.
@@ -20,43 +21,45 @@ pub struct Description {
     pub spec: String,
     /// `async function`, `async generator`, `function on threads`, `dspy.Module …`.
     pub kind: String,
-    /// What is passed by name. `row_id` and `attempt` are not among them.
+    /// What is passed by name, without `row_id` and `attempt`.
     pub parameters: Vec<Parameter>,
     /// Whether it takes `**row`.
     pub takes_all: bool,
-    /// The file it was loaded from.
+    /// The file that it was loaded from.
     pub source: Option<PathBuf>,
     /// Whether it runs on threads, which nothing can cancel.
     pub threaded: bool,
-    /// What is known of its requests to a model, where it tells its tokens.
+    /// What is known of its requests to a model, if it reports its tokens.
     pub metered: Option<Metered>,
-    /// The fields of its answers; none where nothing tells before a call.
+    /// The fields of its answers; empty if they are not known before a call.
     pub outputs: Vec<String>,
-    /// What sends more than one request an attempt by itself, and how many at most.
+    /// What may send more than one request for one attempt by itself, and how many at most.
     pub repeating: Vec<(String, u64)>,
-    /// What else stands unseen between a call and the model, a sentence each with its remedy.
+    /// Its prompts and source files; none where the bridge cannot tell.
+    pub prompt: Option<Prompt>,
+    /// Further warnings about what stands between a call and the model, each with its remedy.
     pub cautions: Vec<String>,
 }
 
-/// A predictor whose calls tell their tokens: what is known, before any call, of the requests it makes of its model.
+/// What is known, before any call, of the requests of a predictor whose calls report their tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metered {
-    /// The model's name as DSPy has it.
+    /// The model's name, as DSPy writes it.
     pub model: Option<String>,
-    /// What its tokens cost.
+    /// What its tokens cost; none if that is unknown.
     pub price: Option<Price>,
-    /// The most tokens of an answer, where the user set it.
+    /// The most tokens of an answer, if the user set it.
     pub max_tokens: Option<u64>,
-    /// Requests to the model a call makes, if its parts are asked once each.
+    /// Requests to the model in one call, if each of its parts is asked once.
     pub requests: u64,
-    /// Whether its own code decides how often its parts are asked.
+    /// Whether code of its own decides how often its parts are asked.
     pub requests_may_differ: bool,
-    /// Characters of all their prompts without the inputs.
+    /// Characters of the prompts of all its parts, without the inputs.
     pub prompt_characters: Option<u64>,
 }
 
 impl Metered {
-    /// What `--rpm` counts, before calls have told.
+    /// How many requests `--rpm` counts for a call, before calls have reported any.
     pub fn requests_a_call(&self) -> RequestsACall {
         let likely = u32::try_from(self.requests).ok().and_then(NonZeroU32::new);
         RequestsACall { likely: likely.unwrap_or(NonZeroU32::MIN), may_differ: self.requests_may_differ }

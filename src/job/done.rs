@@ -9,7 +9,7 @@ use crate::fs::sha256;
 use crate::journal::{Counts, Recovered};
 
 /// The counts of a job that is done: the journal holds the same job, whole, with an outcome of every selected row. None
-/// where anything is left to do or to be looked at.
+/// where anything is left to do or to be looked at: a source file that changed may make other prompts.
 pub(super) fn done(spec: &JobSpec, paths: &JobPaths, skip_failed: bool) -> Result<Option<Counts>, JobError> {
     if spec.stream {
         return Ok(None);
@@ -26,7 +26,12 @@ pub(super) fn done(spec: &JobSpec, paths: &JobPaths, skip_failed: bool) -> Resul
     let same = differing(&header.identity, &spec.identity(program)).is_empty()
         && reading(&before) == reading(spec)
         && (&before.fields, &before.page, &before.access) == (&spec.fields, &spec.page, &spec.access)
-        && sha256(&spec.input).is_ok_and(|sum| sum == header.input.sha256);
+        && sha256(&spec.input).is_ok_and(|sum| sum == header.input.sha256)
+        && header
+            .prompt
+            .iter()
+            .flat_map(|prompt| &prompt.sources)
+            .all(|(file, before)| sha256(&spec.directory.join(file)).is_ok_and(|sum| sum == *before));
     let written = paths.answers.exists() && paths.report.exists();
     let mut selection = spec.rows.selection();
     selection.end = selection.end.min(header.input.rows);

@@ -116,6 +116,7 @@ impl Preparing {
             selection: validated.selected.clone(),
             identity: spec.identity(program),
             predictor_sha256: predictor_sha256(&*answerer.bridge),
+            prompt: answerer.bridge.describe().prompt.clone(),
             settings,
         };
         Ok(Prepared {
@@ -237,7 +238,8 @@ impl Prepared {
     }
 
     /// A session of this job with so many calls in flight at most.
-    pub(super) fn session(&self, opened: Opened, calls: usize) -> Session<'_> {
+    pub(super) fn session(&self, mut opened: Opened, calls: usize) -> Session<'_> {
+        opened.fold.begin(&self.header);
         Session {
             price: self.spec.money.price(),
             budget: self.budget(opened.fold.stats.spent()),

@@ -81,7 +81,8 @@ pub fn rebuilt(paths: &JobPaths, observer: &mut dyn Observer) -> Result<Rebuilt,
     }
     let header = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
     damage::tell(&recovered, observer);
-    let known = Report::new(&fold.stats, facts(paths, &recovered, header, resumed, running)?);
+    let facts = facts(paths, &recovered, header, resumed, running)?;
+    let known = Report::new(&fold.stats, Facts { predictor_versions: fold.versions(), ..facts });
     let agrees = |report: &Report| report.run.started_at == header.started_at && report.rows == known.rows;
     let report = json::read(&paths.report).ok().filter(agrees).unwrap_or(known);
     Ok(Rebuilt { report, fold, access: spec::of_header(header)?.access.access() })
@@ -120,6 +121,7 @@ fn facts(
         validate: Duration::ZERO,
         project: Duration::ZERO,
         stopped,
+        predictor_versions: Vec::new(),
         journal: JournalFigures { bytes: metadata.len(), ..JournalFigures::default() },
         event_loop: EventLoop::default(),
         run: RunInfo {

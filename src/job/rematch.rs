@@ -1,5 +1,5 @@
-//! What differs between the sessions of a job: it is refused, or with `--allow-changed` made to fit. The predictor's
-//! source is no part of it, for people mend that.
+//! What differs between the last session of a job and this one: refused, or with `--allow-changed` made to fit. A source
+//! file that changed is only told, for people mend their predictors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,7 +12,8 @@ use crate::input::{Records, Source};
 use crate::journal::{Header, Index, InputIdentity, Journal, Reader, Recovered};
 use crate::matching::Matching;
 use crate::observe::{Level, Observer};
-use crate::report::text::{count, counted};
+use crate::prompt::{Difference, Text};
+use crate::report::text::{brief, count, counted, list};
 use crate::row::RowHash;
 use crate::selection::Selection;
 use crate::stats::Fold;
@@ -23,6 +24,13 @@ type Identity = BTreeMap<String, String>;
 
 /// The one of them that makes no difference.
 const SELECTION: &str = "selection";
+/// Those of them that make other prompts by themselves.
+const PROMPTING: [&str; 3] = ["predictor", "signature", "model"];
+/// Of more differences in the prompts, the first are told.
+const TOLD: usize = 3;
+/// Columns in which a text is shown, and characters shown before the place where it differs.
+const SHOWN: usize = 60;
+const BEFORE: usize = 20;
 /// Stands for a row that is gone.
 const GONE: u64 = u64::MAX;
 /// How many rows are matched at once, at 17 bytes each; more are matched in several passes.
@@ -33,6 +41,10 @@ const ROWS_A_PASS: u64 = 2 << 20;
 pub(super) struct Change {
     /// One sentence each: which option, from what, to what.
     options: Vec<String>,
+    /// One sentence each: which part of which predictor's prompt, from what, to what.
+    prompts: Vec<String>,
+    /// The source files of the same predictor that hold other bytes now.
+    sources: Vec<String>,
     /// How the input's rows are other ones now.
     input: Option<String>,
 }
@@ -63,12 +75,25 @@ impl Change {
             let same_columns = was.header_hash == is.header_hash && was.delimiter == is.delimiter;
             mismatches(source, journal, &recovered.index, is.rows, same_columns)?
         };
-        Ok(Self { options, input })
+        let same_predictor =
+            PROMPTING.iter().all(|name| before.identity.get(*name) == header.identity.get(*name));
+        let (prompts, sources) = match (&before.prompt, &header.prompt) {
+            _ if !same_predictor => (Vec::new(), Vec::new()),
+            (Some(was), Some(is)) => {
+                (sentences(&was.differences(is)), was.changed_sources(is).map(str::to_owned).collect())
+            }
+            _ if before.predictor_sha256 != header.predictor_sha256 => {
+                let spec = header.identity.get("predictor").map_or("", String::as_str);
+                (Vec::new(), vec![spec.rsplit_once(':').map_or(spec, |(file, _)| file).to_owned()])
+            }
+            _ => (Vec::new(), Vec::new()),
+        };
+        Ok(Self { options, prompts, sources, input })
     }
 
-    /// Whether nothing differs.
+    /// Whether nothing differs that would be refused.
     pub(super) fn is_none(&self) -> bool {
-        self.options.is_empty() && self.input.is_none()
+        self.options.is_empty() && self.prompts.is_empty() && self.input.is_none()
     }
 
     /// Whether the journal's rows are other ones now.
@@ -78,13 +103,14 @@ impl Change {
 
     /// Refuses to go on, if anything differs; `anew` tells how to start anew.
     pub(super) fn refuse(&self, source: &Source, anew: &str) -> Result<(), JobError> {
-        if !self.options.is_empty() {
+        if !(self.options.is_empty() && self.prompts.is_empty()) {
             refuse!(
                 Changed,
                 &source.path,
-                "{}: the answers would not belong together\nhint: leave it out, {anew}, or go on all the same with \
+                "{}: the answers would not belong together\nhint: {}, {anew}, or go on all the same with \
                  `--allow-changed`",
-                self.options.join("; ")
+                [&self.options[..], &self.prompts].concat().join("; "),
+                if self.prompts.is_empty() { "leave it out" } else { "restore it" },
             );
         }
         if let Some(how) = &self.input {
@@ -99,12 +125,57 @@ impl Change {
         Ok(())
     }
 
-    /// Says what differs.
+    /// Says what differs and is allowed to.
     pub(super) fn tell(&self, observer: &mut dyn Observer) {
-        for option in &self.options {
-            observer.message(Level::Warning, &format!("{option}: earlier answers stay"));
+        for sentence in self.options.iter().chain(&self.prompts) {
+            observer.message(Level::Warning, &format!("{sentence}: earlier answers stay"));
         }
     }
+
+    /// Warns of source files that hold other bytes than in the last session.
+    pub(super) fn tell_sources(&self, observer: &mut dyn Observer) {
+        if !self.sources.is_empty() {
+            let files: Vec<_> = self.sources.iter().map(|file| format!("`{file}`")).collect();
+            let text = "the predictor's source has changed since the last session";
+            observer.message(Level::Warning, &format!("{text}: {}", list(&files, 2 * SHOWN)));
+        }
+    }
+}
+
+/// A sentence on each difference; of many, on the first.
+fn sentences(differences: &[Difference<'_>]) -> Vec<String> {
+    let sentence = |difference: &Difference<'_>| match difference {
+        Difference::New(name) => format!("the module has a predictor `{name}` that it did not have"),
+        Difference::Gone(name) => format!("the module no longer has its predictor `{name}`"),
+        Difference::Part { was, is, .. } if was.text == is.text => {
+            format!(
+                "the {difference} changed after the first {} characters",
+                count(is.text.chars().count() as u64)
+            )
+        }
+        Difference::Part { part, was, is, .. } => {
+            let [was, is] = apart(was, is);
+            let [before, now] = if *part == "signature" { ["was", "is"] } else { ["were", "are"] };
+            format!("the {difference} {before} `{was}` in the earlier run and {now} `{is}` now")
+        }
+    };
+    let mut sentences: Vec<_> = differences.iter().take(TOLD).map(sentence).collect();
+    if let Some(more) = differences.len().checked_sub(TOLD).filter(|more| *more > 0) {
+        sentences.push(format!("{} of its prompts changed", counted(more as u64, "other part")));
+    }
+    sentences
+}
+
+/// Two texts, each shortened, from a word or two before the place where they differ.
+fn apart(was: &Text, is: &Text) -> [String; 2] {
+    let same = was.text.chars().zip(is.text.chars()).take_while(|(was, is)| was == is).count();
+    let words = was.text.chars().take(same.saturating_sub(BEFORE)).collect::<String>();
+    // Texts that differ near their beginnings are shown from there.
+    let skipped = words.rfind([' ', '\n']).filter(|skipped| *skipped > BEFORE).map_or(0, |at| at + 1);
+    [was, is].map(|text| {
+        let before = if skipped > 0 { "…" } else { "" };
+        format!("{before}{}", brief(&text.text[skipped..], SHOWN))
+    })
 }
 
 /// A sentence on each option that makes another job than before.
@@ -258,6 +329,7 @@ mod tests {
     use super::*;
     use crate::input::Format;
     use crate::journal::testing::{answered, failed, header};
+    use crate::prompt::tests::prompt;
 
     #[test]
     fn what_is_no_longer_given_makes_another_job_and_the_selection_does_not() {
@@ -269,6 +341,25 @@ mod tests {
         let differs = ["`--program` was `sha256 1` in the earlier run and is not given now"];
         assert_eq!(differing(&before, &now), differs);
         assert!(differing(&before, &before).is_empty() && differing(&now, &identity(&[])).is_empty());
+    }
+
+    #[test]
+    fn two_prompts_are_shown_from_where_they_differ() {
+        let said = |was: &str, is: &str| sentences(&prompt(was, "1").differences(&prompt(is, "1")));
+        assert_eq!(
+            said("Answer briefly.", "Answer in\nFrench."),
+            [
+                "the instructions of `predict` were `Answer briefly.` in the earlier run and are `Answer in French.` now"
+            ]
+        );
+        let long = "Read the question twice before you answer it, then answer ";
+        let [sentence] = &said(&format!("{long}briefly."), &format!("{long}in French."))[..] else {
+            panic!()
+        };
+        assert!(sentence.contains("were `…answer it, then answer briefly.` in"), "{sentence}");
+        assert!(sentence.ends_with("and are `…answer it, then answer in French.` now"), "{sentence}");
+        let [sentence] = &said(&"a ".repeat(2_000), &"a ".repeat(2_001))[..] else { panic!() };
+        assert_eq!(sentence, "the instructions of `predict` changed after the first 2,000 characters");
     }
 
     #[test]

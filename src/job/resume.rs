@@ -121,7 +121,6 @@ impl TakeUp {
         prepared: &Prepared,
         observer: &mut dyn Observer,
     ) -> Result<Option<Change>, JobError> {
-        let before = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
         let change = Change::between(recovered, &prepared.header, &prepared.source, &paths.journal)?;
         if self.allow_changed {
             change.tell(observer);
@@ -136,9 +135,7 @@ impl TakeUp {
             change.refuse(&prepared.source, anew)?;
         }
         self.tell(recovered, &prepared.header, observer);
-        if before.predictor_sha256 != prepared.header.predictor_sha256 {
-            observer.message(Level::Warning, "the predictor's source has changed since the last session");
-        }
+        change.tell_sources(observer);
         Ok(Some(change))
     }
 

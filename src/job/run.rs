@@ -417,6 +417,7 @@ impl Session<'_> {
             validate: self.validate,
             project,
             stopped: stop.map(|stop| stop.told(self.outage.as_deref())),
+            predictor_versions: self.fold.versions(),
             journal: JournalFigures {
                 bytes: journal.bytes,
                 syncs: journal.syncs,

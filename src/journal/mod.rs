@@ -8,7 +8,7 @@
 //!
 //! | kind | says | holds |
 //! | --- | --- | --- |
-//! | `header` | a session starts | [`Header`]: version, program, time, process, command line, input, selection, identity, settings |
+//! | `header` | a session starts | [`Header`]: version, program, time, process, command line, input, selection, identity, the predictor's prompts and source files, settings |
 //! | `started` | these rows are about to be called for the first time in this session | pairs of row and hash |
 //! | `attempt` | an attempt failed, and its row is tried again or is left open | [`FailedAttempt`](crate::outcome::FailedAttempt) |
 //! | `outcome` | a row's final outcome in this session | [`Outcome`](crate::outcome::Outcome) |

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::prompt::Prompt;
 use crate::row::RowHash;
 
 /// The version of the format in which sessions are recorded.
@@ -39,6 +40,9 @@ pub struct Header {
     /// SHA-256 of the predictor's source file, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predictor_sha256: Option<String>,
+    /// The predictor as it was loaded; none in journals of releases that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Prompt>,
     /// Settings that may differ between sessions.
     pub settings: serde_json::Value,
 }

@@ -31,6 +31,7 @@ pub(crate) fn header(pid: u32, selection: Range<u64>) -> Header {
         selection,
         identity: BTreeMap::from([("predictor".to_owned(), "p.py:ask".to_owned())]),
         predictor_sha256: None,
+        prompt: None,
         settings: serde_json::json!({"concurrency": 16}),
     }
 }

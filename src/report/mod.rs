@@ -9,6 +9,7 @@ pub mod remark;
 pub mod table;
 pub mod text;
 pub mod verdict;
+mod versions;
 pub mod warning;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Blockage;
 use crate::outcome::FailedAttempt;
-use crate::stats::{AttemptCounts, Distribution, LimitedTimes, Stats, TimeSums};
+use crate::stats::{AttemptCounts, Distribution, LimitedTimes, PredictorVersion, Stats, TimeSums};
 use crate::usage::ClassCounts;
 
 /// The version of the report's JSON (`schema/report.schema.json`); new fields alone do not change it.
@@ -43,6 +44,8 @@ pub struct Facts {
     pub project: Duration,
     /// Why the run stopped before its last row.
     pub stopped: Option<String>,
+    /// The versions of the predictor in the job's sessions.
+    pub predictor_versions: Vec<PredictorVersion>,
     /// The journal's figures.
     pub journal: JournalFigures,
     /// Python's event loop.
@@ -68,6 +71,9 @@ pub struct Report {
     /// Sessions that recorded an outcome, or a failed attempt, of a call.
     #[serde(default)]
     pub sessions: u64,
+    /// The predictor as it was in the job's sessions, and which rows were answered under which version.
+    #[serde(default)]
+    pub predictor_versions: Vec<PredictorVersion>,
     /// First call handed over to the last outcome, or failed attempt, recorded, summed over sessions.
     pub wall_s: f64,
     /// Starting Python and loading the predictor.
@@ -251,6 +257,7 @@ impl Report {
             attempts: stats.attempts(),
             failures: stats.failures().to_vec(),
             sessions: stats.sessions(),
+            predictor_versions: facts.predictor_versions,
             wall_s: stats.wall().as_secs_f64(),
             startup_s: facts.startup.as_secs_f64(),
             validate_s: facts.validate.as_secs_f64(),
@@ -313,6 +320,18 @@ pub(crate) mod tests {
         Report::new(&stats, facts())
     }
 
+    /// A version of the predictor that answered so many rows.
+    pub(crate) fn version(number: u64, answered: u64) -> PredictorVersion {
+        let changed = ["instructions of `predict`".to_owned(), "`helper.py`".to_owned()];
+        PredictorVersion {
+            sha256: format!("{number:064x}"),
+            changed: if number == 1 { Vec::new() } else { changed.to_vec() },
+            sessions: vec!["2026-01-02T03:04:05Z".to_owned()],
+            answered,
+            rows: vec![[0, answered]],
+        }
+    }
+
     fn facts() -> Facts {
         Facts {
             total: 1_201,
@@ -323,6 +342,7 @@ pub(crate) mod tests {
             validate: Duration::from_millis(30),
             project: Duration::from_millis(20),
             stopped: None,
+            predictor_versions: vec![version(1, 1_196)],
             journal: JournalFigures { bytes: 300_000, syncs: 900, longest_unsynced_ms: 12.5 },
             event_loop: EventLoop {
                 name: "asyncio".into(),

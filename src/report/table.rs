@@ -8,7 +8,7 @@ use console::Style;
 use super::text::{
     Look, brief, count, counted, dollars, escape, figure, list, millis, reason, seconds, wrapped,
 };
-use super::{Distribution, Report};
+use super::{Distribution, Report, versions};
 use crate::error::CANCELLED;
 
 /// The columns before a line's value.
@@ -73,6 +73,9 @@ impl Table {
         if rows.resumed > 0 && rows.resumed < rows.total {
             let resumed = format!("{} answered before", counted(rows.resumed, "row"));
             self.wrapped_line("Resumed", &resumed, " ");
+        }
+        if let Some(versions) = versions::line(report) {
+            self.wrapped_line("Predictor", &versions, " ");
         }
         if rows.failed > 0 {
             let total = format!("{}: ", counted(rows.failed, "row"));

@@ -8,38 +8,26 @@ use serde::Deserialize as _;
 
 use super::course::Course;
 use super::figures::Stats;
+use super::row_bytes::RowBytes;
 use super::times::LimitedTimes;
+use super::versions::{PredictorVersion, Versions};
 use crate::error::{BRIDGE, CANCELLED};
-use crate::journal::Record;
+use crate::journal::{Header, Record};
 use crate::outcome::{FailedAttempt, Outcome};
 
 /// The class with which each row failed last, so that a row counts once however often it is called. Takes a byte a row.
 #[derive(Debug, Default)]
 struct LatestFailures {
-    start: u64,
     /// For each row 0 or, if it failed, 1 + the index of its class. Classes beyond the 255th share the last index.
-    rows: Vec<u8>,
+    rows: RowBytes,
     classes: Vec<Arc<str>>,
 }
 
 impl LatestFailures {
-    /// Makes room for the rows of a selection.
-    fn cover(&mut self, selection: &Range<u64>) {
-        if self.rows.is_empty() {
-            self.start = selection.start;
-        }
-        let before = self.start.saturating_sub(selection.start);
-        self.rows.splice(0..0, std::iter::repeat_n(0, before as usize));
-        self.start -= before;
-        let rows = self.rows.len().max((selection.end - self.start) as usize);
-        self.rows.resize(rows, 0);
-    }
-
     /// Sets the class with which a row failed, or `None` if it was answered. Returns the class before.
     fn replace(&mut self, row: u64, class: Option<&Arc<str>>) -> Option<Arc<str>> {
         let id = class.map_or(0, |class| self.id(class));
-        let slot = row.checked_sub(self.start).and_then(|at| self.rows.get_mut(at as usize))?;
-        let before = std::mem::replace(slot, id);
+        let before = self.rows.replace(row, id);
         self.classes.get(usize::from(before).checked_sub(1)?).cloned()
     }
 
@@ -62,6 +50,7 @@ pub struct Fold {
     /// The same over time.
     pub course: Course,
     failures: LatestFailures,
+    versions: Versions,
     /// In the session being read back: rows that were started and may have a call in flight.
     open: u64,
     /// Whether the session being read back has an end, which may be recorded before its last rows.
@@ -85,7 +74,19 @@ impl Fold {
 
     /// Makes room for the rows of another selection.
     pub fn cover(&mut self, selection: &Range<u64>) {
-        self.failures.cover(selection);
+        self.failures.rows.cover(selection);
+        self.versions.cover(selection);
+    }
+
+    /// Takes in that a session starts, under the version of the predictor that its header tells of.
+    pub fn begin(&mut self, header: &Header) {
+        self.cover(&header.selection);
+        self.versions.begin(header);
+    }
+
+    /// The versions of the predictor so far, each with the rows answered under it.
+    pub fn versions(&self) -> Vec<PredictorVersion> {
+        self.versions.told()
     }
 
     /// Adds a record that was read from a journal.
@@ -94,7 +95,7 @@ impl Fold {
             Record::Header(header) => {
                 self.close_session();
                 self.calls = header.calls();
-                self.cover(&header.selection);
+                self.begin(header);
             }
             Record::Started(rows) => self.open += rows.len() as u64,
             Record::Attempt(attempt) => {
@@ -128,6 +129,9 @@ impl Fold {
     pub fn outcome(&mut self, outcome: &Outcome) {
         let class = outcome.failure().map(|failure| &failure.class);
         let superseded = self.failures.replace(outcome.row, class);
+        if class.is_none() {
+            self.versions.answered(outcome.row);
+        }
         // A session, even one that was killed, lasts until its last recorded outcome or failed attempt.
         self.session_wall = self.session_wall.max(outcome.timing.recorded);
         self.stats.outcome(outcome, superseded.as_deref());
@@ -165,7 +169,7 @@ mod tests {
     #[test]
     fn a_rows_latest_failure_is_given_back_once() {
         let mut failures = LatestFailures::default();
-        failures.cover(&(10..20));
+        failures.rows.cover(&(10..20));
         let (timeout, value): (Arc<str>, Arc<str>) = ("timeout".into(), "ValueError".into());
         assert_eq!(failures.replace(12, Some(&timeout)), None);
         assert_eq!(failures.replace(12, Some(&value)), Some(timeout));
@@ -197,7 +201,7 @@ mod tests {
     #[test]
     fn more_classes_than_a_byte_holds_share_the_last() {
         let mut failures = LatestFailures::default();
-        failures.cover(&(0..400));
+        failures.rows.cover(&(0..400));
         for row in 0..400 {
             failures.replace(row, Some(&format!("E{row}").into()));
         }

@@ -5,6 +5,8 @@
 //! | `fold.rs` | [`Fold`]: a journal's records, then a live session's, into figures and course |
 //! | `figures.rs` | [`Stats`]: counts, tokens and latencies |
 //! | `course.rs` | [`Course`]: the same over time, for the pictures of the page |
+//! | `versions.rs` | [`PredictorVersion`]: which rows were answered under which version of the predictor |
+//! | `row_bytes.rs` | one byte for each row, for those who note something of it |
 //! | `distribution.rs`, `times.rs` | percentiles of durations; sums of durations |
 //! | `series.rs` | values over time in a bounded number of buckets |
 //! | `rate.rs` | the smoothed rate that the progress shows |
@@ -15,9 +17,11 @@ mod distribution;
 mod figures;
 mod fold;
 mod rate;
+mod row_bytes;
 mod series;
 mod speedup;
 mod times;
+mod versions;
 
 pub use self::course::{Course, Moment, Span, latency_bin, latency_from};
 pub use self::distribution::Distribution;
@@ -27,3 +31,4 @@ pub use self::rate::RowRate;
 pub use self::series::Series;
 pub use self::speedup::{Speedup, mean, stddev};
 pub use self::times::{LimitedTimes, TimeSums};
+pub use self::versions::PredictorVersion;

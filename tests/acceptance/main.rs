@@ -53,6 +53,7 @@ mod places;
 mod predictors;
 mod process;
 mod progress;
+mod prompts;
 mod readme;
 mod refusals;
 mod replies;

@@ -19,6 +19,7 @@ const FILES: &[(&str, &str)] = &[
     ("reply", include_str!("reply.py")),
     ("failure", include_str!("failure.py")),
     ("results", include_str!("results.py")),
+    ("sources", include_str!("sources.py")),
     ("streams", include_str!("streams.py")),
     ("threads", include_str!("threads.py")),
     ("typed", include_str!("typed.py")),
@@ -69,6 +70,7 @@ pub(in crate::bridge) fn dspy(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
     add(py, "dspy_provider", include_str!("dspy_provider.py"))?;
     add(py, "dspy_meter", include_str!("dspy_meter.py"))?;
     add(py, "dspy_local", include_str!("dspy_local.py"))?;
+    add(py, "dspy_prompt", include_str!("dspy_prompt.py"))?;
     add(py, PREDICTOR, include_str!("dspy_predictor.py"))
 }
 

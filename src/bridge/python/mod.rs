@@ -38,6 +38,9 @@
 //! | `dspy_untuned.py` | in its place for a release of DSPy that it does not fit |
 //! | `dspy_provider.py` | refuses a model that no provider serves |
 //! | `dspy_replies.py` | refusals, empty and cut replies that DSPy takes for answers |
+//! | `prompt.rs` | its prompts and source files, masked and hashed, so that a change is noticed |
+//! | `dspy_prompt.py` | signatures, instructions and demos of a DSPy module, as text |
+//! | `sources.py` | the source files that it was loaded from |
 //! | `metered.rs`, `metered.py` | what is known of the requests a call makes before it is made: model, price, prompts |
 //! | `types.rs`, `typed.py` | the types of parameters, by pydantic's rules |
 //! | `layers.py` | retries, caches and limits between the predictor and the model |
@@ -123,6 +126,7 @@ mod metered;
 mod pool;
 pub mod predictor;
 mod printed;
+mod prompt;
 pub mod pulse;
 mod queue;
 mod running;

@@ -1,4 +1,4 @@
-//! The predictor a SPEC names, loaded in the interpreter: how it is called and what it takes.
+//! Loads the predictor that a SPEC names in the interpreter: how it is called, and what it takes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,30 +10,31 @@ use super::helpers;
 use super::keywords::Keywords;
 use super::metered::metered;
 use super::printed;
+use super::prompt::prompt;
 use super::types::ParameterTypes;
 use crate::bridge::Description;
 use crate::input::Parameter;
 use crate::secret::Secrets;
 
-/// The language model DSPy predictors are given.
+/// The language model that DSPy predictors are given.
 #[derive(Debug, Clone, Default)]
 pub struct ModelSettings {
     /// `local`, or what `dspy.LM` takes.
     pub model: String,
-    /// Where the API is.
+    /// The URL of its API.
     pub api_base: Option<String>,
-    /// `--lm KEY=VALUE`, values as JSON text.
+    /// The arguments of `--lm KEY=VALUE`, with values as JSON text.
     pub options: Vec<(String, String)>,
 }
 
-/// How a call of the predictor is made.
+/// How a call of the predictor is run.
 #[derive(Debug)]
 pub(super) enum Driver {
     /// The target returns an awaitable.
     Async,
-    /// The same, and takes `on_first_chunk`.
+    /// The target returns an awaitable, and takes `on_first_chunk`.
     Stream,
-    /// The target is run by this function on a thread.
+    /// This function runs the target on a thread.
     Thread(Py<PyAny>),
 }
 
@@ -41,20 +42,20 @@ pub(super) enum Driver {
 #[derive(Debug)]
 pub struct Predictor {
     pub(in crate::bridge) target: Py<PyAny>,
-    /// How production drives it.
+    /// How the production bridge runs it.
     pub(super) driver: Driver,
-    /// How a task of its own drives it.
+    /// The function that runs it in a task of its own.
     pub(in crate::bridge) drive: Py<PyAny>,
     pub(in crate::bridge) context: Py<PyAny>,
     /// What it is called with.
     pub(in crate::bridge) keywords: Keywords,
     /// The types of its parameters.
     pub(in crate::bridge) types: Arc<ParameterTypes>,
-    /// What it is; its bridge and event loop are left to those.
+    /// What it is. The bridge and the event loop fill in their own names.
     pub description: Description,
 }
 
-/// Gives the model once a predictor turns out to need one, so that none is started for those that do not.
+/// Provides the model once a predictor turns out to need one, so that none is started for a predictor that does not.
 pub type ModelProvider = Box<dyn FnOnce() -> Result<ModelSettings, String> + Send>;
 
 impl ModelSettings {
@@ -64,14 +65,14 @@ impl ModelSettings {
     }
 }
 
-/// A model to be given to whatever needs one.
+/// A model, to be given to whatever needs one.
 pub struct Model {
-    /// Whether the user named it: then it also replaces one that the predictor's own file configured, and is lent to
-    /// functions, which may ask DSPy from within.
+    /// Whether the user named it. Such a model replaces one that the predictor's own file configured, and is lent to
+    /// functions too, for they may use DSPy within.
     pub explicit: bool,
     /// Whether it is the one served on this machine.
     pub is_local: bool,
-    /// Gives it.
+    /// Provides it.
     pub provider: ModelProvider,
 }
 
@@ -79,9 +80,9 @@ pub struct Model {
 pub struct Request {
     /// `path/to/file.py:name`, `package.module:name` or `dspy`.
     pub spec: String,
-    /// The DSPy signature of the predictor `dspy`, or the class that is one.
+    /// The DSPy signature of the predictor `dspy`: its fields, or a class.
     pub signature: String,
-    /// A saved DSPy program: a file whose state the module takes, or the directory of a whole one.
+    /// A saved DSPy program: a file with the state of a module, or the directory of a whole program.
     pub program: Option<PathBuf>,
     /// Calls in flight at most.
     pub calls: usize,
@@ -89,16 +90,16 @@ pub struct Request {
     pub model: Model,
 }
 
-/// The predictor cannot be used; the text is the reason, with Python's traceback where it gave one, and the remedy.
+/// The predictor cannot be used. The text holds the reason, Python's traceback if there is one, and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct LoadError(pub String);
 
 impl LoadError {
-    /// What an exception during loading means to the user: our own refusals as they are, theirs with the traceback.
+    /// Makes the text of an exception that was raised during loading: our own refusals as they are, others with a traceback.
     pub(in crate::bridge) fn of(error: &PyErr, secrets: &Secrets) -> Self {
         Python::attach(|py| {
-            // Not `value`: until Python 3.12 an exception caught here knows its traceback only if it is told.
+            // `PyErr::value` would not do: until Python 3.12 it leaves an exception without its traceback.
             let exception = error.clone_ref(py).into_value(py);
             let told = helpers::module(py, "loader")
                 .and_then(|loader| loader.call_method1("explain", (exception,))?.extract::<String>());
@@ -108,7 +109,7 @@ impl LoadError {
 }
 
 impl Predictor {
-    /// Loads what is requested. For the event loop's thread, before the loop runs.
+    /// Loads what is requested. To be called on the event loop's thread, before the loop runs.
     pub(in crate::bridge) fn load(
         event_loop: &Bound<'_, PyAny>,
         request: Request,
@@ -117,19 +118,15 @@ impl Predictor {
         let host = helpers::module(event_loop.py(), "host")?;
         printed::mask(event_loop.py(), secrets)?;
         host.call_method1("widen", (event_loop, request.calls))?;
-        let loaded = Self::find(event_loop, request)?;
-        // The predictor's file may have read some more.
-        secrets.add_environment();
-        printed::mask(event_loop.py(), secrets)?;
-        Ok(loaded)
+        Self::find(event_loop, request, secrets)
     }
 
-    fn find(event_loop: &Bound<'_, PyAny>, request: Request) -> PyResult<Self> {
+    fn find(event_loop: &Bound<'_, PyAny>, request: Request, secrets: &mut Secrets) -> PyResult<Self> {
         let py = event_loop.py();
         let loader = helpers::module(py, "loader")?;
         let Request { spec, signature, program, model, calls } = request;
         let mut source: Option<String> = None;
-        // Not the state of a module, but all of it: its predictor is within.
+        // A directory holds a whole program, with its predictor.
         let whole = program.as_deref().filter(|program| program.is_dir());
         let (target, module, kind) = if spec == "dspy" {
             let dspy = helpers::dspy(py)?;
@@ -178,9 +175,13 @@ impl Predictor {
             let surroundings = helpers::module(py, "surroundings")?;
             cautions.extend(surroundings.call_method0("cautions")?.extract::<Vec<String>>()?);
         }
-        helpers::module(py, "warm")?.call_method1("up", (target, source, module, lm, event_loop))?;
+        helpers::module(py, "warm")?.call_method1("up", (target, &source, &module, lm, event_loop))?;
+        // Whatever was imported may have put more secrets into the environment.
+        secrets.add_environment();
+        printed::mask(py, secrets)?;
+        let prompt = Some(prompt(source.as_deref(), &module, secrets)?);
         let mut predictor = Self::of(event_loop, &spec, &loaded)?;
-        predictor.description = Description { outputs, repeating, ..predictor.description };
+        predictor.description = Description { outputs, repeating, prompt, ..predictor.description };
         predictor.description.cautions.extend(cautions);
         Ok(predictor)
     }
@@ -229,14 +230,14 @@ impl Predictor {
     }
 }
 
-/// The LM and the settings it was made of.
+/// Makes the LM, and returns it with the settings it was made of.
 fn language_model<'py>(
     dspy: &Bound<'py, PyModule>,
     model: Model,
 ) -> PyResult<(Bound<'py, PyAny>, ModelSettings)> {
     let py = dspy.py();
     let settings = (model.provider)().map_err(|reason| refused(py, &reason))?;
-    // Values as JSON where they are: `0.5` is a number, `gpt-4o` a string.
+    // A value that is JSON is taken as such, so `0.5` is a number; any other is a string.
     let options: serde_json::Map<String, serde_json::Value> = settings
         .options
         .iter()
@@ -255,14 +256,14 @@ fn language_model<'py>(
     Ok((lm, settings))
 }
 
-/// What a target is that is a DSPy module, or one that was streamified.
+/// Names the kind of a target that is a DSPy module, or was made of one by `dspy.streamify`.
 fn kind_of(target: &Bound<'_, PyAny>, module: &Bound<'_, PyAny>) -> PyResult<String> {
     let streamed = if target.is(module) { "" } else { ", streamed" };
     Ok(format!("dspy.Module {}{streamed}", module.get_type().name()?))
 }
 
-/// Gives the target a model where it needs one: a DSPy module whose file configured none, or anything at all where
-/// the user named a model. Returns what to call, and the model that was given.
+/// Gives the target a model if it needs one: if it is a DSPy module whose file configured none, or if the user named a
+/// model. Returns what to call, and the model that was given.
 fn lend<'py>(
     target: &Bound<'py, PyAny>,
     module: &Bound<'py, PyAny>,
@@ -290,7 +291,7 @@ fn lend<'py>(
     Ok((call, lm))
 }
 
-/// A refusal in our own words, which reaches the user without a traceback.
+/// Makes a refusal in our own words, which the user sees without a traceback.
 fn refused(py: Python<'_>, reason: &str) -> PyErr {
     let error =
         helpers::module(py, "loader").and_then(|loader| loader.getattr("LoadError")?.call1((reason,)));

@@ -1,4 +1,4 @@
-"""What a predictor returned, as columns: text, a structured value of one column a field, or any value JSON can hold."""
+"""Makes columns of what a predictor returned: text, one column for each field of a structured value, or JSON."""
 
 import dataclasses
 import json
@@ -19,20 +19,20 @@ HINT = (
     "hint: return text, a mapping, dataclass, attrs or pydantic model (one column a field, such as "
     '`{"answer": "Paris", "score": 0.9}`), or a value that JSON can hold'
 )
-# These are told by their text, as pydantic does; so is a `Decimal`.
+# Values of these classes become their text, as with pydantic; so does a `Decimal`.
 TEXTS = (Fraction, UUID, PurePath)
-# The modules of URLs and network addresses, which are too.
+# The modules of URLs and network addresses, which become their text too.
 TEXT_MODULES = {"pydantic", "pydantic_core", "ipaddress", "yarl"}
-# JSON's own names of keys that are no strings.
+# JSON's names for keys that are not strings.
 WORDS = {None: "null", True: "true", False: "false"}
 
 
 class NotAnAnswer(TypeError):
-    """The value is none of the kinds that make an answer; the text says what it is and keeps its `repr`."""
+    """A value of no kind that makes an answer. The text says what it is, and keeps its `repr`."""
 
 
 class Told:
-    """A returned value, with what its call used beside it: few values can be marked, and some are shared by calls."""
+    """A returned value and what its call used. Few values could be marked themselves, and calls may share a value."""
 
     def __init__(self, value: Any, used: Any) -> None:
         self.value = value
@@ -54,7 +54,7 @@ def _as_mapping(value: Any) -> Mapping[Any, Any] | None:
         return None
     names = _names(value)
     if names is not None:
-        # One that was never set is left out.
+        # A field that was never set is left out.
         held = ((name, getattr(value, name, dataclasses.MISSING)) for name in names)
         return {name: item for name, item in held if item is not dataclasses.MISSING}
     if hasattr(type(value), "toDict") and hasattr(type(value), "keys"):  # dspy's Prediction.
@@ -63,7 +63,7 @@ def _as_mapping(value: Any) -> Mapping[Any, Any] | None:
 
 
 def _names(value: Any) -> list[str] | None:
-    """The fields of a value whose class declares them, known by what it can do: no library is imported for it."""
+    """The fields of a value whose class declares them. Classes are known by their attributes; nothing is imported."""
     kind = type(value)
     if dataclasses.is_dataclass(value):
         return [field.name for field in dataclasses.fields(value)]
@@ -78,7 +78,7 @@ def _names(value: Any) -> list[str] | None:
 
 
 class _Plain:
-    """Makes JSON's own types of a value, null of a number that is not finite; counts those."""
+    """Makes JSON's own types of a value. A number that is not finite becomes null, and is counted."""
 
     def __init__(self) -> None:
         self.lost = 0
@@ -105,7 +105,7 @@ class _Plain:
             return value.decode()
         if isinstance(value, type):
             raise TypeError(f"the class {value.__name__} has no JSON form")
-        if callable(getattr(value, "tolist", None)):  # numpy's scalars and arrays, and what follows their example.
+        if callable(getattr(value, "tolist", None)):  # numpy's scalars and arrays, and those of similar libraries.
             return self.of(value.tolist())
         if isinstance(value, Set):
             return [self.of(item) for item in _ordered(value)]
@@ -114,8 +114,13 @@ class _Plain:
         raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
 
 
+def plain(value: Any) -> Any:
+    """The value in JSON's own types. Raises TypeError for one that has no such form."""
+    return _Plain().of(value)
+
+
 def _ordered(values: Set[Any]) -> Any:
-    """The members of a set in one order in each process, where they have one."""
+    """The members of a set, sorted if they can be, so that every process has the same order."""
     try:
         return sorted(values)
     except TypeError:
@@ -123,7 +128,7 @@ def _ordered(values: Set[Any]) -> Any:
 
 
 def _key(name: Any) -> str:
-    """The name of a field. JSON has only text for it."""
+    """The name of a field as text, the only kind of key that JSON has."""
     if isinstance(name, Enum):
         return _key(name.value)
     if isinstance(name, str):
@@ -131,7 +136,7 @@ def _key(name: Any) -> str:
     if name is None or isinstance(name, bool):
         return WORDS[name]
     if isinstance(name, (int, float)):
-        return json.dumps(name)  # Not `repr`: numpy's tells the type.
+        return json.dumps(name)  # The `repr` of numpy's numbers names their type.
     plain = _Plain().of(name)
     if isinstance(plain, (str, int, float)):
         return _key(plain)
@@ -139,7 +144,7 @@ def _key(name: Any) -> str:
 
 
 def _cell(value: Any) -> tuple[str, bool, int]:
-    """The value's text, whether that is JSON, and how many numbers in it JSON could not hold."""
+    """The value as text, whether that text is JSON, and how many numbers in it became null."""
     lost = 0
     if not isinstance(value, str):
         try:
@@ -158,10 +163,10 @@ def _cell(value: Any) -> tuple[str, bool, int]:
 
 
 def fields(value: Any) -> tuple[list[tuple[str, str, bool]], int]:
-    """One `(name, text, is_json)` a column, and how many numbers are null there. Raises `NotAnAnswer`."""
+    """A `(name, text, is_json)` for each column, and how many numbers became null. Raises `NotAnAnswer`."""
     if isinstance(value, Told):
         value = value.value
-    # A mapping without a field is an answer too: nothing was found.
+    # An empty mapping is an answer too: nothing was found.
     try:
         items = list((_as_mapping(value) or {"answer": value}).items())
     except Exception as error:
@@ -186,11 +191,11 @@ def _refusal(value: Any, name: Any, item: Any, error: Exception) -> str:
 
 
 def escaped(text: str) -> str:
-    """The text with lone surrogates, which UTF-8 cannot hold, written as in `\\ud800`: a paid answer is never lost."""
+    """The text with lone surrogates, which UTF-8 cannot hold, written as `\\ud800`, so that no paid answer is lost."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def usage(value: Any) -> tuple[int, int, int, float | None, str | None, str | None] | None:
-    """Tokens in and out, requests, cost in US dollars, finish reason and request id, where a value tells."""
+    """Tokens in and out, requests, cost in US dollars, finish reason and request id, if the value reports them."""
     told = getattr(value, "_bridge_usage", None)
     return told if isinstance(told, tuple) else None

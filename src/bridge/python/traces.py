@@ -1,4 +1,4 @@
-"""Tracebacks as the user wants them: their own lines, without ours and the import machinery's."""
+"""Makes tracebacks of the user's own lines, without ours and those of the import machinery."""
 
 import os
 import sys
@@ -18,17 +18,19 @@ _MOST_MEMBERS = 20
 _LONGEST_TRACEBACK = 4_000
 
 
-def _is_noise(filename: str) -> bool:
+def is_ours(filename: str) -> bool:
+    """Whether a file is one of this program, or of the import machinery."""
     return filename.startswith((_OURS, "<frozen "))
 
 
-def _is_library(filename: str) -> bool:
+def is_library(filename: str) -> bool:
+    """Whether a file belongs to the standard library or to an installed package."""
     # Compiled libraries name their source (`uvloop/loop.pyx`), which is not on this machine.
     return os.path.normcase(filename).startswith(_LIBRARIES) or filename.endswith(".pyx")
 
 
 def message(error: BaseException) -> str:
-    """`str(error)`, also where that raises; never longer than 10,000 characters."""
+    """`str(error)`, or a note if that raises; at most 10,000 characters."""
     try:
         text = str(error)
     except BaseException as nested:
@@ -37,25 +39,25 @@ def message(error: BaseException) -> str:
 
 
 def reasons(error: BaseException) -> str:
-    """The message, and those of its causes and of a group's members, as far as it does not tell them itself."""
+    """The message, followed by those of its causes and of a group's members that it does not repeat itself."""
     text = message(error)
     try:
         for inner, link in _behind(error, 8):
             said = message(inner).strip()
-            # Of a cause whose text is longer than what was made of it, libraries repeat this.
+            # Some causes have a text longer than their `message`, and it is the message that libraries repeat.
             own = getattr(inner, "message", None)
             gist = (own if isinstance(own, str) and own else said).strip().partition("\n")[0]
             if gist and gist in text:
                 continue
             told = f"{type(inner).__name__}: {said}" if said else type(inner).__name__
             text = f"{text}{link}{told}" if text else told
-    except BaseException:  # Some exceptions defend themselves.
+    except BaseException:  # Attributes of an exception may raise.
         pass
     return shorten(text)
 
 
 def _behind(error: BaseException, depth: int) -> Iterator[tuple[BaseException, str]]:
-    """Members first, each with its own causes; and what leads to it."""
+    """The members of a group and the cause, each followed by its own, with the words that lead to it."""
     if depth == 0:
         return
     members = error.exceptions[:_MOST_MEMBERS] if isinstance(error, BaseExceptionGroup) else ()
@@ -66,20 +68,20 @@ def _behind(error: BaseException, depth: int) -> Iterator[tuple[BaseException, s
 
 
 def shorten(text: str) -> str:
-    """The text with lone surrogates escaped and an over-long tail cut and counted."""
+    """The text with lone surrogates escaped, cut at 10,000 characters; the rest is counted."""
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     cut = len(text) - _LONGEST_MESSAGE
     return text if cut <= 0 else f"{text[:_LONGEST_MESSAGE]}... ({cut} more characters)"
 
 
 def full(error: BaseException) -> str:
-    """Python's own traceback, trimmed to the user's frames (below them, a library's last stays: it raised)."""
+    """Python's own traceback, trimmed to the user's frames and the innermost one, which raised."""
     try:
         trace = traceback.TracebackException.from_exception(error, compact=True)
         link: traceback.TracebackException | None = trace
         while link is not None:
-            frames = [frame for frame in link.stack if not _is_noise(frame.filename)]
-            kept = [frame for frame in frames if not _is_library(frame.filename)]
+            frames = [frame for frame in link.stack if not is_ours(frame.filename)]
+            kept = [frame for frame in frames if not is_library(frame.filename)]
             if kept and kept[-1] is not frames[-1]:
                 kept.append(frames[-1])
             link.stack = traceback.StackSummary.from_list(kept)
@@ -94,7 +96,7 @@ def origin(error: BaseException) -> str | None:
     try:
         found = None
         for frame in traceback.extract_tb(error.__traceback__):
-            if not _is_noise(frame.filename) and not _is_library(frame.filename):
+            if not is_ours(frame.filename) and not is_library(frame.filename):
                 found = frame
         if found is None:
             return None
@@ -104,7 +106,7 @@ def origin(error: BaseException) -> str | None:
 
 
 def raised(error: BaseException, core: BaseException) -> str:
-    """The `origin` of what `error` only wraps, or its own; below it the traceback: of a long one the end says most."""
+    """The `origin` of `core`, which `error` only wraps, or that of `error`; below it the end of the traceback."""
     text = full(error).encode("utf-8", "backslashreplace").decode("utf-8")
     if len(text) > _LONGEST_TRACEBACK:
         text = f"... {text[-_LONGEST_TRACEBACK:]}"
@@ -112,15 +114,15 @@ def raised(error: BaseException, core: BaseException) -> str:
 
 
 def where_is(thread_id: int) -> tuple[str, int | None, str | None] | None:
-    """The innermost line a thread is at, the user's own if there is one, and the row of the call it is in.
+    """Where a thread is: its innermost line, the user's own if there is one; the row of its call; what it imports.
 
-    And the package that it is importing there, if it does.
+    The last is the package whose import is under way there, if one is.
     """
     frame = sys._current_frames().get(thread_id)
     if frame is None:
         return None
     stack = traceback.extract_stack(frame)
-    own = [f for f in stack if not _is_noise(f.filename) and not _is_library(f.filename)]
+    own = [f for f in stack if not is_ours(f.filename) and not is_library(f.filename)]
     at = (own or list(stack))[-1]
     return shorten(f"{at.filename}:{at.lineno} in {at.name}: {at.line}"), _row_of(frame), _imported_at(frame)
 
@@ -130,7 +132,7 @@ def _imported_at(frame: FrameType | None) -> str | None:
     name = None
     while frame is not None:
         code = frame.f_code
-        if not _is_noise(code.co_filename) and not _is_library(code.co_filename):
+        if not is_ours(code.co_filename) and not is_library(code.co_filename):
             break
         if code.co_filename == "<frozen importlib._bootstrap>" and code.co_name == "_find_and_load":
             name = frame.f_locals.get("name")
@@ -139,7 +141,7 @@ def _imported_at(frame: FrameType | None) -> str | None:
 
 
 def _row_of(frame: FrameType | None) -> int | None:
-    """The row of the `drive` that the frame runs under; a task of the predictor's own making has none."""
+    """The row of the `drive` that the frame runs under; None for a task that the predictor itself made."""
     while frame is not None:
         if frame.f_code.co_filename == f"{_OURS}host.py" and "call" in frame.f_locals:
             return getattr(frame.f_locals["call"], "row", None)

@@ -24,7 +24,7 @@ use super::text::{
     argument, brief, count, counted, dollars, duration, escape, figure, millis, reason, seconds,
 };
 use super::verdict::verdict;
-use super::{Distribution, Report};
+use super::{Distribution, Report, versions};
 use crate::fs::{Access, replace};
 use crate::outcome::FailedAttempt;
 use crate::stats::{Fold, Span};
@@ -319,6 +319,7 @@ fn settings(report: &Report) -> Vec<(&'static str, String)> {
             ),
         ),
         ("predictor", foreign(&run.predictor)),
+        ("predictor changed", versions::line(report).unwrap_or_default()),
         ("bridge", foreign(&run.bridge)),
         (
             "event loop",

@@ -1,0 +1,34 @@
+//! Takes the prompts and the source files of a loaded predictor from the interpreter.
+
+use pyo3::prelude::*;
+
+use super::helpers;
+use crate::fs::sha256_of;
+use crate::prompt::{Parts, Prompt, Text};
+use crate::secret::Secrets;
+
+/// The prompts of a DSPy module (`None` for any other predictor), and the files it was loaded from: `source`, and the
+/// modules of the user's own that are imported by now.
+///
+/// Secrets are masked before a text is hashed, so that nothing recorded depends on them.
+pub(super) fn prompt(source: Option<&str>, module: &Bound<'_, PyAny>, secrets: &Secrets) -> PyResult<Prompt> {
+    let py = module.py();
+    let sources: Vec<(String, String)> =
+        helpers::module(py, "sources")?.call_method1("loaded", (source,))?.extract()?;
+    let mut prompt = Prompt { sources: sources.into_iter().collect(), ..Prompt::default() };
+    if module.is_none() {
+        return Ok(prompt);
+    }
+    let text = |text: String| {
+        let masked = secrets.mask(&text);
+        Text::new(sha256_of(masked.as_bytes()), &masked)
+    };
+    let predictors: Vec<(String, (String, String, String))> =
+        helpers::module(py, "dspy_prompt")?.call_method1("prompts", (module,))?.extract()?;
+    for (name, (signature, instructions, demos)) in predictors {
+        let parts =
+            Parts { signature: text(signature), instructions: text(instructions), demos: text(demos) };
+        prompt.predictors.insert(name, parts);
+    }
+    Ok(prompt)
+}

@@ -1,0 +1,50 @@
+"""Lists the source files that a predictor was loaded from, each with the hash of its bytes."""
+
+import hashlib
+import os
+import sys
+import types
+
+from _tokio_asyncio_bridge import traces
+
+# Where installed packages lie, also those of another environment and of Debian's own Python.
+_INSTALLED = {"site-packages", "dist-packages"}
+
+
+def loaded(source: str | None) -> list[tuple[str, str]]:
+    """The path and SHA-256 of `source`, the predictor's own file, and of each module of the user's own imported so far.
+
+    A module is the user's own if it belongs neither to the standard library nor to an installed package. A path below
+    the current directory is relative to it, so that a job and its predictor can be moved together. A file that cannot
+    be read is left out.
+    """
+    files = {os.path.abspath(file) for file in _imported() if _is_own(file)}
+    if source is not None:
+        files.add(os.path.abspath(source))
+    hashed = ((file, _sha256(file)) for file in files)
+    return sorted((_named(file), sha256) for file, sha256 in hashed if sha256 is not None)
+
+
+def _imported() -> list[str]:
+    """The files of all imported modules. No attribute is asked for: that would import a module that is lazy."""
+    modules = [module for module in list(sys.modules.values()) if isinstance(module, types.ModuleType)]
+    files = (object.__getattribute__(module, "__dict__").get("__file__") for module in modules)
+    return [file for file in files if isinstance(file, str)]
+
+
+def _is_own(file: str) -> bool:
+    return not (traces.is_ours(file) or traces.is_library(file) or _INSTALLED.intersection(file.split(os.sep)))
+
+
+def _sha256(file: str) -> str | None:
+    try:
+        with open(file, "rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _named(file: str) -> str:
+    directory = os.path.join(os.getcwd(), "")
+    # The name of a file may hold bytes that are no text.
+    return file.removeprefix(directory).encode("utf-8", "backslashreplace").decode("utf-8")
