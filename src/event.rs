@@ -10,7 +10,7 @@ use crate::error::BridgeError;
 use crate::outcome::{FailedAttempt, Outcome};
 
 /// What keeps the number of calls in flight below the concurrency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitedBy {
     /// `--rpm`.

@@ -10,7 +10,6 @@ pub mod table;
 pub mod text;
 pub mod verdict;
 mod versions;
-pub mod warning;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! How many times as fast one mode is as another, with a confidence interval that suits a few runs of each.
 
 use distrs::StudentsT;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How many times as fast, with a 95 % confidence interval.
 ///
@@ -16,7 +16,7 @@ use serde::Serialize;
 /// ratio of all geometric means in 93.0 % of the draws, the paired interval in 92.9 %. Taken in the order of recording,
 /// they held it 29 and 30 times of 32. Both fall short of 95 % because wall times on such a machine have outliers, and an
 /// interval made from three runs does not know of those that it has not met.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Speedup {
     /// The ratio of geometric means; above 1, the mode is faster than the baseline.
     pub mean: f64,

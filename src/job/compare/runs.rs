@@ -120,7 +120,7 @@ impl<'a> Runs<'a> {
         });
         let cost_usd = self.used.usage.cost_usd;
         let selected = &self.prepared.validated.selected;
-        let rows = (selected.end - selected.start, selected.end < self.prepared.validated.rows);
+        let rows = selected.end - selected.start;
         let comparison = Comparison::new(rows, self.runs, self.warm_up, self.modes, stopped);
         let any_failed = comparison.modes.iter().any(|mode| mode.failed > 0.0);
         let (code, killed, error) = match halt {

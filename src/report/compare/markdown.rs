@@ -1,4 +1,4 @@
-//! The comparison as a table in Markdown, for issues and pages. Not the figures.
+//! The comparison as a Markdown table, for issues and pages.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,13 +9,13 @@ use crate::report::text::{escape, figure};
 const HEADER: &str =
     "| Mode | Wall (mean ± σ) | Rows/s | In flight | Calls | Failed | Speedup (95 % confidence) | Ideal |";
 
-/// Whether the file is such a table.
+/// Whether the file holds such a table.
 pub fn is_ours(path: &Path) -> bool {
     std::fs::read(path).is_ok_and(|text| text.starts_with(HEADER.as_bytes()))
 }
 
 impl Comparison {
-    /// The comparison as Markdown.
+    /// Formats the comparison as Markdown.
     pub fn markdown(&self) -> String {
         let mut text = format!("{HEADER}\n|:---|---:|---:|---:|---:|---:|---:|---:|\n");
         for mode in &self.modes {

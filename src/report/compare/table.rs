@@ -1,25 +1,26 @@
-//! The comparison for people, like hyperfine's. Not the figures.
+//! The comparison as text for a terminal, in the manner of hyperfine.
 
 use std::fmt::Write as _;
 
 use console::{Alignment, Style, measure_text_width, pad_str};
 
-use super::{Comparison, Mode, NAME_WIDTH};
+use super::mode::shown;
+use super::{Comparison, Mode};
 use crate::report::text::{Look, brief, count, counted, figure, paragraph, seconds};
 use crate::stats::Speedup;
 
-/// An interval whose bounds lie further apart than this says nothing.
+/// An interval whose upper bound is more than this many times its lower bound says nothing.
 const WIDEST_INTERVAL: f64 = 100.0;
 /// Columns before a line, and between two cells.
 const GAP: usize = 2;
-/// Columns before what belongs to the line above.
+/// Columns before text that belongs to the line above.
 const DEEPER: usize = 4;
 const HEADINGS: [&str; 6] = ["", "Wall (mean ± σ)", "Rows/s", "In flight", "Calls", "Failed"];
-/// What stands before the same figures where a terminal is too narrow for a table.
+/// What precedes the same figures where a terminal is too narrow for a table.
 const LABELS: [&str; 6] = ["", "Wall (± σ)", "Rows/s", "In flight", "Calls", "Failed"];
 
 impl Comparison {
-    /// The comparison for people.
+    /// Formats the comparison for a terminal.
     pub fn table(&self, look: Look) -> String {
         let mut text = self.figures(look.width);
         text += &paragraph(&self.what_was_run(), " ", GAP, look.width);
@@ -36,11 +37,11 @@ impl Comparison {
             text += &paragraph(&look.paint(Style::new().yellow(), &why), " ", GAP, look.width);
         }
         if let Some((first, others)) = self.modes.split_first() {
-            let first = brief(&first.name, NAME_WIDTH);
+            let first = shown(&first.name);
             for mode in others {
                 let Some(speedup) = mode.speedup else { continue };
                 let times = look.paint(Style::new().green().bold(), &figure(speedup.mean));
-                let _ = writeln!(text, "\n{:GAP$}{} was", "", brief(&mode.name, NAME_WIDTH));
+                let _ = writeln!(text, "\n{:GAP$}{} was", "", shown(&mode.name));
                 text += &paragraph(&format!("{times} times as fast as {first}"), " ", DEEPER, look.width);
                 text += &paragraph(&format!("({})", mode.certainty(speedup)), "; ", DEEPER, look.width);
             }
@@ -53,7 +54,7 @@ impl Comparison {
         text
     }
 
-    /// The modes' figures: a table, or a block a mode where that is wider than so many columns. Nothing without modes.
+    /// The modes' figures as a table, or as one block a mode where the table is wider than `columns`.
     fn figures(&self, columns: usize) -> String {
         let modes: Vec<[String; 6]> = self.modes.iter().map(Mode::cells).collect();
         if modes.is_empty() {
@@ -96,7 +97,7 @@ impl Comparison {
         } else {
             let some = self.modes.iter().map(|mode| (mode.runs.len(), &mode.name));
             let none = self.modes_without_runs.iter().map(|name| (0, name));
-            let made = some.chain(none).map(|(runs, name)| format!("{runs} of {}", brief(name, NAME_WIDTH)));
+            let made = some.chain(none).map(|(runs, name)| format!("{runs} of {}", shown(name)));
             format!("finished, of {asked} of {rows} each: {}", made.collect::<Vec<_>>().join(", "))
         };
         let warm_up = self.warm_up.map(|warm_up| counted(warm_up.attempts, "call"));
@@ -116,7 +117,7 @@ impl Comparison {
         ))
     }
 
-    /// In how far the modes answered alike; empty where there is but one run.
+    /// How far the modes' answers agree; empty where there is only one run.
     pub(super) fn answers(&self) -> String {
         let Some(first) = self.modes.first() else { return String::new() };
         if self.modes.iter().all(|mode| mode.failed >= self.rows as f64) {
@@ -125,7 +126,7 @@ impl Comparison {
         if self.modes.len() == 1 && first.runs.len() == 1 {
             return String::new();
         }
-        let name = brief(&first.name, NAME_WIDTH);
+        let name = shown(&first.name);
         if first.runs[0].failed >= self.rows {
             return format!(
                 "the first run of {name} answered no row: there is none to hold the others against"
@@ -135,7 +136,7 @@ impl Comparison {
             .modes
             .iter()
             .filter(|mode| mode.different > 0)
-            .map(|mode| format!("{} in {}", count(mode.different), brief(&mode.name, NAME_WIDTH)))
+            .map(|mode| format!("{} in {}", count(mode.different), shown(&mode.name)))
             .collect();
         if differing.is_empty() {
             return "the answers were the same in every run".to_owned();
@@ -145,10 +146,10 @@ impl Comparison {
 }
 
 impl Mode {
-    /// What stands in its line.
+    /// The cells of its line.
     fn cells(&self) -> [String; 6] {
         [
-            brief(&self.name, NAME_WIDTH),
+            shown(&self.name),
             self.wall(),
             figure(self.rows_per_s),
             figure(self.in_flight_mean),
@@ -157,7 +158,7 @@ impl Mode {
         ]
     }
 
-    /// The wall time, with its standard deviation where there is one.
+    /// The mean wall time, with the standard deviation where there is one.
     pub(super) fn wall(&self) -> String {
         self.stddev_s.map_or_else(
             || seconds(self.mean_s),
@@ -176,7 +177,7 @@ impl Mode {
     }
 }
 
-/// A mean over runs of what is counted: whole where all runs had as many.
+/// A mean over runs of a count, written as a whole number where it is one.
 pub(super) fn a_run(mean: f64) -> String {
     if mean.fract() == 0.0 { count(mean as u64) } else { format!("{mean:.1}") }
 }
