@@ -1,13 +1,10 @@
-//! The report as one page for people: no script, nothing from elsewhere, every foreign word escaped. What its charts
-//! show is said in the files beside this one, how they look in `page.html` and `page.css`.
+//! The report as one self-contained HTML page: no script, nothing loaded from elsewhere, every foreign word escaped.
+//! `charts` decides what its charts show; `page.html` and `page.css` decide how they look.
 //!
-//! The page holds times, counts and error messages, no questions and no answers: it is made to be shown to others.
+//! The page is made to be shown to others: it holds times, counts and error messages, but no questions and no answers.
 
 mod chart;
-mod latency;
-mod over_time;
-mod rows;
-mod scale;
+mod charts;
 
 use std::io;
 use std::path::Path;
@@ -30,14 +27,14 @@ use crate::outcome::FailedAttempt;
 use crate::stats::{Fold, Span};
 
 const STYLE: &str = include_str!("page.css");
-/// Columns of foreign text: a name, a message, a place.
+/// Columns of foreign text: of a name, and of a message or a place.
 const NAME: usize = 60;
 const MESSAGE: usize = 300;
 
-/// Stands on every page.
+/// The beginning of an element that every page has, by which a page is recognized.
 const SIGN: &str = "<section id=\"figures\" aria-label=\"Headline figures\">";
 
-/// The page, in words and charts.
+/// What `page.html` is filled with.
 #[derive(Template)]
 #[template(path = "page.html")]
 struct Page {
@@ -101,11 +98,11 @@ struct Slow {
     error: String,
 }
 
-/// Writes the page, whole or not at all. `answers` is the answers file it is about.
+/// Writes the page about an answers file, whole or not at all.
 ///
 /// # Errors
 ///
-/// Fails where the page cannot be written; then the old one stands.
+/// Fails if the page cannot be written; an old page is left as it was.
 pub fn write(
     path: &Path,
     access: Access,
@@ -119,7 +116,7 @@ pub fn write(
     html.map_err(|error| ReportError::Write { path: path.to_owned(), error })
 }
 
-/// Whether the file is a page of this program, of any version.
+/// Whether the file is a page written by this program, in any version.
 pub fn is_ours(path: &Path) -> bool {
     std::fs::read(path).is_ok_and(|page| memchr::memmem::find(&page, SIGN.as_bytes()).is_some())
 }
@@ -128,7 +125,7 @@ fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> 
     let (stats, course) = (&fold.stats, &fold.course);
     let ran = course.length() > Duration::ZERO;
     let called = ran && report.latency_ms.ok.count + report.latency_ms.failed.count > 0;
-    let waterfall = ran.then(|| rows::waterfall(course)).flatten();
+    let waterfall = ran.then(|| charts::waterfall(course)).flatten();
     let failed = ran && report.attempts.by_error.total() > 0;
     Page {
         style: STYLE,
@@ -140,16 +137,16 @@ fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> 
         when: when(&report.run.started_at),
         what: what(report),
         figures: figures(report),
-        throughput: ran.then(|| over_time::throughput(report, course)),
-        in_flight: called.then(|| over_time::in_flight(report, course)),
-        histogram: called.then(|| latency::histogram(report, stats)),
+        throughput: ran.then(|| charts::throughput(report, course)),
+        in_flight: called.then(|| charts::in_flight(report, course)),
+        histogram: called.then(|| charts::histogram(report, stats)),
         latencies: latencies(report),
-        shares: rows::shares(report),
-        density: (called && waterfall.is_none()).then(|| latency::density(course)),
+        shares: charts::shares(report),
+        density: (called && waterfall.is_none()).then(|| charts::density(course)),
         waterfall,
         together: course.spans().iter().any(|span| !span.is_told()),
-        errors: failed.then(|| over_time::errors(report, course)),
-        retries: (ran && report.attempts.retries > 0).then(|| over_time::retries(report, course)),
+        errors: failed.then(|| charts::errors(report, course)),
+        retries: (ran && report.attempts.retries > 0).then(|| charts::retries(report, course)),
         classes: classes(report, fold),
         more_failures: report.attempts.by_error.total().saturating_sub(report.failures.len() as u64),
         failures: report.failures.iter().map(failure).collect(),
@@ -161,12 +158,12 @@ fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> 
     .render()
 }
 
-/// A time of RFC 3339 to the second, as people write it.
+/// Formats a time of RFC 3339 for people, to the second.
 fn when(time: &str) -> String {
     brief(&time.chars().take(19).collect::<String>().replacen('T', " ", 1), NAME) + " UTC"
 }
 
-/// What was asked, and of what.
+/// The input and the predictor.
 fn what(report: &Report) -> String {
     let (input, predictor) = (Path::new(&report.run.input), &report.run.predictor);
     let name = input.file_name().unwrap_or(input.as_os_str()).to_string_lossy();
@@ -239,7 +236,7 @@ fn latencies(report: &Report) -> Vec<[String; 7]> {
 
 fn classes(report: &Report, fold: &Fold) -> Vec<Class> {
     let failed = &report.rows.failed_by_class;
-    // Rows that were never called have a class and no attempt.
+    // Rows that were never called have a class but no attempt.
     let uncalled = failed
         .most_frequent_first()
         .into_iter()
