@@ -1,15 +1,14 @@
-//! The model's API: its key, whose value is never shown, and whether it answers. One GET of its list of models, which
-//! costs nothing.
+//! Checks of the model's API: whether its key is set, and whether it answers. The key's value is never shown.
 
 use std::path::Path;
 
-use super::Finding;
+use super::check::Finding;
 use super::python::{Inspected, Models, needs_dspy};
 use crate::command::env_file::EnvFile;
 use crate::job::spec::PredictorSpec;
 use crate::report::text::seconds;
 
-/// The variable of the provider's key, as DSPy names it.
+/// The environment variable of the provider's key, as DSPy names it.
 fn variable(options: &PredictorSpec) -> Option<String> {
     let (provider, _) = options.model_name().split_once('/')?;
     Some(format!("{}_API_KEY", provider.to_uppercase()))
@@ -25,7 +24,7 @@ pub(super) fn secret_key(options: &PredictorSpec) -> Option<String> {
     given(options).map(str::to_owned).or_else(from_environment)
 }
 
-/// The model whose key `LiteLLM` is to be asked about: one that neither the options nor its name tell enough of.
+/// The model about whose key `LiteLLM` is to be asked: one for which the options and the name do not tell enough.
 pub(super) fn asked_about(options: &PredictorSpec) -> Option<&str> {
     let model = options.model_name();
     let is_plain = model == "local" || model.starts_with("openai/");
@@ -33,7 +32,7 @@ pub(super) fn asked_about(options: &PredictorSpec) -> Option<&str> {
         .then_some(model)
 }
 
-/// Whether the key is there, where one may be needed; none where nobody knows the model's provider.
+/// Checks that the key is set where one may be needed; `None` where the model's provider is not known.
 pub(super) fn key(inspected: &Inspected, options: &PredictorSpec) -> Option<Finding> {
     if !needs_dspy(options) {
         return None;
@@ -61,7 +60,7 @@ pub(super) fn key(inspected: &Inspected, options: &PredictorSpec) -> Option<Find
     Some(found)
 }
 
-/// A file that many projects keep such variables in. It is read only where `--env-file` names it.
+/// A file in which many projects keep such variables. A run reads it only where `--env-file` names it.
 const ENV_FILE: &str = ".env";
 
 fn needed(options: &PredictorSpec, variables: &[String]) -> String {
@@ -78,7 +77,7 @@ fn needed(options: &PredictorSpec, variables: &[String]) -> String {
     format!("`{model}` needs a key\nhint: {hint}")
 }
 
-/// Whether `--env-file` can be read, and what it names; values are not shown.
+/// Checks that `--env-file` can be read, and tells which variables it sets, without their values.
 pub(super) fn env_file(options: &PredictorSpec) -> Option<Finding> {
     let path = options.env_file.as_deref()?;
     let told = |file: EnvFile| {
@@ -93,7 +92,7 @@ fn quoted(names: &[String], joint: &str) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(joint)
 }
 
-/// Whether `--api-base` answers, and has the model.
+/// Checks that `--api-base` answers and serves the model. It was asked for its list of models, which costs nothing.
 pub(super) fn api(inspected: &Inspected, options: &PredictorSpec) -> Option<Finding> {
     let (url, models) = (options.api_base.as_deref()?, inspected.models()?);
     let url = url.trim_end_matches('/');
@@ -129,7 +128,7 @@ pub(super) fn api(inspected: &Inspected, options: &PredictorSpec) -> Option<Find
     })
 }
 
-/// Whether the server is asked as OpenAI's is; other providers' URLs have another shape.
+/// Whether the server has the URLs of OpenAI's API; those of other providers have another shape.
 fn is_openai(options: &PredictorSpec) -> bool {
     let provider = options.model_name().split('/').next().unwrap_or_default();
     ["openai", "hosted_vllm", "lm_studio", "litellm_proxy", "local"].contains(&provider)
@@ -143,10 +142,10 @@ fn has_version(url: &str) -> bool {
     url.split('/').skip(3).any(is_version)
 }
 
-/// The model's name among those that a server lists.
+/// Finds the model's name among those that a server lists.
 fn listed(names: &[String], model: &str, asked: &str) -> Finding {
     let name = model.split_once('/').map_or(model, |(_, name)| name);
-    // Ollama's have a tag, and `latest` is what a name without one means. Gemini's begin with `models/`.
+    // Names at Ollama have a tag, where a name without one means `latest`. Names at Gemini begin with `models/`.
     let is_it = |known: &&String| {
         [name, model].contains(&known.as_str())
             || [known.strip_suffix(":latest"), known.strip_prefix("models/")].contains(&Some(name))
@@ -158,5 +157,5 @@ fn listed(names: &[String], model: &str, asked: &str) -> Finding {
     })
 }
 
-/// So many models are named where the one asked for is not among them.
+/// The most models that are named where the one asked for is not among them.
 const NAMED: usize = 8;

@@ -1,9 +1,9 @@
-"""Tells what an interpreter has of what a run needs.
+"""Prints what an interpreter has of the things that a run needs.
 
-Rust runs it as a child, with any Python from 3.8 on: it must also work where things are broken. Its arguments are the
-URL of an API and the name of a model to ask LiteLLM about, either may be empty; a key for the API is in the environment
-variable `DOCTOR_KEY`. It prints one JSON object. A package is its version, or why it cannot be imported, or null where
-it is absent.
+`doctor` runs it in a child process, with any Python from 3.8 on, for it must also work where things are broken. Its
+arguments are the URL of an API and the name of a model to ask LiteLLM about; either may be empty. A key for the API is
+in the environment variable `DOCTOR_KEY`. It prints one JSON object. A package is its version, or the reason why it
+cannot be imported, or null where it is absent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import urllib.request
 from typing import Any
 
 PATIENCE_S = 10
-# More than any list of models takes, in bytes.
+# Bytes, more than any list of models takes.
 LONGEST = 16_000_000
 
 
@@ -43,7 +43,7 @@ class Stay(urllib.request.HTTPRedirectHandler):
 
 
 def models(url: str, key: str) -> dict[str, Any]:
-    """GETs the list of models, which costs nothing: the status and the time it took, or why there is none."""
+    """GETs the list of models, which costs nothing: the status and the time it took, or the error."""
     begun = time.monotonic()
     try:
         request = urllib.request.Request(url.rstrip("/") + "/models")
@@ -82,7 +82,7 @@ def missing_keys(model: str) -> list[str] | None:
 def main(url: str, model: str) -> None:
     # DSPy and LiteLLM would otherwise download their price table.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    # What a library prints while it is imported is not ours to tell.
+    # Standard output is for the JSON object, whatever a library prints while it is imported.
     out, sys.stdout = sys.stdout, sys.stderr
     found = {
         "prefix": sys.prefix,

@@ -1,13 +1,14 @@
-//! `doctor`: whether what a run needs is there, each line a check mark, or a cross with its remedy. Runs no job.
+//! `doctor`: checks that everything a run needs is there, and names the remedy for what is not. It runs no job.
 
 mod api;
+mod check;
 mod place;
 mod python;
 
-use console::Style;
 use std::path::Path;
 
-use self::api::{api, env_file, key};
+use self::api::{api, asked_about, env_file, key, secret_key};
+use self::check::{Check, Finding, line};
 use self::place::{files, place};
 use self::python::{Inspected, dspy, event_loop, interpreter, local_model, virtual_environment};
 use super::process::{NO_INPUT, ProcessOptions};
@@ -20,17 +21,8 @@ use crate::job::paths::is_stream;
 use crate::job::prepare::{fits, validated};
 use crate::job::spec::JobSpec;
 use crate::policy::stop::StopReason;
-use crate::report::text::{Look, counted, escape};
+use crate::report::text::counted;
 use crate::run::control::Control;
-
-/// Columns of what was checked.
-const NAME: usize = 20;
-
-/// What was found, or what is wrong and, after `hint: `, the remedy.
-type Finding = Result<String, String>;
-
-/// What was checked and what was found.
-type Check = (&'static str, Finding);
 
 /// Runs `doctor`: exit code 1 if anything is wrong.
 pub async fn doctor(options: ProcessOptions, streams: &mut Streams) -> anyhow::Result<u8> {
@@ -61,7 +53,11 @@ fn checks(options: &ProcessOptions, spec: &JobSpec) -> Vec<Check> {
     let mut checks = vec![("Python", started.found)];
     checks.extend(env_file(asked).map(|found| ("Environment file", found)));
     let mut input = input(options, spec);
-    if let Some(inspected) = started.executable.map(|python| Inspected::of(python, asked)) {
+    let inspect = |python| {
+        let url = asked.api_base.as_deref().unwrap_or_default();
+        Inspected::of(python, url, asked_about(asked).unwrap_or_default(), secret_key(asked))
+    };
+    if let Some(inspected) = started.executable.map(inspect) {
         match inspected {
             Ok(inspected) => {
                 checks.push(("Virtual environment", Ok(virtual_environment(&inspected))));
@@ -69,7 +65,7 @@ fn checks(options: &ProcessOptions, spec: &JobSpec) -> Vec<Check> {
                 checks.push(("Event loop", event_loop(&inspected, asked)));
                 checks.extend(local_model(&inspected, asked).map(|found| ("Local model", found)));
                 checks.extend(key(&inspected, asked).map(|found| ("Key", found)));
-                // Without an input, the default predictor on the local model has nothing left to be looked at.
+                // Without an input, nothing of the default predictor on the local model is left to check.
                 let wanted = input.is_some() || asked.predictor != "dspy" || asked.model_name() != "local";
                 if wanted && checks.iter().all(|(_, found)| found.is_ok()) {
                     let (found, rows) = predictor(options, spec, input.take());
@@ -88,10 +84,10 @@ fn checks(options: &ProcessOptions, spec: &JobSpec) -> Vec<Check> {
     checks
 }
 
-/// An input whose beginning was read, and what is said of it; or what is wrong with it.
+/// An input whose beginning was read, and what there is to say of it; or what is wrong with it.
 type Read = Result<(Option<Source>, String), String>;
 
-/// Looks at the beginning of the input, where one is named. A stream is left to the run.
+/// Reads the beginning of the input, where one is named. A stream is left to the run.
 fn input(options: &ProcessOptions, spec: &JobSpec) -> Option<Read> {
     if options.input == Path::new(NO_INPUT) {
         return None;
@@ -109,7 +105,7 @@ fn input(options: &ProcessOptions, spec: &JobSpec) -> Option<Read> {
     Some(looked.map_err(|error| error.to_string()))
 }
 
-/// Loads the predictor as a run would, and reads the whole input as that predictor wants it. Calls nothing.
+/// Loads the predictor as a run does, and checks the whole input against it. It calls nothing.
 fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> (Finding, Option<Read>) {
     let (asked, calls) = (&spec.predictor, spec.pace.calls());
     let answerer = match Answerer::start(asked, calls, true, &secrets(asked), None) {
@@ -127,15 +123,4 @@ fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> (
     });
     let fits = fits(&answerer, spec).map_err(|error| error.to_string());
     (fits.map(|()| answerer.description.clone()), read)
-}
-
-/// `✓ DSPy  3.4.1`, the lines after the first below it.
-fn line((name, found): &Check, look: Look) -> String {
-    let (mark, text) = match found {
-        Ok(text) => (look.paint(Style::new().green(), "✓"), text),
-        Err(text) => (look.paint(Style::new().red(), "✗"), text),
-    };
-    let indent = " ".repeat(NAME + 3);
-    let lines: Vec<_> = text.lines().map(escape).collect();
-    format!("{mark} {name:<NAME$} {}\n", lines.join(&format!("\n{indent}")))
 }

@@ -1,4 +1,5 @@
-//! The system's side: open files for the calls, and the directory of the answers: writable, with room, with locks.
+//! Checks of the system: the limit on open files, and whether the directory of the answers is writable, has room and
+//! keeps locks.
 
 use std::fs::File;
 use std::io;
@@ -6,15 +7,16 @@ use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::{Check, Finding};
+use super::check::{Check, Finding};
 use crate::fs::directory_of;
 
-/// Files that a run has open besides one connection a call: its own, Python's, the event loop's. 26 were counted.
+/// Files that a run has open besides one connection per call: its own, Python's and the event loop's. 26 were counted.
 const OWN_FILES: u64 = 64;
-/// The journal of `data/questions.csv` takes 480 bytes a row: this is room for a hundred thousand such rows.
+/// Bytes that should be free. The journal of `data/questions.csv` takes 480 bytes per row, so that this is enough for a
+/// hundred thousand such rows.
 const ROOM: u64 = 64 << 20;
 
-/// Whether the limit on open files leaves one for each call.
+/// Checks that the limit on open files leaves one for each call.
 pub(super) fn files(calls: usize) -> Finding {
     let Some(limit) = getrlimit(Resource::Nofile).current else {
         return Ok("no limit".to_owned());
@@ -29,12 +31,12 @@ pub(super) fn files(calls: usize) -> Finding {
     }
 }
 
-/// Whether the answers and their journal can be kept where they are to go.
+/// Checks that the answers and their journal can be written to their directory.
 pub(super) fn place(output: Option<&Path>) -> Vec<Check> {
     let directory = directory_of(output.unwrap_or(Path::new("answers.csv")));
     let shown = directory.display();
     let elsewhere = "hint: choose another directory with `--output`";
-    // The first as a run tries it: its error names no file that nobody knows.
+    // An unnamed file first, as a run does: its error does not mention a file that the user does not know.
     let file = tempfile::tempfile_in(directory).and_then(|_| tempfile::NamedTempFile::new_in(directory));
     let file = match file {
         Ok(file) => file,
@@ -57,13 +59,13 @@ pub(super) fn place(output: Option<&Path>) -> Vec<Check> {
     vec![("Disk", room), ("File locks", locks)]
 }
 
-/// Bytes free for this user.
+/// The number of bytes that this user can still write.
 fn room(directory: &Path) -> io::Result<u64> {
     let system = rustix::fs::statvfs(directory)?;
     Ok(system.f_bavail.saturating_mul(system.f_frsize))
 }
 
-/// Whether a lock on a file keeps others from locking it.
+/// Whether a lock on the file keeps others from locking it.
 fn excludes(file: &File, path: &Path) -> io::Result<bool> {
     file.try_lock()?;
     match File::open(path)?.try_lock() {
@@ -73,7 +75,7 @@ fn excludes(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Bytes in a unit a person would choose.
+/// Formats bytes in a unit that fits.
 fn size(bytes: u64) -> String {
     match bytes {
         0..1_000_000_000 => format!("{} MB", bytes / 1_000_000),

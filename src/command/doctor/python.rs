@@ -1,4 +1,4 @@
-//! The Python side: the interpreter, its packages, the local model, the user's predictor.
+//! Checks of the Python side: the interpreter, its packages, the local model.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use serde::Deserialize;
 
-use super::Finding;
-use super::api::{asked_about, secret_key};
+use super::check::Finding;
 use crate::bridge::python::interpreter::{Interpreter, InterpreterError, choose, linked_version};
 use crate::job::spec::{LoopChoice, PredictorSpec};
 use crate::local_model::LocalModel;
@@ -15,14 +14,14 @@ use crate::report::text::duration;
 
 const INSPECT: &str = include_str!("inspect.py");
 
-/// The interpreter, started where it could be.
+/// What came of starting the interpreter.
 pub(super) struct Started {
     pub(super) found: Finding,
-    /// The executable that can be run, embedded or not.
+    /// The executable that can be run, whether or not it could be embedded.
     pub(super) executable: Option<PathBuf>,
 }
 
-/// Starts the interpreter as a run would.
+/// Starts the interpreter as a run does.
 pub(super) fn interpreter(options: &PredictorSpec) -> Started {
     match Interpreter::start(&choose(options.python.as_deref())) {
         Ok(started) => {
@@ -41,7 +40,7 @@ pub(super) fn interpreter(options: &PredictorSpec) -> Started {
     }
 }
 
-/// What `inspect.py` says of an interpreter.
+/// The output of `inspect.py`.
 #[derive(Debug, Deserialize)]
 struct Told {
     prefix: PathBuf,
@@ -59,18 +58,19 @@ enum Package {
     Error(String),
 }
 
-/// What came of asking an API for its models.
+/// The response of an API to the request for its models.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Models {
-    /// A response, and the seconds it took.
+    /// A response.
     Status {
         status: u16,
+        /// The time it took.
         seconds: f64,
-        /// Their names, where the response is such a list.
+        /// The names of the models, where the response is a list of models.
         names: Option<Vec<String>>,
     },
-    /// None.
+    /// No response.
     Error { error: String },
 }
 
@@ -81,20 +81,20 @@ pub(super) struct Inspected {
 }
 
 impl Inspected {
-    /// Asks the interpreter in a process of its own.
-    pub(super) fn of(python: PathBuf, options: &PredictorSpec) -> Result<Self, String> {
+    /// Asks the interpreter in a process of its own, also for the models at `url` with this key, and for the variables
+    /// that `LiteLLM` needs for `model`. Either may be empty.
+    pub(super) fn of(python: PathBuf, url: &str, model: &str, key: Option<String>) -> Result<Self, String> {
         let failed = |reason: &str| {
             format!(
                 "failed to look into `{}`: {reason}\nhint: make the environment anew with `make setup`",
                 python.display()
             )
         };
-        let url = options.api_base.as_deref().unwrap_or_default();
         let mut command = Command::new(&python);
-        command.args(["-c", INSPECT, url, asked_about(options).unwrap_or_default()]);
-        // Else a `json.py` in this directory would be imported. Pythons older than ours do not know of it.
+        command.args(["-c", INSPECT, url, model]);
+        // Keeps a `json.py` in this directory from being imported. Pythons before 3.11 ignore it.
         command.env("PYTHONSAFEPATH", "1");
-        if let Some(key) = secret_key(options) {
+        if let Some(key) = key {
             command.env("DOCTOR_KEY", key);
         }
         let output = command.stdin(Stdio::null()).output().map_err(|error| failed(&error.to_string()))?;
@@ -106,12 +106,12 @@ impl Inspected {
         Err(failed(stderr.trim().lines().last().unwrap_or("it says nothing")))
     }
 
-    /// What came of asking `--api-base` for its models.
+    /// The response of the API to the request for its models.
     pub(super) fn models(&self) -> Option<&Models> {
         self.told.models.as_ref()
     }
 
-    /// The variables of a key that are not set, for the model [`asked_about`]; none where its provider is not known.
+    /// The variables for the model that are not set; `None` where its provider is not known.
     pub(super) fn missing_keys(&self) -> Option<&[String]> {
         self.told.missing_keys.as_deref()
     }
@@ -121,7 +121,7 @@ impl Inspected {
     }
 }
 
-/// Where the packages come from.
+/// Tells where the packages come from.
 pub(super) fn virtual_environment(inspected: &Inspected) -> String {
     let prefix = inspected.told.prefix.display();
     if inspected.told.is_virtual {
@@ -131,7 +131,7 @@ pub(super) fn virtual_environment(inspected: &Inspected) -> String {
     }
 }
 
-/// Whether the options name a predictor that is DSPy's for sure.
+/// Whether the options name a predictor that certainly needs DSPy.
 pub(super) fn needs_dspy(options: &PredictorSpec) -> bool {
     options.predictor == "dspy" || options.model.is_some()
 }
@@ -166,7 +166,7 @@ pub(super) fn event_loop(inspected: &Inspected, options: &PredictorSpec) -> Find
     }
 }
 
-/// Starts the local model's server, where the run would.
+/// Starts the local model's server where the run would start it.
 pub(super) fn local_model(inspected: &Inspected, options: &PredictorSpec) -> Option<Finding> {
     let wanted = needs_dspy(options) && options.model_name() == "local" && options.api_base.is_none();
     wanted.then(|| {
