@@ -1,15 +1,7 @@
-//! `demo`: the examples from which the bridge is learned, one file each, run live. Only what was just measured is
-//! printed. Read `basic_call.rs` first.
+//! `demo`: runs the examples in `examples.rs`, which show how the bridge is used, and prints what each has measured.
 
-mod basic_call;
-mod concurrent_calls;
-mod custom_function;
-mod error_handling;
-mod patient;
-mod sequential_vs_concurrent;
+mod examples;
 mod stage;
-mod streaming;
-mod timeout;
 
 use std::time::Duration;
 
@@ -25,7 +17,7 @@ use crate::job::spec::{PredictorPatch, PredictorSpec};
 use crate::policy::stop::StopReason;
 use crate::run::control::Control;
 
-/// How long the examples may take to take a signal.
+/// How long the examples may take to end after a signal.
 const GRACE: Duration = Duration::from_secs(5);
 
 const TITLES: [&str; 7] = [
@@ -45,7 +37,7 @@ pub struct DemoOptions {
     /// 6 custom async function, 7 streaming
     #[arg(value_name = "EXAMPLE", value_parser = clap::value_parser!(u8).range(1..=TITLES.len() as i64))]
     pub example: Option<u8>,
-    /// For each call to the model; an example whose call takes longer fails, and the next one is run
+    /// The most time that a call to the model may take; an example whose call takes longer fails, and the next one runs
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s", env = "TAB_TIMEOUT")]
     pub timeout: Duration,
     #[allow(missing_docs)]
@@ -56,29 +48,22 @@ pub struct DemoOptions {
     pub show: ShowOptions,
 }
 
-impl DemoOptions {
-    /// The program that answers.
-    fn predictor(&self) -> PredictorSpec {
-        let mut predictor = PredictorSpec::default();
-        predictor.lay(self.predictor.clone());
-        predictor
-    }
-}
-
 /// Runs `demo`: exit code 1 if an example fails.
 pub async fn demo(options: &DemoOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let control = Control::new();
     let _signals = Signals::forward(&control, GRACE, streams.last_words(None))?;
-    let mut stage = Stage::new(options, streams).await?;
+    let mut spec = PredictorSpec::default();
+    spec.lay(options.predictor.clone());
+    let mut stage = Stage::new(spec, options.timeout, streams, options.show.clone()).await?;
     let code = tokio::select! {
-        code = examples(options.example, &mut stage) => code?,
+        code = run(options.example, &mut stage) => code?,
         signal = control.next() => return Ok(StopReason::Signal(signal).exit_code()),
     };
     stage.close();
     Ok(code)
 }
 
-async fn examples(only: Option<u8>, stage: &mut Stage<'_>) -> anyhow::Result<u8> {
+async fn run(only: Option<u8>, stage: &mut Stage<'_>) -> anyhow::Result<u8> {
     stage.banner("Tokio-AsyncIO Bridge Example")?;
     let mut code = 0;
     for (number, title) in (1..).zip(TITLES) {
@@ -87,13 +72,13 @@ async fn examples(only: Option<u8>, stage: &mut Stage<'_>) -> anyhow::Result<u8>
         }
         stage.say(&format!("\nExample {number}: {title}"))?;
         let result = match number {
-            1 => basic_call::run(stage).await,
-            2 => concurrent_calls::run(stage).await,
-            3 => timeout::run(stage).await,
-            4 => error_handling::run(stage).await,
-            5 => sequential_vs_concurrent::run(stage).await,
-            6 => custom_function::run(stage).await,
-            _ => streaming::run(stage).await,
+            1 => examples::basic_call(stage).await,
+            2 => examples::concurrent_calls(stage).await,
+            3 => examples::time_out(stage).await,
+            4 => examples::error_handling(stage).await,
+            5 => examples::sequential_vs_concurrent(stage).await,
+            6 => examples::custom_function(stage).await,
+            _ => examples::streaming(stage).await,
         };
         if let Err(error) = result {
             stage.failed(&error).context("failed to say what went wrong")?;

@@ -1,14 +1,11 @@
-//! What the examples stand on: the interpreter, the predictors they call, the lines they print. Nothing to learn here
-//! but [`question`].
+//! What the examples need: the interpreter, the predictors that they ask, and the lines that they print.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use console::Style;
+use tokio::time::timeout;
 
-use super::DemoOptions;
-use super::patient::Patient;
 use crate::bridge::Bridge;
 use crate::bridge::python::PythonBridge;
 use crate::bridge::python::interpreter::{Interpreter, choose};
@@ -19,6 +16,7 @@ use crate::command::streams::Streams;
 use crate::error::CallError;
 use crate::job::JobError;
 use crate::job::answerer::{Answerer, secrets};
+use crate::job::spec::PredictorSpec;
 use crate::outcome::Answer;
 use crate::report::text::{Look, duration, escape, escape_lines};
 use crate::row::Value;
@@ -27,19 +25,37 @@ use crate::row::Value;
 pub(super) const FUNCTIONS: &str = "tokio_asyncio_bridge_demo";
 /// Columns of the banner.
 const BANNER: usize = 60;
-/// Calls that are made at once at most.
+/// The most calls at once.
 const CALLS: usize = 5;
 /// How long an event loop may take to end.
 const SHUT_DOWN: Duration = Duration::from_secs(1);
 
-/// One call's argument: `question=text`. An engine would keep the other end of the clock, to measure the call.
+/// The model, or a Python function.
+#[derive(Clone)]
+pub(super) struct Predictor {
+    pub(super) bridge: Arc<dyn Bridge>,
+    /// How many calls it runs at once; others wait in its queue.
+    pub(super) calls: usize,
+    /// How long to wait for an answer.
+    patience: Duration,
+}
+
+impl Predictor {
+    /// Asks a question and waits for its answer.
+    pub(super) async fn ask(&self, text: &str) -> Result<Answer, CallError> {
+        let call = self.bridge.submit(question(text));
+        timeout(self.patience, call).await.unwrap_or(Err(CallError::Timeout(self.patience)))
+    }
+}
+
+/// A call's argument, `question=text`. An engine would keep the other end of the clock, to measure the call.
 pub(super) fn question(text: &str) -> Attempt {
     let (clock, _watch) = call_clock(Instant::now());
     let arguments = vec![("question".into(), Value::Text(text.to_owned()))];
     Attempt { row: 0, number: 1, arguments: Arc::new(arguments), clock }
 }
 
-/// An answer as one line: the field `answer`, or all fields where there is none.
+/// The answer as one line: its field `answer`, or all fields where there is none.
 fn text_of(answer: &Answer) -> String {
     let text = |value: &Value| match value {
         Value::Text(text) => text.clone(),
@@ -53,8 +69,11 @@ fn text_of(answer: &Answer) -> String {
 
 /// Where the examples are run.
 pub(super) struct Stage<'a> {
-    options: &'a DemoOptions,
+    spec: PredictorSpec,
+    /// How long to wait for an answer of the model.
+    patience: Duration,
     streams: &'a mut Streams,
+    show: ShowOptions,
     look: Look,
     interpreter: Interpreter,
     model: Option<Answerer>,
@@ -63,57 +82,56 @@ pub(super) struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     /// Starts the interpreter and gives it `functions.py`.
-    pub(super) async fn new(options: &'a DemoOptions, streams: &'a mut Streams) -> anyhow::Result<Self> {
-        let python = choose(options.predictor.python.as_deref());
+    pub(super) async fn new(
+        spec: PredictorSpec,
+        patience: Duration,
+        streams: &'a mut Streams,
+        show: ShowOptions,
+    ) -> anyhow::Result<Self> {
+        let python = choose(spec.python.as_deref());
         let start = move || {
             let interpreter = Interpreter::start(&python)?;
-            interpreter.define(FUNCTIONS, include_str!("functions.py"))?;
+            interpreter.define(FUNCTIONS, include_str!("../../../examples/functions.py"))?;
             anyhow::Ok(interpreter)
         };
         let interpreter =
             tokio::task::spawn_blocking(start).await.map_err(|error| JobError::panicked(&error))??;
-        let look = streams.look(&options.show);
-        Ok(Self { options, streams, look, interpreter, model: None, bridges: Vec::new() })
+        let look = streams.look(&show);
+        Ok(Self { spec, patience, streams, show, look, interpreter, model: None, bridges: Vec::new() })
     }
 
-    /// The bridge to the model: `--predictor` on `--model`, which is started at its first use, asked within `--timeout`.
-    pub(super) async fn model(&mut self) -> anyhow::Result<Arc<dyn Bridge>> {
-        if self.model.is_none() {
-            let options = self.options.predictor();
-            let start = move || Answerer::start(&options, CALLS, false, &secrets(&options), None);
-            let started =
+    /// `--predictor` on `--model`, which is started at its first use.
+    pub(super) async fn model(&mut self) -> anyhow::Result<Predictor> {
+        let model = if let Some(model) = self.model.take() {
+            model
+        } else {
+            let spec = self.spec.clone();
+            let start = move || Answerer::start(&spec, CALLS, false, &secrets(&spec), None);
+            let model =
                 tokio::task::spawn_blocking(start).await.map_err(|error| JobError::panicked(&error))??;
-            self.say(&format!("(asking {})", escape(&started.description)))?;
-            self.model = Some(started);
-        }
-        let model = self.model.as_ref().context("the model was just started")?;
-        Ok(Arc::new(Patient { bridge: Arc::clone(&model.bridge), patience: self.options.timeout }))
+            self.say(&format!("(asking {})", escape(&model.description)))?;
+            model
+        };
+        let model = self.model.insert(model);
+        let (bridge, calls) = (Arc::clone(&model.bridge), model.limit(CALLS));
+        Ok(Predictor { bridge, calls, patience: self.patience })
     }
 
-    /// How many calls the model runs at once; others wait in its queue.
-    pub(super) fn at_once(&self) -> usize {
-        self.model.as_ref().map_or(CALLS, |model| model.limit(CALLS))
-    }
-
-    /// A bridge to one of the functions in `functions.py`.
-    pub(super) fn function(&mut self, name: &str) -> Result<Arc<dyn Bridge>, LoadError> {
+    /// One of the functions in `functions.py`.
+    pub(super) fn function(&mut self, name: &str) -> Result<Predictor, LoadError> {
+        // Only DSPy programs ask for the model.
+        let provider = Box::new(|| Ok(ModelSettings::default()));
         let request = Request {
             spec: format!("{FUNCTIONS}:{name}"),
             signature: String::new(),
             program: None,
             calls: CALLS,
-            // Asked for by DSPy programs only.
-            model: Model {
-                explicit: false,
-                is_local: false,
-                provider: Box::new(|| Ok(ModelSettings::default())),
-            },
+            model: Model { explicit: false, is_local: false, provider },
         };
-        let options = self.options.predictor();
-        let bridge: Arc<dyn Bridge> =
-            Arc::new(PythonBridge::start(options.event_loop.into(), request, secrets(&options))?);
+        let bridge = PythonBridge::start(self.spec.event_loop.into(), request, secrets(&self.spec))?;
+        let bridge: Arc<dyn Bridge> = Arc::new(bridge);
         self.bridges.push(Arc::clone(&bridge));
-        Ok(bridge)
+        Ok(Predictor { bridge, calls: CALLS, patience: Duration::MAX })
     }
 
     /// Ends the event loops, the model and Python.
@@ -127,48 +145,43 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn show(&self) -> &ShowOptions {
-        &self.options.show
-    }
-
-    /// A line.
+    /// Prints a line.
     pub(super) fn say(&mut self, line: &str) -> anyhow::Result<()> {
-        let show = self.show().clone();
-        Ok(self.streams.say(&show, &format!("{line}\n"))?)
+        Ok(self.streams.say(&self.show, &format!("{line}\n"))?)
     }
 
-    /// A title between two rules.
+    /// Prints a title between two rules.
     pub(super) fn banner(&mut self, title: &str) -> anyhow::Result<()> {
         let rule = "=".repeat(BANNER.min(self.look.width));
         self.say(&format!("{rule}\n{title}\n{rule}"))
     }
 
-    /// A line with a check mark.
-    pub(super) fn done(&mut self, line: &str) -> anyhow::Result<()> {
+    /// Prints a line with a check mark, and details below it.
+    pub(super) fn show(&mut self, line: &str, details: &[(&str, String)]) -> anyhow::Result<()> {
         let mark = self.look.paint(Style::new().green(), "✓");
-        self.say(&format!("{mark} {}", escape(line)))
+        self.say(&format!("{mark} {}", escape(line)))?;
+        details.iter().try_for_each(|(name, value)| self.detail(name, value))
     }
 
-    /// What ended an example.
+    /// Prints a figure or a text below a line with a check mark.
+    pub(super) fn detail(&mut self, name: &str, value: &str) -> anyhow::Result<()> {
+        self.say(&format!("  {name}: {}", escape(value)))
+    }
+
+    /// Prints a question, its answer and the time it took.
+    pub(super) fn answered(&mut self, asked: &str, answer: &Answer, took: Duration) -> anyhow::Result<()> {
+        let details = [("Answer", text_of(answer)), ("Time", duration(took))];
+        self.show(&format!("Question: {asked}"), &details)
+    }
+
+    /// Prints the error that ended an example.
     pub(super) fn failed(&mut self, error: &anyhow::Error) -> anyhow::Result<()> {
         let mark = self.look.paint(Style::new().red(), "✗");
         let hint = match error.downcast_ref() {
             Some(CallError::Timeout(_)) => "\nhint: is the model up? `--timeout` gives it longer",
             _ => "",
         };
-        let text = escape_lines(&secrets(&self.options.predictor()).mask(&format!("{error:#}{hint}")));
+        let text = escape_lines(&secrets(&self.spec).mask(&format!("{error:#}{hint}")));
         self.say(&format!("{mark} {}", text.replace('\n', "\n  ")))
-    }
-
-    /// A question, its answer and the time it took.
-    pub(super) fn answered(&mut self, asked: &str, answer: &Answer, took: Duration) -> anyhow::Result<()> {
-        self.done(&format!("Question: {asked}"))?;
-        self.detail("Answer", &text_of(answer))?;
-        self.detail("Time", &duration(took))
-    }
-
-    /// A figure or a text below a check mark.
-    pub(super) fn detail(&mut self, name: &str, value: &str) -> anyhow::Result<()> {
-        self.say(&format!("  {name}: {}", escape(value)))
     }
 }

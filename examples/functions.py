@@ -1,4 +1,7 @@
-"""The Python functions that `demo` calls. Nothing in them knows of Rust."""
+"""The Python functions that `demo` calls. Nothing in them knows of Rust.
+
+Any of them is a predictor, too: `process data/questions.csv --predictor examples/functions.py:recite`.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,27 +14,27 @@ async def wait_a_second(question: str) -> str:
 
 
 async def shout(question: str) -> str:
-    """Any async function will do."""
+    """An async function, of which any will do."""
     await asyncio.sleep(0.1)
     return question.upper()
 
 
 async def recite(question: str) -> AsyncIterator[str]:
-    """An answer in chunks, as a streaming model gives it."""
+    """Answers in chunks, as a streaming model does."""
     for chunk in ("One ", "word ", "at ", "a ", "time."):
         await asyncio.sleep(0.1)
         yield chunk
 
 
 async def raise_value_error(question: str) -> str:
-    """A Python exception."""
+    """Fails with a Python exception."""
     raise ValueError(f"no answer to {question!r}")
 
 
 async def return_a_complex_number(question: str) -> complex:
-    """The wrong type: JSON has no complex numbers."""
+    """Returns the wrong type, for JSON has no complex numbers."""
     return 42j
 
 
 not_a_predictor = 42
-"""An invalid object: it cannot be called."""
+"""An object that cannot be called."""
