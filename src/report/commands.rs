@@ -1,4 +1,4 @@
-//! Commands of this program, written so that they can be pasted into a shell as they stand. Not when they are of use.
+//! Commands of this program, written so that they can be pasted into a shell.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -6,12 +6,12 @@ use std::path::Path;
 
 use super::text::{argument, shell_word};
 
-/// Commands that take the answers file alone.
+/// Subcommands that take the answers file as their only operand.
 const OF_ANSWERS: [&str; 3] = ["resume", "export", "report"];
-/// Commands that take other arguments, or none.
+/// Subcommands that take other operands, or none.
 const OTHERS: [&str; 5] = ["process", "compare", "verify", "doctor", "demo"];
 
-/// The program as it was called, and the job that its commands are about.
+/// The name by which the program was called, and the job that its commands are about.
 #[derive(Debug, Clone)]
 pub struct Commands {
     program: String,
@@ -19,19 +19,19 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Commands of the program as it was called, for the job whose answers file the user knows by this name; without one,
-    /// of no job.
+    /// Commands of the program as it was called, about the job with this answers file, named as the user names it; or
+    /// about no job.
     pub fn new(program: &OsStr, answers: Option<&Path>) -> Self {
         Self { program: argument(program), answers: answers.map(|answers| shell_word(answers.as_os_str())) }
     }
 
-    /// The command that goes on with the job.
+    /// The command that continues the job.
     pub fn resume(&self) -> String {
         self.complete("resume", "")
     }
 
-    /// The text with each command in its hints completed: a hint may be written as `` `resume --only failed` `` by a
-    /// module that knows neither how the program was called nor where the answers are.
+    /// Completes each command in a text's hints, so that a module that knows neither how the program was called nor where
+    /// the answers are can write a hint as `` `resume --only failed` ``.
     pub fn in_hints<'a>(&self, text: &'a str) -> Cow<'a, str> {
         if !text.contains("hint: ") {
             return Cow::Borrowed(text);
@@ -43,7 +43,7 @@ impl Commands {
         Cow::Owned(lines.collect::<Vec<_>>().join("\n"))
     }
 
-    /// Every second part between backticks is a literal.
+    /// Completes the literals between backticks.
     fn in_hint(&self, hint: &str) -> String {
         let literal = |(place, part)| if place % 2 == 1 { self.literal(part) } else { Cow::Borrowed(part) };
         hint.split('`').enumerate().map(literal).collect::<Vec<_>>().join("`")
@@ -56,7 +56,7 @@ impl Commands {
             _ if OF_ANSWERS.contains(&name) && (has_operand || self.answers.is_some()) => {
                 Cow::Owned(self.complete(name, arguments))
             }
-            // A bare `process` names the command: its arguments are the reader's.
+            // A bare `process` only names the subcommand.
             _ if OTHERS.contains(&name) && (has_operand || name == "doctor") => {
                 Cow::Owned(self.complete(name, arguments))
             }

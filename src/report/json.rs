@@ -1,4 +1,4 @@
-//! Reads and writes reports as JSON files. The shape is that of the types; `schema/report.schema.json` publishes it.
+//! Reads and writes reports as JSON files. Their shape is that of the types, which `schema/report.schema.json` publishes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::fs::{Access, replace};
 /// Why a report was not read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// The file system refused; the old file, if any, is as it was.
+    /// The file could not be written. An old file is left as it was.
     #[error("failed to write `{}`: {error}", .path.display())]
     Write {
         /// The report.
@@ -19,7 +19,7 @@ pub enum ReportError {
         /// The reason.
         error: io::Error,
     },
-    /// The file system refused.
+    /// The file could not be read.
     #[error("failed to read `{}`: {error}", .path.display())]
     Read {
         /// The report.
@@ -27,7 +27,7 @@ pub enum ReportError {
         /// The reason.
         error: io::Error,
     },
-    /// The file holds something else.
+    /// The file does not hold a report.
     #[error("failed to read `{}`: {error}\nhint: give the answers file of a finished run", .path.display())]
     Parse {
         /// The report.
@@ -35,7 +35,7 @@ pub enum ReportError {
         /// The reason, with line and column.
         error: serde_json::Error,
     },
-    /// The file was written by another version of the program.
+    /// The report has another schema version.
     #[error(
         "failed to read `{}`: its schema version is {found}, this program reads {SCHEMA_VERSION}\n\
          hint: use the version of the program that wrote it",
@@ -44,13 +44,13 @@ pub enum ReportError {
     Version {
         /// The report.
         path: PathBuf,
-        /// What the file says.
+        /// The file's schema version.
         found: u32,
     },
 }
 
 impl ReportError {
-    /// The report that it is about.
+    /// The path of the report that the error is about.
     pub fn path(&self) -> &Path {
         match self {
             Self::Write { path, .. }
@@ -61,11 +61,11 @@ impl ReportError {
     }
 }
 
-/// Writes a value (a [`Report`], a [`Comparison`](super::compare::Comparison)) as indented JSON, whole or not at all.
+/// Writes a [`Report`] or a [`Comparison`](super::compare::Comparison) as indented JSON, whole or not at all.
 ///
 /// # Errors
 ///
-/// Fails where the file cannot be written; then the old one stands.
+/// Fails if the file cannot be written. An old file is left as it was.
 pub fn write(path: &Path, access: Access, value: &impl Serialize) -> Result<(), ReportError> {
     let text = serde_json::to_vec_pretty(value).map_err(io::Error::from);
     let written = text.and_then(|mut text| {
@@ -75,7 +75,7 @@ pub fn write(path: &Path, access: Access, value: &impl Serialize) -> Result<(), 
     written.map_err(|error| ReportError::Write { path: path.to_owned(), error })
 }
 
-/// Whether the file is a report or a comparison of this program, of any version.
+/// Whether the file is a report or a comparison written by this program, in any version.
 pub fn is_ours(path: &Path) -> bool {
     let text = std::fs::read(path).unwrap_or_default();
     serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|value| {
@@ -87,7 +87,7 @@ pub fn is_ours(path: &Path) -> bool {
 ///
 /// # Errors
 ///
-/// Fails where the file cannot be read, is no report, or is of another schema version.
+/// Fails if the file cannot be read, does not hold a report, or has another schema version.
 pub fn read(path: &Path) -> Result<Report, ReportError> {
     let text = std::fs::read(path).map_err(|error| ReportError::Read { path: path.to_owned(), error })?;
     let parse_error = |error| ReportError::Parse { path: path.to_owned(), error };

@@ -1,4 +1,9 @@
-//! A run's timing report as one value, and its views: JSON, a table, a page, progress. Measures nothing itself.
+//! The timing report of a run and the comparison of several modes as values, and their views.
+//!
+//! [`Report`] and [`compare::Comparison`] are plain data: their fields are those of the published JSON. Their views are
+//! [`json`] for programs, [`table`] and [`html`] for people, and [`compare::markdown`] for pages. [`verdict`] and
+//! [`remark`] say what the figures mean. [`progress`] shows a run while it runs, and [`text`] formats figures and foreign
+//! text for all views.
 
 pub mod commands;
 pub mod compare;
@@ -24,24 +29,24 @@ use crate::usage::ClassCounts;
 /// The version of the report's JSON (`schema/report.schema.json`); new fields alone do not change it.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// What a run's statistics cannot know of it.
+/// What a report needs beside the statistics.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// Rows selected.
     pub total: u64,
     /// Rows of the input outside the selection.
     pub skipped: u64,
-    /// Rows that earlier sessions answered.
+    /// Selected rows that earlier sessions answered.
     pub resumed: u64,
     /// The most calls allowed in flight.
     pub concurrency: u64,
-    /// Starting Python and loading the predictor.
+    /// Time to start Python and load the predictor.
     pub startup: Duration,
-    /// Reading and checking the input before the first call.
+    /// Time to read and check the input before the first call.
     pub validate: Duration,
-    /// Writing the answers file.
+    /// Time to write the answers file.
     pub project: Duration,
-    /// Why the run stopped before its last row.
+    /// The reason why the run stopped before its last row; `None` if it did not.
     pub stopped: Option<String>,
     /// The versions of the predictor in the job's sessions.
     pub predictor_versions: Vec<PredictorVersion>,
@@ -53,54 +58,57 @@ pub struct Facts {
     pub run: RunInfo,
 }
 
-/// The timing report; field for field the JSON that scripts rely on.
+/// The timing report of a job. Its fields are those of the JSON that scripts rely on.
+///
+/// Attempts, tokens, cost and times add up over all sessions of the job. Fields that end in `_s` are seconds, those that
+/// end in `_ms` milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// [`SCHEMA_VERSION`] of the program that wrote it.
+    /// [`SCHEMA_VERSION`] of the program that made it.
     pub schema_version: u32,
-    /// Rows by what became of them.
+    /// Counts of rows by what became of them.
     pub rows: RowCounts,
-    /// Why the run stopped before its last row.
+    /// The reason why the run stopped before its last row; `None` if it did not.
     pub stopped: Option<String>,
-    /// Calls of the predictor.
+    /// Counts of calls of the predictor.
     pub attempts: AttemptCounts,
-    /// The first failed attempts, on the run's time: the sessions without the time between them.
+    /// The first failed attempts. Their times are on the run's clock, which leaves out the time between sessions.
     #[serde(default)]
     pub failures: Vec<FailedAttempt>,
-    /// Sessions that recorded an outcome, or a failed attempt, of a call.
+    /// The number of sessions that recorded an outcome or a failed attempt of a call.
     #[serde(default)]
     pub sessions: u64,
-    /// The predictor as it was in the job's sessions, and which rows were answered under which version.
+    /// The predictor's versions in the job's sessions, and the rows that were answered under each.
     #[serde(default)]
     pub predictor_versions: Vec<PredictorVersion>,
-    /// First call handed over to the last outcome, or failed attempt, recorded, summed over sessions.
+    /// Seconds from the first call handed over to the last outcome or failed attempt recorded, summed over sessions.
     pub wall_s: f64,
-    /// Starting Python and loading the predictor.
+    /// Seconds to start Python and load the predictor.
     pub startup_s: f64,
-    /// Reading and checking the input before the first call.
+    /// Seconds to read and check the input before the first call.
     pub validate_s: f64,
-    /// Writing the answers file.
+    /// Seconds to write the answers file.
     pub project_s: f64,
-    /// Rows answered in a second of wall time.
+    /// Rows answered per second of wall time.
     pub rows_per_s: f64,
-    /// The last attempt of each called row, as seen on the event loop's thread.
+    /// The duration of the last attempt of each called row, in milliseconds, as seen on the event loop's thread.
     pub latency_ms: Latency,
-    /// From a row's being read to its outcome's being recorded.
+    /// Milliseconds from reading a row to recording its outcome.
     pub row_ms: Distribution,
-    /// From a call's start to its first chunk.
+    /// Milliseconds from a call's start to its first chunk.
     pub first_chunk_ms: Distribution,
     /// Calls in flight.
     pub concurrency: Concurrency,
-    /// Where the rows' time went.
+    /// Where the rows' time went, in milliseconds summed over the rows.
     pub time_ms: TimeSums,
-    /// For how long something held rows back, by what it was.
+    /// For how many seconds a limit held rows back, by limit.
     #[serde(default)]
     pub limited_s: LimitedTimes,
     /// The journal's figures.
     pub journal: JournalFigures,
-    /// Tokens of all attempts.
+    /// Tokens and requests of all attempts.
     pub tokens: Tokens,
-    /// What the attempts cost in US dollars, as far as prices are known.
+    /// The cost of all attempts in US dollars, as far as prices are known; null where no price is.
     pub cost_usd: Option<f64>,
     /// Python's event loop.
     pub event_loop: EventLoop,
@@ -108,29 +116,29 @@ pub struct Report {
     pub run: RunInfo,
 }
 
-/// Rows by what became of them: total = ok + failed + unfinished.
+/// Counts of rows by what became of them: `total` = `ok` + `failed` + `unfinished`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowCounts {
     /// Rows selected.
     pub total: u64,
-    /// Answered.
+    /// Rows whose latest outcome is an answer.
     pub ok: u64,
-    /// Failed, by their latest outcome.
+    /// Rows whose latest outcome is a failure.
     pub failed: u64,
-    /// The failed ones by class.
+    /// The failed rows by the class of their error.
     pub failed_by_class: ClassCounts,
     /// Rows of the input outside the selection.
     pub skipped: u64,
-    /// Left without an outcome.
+    /// Rows without an outcome.
     pub unfinished: u64,
-    /// Answered by earlier sessions, counted in ok.
+    /// Rows that earlier sessions answered, counted in `ok`.
     pub resumed: u64,
-    /// Cut off at the model's token limit, counted in ok.
+    /// Answers cut off at the model's token limit, counted in `ok`.
     #[serde(default)]
     pub cut_off: u64,
 }
 
-/// Latencies by result.
+/// Latencies by result, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// Of answers.
@@ -142,22 +150,22 @@ pub struct Latency {
 /// Calls in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Concurrency {
-    /// The most allowed at once.
+    /// The most calls allowed at once.
     pub requested: u64,
-    /// The mean over the wall time; a call counts until it is abandoned.
+    /// The mean over the wall time. A call counts until it is abandoned.
     pub achieved_mean: f64,
-    /// The most seen at once, abandoned calls that still run included.
+    /// The most calls seen at once, including abandoned calls that still run.
     pub achieved_max: u64,
 }
 
 /// The journal's figures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct JournalFigures {
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
     /// Completed fdatasync calls.
     pub syncs: u64,
-    /// The longest time for which a power cut could have lost a recorded outcome.
+    /// The longest time for which a power cut could have lost a recorded outcome, in milliseconds.
     pub longest_unsynced_ms: f64,
 }
 
@@ -170,8 +178,8 @@ pub struct Tokens {
     pub output: u64,
     /// Requests to the model.
     pub calls: u64,
-    /// Calls of the predictor that may be billed and told nothing: they timed out, were cut off, or were in flight when
-    /// the process died.
+    /// Calls of the predictor that may be billed although their usage is not known: they timed out, were cut off, or
+    /// were in flight when the process died.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub untold: u64,
 }
@@ -186,21 +194,21 @@ fn is_zero(number: &u64) -> bool {
 pub struct EventLoop {
     /// `asyncio` or `uvloop`.
     pub name: String,
-    /// The longest time for which it did not turn.
+    /// The longest time for which it did not turn, in milliseconds.
     pub max_lag_ms: f64,
-    /// Where it was blocked.
+    /// The calls that blocked it.
     pub blocked: Vec<Blocked>,
 }
 
 /// One call that kept the event loop from turning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Blocked {
-    /// The row whose call it was, where that is known.
+    /// The row whose call it was; null where that is not known.
     #[serde(default)]
     pub row: Option<u64>,
     /// The innermost line of the user's code: `file:line in function`.
     pub place: String,
-    /// For how long.
+    /// For how many milliseconds.
     pub ms: f64,
 }
 
@@ -211,31 +219,31 @@ impl From<Blockage> for Blocked {
     }
 }
 
-/// What was run, where and when; secrets are masked by whoever fills this in.
+/// What was run, where and when. Secrets in it are masked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunInfo {
-    /// The command line.
+    /// The words of the command line.
     pub argv: Vec<String>,
-    /// The input file.
+    /// The path of the input file.
     pub input: String,
     /// Its SHA-256 in lowercase hexadecimal digits.
     pub input_sha256: String,
-    /// The predictor's SPEC.
+    /// The predictor's SPEC, as `--predictor` takes it.
     pub predictor: String,
-    /// The bridge that made the calls.
+    /// The name of the bridge that made the calls.
     pub bridge: String,
     /// Versions by name: this program, Python, packages.
     pub versions: BTreeMap<String, String>,
-    /// RFC 3339, UTC.
+    /// When it started, in UTC, as RFC 3339 has it.
     pub started_at: String,
-    /// RFC 3339, UTC.
+    /// When it ended, in UTC, as RFC 3339 has it.
     pub finished_at: String,
-    /// Cores this process may use.
+    /// The number of cores that the process may use.
     pub host_cores: usize,
 }
 
 impl Report {
-    /// Puts the figures and the facts together.
+    /// Makes a report of statistics and facts.
     pub fn new(stats: &Stats, facts: Facts) -> Self {
         let spent = stats.spent();
         let usage = spent.usage;

@@ -1,16 +1,16 @@
-//! What a finished run's figures say went wrong unseen. Not its errors, and not the doubts of a comparison.
+//! Looks in the figures of a finished run for a fault that raised no error.
 
 use super::Report;
 use super::text::figure;
 
-/// Below this share of what was requested, calls in flight are far too few.
+/// A smaller share of the requested calls in flight is far too few.
 const FEW: f64 = 0.5;
-/// Being limited for a greater share of the wall time explains few calls in flight.
+/// Being limited for a larger share of the wall time explains few calls in flight.
 const LIMITED: f64 = 0.1;
-/// Shorter runs measure their beginning and end, in seconds.
+/// Shorter runs, in seconds, measure little but their beginning and end.
 const SHORTEST_S: f64 = 1.0;
 
-/// Says that far fewer calls were in flight than requested, although rows were waiting and nothing held them back.
+/// Says if far fewer calls were in flight than requested although rows were waiting and no limit held them back.
 pub fn underused(report: &Report) -> Option<String> {
     let (wall_s, requested) = (report.wall_s, report.concurrency.requested as f64);
     let limited = &report.limited_s;

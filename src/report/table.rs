@@ -1,4 +1,4 @@
-//! A run's summary for people, on standard output. Scripts read the JSON instead.
+//! A run's summary as text for a terminal.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,13 +11,13 @@ use super::text::{
 use super::{Distribution, Report, versions};
 use crate::error::CANCELLED;
 
-/// The columns before a line's value.
+/// Columns before a line's value.
 const INDENT: usize = 17;
-/// Columns of a latency, and how many there are.
+/// Columns of a latency, and the number of latencies on a line.
 const LATENCY: usize = 12;
 const LATENCIES: usize = 4;
 
-/// Shorter waits for the server or a rate are not shown.
+/// Shorter waits for the server or a rate, in seconds, are not shown.
 const SHORTEST_LIMIT_S: f64 = 0.1;
 
 /// Where a run's files are.
@@ -25,15 +25,15 @@ const SHORTEST_LIMIT_S: f64 = 0.1;
 pub struct Files<'a> {
     /// The answers.
     pub answers: &'a Path,
-    /// The timing report, where it was written.
+    /// The timing report, if it was written.
     pub report: Option<&'a Path>,
-    /// The same as a page, where it was written.
+    /// The page, if it was written.
     pub page: Option<&'a Path>,
-    /// The command that answers the rows that are left.
+    /// The command that answers the remaining rows.
     pub resume: &'a str,
 }
 
-/// The summary: what became of the rows, how fast, where the files are, and what to do about the rows that are left.
+/// Summarizes a run: what became of the rows, how fast, where the files are, and how to answer the remaining rows.
 pub fn summary(report: &Report, files: Files<'_>, look: Look) -> String {
     let mut table = Table { look, text: String::new() };
     table.headline(report);
@@ -56,7 +56,7 @@ impl Table {
         let answered = format!("Answered {} of {}", count(rows.ok), counted(rows.total, "row"));
         let mut line = self.look.paint(style.bold(), &answered);
         if report.wall_s > 0.0 {
-            // What was done before is no doing of a session that found nothing left to do.
+            // A session that found nothing left to do has answered none of them.
             line += if rows.resumed == rows.total { " before, in" } else { " in" };
             line += &format!(" {}", seconds(report.wall_s));
             if report.sessions > 1 {
@@ -110,7 +110,7 @@ impl Table {
         let kinds = [
             ("  answered", &report.latency_ms.ok),
             ("  failed", &report.latency_ms.failed),
-            // Beside the calls alone: what they waited for, and what was tried in vain, is in no call's time.
+            // The calls' times above include neither waiting nor failed attempts.
             ("  whole row", &report.row_ms),
             ("  first chunk", &report.first_chunk_ms),
         ];
@@ -147,7 +147,7 @@ impl Table {
                 "{} on average, {} at most{}, {} requested",
                 figure(concurrency.achieved_mean),
                 count(concurrency.achieved_max),
-                // They are in the one figure and not in the other.
+                // The maximum includes them, the average does not.
                 if attempts.abandoned > 0 { ", abandoned included" } else { "" },
                 count(concurrency.requested)
             ),
@@ -204,10 +204,10 @@ impl Table {
             self.line(label, &escape(&path.to_string_lossy()));
         }
         let left = report.rows.failed + report.rows.unfinished;
-        // Of answers that were thrown away no journal is left.
+        // A run that throws its answers away leaves no journal.
         if left > 0 && files.answers != Path::new("/dev/null") {
             let mut command = files.resume.to_owned();
-            // Rows set aside are called again only where they are asked for.
+            // Rows that were set aside are called again only on request.
             if report.rows.failed_by_class.get("crash") == left {
                 command += " --only failed";
             }
@@ -223,7 +223,7 @@ impl Table {
         self.text.push('\n');
     }
 
-    /// As [`Self::line`], on as many lines as it takes.
+    /// As [`Self::line`], on as many lines as needed.
     fn wrapped_line(&mut self, label: &str, value: &str, separator: &str) {
         let lines = wrapped(value, separator, self.look.width.saturating_sub(INDENT));
         self.line(label, &lines.join(&format!("\n{:INDENT$}", "")));

@@ -1,4 +1,4 @@
-//! How figures and foreign text are written for people. Not for machines: JSON carries plain numbers.
+//! Formats figures and foreign text for people, on terminals and pages.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -11,30 +11,30 @@ use console::Style;
 
 use crate::event::{Blockage, Blocker};
 
-/// Columns of the reason a run stopped for: enough for an error and its place.
+/// Columns of the reason for which a run stopped: enough for an error and its place.
 const REASON_WIDTH: usize = 400;
 
-/// Where text is shown.
+/// The look of a place where text is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
     /// Whether to colour it.
     pub color: bool,
-    /// Columns to keep within, where foreign text allows.
+    /// The number of columns to keep within, where foreign text allows.
     pub width: usize,
 }
 
 impl Look {
-    /// The text in a style, or plain where nothing is coloured.
+    /// Applies a style to a text, unless nothing is coloured.
     pub fn paint(self, style: Style, text: &str) -> String {
         style.force_styling(self.color).apply_to(text).to_string()
     }
 }
 
-/// Writes text and flushes it; a reader that has gone away is no error.
+/// Writes text and flushes it. A reader that has gone away is not an error.
 ///
 /// # Errors
 ///
-/// Fails where the stream cannot be written.
+/// Fails if the stream cannot be written.
 pub fn show(out: &mut dyn Write, text: &str) -> io::Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -42,7 +42,7 @@ pub fn show(out: &mut dyn Write, text: &str) -> io::Result<()> {
     }
 }
 
-/// A span of time in three digits or so: `400 ns`, `850 ms`, `1.23 s`, `2 m 05 s`, `1 h 02 m`.
+/// Formats a span of time with about three digits: `400 ns`, `850 ms`, `1.23 s`, `2 m 05 s`, `1 h 02 m`.
 pub fn duration(span: Duration) -> String {
     let micros = span.as_micros();
     let seconds = span.as_secs_f64();
@@ -60,7 +60,7 @@ pub fn duration(span: Duration) -> String {
     }
 }
 
-/// A limit that somebody has set, as exact as it was given: `20 s`, `2 m 30 s`.
+/// Formats a limit that a user has set, as exactly as it was given: `20 s`, `2 m 30 s`.
 pub fn limit(span: Duration) -> String {
     match span.as_secs() {
         seconds @ 0..60 if span.subsec_nanos() == 0 => format!("{seconds} s"),
@@ -68,17 +68,17 @@ pub fn limit(span: Duration) -> String {
     }
 }
 
-/// [`duration`] of a report's figure in milliseconds; one that is no span of time gives `-`.
+/// As [`duration`], for milliseconds; a figure that is not a span of time gives `-`.
 pub fn millis(figure: f64) -> String {
     seconds(figure / 1e3)
 }
 
-/// [`duration`] of a report's figure in seconds; one that is no span of time gives `-`.
+/// As [`duration`], for seconds; a figure that is not a span of time gives `-`.
 pub fn seconds(figure: f64) -> String {
     Duration::try_from_secs_f64(figure).map_or_else(|_| "-".to_owned(), duration)
 }
 
-/// A whole number with thousands separators: `1,234,567`.
+/// Formats a whole number with thousands separators: `1,234,567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -91,7 +91,7 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// A count and its noun, in the plural unless it is one: `1 row`, `2 rows`, `3 retries`.
+/// Formats a count and its noun, which is in the plural unless the count is one: `1 row`, `2 rows`, `3 retries`.
 pub fn counted(number: u64, noun: &str) -> String {
     let count = count(number);
     match noun.strip_suffix('y') {
@@ -101,7 +101,7 @@ pub fn counted(number: u64, noun: &str) -> String {
     }
 }
 
-/// A figure such as a rate in three digits: `0.52`, `8.10`, `80.0`, `1,234`.
+/// Formats a figure such as a rate with three digits: `0.52`, `8.10`, `80.0`, `1,234`.
 pub fn figure(number: f64) -> String {
     match number.abs() {
         size if size < 9.995 => format!("{number:.2}"),
@@ -110,7 +110,7 @@ pub fn figure(number: f64) -> String {
     }
 }
 
-/// The first twenty of some rows' numbers.
+/// Lists the first twenty row numbers.
 pub fn numbers(rows: impl IntoIterator<Item = u64>) -> String {
     let mut rows = rows.into_iter();
     let mut text = rows.by_ref().take(20).map(|row| row.to_string()).collect::<Vec<_>>().join(", ");
@@ -120,7 +120,7 @@ pub fn numbers(rows: impl IntoIterator<Item = u64>) -> String {
     text
 }
 
-/// That the event loop does not turn, whose doing it is, and the remedy.
+/// Says that the event loop is blocked, by which row, and what the remedy is.
 pub fn blocked(blockage: &Blockage, in_hand: &[u64]) -> String {
     let by = match (blockage.row, in_hand) {
         (Some(row), _) | (None, &[row]) => format!(" by row {row}"),
@@ -145,12 +145,12 @@ pub fn blocked(blockage: &Blockage, in_hand: &[u64]) -> String {
     }
 }
 
-/// US dollars, with more places the less they are: `$12.34`, `$0.0021`.
+/// Formats US dollars, with more places for small amounts: `$12.34`, `$0.0021`.
 pub fn dollars(amount: f64) -> String {
     if amount > 0.0 && amount < 0.1 { format!("${amount:.4}") } else { format!("${amount:.2}") }
 }
 
-/// Text that came from outside, safe for a terminal: control and direction-changing characters are written as escapes.
+/// Makes foreign text safe for a terminal by escaping control and direction-changing characters.
 pub fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -166,7 +166,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// JSON in which those characters are escaped as JSON has it: it means the same.
+/// Escapes the same characters in JSON, in JSON's own way, so that it means the same.
 pub fn escape_json(json: String) -> String {
     if !json.contains(is_unsafe) {
         return json;
@@ -184,18 +184,18 @@ pub fn escape_json(json: String) -> String {
     safe
 }
 
-/// As [`escape`], but lines stay lines.
+/// As [`escape`], but keeps line breaks.
 pub fn escape_lines(text: &str) -> String {
     text.lines().map(escape).collect::<Vec<_>>().join("\n")
 }
 
-/// [`escape`]d text on one line of at most so many columns, the rest replaced by `…`; a break is a space.
+/// Shortens text to one line of at most `columns` columns, with `…` for what is left out, and [`escape`]s it.
 pub fn brief(text: &str, columns: usize) -> String {
     let parts = text.split(['\n', '\r', '\t']).map(str::trim).filter(|part| !part.is_empty());
     console::truncate_str(&escape(&parts.collect::<Vec<_>>().join(" ")), columns, "…").into_owned()
 }
 
-/// Why a run stopped, shortened, on one line; what hint there is stays on a line of its own, for it is no foreign text.
+/// Splits the reason for which a run stopped into one short line and its hint. The hint is not foreign text.
 pub fn reason(text: &str) -> (String, Option<&str>) {
     let (text, hint) = match text.rsplit_once("\nhint: ") {
         Some((text, hint)) if !hint.contains('\n') => (text, Some(hint)),
@@ -204,7 +204,8 @@ pub fn reason(text: &str) -> (String, Option<&str>) {
     (brief(text, REASON_WIDTH), hint)
 }
 
-/// A file name as one word of a shell command; what is unsafe for a terminal, or no UTF-8, is written as bytes in `$'…'`.
+/// Quotes a file name as one word of a shell command. A name that is unsafe for a terminal, or not UTF-8, is written as
+/// bytes in `$'…'`.
 pub fn shell_word(file: &OsStr) -> String {
     if file.as_encoded_bytes().starts_with(b"-") {
         let mut beside = OsStr::new("./").to_owned();
@@ -214,7 +215,7 @@ pub fn shell_word(file: &OsStr) -> String {
     argument(file)
 }
 
-/// Any word of a shell command, quoted where it must be; as exact as [`shell_word`].
+/// Quotes any word of a shell command where it must be quoted, as exactly as [`shell_word`].
 pub fn argument(word: &OsStr) -> String {
     let plain = |character: char| character.is_alphanumeric() || "_-./+:,@%=".contains(character);
     match word.to_str() {
@@ -231,7 +232,8 @@ pub fn argument(word: &OsStr) -> String {
     }
 }
 
-/// Items separated by commas, in so many columns; of more than fit, the first (at least one), then `7 more`.
+/// Lists items with commas in at most `columns` columns. If not all fit, the first ones (at least one) are followed by
+/// `7 more`.
 pub fn list(items: &[String], columns: usize) -> String {
     let all = items.join(", ");
     if console::measure_text_width(&all) <= columns {
@@ -245,7 +247,7 @@ pub fn list(items: &[String], columns: usize) -> String {
         .unwrap_or_else(|| if items.len() > 1 { shortened(1) } else { all })
 }
 
-/// The text on lines of so many columns, broken after separators alone.
+/// Breaks text into lines of at most `columns` columns, after separators only.
 pub fn wrapped(text: &str, separator: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for part in text.split_inclusive(separator) {
@@ -261,7 +263,7 @@ pub fn wrapped(text: &str, separator: &str, columns: usize) -> Vec<String> {
     lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
-/// The text on lines of their own, [`wrapped`] so that they keep to so many columns, each indented; nothing for none.
+/// Formats text as indented lines, [`wrapped`] to `columns` columns; empty text gives no line.
 pub fn paragraph(text: &str, separator: &str, indent: usize, columns: usize) -> String {
     let mut paragraph = String::new();
     for line in

@@ -1,20 +1,20 @@
-//! What a run's time went into, in one sentence. Not what to do about it.
+//! Says in one sentence where a run's time went.
 
 use super::Report;
 use super::text::{brief, count, figure, seconds};
 
-/// Below this share of the wall time a wait is no verdict.
+/// A wait that takes a smaller share of the wall time is not worth a verdict.
 const MUCH: f64 = 0.1;
-/// The same of the time of the rows, which waits to retry are a part of.
+/// The same for waits to retry, as a share of the rows' time.
 const MUCH_OF_ROWS: f64 = 0.25;
-/// From this share of the calls allowed on, the run was as busy as it could be.
+/// With this share of the allowed calls in flight, a run was as busy as it could be.
 const BUSY: f64 = 0.8;
-/// So many kinds of errors are named.
+/// The most kinds of errors that are named.
 const KINDS: usize = 3;
-/// Columns of a place or a class.
+/// Columns of a place's or a class's name.
 const NAME: usize = 60;
 
-/// The verdict on a run; none where nothing was called.
+/// The verdict on a run; `None` if nothing was called.
 pub fn verdict(report: &Report) -> Option<String> {
     let wall = report.wall_s;
     if report.attempts.total == 0 || wall <= 0.0 {
@@ -31,11 +31,11 @@ pub fn verdict(report: &Report) -> Option<String> {
     )
 }
 
-/// What kept calls from being made for the longest time.
+/// The limit that kept calls from being made for the longest time.
 fn held_back(report: &Report, wall: f64) -> Option<String> {
     let limited = &report.limited_s;
     let by_status = report.attempts.by_status.iter();
-    // What is told of a server that asks for less, and of one that fails.
+    // The statuses of a server that asks for fewer calls, or those of one that fails.
     let told = |asked: bool| {
         let of = by_status.clone().filter(|(status, _)| [429, 503, 529].contains(*status) == asked);
         most(of.map(|(status, times)| (status.to_string(), *times)).collect())
@@ -75,7 +75,7 @@ fn retried(report: &Report) -> Option<String> {
         .then(|| format!("{:.0} % of the rows' time spent waiting to retry{why}", share * 100.0))
 }
 
-/// `57.8 of 59.9 s`.
+/// Formats a part of the wall time: `57.8 of 59.9 s`.
 fn of(time: f64, wall: f64) -> String {
     if (1.0..59.95).contains(&wall) {
         format!("{time:.1} of {wall:.1} s")
@@ -84,7 +84,7 @@ fn of(time: f64, wall: f64) -> String {
     }
 }
 
-/// `: 11 x 429, 2 x 503`; nothing where there is none.
+/// Lists the most frequent kinds: `: 11 x 429, 2 x 503`; empty if there are none.
 fn most(mut kinds: Vec<(String, u64)>) -> String {
     kinds.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
     let kinds: Vec<_> =

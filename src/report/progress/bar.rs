@@ -1,4 +1,4 @@
-//! Progress as a bar at the bottom of a terminal; messages, and what Python prints, scroll by above it.
+//! Progress as a bar at the bottom of a terminal. Messages, and what Python prints, scroll by above it.
 
 use console::measure_text_width;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -7,11 +7,11 @@ use super::{Form, Log, Screen};
 use crate::event::Event;
 use crate::observe::{Level, Observer, Snapshot};
 
-/// Between two figures.
+/// Separates two figures.
 const GAP: &str = "  ";
-/// So many of the figures take room from the bar: all up to the time that has passed.
+/// The number of figures that take room from the bar: all up to the elapsed time.
 const MUST: usize = 6;
-/// A bar of fewer columns shows nothing.
+/// A bar with fewer columns would show nothing.
 const LEAST: usize = 5;
 
 pub(super) struct Bar {
@@ -19,7 +19,7 @@ pub(super) struct Bar {
     drawn: ProgressBar,
     screen: Screen,
     color: bool,
-    /// Columns of the bar itself.
+    /// Columns of the bar, without the figures.
     width: usize,
 }
 
@@ -29,7 +29,7 @@ impl Bar {
         Self { log, drawn: bar, screen: screen.clone(), color, width: usize::MAX }
     }
 
-    /// Makes the bar itself so wide.
+    /// Sets the columns of the bar.
     fn widen(&mut self, width: usize) {
         if width != self.width {
             let color = if self.color { ".green" } else { "" };
@@ -43,14 +43,15 @@ impl Bar {
     }
 }
 
-/// Columns of the bar itself: what the figures that must be seen leave of so many.
+/// The columns that the necessary figures leave for the bar.
 fn bar_width(figures: &[String], columns: usize) -> usize {
     let few = fitting(&figures[..figures.len().min(MUST)], usize::MAX);
     let left = columns.saturating_sub(measure_text_width(&few) + GAP.len());
     if left < LEAST { 0 } else { left.min((columns / 6).max(10)) }
 }
 
-/// The figures that fit into so many columns, the most wanted first; those left out leave room for shorter ones.
+/// Joins the figures that fit into `columns`, the most important first. A figure that is left out makes room for shorter
+/// ones.
 fn fitting(figures: &[String], columns: usize) -> String {
     let mut text = String::new();
     for figure in figures {
@@ -69,7 +70,7 @@ impl Observer for Bar {
     }
 
     fn tick(&mut self, snapshot: &Snapshot) {
-        // The last column is left free: some terminals begin a new line in it.
+        // The last column stays free, for some terminals begin a new line after it.
         let columns = self.screen.columns().saturating_sub(1);
         let figures = snapshot.figures();
         self.widen(bar_width(&figures, columns));

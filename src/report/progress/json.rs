@@ -1,4 +1,4 @@
-//! Progress for programs, a line every second. What the lines hold is told in `line`.
+//! Progress for programs, as a line of JSON every second. `line` describes the lines.
 
 use std::time::Duration;
 

@@ -1,17 +1,18 @@
-//! The lines for programs: one JSON object each, with its `type` and its `time` (RFC 3339, UTC).
+//! The lines for programs. Each is a JSON object with its `type` and its `time` (RFC 3339, UTC).
 //!
-//! Every second a line of type `progress` with the fields of a [`Snapshot`]: counts of rows `total`, `resumed`, `ok`,
-//! `failed`, `unfinished`, `in_flight`, `waiting_retry`; of calls `abandoned`; then `cost_usd` of the whole job (null
-//! where no price is known), `rows_per_s`, `limited_by` (`rpm`, `tpm`, `server`, `outage` or null), `elapsed_s`, `eta_s`
-//! (null before the first outcome). A line of type `status` has the same, or none of it before the first call.
+//! Every second there is a line of type `progress` with the fields of a [`Snapshot`]: the counts of rows `total`,
+//! `resumed`, `ok`, `failed`, `unfinished`, `in_flight` and `waiting_retry`; the count of calls `abandoned`; `cost_usd` of
+//! the whole job (null where no price is known), `rows_per_s`, `limited_by` (`rpm`, `tpm`, `server`, `outage` or null),
+//! `elapsed_s`, and `eta_s` (null before the first outcome). A line of type `status` has the same fields, or none of them
+//! before the first call.
 //!
-//! In between, lines of type `message` with `level` (`note`, `warning`, `error`) and `text`: what went wrong for good is
-//! one of level `error`. What Python prints is `output` with its `text`.
+//! In between are lines of type `message` with `level` (`note`, `warning` or `error`) and `text`. The error that ends a
+//! run has level `error`. A line that Python prints has type `output` and its `text`.
 //!
-//! Each failed attempt is a line of type `attempt` with what the journal records of it.
+//! Each failed attempt has a line of type `attempt` with the fields of its record in the journal.
 //!
-//! The last line of `process`, `resume` and `compare`, whatever ended them, is `finish`: `exit_code`, the paths `answers`,
-//! `journal`, `report` and `page` (null for what was not written), and the fields of the last snapshot.
+//! The last line of `process`, `resume` and `compare`, whatever ended them, has type `finish`: `exit_code`, the paths
+//! `answers`, `journal`, `report` and `page` (null for files that were not written), and the fields of the last snapshot.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -49,7 +50,7 @@ pub(super) enum Line<'a> {
     },
 }
 
-/// A run's files; none for what was not written.
+/// The files of a run, as far as they were written.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Written<'a> {
     /// The answers.
@@ -58,11 +59,11 @@ pub struct Written<'a> {
     pub journal: Option<&'a Path>,
     /// The timing report.
     pub report: Option<&'a Path>,
-    /// The same as a page.
+    /// The page.
     pub page: Option<&'a Path>,
 }
 
-/// A snapshot, with what follows from it.
+/// A snapshot and the figures that follow from it.
 #[derive(Debug, Serialize)]
 pub(super) struct Figures<'a> {
     #[serde(flatten)]
@@ -89,12 +90,12 @@ impl Line<'_> {
     /// The line's text.
     pub(super) fn text(&self) -> String {
         let time = timestamp(SystemTime::now());
-        // A path that is no UTF-8 has no form in JSON.
+        // Fails only for a path that is not UTF-8.
         escape_json(serde_json::to_string(&Timed { time, line: self }).unwrap_or_default())
     }
 }
 
-/// A message as a line of its own, with control characters escaped.
+/// Formats a message as a line, with control characters escaped.
 pub fn message_line(level: Level, text: &str) -> String {
     Line::Message { level, text: &escape_lines(text) }.text()
 }

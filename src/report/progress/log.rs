@@ -1,4 +1,4 @@
-//! Messages for people and programs: what the run says, and which attempts and rows failed. Not its progress.
+//! Messages for people and programs: what the run says, and which attempts and rows failed.
 
 use std::collections::{BTreeSet, HashSet};
 use std::hash::BuildHasher as _;
@@ -16,13 +16,13 @@ use crate::outcome::{FailedAttempt, Outcome};
 use crate::report::commands::Commands;
 use crate::report::text::{Look, blocked, brief, duration, escape_lines};
 
-/// So many classes have their first failure shown.
+/// The most classes whose first failure is shown, and the most places at which the event loop was blocked.
 const MOST_CLASSES: usize = 20;
 /// Columns of a class's name that are shown.
 const CLASS_WIDTH: usize = 60;
 /// Columns of an error's text that are shown.
 const ERROR_WIDTH: usize = 300;
-/// So many tracebacks are known again.
+/// The most tracebacks that are recognized when they come again.
 const MOST_TRACEBACKS: usize = 10_000;
 
 pub(super) struct Log {
@@ -34,7 +34,7 @@ pub(super) struct Log {
     /// Hashes of the tracebacks that were shown.
     raised: HashSet<u64>,
     blocked_at: BTreeSet<Blocker>,
-    /// Whether a Retry-After cut short was told of.
+    /// Whether it was said that a Retry-After is cut short.
     capped: bool,
 }
 
@@ -44,14 +44,14 @@ impl Log {
         Self { screen: screen.clone(), showing, commands, seen, raised, blocked_at, capped: false }
     }
 
-    /// Each place is named once.
+    /// Says once for each place that the event loop is blocked.
     fn blocked(&mut self, blockage: &Blockage, in_hand: &[u64]) {
         if self.blocked_at.len() < MOST_CLASSES && self.blocked_at.insert(blockage.by.clone()) {
             self.message(Level::Warning, &blocked(blockage, in_hand));
         }
     }
 
-    /// One attempt that is not its row's last, with where it was raised.
+    /// Shows a failed attempt that is not its row's last, if asked to.
     fn attempt(&mut self, attempt: &FailedAttempt, then: &str) {
         let FailedAttempt { row, number, failure, .. } = attempt;
         if self.showing.verbose > 0 && *failure.class != *CANCELLED {
@@ -61,8 +61,8 @@ impl Log {
         }
     }
 
-    /// Python's traceback on lines of its own, or the one line that is known of it; nothing for an error without. One
-    /// that was shown before is shown again only where all are wanted.
+    /// Formats where an error was raised: Python's traceback, or the one line that is known of it. A traceback that was
+    /// shown before is shown again only with `-vv`.
     fn raised(&mut self, failure: &Failure) -> String {
         if failure.traceback.is_some()
             && self.showing.verbose < 2
@@ -74,7 +74,7 @@ impl Log {
         failure.trace().lines().flat_map(|line| ["\n  ", line]).collect()
     }
 
-    /// A row's failure: each with where it was raised where more is wanted, else the first of its class.
+    /// Shows a row's failure: each one with its traceback if asked to, else the first of its class.
     fn failed(&mut self, outcome: &Outcome, failure: &Failure) {
         let Outcome { row, attempts, .. } = outcome;
         let after = if *attempts > 1 { format!(" after {attempts} attempts") } else { String::new() };
@@ -105,7 +105,7 @@ impl Log {
     }
 }
 
-/// An error on one line.
+/// Formats an error on one line.
 fn told(failure: &Failure) -> String {
     brief(&failure.to_string(), ERROR_WIDTH)
 }

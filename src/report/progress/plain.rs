@@ -1,4 +1,4 @@
-//! Progress as a line now and then, for pipes and the logs of automated runs.
+//! Progress as an occasional line of text, for pipes and the logs of automated runs.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use super::{Log, Screen};
 use crate::event::Event;
 use crate::observe::{Level, Observer, Snapshot};
 
-/// Runs that end sooner show nothing.
+/// A run that ends sooner shows no progress.
 const FIRST: Duration = Duration::from_secs(2);
-/// A line at least this often; and one at each tenth of the rows.
+/// The longest time between two lines. There is a line at each tenth of the rows, too.
 const EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Plain {

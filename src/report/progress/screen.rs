@@ -1,4 +1,4 @@
-//! Standard error as one thing that progress, log lines and what Python prints share, so that none tears another.
+//! Standard error, shared by progress, log lines and what Python prints, so that none of them tears another.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +9,13 @@ use indicatif::MultiProgress;
 use super::Form;
 use super::line::Line;
 
-/// A line of Python's that is longer is shown in parts.
+/// A longer line that Python prints, in bytes, is shown in parts.
 const LONGEST_LINE: usize = 64 << 10;
 
-/// A handle to standard error and the bar drawn there; clones share both.
+/// A handle to standard error and the bar drawn there. Clones share both.
 ///
-/// As a [`Write`] it takes the bar away, writes, and draws the bar again: hand a clone to `tracing`'s subscriber as
-/// its writer. A reader that has gone away is no error.
+/// As a [`Write`] it removes the bar, writes, and draws the bar again, so that a clone can be the writer of `tracing`'s
+/// subscriber. A reader that has gone away is not an error.
 #[derive(Clone)]
 pub struct Screen {
     bars: MultiProgress,
@@ -23,12 +23,12 @@ pub struct Screen {
     columns: fn() -> usize,
     /// Whether a bar is drawn.
     drawn: Arc<AtomicBool>,
-    /// What Python has printed of a line that has not ended.
+    /// The beginning of a line that Python has not ended yet.
     begun: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Screen {
-    /// A place of so many columns, such as standard error, with the bars drawn there.
+    /// A place such as standard error, with a function that tells its columns. `bars` are drawn there.
     pub fn new(bars: MultiProgress, out: impl Write + Send + 'static, columns: fn() -> usize) -> Self {
         let out = Arc::new(Mutex::new(out));
         Self { bars, out, columns, drawn: Arc::default(), begun: Arc::default() }
@@ -38,23 +38,22 @@ impl Screen {
         &self.bars
     }
 
-    /// How wide it is now.
+    /// The columns that it has now.
     pub(super) fn columns(&self) -> usize {
         (self.columns)()
     }
 
-    /// Notes whether a bar is drawn from now on.
+    /// Sets whether a bar is drawn from now on.
     pub(super) fn draws(&self, drawn: bool) {
         self.drawn.store(drawn, Ordering::Relaxed);
     }
 
-    /// Writes whole lines; what cannot be shown is dropped, for there is nowhere left to say so.
+    /// Writes whole lines. An error is ignored, for there is nowhere left to report it.
     pub fn lines(&self, text: &str) {
         let _ = self.clone().write_all(format!("{text}\n").as_bytes());
     }
 
-    /// Shows what Python prints. The line that a bar stands on is no place for it, nor is one of JSON: there a line is
-    /// kept until it has ended.
+    /// Shows what Python prints. Below a bar, and as JSON, the beginning of a line is kept until the line has ended.
     pub fn print(&self, text: &[u8], form: Form) {
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         begun.extend_from_slice(text);
@@ -68,7 +67,7 @@ impl Screen {
         self.show(&lines, form);
     }
 
-    /// Shows what Python has printed of a line that will not be ended any more.
+    /// Shows the beginning of a line that will not be ended any more.
     pub fn end_line(&self, form: Form) {
         let begun = std::mem::take(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner));
         self.show(&begun, form);
@@ -98,7 +97,7 @@ impl Write for Screen {
     }
 }
 
-/// What was written, for tests.
+/// Keeps what is written, for tests.
 #[cfg(test)]
 #[derive(Debug, Clone, Default)]
 pub(super) struct Captured(Arc<Mutex<Vec<u8>>>);

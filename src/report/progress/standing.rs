@@ -6,7 +6,7 @@ use super::line::Line;
 use super::{Form, Screen, Written};
 use crate::observe::{Observer, Snapshot};
 
-/// The last snapshot of the run, shared by who takes it and who tells it.
+/// The last snapshot of a run. Clones share it.
 #[derive(Clone)]
 pub struct Standing {
     screen: Screen,
@@ -17,12 +17,12 @@ pub struct Standing {
 #[derive(Clone, Copy)]
 struct Last {
     snapshot: Snapshot,
-    /// No call is made any more.
+    /// Whether all calls have ended.
     ended: bool,
 }
 
 impl Standing {
-    /// That of a process that has called nothing yet, to be told there.
+    /// No snapshot yet; what is said of it goes to `screen`.
     pub fn new(screen: Screen, form: Form) -> Self {
         Self { screen, form, last: Arc::default() }
     }
@@ -35,14 +35,14 @@ impl Standing {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what all runs of a comparison cost, for each snapshot tells of one run.
+    /// Sets the cost of all runs of a comparison, in US dollars, for a snapshot is about one run.
     pub fn set_cost(&self, usd: Option<f64>) {
         if let Some(last) = self.last.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             last.snapshot.cost_usd = usd;
         }
     }
 
-    /// Says how the run stands, on one line.
+    /// Writes a line that says how the run stands.
     pub fn tell(&self) {
         let last = self.last();
         let text = match (self.form, &last) {
@@ -57,7 +57,7 @@ impl Standing {
         self.screen.lines(&text);
     }
 
-    /// Says how the process ends, to programs.
+    /// Writes the last line for programs, which says how the process ends.
     pub fn end(&self, exit_code: u8, written: Written<'_>) {
         let last = self.last();
         let standing = last.as_ref().map(|last| (&last.snapshot).into());
