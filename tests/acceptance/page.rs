@@ -117,7 +117,7 @@ async def predict(question, row_id, attempt):
     assert!(width("queued") > 5.0 * width("backoff"), "{} {}", width("queued"), width("backoff"));
     assert!(width("queued") > 50.0 && width("backoff") > 0.0, "{}", width("queued"));
     // Every attempt is recorded, and drawn where it was.
-    assert!(!page.contains("drawn together") && !page.contains("spread"));
+    assert!(!page.contains("drawn as one") && !page.contains("spread"));
     let slowest = page.split_once("<h2>Slowest rows</h2>").unwrap().1;
     let rows: Vec<_> = slowest.split("<th scope=\"row\">").skip(1).take(2).collect();
     assert!(rows[0].starts_with("0<") && rows[1].starts_with("1<"), "{rows:?}");
