@@ -181,7 +181,7 @@ impl<'a> Stage<'a> {
             Some(CallError::Timeout(_)) => "\nhint: is the model up? `--timeout` gives it longer",
             _ => "",
         };
-        let text = escape_lines(&secrets(&self.spec).mask(&format!("{error:#}{hint}")));
+        let text = escape_lines(&secrets(&self.spec).mask(&format!("{error}{hint}")));
         self.say(&format!("{mark} {}", text.replace('\n', "\n  ")))
     }
 }
