@@ -10,6 +10,8 @@ use crate::report::text::{counted, figure, seconds};
 
 /// An interval whose upper bound is more than this many times its lower bound leaves the speedup open.
 const WIDE: f64 = 1.5;
+/// Two runs that happen to be alike give a narrow interval, too.
+const FEWEST_RUNS: usize = 3;
 /// Shorter runs, in seconds, measure the start-up rather than the rows.
 const SHORTEST_RUN_S: f64 = 0.5;
 /// A time that makes up a smaller share of the wall time limits nothing.
@@ -174,9 +176,9 @@ pub(super) fn all(rows: u64, modes: &[Mode]) -> Vec<Warning> {
 fn of_mode(rows: u64, mode: &Mode, modes: &[Mode]) -> Vec<Warning> {
     let &Mode { concurrency, mean_s, failed, .. } = mode;
     let retries = (mode.attempts - rows as f64).max(0.0);
-    let uncertain = mode.speedup.filter(|speedup| {
-        speedup.ci95.is_none_or(|[low, high]| high > WIDE * low || (low <= 1.0 && 1.0 <= high))
-    });
+    let few_runs = mode.runs.len().min(modes[0].runs.len()) < FEWEST_RUNS;
+    let is_open = |[low, high]: [f64; 2]| high > WIDE * low || (low <= 1.0 && 1.0 <= high);
+    let uncertain = mode.speedup.filter(|speedup| few_runs || speedup.ci95.is_none_or(is_open));
     let doubts = [
         uncertain.map(|speedup| Doubt::Uncertain { ci95: speedup.ci95 }),
         (rows < concurrency || mean_s < SHORTEST_RUN_S).then_some(Doubt::FewRows {
