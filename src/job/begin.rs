@@ -134,7 +134,7 @@ impl Job {
         for path in [&*source.at, &*spec.directory].into_iter().chain(python) {
             if path.to_str().is_none() {
                 refuse!(
-                    Usage,
+                    Input,
                     path,
                     "the journal cannot name `{}`, which is not UTF-8: `resume` would not find it\nhint: rename it",
                     path.display()

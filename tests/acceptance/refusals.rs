@@ -279,7 +279,6 @@ fn a_class_that_cannot_be_made() {
     Traceback (most recent call last):
       File "DIR/predictor.py", line 9, in __init__
         self.key = {}['key']
-                   ~~^^^^^^^
     KeyError: 'key'
     "#
     );
