@@ -13,7 +13,6 @@ use super::resume::{Begin, Only, TakeUp};
 use super::run::{Opened, Session, SessionEnd};
 use super::spec::JobSpec;
 use crate::bridge::python::interpreter::Show;
-use crate::fs::Access;
 use crate::journal::Counts;
 use crate::observe::{Level, Observer};
 use crate::run::control::Control;
@@ -241,15 +240,9 @@ impl OpenJob {
         control: &Control,
     ) -> Result<SessionEnd, JobError> {
         let opened = self.opened.take().expect("a session runs once");
-        let spec = &self.prepared.spec;
-        let (spooled, access): (bool, Access) = (spec.stream, spec.access.access());
-        let page = spec.page.html && !self.scratch;
-        let session = Session {
-            page,
-            access,
-            scratch: self.scratch,
-            ..self.prepared.session(opened, self.prepared.calls)
-        };
+        let mut session = Session::new(&self.prepared, opened, self.prepared.calls);
+        session.scratch = self.scratch;
+        let spooled = self.prepared.spec.stream;
         let end = session.run(&self.files, observer, control).await?;
         match &end.report {
             // The process ends at once.

@@ -7,7 +7,7 @@ use super::damage;
 use super::destination::{self, Kind};
 use super::error::{ErrorKind, JobError};
 use super::paths::JobPaths;
-use super::run::project;
+use super::project::project;
 use super::spec::{self, FieldPatch};
 use crate::fs::{directory_of, sha256};
 use crate::input::{Format, Source};

@@ -18,6 +18,7 @@
 pub(crate) mod answerer;
 mod begin;
 pub mod compare;
+mod conclude;
 pub(crate) mod damage;
 pub(crate) mod destination;
 mod done;
@@ -27,6 +28,7 @@ pub mod export;
 pub(crate) mod files;
 pub mod paths;
 pub(crate) mod prepare;
+mod project;
 pub mod rebuilt;
 mod rematch;
 mod resume;

@@ -7,10 +7,8 @@ use super::answerer::{Answerer, now, predictor_sha256, program_sha256, secrets};
 use super::error::{ErrorKind, JobError};
 use super::estimate::{self, Estimate};
 use super::rebuilt::{Kept, cores};
-use super::run::{Opened, Session};
 use super::spec::{self, JobSpec, RowSpec};
 use crate::bridge::python::interpreter::{Interpreter, Show};
-use crate::fs::Access;
 use crate::input::{Format, InputError, Source, Validated, glance, validate, validate_typed};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
 use crate::observe::{Level, Observer};
@@ -61,7 +59,8 @@ pub(super) struct Prepared {
     /// What must not be shown.
     pub secrets: Secrets,
     dry_run: bool,
-    validate: Duration,
+    /// How long reading and checking the input took.
+    pub validate: Duration,
 }
 
 impl Preparing {
@@ -237,34 +236,8 @@ impl Prepared {
         (!bounds.is_empty()).then(|| budget().resuming(used))
     }
 
-    /// A session of this job with so many calls in flight at most.
-    pub(super) fn session(&self, mut opened: Opened, calls: usize) -> Session<'_> {
-        opened.fold.begin(&self.header);
-        Session {
-            price: self.spec.money.price(),
-            budget: self.budget(opened.fold.stats.spent()),
-            answerer: &self.answerer,
-            source: &self.source,
-            validated: &self.validated,
-            journal: opened.journal,
-            fold: opened.fold,
-            choice: opened.choice,
-            calls,
-            fields: self.spec.fields.names(),
-            time: &self.spec.time,
-            retry: &self.spec.retry,
-            rates: &self.spec.rates,
-            stop: &self.spec.stop,
-            run: self.facts(),
-            validate: self.validate,
-            page: false,
-            access: Access::default(),
-            scratch: false,
-            outage: None,
-        }
-    }
-
-    fn facts(&self) -> report::RunInfo {
+    /// What is known for the report before the session begins.
+    pub(super) fn facts(&self) -> report::RunInfo {
         report::RunInfo {
             argv: self.header.argv.clone(),
             input: self.header.input.path.clone(),

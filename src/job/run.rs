@@ -1,29 +1,24 @@
-//! One session of a job, from an open journal to its report: the rows are run, the answers file and the report are written.
+//! One session of a job: its rows are run on an open journal. How it ends is in `conclude.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::timeout;
-
-use super::answerer::{Answerer, now};
-use super::error::{ErrorKind, Explain, JobError, refuse};
+use super::error::JobError;
 use super::paths::JobPaths;
-use super::spec::{CutOffChoice, RateSpec, RetrySpec, StopSpec, TimeSpec};
-use crate::bridge::{Metered, Nulled};
+use super::prepare::Prepared;
+use super::spec::CutOffChoice;
+use crate::bridge::Metered;
 use crate::engine::{Clock, Engine, EngineSettings};
-use crate::fs::Access;
-use crate::input::{InputError, RowReader, Source, Validated};
-use crate::journal::{End, Header, Index, Journal, JournalError, Loss};
+use crate::input::{InputError, RowReader, Validated};
+use crate::journal::{Header, Journal};
 use crate::observe::{Level, Observer};
-use crate::output::{OutputError, Projected, Projection};
-use crate::policy::budget::{Budget, Price};
+use crate::policy::budget::Budget;
 use crate::policy::limits::Limits;
 use crate::policy::rate::RequestsACall;
-use crate::policy::stop::{Signal, StopReason};
-use crate::report::text::{count, counted};
-use crate::report::{self, EventLoop, Facts, JournalFigures, Report};
+use crate::policy::stop::StopReason;
+use crate::report::Report;
+use crate::report::text::counted;
 use crate::row::Row;
 use crate::run::control::Control;
 use crate::run::todo::{Choice, Todo};
@@ -31,50 +26,24 @@ use crate::run::{Bounds, Ended, Run};
 use crate::stats::Fold;
 use crate::usage::Spent;
 
-/// How long the writing that was abandoned may take to end.
-const TIDYING: Duration = Duration::from_millis(300);
-
-/// Said in place of where the answers are.
-const SCRATCH: &str = "ended at once; no answer is kept, as `/dev/null` asked";
-
-/// What a session runs on.
+/// One session, from an open journal to its end.
 pub(super) struct Session<'a> {
-    /// The predictor.
-    pub answerer: &'a Answerer,
-    /// The input.
-    pub source: &'a Source,
-    /// What is known of it.
+    /// The job.
+    pub prepared: &'a Prepared,
+    /// The input, with the rows of this session selected.
     pub validated: &'a Validated,
     /// The truth, its header written.
     pub journal: Journal,
-    /// The figures of the sessions before.
+    /// The figures of all sessions so far.
     pub fold: Fold,
     /// Which rows are to be run.
     pub choice: Choice,
     /// Calls in flight at most.
     pub calls: usize,
-    /// The predictor's columns of the answers; none for all.
-    pub fields: &'a [String],
-    /// Timeouts.
-    pub time: &'a TimeSpec,
-    /// Retries.
-    pub retry: &'a RetrySpec,
-    /// Requests and tokens a minute.
-    pub rates: &'a RateSpec,
-    /// Guards.
-    pub stop: &'a StopSpec,
-    /// The user's price of tokens.
-    pub price: Option<Price>,
+    /// When no new calls are made any more, from the session's beginning.
+    pub deadline: Option<Duration>,
     /// What the job may still use.
     pub budget: Option<Budget>,
-    /// Facts for the report that were known before.
-    pub run: report::RunInfo,
-    /// Reading and checking the input.
-    pub validate: Duration,
-    /// Whether the page is written too.
-    pub page: bool,
-    /// Who may read what is written.
-    pub access: Access,
     /// Its files are removed at its end: nobody wants the answers.
     pub scratch: bool,
     /// The last error of the outage in which its rows were stopped; none before.
@@ -121,7 +90,24 @@ pub struct SessionEnd {
     pub report: Option<Report>,
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    /// A session of the job with so many calls in flight at most.
+    pub(super) fn new(prepared: &'a Prepared, mut opened: Opened, calls: usize) -> Self {
+        opened.fold.begin(&prepared.header);
+        Self {
+            prepared,
+            validated: &prepared.validated,
+            budget: prepared.budget(opened.fold.stats.spent()),
+            journal: opened.journal,
+            fold: opened.fold,
+            choice: opened.choice,
+            calls,
+            deadline: prepared.spec.time.deadline,
+            scratch: false,
+            outage: None,
+        }
+    }
+
     /// Runs all rows and gives their journal back; writes no other file.
     pub(super) async fn measure(
         mut self,
@@ -156,149 +142,33 @@ impl Session<'_> {
         end.map_err(|error| if called { error.after_calls() } else { error })
     }
 
-    /// Writes the answers file and the report.
-    async fn finish(
-        &mut self,
-        ended: Ended,
-        (answered_before, bounded): (u64, bool),
-        paths: &JobPaths,
-        observer: &mut dyn Observer,
-        control: &Control,
-    ) -> Result<SessionEnd, JobError> {
-        self.make_good(paths, observer)?;
-        let signal = match ended.stop {
-            Some(StopReason::Signal(signal)) => Some(signal),
-            _ => None,
-        };
-        let (stop, code) = self.verdict(ended.stop);
-        if ended.hurried {
-            // Not waited for, and no matter if it fails: it only tells that this was no crash.
-            let ended = self.append_end(code, stop.as_ref(), true).and_then(|()| self.journal.commit());
-            self.journal.mark_ended(ended.is_err());
-            let text = "ended at once; what was recorded is safe in the journal\nhint: `resume` goes on";
-            observer.message(Level::Warning, if self.scratch { SCRATCH } else { text });
-            return Ok(SessionEnd { code, stop, report: None });
-        }
-        // A broken bridge is some row's doing: like a crash, it leaves the rows in flight as suspects.
-        let broken = is_broken(stop.as_ref());
-        let end = self.end(code, stop.as_ref());
-        self.journal.mark_ended(end.is_err() && !broken);
-        end?;
-        let projecting = Instant::now();
-        let projected = match self.project(paths, control, signal).await? {
-            Ok(projected) => projected,
-            Err(signal) => {
-                let text = "ended at once; the answers are safe in the journal\nhint: `export` writes them";
-                observer.message(Level::Warning, if self.scratch { SCRATCH } else { text });
-                let signal = StopReason::Signal(signal);
-                let reason = stop.filter(|stop| stop.outweighs(&signal)).unwrap_or(signal);
-                return Ok(SessionEnd { code: reason.exit_code(), stop: Some(reason), report: None });
-            }
-        };
-        for renamed in &projected.renamed {
-            observer.message(Level::Warning, &renamed.to_string());
-        }
-        if let Some(Nulled { numbers, first_row: row }) = self.answerer.bridge.health().nulled {
-            let (what, are) = (counted(numbers, "number"), if numbers == 1 { "is" } else { "are" });
-            let text = format!(
-                "{what} in the answers {are} not finite (NaN or infinity), which JSON cannot hold, and {are} kept as null; \
-                 the first is in row {row}"
-            );
-            observer.message(Level::Warning, &text);
-        }
-        let report = self.report(answered_before, projecting.elapsed(), stop.as_ref());
-        // Calls that wait for room in a budget are few, and no one's fault.
-        if let Some(remark) = report::remark::underused(&report).filter(|_| !bounded) {
-            observer.message(Level::Warning, &remark);
-        }
-        report::json::write(&paths.report, self.access, &report)?;
-        if self.page {
-            report::html::write(&paths.page, self.access, &paths.answers, &report, &self.fold)?;
-        }
-        Ok(SessionEnd { code, stop, report: Some(report) })
-    }
-
-    /// Makes good what somebody has done to the journal, as far as that can be, and says so.
-    fn make_good(&mut self, paths: &JobPaths, observer: &mut dyn Observer) -> Result<(), JobError> {
-        match self.journal.loss() {
-            None => {}
-            Some(Loss::Cut) => {
-                let before = self.journal.index().counts().ok;
-                let mut fold = Fold::new(&self.validated.selected);
-                self.journal.reread(|record| fold.recovered(record))?;
-                fold.close_session();
-                self.fold = fold;
-                let left = self.journal.index().counts().ok;
-                let text = format!(
-                    "what was cut off the journal is lost: {}; {} left\nhint: put back a copy of the journal, or else `resume` calls the lost rows again",
-                    counted(before.saturating_sub(left), "answer"),
-                    count(left),
-                );
-                observer.message(Level::Warning, &text);
-            }
-            Some(loss @ (Loss::Removed | Loss::Moved)) => {
-                let kept = self.journal.restore(&now().replace(':', "-"));
-                let kept = kept.explain(ErrorKind::Journal, &paths.journal, || {
-                    format!("{loss}, and it cannot be written anew")
-                })?;
-                if let Some(interpreter) = &self.answerer.interpreter {
-                    interpreter.keep_from_children(self.journal.descriptor());
-                }
-                if let Some(kept) = kept {
-                    refuse!(
-                        Journal,
-                        &kept,
-                        "{loss}, and `{}` is another file now; what the run recorded is in `{}`\nhint: give that the journal's name again, then `resume` goes on",
-                        paths.journal.display(),
-                        kept.display()
-                    );
-                }
-                let text = "the journal is written anew under its name: no answer is lost";
-                observer.message(Level::Warning, text);
-            }
-        }
-        Ok(())
-    }
-
-    /// What the end of the rows means: why it came early, and the exit code.
-    fn verdict(&self, stop: Option<StopReason>) -> (Option<StopReason>, u8) {
-        let after = self.journal.index().count(self.validated.selected.clone());
-        // A signal that came after the last outcome was recorded changes nothing.
-        let stop = stop.filter(|stop| !(matches!(stop, StopReason::Signal(_)) && after.unfinished == 0));
-        let code = match &stop {
-            Some(reason) => reason.exit_code(),
-            None if after.failed + after.unfinished > 0 => 3,
-            None => 0,
-        };
-        (stop, code)
-    }
-
     async fn rows(
         &mut self,
         observer: &mut dyn Observer,
         control: &Control,
         resumed: u64,
     ) -> Result<Ended, JobError> {
-        let predictor = self.answerer.bridge.describe();
+        let (spec, bridge) = (&self.prepared.spec, &self.prepared.answerer.bridge);
+        let predictor = bridge.describe();
         let settings = EngineSettings {
             concurrency: self.calls,
-            timeout: self.time.timeout,
+            timeout: spec.time.timeout,
             clock: if predictor.threaded { Clock::Begin } else { Clock::Handover },
-            row_timeout: self.time.row_timeout,
-            stuck_after: self.time.stuck_after,
-            retry: self.retry.policy(),
-            rates: self.rates.rates(),
+            row_timeout: spec.time.row_timeout,
+            stuck_after: spec.time.stuck_after,
+            retry: spec.retry.policy(),
+            rates: spec.rates.rates(),
             requests: predictor.metered.as_ref().map_or(RequestsACall::ONE, Metered::requests_a_call),
             seed: fastrand::u64(..),
         };
-        let engine = Engine::new(Arc::clone(&self.answerer.bridge), settings);
+        let engine = Engine::new(Arc::clone(bridge), settings);
         let engine = Arc::new(
             engine
-                .with_money(self.price, self.budget.take())
-                .failing_cut_off(self.retry.cut_off == CutOffChoice::Fail),
+                .with_money(spec.money.price(), self.budget.take())
+                .failing_cut_off(spec.retry.cut_off == CutOffChoice::Fail),
         );
         let selected = self.validated.selected.clone();
-        let rows = RowReader::open(self.source, &self.validated.binding, selected.clone())?;
+        let rows = RowReader::open(&self.prepared.source, &self.validated.binding, selected.clone())?;
         let todo = Todo::new(rows, self.read_suspects()?, Arc::clone(self.journal.index()), &self.choice);
         if !self.choice.suspects.is_empty() {
             let text = format!(
@@ -311,15 +181,15 @@ impl Session<'_> {
             total: selected.end - selected.start,
             resumed,
             look_ahead: 2 * self.calls,
-            deadline: self.time.deadline,
-            grace: self.time.grace,
+            deadline: self.deadline,
+            grace: spec.time.grace,
         };
         let run = Run {
             engine,
             journal: &mut self.journal,
-            limits: Limits::new(self.stop.max_failures).resuming(resumed),
+            limits: Limits::new(spec.stop.max_failures).resuming(resumed),
             fold: &mut self.fold,
-            observer: observer,
+            observer,
             control,
             bounds,
         };
@@ -335,7 +205,7 @@ impl Session<'_> {
             return Ok(Vec::new());
         };
         let place: HashMap<u64, usize> = suspects.iter().copied().zip(0..).collect();
-        let mut rows = RowReader::open(self.source, &self.validated.binding, *first..*last + 1)?;
+        let mut rows = RowReader::open(&self.prepared.source, &self.validated.binding, *first..*last + 1)?;
         let mut found = Vec::with_capacity(place.len());
         while let Some(row) = rows.next()? {
             found.extend(place.contains_key(&row.id).then_some(row));
@@ -343,119 +213,4 @@ impl Session<'_> {
         found.sort_unstable_by_key(|row| place[&row.id]);
         Ok(found)
     }
-
-    /// Records the session's end once all before it is on the disk: none is claimed of outcomes that may be lost.
-    fn end(&mut self, code: u8, stop: Option<&StopReason>) -> Result<(), JournalError> {
-        self.journal.checkpoint()?;
-        self.append_end(code, stop, false)?;
-        self.journal.checkpoint()
-    }
-
-    /// Appends the session's end to the batch.
-    fn append_end(&mut self, code: u8, stop: Option<&StopReason>, hurried: bool) -> Result<(), JournalError> {
-        let stats = &self.fold.stats;
-        let end = End {
-            finished_at: now(),
-            exit_code: code.into(),
-            reason: stop.map(|stop| stop.told(self.outage.as_deref())),
-            hurried: hurried || matches!(stop, Some(StopReason::Panicked { .. })),
-            broken: !hurried && is_broken(stop),
-            totals: serde_json::json!({
-                "most_in_flight": stats.most_in_flight(),
-                "limited_s": self.fold.live_limited,
-            }),
-        };
-        self.journal.append_end(&end)
-    }
-
-    /// Writes the answers file, on a thread of its own. A second signal, that of the run counted, abandons it: the first
-    /// is returned.
-    async fn project(
-        &self,
-        paths: &JobPaths,
-        control: &Control,
-        mut first: Option<Signal>,
-    ) -> Result<Result<Projected, Signal>, JobError> {
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let mut writing = tokio::task::spawn_blocking({
-            let cancelled = Arc::clone(&cancelled);
-            let (source, paths) = (self.source.clone(), paths.clone());
-            let (index, fields) = (Arc::clone(self.journal.index()), self.journal.fields().only(self.fields));
-            let access = self.access;
-            move || project(&source, &paths, access, &index, &fields, || cancelled.load(Ordering::Relaxed))
-        });
-        loop {
-            tokio::select! {
-                written = &mut writing => return Ok(Ok(written.map_err(|error| JobError::panicked(&error))??)),
-                signal = control.next() => {
-                    let Some(first) = first else {
-                        first = Some(signal);
-                        continue;
-                    };
-                    cancelled.store(true, Ordering::Relaxed);
-                    // Its file is removed, unless the disk hangs.
-                    let _ = timeout(TIDYING, writing).await;
-                    return Ok(Err(first));
-                }
-            }
-        }
-    }
-
-    fn report(&self, resumed: u64, project: Duration, stop: Option<&StopReason>) -> Report {
-        let total = self.journal.index().selection().len();
-        let bridge = &self.answerer.bridge;
-        let health = bridge.health();
-        let lag = health.longest(|lane| lane.longest_lag);
-        let journal = self.journal.stats();
-        let blocked = health.lanes.into_iter().flat_map(|lane| lane.blockages).map(Into::into).collect();
-        let facts = Facts {
-            total,
-            skipped: self.validated.rows.saturating_sub(total) + self.validated.empty,
-            resumed,
-            concurrency: self.calls as u64,
-            startup: self.answerer.startup,
-            validate: self.validate,
-            project,
-            stopped: stop.map(|stop| stop.told(self.outage.as_deref())),
-            predictor_versions: self.fold.versions(),
-            journal: JournalFigures {
-                bytes: journal.bytes,
-                syncs: journal.syncs,
-                longest_unsynced_ms: journal.longest_unsynced.as_secs_f64() * 1e3,
-            },
-            event_loop: EventLoop {
-                name: bridge.describe().event_loop.clone(),
-                max_lag_ms: lag.as_secs_f64() * 1e3,
-                blocked,
-            },
-            run: report::RunInfo { finished_at: now(), ..self.run.clone() },
-        };
-        Report::new(&self.fold.stats, facts)
-    }
-}
-
-/// Whether the way to the predictor broke.
-fn is_broken(stop: Option<&StopReason>) -> bool {
-    matches!(stop, Some(StopReason::Bridge(_)))
-}
-
-/// Writes the answers file from the journal.
-pub(super) fn project(
-    source: &Source,
-    paths: &JobPaths,
-    access: Access,
-    index: &Index,
-    fields: &crate::journal::Fields,
-    cancelled: impl Fn() -> bool,
-) -> Result<Projected, OutputError> {
-    let projection = Projection {
-        source,
-        journal: &paths.journal,
-        index,
-        fields,
-        destination: &paths.answers,
-        format: crate::input::Format::from_path(&paths.answers).unwrap_or(source.format),
-        access,
-    };
-    projection.write(cancelled)
 }
