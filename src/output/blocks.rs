@@ -1,7 +1,7 @@
 //! The selection's records, one at a time or in blocks that a thread can be given. Not what is made of them.
 
 use super::error::OutputError;
-use super::lanes::Weighed;
+use super::ordered_pool::Weighed;
 use super::project::Projection;
 use crate::input::{RawRecord, Records};
 

@@ -2,6 +2,7 @@
 //! whole or not at all. Not the reports.
 
 mod audit;
+mod block_writer;
 mod blocks;
 mod cell;
 mod columns;
@@ -10,10 +11,9 @@ mod encoder;
 mod error;
 mod input_columns;
 mod jsonl;
-mod lanes;
+mod ordered_pool;
 mod project;
 mod recognized;
-mod rows;
 #[cfg(test)]
 mod tests;
 

@@ -6,13 +6,13 @@ use std::thread;
 
 use indexmap::IndexSet;
 
+use super::block_writer::{BlockWriter, Written};
 use super::blocks::{Block, Blocks, Selected};
 use super::columns::{self, Renamed};
 use super::encoder::Encoder;
 use super::error::OutputError;
 use super::input_columns::InputColumns;
-use super::lanes;
-use super::rows::{BlockWriter, Written};
+use super::ordered_pool;
 use crate::fs::{Access, Replacement};
 use crate::input::{Fault, Format, RawRecord, Records, Source, entries};
 use crate::journal::{Counts, Fields, Index, Reader};
@@ -103,7 +103,7 @@ impl Projection<'_> {
             rows += written.rows;
             writer.write_all(&written.bytes).map_err(failed)
         };
-        lanes::run(workers, || blocks.next(), &mut take)?;
+        ordered_pool::run(workers, || blocks.next(), &mut take)?;
         writer.flush().map_err(failed)?;
         drop(writer);
         replacement.commit().map_err(failed)?;
