@@ -150,7 +150,8 @@ impl Inspection<'_> {
         let mut keys = IndexSet::new();
         while let Some(record) = records.next()? {
             if self.selection.contains(record.id) {
-                let entries = entries(record.raw).map_err(|fault| self.malformed(record.line, fault))?;
+                let entries = entries(record.raw)
+                    .map_err(|fault| OutputError::malformed(self.source, record.line, fault))?;
                 for (key, _) in entries {
                     if !keys.contains(&*key) {
                         keys.insert(key.into_owned());
@@ -170,7 +171,9 @@ impl Inspection<'_> {
         while let Some(record) = records.next()? {
             if self.selection.contains(record.id) {
                 let mut cells = Vec::with_capacity(own.len());
-                columns.cells(record.raw, &mut cells).map_err(|fault| self.malformed(record.line, fault))?;
+                columns
+                    .cells(record.raw, &mut cells)
+                    .map_err(|fault| OutputError::malformed(self.source, record.line, fault))?;
                 rows.push((self.fingerprint(&cells), record.id));
                 if !self.source.is_empty(&record) {
                     end = record.id + 1;
@@ -305,10 +308,6 @@ impl Inspection<'_> {
 
     fn unreadable(&self, source: io::Error) -> OutputError {
         OutputError::Read { path: self.answers.path.clone(), source }
-    }
-
-    fn malformed(&self, line: u64, fault: Fault) -> OutputError {
-        OutputError::Malformed { path: self.source.path.clone(), line, fault }
     }
 }
 

@@ -1,37 +1,37 @@
-//! The selection's records, one at a time or in blocks that a thread can be given. Not what is made of them.
+//! Reads the records of the rows that were asked for, one by one or in blocks for the ordered pool.
 
 use super::error::OutputError;
 use super::ordered_pool::Weighed;
-use super::project::Projection;
-use crate::input::{RawRecord, Records};
+use crate::input::{RawRecord, Records, Source};
+use crate::selection::Selection;
 
-/// How many rows are passed over between two looks at the cancellation.
+/// How many records are read between two looks at the cancellation.
 const STRIDE: u64 = 1024;
-/// So many rows that their outcomes fill the windows through which the journal is read.
+/// How many rows a full block has: enough for their outcomes to fill the windows through which the journal is read.
 const ROWS: usize = 1024;
-/// A block of fewer rows is full when it has so many bytes.
+/// A block with fewer rows is full once it has this many bytes.
 const BYTES: usize = 256 << 10;
 
-/// Walks the selection's records, of which none may be missing.
+/// The records of a selection, none of which may be missing.
 pub(super) struct Selected<'a, C> {
-    projection: &'a Projection<'a>,
+    source: &'a Source,
+    selection: &'a Selection,
     records: Records,
-    /// The id of the next record.
+    /// Id of the next record.
     row: u64,
     /// The rows that are still to come.
     wanted: Box<dyn Iterator<Item = u64> + Send + 'a>,
-    /// Asked every thousand rows.
     cancelled: C,
 }
 
 impl<'a, C: Fn() -> bool> Selected<'a, C> {
-    /// `records` stand at the file's first.
-    pub(super) fn new(projection: &'a Projection<'a>, records: Records, cancelled: C) -> Self {
-        let wanted = Box::new(projection.index.selection().rows());
-        Self { projection, records, row: 0, wanted, cancelled }
+    /// The records of a selection from `records`, of which none has been read yet.
+    pub(super) fn new(source: &'a Source, selection: &'a Selection, records: Records, cancelled: C) -> Self {
+        let wanted = Box::new(selection.rows());
+        Self { source, selection, records, row: 0, wanted, cancelled }
     }
 
-    /// The next record; none behind the last of the selection.
+    /// The next record; `None` after the last one of the selection.
     pub(super) fn next(&mut self) -> Result<Option<RawRecord<'_>>, OutputError> {
         let Some(next) = self.wanted.next() else { return Ok(None) };
         while self.row < next {
@@ -46,9 +46,9 @@ impl<'a, C: Fn() -> bool> Selected<'a, C> {
         }
         let Some(record) = self.records.next()? else {
             return Err(OutputError::Shrunk {
-                path: self.projection.source.path.clone(),
+                path: self.source.path.clone(),
                 records: self.row,
-                wanted: self.projection.index.selection().hull().end,
+                wanted: self.selection.hull().end,
             });
         };
         self.row += 1;
@@ -56,11 +56,11 @@ impl<'a, C: Fn() -> bool> Selected<'a, C> {
     }
 }
 
-/// Some records one after another, copied.
+/// Copies of consecutive records.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     text: String,
-    /// Each one's id, line, and where its text ends.
+    /// For each record its id, its line, and the end of its text.
     records: Vec<(u64, u64, usize)>,
 }
 
@@ -89,10 +89,10 @@ impl Block {
     }
 }
 
-/// Makes blocks of the selection's records.
+/// The records of a selection, in blocks.
 pub(super) struct Blocks<'a, C> {
     records: Selected<'a, C>,
-    /// What went wrong behind the block given last.
+    /// The error after the last block.
     error: Option<OutputError>,
 }
 
@@ -101,7 +101,7 @@ impl<'a, C: Fn() -> bool> Blocks<'a, C> {
         Self { records, error: None }
     }
 
-    /// The next block. What was read before an error comes before the error.
+    /// The next block. Records read before an error are returned before the error.
     pub(super) fn next(&mut self) -> Result<Option<Block>, OutputError> {
         if let Some(error) = self.error.take() {
             return Err(error);

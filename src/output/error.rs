@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::input::{Fault, InputError};
+use crate::input::{Fault, InputError, Source};
 use crate::journal::JournalError;
 
 /// Why an answers file could not be written or audited. An old answers file is left as it was.
@@ -75,6 +75,10 @@ pub enum OutputError {
 }
 
 impl OutputError {
+    pub(super) fn malformed(source: &Source, line: u64, fault: Fault) -> Self {
+        Self::Malformed { path: source.path.clone(), line, fault }
+    }
+
     /// The file that it is about; none where it was asked to stop.
     pub fn path(&self) -> Option<&Path> {
         match self {

@@ -1,5 +1,18 @@
-//! The answers file: the input's records, each with its row's outcome appended, projected from the journal and written
-//! whole or not at all. Not the reports.
+//! The answers file: the records of the input, each with the outcome of its row, which comes from the journal. The file is
+//! written whole or not at all.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `project.rs` | [`Projection`]: writes the file |
+//! | `blocks.rs` | the records of the rows that were asked for, one by one or in blocks |
+//! | `block_writer.rs` | makes the records of the answers for a block |
+//! | `ordered_pool.rs` | works on blocks in several threads and keeps their order |
+//! | `input_columns.rs` | takes these records apart, for output in the other format |
+//! | `columns.rs`, `cell.rs` | the names of the columns; the value of one |
+//! | `encoder.rs`, `csv.rs`, `jsonl.rs` | records in either format |
+//! | `audit.rs` | compares a file with its input and its journal |
+//! | `recognized.rs` | tells an answers file from other files |
+//! | `error.rs` | what can go wrong |
 
 mod audit;
 mod block_writer;

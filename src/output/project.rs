@@ -1,6 +1,6 @@
-//! Writes the input's records in order, each with what the journal says of its row, on all cores. Not the formats.
+//! Writes the records of the input in order, each with the outcome of its row from the journal, on several cores.
 
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 use std::thread;
 
@@ -14,26 +14,22 @@ use super::error::OutputError;
 use super::input_columns::InputColumns;
 use super::ordered_pool;
 use crate::fs::{Access, Replacement};
-use crate::input::{Fault, Format, RawRecord, Records, Source, entries};
+use crate::input::{Format, Records, Source, entries};
 use crate::journal::{Counts, Fields, Index, Reader};
-use crate::outcome::Outcome;
-use crate::row::RowHash;
 
-/// More threads would wait for the one that reads the input.
+/// The greatest number of threads. More of them would only wait for the one that reads the input.
 const MOST_WORKERS: usize = 4;
-/// Bytes written to the file at once.
-const BUFFER: usize = 256 << 10;
 
-/// An answers file to be written: one record a row of the index's selection.
+/// An answers file to be written, with one record for each row of the selection of the index.
 #[derive(Debug)]
 pub struct Projection<'a> {
-    /// The input file, as it was read for the run.
+    /// The input, as it was read for the run.
     pub source: &'a Source,
     /// The journal; a running job may be appending to it.
     pub journal: &'a Path,
-    /// Where each row was decided.
+    /// Where each row was decided, and which rows were asked for.
     pub index: &'a Index,
-    /// The predictor's field names.
+    /// The field names of the predictor.
     pub fields: &'a Fields,
     /// The answers file.
     pub destination: &'a Path,
@@ -48,18 +44,18 @@ pub struct Projection<'a> {
 pub struct Projected {
     /// Records by status.
     pub rows: Counts,
-    /// Columns whose names were taken.
+    /// Columns that were renamed because their names were taken.
     pub renamed: Vec<Renamed>,
 }
 
 impl Projection<'_> {
-    /// Writes the answers file. A record that is not the one that was answered is refused, and so is the whole file;
-    /// `cancelled` is asked every thousand rows and every few hundred kilobytes. After any error the old file is untouched.
+    /// Writes the answers file, whole or not at all: after an error the old file is as it was. `cancelled` is asked every
+    /// thousand rows and every few hundred kilobytes.
     ///
     /// # Errors
     ///
-    /// Fails where the input or the journal cannot be read or has changed, where the file cannot be written, and when
-    /// cancelled.
+    /// Fails if the input or the journal cannot be read, a record of the input is not the one that was answered, the file
+    /// cannot be written, or when cancelled.
     pub fn write(&self, cancelled: impl Fn() -> bool) -> Result<Projected, OutputError> {
         let records = Records::open(self.source)?;
         let header = records.header().cloned();
@@ -84,38 +80,43 @@ impl Projection<'_> {
         let worker = || -> Result<_, OutputError> {
             let own = (!copied).then(|| InputColumns::new(self.source, own.clone()));
             let journal = Reader::open(self.journal)?;
-            let mut rows =
-                BlockWriter { projection: self, journal, own, fields: &fields, encoder: encoder.clone() };
+            let mut rows = BlockWriter {
+                source: self.source,
+                index: self.index,
+                journal,
+                own,
+                fields: &fields,
+                encoder: encoder.clone(),
+            };
             Ok(move |block: Block, give: &mut dyn FnMut(Written) -> bool| rows.write(&block, give))
         };
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let workers = (0..cores.min(MOST_WORKERS)).map(|_| worker()).collect::<Result<_, _>>()?;
-        let mut blocks = Blocks::new(Selected::new(self, records, &cancelled));
+        let mut blocks = Blocks::new(self.selected(records, &cancelled));
         let mut rows = Counts::default();
         let failed = |source| OutputError::Write { path: self.destination.to_owned(), source };
         let replacement = Replacement::of(self.destination, self.access).map_err(failed)?;
-        let mut writer = BufWriter::with_capacity(BUFFER, replacement.file());
-        writer.write_all(&head).map_err(failed)?;
+        replacement.file().write_all(&head).map_err(failed)?;
         let mut take = |written: Written| {
             if cancelled() {
                 return Err(OutputError::Cancelled);
             }
             rows += written.rows;
-            writer.write_all(&written.bytes).map_err(failed)
+            replacement.file().write_all(&written.bytes).map_err(failed)
         };
         ordered_pool::run(workers, || blocks.next(), &mut take)?;
-        writer.flush().map_err(failed)?;
-        drop(writer);
         replacement.commit().map_err(failed)?;
         Ok(Projected { rows, renamed })
     }
 
-    /// The keys of all the selection's objects, in order of first appearance.
+    /// The keys of all selected objects, in order of first appearance.
     fn keys(&self, cancelled: impl Fn() -> bool) -> Result<Vec<String>, OutputError> {
         let mut keys = IndexSet::new();
-        let mut records = Selected::new(self, Records::open(self.source)?, cancelled);
+        let mut records = self.selected(Records::open(self.source)?, cancelled);
         while let Some(record) = records.next()? {
-            for (key, _) in entries(record.raw).map_err(|fault| self.malformed(&record, fault))? {
+            for (key, _) in entries(record.raw)
+                .map_err(|fault| OutputError::malformed(self.source, record.line, fault))?
+            {
                 if !keys.contains(&*key) {
                     keys.insert(key.into_owned());
                 }
@@ -124,18 +125,7 @@ impl Projection<'_> {
         Ok(keys.into_iter().collect())
     }
 
-    /// Refuses a record other than the one that was asked.
-    pub(super) fn check(&self, record: &RawRecord<'_>, outcome: Option<&Outcome>) -> Result<(), OutputError> {
-        match outcome {
-            Some(outcome) if outcome.hash != RowHash::of(record.raw.as_bytes()) => {
-                Err(OutputError::Changed { path: self.source.path.clone(), line: record.line })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A record with a fault.
-    pub(super) fn malformed(&self, record: &RawRecord<'_>, fault: Fault) -> OutputError {
-        OutputError::Malformed { path: self.source.path.clone(), line: record.line, fault }
+    fn selected<C: Fn() -> bool>(&self, records: Records, cancelled: C) -> Selected<'_, C> {
+        Selected::new(self.source, self.index.selection(), records, cancelled)
     }
 }
