@@ -17,7 +17,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use clap_complete::Shell;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::bridge::python::main_thread;
+use crate::bridge::python::{interpreter, main_thread};
 use crate::command::UsageError;
 use crate::command::compare::{CompareOptions, compare};
 use crate::command::demo::{DemoOptions, demo};
@@ -178,7 +178,11 @@ fn program() -> u8 {
         });
     }
     let is_job = matches!(cli.command, Some(Command::Process(_) | Command::Resume(_) | Command::Compare(_)));
-    let code = match run(cli, &matches, &runtime, &mut streams) {
+    let ran = {
+        let _ends = PythonEnds;
+        run(cli, &matches, &runtime, &mut streams)
+    };
+    let code = match ran {
         Ok(code) => code,
         Err(error) => match error.downcast_ref().map(JobError::kind) {
             // Whoever stopped it knows why.
@@ -198,6 +202,15 @@ fn program() -> u8 {
         streams.finish(code);
     }
     code
+}
+
+/// Ends Python when it is dropped: on every way out, and once all that a command has started has ended.
+struct PythonEnds;
+
+impl Drop for PythonEnds {
+    fn drop(&mut self) {
+        interpreter::end();
+    }
 }
 
 /// What happens before there is anything to say it with.

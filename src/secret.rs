@@ -1,4 +1,4 @@
-//! Masks secrets in whatever is shown or recorded about a run. Answers and input columns are data and pass unmasked.
+//! Masks secrets in whatever is shown or recorded about a run. Answers and input columns are data and are not masked.
 
 mod forms;
 
@@ -7,17 +7,17 @@ use std::sync::OnceLock;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
-/// What stands in place of a secret.
+/// Replaces a secret.
 const MASK: &str = "***";
-/// Shorter values are words like `true`; masking them would garble every message.
+/// The shortest value that is masked, in bytes. Shorter ones are words like `true`: masking them would garble messages.
 const SHORTEST: usize = 6;
 const SUFFIXES: [&str; 4] = ["_KEY", "_TOKEN", "_SECRET", "_PASSWORD"];
 
-/// The secrets of this process.
+/// The secrets of one job.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets {
     values: Vec<String>,
-    /// Found once they are looked for.
+    /// Made when they are first needed.
     forms: OnceLock<Forms>,
 }
 
@@ -25,7 +25,7 @@ pub struct Secrets {
 #[derive(Debug, Clone)]
 struct Forms {
     texts: Vec<String>,
-    /// None where there are none, or more than it can hold.
+    /// None if there are no secrets, or more than the automaton can hold.
     finder: Option<AhoCorasick>,
 }
 
@@ -37,7 +37,7 @@ impl Secrets {
         secrets
     }
 
-    /// Adds those that have come since: a predictor's file may have read them from another.
+    /// Adds those that have come into the environment since: a predictor's file may have read them from another file.
     pub fn add_environment(&mut self) {
         for (name, value) in std::env::vars_os() {
             let name = name.to_string_lossy().to_uppercase();
@@ -47,7 +47,7 @@ impl Secrets {
         }
     }
 
-    /// Adds one value; blank and very short ones are passed over.
+    /// Adds one value. Blank and very short ones are ignored.
     pub fn add(&mut self, value: &str) {
         let value = value.trim();
         if value.len() >= SHORTEST {
@@ -55,7 +55,7 @@ impl Secrets {
         }
     }
 
-    /// Adds the value of an option. A very short one is masked only where its name stands before it.
+    /// Adds the value of an option. A very short value is masked only after the name of its option.
     pub fn add_named(&mut self, name: &str, value: &str) {
         let value = value.trim();
         if (1..SHORTEST).contains(&value.len()) {
@@ -67,6 +67,16 @@ impl Secrets {
         } else {
             self.add(value);
         }
+    }
+
+    /// Adds all secrets of another set.
+    pub fn extend(&mut self, other: &Self) {
+        other.values.iter().for_each(|value| self.insert(value.clone()));
+    }
+
+    /// Makes ready what masking needs, which is done at its first use otherwise.
+    pub fn prepare(&self) {
+        self.forms();
     }
 
     fn insert(&mut self, text: String) {
@@ -107,14 +117,14 @@ impl Secrets {
         }
     }
 
-    /// The same of bytes that are written one after the other, passwords in URLs aside: what can be shown now, and the
-    /// rest, which may be the beginning of a secret.
+    /// Masks bytes of a stream, passwords in URLs aside. Returns what can be shown now, and the rest, which may be the
+    /// beginning of a secret and is to be given again with what comes next.
     pub fn mask_stream<'a>(&self, bytes: &'a [u8]) -> (Cow<'a, [u8]>, &'a [u8]) {
         let forms = self.forms();
         let Some(finder) = &forms.finder else { return (Cow::Borrowed(bytes), &[]) };
         let mut end =
             bytes.len() - forms.texts.iter().map(|form| begun(form.as_bytes(), bytes)).max().unwrap_or(0);
-        // A secret in which another may begin is not cut in two.
+        // Do not cut a secret in two in which another may begin.
         for found in finder.find_iter(bytes) {
             if found.start() < end && found.end() > end {
                 end = found.start();
@@ -140,7 +150,7 @@ impl Secrets {
     }
 }
 
-/// How many of the last bytes are the beginning of the form, which is not whole.
+/// The number of bytes at the end that are the incomplete beginning of the form.
 fn begun(form: &[u8], bytes: &[u8]) -> usize {
     let longest = (form.len() - 1).min(bytes.len());
     (1..=longest).rev().find(|length| bytes.ends_with(&form[..*length])).unwrap_or(0)
@@ -167,7 +177,7 @@ fn mask_urls(text: &str) -> Cow<'_, str> {
     if masked.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(masked + rest) }
 }
 
-/// What stands before the `@` of a URL's host.
+/// The part of a URL before the `@` of its host.
 fn credentials(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;

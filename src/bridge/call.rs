@@ -1,4 +1,4 @@
-//! A call that was handed over: how its reply is waited for, and how it is cancelled. Not how it is made.
+//! A call that was handed over: how its reply is awaited, and how it is cancelled.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,33 +10,33 @@ use tokio::sync::oneshot::Receiver;
 use crate::error::{BridgeError, CallError};
 use crate::outcome::Answer;
 
-/// What a call ends with.
+/// The result of a call.
 pub type Reply = Result<Answer, CallError>;
 
 /// Cancels calls of a bridge.
 pub trait CancelCall: Send + Sync {
-    /// Asks that the call be cancelled which the bridge gave this number. It may have ended meanwhile.
+    /// Asks the bridge to cancel the call that it gave this number. The call may have ended meanwhile.
     fn cancel(&self, number: u64);
 }
 
-/// Resolves to the call's reply. Dropped before that, it cancels the call; whatever of it is left running afterwards keeps
-/// the attempt's clock alive (`CallWatch::over`).
+/// Resolves to the call's reply. If it is dropped before, the call is cancelled. Whatever is left running of the call
+/// afterwards keeps the attempt's clock alive (`CallWatch::over`).
 #[must_use = "a call that is dropped is cancelled"]
 pub struct Call {
     reply: Awaited,
-    /// What cancels the call, and its number there, until it has ended.
+    /// Cancels the call, by this number, until it has ended.
     cancel: Option<(Arc<dyn CancelCall>, u64)>,
 }
 
 enum Awaited {
-    /// Somebody else makes the call.
+    /// Somebody else makes the call and sends its reply.
     Sent(Receiver<Reply>),
-    /// The call is made by polling this, and cancelled by dropping it.
+    /// Polling this makes the call, and dropping it cancels the call.
     Driven(Pin<Box<dyn Future<Output = Reply> + Send>>),
 }
 
 impl Call {
-    /// A call whose reply is sent, and which is cancelled under this number.
+    /// A call whose reply is sent, and which is cancelled by this number.
     pub fn sent(reply: Receiver<Reply>, cancel: Arc<dyn CancelCall>, number: u64) -> Self {
         Self { reply: Awaited::Sent(reply), cancel: Some((cancel, number)) }
     }
@@ -66,7 +66,7 @@ impl Future for Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if let Some((cancel, number)) = self.cancel.take() {
-            // First, so that a call which nobody has begun when it is cancelled is seen not to be wanted.
+            // First, so that a call which has not begun when it is cancelled is seen to be unwanted.
             if let Awaited::Sent(reply) = &mut self.reply {
                 reply.close();
             }
@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    /// Notes which calls are cancelled, and whether their reply was still wanted then.
+    /// Notes which calls are cancelled, and whether their replies were still wanted then.
     #[derive(Default)]
     struct Cancelled(Mutex<Vec<(u64, bool)>>, Mutex<Option<Sender<Reply>>>);
 

@@ -13,11 +13,11 @@ use crate::prompt::Prompt;
 /// What a predictor is and takes: columns are bound by it, and the user is told of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Description {
-    /// The name that chooses the bridge.
+    /// The name by which the bridge is chosen.
     pub bridge: String,
     /// The event loop that runs the calls: `asyncio`, `uvloop` or `none`.
     pub event_loop: String,
-    /// The SPEC it was loaded from.
+    /// The SPEC that it was loaded from.
     pub spec: String,
     /// `async function`, `async generator`, `function on threads`, `dspy.Module …`.
     pub kind: String,
@@ -27,7 +27,7 @@ pub struct Description {
     pub takes_all: bool,
     /// The file that it was loaded from.
     pub source: Option<PathBuf>,
-    /// Whether it runs on threads, which nothing can cancel.
+    /// Whether it runs on threads, where no call can be cancelled.
     pub threaded: bool,
     /// What is known of its requests to a model, if it reports its tokens.
     pub metered: Option<Metered>,

@@ -1,4 +1,4 @@
-//! How a bridge is at a moment, as data that can be sent to another process. What follows from it is decided elsewhere.
+//! The state of a bridge at a moment, as data that can be sent to another process.
 
 use std::time::Duration;
 
@@ -6,50 +6,50 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Blockage;
 
-/// A bridge at a moment.
+/// The state of a bridge at a moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// What runs its calls, each beside the other.
+    /// The lanes that run its calls, side by side.
     pub lanes: Vec<LaneHealth>,
-    /// What was found to keep a lane from turning since this was asked last. Each blockage is told once, soon after it has
+    /// The blockages of a lane found since the last time this was asked for. Each is reported once, soon after it has
     /// begun.
     pub blocked: Vec<Blockage>,
-    /// The numbers in answers, since the bridge was made, that became null because JSON cannot hold them.
+    /// The numbers in answers that became null because JSON cannot hold them, since the bridge was made.
     pub nulled: Option<Nulled>,
 }
 
-/// A lane of a bridge: an event loop, as a rule.
+/// The state of a lane of a bridge. As a rule a lane is an event loop.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneHealth {
-    /// For how long in all it has not turned (gaps over 250 ms, the running one included).
+    /// The total time in which it did not turn (gaps over 250 ms, including the present one).
     pub stalled: Duration,
-    /// For how long it has not turned now: zero, or over 250 ms.
+    /// The time for which it has not turned now: zero, or over 250 ms.
     pub stalled_now: Duration,
-    /// The latest that it came to a turn it had asked for.
+    /// The longest delay of a turn that it had asked for.
     pub longest_lag: Duration,
-    /// The longest times in which it did not turn, in the order of their beginning.
+    /// The longest blockages, in the order of their beginning.
     pub blockages: Vec<Blockage>,
-    /// Calls it was given that have not ended, cancelled ones included.
+    /// The calls that it was given and that have not ended, including cancelled ones.
     pub calls: u64,
-    /// Processor time that its process has used.
+    /// The processor time that its process has used, all jobs included.
     pub processor: Duration,
-    /// Resident memory of its process, in bytes.
+    /// The resident memory of its process, in bytes.
     pub memory: u64,
-    /// How often it died and was started anew.
+    /// How often it has died and been restarted.
     pub deaths: u64,
 }
 
 /// Numbers (NaN, the infinities) that became null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nulled {
-    /// How many.
+    /// How many there were.
     pub numbers: u64,
     /// The row of the first of them.
     pub first_row: u64,
 }
 
 impl Health {
-    /// The greatest of a time over all lanes.
+    /// The longest of a time over all lanes.
     pub fn longest(&self, time: impl Fn(&LaneHealth) -> Duration) -> Duration {
         self.lanes.iter().map(time).max().unwrap_or_default()
     }

@@ -1,9 +1,9 @@
-//! The textbook bridge: `pyo3_asyncio::tokio::into_future`, once a call. The reference for tests, `demo` and benches;
-//! the production one is [`super::python`].
+//! The textbook bridge: `pyo3_asyncio::tokio::into_future` once for each call. It is the reference for tests, `demo` and
+//! benches. The production bridge is [`super::python`].
 //!
-//! A Tokio thread attaches to the interpreter, calls the predictor to get a coroutine, turns it into a Rust future,
-//! detaches, and only then awaits: the GIL is never held across an `.await`. Dropping that future leaves the Python
-//! task running (measured: 50 of 50), so a guard cancels the task explicitly.
+//! A Tokio thread attaches to the interpreter, calls the predictor to get a coroutine, turns that into a Rust future,
+//! detaches, and only then awaits it: the GIL is never held across an `.await`. Dropping the future leaves the Python task
+//! running (measured: 50 of 50), so a guard cancels the task explicitly.
 
 use std::future::ready;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use crate::error::{BridgeError, CallError};
 use crate::input::Types;
 use crate::secret::Secrets;
 
-/// The textbook bridge.
+/// The textbook bridge. It ends by [`Bridge::close`], or unobserved once it is dropped.
 #[derive(Debug)]
 pub struct IntoFutureBridge {
     event_loop: Arc<EventLoop>,
@@ -31,7 +31,7 @@ pub struct IntoFutureBridge {
     predictor: Predictor,
     converter: Arc<Converter>,
     nulled: Arc<NulledCount>,
-    /// Each call that is left holds one more.
+    /// Counts the calls that have not ended: each of them holds one more.
     calls: Arc<()>,
 }
 
@@ -39,7 +39,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a call's task tells the future that waits for it.
+/// What a call's task tells the future that waits for the call.
 #[derive(Debug, Default)]
 struct CallState {
     task: Mutex<Option<Py<PyAny>>>,
@@ -47,7 +47,7 @@ struct CallState {
     dropped: AtomicBool,
 }
 
-/// One call, as its task sees it. Only Python holds it, so that the clock goes when the task does.
+/// One call, as its task sees it. Only Python holds it, so that the clock is dropped with the task.
 #[pyclass(frozen)]
 struct Running {
     row: u64,
@@ -61,13 +61,13 @@ struct Running {
 
 #[pymethods]
 impl Running {
-    /// The row, for the watchdog.
+    /// The row, read by the watchdog.
     #[getter]
     fn row(&self) -> u64 {
         self.row
     }
 
-    /// The task runs; false if nobody waits for it any more.
+    /// Called when the task runs. Returns false if nobody waits for it any more.
     fn started(&self, task: Py<PyAny>) -> bool {
         *lock(&self.state.task) = Some(task);
         !self.state.dropped.load(Ordering::Acquire)
@@ -88,7 +88,7 @@ impl Running {
         }
     }
 
-    // Converted here and now: an exception that was kept would keep, by its traceback's frames, this very call.
+    // The result is converted here: an exception that is kept would keep this very call, by its traceback's frames.
 
     fn finish(&self, value: &Bound<'_, PyAny>) {
         self.clock.end();
@@ -117,7 +117,7 @@ impl Drop for CancelOnDrop {
         let Some(task) = lock(&self.state.task).take() else { return };
         Python::try_attach(|py| {
             let cancel = task.bind(py).getattr("cancel");
-            // A loop that is closed has no task left.
+            // This fails if the loop is closed, and then it has no task left.
             let _ = cancel.and_then(|cancel| {
                 self.event_loop.object(py).call_method1("call_soon_threadsafe", (cancel,))
             });
@@ -126,11 +126,12 @@ impl Drop for CancelOnDrop {
 }
 
 impl IntoFutureBridge {
-    /// Starts an event loop and loads the predictor on its thread. The interpreter must be running.
+    /// Starts an event loop and loads the predictor on its thread. The interpreter must be running. Blocks until the predictor
+    /// is loaded.
     ///
     /// # Errors
     ///
-    /// Fails where the event loop cannot be made or the predictor cannot be loaded.
+    /// Fails if the event loop cannot be made or the predictor cannot be loaded, with the reason that Python gave.
     pub fn start(kind: LoopKind, request: Request, secrets: Secrets) -> Result<Self, LoadError> {
         let mask = secrets.clone();
         let nulled = Arc::<NulledCount>::default();
@@ -202,12 +203,12 @@ impl Bridge for IntoFutureBridge {
             Some(Ok(future)) => Call::driven(async move {
                 let awaited = future.await;
                 lock(&state.task).take();
-                drop(guard); // The task it would cancel is gone.
-                // Whatever a task raises because the loop is being closed is not the predictor's doing.
+                drop(guard); // The task that it would cancel is gone.
+                // A task that raises because the loop is being closed is not the predictor's failure.
                 let ended =
                     lock(&state.ended).take().filter(|ended| ended.is_ok() || !event_loop.is_ending());
                 match (ended, awaited) {
-                    // Also where the task itself was cancelled afterwards: the answer is there, and paid for.
+                    // The task may have been cancelled afterwards: the answer is there, and paid for.
                     (Some(ended), _) => ended,
                     (None, Err(error)) => Err(broken(&event_loop, &converter, &error)),
                     (None, Ok(_)) => Err(BridgeError::LoopStopped.into()),
@@ -225,7 +226,14 @@ impl Bridge for IntoFutureBridge {
     }
 }
 
-/// The driver catches what the predictor raises, so an error around it is the loop's.
+impl Drop for IntoFutureBridge {
+    fn drop(&mut self) {
+        // Calls that are left hold the loop.
+        self.event_loop.ask_to_end();
+    }
+}
+
+/// The error for an exception around the driver, which catches what the predictor raises: it is the loop's.
 fn broken(event_loop: &EventLoop, converter: &Converter, error: &PyErr) -> CallError {
     Python::try_attach(|py| {
         let closed = event_loop.object(py).call_method0("is_closed");

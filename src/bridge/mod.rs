@@ -1,4 +1,4 @@
-//! The seam to whatever answers: one trait, and its implementations. The retries, timeouts and permits are the engine's.
+//! The seam to whatever answers: one trait, and its implementations. Retries, timeouts and permits belong to the engine.
 
 pub mod into_future;
 pub mod python;
@@ -21,21 +21,24 @@ pub trait Bridge: Send + Sync + 'static {
     /// What the predictor is and takes.
     fn describe(&self) -> &Description;
 
-    /// Who checks values for those parameters that have a type; none where no parameter has one.
+    /// Checks values for parameters that have a type. None if the bridge knows no types.
     fn types(&self) -> Option<&dyn Types> {
         None
     }
 
-    /// Hands a call over, at once. Dropping what is returned cancels the call.
+    /// Hands a call over without waiting. Dropping what is returned cancels the call.
     ///
-    /// The bridge tells the attempt's clock which lane runs the call (`CallClock::runs_on`) if that may fail to turn. A call
-    /// whose lane dies ends as `CallError::Lost`, and one that no lane is left for as `CallError::Bridge`.
+    /// The bridge tells the attempt's clock which lane runs the call (`CallClock::runs_on`) if that lane may fail to turn. A
+    /// call whose lane dies ends as `CallError::Lost`, and a call for which no lane is left as `CallError::Bridge`.
     fn submit(&self, attempt: Attempt) -> Call;
 
-    /// How it is now. Takes what was found to block a lane since this was asked last.
+    /// The state of the bridge. Takes the blockages that were found since the last call.
     fn health(&self) -> Health;
 
-    /// Cancels what is left and ends all lanes; calls that are made or still run end as `CallError::Bridge`. Blocks the
-    /// thread for at most so long, and returns whether that was enough.
+    /// Cancels the calls that are left and ends all lanes. Calls that still run, or are made later, end as
+    /// `CallError::Bridge`. Blocks for at most `within`, and returns whether all lanes have ended. May be called on any
+    /// thread, and again.
+    ///
+    /// A bridge that is dropped ends in the same way, without anybody waiting for it.
     fn close(&self, within: Duration) -> bool;
 }

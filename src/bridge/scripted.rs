@@ -1,4 +1,4 @@
-//! A bridge without Python: seeded latencies and a failure script. Proves the engine, and nothing else.
+//! A bridge without Python, with seeded latencies and a script of failures. It tests the engine.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,21 +16,21 @@ use crate::row::Value;
 /// How the scripted predictor behaves. Parsed from `--bridge fake:KEY=VALUE,…`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Script {
-    /// Seed of everything random.
+    /// The seed of everything random.
     pub seed: u64,
-    /// Shortest latency.
+    /// The shortest latency.
     pub min: Duration,
-    /// Longest latency; latencies are uniform between the two.
+    /// The longest latency. Latencies are uniform between the two.
     pub max: Duration,
-    /// Share of attempts that fail transiently, 0 to 1.
+    /// The share of attempts that fail transiently, 0 to 1.
     pub transient: f64,
-    /// Share of rows of which every attempt fails permanently, 0 to 1.
+    /// The share of rows all of whose attempts fail permanently, 0 to 1.
     pub permanent: f64,
-    /// Share of attempts that never end, 0 to 1.
+    /// The share of attempts that never end, 0 to 1.
     pub hang: f64,
-    /// Share of attempts whose lane dies, 0 to 1.
+    /// The share of attempts whose lane dies, 0 to 1.
     pub lost: f64,
-    /// The calls of every row of so many panic: of 10, rows 9, 19 and so on; 0 for none.
+    /// The calls of every Nth row panic: with 10, those of rows 9, 19 and so on. 0 for none.
     pub panic: u64,
 }
 
@@ -82,7 +82,7 @@ pub struct ScriptedBridge {
     script: Script,
     description: Description,
     answer: Arc<str>,
-    /// How often its lane has died. Each call that is left holds one more of it.
+    /// How often its lane has died. Each call that has not ended holds one more reference.
     deaths: Arc<AtomicU64>,
 }
 
@@ -108,11 +108,11 @@ fn failure(class: &str, kind: FailureKind) -> CallError {
 impl Script {
     /// One call.
     async fn call(self, attempt: Attempt, field: Arc<str>, deaths: Arc<AtomicU64>) -> Reply {
-        // One generator a row and one an attempt: the script does not depend on the order of the calls.
+        // One generator for the row and one for the attempt, so that the script does not depend on the order of the calls.
         let row_seed = self.seed ^ attempt.row.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut row = fastrand::Rng::with_seed(row_seed);
         let mut rng = fastrand::Rng::with_seed(row_seed.rotate_left(17) ^ u64::from(attempt.number));
-        // Told by Tokio's clock, which tests pause.
+        // By Tokio's clock, which tests pause.
         let handed_over = Instant::now();
         attempt.clock.begun_after(Duration::ZERO);
         if self.max > Duration::ZERO {
@@ -123,7 +123,7 @@ impl Script {
         if rng.f64() < self.hang {
             std::future::pending::<()>().await;
         }
-        // Drawn only where asked for: what else is drawn stays as it was.
+        // Drawn only if it is asked for, so that other draws stay the same.
         if self.lost > 0.0 && rng.f64() < self.lost {
             deaths.fetch_add(1, Ordering::Relaxed);
             return Err(CallError::Lost("the lane died, as the script says".to_owned()));

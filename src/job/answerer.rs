@@ -21,15 +21,15 @@ use crate::journal::timestamp;
 use crate::local_model::{LocalModel, ModelError};
 use crate::secret::Secrets;
 
-/// How long the end of Python may take: what is left on the loop, threads, `atexit`.
+/// How long the end of the event loop may take.
 const SHUT_DOWN: Duration = Duration::from_secs(3);
 /// The same where the event loop is blocked.
 const SHUT_DOWN_BLOCKED: Duration = Duration::from_millis(500);
 /// Distributions whose versions the report names.
 const PACKAGES: [&str; 5] = ["dspy", "litellm", "openai", "uvloop", "xllamacpp"];
 
-/// A predictor that is ready to be called. However the job ends, dropping this ends the event loop, Python's exit
-/// functions and the local model, in bounded time.
+/// A predictor that is ready to be called. However the job ends, dropping this ends the event loop and the local model, in
+/// bounded time. Python itself ends with the process, which may run other jobs.
 pub(crate) struct Answerer {
     /// The way to it.
     pub bridge: Arc<dyn Bridge>,
@@ -111,7 +111,6 @@ impl Answerer {
             IntoFutureBridge::start(kind, request, secrets.clone()).map(|b| Arc::new(b) as Arc<dyn Bridge>)
         };
         let bridge = bridge.map_err(|error| {
-            interpreter.run_exit_functions(SHUT_DOWN);
             let text = format!("failed to load the predictor `{}`", options.predictor);
             JobError::new(ErrorKind::Predictor, text).because(error)
         })?;
@@ -174,6 +173,8 @@ impl Answerer {
     /// Leaves everything to the end of the process, which is near.
     pub(super) fn leave(&self) {
         self.ended.store(true, Ordering::Relaxed);
+        // Dropping the bridge would cancel its calls.
+        std::mem::forget(Arc::clone(&self.bridge));
     }
 }
 
@@ -186,9 +187,6 @@ impl Drop for Answerer {
         let blocked = !self.bridge.health().longest(|lane| lane.stalled_now).is_zero();
         let bound = if blocked { SHUT_DOWN_BLOCKED } else { SHUT_DOWN };
         self.bridge.close(bound);
-        if let Some(interpreter) = &self.interpreter {
-            interpreter.run_exit_functions(bound);
-        }
         drop(self.model.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }

@@ -1,17 +1,17 @@
-//! The forms that a secret takes where it is shown: quoted by Python or JSON, in a URL, in a Basic header. Not where.
+//! The forms in which a secret may be shown: quoted by Python or JSON, in a URL, in a header for Basic authentication.
 
 use std::fmt::Write;
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 
-/// A piece of Base64 that is shorter may well be something else.
+/// The shortest piece of Base64 that is masked, in characters. A shorter one may be something else by chance.
 const SHORTEST_BASE64: usize = 8;
 
 /// The value and its other forms, each once.
 pub(super) fn of(value: &str) -> Vec<String> {
     let mut forms = vec![value.to_owned()];
-    // Some servers' JSON has a slash quoted, too.
+    // Some servers quote the slash in JSON too.
     for quotes in ["", "'", "\"", "\"/"] {
         forms.push(quoted(value, quotes, false));
         forms.push(quoted(value, quotes, true));
@@ -28,7 +28,7 @@ pub(super) fn of(value: &str) -> Vec<String> {
     forms
 }
 
-/// As a literal of Python or JSON, without the quotes around; `ascii` only, or not.
+/// Quoted as a literal of Python or JSON, without the quotation marks around it. `ascii` also escapes all other characters.
 fn quoted(value: &str, quotes: &str, ascii: bool) -> String {
     let mut text = String::new();
     for character in value.chars() {
@@ -52,7 +52,7 @@ fn quoted(value: &str, quotes: &str, ascii: bool) -> String {
     text
 }
 
-/// Percent-encoded, but for what is always plain and what is here.
+/// Percent-encoded, except for characters that never are and those in `plain`.
 fn in_url(value: &str, plain: &str) -> String {
     let mut text = String::new();
     for byte in value.bytes() {
@@ -78,13 +78,13 @@ fn lower_case(encoded: &str) -> String {
     text
 }
 
-/// What of a Base64 text tells the value alone, whatever stands before it (`user:`) or after: it may begin at any of
-/// three places of a group.
+/// The parts of a Base64 text that depend on the value alone, whatever comes before it (`user:`) or after it. The value may
+/// begin at any of three places of a group.
 fn in_base64(value: &str) -> Vec<String> {
     let mut found = Vec::new();
     for before in 0..3 {
         let bytes = [&b"\0\0"[..before], value.as_bytes()].concat();
-        // Characters of six bits: the first that is the value's whole, and the last.
+        // Each character holds six bits: the first character that is all of the value, and the end of the last one.
         let (first, end) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
         for encoded in [BASE64_STANDARD_NO_PAD.encode(&bytes), BASE64_URL_SAFE_NO_PAD.encode(&bytes)] {
             found.extend(encoded.get(first..end).map(str::to_owned));

@@ -1,4 +1,4 @@
-//! Python values to answers and errors, on the event loop's thread. Total: it fails only as a typed [`CallError`].
+//! Converts Python values and exceptions to answers and errors, on the event loop's thread. Every failure is a [`CallError`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::row::Value;
 use crate::secret::Secrets;
 use crate::usage::Usage;
 
-/// Seconds a server may ask to be left alone; what is over a day is junk, not a wish.
+/// The longest wait that a server may ask for, in seconds. More than a day is taken for junk.
 const LONGEST_RETRY_AFTER_S: f64 = 86_400.0;
 
 /// The Python functions that conversion uses, looked up once.
@@ -36,7 +36,7 @@ pub(in crate::bridge) struct Converter {
     nulled: Arc<NulledCount>,
 }
 
-/// Counts the numbers in answers that JSON cannot hold (NaN, the infinities) and that are null there.
+/// Counts the numbers in answers that became null because JSON cannot hold them (NaN, the infinities).
 #[derive(Debug, Default)]
 pub(in crate::bridge) struct NulledCount(Mutex<Option<Nulled>>);
 
@@ -48,7 +48,7 @@ impl NulledCount {
         count.first_row = row.min(count.first_row);
     }
 
-    /// How many there were.
+    /// The numbers counted so far.
     pub(super) fn get(&self) -> Option<Nulled> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,7 +79,7 @@ impl Converter {
         })
     }
 
-    /// The answer a returned value makes for the row.
+    /// The answer that a returned value makes for the row.
     pub(in crate::bridge) fn answer(&self, value: &Bound<'_, PyAny>, row: u64) -> Result<Answer, CallError> {
         let text = match value.cast_exact::<PyString>() {
             Ok(text) => self.text(text),
@@ -94,7 +94,7 @@ impl Converter {
         }
     }
 
-    /// The string; lone surrogates, which UTF-8 cannot hold, are escaped: a paid answer is never lost.
+    /// The string. Lone surrogates, which UTF-8 cannot hold, are escaped, so that a paid answer is never lost.
     fn text(&self, text: &Bound<'_, PyString>) -> PyResult<String> {
         match text.to_str() {
             Ok(text) => Ok(text.to_owned()),
@@ -130,21 +130,21 @@ impl Converter {
         Ok(self.told(fields, value))
     }
 
-    /// The answer, with what the value tells of its requests.
+    /// The answer, with what the value tells about its requests.
     fn told(&self, fields: Vec<(Arc<str>, Value)>, value: &Bound<'_, PyAny>) -> Answer {
         let (usage, told) = self.usage_of(value).unzip();
         let [finish_reason, request_id] = told.unwrap_or_default();
         Answer { fields, usage, finish_reason, request_id, ..Answer::default() }
     }
 
-    /// Tokens, the last finish reason and the last request's id that the value (a prediction or an exception) tells of; nothing where they
-    /// cannot be read.
+    /// Tokens, the last finish reason and the last request's id, if the value (a prediction or an exception) tells them and
+    /// they can be read.
     fn usage_of(&self, value: &Bound<'_, PyAny>) -> Option<(Usage, [Option<Arc<str>>; 2])> {
         type Told = (u64, u64, u64, Option<f64>, Option<String>, Option<String>);
         let told = self.usage.bind(value.py()).call1((value,)).ok()?;
         let (input, output, calls, cost_usd, finish_reason, request_id) =
             told.extract::<Option<Told>>().ok()??;
-        // One such cost would make the sum of all of them meaningless, and `--max-cost` with it.
+        // One cost that is not finite would make the sum of all costs meaningless, and `--max-cost` with it.
         let cost_usd = cost_usd.filter(|cost| cost.is_finite() && *cost >= 0.0);
         Some((
             Usage { input, output, calls, cost_usd },
@@ -157,12 +157,12 @@ impl Converter {
         message.unwrap_or_else(|_| "<its text cannot be read>".to_owned())
     }
 
-    /// What an exception that left the predictor means.
+    /// The error for an exception that left the predictor.
     pub(in crate::bridge) fn error(&self, error: &PyErr, py: Python<'_>) -> CallError {
         let Carried { kind, status, retry_after, unanswered } = self.carried(error, py);
-        // Not `value`: until Python 3.12 an exception caught here knows its traceback only if it is told.
+        // `value` would lack the traceback: before Python 3.12 an exception caught here has to be given it.
         let raised = error.clone_ref(py).into_value(py);
-        // What only wraps another tells where it was raised, and nothing else.
+        // An exception that only wraps another tells where it was raised, and nothing else.
         let core =
             self.core.bind(py).call1((&raised,)).map_or_else(|_| error.clone_ref(py), PyErr::from_value);
         let traceback = self.raised.bind(py).call1((&raised, core.value(py)));
@@ -177,7 +177,7 @@ impl Converter {
         let request_id = self.request_id.bind(py).call1((error.value(py),));
         let request_id = request_id.ok().and_then(|id| id.extract::<Option<String>>().ok()?);
         let mut message = self.secrets.mask(&message).into_owned();
-        // Not every library says it: DSPy's text is the server's own.
+        // Not every library says the status: DSPy's text is the server's.
         if let Some(status) = status.filter(|status| !message.contains(&status.to_string())) {
             message += &format!(" (HTTP {status})");
         }
@@ -218,7 +218,7 @@ impl Converter {
     }
 }
 
-/// Name and text of a field, and whether the text is JSON.
+/// The name of a field, its text, and whether that is JSON.
 type Column = (String, String, bool);
 
 /// What an exception carries.

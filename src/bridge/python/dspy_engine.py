@@ -29,11 +29,14 @@ adapters.TypeAdapter = lambda kind: (_known_adapter if type(kind) is type else _
 
 
 def lift_limit(connections: int) -> None:
-    """Lifts the limit of 100 connections for every LM, including those that a user's file makes.
+    """Lifts the limit of 100 connections for every LM, including those of a user's file and of other jobs.
 
     DSPy has no setting for it, because an LM makes its engine itself.
     """
-    execution.RouterConfig = functools.partial(RouterConfig, max_connections=max(connections, 100))
+    limit = max(connections, getattr(execution.RouterConfig, "keywords", {}).get("max_connections", 100))
+    execution.RouterConfig = functools.partial(RouterConfig, max_connections=limit)
+    # The environment may have changed since an earlier job.
+    proxies.getproxies.cache_clear()
 
 
 def tuned(lm: Any, connections: int) -> Any:

@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 
 
 class Once(logging.Filter):
-    """Lets each warning about a program's fields through once; DSPy repeats it for every row."""
+    """Lets each warning about a program's fields through once for each job; DSPy repeats it for every row."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,8 @@ class Once(logging.Filter):
         return said not in self.seen and not self.seen.add(said)
 
 
-logging.getLogger("dspy.predict.predict").addFilter(Once())
+ONCE = Once()
+logging.getLogger("dspy.predict.predict").addFilter(ONCE)
 # The settings of a request that an engine of ours is known to send as DSPy's own does.
 PLAIN = {"temperature", "max_tokens", "top_p", "n"}
 
@@ -161,6 +162,7 @@ def wrap(target: Any, module: dspy.Module, lm: dspy.LM | None, local: bool, call
     a synchronous `forward`; an async generator if the target is what `dspy.streamify` made of the module.
     """
     dspy_engine.lift_limit(calls)
+    ONCE.seen.clear()
     chosen = lm or dspy.settings.lm
     if plain_requests(module):
         chosen = dspy_engine.tuned(chosen, calls)

@@ -1,25 +1,31 @@
-//! An asyncio event loop on its thread: started, watched, ended in bounded time. Not the calls on it.
+//! An asyncio event loop on its own thread: starts it, watches it, and ends it in bounded time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::convert::NulledCount;
+use super::exit::{self, InUse};
+use super::latch::Latch;
+use super::printed::Masking;
 use super::pulse::{Pulse, Ticker};
 use super::watchdog::Watchdog;
-use super::{forked, helpers, main_thread};
+use super::{forked, helpers, main_thread, step};
 use crate::bridge::{Health, LaneHealth};
 use crate::call::Lane as _;
 use crate::secret::Secrets;
 
+/// How long a loop whose predictor could not be loaded may take to end before that is reported.
+const FAILED: Duration = Duration::from_secs(2);
+
 /// Which event loop to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LoopKind {
-    /// uvloop where it can be imported, else asyncio's own.
+    /// uvloop if it can be imported, else asyncio's own.
     #[default]
     Auto,
     /// asyncio's own.
@@ -38,66 +44,99 @@ impl LoopKind {
     }
 }
 
-/// A running event loop: on Python's main thread, where no other runs there, else on a thread of its own.
+/// A running event loop. It ends by [`Self::shut_down`], or unobserved once this is dropped.
 #[derive(Debug)]
 pub struct EventLoop {
     handle: Arc<Py<PyAny>>,
     /// `asyncio` or `uvloop`.
     pub name: String,
-    /// Its heartbeat.
+    /// For how long it did not turn.
     pub pulse: Arc<Pulse>,
-    /// What was found to block it.
     watchdog: Arc<Watchdog>,
     ending: Arc<AtomicBool>,
-    ended: Mutex<Receiver<()>>,
+    ended: Arc<Latch>,
+    /// Until it is asked to end.
+    in_use: Mutex<Option<InUse>>,
+    _stay: Arc<Stay>,
 }
 
+/// What a job has in the interpreter beside its loop: secrets that are masked, directories and modules. Taken away when the
+/// loop has ended and the bridge is dropped.
+#[derive(Debug)]
+struct Stay {
+    masking: Masking,
+    event_loop: OnceLock<Py<PyAny>>,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        let Some(event_loop) = self.event_loop.take() else { return };
+        // On a thread of its own, because another job may hold the interpreter's lock.
+        let _ = std::thread::Builder::new().name("leave".into()).spawn(move || {
+            if exit::has_begun() {
+                return;
+            }
+            Python::try_attach(|py| {
+                let brought = helpers::module(py, "brought");
+                if let Err(error) = brought.and_then(|brought| brought.call_method1("end", (event_loop,))) {
+                    tracing::warn!("failed to take away what a job has imported: {error}");
+                }
+            });
+        });
+    }
+}
+
+/// A loop that is ready to run: itself, its name, its thread's id in Python, and what was set up on it.
+type Ready<T> = (Py<PyAny>, String, u64, T);
+
 impl EventLoop {
-    /// Makes the loop on its thread, runs `set_up` there (no task is running yet), then runs the loop.
+    /// Makes the loop on its thread, runs `set_up` there (no task is running yet), then runs the loop. Blocks until `set_up`
+    /// has returned.
     ///
-    /// `secrets` are masked in what is told of it.
+    /// `secrets` are masked in what Python prints, and in what is reported of the loop.
     ///
     /// # Errors
     ///
-    /// Fails with what making the loop or `set_up` raised.
+    /// Fails with the exception that making the loop or `set_up` raised, and if Python's exit functions have begun.
     pub fn start<T, F>(kind: LoopKind, secrets: Secrets, set_up: F) -> PyResult<(Self, T)>
     where
         T: Send + 'static,
         F: for<'py> FnOnce(&Bound<'py, PyAny>, &Arc<Pulse>) -> PyResult<T> + Send + 'static,
     {
+        let in_use = InUse::new()?;
         let pulse = Arc::<Pulse>::default();
-        let ending = Arc::<AtomicBool>::default();
-        let (ready_tx, ready_rx) = sync_channel::<PyResult<(Py<PyAny>, String, u64, T)>>(1);
-        let (ended_tx, ended_rx) = sync_channel::<()>(1);
-        let (thread_pulse, thread_ending) = (Arc::clone(&pulse), Arc::clone(&ending));
-        main_thread::occupy("asyncio", ended_tx, move || {
-            Python::attach(|py| {
-                let made = make(py, kind).and_then(|(event_loop, name)| {
-                    let value = set_up(&event_loop, &thread_pulse)?;
-                    Ticker::start(&event_loop, &thread_pulse)?;
-                    let id = py.import("threading")?.call_method0("get_ident")?.extract()?;
-                    Ok((event_loop, name, id, value))
-                });
-                forked::end_if_child(py, || made.as_ref().err());
-                match made {
-                    Ok((event_loop, name, id, value)) => {
-                        let _ = ready_tx.send(Ok((event_loop.clone().unbind(), name, id, value)));
-                        run(&event_loop, &thread_ending);
-                    }
-                    Err(error) => drop(ready_tx.send(Err(error))),
-                }
-            });
-        })?;
-        let (handle, name, id, value) = ready_rx.recv().map_err(|_| {
-            pyo3::exceptions::PyRuntimeError::new_err(
-                "the event loop's thread ended while it was being set up",
-            )
-        })??;
-        let watchdog = Watchdog::start(id, Arc::clone(&pulse), Arc::clone(&ending), secrets)?;
-        Ok((
-            Self { handle: Arc::new(handle), name, pulse, watchdog, ending, ended: Mutex::new(ended_rx) },
-            value,
-        ))
+        let (ending, ended) = (Arc::<AtomicBool>::default(), Arc::<Latch>::default());
+        let stay = Arc::new(Stay { masking: Masking::new(&secrets), event_loop: OnceLock::new() });
+        let (ready, made) = sync_channel(1);
+        let thread = Thread {
+            kind,
+            pulse: Arc::clone(&pulse),
+            ending: Arc::clone(&ending),
+            stay: Arc::clone(&stay),
+            ready,
+        };
+        main_thread::occupy("asyncio", Arc::clone(&ended), move || thread.run(set_up))?;
+        let made = made.recv().unwrap_or_else(|_| {
+            let reason = "the event loop's thread ended while it was being set up";
+            Err(pyo3::exceptions::PyRuntimeError::new_err(reason))
+        });
+        if made.is_err() {
+            ended.wait(FAILED);
+        }
+        let (handle, name, id, value) = made?;
+        let watchdog = Arc::<Watchdog>::default();
+        let this = Self {
+            handle: Arc::new(handle),
+            name,
+            pulse: Arc::clone(&pulse),
+            watchdog: Arc::clone(&watchdog),
+            ending: Arc::clone(&ending),
+            ended,
+            in_use: Mutex::new(Some(in_use)),
+            _stay: stay,
+        };
+        watchdog.start(id, pulse, ending, secrets)?;
+        Ok((this, value))
     }
 
     /// The loop object.
@@ -110,7 +149,7 @@ impl EventLoop {
         self.ending.load(Ordering::Acquire)
     }
 
-    /// How the loop is now, while it has so many calls, and what it has found in their answers.
+    /// The state of the loop, which has so many calls, and what was found in their answers.
     pub(in crate::bridge) fn health(&self, calls: u64, nulled: &NulledCount) -> Health {
         let lane = LaneHealth {
             stalled: self.pulse.stalled_by(Instant::now()),
@@ -125,58 +164,118 @@ impl EventLoop {
         Health { lanes: vec![lane], blocked: self.watchdog.news(), nulled: nulled.get() }
     }
 
-    /// Stops the loop, cancels and awaits what is on it and closes it. Returns whether that ended within the bound;
-    /// if not, the thread is left to die with the process.
+    /// Stops the loop, cancels and awaits what is on it, and closes it. Returns whether it has ended, after at most `bound`;
+    /// if it has not, its thread is left to end by itself or with the process. May be called on any thread, and again.
     pub fn shut_down(&self, bound: Duration) -> bool {
-        self.ending.store(true, Ordering::Release);
+        self.ask_to_end();
+        self.ended.wait(bound)
+    }
+
+    /// Asks the loop to end, without waiting for that.
+    pub(in crate::bridge) fn ask_to_end(&self) {
+        if self.ending.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        drop(self.in_use.lock().unwrap_or_else(PoisonError::into_inner).take());
         let handle = Arc::clone(&self.handle);
-        // On a thread of its own: whatever blocks the loop may hold the interpreter's lock.
-        let stopping = std::thread::Builder::new().name("stop".into()).spawn(move || {
+        // On a thread of its own, because whatever blocks the loop may hold the interpreter's lock.
+        let _ = std::thread::Builder::new().name("stop".into()).spawn(move || {
             Python::try_attach(|py| {
                 let event_loop = handle.bind(py);
-                // A loop that is closed already raises; then the thread has ended by itself.
+                // A loop that is closed already raises. Then its thread has ended by itself.
                 let _ = event_loop
                     .getattr("stop")
                     .and_then(|stop| event_loop.call_method1("call_soon_threadsafe", (stop,)));
             });
         });
-        if stopping.is_err() {
-            return false;
-        }
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        !matches!(ended.recv_timeout(bound), Err(RecvTimeoutError::Timeout))
     }
 }
 
-/// Resident memory of this process.
+impl Drop for EventLoop {
+    fn drop(&mut self) {
+        self.ask_to_end();
+    }
+}
+
+/// Resident memory of this process, in bytes.
 fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"))?;
     Some(kilobytes.trim().parse::<u64>().ok()? * 1024)
 }
 
-fn make(py: Python<'_>, kind: LoopKind) -> PyResult<(Bound<'_, PyAny>, String)> {
-    let (event_loop, name): (Bound<'_, PyAny>, String) =
-        helpers::module(py, "host")?.call_method1("new_loop", (kind.name(),))?.extract()?;
-    py.import("asyncio")?.call_method1("set_event_loop", (event_loop.clone(),))?;
-    Ok((event_loop, name))
+/// What the loop's thread works with.
+struct Thread<T> {
+    kind: LoopKind,
+    pulse: Arc<Pulse>,
+    ending: Arc<AtomicBool>,
+    stay: Arc<Stay>,
+    ready: SyncSender<PyResult<Ready<T>>>,
 }
 
-/// Runs the loop until it is asked to end: a predictor that calls `loop.stop()` stops no one else's calls.
-fn run(event_loop: &Bound<'_, PyAny>, ending: &AtomicBool) {
-    let py = event_loop.py();
-    while !ending.load(Ordering::Acquire) {
-        let ran = event_loop.call_method0("run_forever");
-        forked::end_if_child(py, || ran.as_ref().err());
-        if let Err(error) = ran {
-            tracing::warn!("the event loop raised: {error}");
-        }
-        if event_loop.call_method0("is_closed").and_then(|closed| closed.extract()).unwrap_or(true) {
-            return;
-        }
+impl<T> Thread<T> {
+    /// Runs the loop from its making to its end.
+    fn run<F>(self, set_up: F)
+    where
+        F: for<'py> FnOnce(&Bound<'py, PyAny>, &Arc<Pulse>) -> PyResult<T>,
+    {
+        Python::attach(|py| {
+            // The thread may run one loop after the other. What a predictor sets in its context is not the next one's.
+            let lived = step::within_new_context(py, || self.live(py, set_up)).flatten();
+            forked::end_if_child(py, || lived.as_ref().err());
+            if let Err(error) = lived {
+                let _ = self.ready.send(Err(error));
+            }
+        });
     }
-    let closed = helpers::module(py, "host").and_then(|host| host.call_method1("close", (event_loop,)));
-    if let Err(error) = closed {
-        tracing::warn!("failed to close the event loop: {error}");
+
+    /// Fails with what raised before the loop ran.
+    fn live<F>(&self, py: Python<'_>, set_up: F) -> PyResult<()>
+    where
+        F: for<'py> FnOnce(&Bound<'py, PyAny>, &Arc<Pulse>) -> PyResult<T>,
+    {
+        let host = helpers::module(py, "host")?;
+        let (event_loop, name): (Bound<'_, PyAny>, String) =
+            host.call_method1("new_loop", (self.kind.name(),))?.extract()?;
+        let _ = self.stay.event_loop.set(event_loop.clone().unbind());
+        let ready = self.set_up(&event_loop, set_up);
+        forked::end_if_child(py, || ready.as_ref().err());
+        let ready = ready.map(|(id, value)| (event_loop.clone().unbind(), name, id, value));
+        let is_ready = ready.is_ok();
+        let _ = self.ready.send(ready);
+        if is_ready {
+            self.turn(&event_loop);
+        }
+        if let Err(error) = host.call_method1("close", (&event_loop,)) {
+            tracing::warn!("failed to close the event loop: {error}");
+        }
+        Ok(())
+    }
+
+    fn set_up<F>(&self, event_loop: &Bound<'_, PyAny>, set_up: F) -> PyResult<(u64, T)>
+    where
+        F: for<'py> FnOnce(&Bound<'py, PyAny>, &Arc<Pulse>) -> PyResult<T>,
+    {
+        let value = set_up(event_loop, &self.pulse)?;
+        // The predictor's file may have read some more.
+        self.stay.masking.add_environment();
+        Ticker::start(event_loop, &self.pulse)?;
+        let id = event_loop.py().import("threading")?.call_method0("get_ident")?.extract()?;
+        Ok((id, value))
+    }
+
+    /// Runs the loop until it is asked to end: a predictor that calls `loop.stop()` ends no other calls.
+    fn turn(&self, event_loop: &Bound<'_, PyAny>) {
+        let py = event_loop.py();
+        while !self.ending.load(Ordering::Acquire) {
+            let ran = event_loop.call_method0("run_forever");
+            forked::end_if_child(py, || ran.as_ref().err());
+            if let Err(error) = ran {
+                tracing::warn!("the event loop raised: {error}");
+            }
+            if event_loop.call_method0("is_closed").and_then(|closed| closed.extract()).unwrap_or(true) {
+                return;
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Whether this is a process that Python forked: such a one runs none of ours. Not what it does of its own.
+//! Whether this process was forked by Python. Such a child runs the predictor's code and none of ours.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,19 +14,19 @@ pub(super) fn mark() {
     FORKED.store(true, Ordering::Relaxed);
 }
 
-/// Whether this is one.
+/// Whether this process is a forked child.
 pub(super) fn is_child() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
-/// Ends a forked child where it comes back from the predictor's code with what that raised, if anything.
+/// Ends a forked child that returns from the predictor's code, which raised `error`, if anything.
 ///
-/// No lock may be held or taken before: a thread that is not in the child may hold it.
+/// No lock may be taken before: it may be held by a thread that the child does not have.
 pub(super) fn end_if_child<'a>(py: Python<'_>, error: impl FnOnce() -> Option<&'a PyErr>) {
     if is_child() {
         let error = error().map(|error| error.clone_ref(py).into_value(py));
         let _ = helpers::module(py, "forks").and_then(|forks| forks.call_method1("end", (error,)));
-        // Not reached but where Python itself fails.
+        // Reached only if Python itself fails.
         std::process::abort();
     }
 }

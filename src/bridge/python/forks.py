@@ -18,12 +18,14 @@ _OURS = "_tokio_asyncio_bridge."
 
 # The event loops, by the thread that each runs on.
 _loops: dict[int, asyncio.AbstractEventLoop] = {}
+# Files that children must not hold, by their descriptors.
+_kept: dict[int, os.stat_result] = {}
 _is_child = False
 _release: Callable[[], None] = lambda: None  # noqa: E731
 
 
 def watch(mark: Callable[[], None], release: Callable[[], None]) -> None:
-    """Looks after every process that Python forks from now on.
+    """Looks after every process that Python forks from now on. To be called once a process.
 
     `mark` tells the bridge that it is in a child. `release` writes what the bridge holds back of Python's output.
     """
@@ -38,6 +40,9 @@ def watch(mark: Callable[[], None], release: Callable[[], None]) -> None:
         global _is_child
         _is_child = True
         mark()
+        for descriptor, kept in _kept.items():
+            if _is_open_on(descriptor, kept):
+                os.close(descriptor)
         printed.renew()
         signals.give_back()
         signals.let_come()
@@ -50,6 +55,16 @@ def watch(mark: Callable[[], None], release: Callable[[], None]) -> None:
 def watch_loop(loop: asyncio.AbstractEventLoop) -> None:
     """Keeps children from running what waits on this loop. To be called on the thread that the loop will run on."""
     _loops[threading.get_ident()] = loop
+
+
+def leave_loop() -> None:
+    """The loop of this thread is closed."""
+    _loops.pop(threading.get_ident(), None)
+
+
+def has_loops() -> bool:
+    """Whether any loop is alive."""
+    return bool(_loops)
 
 
 def _comes_to_us() -> bool:
@@ -128,17 +143,26 @@ def run(work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
 
 
 def keep_from_children(descriptor: int) -> None:
-    """Closes the file in every process forked from now on: there, a lock or a pipe would outlive this process."""
-    kept = os.fstat(descriptor)
+    """Closes the file in every process forked from now on: there, a lock or a pipe would outlive this process.
 
-    def close() -> None:
-        try:
-            if os.path.samestat(os.fstat(descriptor), kept):
-                os.close(descriptor)
-        except OSError:
-            pass  # Closed already.
+    Ends with `let_go`, or when the descriptor is found closed.
+    """
+    for other, kept in list(_kept.items()):
+        if not _is_open_on(other, kept):
+            let_go(other)
+    _kept[descriptor] = os.fstat(descriptor)
 
-    os.register_at_fork(after_in_child=close)
+
+def let_go(descriptor: int) -> None:
+    """Takes `keep_from_children` back."""
+    _kept.pop(descriptor, None)
+
+
+def _is_open_on(descriptor: int, kept: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), kept)
+    except OSError:
+        return False
 
 
 def flush() -> None:

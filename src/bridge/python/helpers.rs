@@ -1,4 +1,4 @@
-//! The Python files beside this one, as the package `_tokio_asyncio_bridge`.
+//! Gives Python the Python files of this folder, as the package `_tokio_asyncio_bridge`.
 
 use std::ffi::{CStr, CString};
 
@@ -8,15 +8,16 @@ use pyo3::types::PyList;
 const NAME: &str = "_tokio_asyncio_bridge";
 const PACKAGE: &CStr = c"_tokio_asyncio_bridge";
 const PREDICTOR: &str = "dspy_predictor";
-/// `LiteLLM` downloads its price table at import unless this is set, also where a user's own file imports it.
+/// `LiteLLM` downloads its price table at import unless this is set, also if a user's own file imports it.
 const INIT: &CStr = c"import os\nos.environ.setdefault('LITELLM_LOCAL_MODEL_COST_MAP', 'True')\n";
-/// In the order of their imports of each other.
+/// Each file comes after those that it imports.
 const FILES: &[(&str, &str)] = &[
     ("traces", include_str!("traces.py")),
     ("signals", include_str!("signals.py")),
     ("printed", include_str!("printed.py")),
     ("forks", include_str!("forks.py")),
     ("reply", include_str!("reply.py")),
+    ("brought", include_str!("brought.py")),
     ("failure", include_str!("failure.py")),
     ("results", include_str!("results.py")),
     ("sources", include_str!("sources.py")),
@@ -32,7 +33,7 @@ const FILES: &[(&str, &str)] = &[
     ("host", include_str!("host.py")),
 ];
 
-/// Makes the package; once, when the interpreter has started.
+/// Makes the package. Call it once, when the interpreter has started.
 pub(in crate::bridge) fn install(py: Python<'_>) -> PyResult<()> {
     let package = PyModule::from_code(py, INIT, c"_tokio_asyncio_bridge/__init__.py", PACKAGE)?;
     package.setattr("__path__", PyList::empty(py))?;
@@ -56,7 +57,7 @@ fn add<'py>(py: Python<'py>, name: &str, code: &str) -> PyResult<Bound<'py, PyMo
     Ok(module)
 }
 
-/// The helper for DSPy, run at its first use: importing DSPy takes a second, and not every predictor is DSPy's.
+/// The helper for DSPy. It is run at its first use, because importing DSPy takes a second and not every predictor needs it.
 pub(in crate::bridge) fn dspy(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
     if py.import("sys")?.getattr("modules")?.contains(format!("{NAME}.{PREDICTOR}"))? {
         return module(py, PREDICTOR);

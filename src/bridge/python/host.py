@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import sys
 import threading
@@ -9,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from _tokio_asyncio_bridge import forks
+from _tokio_asyncio_bridge import forks, signals
 from _tokio_asyncio_bridge.threads import Threads
 
 _PATIENCE_S = 1.0
@@ -29,8 +30,20 @@ def new_loop(kind: str) -> tuple[asyncio.AbstractEventLoop, str]:
 
 
 def _watched(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+    if not forks.has_loops():
+        _restore_levels()
     forks.watch_loop(loop)
+    asyncio.set_event_loop(loop)
     return loop
+
+
+# What is to be done before each loop is closed.
+_at_end: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
+
+
+def at_end(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
+    """Has `work` done when all that ran on the loop has ended, before it is closed."""
+    _at_end.setdefault(loop, []).append(work)
 
 
 def widen(loop: asyncio.AbstractEventLoop, calls: int) -> None:
@@ -109,41 +122,68 @@ async def cancellable(call: Any, driver: Coroutine[Any, Any, None]) -> None:
         driver.close()
 
 
+# The levels of the loggers that are hushed, as they were before.
+_levels: dict[str, int] = {}
+
+
 def hush() -> None:
-    """Makes DSPy and LiteLLM log errors only. To be called after their import, which sets their levels."""
+    """Makes DSPy and LiteLLM log errors only. To be called after their import, which sets their levels.
+
+    Loggers are the process's. Their levels are restored when a job starts while no other is alive.
+    """
     for name in ("dspy", "LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logger = logging.getLogger(name)
+        _levels.setdefault(name, logger.level)
+        logger.setLevel(logging.ERROR)
     litellm = sys.modules.get("litellm")
     if litellm is not None:
         litellm.suppress_debug_info = True
 
 
+def _restore_levels() -> None:
+    for name, level in _levels.items():
+        logging.getLogger(name).setLevel(level)
+    _levels.clear()
+
+
 def close(loop: asyncio.AbstractEventLoop) -> None:
     """Ends everything on the loop, as `asyncio.run` does, but waits for tasks at most one second."""
-
-    async def finish() -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_PATIENCE_S)
-        async with asyncio.timeout(_PATIENCE_S):
-            await loop.shutdown_asyncgens()
-            await loop.shutdown_default_executor()
-
     try:
-        loop.run_until_complete(finish())
+        if not loop.is_closed():
+            loop.run_until_complete(_finish(loop))
     except TimeoutError:
         pass  # What is left ends with the process.
     finally:
         asyncio.set_event_loop(None)
+        for work in _at_end.pop(loop, ()):
+            with contextlib.suppress(Exception):
+                work()
         loop.close()
+        forks.leave_loop()
+        signals.forget()
+
+
+async def _finish(loop: asyncio.AbstractEventLoop) -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        _, pending = await asyncio.wait(tasks, timeout=_PATIENCE_S)
+        for task in pending:
+            # It is known, and nobody can do anything about it.
+            task._log_destroy_pending = False
+            coroutine = task.get_coro()
+            if type(coroutine).__name__ == "Worker":
+                coroutine.close()
+    async with asyncio.timeout(_PATIENCE_S):
+        await loop.shutdown_asyncgens()
+        await loop.shutdown_default_executor()
 
 
 def exit_functions(on_main_thread: bool) -> None:
     """Does what CPython does at exit and leaves to whoever embeds it: non-daemon threads, `atexit`, buffered output.
 
-    Only the main thread can wait for the threads, and an event loop may be stuck there.
+    To be called once a process. Only the main thread can wait for the threads, and an event loop may be stuck there.
     """
     if on_main_thread:
         threading._shutdown()

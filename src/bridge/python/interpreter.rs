@@ -1,4 +1,4 @@
-//! The one embedded interpreter: which Python it is, and how it starts. Not the event loop.
+//! Starts the one embedded interpreter of this process, as a given Python executable.
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -12,10 +12,15 @@ use pyo3::prelude::*;
 pub use super::printed::Show;
 use super::which::{PythonError, fitting};
 pub use super::which::{choose, linked_version};
-use super::{forked, helpers, main_thread, printed};
+use super::{exit, helpers, main_thread, printed};
 
-/// How long Python may take to note a file that is kept from forked processes.
+/// How long the registration of a file that is kept from forked processes may take.
 const KEEPING: Duration = Duration::from_secs(2);
+
+/// How long the exit functions may take at the end of a process.
+const END: Duration = Duration::from_secs(3);
+/// The same if an event loop has not ended: what blocks it may hold the interpreter's lock.
+const END_BLOCKED: Duration = Duration::from_millis(500);
 
 /// Why the interpreter did not start.
 #[derive(Debug, thiserror::Error)]
@@ -28,69 +33,106 @@ pub enum InterpreterError {
     Start {
         /// The executable.
         python: PathBuf,
-        /// `CPython`'s own words.
+        /// The reason that `CPython` gave.
         reason: String,
     },
     /// Our Python helpers did not load.
     #[error("failed to load the Python side of the bridge: {0}")]
     Helpers(#[from] PyErr),
+    /// Another one runs in this process.
+    #[error(
+        "failed to start Python with `{}`: this process already runs `{}`\nhint: run the job with `{}`, or in another process",
+        .python.display(), .running.display(), .running.display()
+    )]
+    Another {
+        /// The executable that was asked for.
+        python: PathBuf,
+        /// The executable of the running interpreter.
+        running: PathBuf,
+    },
 }
 
-/// The running interpreter. There is one a process; it is never finalized, only its exit functions are run.
+impl InterpreterError {
+    /// The executable that the error is about, if it can be run at all.
+    pub fn executable(&self) -> Option<&Path> {
+        match self {
+            Self::Python(error) => error.executable(),
+            Self::Start { python, .. } | Self::Another { python, .. } => Some(python),
+            Self::Helpers(_) => None,
+        }
+    }
+}
+
+/// The running interpreter. A process has one. It is never finalized, only its exit functions are run.
 ///
-/// What Python takes for its main thread is the one that started it: see [`main_thread`].
+/// Python takes the thread that started it for its main thread: see [`main_thread`].
 #[derive(Debug, Clone)]
 pub struct Interpreter {
-    /// The executable it answers to (`sys.executable`).
+    /// Its executable (`sys.executable`).
     pub executable: PathBuf,
     /// `major.minor.micro`.
     pub version: String,
 }
 
-static STARTED: Mutex<Option<Interpreter>> = Mutex::new(None);
+/// The running interpreter, and the executables that were found to be its own.
+struct Started {
+    interpreter: Interpreter,
+    asked: Vec<PathBuf>,
+}
+
+static STARTED: Mutex<Option<Started>> = Mutex::new(None);
 
 impl Interpreter {
-    /// Lets the libraries that ask models log errors only. For once the predictor is loaded.
-    pub fn hush(&self) {
-        Python::attach(|py| {
-            // What cannot be hushed is no reason to stop.
-            let _ = helpers::module(py, "host").and_then(|host| host.call_method0("hush"));
-        });
-    }
-
-    /// Starts `CPython` as the given executable (see [`choose`]), or returns the one already running.
+    /// Starts `CPython` as the given executable (see [`choose`]), or returns the running interpreter if it is the same.
     ///
-    /// Tokio's signal handlers must have been made before: importing `asyncio` installs Python's own SIGINT handler
-    /// where that signal is still at its default.
+    /// Install Tokio's signal handlers before: importing `asyncio` installs Python's own SIGINT handler if that signal
+    /// still has its default one.
     ///
     /// # Errors
     ///
-    /// Fails where CPython cannot start as this executable, or another one runs already.
+    /// Fails if `CPython` cannot start as this executable, or if another one runs in this process already.
     pub fn start(python: &Path) -> Result<Self, InterpreterError> {
         let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = &*started {
-            return Ok(running.clone());
+        if let Some(started) = &mut *started {
+            started.admit(python)?;
+            return Ok(started.interpreter.clone());
         }
         let executable = fitting(python)?;
         let failed = |reason: String| InterpreterError::Start { python: executable.clone(), reason };
         let (ready, started_with) = sync_channel(1);
-        let python = executable.clone();
-        main_thread::run(move || drop(ready.send(initialize(&python))));
-        let version = started_with.recv().map_err(|_| failed("its thread ended".to_owned()))??;
-        Ok(started.insert(Self { executable, version }).clone())
+        let asked = executable.clone();
+        main_thread::run(move || drop(ready.send(initialize(&asked))));
+        let interpreter = started_with.recv().map_err(|_| failed("its thread ended".to_owned()))??;
+        // Not so if another program has started it.
+        let is_asked = interpreter.executable == executable;
+        let asked = is_asked.then(|| python.to_owned()).into_iter().collect();
+        let started = started.insert(Started { interpreter, asked });
+        started.admit(python)?;
+        Ok(started.interpreter.clone())
     }
 
-    /// Has what Python prints from now on shown by `show`, in place of its own streams. Only the first is heard.
+    /// Lets the libraries that call models log errors only. Loggers are the process's: this holds for all jobs, until a job
+    /// starts while no other is alive. Call it once the predictor is loaded, for libraries set their levels at import.
+    pub fn hush(&self) {
+        Python::attach(|py| {
+            // Libraries that cannot be hushed are no reason to stop.
+            let _ = helpers::module(py, "host").and_then(|host| host.call_method0("hush"));
+        });
+    }
+
+    /// Has what Python prints from now on shown by `show` instead of written. The streams are the process's: only the
+    /// first call has an effect.
     #[allow(clippy::unused_self, reason = "there is one interpreter a process")]
     pub fn show_prints_by(&self, show: Show) {
         printed::show_by(show);
     }
 
-    /// Closes the file in processes that Python forks from now on, so that they do not hold its lock.
+    /// Closes the file in processes that Python forks from now on, so that they do not hold its lock. Ends with the file:
+    /// a descriptor that is closed here is forgotten.
     pub fn keep_from_children(&self, file: BorrowedFd<'_>) {
         let file = file.as_raw_fd();
         let (done, wait) = sync_channel(1);
-        // On a thread of its own, for a predictor may hold the interpreter's lock.
+        // On a thread of its own, because a predictor may hold the interpreter's lock.
         std::thread::spawn(move || {
             let kept = Python::attach(|py| {
                 helpers::module(py, "forks")?.call_method1("keep_from_children", (file,)).map(drop)
@@ -103,25 +145,19 @@ impl Interpreter {
         }
     }
 
-    /// Runs what `CPython` would run at its exit (non-daemon threads, `atexit`, buffered output). For the end of the
-    /// process; afterwards nothing must call into Python. Returns whether it ended within the bound.
+    /// Runs what `CPython` would run at its exit (waits for non-daemon threads, runs `atexit`, flushes buffers). Call it at
+    /// the end of the process, on any thread, any number of times: they are run once, and nothing may call into Python
+    /// afterwards.
+    ///
+    /// Returns whether they are done, after at most `bound`. Does nothing, and returns false, while an event loop is in use
+    /// that nobody has asked to end: they would end what another job stands on. Returns true if another program started the
+    /// interpreter, which then ends it.
+    #[allow(clippy::unused_self, reason = "there is one interpreter a process")]
     pub fn run_exit_functions(&self, bound: Duration) -> bool {
-        let (done, wait) = sync_channel(1);
-        // A loop that did not end holds the main thread. What was printed is to be seen all the same.
-        let on_main_thread = !main_thread::is_taken();
-        let run = move || {
-            run_exit_functions(on_main_thread);
-            let _ = done.send(());
-        };
-        if on_main_thread {
-            main_thread::run(run);
-        } else if std::thread::Builder::new().name("exit".into()).spawn(run).is_err() {
-            return false;
-        }
-        wait.recv_timeout(bound).is_ok()
+        exit::run(bound)
     }
 
-    /// Makes a module of Python source, to be imported by its name.
+    /// Makes a module of Python source, which can then be imported by its name.
     ///
     /// # Errors
     ///
@@ -132,7 +168,7 @@ impl Interpreter {
         Python::attach(|py| PyModule::from_code(py, &source, &file, &name).map(drop))
     }
 
-    /// The versions of the named distributions that are installed; absent ones are left out.
+    /// The versions of those of the named distributions that are installed.
     pub fn package_versions(&self, names: &[&str]) -> Vec<(String, String)> {
         Python::attach(|py| {
             let Ok(metadata) = py.import("importlib.metadata") else { return Vec::new() };
@@ -145,34 +181,58 @@ impl Interpreter {
     }
 }
 
-/// Starts `CPython` on this thread; returns its version.
-fn initialize(python: &Path) -> Result<String, InterpreterError> {
-    raw::initialize(python)
-        .map_err(|reason| InterpreterError::Start { python: python.to_owned(), reason })?;
-    let version = Python::attach(|py| {
-        helpers::install(py)?;
-        printed::let_go_at_forks(py)?;
-        let info = py.version_info();
-        Ok::<_, PyErr>(format!("{}.{}.{}", info.major, info.minor, info.patch))
-    })?;
-    Ok(version)
+/// Ends Python as [`Interpreter::run_exit_functions`] does, if it runs, in at most three seconds. For the end of a process
+/// that is ours.
+pub fn end() {
+    exit::run(if main_thread::is_taken() { END_BLOCKED } else { END });
 }
 
-fn run_exit_functions(on_main_thread: bool) {
-    Python::attach(|py| {
-        let done = helpers::module(py, "host")
-            .and_then(|host| host.call_method1("exit_functions", (on_main_thread,)));
-        forked::end_if_child(py, || done.as_ref().err());
-        if let Err(error) = done {
-            tracing::warn!("Python's exit functions raised: {error}");
+impl Started {
+    /// Fails if `python` is not the running interpreter's executable.
+    fn admit(&mut self, python: &Path) -> Result<(), InterpreterError> {
+        if self.asked.iter().any(|asked| asked == python) {
+            return Ok(());
         }
-    });
+        let running = &self.interpreter.executable;
+        // One that does not fit either is another all the same.
+        let found = fitting(python).or_else(|error| error.executable().map(Path::to_owned).ok_or(error))?;
+        if !is_same(&found, running) {
+            return Err(InterpreterError::Another { python: found, running: running.clone() });
+        }
+        self.asked.push(python.to_owned());
+        Ok(())
+    }
+}
+
+/// Whether two paths lead to the same executable of the same environment: all environments' executables are links to that
+/// which they were made with.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| Some((path.parent()?.canonicalize().ok()?, path.canonicalize().ok()?));
+    one == other || place(one).is_some_and(|one| Some(one) == place(other))
+}
+
+/// Starts `CPython` on this thread, unless it runs already.
+fn initialize(python: &Path) -> Result<Interpreter, InterpreterError> {
+    let is_ours = raw::initialize(python)
+        .map_err(|reason| InterpreterError::Start { python: python.to_owned(), reason })?;
+    exit::has_started(is_ours);
+    let interpreter = Python::attach(|py| {
+        helpers::install(py)?;
+        printed::cover(py)?;
+        printed::let_go_at_forks(py)?;
+        let info = py.version_info();
+        let version = format!("{}.{}.{}", info.major, info.minor, info.patch);
+        let executable =
+            if is_ours { python.to_owned() } else { py.import("sys")?.getattr("executable")?.extract()? };
+        Ok::<_, PyErr>(Interpreter { executable, version })
+    })?;
+    Ok(interpreter)
 }
 
 #[allow(unsafe_code)]
 mod raw {
-    //! The calls `pyo3` has no safe form of: `Python::initialize` takes its standard library from the first
-    //! `python3` on the path and ignores the virtual environment; `PyConfig.executable` does not.
+    //! Calls that `pyo3` has no safe form of. `Python::initialize` takes its standard library from the first `python3` on
+    //! the path and ignores the virtual environment. `PyConfig.executable` does not.
 
     use std::ffi::{CStr, CString};
     use std::os::unix::ffi::OsStrExt;
@@ -188,15 +248,15 @@ mod raw {
         unsafe { CStr::from_ptr(status.err_msg) }.to_string_lossy().into_owned()
     }
 
-    /// Starts the interpreter and releases the GIL.
-    pub(super) fn initialize(executable: &Path) -> Result<(), String> {
+    /// Starts the interpreter and releases the GIL. Returns false if it runs already.
+    pub(super) fn initialize(executable: &Path) -> Result<bool, String> {
         let path = CString::new(executable.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
         // SAFETY: the documented sequence of PEP 587 on a zeroed configuration that `PyConfig_InitPythonConfig`
         // fills in before anything reads it; the interpreter is not running (guarded by `STARTED`), and the GIL this
         // thread then holds is given up at once, as `Python::initialize` does.
         unsafe {
             if ffi::Py_IsInitialized() != 0 {
-                return Ok(());
+                return Ok(false);
             }
             let mut config: ffi::PyConfig = std::mem::zeroed();
             ffi::PyConfig_InitPythonConfig(&raw mut config);
@@ -213,6 +273,6 @@ mod raw {
             }
             ffi::PyEval_SaveThread();
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -1,4 +1,4 @@
-//! The keyword arguments of a call, as Python values. Not how the call is made.
+//! Makes the keyword arguments of a call as Python values.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,10 +13,10 @@ use crate::row::{Arguments, Value};
 pub(in crate::bridge) struct Keywords {
     json_loads: Py<PyAny>,
     types: Arc<ParameterTypes>,
-    /// What a call knows that the row does not, as far as the predictor names it.
+    /// Whether the predictor takes what a call knows and the row does not.
     row_id: bool,
     attempt: bool,
-    /// The first call's names; rows have the same ones as a rule, and then their tuple is made once.
+    /// The names of the first call. Rows have the same ones as a rule, so that their tuple is made once.
     first: OnceLock<Arc<Names>>,
 }
 
@@ -24,7 +24,7 @@ pub(in crate::bridge) struct Keywords {
 struct Names {
     of: Vec<Arc<str>>,
     tuple: Py<PyTuple>,
-    /// What makes the values of those that have a type, one each; none at all where none has.
+    /// Makes the values of those that have a type, in the order of the names. Empty if none has a type.
     makers: Vec<Option<Maker>>,
 }
 
@@ -35,7 +35,7 @@ pub(in crate::bridge) struct Passed<'py> {
 }
 
 impl<'py> Passed<'py> {
-    /// As what `**` takes.
+    /// As a dictionary.
     pub(in crate::bridge) fn dict(&self) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(self.names.py());
         self.names.iter().zip(&self.values).try_for_each(|(name, value)| dict.set_item(name, value))?;
@@ -56,7 +56,7 @@ impl Keywords {
         })
     }
 
-    /// Those of one call.
+    /// The arguments of one call.
     pub(in crate::bridge) fn of<'py>(
         &self,
         py: Python<'py>,

@@ -2,19 +2,17 @@
 
 import asyncio
 import concurrent.futures
-import contextlib
 import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
-from _tokio_asyncio_bridge import reachable
+from _tokio_asyncio_bridge import brought, reachable
 
 # DSPy's own default. Any other number was chosen by the user.
 _DSPY_WORKERS = 8
 # The base classes of OpenAI's client, Anthropic's, and others that the same generator makes.
 _CLIENTS = {"SyncAPIClient", "AsyncAPIClient"}
-_held = contextlib.ExitStack()
 
 Layers = tuple[list[tuple[str, int]], list[str]]
 
@@ -133,6 +131,5 @@ def _lift_dspy_workers(calls: int) -> int | None:
         return None
     if dspy.settings.async_max_workers != _DSPY_WORKERS:
         return dspy.settings.async_max_workers
-    # The context is never left, because the calls' contexts are copies of this one.
-    _held.enter_context(dspy.context(async_max_workers=calls))
+    brought.override(async_max_workers=calls)
     return None

@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from _tokio_asyncio_bridge import traces, typed
+from _tokio_asyncio_bridge import brought, traces, typed
 from _tokio_asyncio_bridge.streams import joined
 
 OFFERED = ("row_id", "attempt")
@@ -60,7 +60,7 @@ def _import_file(path: str) -> ModuleType:
     if found is None or found.loader is None:
         raise LoadError(f"`{path}` is no Python file\nhint: give `path/to/file.py:name` or `package.module:name`")
     module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # Dataclasses and pickles look up their module there.
+    brought.add_file(name, module)  # Dataclasses and pickles look up their module there.
     found.loader.exec_module(module)
     return module
 
@@ -90,27 +90,25 @@ def _find(name: str) -> ModuleSpec | None:
         return None
 
 
-# Where modules of the user's own are looked for, as the hint says.
-_searched: list[str] = []
-
-
 def look_in(*directories: str) -> None:
     """Has modules looked for in these directories first, in this order, and in `./src` last."""
     for directory in reversed(directories):
-        if directory not in _searched:
-            _searched.insert(0, directory)
-        if directory not in sys.path:
-            sys.path.insert(0, directory)
+        brought.add_directory(directory, 0)
     source = os.path.join(os.getcwd(), "src")
     # It comes last because it may hold names of the standard library, which are meant to be imported as `src.…`.
     if os.path.isdir(source):
         _look_last_in(source)
+    for directory in directories:
+        twin = brought.twin(directory)
+        if twin is not None:
+            raise LoadError(
+                f"`{directory}` holds a module `{twin[0]}`, and another job in this process has imported `{twin[1]}` "
+                "under that name\nhint: start the job when the other has ended, or in another process"
+            )
 
 
 def _look_last_in(directory: str) -> None:
-    if directory not in sys.path:
-        _searched.append(directory)
-        sys.path.append(directory)
+    brought.add_directory(directory, -1)
 
 
 def _import(place: str) -> ModuleType:
@@ -276,7 +274,8 @@ def _remedy(error: BaseException) -> str:
         if package in sys.modules and package != error.name:
             places = [os.path.abspath(place) for place in getattr(sys.modules[package], "__path__", [])]
             return f"\nhint: `{package}` was found in {_quoted(places)}" if places else ""
-        looked = f"; a module of your own is looked for in {_quoted(_searched)}" if _searched else ""
+        searched = brought.searched()
+        looked = f"; a module of your own is looked for in {_quoted(searched)}" if searched else ""
         return f"\nhint: install `{package}` for `{python}`, or choose another interpreter with `--python`{looked}"
     if isinstance(error, ImportError) and traces.message(error).startswith("attempted relative import"):
         return "\nhint: add an `__init__.py` to each directory of the package, or give `package.module:name`"

@@ -1,20 +1,24 @@
 //! The thread that Python takes for its main one: it starts the interpreter, runs an event loop, and the exit functions.
 //!
-//! Only there `signal.signal` works and handlers run. The kernel hands a process's signals to the process's first
-//! thread, where that does not block them; so the program lends it ([`lend`]), and a handler also interrupts a wait in C.
+//! `signal.signal` works only there, and handlers run only there. The kernel delivers a process's signals to the
+//! process's first thread unless that thread blocks them. So the program lends that thread to Python ([`lend`]), and a
+//! handler can interrupt a wait in C too.
+//!
+//! Of several event loops at once, the first has the main thread and each of the others a thread of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::Builder;
 
+use super::latch::Latch;
 use super::printed;
 
-/// Done on the thread.
+/// A task for the thread.
 type Work = Box<dyn FnOnce() + Send>;
 
-/// What a process's first thread has by default: a program, or a predictor, may nest as deep on another.
+/// The stack that a process's first thread has by default, in bytes: a predictor may nest as deep on any other thread.
 const STACK: usize = 8 << 20;
 /// The exit code of a Rust program that panicked.
 const PANICKED: u8 = 101;
@@ -22,20 +26,20 @@ const PANICKED: u8 = 101;
 #[derive(Debug)]
 struct MainThread {
     work: Sender<Work>,
-    /// An event loop runs on it.
+    /// Whether an event loop runs on it.
     taken: AtomicBool,
 }
 
 static MAIN: OnceLock<MainThread> = OnceLock::new();
 
-/// Runs the program on another thread, which ends the process with its exit code, and lends the calling one to Python.
-/// To be called once, on the process's first thread.
-#[allow(clippy::exit, reason = "Python may be at work on the first thread, and not return")]
+/// Runs the program on a new thread, which ends the process with the program's exit code, and lends the calling thread
+/// to Python. Call it once, on the process's first thread.
+#[allow(clippy::exit, reason = "Python may be running on the first thread and never return")]
 pub fn lend(program: impl FnOnce() -> u8 + Send + 'static) -> ! {
     let (work, inbox) = channel();
     let _ = MAIN.set(MainThread { work, taken: AtomicBool::new(false) });
     let end = |program: Box<dyn FnOnce() -> u8>| -> ! {
-        // The panic has told of itself.
+        // The panic hook has reported the panic.
         let code = catch_unwind(AssertUnwindSafe(program)).unwrap_or(PANICKED);
         printed::release();
         std::process::exit(code.into())
@@ -48,17 +52,22 @@ pub fn lend(program: impl FnOnce() -> u8 + Send + 'static) -> ! {
     unreachable!("the sender is never dropped")
 }
 
-/// Does the work on Python's main thread, when what that does is done: on one made now where none was lent.
+/// Runs the work on Python's main thread after all work given before. Makes that thread if none was lent.
 pub(super) fn run(work: impl FnOnce() + Send + 'static) {
-    // It fails where that thread could not be started: whoever waits for the work's answer then learns that none comes.
+    // It fails if the thread could not be started. Then the work is dropped, and with it the channel on which its
+    // result is awaited.
     let _ = main().work.send(Box::new(work));
 }
 
-/// Does long work there, or on a new thread where another is still being done. `ended` is told, or gone, when it is done
-/// and the thread free again.
+/// Runs long work on the main thread, or on a new thread while the main one does other long work. `ended` is opened once
+/// the work is done and the thread free again.
+///
+/// # Errors
+///
+/// Fails if a new thread is needed and cannot be started.
 pub(super) fn occupy(
     name: &str,
-    ended: SyncSender<()>,
+    ended: Arc<Latch>,
     work: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<()> {
     let main = main();
@@ -68,7 +77,7 @@ pub(super) fn occupy(
         if !taken {
             main.taken.store(false, Ordering::Release);
         }
-        let _ = ended.send(());
+        ended.open();
     };
     if taken {
         return spawn(name, work);
@@ -77,7 +86,7 @@ pub(super) fn occupy(
     Ok(())
 }
 
-/// Whether long work is being done there, so that nothing else will be.
+/// Whether the main thread does long work, so that it will do nothing else.
 pub(super) fn is_taken() -> bool {
     main().taken.load(Ordering::Acquire)
 }
@@ -96,7 +105,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()
 
 fn serve(inbox: &Receiver<Work>) {
     for work in inbox {
-        // A panic has told of itself, and is known to who waits by the answer that does not come.
+        // The panic hook has reported the panic, and whoever waits for a result learns that none comes.
         let _ = catch_unwind(AssertUnwindSafe(work));
     }
 }

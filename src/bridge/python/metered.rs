@@ -1,4 +1,4 @@
-//! Asks Python what is known, before any call, of the requests a predictor makes of its model. Not what they come to.
+//! Asks Python what is known, before any call, of the requests that a predictor sends to its model.
 
 use pyo3::prelude::*;
 
@@ -6,10 +6,10 @@ use super::helpers;
 use crate::bridge::Metered;
 use crate::policy::budget::Price;
 
-/// Tokens in a price.
+/// The number of tokens that a price is for.
 const MILLION: f64 = 1e6;
 
-/// The facts of a loaded predictor; none for one that does not tell its tokens.
+/// The facts about a loaded predictor. None if its calls do not tell their tokens.
 pub(super) fn metered(call: &Bound<'_, PyAny>) -> PyResult<Option<Metered>> {
     type Told = (Option<String>, Option<f64>, Option<f64>, Option<u64>, u64, bool, Option<u64>);
     let told = helpers::module(call.py(), "metered")?.call_method1("metered", (call,))?;

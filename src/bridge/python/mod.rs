@@ -1,21 +1,34 @@
-//! The production bridge: calls handed to the event loop's thread in batches, results handed back in batches.
+//! The production bridge: calls go to the event loop's thread in batches, and results come back in batches.
 //!
 //! # The way of a call
 //!
-//! 1. A Tokio task queues the call in Rust (`queue`) and wakes the loop through an `eventfd`, only where no wake is
-//!    pending. No Tokio thread ever attaches to the interpreter: each attach would make and destroy a thread state and
-//!    contend for the interpreter's lock (13 futex calls a row in [`super::into_future`]; here 100,000 rows make 34, and
-//!    3,900 writes to wake the other thread, with 100 in flight).
-//! 2. On the loop's thread a pool of long-lived tasks fetches the calls, all that wait under one lock (`pool`). A worker
-//!    makes the arguments, calls the predictor by name without building a dictionary, and steps the coroutine itself, in
-//!    a fresh copy of the context the predictor was loaded in (`worker`, `step`): calls see nothing of each other, and
+//! 1. A Tokio task queues the call in Rust (`queue`) and wakes the loop through an `eventfd`, unless a wake is pending. No
+//!    Tokio thread ever attaches to the interpreter: each attach would make and destroy a thread state and contend for the
+//!    interpreter's lock (13 futex calls a row in [`super::into_future`]; here 100,000 rows make 34, and 3,900 writes to
+//!    wake the other thread, with 100 in flight).
+//! 2. On the loop's thread a pool of long-lived tasks fetches all calls that wait, under one lock (`pool`). A worker makes
+//!    the arguments, calls the predictor by name without building a dictionary, and steps the coroutine itself, in a fresh
+//!    copy of the context in which the predictor was loaded (`worker`, `step`). So calls see nothing of each other, and
 //!    `asyncio.timeout`, `current_task` and cancellation work inside as in any task.
-//! 3. The result is converted there and put into a batch, which goes to Tokio when it is full or the loop's turn ends.
-//!    One Tokio task settles the futures of a batch. The worker takes its next call in the same turn. When the loop looks at
-//!    what waits, as many calls as workers took so since the last look are left to them; for each of the others a worker
-//!    is woken or made.
-//! 4. A dropped future cancels the call: the task that runs it is asked to cancel, through the queue. A worker whose task
-//!    was ever asked to is not used again.
+//! 3. The worker converts the result and puts it into a batch, which goes to Tokio when it is full or the loop's turn ends.
+//!    One Tokio task settles the futures of a batch. The worker takes its next call in the same turn. When the loop looks
+//!    at the calls that wait, it leaves as many to such workers as they took since the last look. For each of the others it
+//!    wakes or makes a worker.
+//! 4. A dropped future cancels its call: the queue passes the request on to the task that runs the call. A worker whose task
+//!    was ever asked to cancel is not used again.
+//!
+//! # Several jobs in one process
+//!
+//! A process has one interpreter, and each job has a bridge with an event loop on a thread of its own. These are shared:
+//!
+//! - The interpreter ends with the process: [`interpreter::Interpreter::run_exit_functions`] does nothing while a bridge is
+//!   in use. It starts once, as one executable: a job that asks for another one is refused.
+//! - What is printed passes `printed`, where the secrets of all bridges that are alive are masked.
+//! - Directories on `sys.path`, modules and DSPy's settings (`brought`): a job takes out at its end what it brought in, and
+//!   jobs are loaded one after the other. A job is refused if it would import another job's module in place of its own.
+//! - One job's loop runs on Python's main thread (`main_thread`), where signal handlers work.
+//! - The hooks of a fork are registered once, over lists of what is alive (`forks`).
+//! - Loggers: [`interpreter::Interpreter::hush`] holds for all jobs.
 //!
 //! # The files
 //!
@@ -24,13 +37,16 @@
 //! | **Start and end** | |
 //! | `which.rs` | which Python the program takes, and whether it fits the linked libpython |
 //! | `interpreter.rs` | starts the one embedded interpreter |
+//! | `exit.rs` | runs Python's exit functions, once, when no job is left |
 //! | `main_thread.rs` | lends Python the process's first thread, where signal handlers run |
+//! | `latch.rs` | something that happens once, and is waited for in bounded time |
 //! | `event_loop.rs` | an asyncio loop on its thread: started, watched, ended in bounded time |
 //! | `host.py` | what runs on the loop's thread around the calls: the loop, its threads, its end |
 //! | `helpers.rs` | the Python files of this folder, as the package `_tokio_asyncio_bridge` |
 //! | **The predictor** | |
 //! | `predictor.rs` | the predictor that a SPEC names: how it is called and what it takes |
 //! | `loader.py` | finds and imports it, and tells how it wants to be called |
+//! | `brought.py` | what a job has brought into the interpreter, taken out at its end |
 //! | `dspy_predictor.py` | DSPy modules as predictors: their model, saved programs, a meter around each call |
 //! | `dspy_meter.py` | what one call of a DSPy predictor uses: tokens, requests, cost |
 //! | `dspy_local.py` | DSPy's settings, examples and grammar for the local model |
@@ -50,8 +66,8 @@
 //! | **A call** | |
 //! | `mod.rs` | [`PythonBridge`]: the bridge as the engine sees it |
 //! | `queue.rs` | calls one way, results the other, between Tokio and the loop |
-//! | `pool.rs` | what the workers share: calls to make, results to give, who is idle |
-//! | `worker.rs` | a long-lived task that runs one call after another |
+//! | `pool.rs` | what the workers share: the queue, the predictor, who is idle |
+//! | `worker.rs` | long-lived tasks that run one call after another, and how they are woken |
 //! | `step.rs` | one step of a coroutine in a context of its own; the unsafe code |
 //! | `running.rs` | one call on the loop: begun, marked, ended |
 //! | `keywords.rs` | its keyword arguments as Python values |
@@ -117,10 +133,12 @@
 
 pub(super) mod convert;
 pub mod event_loop;
+mod exit;
 mod forked;
 pub(super) mod helpers;
 pub mod interpreter;
 mod keywords;
+mod latch;
 pub mod main_thread;
 mod metered;
 mod pool;
@@ -154,7 +172,7 @@ use crate::error::BridgeError;
 use crate::input::Types;
 use crate::secret::Secrets;
 
-/// The production bridge.
+/// The production bridge. It ends by [`Bridge::close`], or unobserved once it is dropped.
 #[derive(Debug)]
 pub struct PythonBridge {
     queue: Arc<Queue>,
@@ -167,11 +185,11 @@ pub struct PythonBridge {
 impl PythonBridge {
     /// Starts an event loop and loads the predictor on its thread. The interpreter must be running.
     ///
-    /// Must be called within a Tokio runtime, to which the results are handed.
+    /// Call it within a Tokio runtime, to which the results are handed. Blocks until the predictor is loaded.
     ///
     /// # Errors
     ///
-    /// Fails where the event loop cannot be made or the predictor cannot be loaded, with the reason that Python told.
+    /// Fails if the event loop cannot be made or the predictor cannot be loaded, with the reason that Python gave.
     pub fn start(kind: LoopKind, request: Request, secrets: Secrets) -> Result<Self, LoadError> {
         let (results, inbox) = mpsc::unbounded_channel();
         let queue =
@@ -185,7 +203,7 @@ impl PythonBridge {
             let mut secrets = secrets;
             let predictor = Predictor::load(event_loop, request, &mut secrets)?;
             let (description, types) = (predictor.description.clone(), Arc::clone(&predictor.types));
-            pool::start(event_loop, loop_queue, predictor, secrets, Arc::clone(pulse), counted)?;
+            worker::start(event_loop, loop_queue, predictor, secrets, Arc::clone(pulse), counted)?;
             Ok((description, types))
         };
         let (event_loop, (mut description, types)) =
@@ -197,7 +215,7 @@ impl PythonBridge {
     }
 }
 
-/// Hands each result to its call's future, on a Tokio thread: one wake of the runtime a batch.
+/// Hands each result to its call's future, on a Tokio thread. The runtime is woken once for each batch.
 async fn settle(mut inbox: mpsc::UnboundedReceiver<Settled>) {
     while let Some(batch) = inbox.recv().await {
         for (job, reply) in batch {
@@ -235,6 +253,12 @@ impl Bridge for PythonBridge {
         // The results of the loop's last turn.
         self.queue.send();
         ended
+    }
+}
+
+impl Drop for PythonBridge {
+    fn drop(&mut self) {
+        self.queue.close();
     }
 }
 

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::helpers;
 use super::keywords::Keywords;
 use super::metered::metered;
-use super::printed;
 use super::prompt::prompt;
 use super::types::ParameterTypes;
+use super::{forked, helpers, printed};
 use crate::bridge::Description;
 use crate::input::Parameter;
 use crate::secret::Secrets;
@@ -59,7 +58,7 @@ pub struct Predictor {
 pub type ModelProvider = Box<dyn FnOnce() -> Result<ModelSettings, String> + Send>;
 
 impl ModelSettings {
-    /// Whether the model is the one served on this machine.
+    /// Whether the model is the one that is served on this machine.
     pub fn is_local(&self) -> bool {
         self.model == "local"
     }
@@ -70,7 +69,7 @@ pub struct Model {
     /// Whether the user named it. Such a model replaces one that the predictor's own file configured, and is lent to
     /// functions too, for they may use DSPy within.
     pub explicit: bool,
-    /// Whether it is the one served on this machine.
+    /// Whether it is the one that is served on this machine.
     pub is_local: bool,
     /// Provides it.
     pub provider: ModelProvider,
@@ -84,7 +83,7 @@ pub struct Request {
     pub signature: String,
     /// A saved DSPy program: a file with the state of a module, or the directory of a whole program.
     pub program: Option<PathBuf>,
-    /// Calls in flight at most.
+    /// The most calls in flight.
     pub calls: usize,
     /// The language model for DSPy predictors.
     pub model: Model,
@@ -115,10 +114,15 @@ impl Predictor {
         request: Request,
         secrets: &mut Secrets,
     ) -> PyResult<Self> {
-        let host = helpers::module(event_loop.py(), "host")?;
-        printed::mask(event_loop.py(), secrets)?;
+        let py = event_loop.py();
+        let (host, brought) = (helpers::module(py, "host")?, helpers::module(py, "brought")?);
         host.call_method1("widen", (event_loop, request.calls))?;
-        Self::find(event_loop, request, secrets)
+        // One job at a time: what a file sets while it is imported is the whole interpreter's.
+        brought.call_method1("begin", (event_loop,))?;
+        let found = Self::find(event_loop, request, secrets);
+        forked::end_if_child(py, || found.as_ref().err());
+        brought.call_method0("loaded")?;
+        found
     }
 
     fn find(event_loop: &Bound<'_, PyAny>, request: Request, secrets: &mut Secrets) -> PyResult<Self> {
@@ -178,7 +182,8 @@ impl Predictor {
         helpers::module(py, "warm")?.call_method1("up", (target, &source, &module, lm, event_loop))?;
         // Whatever was imported may have put more secrets into the environment.
         secrets.add_environment();
-        printed::mask(py, secrets)?;
+        // It may also have put streams of its own in place of Python's.
+        printed::cover(py)?;
         let prompt = Some(prompt(source.as_deref(), &module, secrets)?);
         let mut predictor = Self::of(event_loop, &spec, &loaded)?;
         predictor.description = Description { outputs, repeating, prompt, ..predictor.description };
@@ -208,6 +213,8 @@ impl Predictor {
         let parameter =
             |(name, required): (String, bool)| Parameter { kind: types.kind(&name), name, required };
         let parameters = parameters.into_iter().map(parameter).collect();
+        // The calls run in copies of this context.
+        helpers::module(py, "brought")?.call_method0("settle")?;
         Ok(Self {
             driver,
             target: loaded.getattr("call")?.unbind(),
@@ -236,7 +243,9 @@ fn language_model<'py>(
     model: Model,
 ) -> PyResult<(Bound<'py, PyAny>, ModelSettings)> {
     let py = dspy.py();
-    let settings = (model.provider)().map_err(|reason| refused(py, &reason))?;
+    // It may start a model, which takes seconds. Other jobs go on meanwhile.
+    let provider = model.provider;
+    let settings = py.detach(provider).map_err(|reason| refused(py, &reason))?;
     // A value that is JSON is taken as such, so `0.5` is a number; any other is a string.
     let options: serde_json::Map<String, serde_json::Value> = settings
         .options

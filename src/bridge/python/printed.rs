@@ -1,4 +1,7 @@
-//! What Python prints, on its way to standard output and error, without secrets. Not what the program itself says.
+//! Passes what Python prints on to standard output and error with secrets masked.
+//!
+//! The streams are the process's, so the secrets of all jobs that are alive are masked in whatever is printed, no matter
+//! by which job.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -11,7 +14,7 @@ use pyo3::prelude::*;
 use super::{forked, helpers};
 use crate::secret::Secrets;
 
-/// How long the end of what was printed is held back where it may be the beginning of a secret.
+/// For how long the end of what was printed is held back if it may be the beginning of a secret.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Shows what Python prints.
@@ -27,47 +30,123 @@ struct Stream {
 #[derive(Debug)]
 struct Held {
     bytes: Vec<u8>,
-    /// When the last of them came.
+    /// When the last of the bytes came.
     at: Option<Instant>,
-    /// What is masked in them.
+    /// The secrets to be masked in the bytes.
     secrets: Option<Arc<Secrets>>,
 }
 
-/// In place of both, where the program itself draws on them.
+/// The secrets of each job.
+#[derive(Debug, Default)]
+struct Jobs {
+    next: u64,
+    alive: Vec<(u64, Secrets)>,
+    /// Those of jobs that have ended: unmasked since, until the exit functions run, in which such a job may still print.
+    ended: Secrets,
+    masks_ended: bool,
+}
+
+/// Shows what is printed in place of both streams, if the program itself draws on them.
 static SHOW: OnceLock<Show> = OnceLock::new();
 /// By the number of its descriptor less one.
 static STREAMS: [Stream; 2] = [Stream::new(rustix::stdio::stdout), Stream::new(rustix::stdio::stderr)];
-/// Locked with the interpreter's lock held alone, so never while another thread forks.
-static SECRETS: LazyLock<Mutex<Arc<Secrets>>> = LazyLock::new(Mutex::default);
-/// Wakes the thread that lets go of what is held.
+static JOBS: LazyLock<Mutex<Jobs>> = LazyLock::new(Mutex::default);
+/// The union of the secrets of [`JOBS`], twice. It is changed by threads that do not hold the interpreter's lock, so one of
+/// the two may be locked when another thread forks, and stays so in the child. Never are both.
+static MASKED: LazyLock<[Mutex<Arc<Secrets>>; 2]> = LazyLock::new(Default::default);
+/// Wakes the thread that lets go of what is held back.
 static RELEASER: LazyLock<Sender<()>> = LazyLock::new(releaser);
 
-/// Has all that is printed shown by `show` instead of written.
+/// Masks a job's secrets in all that Python prints, for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Masking(u64);
+
+impl Masking {
+    pub(super) fn new(secrets: &Secrets) -> Self {
+        let mut jobs = lock(&JOBS);
+        let id = jobs.next;
+        jobs.next += 1;
+        jobs.alive.push((id, secrets.clone()));
+        jobs.publish();
+        Self(id)
+    }
+
+    /// Adds the secrets that have come into the environment since.
+    pub(super) fn add_environment(&self) {
+        let mut jobs = lock(&JOBS);
+        let own = jobs.alive.iter_mut().filter(|(id, _)| *id == self.0);
+        own.for_each(|(_, secrets)| secrets.add_environment());
+        jobs.publish();
+    }
+}
+
+impl Drop for Masking {
+    fn drop(&mut self) {
+        let mut jobs = lock(&JOBS);
+        if let Some(place) = jobs.alive.iter().position(|(id, _)| *id == self.0) {
+            let (_, secrets) = jobs.alive.remove(place);
+            jobs.ended.extend(&secrets);
+            jobs.publish();
+        }
+    }
+}
+
+impl Jobs {
+    fn publish(&self) {
+        let mut all = if self.masks_ended { self.ended.clone() } else { Secrets::default() };
+        self.alive.iter().for_each(|(_, secrets)| all.extend(secrets));
+        // Now, and not when something is printed: a child that is forked meanwhile would wait for it.
+        all.prepare();
+        let all = Arc::new(all);
+        MASKED.iter().for_each(|masked| *lock(masked) = Arc::clone(&all));
+    }
+}
+
+/// Masks the secrets of ended jobs again, for the exit functions.
+pub(super) fn mask_ended_jobs() {
+    let mut jobs = lock(&JOBS);
+    jobs.masks_ended = true;
+    jobs.publish();
+}
+
+/// What is masked now.
+fn masked() -> Arc<Secrets> {
+    loop {
+        // See [`MASKED`].
+        if let Some(masked) = MASKED.iter().find_map(|masked| masked.try_lock().ok()) {
+            return Arc::clone(&masked);
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Has all that Python prints shown by `show` instead of written. The streams are the process's: only the first call has
+/// an effect.
 pub(super) fn show_by(show: Show) {
     let _ = SHOW.set(show);
 }
 
-/// Masks these secrets in all that Python prints from now on, instead of those named before.
-pub(super) fn mask(py: Python<'_>, secrets: &Secrets) -> PyResult<()> {
-    *lock(&SECRETS) = Arc::new(secrets.clone());
+/// Puts this file below both of Python's streams, unless it is there already.
+pub(super) fn cover(py: Python<'_>) -> PyResult<()> {
     let streams = helpers::module(py, "printed")?;
     streams.call_method1("mask", (wrap_pyfunction!(write, py)?,)).map(drop)
 }
 
-/// Lets what is held back go before each fork, and marks the child.
+/// Lets go of what is held back before each fork, and marks the child. Call it once.
 pub(super) fn let_go_at_forks(py: Python<'_>) -> PyResult<()> {
+    LazyLock::force(&MASKED);
     let functions = (wrap_pyfunction!(forked::mark, py)?, wrap_pyfunction!(release, py)?);
     helpers::module(py, "forks")?.call_method1("watch", functions).map(drop)
 }
 
-/// Takes bytes for a descriptor, 1 or 2; returns how many.
+/// Takes bytes printed on a descriptor, 1 or 2; returns their number.
 #[pyfunction]
 fn write(py: Python<'_>, descriptor: usize, bytes: &[u8]) -> io::Result<usize> {
-    let secrets = Arc::clone(&lock(&SECRETS));
+    let secrets = masked();
     let Some(stream) = descriptor.checked_sub(1).and_then(|index| STREAMS.get(index)) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    // In a forked child no thread lets go of anything, and the lock may be one's that is not there.
+    // A forked child has no thread that lets go of anything, and a lock may be held by a thread that it does not have.
     if forked::is_child() {
         stream.write(&secrets.mask_bytes(bytes))?;
         return Ok(bytes.len());
@@ -88,12 +167,12 @@ fn write(py: Python<'_>, descriptor: usize, bytes: &[u8]) -> io::Result<usize> {
     Ok(bytes.len())
 }
 
-/// Lets go of what is held back: before a fork, and at the end.
+/// Lets go of what is held back, before a fork and at the end of the process.
 #[pyfunction]
 pub(super) fn release() {
     if !forked::is_child() {
         for stream in &STREAMS {
-            // Whoever has it writes, perhaps for ever.
+            // Whoever holds the lock is writing, perhaps for ever.
             if let Ok(mut held) = stream.held.try_lock() {
                 stream.release(&mut held);
             }
@@ -107,7 +186,7 @@ impl Stream {
     }
 
     fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
-        // A forked child has no bar, and locks that nobody opens any more.
+        // A forked child has no progress bar, and inherits locks that nobody will open.
         if let Some(show) = SHOW.get().filter(|_| !forked::is_child()) {
             show(bytes);
             return Ok(());
@@ -125,7 +204,7 @@ impl Stream {
     fn release(&self, held: &mut Held) {
         let bytes = std::mem::take(&mut held.bytes);
         held.at = None;
-        // The beginning of a longer secret may be a shorter one. Nobody is left to be told of an error.
+        // The beginning of a longer secret may be a shorter secret. There is nobody to report an error to.
         if let Some(secrets) = held.secrets.take() {
             let _ = self.write(&secrets.mask_bytes(&bytes));
         }
@@ -141,7 +220,7 @@ fn releaser() -> Sender<()> {
             }
         }
     };
-    // Where it cannot be started, the next output or the end lets go.
+    // If the thread cannot be started, the next output lets go, or the end of the process.
     let _ = std::thread::Builder::new().name("printed".into()).spawn(release);
     sender
 }

@@ -1,4 +1,4 @@
-//! The event loop's heartbeat: how long it did not turn. Not what held it up.
+//! The event loop's heartbeat, which tells for how long the loop did not turn.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,19 +10,20 @@ use crate::call::Lane;
 
 /// How often the loop is asked to show that it turns.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// A longer gap between two beats is a stall; a shorter one is ordinary work and charged as such.
+/// A longer gap between two beats is a stall. A shorter one is ordinary work, and charged to the calls.
 const STALL: Duration = Duration::from_millis(250);
 
-/// Beats of one event loop, readable from any thread. All times count from `origin`.
+/// The beats of one event loop, readable on any thread. All times count from `origin`.
 #[derive(Debug)]
 pub struct Pulse {
     origin: Instant,
     beats: Mutex<Beats>,
-    /// The row whose call is being stepped, plus one; 0 for none.
+    /// The row whose call is being stepped plus one, or 0.
     stepped: AtomicU64,
 }
 
-/// Read and written as one: whoever saw a stall's sum without the beat that ended it would count the stall twice.
+/// Read and written together: whoever saw the sum of the stalls without the beat that ended the last one would count that
+/// stall twice.
 #[derive(Debug, Default, Clone, Copy)]
 struct Beats {
     last: Duration,
@@ -55,14 +56,14 @@ impl Pulse {
         beats.last = now;
     }
 
-    /// The sum of the stalls that had ended by then, and how long the present one lasted.
+    /// The sum of the stalls that had ended by then, and how long the stall at that time had lasted.
     fn stalls_by(&self, then: Instant) -> (Duration, Duration) {
         let beats = *self.beats();
         let gap = then.saturating_duration_since(self.origin).saturating_sub(beats.last);
         (beats.stalled, if gap > STALL { gap.saturating_sub(INTERVAL) } else { Duration::ZERO })
     }
 
-    /// How long the last stall was that has ended.
+    /// The length of the last stall that has ended.
     pub fn last_stall(&self) -> Duration {
         self.beats().last_stall
     }
@@ -72,12 +73,12 @@ impl Pulse {
         self.stepped.store(row.map_or(0, |row| row + 1), Ordering::Relaxed);
     }
 
-    /// The row whose call is being stepped.
+    /// The row whose call is being stepped, if any.
     pub(super) fn stepped(&self) -> Option<u64> {
         self.stepped.load(Ordering::Relaxed).checked_sub(1)
     }
 
-    /// The latest that a beat came after its time.
+    /// The longest delay of a beat.
     pub fn longest_lag(&self) -> Duration {
         self.beats().longest_lag
     }
@@ -94,7 +95,7 @@ impl Lane for Pulse {
     }
 }
 
-/// The callback that beats and asks for its next turn.
+/// The callback that beats and schedules itself again.
 #[pyclass(frozen)]
 pub(super) struct Ticker {
     pulse: Arc<Pulse>,
@@ -103,7 +104,7 @@ pub(super) struct Ticker {
 
 impl Ticker {
     pub(super) fn start(event_loop: &Bound<'_, PyAny>, pulse: &Arc<Pulse>) -> PyResult<()> {
-        // The time spent loading the predictor is no lag.
+        // Do not count the time that loading the predictor took.
         pulse.beats().last = pulse.origin.elapsed();
         let ticker = Self { pulse: Arc::clone(pulse), event_loop: event_loop.clone().unbind() };
         let ticker = Bound::new(event_loop.py(), ticker)?;

@@ -1,4 +1,4 @@
-//! The hand-over between Tokio and the event loop's thread: calls one way, results the other. Not how a call is run.
+//! Hands calls over from Tokio to the event loop's thread, and their results back.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pyo3::{Py, PyAny, Python};
+use pyo3::{Py, PyAny, PyTraverseError, PyVisit, Python};
 use rustc_hash::FxBuildHasher;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, oneshot};
@@ -15,33 +15,33 @@ use crate::bridge::{CancelCall, Reply};
 use crate::call::{Attempt, CallClock};
 use crate::row::Arguments;
 
-/// A mutex whose holders never panic half-way: a poisoned one is as good.
+/// Locks a mutex whose holders never panic half-way, so that a poisoned one is as good.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A call, from its future to the loop and back with its result. It is made and, as a rule, freed by Tokio, which has
-/// the time.
+/// A call, on its way from its future to the loop and back with its result. As a rule Tokio makes and frees it, because
+/// Tokio's thread has more time.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) id: u64,
     pub(super) row: u64,
     pub(super) number: u32,
     pub(super) arguments: Arc<Arguments>,
-    /// None once a thread or a stream marks on it too.
+    /// None once the clock is shared with a thread or a stream.
     pub(super) clock: Option<CallClock>,
     sender: oneshot::Sender<Reply>,
 }
 
 impl Job {
-    /// A call, and where its result comes out.
+    /// A call, and the receiver of its result.
     pub(super) fn new(id: u64, attempt: Attempt) -> (Box<Self>, oneshot::Receiver<Reply>) {
         let (sender, receiver) = oneshot::channel();
         let Attempt { row, number, arguments, clock } = attempt;
         (Box::new(Self { id, row, number, arguments, clock: Some(clock), sender }), receiver)
     }
 
-    /// Gives the result to the call's future, if there still is one.
+    /// Gives the result to the call's future, if that still exists.
     pub(super) fn give(self, reply: Reply) {
         let _ = self.sender.send(reply);
     }
@@ -50,43 +50,44 @@ impl Job {
 /// Calls with their results.
 pub(super) type Settled = Vec<(Box<Job>, Reply)>;
 
-/// Results that may be worth waking Tokio for while the loop is still in its turn.
+/// The number of results that may be worth waking Tokio for while the loop is still in its turn.
 const LOT: usize = 32;
-/// The most results that are kept while they are not [`OLD`].
+/// The most results that are kept until they are [`OLD`].
 const MOST: usize = 256;
-/// Steps that take so long are worth the wake by themselves.
+/// The age at which results are worth the wake whatever their number.
 const OLD: Duration = Duration::from_millis(5);
 
-/// Tokio's side: what it asks and the loop has not fetched yet.
+/// Tokio's side: what the loop has not fetched yet.
 #[derive(Debug, Default)]
 struct Waiting {
     calls: VecDeque<Box<Job>>,
     cancellations: Vec<u64>,
-    /// The loop has been woken and will look.
+    /// Whether the loop has been woken and will look.
     woken: bool,
     closed: bool,
 }
 
-/// The loop's side. Apart from closing, only its thread takes the lock, which is therefore free, and once a call.
+/// The loop's side. Its thread takes the lock once for each call and finds it free: others take it only to close the queue
+/// or to count the calls.
 #[derive(Debug, Default)]
 struct Desk {
-    /// Fetched all at once, not taken yet.
+    /// Fetched together, and not taken yet.
     calls: VecDeque<Box<Job>>,
-    /// The task that runs each call that waits for something, for cancelling it.
+    /// The task of each call that waits for something, by which it can be cancelled.
     tasks: HashMap<u64, Py<PyAny>, FxBuildHasher>,
     results: Settled,
-    /// When the first of them came.
+    /// When the first of the results came.
     first: Option<Instant>,
-    /// Calls that workers took right after another since the last [`Queue::look`].
+    /// The number of calls that workers took right after another one since the last [`Queue::look`].
     taken: usize,
-    /// Calls that have ended, or that nobody wanted any more before they were made.
+    /// The number of calls that have ended, or that nobody wanted any more before they were made.
     ended: u64,
-    /// Somebody was asked to [`Queue::send`] by the end of the turn.
+    /// Whether somebody was asked to [`Queue::send`] at the end of the turn.
     asked: bool,
 }
 
 impl Desk {
-    /// Keeps a result for the next batch. That of a call that was cancelled meanwhile goes to nobody; it is given back.
+    /// Keeps a result for the next batch. Gives back a call that was cancelled meanwhile, whose result nobody waits for.
     fn put(&mut self, job: Box<Job>, reply: Reply) -> Option<Box<Job>> {
         if job.sender.is_closed() {
             return Some(job);
@@ -98,8 +99,8 @@ impl Desk {
         None
     }
 
-    /// The batch, if it must not wait for the end of the turn: once there are half as many results as other calls, their
-    /// successors come while the loop is at work on those (measured).
+    /// The batch, if it must not wait for the end of the turn. If it goes once there are half as many results as other
+    /// calls, the next calls come while the loop works on those (measured).
     fn full(&mut self) -> Option<Settled> {
         let (size, others) = (self.results.len(), self.tasks.len());
         let full = size > 0
@@ -109,8 +110,8 @@ impl Desk {
     }
 }
 
-/// What Tokio asks of the loop, and what it gets. Workers take calls from it directly; the loop is woken to have enough
-/// of them.
+/// Calls for the loop, and their results. Workers take calls from it directly. The loop is woken to see that there are
+/// enough workers.
 #[derive(Debug)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
@@ -120,11 +121,11 @@ pub(super) struct Queue {
     next_id: AtomicU64,
 }
 
-/// What the loop finds when it was woken.
+/// What the loop finds when it is woken.
 pub(super) struct Look {
-    /// Calls for which a worker must come.
+    /// The number of calls for which a worker must come.
     pub(super) calls: usize,
-    /// The tasks whose calls are to be cancelled. A call that still waits for a worker is passed over by [`Queue::take`].
+    /// The tasks whose calls are to be cancelled. [`Queue::take`] skips a call that is cancelled while it waits for a worker.
     pub(super) cancelled: Vec<Py<PyAny>>,
 }
 
@@ -139,7 +140,7 @@ impl Queue {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Readable when [`Self::look`] has something to tell.
+    /// Readable when the loop is to [`Self::look`].
     pub(super) fn wake_fd(&self) -> RawFd {
         self.wake.as_raw_fd()
     }
@@ -158,15 +159,15 @@ impl Queue {
         let wake = !std::mem::replace(&mut waiting.woken, true);
         drop(waiting);
         if wake {
-            // It can only fail where the counter is full, and then the loop is awake.
+            // This fails only if the counter is full, and then the loop is awake.
             let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
         }
         true
     }
 
-    /// For the woken loop. Workers that end a call take the next one themselves: as many calls as they took since the
-    /// last look are left to them, and the loop stays awake to see whether they came. A worker woken for a call that is
-    /// gone by then costs as much as the call.
+    /// Called by the loop when it was woken. Workers that end a call take the next one themselves. As many calls as they took
+    /// since the last look are left to them, and the loop stays awake to see whether they came: a worker that is woken for
+    /// a call that is gone by then costs as much as the call.
     pub(super) fn look(&self, py: Python<'_>) -> Look {
         let mut desk = lock(&self.desk);
         let mut waiting = lock(&self.waiting);
@@ -181,7 +182,7 @@ impl Queue {
         Look { calls: calls - left, cancelled: cancelled.map(|task| task.clone_ref(py)).collect() }
     }
 
-    /// The next call that somebody still waits for: one cancelled while it was queued is not even made.
+    /// The next call that somebody still waits for. A call that was cancelled while it was queued is not even made.
     pub(super) fn take(&self) -> Option<Box<Job>> {
         self.next(&mut lock(&self.desk))
     }
@@ -199,14 +200,14 @@ impl Queue {
         }
     }
 
-    /// Enters a call that waits for something under the task that runs it.
+    /// Notes the task that runs a call which waits for something.
     pub(super) fn enter(&self, call: u64, task: Py<PyAny>) {
         lock(&self.desk).tasks.insert(call, task);
     }
 
-    /// Puts a result in; and takes the next call where `more` are wanted. The first result of a turn is told (`true`):
-    /// somebody must then [`Self::send`] by the end of the turn. A full batch goes at once, so that the next calls come
-    /// while the loop is still at work on these.
+    /// Puts a result in, and takes the next call if `more` are wanted. Returns `true` for the first result of a turn:
+    /// the caller must then see that [`Self::send`] is called at the end of the turn. A full batch goes at once, so that the
+    /// next calls come while the loop still works on others.
     pub(super) fn settle(
         &self,
         entered: bool,
@@ -230,7 +231,7 @@ impl Queue {
         (ask, next)
     }
 
-    /// Sends what has gathered over the turn.
+    /// Sends the results of the turn.
     pub(super) fn send(&self) {
         let mut desk = lock(&self.desk);
         desk.asked = false;
@@ -242,11 +243,11 @@ impl Queue {
     }
 
     fn deliver(&self, batch: Settled) {
-        // Nobody listens once the runtime is gone; the process is ending then.
+        // Nobody listens once the runtime is gone. The process is ending then.
         let _ = self.results.send(batch);
     }
 
-    /// Takes no more calls and drops those that wait: their futures end as a stopped loop.
+    /// Accepts no more calls and drops those that wait. Their futures end as of a stopped loop.
     pub(super) fn close(&self) {
         let mut desk = lock(&self.desk);
         let mut waiting = lock(&self.waiting);
@@ -256,11 +257,25 @@ impl Queue {
         drop(left);
     }
 
+    /// Sends the last results and forgets the tasks. For when the loop is closed: its tasks hold this queue.
+    pub(super) fn end(&self) {
+        let tasks = std::mem::take(&mut lock(&self.desk).tasks);
+        drop(tasks);
+        self.send();
+    }
+
+    /// Shows Python's garbage collector the tasks. There is one pool that does so for this queue.
+    pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // What is not visited is taken for used, and collected later.
+        let Ok(desk) = self.desk.try_lock() else { return Ok(()) };
+        desk.tasks.values().try_for_each(|task| visit.call(task))
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         lock(&self.waiting).closed
     }
 
-    /// Calls that have not ended.
+    /// The number of calls that have not ended.
     pub(super) fn calls(&self) -> u64 {
         let ended = lock(&self.desk).ended;
         self.next_id.load(Ordering::Relaxed).saturating_sub(ended)

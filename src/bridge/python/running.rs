@@ -1,10 +1,11 @@
-//! One call on the event loop: begun, marked, ended. Not who steps it.
+//! One call on the event loop: how it is begun, how its times are marked, how it is ended.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
+use pyo3::{PyTraverseError, PyVisit};
 
 use super::predictor::{Driver, Predictor};
 use super::queue::Job;
@@ -16,20 +17,20 @@ pub(super) struct Running {
     pub(super) job: Box<Job>,
     shared: Option<Shared>,
     pub(super) coroutine: Py<PyAny>,
-    /// The call's own copy of the context the predictor was loaded in.
+    /// The call's own copy of the context in which the predictor was loaded.
     pub(super) context: Py<PyAny>,
-    /// It waits or has waited for something. Only such a call can be cancelled, and is entered to be found for that.
+    /// Whether the call waits or has waited for something. Only such a call can be cancelled, so it is entered to be found.
     pub(super) entered: bool,
 }
 
-/// What a thread or a stream marks on, too.
+/// What a thread or a stream marks times on.
 #[derive(Clone)]
 struct Shared {
     clock: Arc<CallClock>,
     first_chunk: Arc<OnceLock<Duration>>,
 }
 
-/// Marks for predictors that do not run on the loop from their first line on: streams and threads.
+/// Marks times for predictors that do not run on the loop from their first line on: streams and threads.
 #[pyclass(frozen)]
 struct Marks {
     shared: Shared,
@@ -38,23 +39,23 @@ struct Marks {
 
 #[pymethods]
 impl Marks {
-    /// The predictor starts (a plain function, on its thread).
+    /// Called when the predictor starts (a plain function, on its thread).
     fn begin(&self) {
         self.shared.clock.begin();
     }
 
-    /// It has ended (there).
+    /// Called when it has ended (there).
     fn end(&self) {
         self.shared.clock.end();
     }
 
-    /// A chunk came; the first is noted.
+    /// Called for each chunk. The first is noted.
     fn first_chunk(&self) {
         let _ = self.shared.first_chunk.set(self.begun.elapsed());
     }
 }
 
-/// What makes the calls of one predictor.
+/// Makes the calls of one predictor.
 #[derive(Debug)]
 pub(super) struct Caller {
     predictor: Predictor,
@@ -67,7 +68,11 @@ impl Caller {
         Ok(Self { predictor, coroutine_type })
     }
 
-    /// Makes a call's coroutine, which has not run yet. Where that raises, nothing of the call is left.
+    /// Makes a call's coroutine, which does not run yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what making it raised, and gives the job back. Nothing of the call is left then.
     pub(super) fn begin(&self, py: Python<'_>, mut job: Box<Job>) -> Result<Running, (Box<Job>, PyErr)> {
         let made = self.call(py, &mut job).and_then(|(awaitable, shared)| {
             let coroutine = self.steppable(awaitable)?.unbind();
@@ -80,6 +85,12 @@ impl Caller {
             }
             Err(error) => Err((job, error)),
         }
+    }
+
+    /// Shows Python's garbage collector what a circle may go through.
+    pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.predictor.target)?;
+        visit.call(&self.predictor.context)
     }
 
     fn call<'py>(&self, py: Python<'py>, job: &mut Job) -> PyResult<(Bound<'py, PyAny>, Option<Shared>)> {
@@ -103,7 +114,7 @@ impl Caller {
         Ok((awaitable, Some(shared)))
     }
 
-    /// What can be stepped of an awaitable: a coroutine itself, else its iterator.
+    /// The part of an awaitable that can be stepped: a coroutine itself, else its iterator.
     fn steppable<'py>(&self, awaitable: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = awaitable.py();
         if awaitable.get_type().is(self.coroutine_type.bind(py)) {
@@ -115,7 +126,13 @@ impl Caller {
 }
 
 impl Running {
-    /// The predictor has returned or raised.
+    /// Shows Python's garbage collector what a circle may go through.
+    pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.coroutine)?;
+        visit.call(&self.context)
+    }
+
+    /// Notes that the predictor has returned or raised.
     pub(super) fn end(&self) {
         let shared = self.shared.as_ref().map(|shared| &*shared.clock);
         if let Some(clock) = shared.or(self.job.clock.as_ref()) {
@@ -123,7 +140,7 @@ impl Running {
         }
     }
 
-    /// From the beginning to the first chunk, for a stream that had one.
+    /// The time from the beginning to the first chunk of a stream.
     pub(super) fn first_chunk(&self) -> Option<Duration> {
         self.shared.as_ref().and_then(|shared| shared.first_chunk.get().copied())
     }

@@ -57,6 +57,14 @@ def keep() -> None:
     faulthandler.register = register
 
 
+def forget() -> None:
+    """Called when a loop is closed: the handlers were those of the job whose loop had the main thread."""
+    global _told
+    if _is_main():
+        _told = False
+        _wanted.clear()
+
+
 def hold_back() -> None:
     """Blocks the signals before a fork: one that comes before the child has its handlers would be lost."""
     _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)

@@ -5,7 +5,7 @@ import os
 import sys
 import types
 
-from _tokio_asyncio_bridge import traces
+from _tokio_asyncio_bridge import brought, traces
 
 # Where installed packages lie, also those of another environment and of Debian's own Python.
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -26,8 +26,13 @@ def loaded(source: str | None) -> list[tuple[str, str]]:
 
 
 def _imported() -> list[str]:
-    """The files of all imported modules. No attribute is asked for: that would import a module that is lazy."""
-    modules = [module for module in list(sys.modules.values()) if isinstance(module, types.ModuleType)]
+    """The files of all imported modules but other jobs'.
+
+    No attribute is asked for: that would import a module that is lazy.
+    """
+    others = brought.of_others()
+    imported = (module for name, module in list(sys.modules.items()) if name not in others)
+    modules = [module for module in imported if isinstance(module, types.ModuleType)]
     files = (object.__getattribute__(module, "__dict__").get("__file__") for module in modules)
     return [file for file in files if isinstance(file, str)]
 

@@ -1,4 +1,5 @@
-//! A call made, and one step of its coroutine in a context of its own. The only unsafe code besides the interpreter's start.
+//! Makes a call, and runs one step of its coroutine in the call's own context. The only unsafe code besides the
+//! interpreter's start.
 #![allow(unsafe_code)]
 
 use pyo3::exceptions::PyStopIteration;
@@ -6,18 +7,18 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-/// What a step came to.
+/// The result of a step.
 pub(super) enum Step<'py> {
-    /// It waits for this.
+    /// The coroutine waits for this.
     Yielded(Bound<'py, PyAny>),
-    /// It has returned.
+    /// The coroutine has returned.
     Returned(Bound<'py, PyAny>),
-    /// It has raised.
+    /// The coroutine has raised.
     Raised(PyErr),
 }
 
 impl Step<'_> {
-    /// What it has raised.
+    /// The exception that the coroutine has raised.
     pub(super) fn error(&self) -> Option<&PyErr> {
         if let Self::Raised(error) = self { Some(error) } else { None }
     }
@@ -46,19 +47,26 @@ impl Drop for Entered<'_, '_> {
     }
 }
 
+/// Runs `work` in an empty context.
+pub(super) fn within_new_context<T>(py: Python<'_>, work: impl FnOnce() -> T) -> PyResult<T> {
+    let context = py.import("contextvars")?.getattr("Context")?.call0()?;
+    let _entered = Entered::new(&context)?;
+    Ok(work())
+}
+
 /// A copy of a context.
 pub(super) fn copy<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: attached; CPython checks the type; the result is a new reference or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(context.py(), ffi::PyContext_Copy(context.as_ptr())) }
 }
 
-/// Calls with keyword arguments only, without making a dictionary of them: `values` in the order of `names`.
+/// Calls `target` with keyword arguments, without making a dictionary of them. `values` are in the order of `names`.
 pub(super) fn call<'py>(
     target: &Bound<'py, PyAny>,
     names: &Bound<'py, PyTuple>,
     values: &[Bound<'py, PyAny>],
 ) -> PyResult<Bound<'py, PyAny>> {
-    assert_eq!(names.len(), values.len(), "one value a name");
+    assert_eq!(names.len(), values.len(), "one value for each name");
     // SAFETY: attached; `values` are as many valid objects as there are names (`Bound` is one pointer, transparently);
     // all of them are keyword arguments; the result is a new reference or null with an exception set.
     unsafe {

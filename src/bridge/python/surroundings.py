@@ -90,5 +90,5 @@ def cautions() -> list[str]:
 def bypass(host: str) -> None:
     """Makes requests to a server of ours bypass every proxy."""
     known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    if known != "*":
+    if known != "*" and host not in known.split(","):
         os.environ["no_proxy"] = f"{known},{host}" if known else host

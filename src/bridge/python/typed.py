@@ -18,10 +18,6 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 # Annotations that the value of any column fits as it is.
 UNTYPED = (inspect.Parameter.empty, str, Any, object)
-# Where relative paths to images are looked for: beside the input, then where the program was started.
-PLACES = [os.getcwd()]
-# The context of a check, during which no image is read.
-CHECK = {"check": True}
 # The MIME types that files of DSPy's types must have.
 MIME = {"Image": "image/", "Audio": "audio/"}
 
@@ -42,6 +38,9 @@ class Missing:
     def __init__(self, annotation: Any, refusal: Exception) -> None:
         self.name, self._refusal = display(annotation), refusal
 
+    def look_in(self, directory: os.PathLike[str]) -> None:
+        pass
+
     def misfits(self, values: list[tuple[str, bool]]) -> list[tuple[int, str]]:
         raise self._refusal
 
@@ -53,6 +52,11 @@ class Typed:
         from pydantic import TypeAdapter
 
         self.name = display(annotation)
+        # What pydantic passes on to `from_text`: where a relative path to an image is looked for (beside the input,
+        # then where the program was started), and whether the image is only checked, and not read.
+        places = [os.getcwd()]
+        self._make: dict[str, Any] = {"places": places, "check": False}
+        self._check: dict[str, Any] = {"places": places, "check": True}
         try:
             self._adapter = TypeAdapter(with_files(annotation))
         except Exception as error:
@@ -60,15 +64,21 @@ class Typed:
         self.takes_null = self._takes(None)
         self.takes_blank = self._takes("")
 
+    def look_in(self, directory: os.PathLike[str]) -> None:
+        """Relative paths are looked for in the directory first."""
+        places = self._make["places"]
+        places[:] = dict.fromkeys((os.fspath(directory), places[-1]))
+
     def _takes(self, value: Any) -> bool:
         try:
-            self._adapter.validate_python(value, context=CHECK)
+            self._adapter.validate_python(value, context=self._check)
         except Exception:
             return False
         return True
 
-    def text(self, text: str, context: Any = None) -> Any:
+    def text(self, text: str, check: bool = False) -> Any:
         """Converts a CSV cell or a JSON string, in which lists, mappings and models are JSON. Raises `NotOfType`."""
+        context = self._check if check else self._make
         if text.lstrip()[:1] in ("[", "{"):
             try:
                 return self._adapter.validate_json(text, context=context)
@@ -87,10 +97,10 @@ class Typed:
         except Exception:
             raise NotOfType(reason(refused)) from None
 
-    def json(self, text: str, context: Any = None) -> Any:
+    def json(self, text: str, check: bool = False) -> Any:
         """Converts any other JSON value. Raises `NotOfType`."""
         try:
-            return self._adapter.validate_json(text, context=context)
+            return self._adapter.validate_json(text, context=self._check if check else self._make)
         except Exception as error:
             raise NotOfType(reason(error)) from None
 
@@ -99,7 +109,7 @@ class Typed:
         found = []
         for place, (text, is_json) in enumerate(values):
             try:
-                (self.json if is_json else self.text)(text, CHECK)
+                (self.json if is_json else self.text)(text, check=True)
             except NotOfType as error:
                 found.append((place, str(error)))
         return found
@@ -152,11 +162,12 @@ def from_text(kind: Any, value: Any, info: Any) -> Any:
         return value
     if value.startswith("data:") or "://" in value:
         return kind(value)
-    path = next((path for place in PLACES if os.path.isfile(path := os.path.join(place, value))), None)
+    looked = info.context["places"]
+    path = next((path for place in looked if os.path.isfile(path := os.path.join(place, value))), None)
     if path is None:
-        places = "" if os.path.isabs(value) else f" in {' or '.join(f'`{place}`' for place in PLACES)}"
+        places = "" if os.path.isabs(value) else f" in {' or '.join(f'`{place}`' for place in looked)}"
         raise ValueError(f"there is no such file{places}")
-    if info.context is not CHECK:
+    if not info.context["check"]:
         return kind.from_path(path)
     if not os.access(path, os.R_OK):
         raise ValueError(f"`{path}` cannot be read")
@@ -165,11 +176,6 @@ def from_text(kind: Any, value: Any, info: Any) -> Any:
     if not mime.startswith(wanted):
         raise ValueError(f"`{path}` is no {kind.__name__.lower()} by its name")
     return kind(f"data:{mime};base64,")
-
-
-def look_in(directory: os.PathLike[str]) -> None:
-    """Has relative paths looked for in this directory first."""
-    PLACES[:] = dict.fromkeys((os.fspath(directory), PLACES[-1]))
 
 
 def signature(target: Callable[..., Any]) -> inspect.Signature:

@@ -1,4 +1,4 @@
-//! The types of a predictor's parameters, see `typed.py`. Not the calls' arguments.
+//! The types of a predictor's parameters, by which values are checked and converted: see `typed.py`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub struct ParameterTypes(Vec<ParameterType>);
 struct ParameterType {
     parameter: Arc<str>,
     kind: Arc<Kind>,
-    /// The `Typed`.
+    /// The `Typed` of `typed.py`.
     typed: Py<PyAny>,
 }
 
@@ -56,12 +56,12 @@ impl ParameterTypes {
         self.0.is_empty()
     }
 
-    /// The parameter's type.
+    /// The parameter's type, if it has one.
     pub fn kind(&self, parameter: &str) -> Option<Arc<Kind>> {
         self.find(parameter).map(|found| Arc::clone(&found.kind))
     }
 
-    /// What makes the parameter's values.
+    /// Makes the parameter's values. None if it has no type.
     pub(super) fn maker(&self, py: Python<'_>, parameter: &str) -> PyResult<Option<Maker>> {
         let Some(found) = self.find(parameter) else { return Ok(None) };
         let method = |name| Ok::<_, PyErr>(found.typed.bind(py).getattr(name)?.unbind());
@@ -109,7 +109,9 @@ impl Types for ParameterTypes {
     ) -> Result<(), String> {
         // One attachment for the whole file.
         let checked = Python::attach(|py| {
-            helpers::module(py, "typed")?.call_method1("look_in", (directory,))?;
+            for parameter in &self.0 {
+                parameter.typed.bind(py).call_method1("look_in", (directory,))?;
+            }
             while let Some(batch) = py.detach(|| batches.next()) {
                 if !self.misfits(py, &batch)?.into_iter().all(&mut *told) {
                     break;

@@ -1,4 +1,4 @@
-//! Looks into an event loop that does not turn: whose call holds it up, and where. Does not end it; nothing can.
+//! Finds out which call blocks an event loop that does not turn, and at which line. Nothing can end such a call.
 
 use std::mem::discriminant as kind_of;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,71 +14,75 @@ use crate::call::Lane as _;
 use crate::event::{Blockage, Blocker};
 use crate::secret::Secrets;
 
-/// How often it looks.
+/// How often the loop is looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// A loop found stalled so many times in a row is blocked, and looked into now and after every so many more. Counted,
-/// not timed, for a process that was stopped for a while (SIGTSTP) finds its loop late once and turning at the next.
+/// A loop that is found stalled so many times in a row is blocked. It is looked into then, and after every so many more
+/// looks. Looks are counted instead of timed because a process that was stopped for a while (SIGTSTP) finds its loop late
+/// once and turning at the next look.
 const LOOKS: u32 = 9;
-/// How long it waits for the interpreter's lock: pure Python gives it up every 5 ms.
+/// How long to wait for the interpreter's lock. Pure Python gives it up every 5 ms.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How many blockages are kept.
+/// The most blockages that are kept.
 const KEPT: usize = 20;
 
-/// What it has found.
+/// What was found of one loop.
 #[derive(Debug, Default)]
 pub(in crate::bridge) struct Watchdog(Mutex<Blockages>);
 
 #[derive(Debug, Default)]
 struct Blockages {
     news: Vec<Blockage>,
-    /// The present one.
+    /// The present blockage.
     now: Option<Blockage>,
-    /// How long the loop had not turned when it began.
+    /// For how long the loop had not turned when the present blockage began.
     since: Duration,
     longest: Vec<Blockage>,
 }
 
 impl Watchdog {
     /// Watches the loop that the thread runs until `ending`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no thread can be started.
     pub(super) fn start(
+        self: Arc<Self>,
         thread_id: u64,
         pulse: Arc<Pulse>,
         ending: Arc<AtomicBool>,
         secrets: Secrets,
-    ) -> PyResult<Arc<Self>> {
-        let this = Arc::<Self>::default();
-        let watchdog = Arc::clone(&this);
-        std::thread::Builder::new().name("watchdog".into()).spawn(move || {
+    ) -> std::io::Result<()> {
+        let watch = move || {
             let mut looks = 0;
             while !ending.load(Ordering::Acquire) {
                 std::thread::sleep(INTERVAL);
                 let stalled = pulse.stalled_now();
                 if stalled.is_zero() {
-                    watchdog.turns(pulse.last_stall());
+                    self.turns(pulse.last_stall());
                     looks = 0;
                     continue;
                 }
                 looks += 1;
                 if looks % LOOKS == 0 {
                     let seen = look(thread_id, &pulse, &secrets);
-                    watchdog.blocked(seen, pulse.stalled_now());
+                    self.blocked(seen, pulse.stalled_now());
                 }
             }
-        })?;
-        Ok(this)
+        };
+        std::thread::Builder::new().name("watchdog".into()).spawn(watch).map(drop)
     }
 
     fn found(&self) -> MutexGuard<'_, Blockages> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The loop has not turned for so long, and this is seen of it.
+    /// Notes that the loop has not turned for so long, and what was seen of it.
     fn blocked(&self, seen: Option<Seen>, stalled: Duration) {
         let (by, row) = seen.unwrap_or((Blocker::Unseen, None));
         let mut found = self.found();
-        // In one stall one call may block after the other; the same one is seen at many lines.
+        // Several calls may block one after the other in one stall. One call may be seen at many lines.
         let before = found.now.as_ref().filter(|now| now.row != row || kind_of(&now.by) != kind_of(&by));
-        // An import holds the lock for long, too, where it loads a library in C.
+        // An import that loads a C library holds the interpreter's lock for long too.
         let before = before.filter(|now| !matches!((&now.by, &by), (Blocker::Import(_), Blocker::Unseen)));
         if found.now.is_some() && before.is_none() {
             return found.lasts(stalled);
@@ -93,22 +97,22 @@ impl Watchdog {
         found.now = Some(blockage);
     }
 
-    /// The loop turns: what held it up is over, and the length of the stall known.
+    /// Notes that the loop turns: the blockage is over, and the length of the stall is known.
     fn turns(&self, stalled: Duration) {
         let mut found = self.found();
         found.ends(stalled);
         found.since = Duration::ZERO;
     }
 
-    /// What was found since this was asked last.
+    /// Takes the blockages found since the last call.
     pub(in crate::bridge) fn news(&self) -> Vec<Blockage> {
         std::mem::take(&mut self.found().news)
     }
 
-    /// The longest ones, the present one included, in the order of their beginning.
+    /// The longest blockages, including the present one, in the order of their beginning.
     pub(in crate::bridge) fn longest(&self, pulse: &Pulse) -> Vec<Blockage> {
         let mut found = self.found();
-        // Over, and not looked at since, or still going on.
+        // The stall is over and was not looked at since, or it still goes on.
         let stalled = pulse.stalled_now();
         found.lasts(if stalled.is_zero() { pulse.last_stall() } else { stalled });
         found.longest.iter().chain(&found.now).cloned().collect()
@@ -137,11 +141,11 @@ impl Blockages {
 /// Blocker and row.
 type Seen = (Blocker, Option<u64>);
 
-/// Where the thread is; none where the interpreter's lock cannot be had, or the loop turned meanwhile.
+/// Where the thread is. None if the interpreter's lock cannot be had, or the loop has turned meanwhile.
 fn look(thread_id: u64, pulse: &Arc<Pulse>, secrets: &Secrets) -> Option<Seen> {
     let (found, seen) = sync_channel(1);
     let pulse = Arc::clone(pulse);
-    // On a thread of its own, for it may wait for the lock as long as the loop is blocked.
+    // On a thread of its own, because it may wait for the lock for as long as the loop is blocked.
     let asking = std::thread::Builder::new().name("look".into()).spawn(move || {
         let at = Python::try_attach(|py| {
             let traces = helpers::module(py, "traces").ok()?;

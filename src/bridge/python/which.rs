@@ -1,26 +1,26 @@
-//! Which Python the program takes, and whether it fits the libpython that is linked in. Not how it is started.
+//! Chooses the Python executable, and checks that it fits the libpython that is linked in.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Asked in a process of its own, not guessed: `python3` may be a shim, and `CPython` accepts a path that does not exist
-/// without a word.
+/// Run by the executable in a process of its own: `python3` may be a shim, and `CPython` accepts a path that does not exist
+/// without an error.
 const ASK: &str = "import sys
 print(sys.executable)
 print('%d.%d' % sys.version_info[:2])
 print(*sys.builtin_module_names)";
 
-/// Why a Python cannot be taken.
+/// Why a Python executable cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PythonError {
-    /// No Python was found where one was asked for.
+    /// There is no Python at the path that was asked for.
     #[error("failed to run `{}`: {reason}\nhint: {hint}", .python.display())]
     NotFound {
-        /// What was tried.
+        /// The path.
         python: PathBuf,
-        /// What the attempt gave.
+        /// The reason.
         reason: String,
         /// The remedy.
         hint: &'static str,
@@ -38,7 +38,7 @@ pub enum PythonError {
         /// The version linked in.
         linked: String,
     },
-    /// It is of the right version, and its standard library is made for another build.
+    /// Its version fits, but its standard library belongs to another build.
     #[error(
         "`{}` is another build of Python {version} than `{}`, which this program is linked to: it brings no `{module}` \
          that could be loaded\nhint: {remedy}build again with `PYO3_PYTHON={}`",
@@ -51,15 +51,15 @@ pub enum PythonError {
         version: String,
         /// The library that is linked in.
         library: PathBuf,
-        /// A module that only the executable has within it.
+        /// A module that only the executable has built in.
         module: String,
-        /// What else can be done.
+        /// What else can be done, for the hint.
         remedy: String,
     },
 }
 
 impl PythonError {
-    /// The executable, where it can be run.
+    /// The executable, if it can be run.
     pub fn executable(&self) -> Option<&Path> {
         match self {
             Self::NotFound { .. } => None,
@@ -68,13 +68,13 @@ impl PythonError {
     }
 }
 
-/// The interpreter to start, the first of: the option, `$VIRTUAL_ENV`, `.venv` in this directory or one above it,
-/// `python3` on the path. Where that last one does not fit, the one the linked library belongs to.
+/// The interpreter to start. It is the first of: the option, `$VIRTUAL_ENV`, `.venv` in this directory or one above it,
+/// `python3` on the path. If that last one does not fit, it is the one that the linked library belongs to.
 pub fn choose(option: Option<&Path>) -> PathBuf {
     if let Some(python) = option {
         return python.to_owned();
     }
-    // Not looked for: an environment that was activated and is gone must be told of, not passed over.
+    // Whether it exists is not checked: an environment that was activated and is gone must be reported.
     if let Some(environment) = std::env::var_os("VIRTUAL_ENV").filter(|environment| !environment.is_empty()) {
         return PathBuf::from(environment).join("bin/python");
     }
@@ -86,7 +86,7 @@ pub fn choose(option: Option<&Path>) -> PathBuf {
     })
 }
 
-/// The executable of a Python that fits, as it tells it itself.
+/// The executable of a Python that fits, as that Python reports it.
 pub(super) fn fitting(python: &Path) -> Result<PathBuf, PythonError> {
     let not_found = |reason: String| PythonError::NotFound {
         python: python.to_owned(),
@@ -104,7 +104,7 @@ pub(super) fn fitting(python: &Path) -> Result<PathBuf, PythonError> {
     if found != linked {
         return Err(PythonError::Version { python: executable, found, linked });
     }
-    // What one build has within it, another looks for in its standard library: Debian's has no file for `math`.
+    // A module that one build has built in, another loads from its standard library: Debian's has no file for `math`.
     let within = raw::built_in();
     match lines.next().unwrap_or_default().split(' ').find(|name| !within.contains(*name)) {
         Some(module) if !module.is_empty() => {
@@ -128,7 +128,7 @@ pub fn linked_version() -> String {
     version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
 }
 
-/// The file of the linked libpython; none where the system does not tell, or there is no such file.
+/// The file of the linked libpython. None if the system does not tell, or there is no such file.
 fn library() -> Option<PathBuf> {
     let maps = std::fs::read("/proc/self/maps").ok()?;
     let paths = maps.split(|byte| *byte == b'\n').filter_map(|line| {
@@ -140,7 +140,7 @@ fn library() -> Option<PathBuf> {
     paths.into_iter().find(is_it).map(Path::to_owned)
 }
 
-/// The interpreter that the linked library was installed with: in `bin`, beside or above the library's directory.
+/// The interpreter that the linked library was installed with. It is in `bin`, beside or above the library's directory.
 fn of_library() -> Option<PathBuf> {
     let (library, name) = (library()?, format!("bin/python{}", linked_version()));
     let python = library.ancestors().skip(2).map(|directory| directory.join(&name));
@@ -149,7 +149,7 @@ fn of_library() -> Option<PathBuf> {
 
 #[allow(unsafe_code)]
 mod raw {
-    //! What the library tells of itself before the interpreter runs.
+    //! Asks the linked library about itself before the interpreter runs.
 
     use std::ffi::CStr;
 
@@ -163,7 +163,7 @@ mod raw {
         version.to_string_lossy().into_owned()
     }
 
-    /// The modules that need no file.
+    /// The modules that are built in.
     pub(super) fn built_in() -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         // SAFETY: the table is static, ends with an entry without a name, and is only read; nobody here extends it.

@@ -75,7 +75,6 @@ pub(super) struct Stage<'a> {
     streams: &'a mut Streams,
     show: ShowOptions,
     look: Look,
-    interpreter: Interpreter,
     model: Option<Answerer>,
     bridges: Vec<Arc<dyn Bridge>>,
 }
@@ -91,13 +90,11 @@ impl<'a> Stage<'a> {
         let python = choose(spec.python.as_deref());
         let start = move || {
             let interpreter = Interpreter::start(&python)?;
-            interpreter.define(FUNCTIONS, include_str!("../../../examples/functions.py"))?;
-            anyhow::Ok(interpreter)
+            anyhow::Ok(interpreter.define(FUNCTIONS, include_str!("../../../examples/functions.py"))?)
         };
-        let interpreter =
-            tokio::task::spawn_blocking(start).await.map_err(|error| JobError::panicked(&error))??;
+        tokio::task::spawn_blocking(start).await.map_err(|error| JobError::panicked(&error))??;
         let look = streams.look(&show);
-        Ok(Self { spec, patience, streams, show, look, interpreter, model: None, bridges: Vec::new() })
+        Ok(Self { spec, patience, streams, show, look, model: None, bridges: Vec::new() })
     }
 
     /// `--predictor` on `--model`, which is started at its first use.
@@ -134,14 +131,10 @@ impl<'a> Stage<'a> {
         Ok(Predictor { bridge, calls: CALLS, patience: Duration::MAX })
     }
 
-    /// Ends the event loops, the model and Python.
+    /// Ends the event loops and the model.
     pub(super) fn close(self) {
         for bridge in self.bridges {
             bridge.close(SHUT_DOWN);
-        }
-        match self.model {
-            Some(model) => drop(model),
-            None => drop(self.interpreter.run_exit_functions(SHUT_DOWN)),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use super::check::Finding;
-use crate::bridge::python::interpreter::{Interpreter, InterpreterError, choose, linked_version};
+use crate::bridge::python::interpreter::{Interpreter, choose, linked_version};
 use crate::job::spec::{LoopChoice, PredictorSpec};
 use crate::local_model::LocalModel;
 use crate::report::text::duration;
@@ -30,11 +30,7 @@ pub(super) fn interpreter(options: &PredictorSpec) -> Started {
             Started { found: Ok(text), executable: Some(started.executable) }
         }
         Err(error) => {
-            let executable = match &error {
-                InterpreterError::Python(error) => error.executable().map(Path::to_owned),
-                InterpreterError::Start { python, .. } => Some(python.clone()),
-                InterpreterError::Helpers(_) => None,
-            };
+            let executable = error.executable().map(Path::to_owned);
             Started { found: Err(error.to_string()), executable }
         }
     }
