@@ -88,6 +88,15 @@ impl Prompt {
         self.sources.iter().filter(changed).map(|(file, _)| file.as_str())
     }
 
+    /// The source files that only one of two sessions was loaded from, with a word on which.
+    pub fn other_sources(&self, now: &Self) -> Vec<String> {
+        let missing_in = |one: &Self, word: &str, other: &Self| -> Vec<_> {
+            let files = one.sources.keys().filter(|file| !other.sources.contains_key(*file));
+            files.map(|file| format!("`{file}` ({word})")).collect()
+        };
+        [missing_in(self, "gone", now), missing_in(now, "new", self)].concat()
+    }
+
     /// The hashes of all parts and files, a line each with its name: equal where the predictor is the same.
     pub fn hashes(&self) -> String {
         let mut lines = String::new();
@@ -161,6 +170,8 @@ pub(crate) mod tests {
             0,
             "a file that was not there has not changed"
         );
+        assert_eq!(Prompt::default().other_sources(&is), ["`program.py` (new)"]);
+        assert_eq!(is.other_sources(&Prompt::default()), ["`program.py` (gone)"]);
     }
 
     #[test]

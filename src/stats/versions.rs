@@ -33,7 +33,7 @@ pub struct PredictorVersion {
 /// Notes under which version each row was answered, at one byte a row.
 #[derive(Debug, Default)]
 pub(super) struct Versions {
-    versions: Vec<PredictorVersion>,
+    all: Vec<PredictorVersion>,
     last: Option<(BTreeMap<String, String>, Option<Prompt>)>,
     /// The version of the session: 1 + its index; what does not fit in a byte shares the last one.
     current: u8,
@@ -52,16 +52,16 @@ impl Versions {
         identity.remove(SELECTION);
         let now = (identity, header.prompt.clone());
         let sha256 = hash(&now.0, now.1.as_ref());
-        let known = self.versions.iter().position(|version| version.sha256 == sha256);
+        let known = self.all.iter().position(|version| version.sha256 == sha256);
         let at = known.unwrap_or_else(|| {
-            if self.versions.len() < usize::from(u8::MAX) {
+            if self.all.len() < usize::from(u8::MAX) {
                 let changed = self.last.as_ref().map_or_else(Vec::new, |last| changed(last, &now));
                 let (sessions, rows) = (Vec::new(), Vec::new());
-                self.versions.push(PredictorVersion { sha256, changed, sessions, answered: 0, rows });
+                self.all.push(PredictorVersion { sha256, changed, sessions, answered: 0, rows });
             }
-            self.versions.len() - 1
+            self.all.len() - 1
         });
-        self.versions[at].sessions.push(header.started_at.clone());
+        self.all[at].sessions.push(header.started_at.clone());
         self.current = at as u8 + 1;
         self.last = Some(now);
     }
@@ -73,7 +73,7 @@ impl Versions {
 
     /// The versions in the order in which they came, each with its rows.
     pub(super) fn told(&self) -> Vec<PredictorVersion> {
-        let mut versions = self.versions.clone();
+        let mut versions = self.all.clone();
         for (row, version) in self.rows.iter() {
             let version = usize::from(version).checked_sub(1).and_then(|at| versions.get_mut(at));
             let Some(PredictorVersion { answered, rows, .. }) = version else { continue };
@@ -104,6 +104,7 @@ fn changed(
     if let (Some(was), Some(is)) = (before, now) {
         changed.extend(was.differences(is).iter().map(ToString::to_string));
         changed.extend(was.changed_sources(is).map(|file| format!("`{file}`")));
+        changed.extend(was.other_sources(is));
     } else if changed.is_empty() {
         changed.push("not recorded before".to_owned());
     }
@@ -127,7 +128,9 @@ mod tests {
         versions.begin(&session(1, "Be brief."));
         (0..6).for_each(|row| versions.answered(row));
         versions.begin(&session(2, "Be long."));
-        [7, 8, 2].into_iter().for_each(|row| versions.answered(row));
+        for row in [7, 8, 2] {
+            versions.answered(row);
+        }
         versions.begin(&session(3, "Be brief."));
         versions.answered(9);
 
