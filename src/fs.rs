@@ -21,7 +21,7 @@ pub enum Access {
 /// A file being written beside its destination, which stays as it is until [`Replacement::commit`]. Dropping the
 /// replacement removes it.
 #[derive(Debug)]
-pub struct Replacement<'a> {
+pub(crate) struct Replacement<'a> {
     destination: &'a Path,
     file: NamedTempFile,
 }
@@ -32,7 +32,7 @@ impl<'a> Replacement<'a> {
     /// # Errors
     ///
     /// Fails if the directory does not exist or cannot be written to.
-    pub fn of(destination: &'a Path, access: Access) -> io::Result<Self> {
+    pub(crate) fn of(destination: &'a Path, access: Access) -> io::Result<Self> {
         let (mode, replaced) = match access {
             Access::Usual => (0o666, fs::metadata(destination).ok()),
             Access::Private => (0o600, None),
@@ -49,7 +49,7 @@ impl<'a> Replacement<'a> {
     }
 
     /// The file to write to.
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         self.file.as_file()
     }
 
@@ -60,7 +60,7 @@ impl<'a> Replacement<'a> {
     ///
     /// Fails if the file cannot be synced or renamed. The destination is then as it was, unless it was only the sync of
     /// the directory that failed.
-    pub fn commit(self) -> io::Result<()> {
+    pub(crate) fn commit(self) -> io::Result<()> {
         self.file.as_file().sync_all()?;
         self.file.persist(self.destination).map_err(|error| error.error)?;
         sync_directory_of(self.destination)
@@ -72,14 +72,14 @@ impl<'a> Replacement<'a> {
 /// # Errors
 ///
 /// Fails if a file cannot be created beside the destination, written, synced or renamed.
-pub fn replace(destination: &Path, access: Access, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(destination: &Path, access: Access, bytes: &[u8]) -> io::Result<()> {
     let replacement = Replacement::of(destination, access)?;
     replacement.file().write_all(bytes)?;
     replacement.commit()
 }
 
 /// The directory that a file is in; `.` for a bare name.
-pub fn directory_of(path: &Path) -> &Path {
+pub(crate) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -91,13 +91,13 @@ pub fn directory_of(path: &Path) -> &Path {
 /// # Errors
 ///
 /// Fails if the directory cannot be opened or synced.
-pub fn sync_directory_of(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
     File::open(directory_of(path))?.sync_all()
 }
 
 /// A reader that computes the SHA-256 and the number of the bytes read through it.
 #[derive(Debug)]
-pub struct Hashing<R> {
+pub(crate) struct Hashing<R> {
     reader: R,
     hasher: Sha256,
     bytes: u64,
@@ -105,12 +105,12 @@ pub struct Hashing<R> {
 
 impl<R: Read> Hashing<R> {
     /// Reads from `reader`.
-    pub fn new(reader: R) -> Self {
+    pub(crate) fn new(reader: R) -> Self {
         Self { reader, hasher: Sha256::new(), bytes: 0 }
     }
 
     /// The SHA-256 of the bytes read, in lowercase hexadecimal, and how many they were.
-    pub fn finish(self) -> (String, u64) {
+    pub(crate) fn finish(self) -> (String, u64) {
         (hexadecimal(&self.hasher.finalize()), self.bytes)
     }
 }
@@ -130,7 +130,7 @@ impl<R: Read> Read for Hashing<R> {
 /// # Errors
 ///
 /// Fails if the file, or any file in the directory, cannot be read.
-pub fn sha256(path: &Path) -> io::Result<String> {
+pub(crate) fn sha256(path: &Path) -> io::Result<String> {
     let file = File::open(path)?;
     if !file.metadata()?.is_dir() {
         let mut reader = Hashing::new(file);
@@ -149,7 +149,7 @@ pub fn sha256(path: &Path) -> io::Result<String> {
 }
 
 /// The SHA-256 of some bytes, in lowercase hexadecimal.
-pub fn sha256_of(bytes: &[u8]) -> String {
+pub(crate) fn sha256_of(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 /// Rows that can be looked up by their hashes and taken once each. Takes 17 bytes a row.
 #[derive(Debug)]
-pub struct Matching {
+pub(crate) struct Matching {
     /// Pairs of hash and row, sorted.
     rows: Vec<(u64, u64)>,
     taken: Vec<bool>,
@@ -16,14 +16,14 @@ pub struct Matching {
 
 impl Matching {
     /// Takes pairs of hash and row, in any order.
-    pub fn new(mut rows: Vec<(u64, u64)>) -> Self {
+    pub(crate) fn new(mut rows: Vec<(u64, u64)>) -> Self {
         rows.sort_unstable();
         let taken = vec![false; rows.len()];
         Self { rows, taken, next: 0, exhausted: HashSet::new() }
     }
 
     /// Takes the next row with this hash, or, if there is none, the first one that was passed over.
-    pub fn take(&mut self, hash: u64) -> Option<u64> {
+    pub(crate) fn take(&mut self, hash: u64) -> Option<u64> {
         // All rows taken so far are before `next`.
         let ahead = self.rows.partition_point(|row| *row < (hash, self.next));
         if let Some((found, row)) = self.rows.get(ahead)
@@ -47,7 +47,7 @@ impl Matching {
 
     /// Takes the first row with this hash that is left, so that the k-th request gets the k-th row. Must not be mixed with
     /// [`Self::take`].
-    pub fn take_first(&mut self, hash: u64) -> Option<u64> {
+    pub(crate) fn take_first(&mut self, hash: u64) -> Option<u64> {
         let first = self.rows.partition_point(|row| row.0 < hash);
         let end = first + self.rows[first..].partition_point(|row| row.0 == hash);
         let place = first + self.taken[first..end].partition_point(|taken| *taken);
@@ -56,13 +56,13 @@ impl Matching {
     }
 
     /// Whether any row has this hash, whether taken or not.
-    pub fn knows(&self, hash: u64) -> bool {
+    pub(crate) fn knows(&self, hash: u64) -> bool {
         let first = self.rows.partition_point(|row| row.0 < hash);
         self.rows.get(first).is_some_and(|row| row.0 == hash)
     }
 
     /// The rows that have not been taken, ascending.
-    pub fn left(&self) -> Vec<u64> {
+    pub(crate) fn left(&self) -> Vec<u64> {
         let rows = self.rows.iter().zip(&self.taken).filter(|(_, taken)| !**taken);
         let mut left: Vec<u64> = rows.map(|((_, row), _)| *row).collect();
         left.sort_unstable();

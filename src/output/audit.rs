@@ -24,7 +24,7 @@ const OURS: usize = 4;
 
 /// What to compare.
 #[derive(Debug)]
-pub struct Inspection<'a> {
+pub(crate) struct Inspection<'a> {
     /// The input.
     pub source: &'a Source,
     /// The answers file.
@@ -114,7 +114,7 @@ impl Inspection<'_> {
     ///
     /// Fails if a file cannot be read, the input is malformed, or the answers lack a column. Other faults of the answers are
     /// findings.
-    pub fn run(&self) -> Result<Findings, OutputError> {
+    pub(crate) fn run(&self) -> Result<Findings, OutputError> {
         let mut findings = Findings::default();
         let own = self.own_names()?;
         let fields: Vec<String> =

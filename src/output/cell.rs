@@ -42,7 +42,7 @@ impl Cell<'_> {
 }
 
 /// What `--fields` may name besides the fields of the predictor, which take precedence.
-pub const TOLD: [&str; 3] = ["finish_reason", "input_tokens", "output_tokens"];
+pub(crate) const TOLD: [&str; 3] = ["finish_reason", "input_tokens", "output_tokens"];
 
 fn told<'a>(outcome: &'a Outcome, field: &str) -> Cell<'a> {
     let tokens = |count: u64| Cell::Number(count.to_string());

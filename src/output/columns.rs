@@ -8,7 +8,7 @@ const OURS: [&str; 4] = ["status", "error", "attempts", "latency_ms"];
 
 /// A column that had to be renamed because its name was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Renamed {
+pub(crate) struct Renamed {
     /// The name it should have had.
     pub name: String,
     /// The name it has in the answers.

@@ -30,9 +30,8 @@ mod recognized;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{Faults, Findings, Inspection};
-pub use cell::TOLD;
-pub use columns::Renamed;
-pub use error::OutputError;
-pub use project::{Projected, Projection};
-pub use recognized::is_answers;
+pub(crate) use audit::{Findings, Inspection};
+pub(crate) use cell::TOLD;
+pub(crate) use error::OutputError;
+pub(crate) use project::{Projected, Projection};
+pub(crate) use recognized::is_answers;

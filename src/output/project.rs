@@ -22,7 +22,7 @@ const MOST_WORKERS: usize = 4;
 
 /// An answers file to be written, with one record for each row of the selection of the index.
 #[derive(Debug)]
-pub struct Projection<'a> {
+pub(crate) struct Projection<'a> {
     /// The input, as it was read for the run.
     pub source: &'a Source,
     /// The journal; a running job may be appending to it.
@@ -41,7 +41,7 @@ pub struct Projection<'a> {
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Projected {
+pub(crate) struct Projected {
     /// Records by status.
     pub rows: Counts,
     /// Columns that were renamed because their names were taken.
@@ -56,7 +56,7 @@ impl Projection<'_> {
     ///
     /// Fails if the input or the journal cannot be read, a record of the input is not the one that was answered, the file
     /// cannot be written, or when cancelled.
-    pub fn write(&self, cancelled: impl Fn() -> bool) -> Result<Projected, OutputError> {
+    pub(crate) fn write(&self, cancelled: impl Fn() -> bool) -> Result<Projected, OutputError> {
         let records = Records::open(self.source)?;
         let header = records.header().cloned();
         let copied = self.source.format == self.format;

@@ -13,7 +13,7 @@ const HEAD: u64 = 1 << 20;
 const DELIMITERS: [u8; 4] = *b",;\t|";
 
 /// Whether the last columns of the file are those of an answers file. `delimiter` is tried besides the common ones.
-pub fn is_answers(path: &Path, delimiter: Option<u8>) -> bool {
+pub(crate) fn is_answers(path: &Path, delimiter: Option<u8>) -> bool {
     let csv = Source::new(path, Format::Csv);
     let delimiters = csv.own_delimiter().into_iter().chain(delimiter).chain(DELIMITERS);
     let names = |source: &Source| {

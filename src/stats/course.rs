@@ -87,13 +87,13 @@ impl AddAssign for Moment {
 }
 
 /// The index at which a latency is counted in [`Moment::latencies`].
-pub fn latency_bin(latency: Duration) -> usize {
+pub(crate) fn latency_bin(latency: Duration) -> usize {
     let micros = (latency.as_secs_f64() * 1e6).max(1.0);
     ((micros.log2() * BINS_PER_DOUBLING) as usize).min(MOST_BINS - 1)
 }
 
 /// The least latency, in milliseconds, that is counted at an index.
-pub fn latency_from(bin: usize) -> f64 {
+pub(crate) fn latency_from(bin: usize) -> f64 {
     (bin as f64 / BINS_PER_DOUBLING).exp2() / 1e3
 }
 

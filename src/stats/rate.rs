@@ -9,7 +9,7 @@ const MEMORY: Duration = Duration::from_secs(10);
 ///
 /// At first it weighs its whole past equally, so that it starts as the plain mean.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct RowRate {
+pub(crate) struct RowRate {
     rate: f64,
     rows: u64,
     at: Duration,
@@ -17,7 +17,7 @@ pub struct RowRate {
 
 impl RowRate {
     /// Updates the rate with the rows finished so far and the time elapsed so far, and returns it.
-    pub fn update(&mut self, rows: u64, elapsed: Duration) -> f64 {
+    pub(crate) fn update(&mut self, rows: u64, elapsed: Duration) -> f64 {
         let step = elapsed.saturating_sub(self.at).as_secs_f64();
         if step > 0.0 {
             let latest = rows.saturating_sub(self.rows) as f64 / step;

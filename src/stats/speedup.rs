@@ -42,12 +42,12 @@ impl Speedup {
 }
 
 /// The arithmetic mean; NaN for no values.
-pub fn mean(values: &[f64]) -> f64 {
+pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// The sample standard deviation, with n - 1 in the denominator; `None` for fewer than two values.
-pub fn stddev(values: &[f64]) -> Option<f64> {
+pub(crate) fn stddev(values: &[f64]) -> Option<f64> {
     (values.len() > 1).then(|| {
         let mean = mean(values);
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
