@@ -8,6 +8,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::process::ExitCode;
 
 use tokio_asyncio_bridge::job::{
     Control, Event, Format, Job, JobPaths, JobSpec, Level, Observer, SessionOptions, Signal, Snapshot,
@@ -35,16 +36,25 @@ impl Observer for Lines {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let mut words = std::env::args().skip(1);
-    let (Some(input), Some(predictor)) = (words.next(), words.next()) else {
-        return Err("usage: process_file INPUT PREDICTOR".into());
+async fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [input, predictor] = &words[..] else {
+        eprintln!("usage: process_file INPUT PREDICTOR");
+        return ExitCode::from(2);
     };
+    match process(Path::new(input), predictor).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
+async fn process(input: &Path, predictor: &str) -> Result<(), Box<dyn Error>> {
     let directory = std::env::current_dir()?;
-    let input = Path::new(&input);
     let mut spec = JobSpec::new(&directory, input, Format::from_path(input)?);
-    spec.predictor.predictor = predictor;
+    spec.predictor.predictor = predictor.to_owned();
     let files = JobPaths::of(&directory.join(JobPaths::default_answers(input, "csv")));
 
     // The first Ctrl-C lets the calls in flight end, the second one does not wait for them.

@@ -3,8 +3,7 @@
 use super::answerer::program_sha256;
 use super::error::JobError;
 use super::paths::JobPaths;
-use super::rematch::differing;
-use super::spec::{self, JobSpec, RowSpec};
+use super::spec::{self, Identity, JobSpec, RowSpec};
 use crate::fs::sha256;
 use crate::journal::{Counts, Recovered};
 
@@ -23,7 +22,7 @@ pub(super) fn done(spec: &JobSpec, paths: &JobPaths, skip_failed: bool) -> Resul
     let program = spec.predictor.program.as_deref().map(program_sha256).transpose()?;
     let before = spec::of_header(header)?;
     let reading = |spec: &JobSpec| RowSpec { limit: None, range: None, ..spec.rows.clone() };
-    let same = differing(&header.identity, &spec.identity(program)).is_empty()
+    let same = Identity::recorded(&header.identity) == spec.identity(program)
         && reading(&before) == reading(spec)
         && (&before.fields, &before.page, &before.access) == (&spec.fields, &spec.page, &spec.access)
         && sha256(&spec.input).is_ok_and(|sum| sum == header.input.sha256)

@@ -113,7 +113,7 @@ impl Preparing {
             argv: argv.iter().map(|word| secrets.mask(word).into_owned()).collect(),
             input: input_identity(&source, &validated),
             selection: validated.selected.clone(),
-            identity: spec.identity(program),
+            identity: spec.recorded_identity(program),
             predictor_sha256: predictor_sha256(&*answerer.bridge),
             prompt: answerer.bridge.describe().prompt.clone(),
             settings,

@@ -1,13 +1,14 @@
 //! What differs between the last session of a job and this one: refused, or with `--allow-changed` made to fit. A source
 //! file that changed is only told, for people mend their predictors.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::answerer::now;
 use super::error::{JobError, refuse};
 use super::paths::JobPaths;
 use super::prepare::Prepared;
+use super::spec::{FieldDifference, Identity};
 use crate::input::{Records, Source};
 use crate::journal::{Header, Index, InputIdentity, Journal, Reader, Recovered};
 use crate::matching::Matching;
@@ -19,13 +20,6 @@ use crate::selection::Selection;
 use crate::stats::Fold;
 use crate::usage::Spent;
 
-/// What makes a job the same, by option.
-type Identity = BTreeMap<String, String>;
-
-/// The one of them that makes no difference.
-const SELECTION: &str = "selection";
-/// Those of them that make other prompts by themselves.
-const PROMPTING: [&str; 3] = ["predictor", "signature", "model"];
 /// Of more differences in the prompts, the first are told.
 const TOLD: usize = 3;
 /// Columns in which a text is shown, and characters shown before the place where it differs.
@@ -58,7 +52,8 @@ impl Change {
         journal: &Path,
     ) -> Result<Self, JobError> {
         let before = recovered.sessions.last().ok_or_else(|| JobError::no_session(journal))?;
-        let mut options = differing(&before.identity, &header.identity);
+        let (earlier, now) = (Identity::recorded(&before.identity), Identity::recorded(&header.identity));
+        let mut options = differing(&earlier, &now);
         let (was, is) = (&before.input, &header.input);
         for (name, was, is) in
             [("encoding", &was.encoding, &is.encoding), ("format", &was.format, &is.format)]
@@ -75,15 +70,16 @@ impl Change {
             let same_columns = was.header_hash == is.header_hash && was.delimiter == is.delimiter;
             mismatches(source, journal, &recovered.index, is.rows, same_columns)?
         };
-        let same_predictor =
-            PROMPTING.iter().all(|name| before.identity.get(*name) == header.identity.get(*name));
+        // Another predictor, signature or model makes other prompts by itself.
+        let same_predictor = (&earlier.predictor, &earlier.signature, &earlier.model)
+            == (&now.predictor, &now.signature, &now.model);
         let (prompts, sources) = match (&before.prompt, &header.prompt) {
             _ if !same_predictor => (Vec::new(), Vec::new()),
             (Some(was), Some(is)) => {
                 (sentences(&was.differences(is)), was.changed_sources(is).map(str::to_owned).collect())
             }
             _ if before.predictor_sha256 != header.predictor_sha256 => {
-                let spec = header.identity.get("predictor").map_or("", String::as_str);
+                let spec = &*now.predictor;
                 (Vec::new(), vec![spec.rsplit_once(':').map_or(spec, |(file, _)| file).to_owned()])
             }
             _ => (Vec::new(), Vec::new()),
@@ -179,17 +175,12 @@ fn apart(was: &Text, is: &Text) -> [String; 2] {
 }
 
 /// A sentence on each option that makes another job than before.
-pub(super) fn differing(before: &Identity, now: &Identity) -> Vec<String> {
-    let value = |identity: &Identity, name: &str| match identity.get(name).map_or("", String::as_str) {
-        "" => "not given".to_owned(),
-        value => format!("`{value}`"),
+fn differing(before: &Identity, now: &Identity) -> Vec<String> {
+    let shown = |value: &str| if value.is_empty() { "not given".to_owned() } else { format!("`{value}`") };
+    let sentence = |FieldDifference { name, was, is }: FieldDifference<'_>| {
+        format!("`--{name}` was {} in the earlier run and is {} now", shown(was), shown(is))
     };
-    let names: BTreeSet<_> = before.keys().chain(now.keys()).filter(|name| *name != SELECTION).collect();
-    let changed = names.into_iter().filter(|name| value(before, name) != value(now, name));
-    let sentence = |name: &String| {
-        format!("`--{name}` was {} in the earlier run and is {} now", value(before, name), value(now, name))
-    };
-    changed.map(sentence).collect()
+    now.differences(before).into_iter().map(sentence).collect()
 }
 
 /// How the input differs from what was answered: how many recorded rows, and where the first one is. None where each
@@ -332,15 +323,12 @@ mod tests {
     use crate::prompt::tests::prompt;
 
     #[test]
-    fn what_is_no_longer_given_makes_another_job_and_the_selection_does_not() {
-        let identity = |pairs: &[(&str, &str)]| -> Identity {
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-        };
-        let before = identity(&[("program", "sha256 1"), ("column", ""), ("selection", "0:5")]);
-        let now = identity(&[("column", ""), ("selection", "0:9")]);
+    fn what_is_no_longer_given_makes_another_job() {
+        let before = Identity { program: "sha256 1".to_owned(), ..Identity::default() };
+        let now = Identity::default();
         let differs = ["`--program` was `sha256 1` in the earlier run and is not given now"];
         assert_eq!(differing(&before, &now), differs);
-        assert!(differing(&before, &before).is_empty() && differing(&now, &identity(&[])).is_empty());
+        assert!(differing(&before, &before).is_empty());
     }
 
     #[test]

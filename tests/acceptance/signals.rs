@@ -272,6 +272,25 @@ async def predict(question):
     assert!(job.column("status").iter().all(|status| status == "ok"));
 }
 
+#[test]
+fn python_ends_in_order_also_where_the_job_is_refused_after_the_predictor_was_loaded() {
+    let predictor = "
+import atexit, pathlib
+atexit.register(lambda: pathlib.Path('ended').write_text('in order'))
+async def predict(question):
+    return question
+";
+    let refused = |job: &Job, options: &[&str]| {
+        job.process_with(options).expect(1);
+        assert!(job.calls().is_empty());
+        assert_eq!(job.read("ended"), "in order");
+    };
+    let job = Job::new().questions(3).predictor(predictor);
+    refused(&job, &["--id-column", "nowhere"]);
+    let failing = predictor.to_owned() + "raise RuntimeError('no key')\n";
+    refused(&Job::new().questions(3).predictor(&failing), &[]);
+}
+
 /// Starts a job whose predictor takes long to import, interrupts it there; what is left in the directory.
 fn interrupted_at_import(job: Job, input: &str) -> Vec<String> {
     let job = job.file("slow.py", "open('importing', 'w').write('yes')\nimport time\ntime.sleep(60)\n");

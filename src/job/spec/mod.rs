@@ -6,6 +6,7 @@
 mod bounds;
 mod earlier;
 mod group;
+mod identity;
 mod lm;
 mod output;
 mod pace;
@@ -21,6 +22,7 @@ pub use self::bounds::{
     CutOffChoice, MoneyPatch, MoneySpec, RetryPatch, RetrySpec, StopPatch, StopSpec, TimePatch, TimeSpec,
 };
 pub use self::earlier::{of_header, settings};
+pub use self::identity::{FieldDifference, Identity};
 pub use self::lm::{ApiBase, LmArguments, is_key};
 pub use self::output::{AccessPatch, AccessSpec, FieldPatch, FieldSpec, PagePatch, PageSpec};
 pub use self::pace::{Mode, PacePatch, PaceSpec, RatePatch, RateSpec};

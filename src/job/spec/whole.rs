@@ -1,6 +1,5 @@
 //! The whole of a job, and the whole of what may be given of one.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -168,30 +167,5 @@ impl JobSpec {
     /// How the rows are read from a file: the input, or what it is called.
     pub fn source(&self, path: &Path) -> Source {
         self.rows.source(path, self.format)
-    }
-
-    /// What makes two sessions the same job; a `resume` that differs in any of it is refused. `program` is the SHA-256 of
-    /// the saved program.
-    pub fn identity(&self, program: Option<String>) -> BTreeMap<String, String> {
-        let list = |pairs: &mut dyn Iterator<Item = (&str, &str)>| {
-            let sorted: BTreeMap<_, _> = pairs.collect();
-            sorted.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
-        };
-        let Self { predictor, rows, .. } = self;
-        let selection = rows.selection();
-        let end = if selection.end == u64::MAX { String::new() } else { selection.end.to_string() };
-        [
-            ("predictor", predictor.predictor.clone()),
-            ("signature", predictor.signature.clone()),
-            ("model", predictor.model_name().to_owned()),
-            ("lm", list(&mut predictor.lm.plain())),
-            ("column", rows.column.clone().unwrap_or_default()),
-            ("map", list(&mut rows.map.iter().map(|(name, value)| (&**name, &**value)))),
-            ("selection", format!("{}:{end}", selection.start)),
-        ]
-        .into_iter()
-        .chain(program.map(|sha256| ("program", format!("sha256 {sha256}"))))
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
     }
 }
