@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 8] = [
 ];
 
 /// Files that still use each other in a circle. The list may only get shorter.
-const CIRCLES: [&str; 1] = ["engine engine::attempt engine::gate"];
+const CIRCLES: [&str; 0] = ["engine engine::attempt engine::gate"];
 
 /// A file's module path, without `crate`: `["journal", "record"]`.
 type Module = Vec<String>;

@@ -52,9 +52,8 @@ struct Ended {
     outcomes: HashMap<u64, Outcome>,
     unfinished: Vec<u64>,
     panicked: Vec<(u64, String)>,
-    retries: usize,
-    /// Of the attempts that were tried again.
-    classes: Vec<Arc<str>>,
+    /// The row and the error's class of each attempt that was tried again.
+    retried: Vec<(u64, Arc<str>)>,
     took: Duration,
 }
 
@@ -79,10 +78,7 @@ where
     let mut ended = Ended::default();
     while let Some(event) = events.recv().await {
         match event {
-            Event::Retrying { attempt, .. } => {
-                ended.retries += 1;
-                ended.classes.push(attempt.failure.class);
-            }
+            Event::Retrying { attempt, .. } => ended.retried.push((attempt.row, attempt.failure.class)),
             Event::Finished { outcome, .. } => {
                 assert!(ended.outcomes.insert(outcome.row, *outcome).is_none());
             }
@@ -130,7 +126,7 @@ async fn an_attempt_over_its_timeout_fails_as_a_timeout_and_is_retried() {
     let outcome = &ended.outcomes[&0];
     let failure = outcome.failure().unwrap();
     assert_eq!((&*failure.class, &*failure.message), ("timeout", "no answer within 2s"));
-    assert_eq!((outcome.attempts, ended.retries), (4, 3));
+    assert_eq!((outcome.attempts, ended.retried.len()), (4, 3));
     assert!(outcome.timing.running >= 8 * SECOND, "{:?}", outcome.timing);
 }
 
@@ -178,18 +174,26 @@ async fn a_row_timeout_holds_also_for_a_call_that_does_not_begin() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_call_is_tried_again_and_uses_up_a_retry() {
     let ended = run(Script { lost: 0.2, ..latency(SECOND) }, settings(), 100, nothing).await;
-    assert!(ended.retries > 10 && ended.outcomes.len() == 100);
-    assert!(ended.classes.iter().all(|class| &**class == "lost"));
+    assert!(ended.retried.len() > 10 && ended.outcomes.len() == 100);
+    assert!(ended.retried.iter().all(|(_, class)| &**class == "lost"));
+    // No row pays for the calls of others that were lost.
+    for (id, outcome) in &ended.outcomes {
+        let lost = ended.retried.iter().filter(|(row, _)| row == id).count();
+        assert!(
+            outcome.attempts as usize == lost + 1 && (outcome.result.is_ok() || lost == 3),
+            "{outcome:?}"
+        );
+    }
     let ended = run(Script { lost: 1.0, ..latency(SECOND) }, settings(), 100, async |engine| {
         tokio::time::sleep(SECOND * 20).await;
-        assert!(engine.outage().is_none(), "a loop that dies says nothing of the server");
+        assert!(engine.admission.outage().is_none(), "a loop that dies says nothing of the server");
     })
     .await;
     let lost = |outcome: &Outcome| outcome.failure().is_some_and(|failure| &*failure.class == "lost");
     assert!(
         ended.outcomes.values().all(|outcome| lost(outcome) && outcome.attempts == 4 && !outcome.abandoned)
     );
-    assert_eq!(ended.retries, 300);
+    assert_eq!(ended.retried.len(), 300);
 }
 
 /// A lane that does not turn in one span of the test's time.
@@ -325,7 +329,8 @@ async fn a_row_that_waits_to_retry_holds_no_permit() {
     let script = Script { transient: 0.5, ..latency(SECOND) };
     let ended = run(script, settings, 100, nothing).await;
     // Were the permit kept, some 50 waits of up to 1000 s would stand in line.
-    assert!(ended.retries > 20 && ended.took < 1200 * SECOND, "{} retries, {:?}", ended.retries, ended.took);
+    let retries = ended.retried.len();
+    assert!(retries > 20 && ended.took < 1200 * SECOND, "{retries} retries, {:?}", ended.took);
 }
 
 #[tokio::test(start_paused = true)]

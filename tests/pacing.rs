@@ -1,4 +1,4 @@
-//! The engine against servers that limit, fail and vanish, on paused time: pace, breaker, rates. Not the real sockets.
+//! The engine against simulated servers that limit, fail and vanish, on paused time: the pace, the breaker, the rates.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod simulated;
@@ -85,12 +85,12 @@ async fn a_server_that_hangs_for_ten_minutes_costs_few_calls_and_no_row() {
         let script = move |now: Duration, _| if outage.contains(&now) { hung() } else { Ok(()) };
         let ended = run(script, settings(concurrency), rows, None).await;
         assert_eq!(ended.answered(), rows as usize, "at {concurrency}");
-        // Those in flight, those that went on until it was noticed, and a probe a minute.
+        // The calls in flight, those made until the outage was noticed, and a probe a minute.
         let wasted = ended.log.len() - rows as usize;
         assert!(wasted <= 2 * concurrency + 12, "at {concurrency}: {wasted}");
         let resumed = ended.log.iter().find(|it| it.at > end && it.answered).unwrap().at;
         assert!(resumed < end + 70 * SECOND, "at {concurrency}: {resumed:?}");
-        // At one call at a time a row waits for the probe as for any call.
+        // With one call at a time, a row waits for the probe as for any other call.
         assert!(concurrency == 1 || ended.limited.outage > 400 * SECOND, "{:?}", ended.limited);
     }
 }
@@ -236,7 +236,7 @@ async fn a_row_timeout_bounds_the_rows_that_an_outage_holds_back() {
     assert_eq!(ended.answered() + failed, 400);
 }
 
-/// Answers each row with an error the first time, from the given row on, and then as it should.
+/// Answers each row from the given one on with an error the first time, and then as it should.
 fn failing_first(from: u64, kind: FailureKind) -> impl FnMut(Duration, u64) -> Reply {
     let mut seen = std::collections::HashSet::new();
     move |_, row| if row >= from && seen.insert(row) { Err(error(kind, None)) } else { Ok(()) }

@@ -1,5 +1,5 @@
-//! Servers that refuse by chance and servers that limit, side by side: one engine without a flag, ten seeds each, on
-//! paused time. `benches/storm.rs` prints the same as a table.
+//! One engine with its default settings against servers that refuse by chance and servers that limit, ten seeds each,
+//! on paused time. `benches/storm.rs` prints the same figures as a table.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod simulated;
@@ -11,11 +11,11 @@ use simulated::{Ended, Request, SECOND, Script, run_to_end, settings};
 use tokio_asyncio_bridge::engine::EngineSettings;
 use tokio_asyncio_bridge::error::FailureKind;
 
-/// How many rows, how many at once.
+/// Rows, and how many of them at once.
 const STRAYS: (u64, usize) = (800, 24);
 const STORM: (u64, usize) = (400, 64);
 
-/// Ten runs that answered every row and asked none again before its Retry-After.
+/// Ten runs, each of which answered every row and asked none again before its Retry-After.
 fn ten<S: Script>((rows, concurrency): (u64, usize), server: impl Fn(u64) -> S) -> Vec<Ended> {
     let settings = EngineSettings { timeout: 3 * SECOND, ..settings(concurrency) };
     let run = |seed| {
@@ -27,7 +27,7 @@ fn ten<S: Script>((rows, concurrency): (u64, usize), server: impl Fn(u64) -> S) 
     (0..10).map(run).collect()
 }
 
-/// The median keeps the bound, and the worst comes within 15 % of it.
+/// Checks that the median keeps the bound and the worst exceeds it by 15 % at most.
 #[track_caller]
 fn assert_within(bound: f64, runs: &[Ended], figure: impl Fn(&Ended) -> f64) {
     let mut figures: Vec<f64> = runs.iter().map(figure).collect();
@@ -44,8 +44,8 @@ fn requests(ended: &Ended) -> f64 {
     ended.log.len() as f64
 }
 
-/// A request that was made although at least 8 of the last 32 replies were refusals and the latest Retry-After of all
-/// had not passed.
+/// When a request was made although at least 8 of the last 32 replies were refusals and the latest Retry-After of all
+/// had not passed, if one was.
 fn made_in_a_storm(log: &[Request]) -> Option<Duration> {
     let mut replies: Vec<&Request> = log.iter().collect();
     replies.sort_by_key(|request| request.replied);
@@ -74,7 +74,7 @@ fn one_429_in_100_at_random_costs_less_than_a_third_more_and_one_in_20_less_than
 fn strays_cost_as_little_at_one_call_at_a_time_and_at_many() {
     for tells in [true, false] {
         let server = |seed| gateway(Faults { refused: 0.05, tells, ..Faults::default() }, seed);
-        // 60 s, each refusal a second more; then 9.4 s, 30 s.
+        // Without refusals these take 60 s (and each refusal adds a second), 9.4 s and 30 s.
         assert_within(80.0, &ten((200, 1), server), wall);
         assert_within(2.0 * 9.4, &ten((8_000, 256), server), wall);
         assert_within(1.3 * 30.0, &ten((400, 4), server), wall);
@@ -105,7 +105,7 @@ fn a_window_that_begins_with_the_first_request_is_used_up_and_few_requests_are_w
     assert_within(15.5, &runs, wall);
     assert_within(450.0, &runs, requests);
     assert!(runs.iter().all(|run| run.answered() == 400 && made_in_a_storm(&run.log).is_none()));
-    // At fewer in flight than the window takes: what it took is counted from the first pause on.
+    // With fewer calls in flight than the window takes, what it took is counted from the first pause on.
     let runs = ten((400, 16), |seed| servers::window_of_the_first(true, seed));
     assert_within(16.5, &runs, wall);
     assert_within(450.0, &runs, requests);

@@ -1,41 +1,72 @@
-//! One attempt: the call, its timeout, what is left of it after that. Not whether there is another.
+//! One attempt: the call, its timeout, and what is left running after that.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
-use super::gauges::Counted;
+use super::gauges::{Counted, Gauges};
+use super::settings::{Clock, EngineSettings};
 use super::tally::Tally;
-use super::{Clock, Engine};
+use crate::bridge::{Bridge, Health, LaneHealth};
 use crate::call::{Attempt, CallWatch, call_clock};
 use crate::error::{BridgeError, CallError};
+use crate::event::Blockage;
 use crate::outcome::Answer;
+use crate::policy::budget::Price;
 use crate::row::Arguments;
-use crate::usage::Usage;
 
 /// How long a cancelled call may take to end before it counts as abandoned and its permit is given back
 /// (`docs/contract.md`, "Timeouts cancel": the slot is back within 100 ms).
 const ABANDON_AFTER: Duration = Duration::from_millis(80);
-/// A stuck loop is looked at again after so long: a process that was stopped for a while (SIGTSTP) finds its loop late
-/// once, and turning a moment later.
+/// After this long a stuck loop is looked at again: a process that was stopped for a while (SIGTSTP) finds its loop
+/// late once, and turning a moment later.
 const STUCK_AGAIN: Duration = Duration::from_millis(500);
 
-/// A call that was let through.
+/// Makes calls through a bridge and bounds them.
+pub(super) struct Caller {
+    bridge: Arc<dyn Bridge>,
+    settings: EngineSettings,
+    gauges: Arc<Gauges>,
+    /// What tokens cost, in place of what the calls report.
+    price: Option<Price>,
+    /// What blocks the bridge's lanes, as far as nobody has asked for it yet.
+    blocked: Mutex<Vec<Blockage>>,
+    /// Calls in flight are cancelled.
+    killed: CancellationToken,
+}
+
+/// A call that was admitted.
 pub(super) struct Handed<'a> {
     pub(super) row: u64,
     pub(super) arguments: &'a Arc<Arguments>,
-    /// When.
+    /// When it is handed over.
     pub(super) at: Instant,
-    /// The session's first hand-over.
+    /// When the session handed over its first call.
     pub(super) first_call: Instant,
     pub(super) row_deadline: Option<Instant>,
 }
 
-impl Engine {
-    /// One call; none where it was cut off.
+impl Caller {
+    pub(super) fn new(bridge: Arc<dyn Bridge>, settings: EngineSettings, gauges: Arc<Gauges>) -> Self {
+        let (price, blocked, killed) = Default::default();
+        Self { bridge, settings, gauges, price, blocked, killed }
+    }
+
+    /// The same with a price for the tokens.
+    pub(super) fn priced(self, price: Option<Price>) -> Self {
+        Self { price, ..self }
+    }
+
+    /// Cuts off the calls in flight.
+    pub(super) fn kill(&self) {
+        self.killed.cancel();
+    }
+
+    /// Makes one call; `None` if it was cut off.
     pub(super) async fn attempt(
         &self,
         call: Handed<'_>,
@@ -58,7 +89,7 @@ impl Engine {
         tally.abandoned = false;
         tally.timing.latency = seen - began;
         let mut result = result?;
-        self.purse.price(&mut result);
+        self.put_price(&mut result);
         if let Err(CallError::Timeout(_) | CallError::Lost(_)) = &result {
             let lost = matches!(result, Err(CallError::Lost(_)));
             let released =
@@ -66,7 +97,7 @@ impl Engine {
             ended = Box::pin(released).await.flatten();
             received = Instant::now();
         }
-        // A call that timed out runs on until it is cancelled or given up; one that never began was on its way.
+        // A call that timed out runs until it ends or is abandoned; one that never began was on its way all the time.
         let ended = ended.unwrap_or(received);
         let begun = begun.unwrap_or(ended);
         tally.timing.running += ended - begun;
@@ -74,8 +105,34 @@ impl Engine {
         Some(result)
     }
 
-    /// The call, until its timeout; none where it was cut off. Time in which its event loop did not turn is not charged:
-    /// whoever held it up, it was not this call's doing, or it will have ended by the time the loop turns again.
+    /// Puts the user's price on what a call used.
+    fn put_price(&self, result: &mut Result<Answer, CallError>) {
+        let Some(price) = self.price else { return };
+        let usage = match result {
+            Ok(answer) => &mut answer.usage,
+            Err(CallError::Predictor(error)) => &mut error.usage,
+            Err(_) => return,
+        };
+        if let Some(usage) = usage {
+            usage.cost_usd = Some(price.of(usage));
+        }
+    }
+
+    /// Takes what was found to block event loops since this was asked last.
+    pub(super) fn blocked(&self) -> Vec<Blockage> {
+        self.lanes();
+        std::mem::take(&mut self.blocked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The state of the bridge's lanes. The blockages that the bridge tells along with it are kept.
+    fn lanes(&self) -> Vec<LaneHealth> {
+        let Health { lanes, mut blocked, .. } = self.bridge.health();
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner).append(&mut blocked);
+        lanes
+    }
+
+    /// Waits for the call until its timeout; `None` if it was cut off. Time in which its event loop did not turn is not
+    /// charged: either another call held the loop up, or this one will have ended by the time the loop turns again.
     async fn bounded(
         &self,
         attempt: Attempt,
@@ -99,7 +156,7 @@ impl Engine {
             let since = match (self.settings.clock, watch.begun()) {
                 (Clock::Handover, _) => handed_over,
                 (Clock::Begin, Some(begun)) => handed_over + begun,
-                // Not charged before its thread has it.
+                // Nothing is charged before a thread takes the call.
                 (Clock::Begin, None) => Instant::now(),
             };
             // The row's own deadline holds also for a call that does not begin.
@@ -108,7 +165,7 @@ impl Engine {
             if turns(watch.stalled_now()) {
                 stuck = None;
             } else if stuck.get_or_insert_with(Instant::now).elapsed() > STUCK_AGAIN {
-                // Where another loop turns, only the calls of this one are lost.
+                // If another loop turns, only the calls of this one are lost.
                 return Some(Err(if self.lanes().iter().any(|lane| turns(lane.stalled_now)) {
                     CallError::Lost("the event loop that ran the call does not turn any more".to_owned())
                 } else {
@@ -118,13 +175,13 @@ impl Engine {
             if Instant::now() >= deadline {
                 return Some(Err(CallError::Timeout(limit)));
             }
-            // A loop that does not turn now excuses more with every moment; look again, but not in a spin.
+            // A loop that does not turn excuses more with every moment. Look again, but do not spin.
             wake.as_mut().reset(deadline.max(Instant::now() + Duration::from_millis(10)));
         }
     }
 
-    /// After a timeout, or where the call is lost: waits for the cancelled call to end; past the bound it is abandoned, and
-    /// counted until it does. Returns when the predictor ended, if it has.
+    /// Waits for a cancelled call to end, after a timeout or where the call is lost. Past the bound the call is
+    /// abandoned, and counted until it ends. Returns when the predictor ended, if it has.
     async fn release(
         &self,
         watch: CallWatch,
@@ -148,13 +205,5 @@ impl Engine {
             return None;
         }
         watch.ended().map(|after| handed_over + after)
-    }
-}
-
-/// What a call told that it used.
-pub(super) fn used(result: &Result<Answer, CallError>) -> Option<&Usage> {
-    match result {
-        Ok(answer) => answer.usage.as_ref(),
-        Err(error) => error.usage(),
     }
 }

@@ -1,21 +1,21 @@
-//! What is going on in the engine, in numbers that anyone may read at any time. Not what was recorded.
+//! What the engine is doing at the moment, in numbers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What is going on now, for reporters to read at any time.
+/// What is going on now. Anyone may read it at any time.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    /// Calls handed over and not yet ended, timed out or given up.
+    /// Calls in flight: handed over, and neither ended nor abandoned.
     pub in_flight: AtomicUsize,
-    /// The most there ever were at once, abandoned calls included.
+    /// The most calls that ever ran at once, abandoned ones included.
     pub most_in_flight: AtomicUsize,
-    /// Rows waiting for their next attempt.
+    /// Rows that wait out the backoff before their next attempt.
     pub waiting_retry: AtomicUsize,
     /// Abandoned calls that are still running.
     pub abandoned: AtomicUsize,
 }
 
-/// Counts one thing for as long as it lives.
+/// Adds one to a gauge for as long as it lives.
 pub(super) struct Counted<'a>(&'a AtomicUsize);
 
 impl<'a> Counted<'a> {

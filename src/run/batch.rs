@@ -180,7 +180,7 @@ impl Dispatcher<'_> {
                     self.in_hand.insert(row.id);
                     rows.push(row);
                 }
-                Ok(None) => self.run.engine.all_asked(),
+                Ok(None) => self.run.engine.admission.all_asked(),
                 Err(error) => self.stop(StopReason::Failed(error.to_string())),
             }
         }

@@ -175,7 +175,7 @@ impl Dispatcher<'_> {
         if first {
             self.run.engine.stop();
             self.kill_at = Some(TokioInstant::now() + self.run.bounds.grace);
-            self.outage = self.run.engine.outage();
+            self.outage = self.run.engine.admission.outage();
         }
         if first || matches!(reason, StopReason::Signal(_)) {
             self.tell(&reason);
@@ -234,14 +234,14 @@ impl Dispatcher<'_> {
             self.stop(StopReason::Abandoned { calls: abandoned });
         }
         if self.stop.is_none()
-            && let Some(reason) = self.run.engine.unreachable()
+            && let Some(reason) = self.run.engine.admission.unreachable()
         {
             self.stop(reason);
         }
         if self.stop.is_none()
-            && let Some(reason) = self.run.engine.exhausted()
+            && let Some(reason) = self.run.engine.admission.exhausted()
         {
-            self.stop(reason.clone());
+            self.stop(reason);
         }
         if self.stop.is_none()
             && let Some(loss) = self.run.journal.loss()
@@ -274,7 +274,7 @@ impl Dispatcher<'_> {
             cost_usd: self.run.fold.stats.spent().usage.cost_usd,
             elapsed,
             rows_per_s: self.rate.update(done, elapsed),
-            limited_by: self.run.engine.limited_by(),
+            limited_by: self.run.engine.admission.limited_by(),
         }
     }
 
@@ -286,7 +286,7 @@ impl Dispatcher<'_> {
         self.run.observer.finish(&snapshot);
         self.run.fold.close_live_session(
             self.run.engine.gauges.most_in_flight.load(Ordering::Relaxed) as u64,
-            self.run.engine.limited_for().into(),
+            self.run.engine.admission.limited_for().into(),
         );
         Ended { stop: self.stop, hurried: self.hurried, outage: self.outage }
     }

@@ -1,5 +1,5 @@
-//! The real engine on tokio's paused clock against a simulated server: a minute takes milliseconds, however busy the
-//! machine is. For the tests of the pace and `benches/storm.rs`; the servers are in `servers`.
+//! Runs the real engine on Tokio's paused clock against a simulated server, so that a minute takes milliseconds however
+//! busy the machine is. `tests/pacing.rs`, `tests/strays.rs` and `benches/storm.rs` use it.
 #![allow(dead_code, reason = "not everyone uses all of it")]
 
 pub(crate) mod servers;
@@ -24,14 +24,14 @@ use tokio_asyncio_bridge::row::{Row, RowHash, Value};
 use tokio_asyncio_bridge::usage::Usage;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
-/// How long an answer takes where the server does not say.
+/// How long an answer takes unless the server says otherwise.
 pub(crate) const LATENCY: Duration = Duration::from_millis(50);
 /// How long a refusal takes.
 pub(crate) const REFUSAL: Duration = Duration::from_millis(2);
 
 pub(crate) type Reply = Result<(), CallError>;
 
-/// Decides on a request of a row when it arrives: what the reply is and how long it takes. A timeout never comes.
+/// Decides on a row's request when it arrives: its reply, and how long that takes. A reply of a timeout never comes.
 pub(crate) trait Script: FnMut(Duration, u64) -> (Reply, Duration) + Send + 'static {}
 impl<F: FnMut(Duration, u64) -> (Reply, Duration) + Send + 'static> Script for F {}
 
@@ -40,7 +40,7 @@ impl<F: FnMut(Duration, u64) -> (Reply, Duration) + Send + 'static> Script for F
 pub(crate) struct Request {
     /// When it came.
     pub(crate) at: Duration,
-    /// When the reply had come.
+    /// When its reply arrived.
     pub(crate) replied: Duration,
     pub(crate) row: u64,
     pub(crate) answered: bool,
@@ -56,7 +56,7 @@ struct Server<F> {
     usage: Option<Usage>,
 }
 
-/// The way to a server.
+/// A bridge to a server.
 struct ToServer<F>(Arc<Server<F>>);
 
 impl<F: Script> Server<F> {
@@ -81,7 +81,7 @@ impl<F: Script> Server<F> {
             pending::<()>().await;
         }
         sleep(after).await;
-        // The further parts of a program.
+        // A program of several parts makes further requests.
         for _ in 1..self.usage.filter(|_| reply.is_ok()).map_or(1, |usage| usage.calls) {
             self.note(attempt.row, &reply, after);
             sleep(after).await;
@@ -190,7 +190,7 @@ pub(crate) async fn run(
     let (sender, mut events) = mpsc::channel(16);
     let mut next = 0..rows;
     let spawn = |id: Option<u64>| {
-        let Some(id) = id else { return engine.all_asked() };
+        let Some(id) = id else { return engine.admission.all_asked() };
         let arguments = vec![("question".into(), Value::Text(format!("question {id}")))];
         let row = Row { id, line: id + 1, hash: RowHash(id), arguments: Ok(Arc::new(arguments)) };
         let since = Since { read: Instant::now(), first_call: started };
@@ -213,15 +213,15 @@ pub(crate) async fn run(
                     in_hand += 1;
                 }
             }
-            () = sleep(SECOND / 10) => unreachable = engine.unreachable(),
+            () = sleep(SECOND / 10) => unreachable = engine.admission.unreachable(),
         }
     }
     engine.kill();
     let log = log.lock().unwrap().clone();
-    Ended { outcomes, log, took: started.elapsed(), limited: engine.limited_for(), unreachable }
+    Ended { outcomes, log, took: started.elapsed(), limited: engine.admission.limited_for(), unreachable }
 }
 
-/// The same from where there is no runtime.
+/// Does the same where there is no runtime.
 pub(crate) fn run_to_end(script: impl Script, settings: EngineSettings, rows: u64) -> Ended {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().unwrap();
