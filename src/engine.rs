@@ -137,20 +137,19 @@ impl Engine {
         since: Since,
         events: &Sender<Event>,
     ) -> Result<(Box<Outcome>, Option<OwnedSemaphorePermit>), Unfinished> {
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(since.first_call);
         tally.timing.starting = since.read.elapsed();
         let (result, permit) = match &row.arguments {
             Ok(arguments) => {
-                let (result, permit) =
-                    self.attempts(row, arguments, since.first_call, &mut tally, events).await?;
+                let (result, permit) = self.attempts(row, arguments, &mut tally, events).await?;
                 (result, Some(permit))
             }
             Err(error) => (Err(Last::New(error.clone())), None),
         };
-        let Tally { attempts, earlier_usage, abandoned, mut timing, last: _ } = tally;
+        let Tally { attempts, earlier_usage, abandoned, mut timing, .. } = tally;
         // The dispatcher adds the time until the outcome is recorded.
-        timing.row = since.read.elapsed();
-        timing.recorded = since.first_call.elapsed();
+        let now = Instant::now();
+        (timing.row, timing.recorded) = (now - since.read, now - since.first_call);
         let told_before = matches!(result, Err(Last::Told(_)));
         let result = result.map_err(Last::into_failure);
         let outcome = Outcome {
@@ -170,7 +169,6 @@ impl Engine {
         &self,
         row: &Row,
         arguments: &Arc<Arguments>,
-        first_call: Instant,
         tally: &mut Tally,
         events: &Sender<Event>,
     ) -> Result<(Result<Answer, Last>, OwnedSemaphorePermit), Unfinished> {
@@ -199,7 +197,7 @@ impl Engine {
                 return Ok((Err(Last::Told(error)), permit));
             }
             let row_begun = *first_begun.get_or_insert(pass.begun());
-            let call = Handed { row: row.id, arguments, at, first_call, row_deadline };
+            let call = Handed { row: row.id, arguments, at, row_deadline };
             let Some(result) = self.caller.attempt(call, in_flight, tally).await else {
                 pass.cut_off();
                 return Err(Unfinished(Some(tally.failed(row.id, Failure::cancelled()))));

@@ -115,7 +115,11 @@ impl Admission {
         let mut waiting = self.join(row, side, arguments);
         loop {
             waiting.place.front().await;
-            let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+            // There mostly is one, and then this is faster than to wait for it.
+            let permit = match Arc::clone(&self.permits).try_acquire_owned() {
+                Ok(permit) => permit,
+                Err(_) => Arc::clone(&self.permits).acquire_owned().await.ok()?,
+            };
             match waiting.ask(permit) {
                 Ok(admitted) => return Some(admitted),
                 // A row that failed goes first.

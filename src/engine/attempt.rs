@@ -45,8 +45,6 @@ pub(super) struct Handed<'a> {
     pub(super) arguments: &'a Arc<Arguments>,
     /// When it is handed over.
     pub(super) at: Instant,
-    /// When the session handed over its first call.
-    pub(super) first_call: Instant,
     pub(super) row_deadline: Option<Instant>,
 }
 
@@ -73,7 +71,7 @@ impl Caller {
         in_flight: Counted<'_>,
         tally: &mut Tally,
     ) -> Option<Result<Answer, CallError>> {
-        let Handed { row, arguments, at: handed_over, first_call, row_deadline } = call;
+        let Handed { row, arguments, at: handed_over, row_deadline } = call;
         tally.attempts += 1;
         let (clock, watch) = call_clock(handed_over.into_std());
         let gauges = &self.gauges;
@@ -81,27 +79,26 @@ impl Caller {
         gauges.most_in_flight.fetch_max(all, Ordering::Relaxed);
         let attempt = Attempt { row, number: tally.attempts, arguments: Arc::clone(arguments), clock };
         let result = self.bounded(attempt, &watch, handed_over, row_deadline).await;
-        let mut received = Instant::now();
-        let [begun, mut ended] =
-            [watch.begun(), watch.ended()].map(|mark| mark.map(|after| handed_over + after));
-        let (began, seen) = (begun.unwrap_or(handed_over), ended.unwrap_or(received));
-        tally.last = (began - first_call, seen - first_call);
+        // Times from here on are counted from the hand-over.
+        let mut received = handed_over.elapsed();
+        let (begun, mut ended) = (watch.begun(), watch.ended());
+        let (began, seen) = (begun.unwrap_or_default(), ended.unwrap_or(received));
+        tally.last = (handed_over, began, seen);
         tally.abandoned = false;
-        tally.timing.latency = seen - began;
+        tally.timing.latency = seen.saturating_sub(began);
         let mut result = result?;
         self.put_price(&mut result);
         if let Err(CallError::Timeout(_) | CallError::Lost(_)) = &result {
             let lost = matches!(result, Err(CallError::Lost(_)));
-            let released =
-                self.killed.run_until_cancelled(self.release(watch, handed_over, lost, in_flight, tally));
+            let released = self.killed.run_until_cancelled(self.release(watch, lost, in_flight, tally));
             ended = Box::pin(released).await.flatten();
-            received = Instant::now();
+            received = handed_over.elapsed();
         }
         // A call that timed out runs until it ends or is abandoned; one that never began was on its way all the time.
         let ended = ended.unwrap_or(received);
         let begun = begun.unwrap_or(ended);
-        tally.timing.running += ended - begun;
-        tally.timing.bridge += (begun - handed_over) + (received - ended);
+        tally.timing.running += ended.saturating_sub(begun);
+        tally.timing.bridge += begun + received.saturating_sub(ended);
         Some(result)
     }
 
@@ -181,15 +178,14 @@ impl Caller {
     }
 
     /// Waits for a cancelled call to end, after a timeout or where the call is lost. Past the bound the call is
-    /// abandoned, and counted until it ends. Returns when the predictor ended, if it has.
+    /// abandoned, and counted until it ends. Returns how long after the hand-over the predictor ended, if it has.
     async fn release(
         &self,
         watch: CallWatch,
-        handed_over: Instant,
         lost: bool,
         in_flight: Counted<'_>,
         tally: &mut Tally,
-    ) -> Option<Instant> {
+    ) -> Option<Duration> {
         while timeout(ABANDON_AFTER, watch.over()).await.is_err() {
             if !lost && !watch.stalled_now().is_zero() {
                 continue; // The loop has had no chance to cancel it.
@@ -204,6 +200,6 @@ impl Caller {
             });
             return None;
         }
-        watch.ended().map(|after| handed_over + after)
+        watch.ended()
     }
 }

@@ -127,8 +127,8 @@ impl Limiters {
 
     /// For how long each limit has held the run back so far.
     pub(super) fn limited_for(&mut self, at: Instant) -> LimitedFor {
-        let now = at - self.started;
         if let Some((by, since)) = &mut self.waiting {
+            let now = at - self.started;
             *self.limited.by(*by) += now.saturating_sub(*since);
             *since = now.max(*since);
         }
