@@ -97,7 +97,7 @@ enum Stage {
 
 /// Whether a call may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
+pub enum Admits {
     /// Yes, now.
     Now,
     /// Not before this time.
@@ -130,9 +130,9 @@ impl Pace {
     }
 
     /// Whether one more call may be made beside the `in_flight` others.
-    pub fn admits(&self, now: Duration, in_flight: usize) -> Admission {
+    pub fn admits(&self, now: Duration, in_flight: usize) -> Admits {
         if now < self.until {
-            return Admission::At(self.until);
+            return Admits::At(self.until);
         }
         let admitted = match &self.window {
             // That call may never get a reply, so the next one may go once none is in flight.
@@ -140,7 +140,7 @@ impl Pace {
             Some(window) if window.is_used_up() => (in_flight as f64) < self.ceiling,
             _ => (in_flight as f64) < self.limit.floor(),
         };
-        if admitted { Admission::Now } else { Admission::Full }
+        if admitted { Admits::Now } else { Admits::Full }
     }
 
     /// Notes that a call is made.
@@ -284,7 +284,7 @@ mod tests {
         for asked in [None, Some(60 * SECOND)] {
             let mut pace = pace(24);
             pace.refused(SECOND, MS, asked, 23);
-            assert_eq!((pace.admits(SECOND, 22), pace.admits(SECOND, 23)), (Admission::Now, Admission::Full));
+            assert_eq!((pace.admits(SECOND, 22), pace.admits(SECOND, 23)), (Admits::Now, Admits::Full));
             (0..7).for_each(|_| pace.answered(2 * MS));
             assert!(!pace.is_free(SECOND));
             pace.answered(2 * MS);
@@ -296,23 +296,23 @@ mod tests {
     fn eight_refusals_among_the_last_32_replies_hold_every_call_until_the_latest_retry_after() {
         let mut pace = pace(64);
         for refusal in 0..8 {
-            assert_eq!(pace.admits(SECOND, 0), Admission::Now);
+            assert_eq!(pace.admits(SECOND, 0), Admits::Now);
             // In turn with answers.
             pace.answered(MS);
             pace.refused(SECOND, MS, Some((9 - refusal) * SECOND), 50);
         }
-        assert_eq!(pace.admits(SECOND, 0), Admission::At(10 * SECOND));
+        assert_eq!(pace.admits(SECOND, 0), Admits::At(10 * SECOND));
         pace.refused(2 * SECOND, MS, Some(10 * SECOND), 40);
-        assert_eq!(pace.admits(10 * SECOND, 0), Admission::At(12 * SECOND), "one that was still in flight");
+        assert_eq!(pace.admits(10 * SECOND, 0), Admits::At(12 * SECOND), "one that was still in flight");
     }
 
     #[test]
     fn a_few_that_are_told_first_of_many_calls_begun_at_once_are_no_storm() {
         let mut pace = pace(256);
         (0..20).for_each(|refused| pace.refused(2 * MS, MS, Some(SECOND), 255 - refused));
-        assert_eq!(pace.admits(3 * MS, 0), Admission::Now);
+        assert_eq!(pace.admits(3 * MS, 0), Admits::Now);
         (20..40).for_each(|refused| pace.refused(2 * MS, MS, Some(SECOND), 255 - refused));
-        assert!(matches!(pace.admits(3 * MS, 0), Admission::At(_)));
+        assert!(matches!(pace.admits(3 * MS, 0), Admits::At(_)));
     }
 
     #[test]
@@ -320,26 +320,26 @@ mod tests {
         let mut pace = pace(1);
         pace.refused(SECOND, SECOND, Some(1_000_000 * SECOND), 0);
         pace.refused(SECOND, SECOND, Some(SECOND), 0);
-        assert_eq!(pace.admits(2 * SECOND, 0), Admission::At(61 * SECOND));
-        assert_eq!(pace.admits(61 * SECOND, 0), Admission::Now);
+        assert_eq!(pace.admits(2 * SECOND, 0), Admits::At(61 * SECOND));
+        assert_eq!(pace.admits(61 * SECOND, 0), Admits::Now);
     }
 
     #[test]
     fn after_a_storm_one_goes_first_then_as_many_as_the_last_window_took_then_one_more() {
         let mut pace = full();
         let now = 2 * SECOND;
-        assert_eq!((pace.admits(now, 0), pace.admits(now, 1)), (Admission::Now, Admission::Full));
+        assert_eq!((pace.admits(now, 0), pace.admits(now, 1)), (Admits::Now, Admits::Full));
         pace.sent(now);
-        assert_eq!(pace.admits(now, 1), Admission::Full);
+        assert_eq!(pace.admits(now, 1), Admits::Full);
         pace.answered(now);
         for sent in 1..=50 {
-            assert_eq!(pace.admits(now, sent), Admission::Now, "{sent}");
+            assert_eq!(pace.admits(now, sent), Admits::Now, "{sent}");
             pace.sent(now + sent as u32 * MS);
         }
-        assert_eq!(pace.admits(now, 50), Admission::Full, "the one beyond them is on its way");
-        assert_eq!(pace.admits(now, 0), Admission::Now, "it came to no reply");
+        assert_eq!(pace.admits(now, 50), Admits::Full, "the one beyond them is on its way");
+        assert_eq!(pace.admits(now, 0), Admits::Now, "it came to no reply");
         pace.refused(3 * SECOND, now + 50 * MS, Some(SECOND), 49);
-        assert_eq!(pace.admits(3 * SECOND, 0), Admission::At(4 * SECOND), "one refusal is a full window");
+        assert_eq!(pace.admits(3 * SECOND, 0), Admits::At(4 * SECOND), "one refusal is a full window");
     }
 
     #[test]
@@ -347,7 +347,7 @@ mod tests {
         let mut pace = full();
         for call in 0..2_000 {
             let now = 2 * SECOND + call * MS;
-            assert_eq!(pace.admits(now, 0), Admission::Now);
+            assert_eq!(pace.admits(now, 0), Admits::Now);
             pace.sent(now);
             pace.answered(now);
         }
@@ -358,9 +358,9 @@ mod tests {
     fn a_storm_without_a_retry_after_halves_the_number_in_flight_once_a_round_trip() {
         let mut pace = pace(64);
         (0..20).for_each(|_| pace.refused(10 * MS, MS, None, 63));
-        assert_eq!((pace.admits(11 * MS, 27), pace.admits(11 * MS, 28)), (Admission::Now, Admission::Full));
+        assert_eq!((pace.admits(11 * MS, 27), pace.admits(11 * MS, 28)), (Admits::Now, Admits::Full));
         pace.refused(20 * MS, 11 * MS, None, 31);
-        assert_eq!((pace.admits(21 * MS, 12), pace.admits(21 * MS, 13)), (Admission::Now, Admission::Full));
+        assert_eq!((pace.admits(21 * MS, 12), pace.admits(21 * MS, 13)), (Admits::Now, Admits::Full));
         (0..10_000).for_each(|_| pace.answered(30 * MS));
         assert!(pace.is_free(31 * MS));
     }
@@ -372,7 +372,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..8 {
             pace.refused(now, now, Some(Duration::ZERO).filter(|_| waits.len() % 2 == 0), 0);
-            let Admission::At(until) = pace.admits(now, 0) else { panic!("{pace:?}") };
+            let Admits::At(until) = pace.admits(now, 0) else { panic!("{pace:?}") };
             waits.push(until.saturating_sub(now).as_secs());
             now = until;
         }

@@ -10,7 +10,7 @@ use crate::event::{LimitedBy, LimitedFor};
 use crate::outcome::Answer;
 use crate::policy::breaker::{Breaker, Hopeless};
 use crate::policy::budget::{Budget, Room};
-use crate::policy::pace::{Admission as Admits, Pace};
+use crate::policy::pace::{Admits, Pace};
 use crate::policy::rate::{Due, Rate, Short};
 use crate::policy::stop::StopReason;
 use crate::row::Arguments;
