@@ -160,17 +160,6 @@ impl ClassCounts {
         )
     }
 
-    /// Takes back one of the class, which was added before.
-    pub fn remove(&mut self, class: &str) {
-        let name = if self.0.contains_key(class) { class } else { OTHER };
-        if let Some(count) = self.0.get_mut(name) {
-            *count -= 1;
-            if *count == 0 {
-                self.0.remove(name);
-            }
-        }
-    }
-
     /// How often one class occurred.
     pub fn get(&self, class: &str) -> u64 {
         self.0.get(class).copied().unwrap_or_default()
@@ -198,9 +187,6 @@ mod tests {
         let mut counts = ClassCounts::default();
         (0..1_000).for_each(|number| counts.add(&format!("Error{number}")));
         assert_eq!((counts.0.len(), counts.get(OTHER), counts.total()), (MOST_CLASSES + 1, 900, 1_000));
-        counts.remove("Error7");
-        counts.remove("Error777");
-        assert_eq!((counts.get("Error7"), counts.get(OTHER), counts.total()), (0, 899, 998));
     }
 
     #[test]

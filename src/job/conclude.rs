@@ -34,7 +34,7 @@ impl Session<'_> {
     pub(super) async fn finish(
         &mut self,
         ended: Ended,
-        (answered_before, bounded): (u64, bool),
+        (resumed, bounded): (u64, bool),
         paths: &JobPaths,
         observer: &mut dyn Observer,
         control: &Control,
@@ -80,7 +80,7 @@ impl Session<'_> {
             );
             observer.message(Level::Warning, &text);
         }
-        let report = self.report(answered_before, projecting.elapsed(), stop.as_ref());
+        let report = self.report(resumed, projecting.elapsed(), stop.as_ref());
         // Calls that wait for room in a budget are few, and no one's fault.
         if let Some(remark) = report::remark::underused(&report).filter(|_| !bounded) {
             observer.message(Level::Warning, &remark);
@@ -208,22 +208,20 @@ impl Session<'_> {
     }
 
     pub(super) fn report(&self, resumed: u64, project: Duration, stop: Option<&StopReason>) -> Report {
-        let total = self.journal.index().selection().len();
         let bridge = &self.prepared.answerer.bridge;
         let health = bridge.health();
         let lag = health.longest(|lane| lane.longest_lag);
         let journal = self.journal.stats();
         let blocked = health.lanes.into_iter().flat_map(|lane| lane.blockages).map(Into::into).collect();
         let facts = Facts {
-            total,
-            skipped: self.validated.rows.saturating_sub(total) + self.validated.empty,
+            selected: self.validated.selected.clone(),
+            input_rows: self.validated.rows + self.validated.empty,
             resumed,
             concurrency: self.calls as u64,
             startup: self.prepared.answerer.startup,
             validate: self.prepared.validate,
             project,
             stopped: stop.map(|stop| stop.told(self.outage.as_deref())),
-            predictor_versions: self.fold.versions(),
             journal: JournalFigures {
                 bytes: journal.bytes,
                 syncs: journal.syncs,
@@ -236,7 +234,7 @@ impl Session<'_> {
             },
             run: report::RunInfo { finished_at: now(), ..self.prepared.facts() },
         };
-        Report::new(&self.fold.stats, facts)
+        Report::new(&self.fold, facts)
     }
 
     /// Who may read what is written.

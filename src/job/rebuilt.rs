@@ -66,8 +66,8 @@ pub fn rebuilt(paths: &JobPaths, observer: &mut dyn Observer) -> Result<Rebuilt,
         let selection = if let Record::Header(header) = record { header.selection.clone() } else { 0..0 };
         let fold = fold.get_or_insert_with(|| Fold::new(&selection));
         fold.recovered(record);
-        if let Record::Header(_) = record {
-            resumed = fold.stats.ok();
+        if let Record::Header(header) = record {
+            resumed = fold.decided(&header.selection).ok;
         }
     })?;
     let mut fold = fold.unwrap_or_default();
@@ -82,7 +82,7 @@ pub fn rebuilt(paths: &JobPaths, observer: &mut dyn Observer) -> Result<Rebuilt,
     let header = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
     damage::tell(&recovered, observer);
     let facts = facts(paths, &recovered, header, resumed, running)?;
-    let known = Report::new(&fold.stats, Facts { predictor_versions: fold.versions(), ..facts });
+    let known = Report::new(&fold, facts);
     let agrees = |report: &Report| report.run.started_at == header.started_at && report.rows == known.rows;
     let report = json::read(&paths.report).ok().filter(agrees).unwrap_or(known);
     Ok(Rebuilt { report, fold, access: spec::of_header(header)?.access.access() })
@@ -111,17 +111,15 @@ fn facts(
     };
     // The journal's last write is the last that is known of a session that was killed.
     let last_write = || metadata.modified().map(timestamp);
-    let total = recovered.index.selection().len();
     Ok(Facts {
-        total,
-        skipped: header.input.rows.saturating_sub(total) + header.input.empty,
+        selected: header.selection.clone(),
+        input_rows: header.input.rows + header.input.empty,
         resumed,
         concurrency: kept.calls.max(1),
         startup: Duration::ZERO,
         validate: Duration::ZERO,
         project: Duration::ZERO,
         stopped,
-        predictor_versions: Vec::new(),
         journal: JournalFigures { bytes: metadata.len(), ..JournalFigures::default() },
         event_loop: EventLoop::default(),
         run: RunInfo {

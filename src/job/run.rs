@@ -132,13 +132,12 @@ impl<'a> Session<'a> {
         observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<SessionEnd, JobError> {
-        let before = self.journal.index().counts();
         let resumed = self.journal.index().count(self.validated.selected.clone()).ok;
         let bounded = self.budget.is_some();
         let attempts = self.fold.stats.attempts().total;
         let ended = self.rows(observer, control, resumed).await?;
         let called = self.fold.stats.attempts().total > attempts;
-        let end = self.finish(ended, (before.ok, bounded), paths, observer, control).await;
+        let end = self.finish(ended, (resumed, bounded), paths, observer, control).await;
         end.map_err(|error| if called { error.after_calls() } else { error })
     }
 

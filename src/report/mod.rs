@@ -17,13 +17,14 @@ pub mod verdict;
 mod versions;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::Blockage;
 use crate::outcome::FailedAttempt;
-use crate::stats::{AttemptCounts, Distribution, LimitedTimes, PredictorVersion, Stats, TimeSums};
+use crate::stats::{AttemptCounts, Decided, Distribution, Fold, LimitedTimes, PredictorVersion, TimeSums};
 use crate::usage::ClassCounts;
 
 /// The version of the report's JSON (`schema/report.schema.json`); new fields alone do not change it.
@@ -32,10 +33,10 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// What a report needs beside the statistics.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// Rows selected.
-    pub total: u64,
-    /// Rows of the input outside the selection.
-    pub skipped: u64,
+    /// The rows that the last session selected.
+    pub selected: Range<u64>,
+    /// All rows of the input, also those at its end in which every cell is empty.
+    pub input_rows: u64,
     /// Selected rows that earlier sessions answered.
     pub resumed: u64,
     /// The most calls allowed in flight.
@@ -48,8 +49,6 @@ pub struct Facts {
     pub project: Duration,
     /// The reason why the run stopped before its last row; `None` if it did not.
     pub stopped: Option<String>,
-    /// The versions of the predictor in the job's sessions.
-    pub predictor_versions: Vec<PredictorVersion>,
     /// The journal's figures.
     pub journal: JournalFigures,
     /// Python's event loop.
@@ -66,7 +65,7 @@ pub struct Facts {
 pub struct Report {
     /// [`SCHEMA_VERSION`] of the program that made it.
     pub schema_version: u32,
-    /// Counts of rows by what became of them.
+    /// Counts of the selected rows by what became of them.
     pub rows: RowCounts,
     /// The reason why the run stopped before its last row; `None` if it did not.
     pub stopped: Option<String>,
@@ -89,7 +88,7 @@ pub struct Report {
     pub validate_s: f64,
     /// Seconds to write the answers file.
     pub project_s: f64,
-    /// Rows answered per second of wall time.
+    /// Rows answered per second of wall time, over all sessions and their selections.
     pub rows_per_s: f64,
     /// The duration of the last attempt of each called row, in milliseconds, as seen on the event loop's thread.
     pub latency_ms: Latency,
@@ -116,18 +115,19 @@ pub struct Report {
     pub run: RunInfo,
 }
 
-/// Counts of rows by what became of them: `total` = `ok` + `failed` + `unfinished`.
+/// Counts of the rows that the last session selected, by what became of them in any session: `total` = `ok` + `failed` +
+/// `unfinished`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowCounts {
-    /// Rows selected.
+    /// Rows that the last session selected.
     pub total: u64,
-    /// Rows whose latest outcome is an answer.
+    /// Rows that are answered.
     pub ok: u64,
     /// Rows whose latest outcome is a failure.
     pub failed: u64,
     /// The failed rows by the class of their error.
     pub failed_by_class: ClassCounts,
-    /// Rows of the input outside the selection.
+    /// Rows of the input outside the selection, and empty rows at its end.
     pub skipped: u64,
     /// Rows without an outcome.
     pub unfinished: u64,
@@ -243,28 +243,31 @@ pub struct RunInfo {
 }
 
 impl Report {
-    /// Makes a report of statistics and facts.
-    pub fn new(stats: &Stats, facts: Facts) -> Self {
+    /// Makes a report of the figures of all sessions and of facts.
+    pub fn new(fold: &Fold, facts: Facts) -> Self {
+        let stats = &fold.stats;
         let spent = stats.spent();
         let usage = spent.usage;
-        let failed = stats.failed().total();
+        let total = facts.selected.end.saturating_sub(facts.selected.start);
+        let Decided { ok, cut_off, failed: failed_by_class } = fold.decided(&facts.selected);
+        let failed = failed_by_class.total();
         Self {
             schema_version: SCHEMA_VERSION,
             rows: RowCounts {
-                total: facts.total,
-                ok: stats.ok(),
+                total,
+                ok,
                 failed,
-                failed_by_class: stats.failed().clone(),
-                skipped: facts.skipped,
-                unfinished: facts.total.saturating_sub(stats.ok() + failed),
+                failed_by_class,
+                skipped: facts.input_rows.saturating_sub(total),
+                unfinished: total.saturating_sub(ok + failed),
                 resumed: facts.resumed,
-                cut_off: stats.cut_off(),
+                cut_off,
             },
             stopped: facts.stopped,
             attempts: stats.attempts(),
             failures: stats.failures().to_vec(),
             sessions: stats.sessions(),
-            predictor_versions: facts.predictor_versions,
+            predictor_versions: fold.versions(),
             wall_s: stats.wall().as_secs_f64(),
             startup_s: facts.startup.as_secs_f64(),
             validate_s: facts.validate.as_secs_f64(),
@@ -304,7 +307,7 @@ pub(crate) mod tests {
 
     /// A report of 1,201 rows: 1,196 answered, 4 failed after two retries each, one unfinished.
     pub(crate) fn sample() -> Report {
-        let mut stats = Stats::default();
+        let mut fold = Fold::new(&(1..1_202));
         let usage = Some(Usage { input: 1_000, output: 20, calls: 1, cost_usd: Some(1.0 / 4_096.0) });
         for row in 1..=1_200_u64 {
             let latency = Duration::from_millis(row);
@@ -314,17 +317,17 @@ pub(crate) mod tests {
                 for number in 1..=2 {
                     let failure = failure("timeout");
                     let (began, ended) = (Duration::ZERO, Duration::ZERO);
-                    stats.attempt(&FailedAttempt { row, number, began, ended, abandoned: false, failure });
+                    fold.attempt(&FailedAttempt { row, number, began, ended, abandoned: false, failure });
                 }
                 let failure = failure(if row == 1_200 { "ValueError" } else { "timeout" });
                 Outcome { attempts: 3, ..Outcome::new(row, RowHash(row), Err(Failure { usage, ..failure })) }
             } else {
                 Outcome::new(row, RowHash(row), Ok(Answer { usage, ..Answer::default() }))
             };
-            stats.outcome(&Outcome { timing, ..outcome }, None);
+            fold.outcome(&Outcome { timing, ..outcome });
         }
-        stats.add_session(Duration::from_secs(48), 16);
-        Report::new(&stats, facts())
+        fold.stats.add_session(Duration::from_secs(48), 16);
+        Report { predictor_versions: vec![version(1, 1_196)], ..Report::new(&fold, facts()) }
     }
 
     /// A version of the predictor that answered so many rows.
@@ -341,15 +344,14 @@ pub(crate) mod tests {
 
     fn facts() -> Facts {
         Facts {
-            total: 1_201,
-            skipped: 20,
+            selected: 1..1_202,
+            input_rows: 1_221,
             resumed: 100,
             concurrency: 16,
             startup: Duration::from_millis(400),
             validate: Duration::from_millis(30),
             project: Duration::from_millis(20),
             stopped: None,
-            predictor_versions: vec![version(1, 1_196)],
             journal: JournalFigures { bytes: 300_000, syncs: 900, longest_unsynced_ms: 12.5 },
             event_loop: EventLoop {
                 name: "asyncio".into(),
@@ -374,6 +376,7 @@ pub(crate) mod tests {
     fn the_total_is_what_was_answered_what_failed_and_what_is_left() {
         let rows = sample().rows;
         assert_eq!((rows.total, rows.ok, rows.failed, rows.unfinished), (1_201, 1_196, 4, 1));
+        assert_eq!(rows.skipped, 20);
         assert_eq!(rows.failed_by_class.most_frequent_first(), [("timeout", 3), ("ValueError", 1)]);
     }
 

@@ -42,7 +42,6 @@ const FAILURES: usize = 50;
 pub struct Stats {
     ok: u64,
     cut_off: u64,
-    failed: ClassCounts,
     spent: Spent,
     first_try_ok: u64,
     failures: Vec<FailedAttempt>,
@@ -60,28 +59,22 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Counts an outcome and the last attempt of its row. `superseded` is the class with which the row failed in an earlier
-    /// session; that failure is no longer counted.
-    pub fn outcome(&mut self, outcome: &Outcome, superseded: Option<&str>) {
+    /// Counts an outcome and the last attempt of its row. `failed_before` says whether the row failed in an earlier session.
+    pub fn outcome(&mut self, outcome: &Outcome, failed_before: bool) {
         let timing = &outcome.timing;
-        if let Some(class) = superseded {
-            self.failed.remove(class);
-        }
         match &outcome.result {
             Ok(answer) => {
                 self.ok += 1;
-                self.first_try_ok += u64::from(outcome.attempts == 1 && superseded.is_none());
+                self.first_try_ok += u64::from(outcome.attempts == 1 && !failed_before);
                 self.cut_off += u64::from(answer.is_cut_off());
                 if let Some(span) = answer.first_chunk {
                     self.first_chunk.record(span);
                 }
             }
-            Err(failure) => {
-                self.failed.add(&failure.class);
-                if self.failures.len() < FAILURES {
-                    outcome.failed_attempt().iter().for_each(|attempt| self.keep(attempt));
-                }
+            Err(_) if self.failures.len() < FAILURES => {
+                outcome.failed_attempt().iter().for_each(|attempt| self.keep(attempt));
             }
+            Err(_) => {}
         }
         if outcome.attempts > 0 {
             let spread = if outcome.result.is_ok() { &mut self.latency_ok } else { &mut self.latency_failed };
@@ -181,11 +174,6 @@ impl Stats {
     /// Rows answered.
     pub fn ok(&self) -> u64 {
         self.ok
-    }
-
-    /// Rows whose latest outcome is a failure, by class.
-    pub fn failed(&self) -> &ClassCounts {
-        &self.failed
     }
 
     /// What all attempts used.

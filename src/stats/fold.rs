@@ -14,31 +14,68 @@ use super::versions::{PredictorVersion, Versions};
 use crate::error::{BRIDGE, CANCELLED};
 use crate::journal::{Header, Record};
 use crate::outcome::{FailedAttempt, Outcome};
+use crate::usage::ClassCounts;
 
-/// The class with which each row failed last, so that a row counts once however often it is called. Takes a byte a row.
+/// The byte of an answered row, and that of one whose answer was cut off.
+const ANSWERED: u8 = 1;
+const CUT_OFF: u8 = 2;
+/// The byte of a failed row is this plus the index of its class.
+const FAILED: u8 = 3;
+
+/// What decided each row: its answer, or else its latest failure. A row counts once, however often it is called. Takes a
+/// byte a row.
 #[derive(Debug, Default)]
-struct LatestFailures {
-    /// For each row 0 or, if it failed, 1 + the index of its class. Classes beyond the 255th share the last index.
+struct Latest {
     rows: RowBytes,
+    /// Classes that are too many for a byte share the last index.
     classes: Vec<Arc<str>>,
 }
 
-impl LatestFailures {
-    /// Sets the class with which a row failed, or `None` if it was answered. Returns the class before.
-    fn replace(&mut self, row: u64, class: Option<&Arc<str>>) -> Option<Arc<str>> {
-        let id = class.map_or(0, |class| self.id(class));
-        let before = self.rows.replace(row, id);
-        self.classes.get(usize::from(before).checked_sub(1)?).cloned()
+/// How many rows are answered, and how many failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decided {
+    /// Answered rows.
+    pub ok: u64,
+    /// Those whose answer was cut off at the model's token limit.
+    pub cut_off: u64,
+    /// Failed rows by the class of their error.
+    pub failed: ClassCounts,
+}
+
+impl Latest {
+    /// Takes in an outcome. Returns whether its row had failed before.
+    fn replace(&mut self, outcome: &Outcome) -> bool {
+        let byte = match &outcome.result {
+            Ok(answer) if answer.is_cut_off() => CUT_OFF,
+            Ok(_) => ANSWERED,
+            Err(failure) => FAILED + self.index(&failure.class),
+        };
+        let before = self.rows.replace(outcome.row, byte);
+        if byte >= FAILED && [ANSWERED, CUT_OFF].contains(&before) {
+            self.rows.replace(outcome.row, before);
+        }
+        before >= FAILED
     }
 
-    fn id(&mut self, class: &Arc<str>) -> u8 {
+    fn index(&mut self, class: &Arc<str>) -> u8 {
         let known = self.classes.iter().position(|known| known == class).unwrap_or_else(|| {
-            if self.classes.len() < usize::from(u8::MAX) {
+            if self.classes.len() <= usize::from(u8::MAX - FAILED) {
                 self.classes.push(Arc::clone(class));
             }
             self.classes.len() - 1
         });
-        known as u8 + 1
+        known as u8
+    }
+
+    fn decided(&self, rows: &Range<u64>) -> Decided {
+        let mut counts = [0_u64; 1 << u8::BITS];
+        self.rows.of(rows).iter().for_each(|byte| counts[usize::from(*byte)] += 1);
+        let [_, answered, cut_off, failed @ ..] = counts;
+        let mut decided = Decided { ok: answered + cut_off, cut_off, failed: ClassCounts::default() };
+        for (class, failed) in self.classes.iter().zip(failed).filter(|(_, failed)| *failed > 0) {
+            decided.failed.add_many(class, failed);
+        }
+        decided
     }
 }
 
@@ -49,7 +86,7 @@ pub struct Fold {
     pub stats: Stats,
     /// The same over time.
     pub course: Course,
-    failures: LatestFailures,
+    latest: Latest,
     versions: Versions,
     /// In the session being read back: rows that were started and may have a call in flight.
     open: u64,
@@ -74,7 +111,7 @@ impl Fold {
 
     /// Makes room for the rows of another selection.
     pub fn cover(&mut self, selection: &Range<u64>) {
-        self.failures.rows.cover(selection);
+        self.latest.rows.cover(selection);
         self.versions.cover(selection);
     }
 
@@ -87,6 +124,11 @@ impl Fold {
     /// The versions of the predictor so far, each with the rows answered under it.
     pub fn versions(&self) -> Vec<PredictorVersion> {
         self.versions.told()
+    }
+
+    /// How many of some rows are answered, and how many failed.
+    pub fn decided(&self, rows: &Range<u64>) -> Decided {
+        self.latest.decided(rows)
     }
 
     /// Adds a record that was read from a journal.
@@ -127,14 +169,13 @@ impl Fold {
 
     /// Adds an outcome.
     pub fn outcome(&mut self, outcome: &Outcome) {
-        let class = outcome.failure().map(|failure| &failure.class);
-        let superseded = self.failures.replace(outcome.row, class);
-        if class.is_none() {
+        let failed_before = self.latest.replace(outcome);
+        if outcome.result.is_ok() {
             self.versions.answered(outcome.row);
         }
         // A session, even one that was killed, lasts until its last recorded outcome or failed attempt.
         self.session_wall = self.session_wall.max(outcome.timing.recorded);
-        self.stats.outcome(outcome, superseded.as_deref());
+        self.stats.outcome(outcome, failed_before);
         self.course.outcome(outcome);
     }
 
@@ -164,18 +205,44 @@ impl Fold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::CallError;
+    use crate::error::{CallError, Failure, FailureKind};
+    use crate::outcome::Answer;
+    use crate::row::RowHash;
+
+    fn failed(row: u64, class: &str) -> Outcome {
+        Outcome::new(row, RowHash(row), Err(Failure::new(class, FailureKind::Transient, "")))
+    }
+
+    fn answered(row: u64, finish_reason: Option<&str>) -> Outcome {
+        let finish_reason = finish_reason.map(Into::into);
+        Outcome::new(row, RowHash(row), Ok(Answer { finish_reason, ..Answer::default() }))
+    }
 
     #[test]
-    fn a_rows_latest_failure_is_given_back_once() {
-        let mut failures = LatestFailures::default();
-        failures.rows.cover(&(10..20));
-        let (timeout, value): (Arc<str>, Arc<str>) = ("timeout".into(), "ValueError".into());
-        assert_eq!(failures.replace(12, Some(&timeout)), None);
-        assert_eq!(failures.replace(12, Some(&value)), Some(timeout));
-        assert_eq!(failures.replace(12, None), Some(value));
-        assert_eq!(failures.replace(12, None), None);
-        assert_eq!(failures.replace(99, None), None);
+    fn each_row_counts_once_by_its_answer_or_else_its_latest_failure() {
+        let mut latest = Latest::default();
+        latest.rows.cover(&(10..20));
+        let outcomes = [
+            (failed(12, "timeout"), false),
+            (failed(12, "ValueError"), true),
+            (answered(12, None), true),
+            (failed(12, "timeout"), false),
+            (answered(13, Some("length")), false),
+            (failed(14, "timeout"), false),
+            (failed(18, "timeout"), false),
+            (failed(99, "timeout"), false),
+        ];
+        for (outcome, failed_before) in outcomes {
+            assert_eq!(latest.replace(&outcome), failed_before, "{outcome:?}");
+        }
+        let all = latest.decided(&(0..100));
+        assert_eq!((all.ok, all.cut_off, all.failed.most_frequent_first()), (2, 1, vec![("timeout", 2)]));
+        let some = latest.decided(&(13..15));
+        assert_eq!((some.ok, some.cut_off, some.failed.total()), (1, 1, 1));
+        assert_eq!(
+            [latest.decided(&(0..10)), latest.decided(&(20..30))],
+            [Decided::default(), Decided::default()]
+        );
     }
 
     #[test]
@@ -200,12 +267,12 @@ mod tests {
 
     #[test]
     fn more_classes_than_a_byte_holds_share_the_last() {
-        let mut failures = LatestFailures::default();
-        failures.rows.cover(&(0..400));
+        let mut latest = Latest::default();
+        latest.rows.cover(&(0..400));
         for row in 0..400 {
-            failures.replace(row, Some(&format!("E{row}").into()));
+            latest.replace(&failed(row, &format!("E{row}")));
         }
-        assert_eq!(failures.replace(0, None).as_deref(), Some("E0"));
-        assert_eq!(failures.replace(399, None).as_deref(), Some("E254"));
+        assert_eq!(latest.decided(&(0..400)).failed.total(), 400);
+        assert_eq!(latest.decided(&(399..400)).failed.most_frequent_first(), [("E252", 1)]);
     }
 }

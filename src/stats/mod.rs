@@ -26,7 +26,7 @@ mod versions;
 pub(crate) use self::course::{Course, Moment, Span, latency_from};
 pub(crate) use self::distribution::Distribution;
 pub(crate) use self::figures::{AttemptCounts, Stats};
-pub(crate) use self::fold::Fold;
+pub(crate) use self::fold::{Decided, Fold};
 pub(crate) use self::rate::RowRate;
 pub(crate) use self::speedup::{Speedup, mean, stddev};
 pub(crate) use self::times::{LimitedTimes, TimeSums};

@@ -28,6 +28,12 @@ impl RowBytes {
         slot.map_or(0, |slot| std::mem::replace(slot, byte))
     }
 
+    /// The bytes of some rows, as far as there is room for them.
+    pub(super) fn of(&self, rows: &Range<u64>) -> &[u8] {
+        let at = |row: u64| (row.saturating_sub(self.start) as usize).min(self.bytes.len());
+        self.bytes.get(at(rows.start)..at(rows.end)).unwrap_or_default()
+    }
+
     /// The rows in their order, each with its byte.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u8)> {
         (self.start..).zip(self.bytes.iter().copied())

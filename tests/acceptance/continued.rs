@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::support::job::{Job, PICKY};
 
@@ -44,12 +44,47 @@ fn a_selection_grows_and_shrinks_rows_are_appended_and_each_is_asked_once() {
 }
 
 #[test]
+fn the_report_counts_the_rows_of_the_last_selection_and_the_attempts_of_all() {
+    let job = job(30, "Question 5?|Question 15?");
+    let counts = |report: &Value| {
+        let rows = &report["rows"];
+        let counts =
+            ["total", "ok", "failed", "unfinished", "resumed", "skipped"].map(|name| rows[name].clone());
+        assert_eq!(
+            rows["failed"],
+            rows["failed_by_class"].get("ValueError").cloned().unwrap_or_else(|| 0.into())
+        );
+        (counts, report["attempts"]["total"].clone())
+    };
+    let reports = || {
+        let written = job.report();
+        // From the journal alone, too.
+        fs::remove_file(job.path("answers.csv.report.json")).unwrap();
+        job.run(&["report", "answers.csv", "--json", "again.json"]).expect(0);
+        let again = serde_json::from_str(&job.read("again.json")).unwrap();
+        fs::remove_file(job.path("again.json")).unwrap();
+        assert_eq!(counts(&written), counts(&again));
+        counts(&written)
+    };
+    let expected = |rows: [u64; 6], attempts: u64| (rows.map(Value::from), Value::from(attempts));
+    job.process_with(&["-n", "20"]).expect(3).prints("Answered 18 of 20 rows");
+    // Of 5 and 15, which are asked again only where they are selected.
+    fs::write(job.path("bad"), "Question 15?").unwrap();
+    assert_eq!(reports(), expected([20, 18, 2, 0, 0, 10], 20));
+    job.process_with(&["-n", "10"]).expect(0).prints("Answered 10 of 10 rows");
+    assert_eq!(reports(), expected([10, 10, 0, 0, 9, 20], 21));
+    job.process_with(&["-n", "20"]).expect(3).prints("Answered 19 of 20 rows");
+    assert_eq!(reports(), expected([20, 19, 1, 0, 19, 10], 22));
+    assert_eq!(job.answers().len(), 20);
+}
+
+#[test]
 fn parts_that_lie_apart_make_one_job() {
     let job = job(30, "");
     job.process_with(&["--range", "20:25"]).expect(0);
     job.process_with(&["--range", "2:5"]).expect(0);
     let rows = job.report()["rows"].clone();
-    assert_eq!((&rows["total"], &rows["ok"], &rows["unfinished"]), (&json!(8), &json!(8), &json!(0)));
+    assert_eq!([&rows["total"], &rows["ok"], &rows["unfinished"], &rows["skipped"]], [3, 3, 0, 27]);
     let ids: Vec<_> = (2..5).chain(20..25).map(|id| id.to_string()).collect();
     assert_eq!((job.column("id"), asked_once(&job)), (ids, 8));
     job.run(&["verify", "questions.csv", "answers.csv"]).expect(0);

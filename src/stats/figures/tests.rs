@@ -52,7 +52,7 @@ fn attempts_and_the_outcome_after_them_add_up_each_counted_once() {
         row: 10 * second,
         recorded: 4 * second,
     };
-    stats.outcome(&Outcome { timing, ..outcome(Ok(answer), 3) }, None);
+    stats.outcome(&Outcome { timing, ..outcome(Ok(answer), 3) }, false);
     stats.add_session(4 * second, 2);
 
     let counts = stats.attempts();
@@ -84,27 +84,26 @@ fn an_outcome_whose_attempt_has_a_record_of_its_own_counts_it_no_more() {
     let (began, ended) = (Duration::ZERO, Duration::from_secs(1));
     let failure = failure("timeout");
     stats.attempt(&FailedAttempt { row: 7, number: 1, began, ended, abandoned: false, failure });
-    stats.outcome(&Outcome { told_before: true, ..failed("timeout") }, None);
-    assert_eq!((stats.spent().attempts, stats.spent().untold, stats.failed().total()), (1, 1, 1));
+    stats.outcome(&Outcome { told_before: true, ..failed("timeout") }, false);
+    assert_eq!((stats.spent().attempts, stats.spent().untold), (1, 1));
 }
 
 #[test]
 fn a_row_never_called_fails_without_attempt_or_latency() {
     let mut stats = Stats::default();
-    stats.outcome(&outcome(Err(CallError::Input("the question is blank".into()).into()), 0), None);
-    assert_eq!((stats.failed().get("input"), stats.failed().total()), (1, 1));
+    stats.outcome(&outcome(Err(CallError::Input("the question is blank".into()).into()), 0), false);
     assert_eq!((stats.spent(), stats.latency_failed().count), (&Spent::default(), 0));
 }
 
 #[test]
 fn a_resumed_row_counts_once_while_its_attempts_add_up() {
     let mut stats = Stats::default();
-    stats.outcome(&ok(1), None);
-    stats.outcome(&failed("timeout"), None);
-    stats.outcome(&failed("output"), None);
-    stats.outcome(&ok(1), Some("timeout"));
-    stats.outcome(&failed("timeout"), Some("output"));
-    assert_eq!((stats.ok(), stats.failed().most_frequent_first()), (2, vec![("timeout", 1)]));
+    stats.outcome(&ok(1), false);
+    stats.outcome(&failed("timeout"), false);
+    stats.outcome(&failed("output"), false);
+    stats.outcome(&ok(1), true);
+    stats.outcome(&failed("timeout"), true);
+    assert_eq!(stats.ok(), 2);
     assert_eq!((stats.attempts().total, stats.attempts().retries, stats.attempts().first_try_ok), (5, 0, 1));
     assert_eq!((stats.latency_ok().count, stats.latency_failed().count), (2, 3));
 }
@@ -112,7 +111,7 @@ fn a_resumed_row_counts_once_while_its_attempts_add_up() {
 #[test]
 fn sessions_add_up_in_wall_time_and_keep_the_greatest_concurrency() {
     let mut stats = Stats::default();
-    (0..40).for_each(|_| stats.outcome(&ok(1), None));
+    (0..40).for_each(|_| stats.outcome(&ok(1), false));
     stats.add_session(Duration::from_secs(1), 8);
     stats.add_session(Duration::from_secs(3), 4);
     assert_eq!((stats.wall(), stats.most_in_flight()), (Duration::from_secs(4), 8));
@@ -122,6 +121,6 @@ fn sessions_add_up_in_wall_time_and_keep_the_greatest_concurrency() {
 #[test]
 fn a_run_of_no_length_has_no_rate() {
     let mut stats = Stats::default();
-    stats.outcome(&ok(1), None);
+    stats.outcome(&ok(1), false);
     assert_eq!((stats.rows_per_s(), stats.mean_in_flight()), (0.0, 0.0));
 }
