@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::support::job::{Job, PICKY};
 
