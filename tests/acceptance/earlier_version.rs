@@ -52,3 +52,20 @@ fn a_journal_of_0_1_is_exported_and_resumed_with_only_its_open_rows_called() {
     assert_eq!(attempts[3], "2", "{attempts:?}");
     job.run(&["verify", "questions.csv", "questions.answers.csv"]).expect(0);
 }
+
+#[test]
+fn a_predictor_that_changed_since_0_1_is_warned_of_by_its_file_and_its_answers_are_told_apart() {
+    let job = job();
+    let mended = job.read("predictor.py") + "# mended\n";
+    let job = job.file("predictor.py", mended).file("mended", "");
+    let done = job.run(&["resume", "questions.answers.csv"]).expect(0);
+    done.says("the predictor's source has changed since the last session: `predictor.py`\n");
+    let report: serde_json::Value =
+        serde_json::from_str(&job.read("questions.answers.csv.report.json")).unwrap();
+    let versions = report["predictor_versions"].as_array().unwrap();
+    let told: Vec<_> = versions.iter().map(|version| (&version["answered"], &version["rows"])).collect();
+    assert_eq!(told.len(), 2);
+    assert_eq!((told[0].0, told[1].0), (&10.into(), &2.into()));
+    assert_eq!(told[1].1, &serde_json::json!([[5, 6], [9, 10]]));
+    assert_eq!(versions[1]["changed"], serde_json::json!(["not recorded before"]));
+}
