@@ -281,7 +281,7 @@ fn doubt(command: &Command, matches: &ArgMatches, streams: &Streams) {
         );
     }
     for doubt in doubts {
-        streams.reporter(show).message(Level::Warning, &doubt);
+        streams.observer(show).message(Level::Warning, &doubt);
     }
 }
 

@@ -122,15 +122,15 @@ pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::
         dry_run: options.dry_run,
         ..session_options(&options.show, streams)
     };
-    let mut reporter = streams.reporter(&options.show);
+    let mut observer = streams.observer(&options.show);
     let modes = (options.modes(), options.runs);
-    let mut prepared = PreparedComparison::new(spec, modes, session, reporter.as_mut(), &control).await?;
+    let mut prepared = PreparedComparison::new(spec, modes, session, observer.as_mut(), &control).await?;
     if options.dry_run {
-        reporter.message(Level::Note, &prepared.estimate());
+        observer.message(Level::Note, &prepared.estimate());
         return Ok(0);
     }
-    drop(reporter);
-    let end = prepared.run(&|| streams.reporter(&options.show), &control).await;
+    drop(observer);
+    let end = prepared.run(&|| streams.observer(&options.show), &control).await;
     drop(signals);
     streams.standing.set_cost(end.cost_usd);
     let shown = show(&options, access, &end.comparison, streams);
@@ -149,11 +149,11 @@ fn show(
 ) -> anyhow::Result<()> {
     let text = comparison.table(streams.look(&options.show));
     let said = streams.say(&options.show, &text);
-    let mut reporter = streams.reporter(&options.show);
+    let mut observer = streams.observer(&options.show);
     for (file, _, kind) in options.files() {
-        destination::set_aside(file, kind, &now(), reporter.as_mut())?;
+        destination::set_aside(file, kind, &now(), observer.as_mut())?;
     }
-    drop(reporter);
+    drop(observer);
     let json = options.export_json.as_ref().map_or(Ok(()), |file| json::write(file, access, comparison));
     if let Some(file) = &options.export_markdown {
         replace(file, access, comparison.markdown().as_bytes())

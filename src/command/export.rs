@@ -31,11 +31,11 @@ pub struct ExportOptions {
 
 /// Runs `export`.
 pub fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<u8> {
-    let mut reporter = streams.reporter(&options.show);
+    let mut observer = streams.observer(&options.show);
     let output = options.output.as_deref();
     let fields = options.fields.clone();
-    let exported = export::export(&options.answers, output, fields, options.force, reporter.as_mut())?;
-    drop(reporter);
+    let exported = export::export(&options.answers, output, fields, options.force, observer.as_mut())?;
+    drop(observer);
     let rows = exported.rows;
     let text = format!(
         "{}: {} ({} answered, {} failed, {} unfinished)\n",

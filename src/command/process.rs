@@ -130,7 +130,7 @@ fn nothing_to_do(counts: Counts, files: &JobPaths, show: &ShowOptions, streams: 
         text += &format!(", and {} that failed stay as they are", count(failed));
     }
     text += "\nhint: `--force` starts anew";
-    streams.reporter(show).message(Level::Note, &text);
+    streams.observer(show).message(Level::Note, &text);
     streams.files.page = Some(files.page.clone()).filter(|page| page.exists());
     streams.files.paths = Some(files.clone());
     streams.files.reported = true;

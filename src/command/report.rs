@@ -49,8 +49,8 @@ pub fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::Result<
             paths.journal.display()
         );
     }
-    let mut reporter = streams.reporter(&options.show);
-    let Rebuilt { report, fold, access } = rebuilt(&paths, reporter.as_mut())?;
+    let mut observer = streams.observer(&options.show);
+    let Rebuilt { report, fold, access } = rebuilt(&paths, observer.as_mut())?;
     let kept = [
         ("the journal", &*paths.journal),
         ("the answers", &*paths.answers),
@@ -63,9 +63,9 @@ pub fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::Result<
         destination::check_kind(file, option, kind, options.force)?;
     }
     for (file, _, kind) in files {
-        destination::set_aside(file, kind, &now(), reporter.as_mut())?;
+        destination::set_aside(file, kind, &now(), observer.as_mut())?;
     }
-    drop(reporter);
+    drop(observer);
     if let Some(file) = &options.json {
         json::write(file, access, &report)?;
     }

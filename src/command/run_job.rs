@@ -35,17 +35,17 @@ pub(super) async fn run(
     let signals = Signals::forward(&control, job.spec().time.grace, words)?;
     let (named, scratch) = (job.files().clone(), job.is_scratch());
     let page = job.writes_page().then(|| named.page.clone());
-    let mut reporter = streams.reporter(show);
-    let prepared = job.prepare(reporter.as_mut(), &control).await?;
+    let mut observer = streams.observer(show);
+    let prepared = job.prepare(observer.as_mut(), &control).await?;
     if dry_run {
-        let rows = prepared.check(reporter.as_mut())?;
-        reporter.message(Level::Note, &prepared.estimate(rows));
+        let rows = prepared.check(observer.as_mut())?;
+        observer.message(Level::Note, &prepared.estimate(rows));
         return Ok(0);
     }
-    let mut opened = prepared.open(reporter.as_mut())?;
+    let mut opened = prepared.open(observer.as_mut())?;
     streams.files.paths = Some(named.clone());
-    let end = opened.run(reporter.as_mut(), &control).await;
-    drop(reporter);
+    let end = opened.run(observer.as_mut(), &control).await;
+    drop(observer);
     let end = end?;
     // All that is left is bounded in time.
     drop(signals);

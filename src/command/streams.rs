@@ -117,7 +117,7 @@ impl Streams {
     }
 
     /// What shows a run's progress and messages on standard error.
-    pub fn reporter(&self, options: &ShowOptions) -> Box<dyn Observer> {
+    pub fn observer(&self, options: &ShowOptions) -> Box<dyn Observer> {
         Box::new(observer(showing(options), &self.screen, &self.standing, &self.commands))
     }
 }

@@ -85,8 +85,9 @@ pub(super) async fn time_out(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         bail!("a call of one second was answered within {}", duration(TOO_SHORT));
     }
     let waited = started.elapsed();
+    let cancelling = Instant::now();
     timeout(LONG_ENOUGH, watch.over()).await.context("the Python task was not cancelled")?;
-    let cancelled = started.elapsed() - waited;
+    let cancelled = cancelling.elapsed();
 
     let details =
         [("Timed out after", duration(waited)), ("Python task cancelled after another", duration(cancelled))];

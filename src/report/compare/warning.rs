@@ -176,7 +176,8 @@ pub(super) fn all(rows: u64, modes: &[Mode]) -> Vec<Warning> {
 fn of_mode(rows: u64, mode: &Mode, modes: &[Mode]) -> Vec<Warning> {
     let &Mode { concurrency, mean_s, failed, .. } = mode;
     let retries = (mode.attempts - rows as f64).max(0.0);
-    let few_runs = mode.runs.len().min(modes[0].runs.len()) < FEWEST_RUNS;
+    let baseline = &modes[0];
+    let few_runs = mode.runs.len().min(baseline.runs.len()) < FEWEST_RUNS;
     let is_open = |[low, high]: [f64; 2]| high > WIDE * low || (low <= 1.0 && 1.0 <= high);
     let uncertain = mode.speedup.filter(|speedup| few_runs || speedup.ci95.is_none_or(is_open));
     let doubts = [
@@ -187,8 +188,8 @@ fn of_mode(rows: u64, mode: &Mode, modes: &[Mode]) -> Vec<Warning> {
             mean_s,
         }),
         (failed > 0.0 || retries > 0.0).then_some(Doubt::Failures { failed, retries }),
-        std::ptr::eq(mode, &modes[0]).then(|| cached(modes)).flatten(),
-        limit(rows, mode, &modes[0]),
+        std::ptr::eq(mode, baseline).then(|| cached(modes)).flatten(),
+        limit(rows, mode, baseline),
     ];
     doubts.into_iter().flatten().map(|doubt| Warning { mode: mode.name.clone(), doubt }).collect()
 }
