@@ -27,7 +27,7 @@ use crate::run::control::Control;
 /// The options of `compare`.
 #[derive(Debug, Clone, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "flags")]
-pub struct CompareOptions {
+pub(crate) struct CompareOptions {
     /// A `.csv` or `.jsonl` file
     pub input: PathBuf,
     /// Only, or also, one call at a time
@@ -102,7 +102,7 @@ impl CompareOptions {
 }
 
 /// Runs `compare`.
-pub async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+pub(crate) async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     if is_stream(&options.input) {
         return Err(
             UsageError("`compare` reads its input once for each run: give it a file".to_owned()).into()

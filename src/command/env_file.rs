@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a file gives no variables. No value is ever shown.
 #[derive(Debug, thiserror::Error)]
-pub enum EnvFileError {
+pub(crate) enum EnvFileError {
     /// It cannot be read.
     #[error("failed to read `{}`: {source}\nhint: `--env-file` names a file of lines such as `OPENAI_API_KEY=…`", .path.display())]
     Read {
@@ -28,11 +28,11 @@ pub enum EnvFileError {
 
 /// The variables of a file, in its order.
 #[derive(Debug)]
-pub struct EnvFile(Vec<(String, String)>);
+pub(crate) struct EnvFile(Vec<(String, String)>);
 
 impl EnvFile {
     /// Reads lines such as `NAME=value`, `export NAME="value"` or `# comment`. Nothing within a value is expanded.
-    pub fn read(path: &Path) -> Result<Self, EnvFileError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, EnvFileError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| EnvFileError::Read { path: path.to_owned(), source })?;
         let line = |(line, reason)| EnvFileError::Line { path: path.to_owned(), line, reason };
@@ -40,13 +40,13 @@ impl EnvFile {
     }
 
     /// The names of the variables.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
     /// Sets those that are not set already. To be called while the process has one thread.
     #[allow(unsafe_code)]
-    pub fn set(self) {
+    pub(crate) fn set(self) {
         for (name, value) in self.0 {
             if std::env::var_os(&name).is_none() {
                 // SAFETY: there is no other thread that could be reading the environment.

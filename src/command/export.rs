@@ -12,7 +12,7 @@ use crate::report::text::{count, counted, escape};
 
 /// The options of `export`.
 #[derive(Debug, Clone, Args)]
-pub struct ExportOptions {
+pub(crate) struct ExportOptions {
     /// The answers file of a run
     pub answers: PathBuf,
     /// Where to write instead of ANSWERS itself
@@ -30,7 +30,7 @@ pub struct ExportOptions {
 }
 
 /// Runs `export`.
-pub fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+pub(crate) fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let mut observer = streams.observer(&options.show);
     let output = options.output.as_deref();
     let fields = options.fields.clone();

@@ -1,26 +1,26 @@
 //! One file a subcommand, and what they share. Each makes a job of what was given, has it run by [`job`](crate::job),
 //! shows what that returns, and gives the exit code.
 
-pub mod compare;
-pub mod demo;
-pub mod doctor;
-pub mod env_file;
-pub mod export;
+pub(crate) mod compare;
+pub(crate) mod demo;
+pub(crate) mod doctor;
+pub(crate) mod env_file;
+pub(crate) mod export;
 mod failures;
-pub mod process;
-pub mod report;
-pub mod resume;
+pub(crate) mod process;
+pub(crate) mod report;
+pub(crate) mod resume;
 mod run_job;
-pub mod show;
-pub mod signals;
-pub mod streams;
-pub mod verify;
+pub(crate) mod show;
+pub(crate) mod signals;
+pub(crate) mod streams;
+pub(crate) mod verify;
 
 use std::fmt;
 
 /// A usage error: exit code 2 instead of 1.
 #[derive(Debug)]
-pub struct UsageError(pub String);
+pub(crate) struct UsageError(pub String);
 
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -18,12 +18,12 @@ use crate::observe::Level;
 use crate::report::text::{count, counted};
 
 /// In place of an input where one may be left out: no file can have this name.
-pub const NO_INPUT: &str = ".";
+pub(crate) const NO_INPUT: &str = ".";
 
 /// The options of `process`, and of `doctor`, where the input may be left out ([`NO_INPUT`]).
 #[derive(Debug, Clone, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "flags")]
-pub struct ProcessOptions {
+pub(crate) struct ProcessOptions {
     /// A `.csv` or `.jsonl` file, a pipe, or `-` for standard input (with `--format`)
     pub input: PathBuf,
     /// Where the answers go [default: INPUT's stem + `.answers.csv` or `.answers.jsonl`, in the current directory]
@@ -52,7 +52,7 @@ pub struct ProcessOptions {
 
 impl ProcessOptions {
     /// The job they ask for, started in a directory.
-    pub fn spec(&self, directory: &Path, format: Format) -> JobSpec {
+    pub(crate) fn spec(&self, directory: &Path, format: Format) -> JobSpec {
         let mut spec = JobSpec::new(directory, &self.input, format);
         spec.stream = is_stream(&self.input);
         spec.lay_all(self.job.clone(), directory);
@@ -60,7 +60,7 @@ impl ProcessOptions {
     }
 
     /// The job's files.
-    pub fn paths(&self, format: Format) -> JobPaths {
+    pub(crate) fn paths(&self, format: Format) -> JobPaths {
         JobPaths::find(self.output.as_ref().unwrap_or(&self.default_answers(format)))
     }
 
@@ -73,7 +73,7 @@ impl ProcessOptions {
 }
 
 /// The format of what `process` is to read.
-pub fn format_of(options: &ProcessOptions) -> anyhow::Result<Format> {
+pub(crate) fn format_of(options: &ProcessOptions) -> anyhow::Result<Format> {
     let mut rows = RowSpec::default();
     rows.lay(options.job.shared.rows.clone());
     let format = rows.format_of(&options.input);
@@ -91,7 +91,7 @@ pub fn format_of(options: &ProcessOptions) -> anyhow::Result<Format> {
 }
 
 /// Runs `process`.
-pub async fn process(options: ProcessOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+pub(crate) async fn process(options: ProcessOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let format = format_of(&options)?;
     let spec = options.spec(&std::env::current_dir()?, format);
     // Lives as long as the job.

@@ -18,7 +18,7 @@ use crate::report::{html, json};
 
 /// The options of `report`.
 #[derive(Debug, Clone, Args)]
-pub struct ReportOptions {
+pub(crate) struct ReportOptions {
     /// The answers file of a run
     pub answers: PathBuf,
     /// Also writes the report as a page
@@ -40,7 +40,7 @@ pub struct ReportOptions {
 }
 
 /// Runs `report`.
-pub fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+pub(crate) fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let paths = JobPaths::find(&options.answers);
     if !paths.journal.exists() {
         bail!(

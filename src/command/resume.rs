@@ -13,7 +13,7 @@ use crate::job::{Begin, Job, Only, SessionOptions, TakeUp, recorded};
 
 /// The options of `resume`.
 #[derive(Debug, Clone, Args)]
-pub struct ResumeOptions {
+pub(crate) struct ResumeOptions {
     /// The answers file of the earlier run, whose options hold again unless given anew
     pub answers: PathBuf,
     #[allow(missing_docs)]
@@ -32,7 +32,7 @@ pub struct ResumeOptions {
 
 /// Which rows `resume` takes up.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct WhichOptions {
+pub(crate) struct WhichOptions {
     /// Only the rows that failed, or only those without an outcome [default: both]
     #[arg(long, value_name = "STATE")]
     pub only: Option<Only>,
@@ -43,7 +43,7 @@ pub struct WhichOptions {
 
 impl ResumeOptions {
     /// The recorded job with what is given now laid over it. Changes nothing.
-    pub fn spec(&self) -> anyhow::Result<JobSpec> {
+    pub(crate) fn spec(&self) -> anyhow::Result<JobSpec> {
         let mut spec = recorded(&self.answers)?;
         spec.lay_all(self.job.clone(), &std::env::current_dir()?);
         Ok(spec)
@@ -51,7 +51,7 @@ impl ResumeOptions {
 }
 
 /// Runs `resume` of the job that [`ResumeOptions::spec`] gave, in the directory it was started in. `answers` is absolute.
-pub async fn resume(
+pub(crate) async fn resume(
     options: ResumeOptions,
     spec: JobSpec,
     answers: &Path,

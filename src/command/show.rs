@@ -7,7 +7,7 @@ use crate::report::progress::ProgressKind;
 /// `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)]
-pub enum ColorChoice {
+pub(crate) enum ColorChoice {
     Auto,
     Always,
     Never,
@@ -16,7 +16,7 @@ pub enum ColorChoice {
 /// What is shown.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Show")]
-pub struct ShowOptions {
+pub(crate) struct ShowOptions {
     /// Progress on standard error
     #[arg(long, value_name = "KIND", default_value = "auto", env = "TAB_PROGRESS")]
     pub progress: ProgressKind,
@@ -33,7 +33,7 @@ pub struct ShowOptions {
 
 impl ShowOptions {
     /// Whether to colour what goes to a stream that is, or is not, a terminal.
-    pub fn colored(&self, is_terminal: bool) -> bool {
+    pub(crate) fn colored(&self, is_terminal: bool) -> bool {
         match self.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,

@@ -19,7 +19,7 @@ use crate::report::text::{Look, escape_lines, show};
 const WIDTH: usize = 80;
 
 /// The process's streams.
-pub struct Streams {
+pub(crate) struct Streams {
     out: File,
     /// Standard error, shared by progress, messages and logs.
     pub screen: Screen,
@@ -35,7 +35,7 @@ pub struct Streams {
 
 /// A job's files, as far as they are written.
 #[derive(Debug, Default)]
-pub struct JobFiles {
+pub(crate) struct JobFiles {
     /// Its answers and its journal.
     pub paths: Option<JobPaths>,
     /// Whether the answers and the report are of this session.
@@ -45,13 +45,13 @@ pub struct JobFiles {
 }
 
 /// The process's standard error.
-pub fn stderr() -> Screen {
+pub(crate) fn stderr() -> Screen {
     Screen::new(MultiProgress::new(), io::stderr(), || usize::from(Term::stderr().size().1))
 }
 
 impl Streams {
     /// Keeps the real standard output for [`Self::say`] and points the process's at standard error.
-    pub fn take(commands: Commands, form: Form) -> io::Result<Self> {
+    pub(crate) fn take(commands: Commands, form: Form) -> io::Result<Self> {
         let out = File::from(rustix::io::dup(io::stdout())?);
         rustix::stdio::dup2_stdout(io::stderr())?;
         let screen = stderr();
@@ -67,7 +67,7 @@ impl Streams {
     }
 
     /// Says what went wrong for good.
-    pub fn complain(&self, error: &str) {
+    pub(crate) fn complain(&self, error: &str) {
         complain(&self.screen, &self.commands, self.form, error);
     }
 
@@ -83,7 +83,7 @@ impl Streams {
     }
 
     /// Says how a job's process ends, to programs.
-    pub fn finish(&self, code: u8) {
+    pub(crate) fn finish(&self, code: u8) {
         let (paths, reported) = (self.files.paths.as_ref(), self.files.reported);
         let written = Written {
             answers: paths.filter(|_| reported).map(|paths| &*paths.answers),
@@ -96,7 +96,7 @@ impl Streams {
     }
 
     /// How text on standard output looks.
-    pub fn look(&self, options: &ShowOptions) -> Look {
+    pub(crate) fn look(&self, options: &ShowOptions) -> Look {
         // Of the real standard output: the process's own is standard error by now.
         let size = rustix::termios::tcgetwinsize(&self.out);
         let width = size.map_or(0, |size| usize::from(size.ws_col));
@@ -105,19 +105,19 @@ impl Streams {
     }
 
     /// Writes to standard output.
-    pub fn print(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn print(&mut self, text: &str) -> io::Result<()> {
         show(&mut self.out, text).map_err(|error| {
             io::Error::new(error.kind(), format!("failed to write to standard output: {error}"))
         })
     }
 
     /// Writes to standard output; nothing when quiet. A reader that has gone away is no error.
-    pub fn say(&mut self, options: &ShowOptions, text: &str) -> io::Result<()> {
+    pub(crate) fn say(&mut self, options: &ShowOptions, text: &str) -> io::Result<()> {
         if options.quiet { Ok(()) } else { self.print(text) }
     }
 
     /// What shows a run's progress and messages on standard error.
-    pub fn observer(&self, options: &ShowOptions) -> Box<dyn Observer> {
+    pub(crate) fn observer(&self, options: &ShowOptions) -> Box<dyn Observer> {
         Box::new(observer(showing(options), &self.screen, &self.standing, &self.commands))
     }
 }

@@ -16,7 +16,7 @@ use crate::report::text::{count, counted, escape};
 
 /// The options of `verify`.
 #[derive(Debug, Clone, Args)]
-pub struct VerifyOptions {
+pub(crate) struct VerifyOptions {
     /// The input of the run
     pub input: PathBuf,
     /// Its answers file; the journal beside it, if there is one, is held against it too
@@ -42,7 +42,7 @@ pub struct VerifyOptions {
 }
 
 /// Runs `verify`.
-pub fn verify(options: &VerifyOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+pub(crate) fn verify(options: &VerifyOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let VerifyOptions { range, delimiter, encoding, format, .. } = options;
     let reading =
         Reading { range: range.clone(), delimiter: *delimiter, encoding: *encoding, format: *format };

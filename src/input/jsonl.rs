@@ -11,7 +11,7 @@ use super::fault::Fault;
 
 /// The keys and values of an object in the order they are written, repeated keys included. A key that is not valid
 /// Unicode, because it escapes half a surrogate pair, is kept as written.
-pub type Entries<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
+pub(crate) type Entries<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
 /// The deepest nesting accepted. `serde_json` parses no deeper, and other parsers have limits not far beyond.
 const DEEPEST: usize = 128;

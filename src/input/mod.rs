@@ -39,13 +39,16 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
-pub use self::binding::{Binding, Bound, Parameter, Presence, Wanted};
+pub use self::binding::{Parameter, Wanted};
 pub use self::csv::fields;
 pub use self::error::InputError;
-pub use self::fault::{Fault, Unfit};
-pub use self::jsonl::{Entries, entries};
-pub use self::records::{CsvHeader, RawRecord, Records};
-pub use self::rows::{RowReader, RowSource};
+pub use self::jsonl::entries;
+pub use self::records::Records;
 pub use self::source::{Format, Source};
-pub use self::types::{Kind, Misfit, TypedValue, Types};
-pub use self::validate::{Validated, Warning, glance, validate, validate_typed};
+pub use self::validate::{validate, validate_typed};
+
+pub(crate) use self::fault::Fault;
+pub(crate) use self::records::RawRecord;
+pub(crate) use self::rows::{RowReader, RowSource};
+pub(crate) use self::types::{Kind, Misfit, TypedValue, Types};
+pub(crate) use self::validate::{Validated, glance};

@@ -12,7 +12,7 @@ use super::source::Source;
 use crate::row::{Row, RowHash};
 
 /// Where the rows of a session come from.
-pub trait RowSource: Send {
+pub(crate) trait RowSource: Send {
     /// The next row, or `None` at the end. Ids ascend.
     ///
     /// # Errors
@@ -22,7 +22,7 @@ pub trait RowSource: Send {
 }
 
 /// The selected rows of a validated file.
-pub struct RowReader {
+pub(crate) struct RowReader {
     records: Records,
     arguments: ArgumentReader,
     selection: Range<u64>,
@@ -34,7 +34,11 @@ impl RowReader {
     /// # Errors
     ///
     /// Fails if the file cannot be read, or its header does not fit the binding.
-    pub fn open(source: &Source, binding: &Binding, selection: Range<u64>) -> Result<Self, InputError> {
+    pub(crate) fn open(
+        source: &Source,
+        binding: &Binding,
+        selection: Range<u64>,
+    ) -> Result<Self, InputError> {
         let records = Records::open(source)?;
         let arguments = ArgumentReader::new(binding, records.header(), source)
             .map_err(|fault| InputError::new(source, fault))?;
@@ -47,7 +51,7 @@ impl RowReader {
     ///
     /// Fails if the file cannot be read, or has changed since it was validated.
     #[expect(clippy::should_implement_trait, reason = "fallible, like `Records`")]
-    pub fn next(&mut self) -> Result<Option<Row>, InputError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Row>, InputError> {
         loop {
             if self.records.next_id() >= self.selection.end {
                 return Ok(None);

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 
+use super::validate::Warning;
 use super::*;
 use crate::error::CallError;
 use crate::row::{Row, RowHash, Value};

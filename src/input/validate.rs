@@ -113,7 +113,7 @@ pub fn validate_typed(
 /// # Errors
 ///
 /// Fails if the file cannot be read or its beginning is malformed.
-pub fn glance(source: &Source) -> Result<(), InputError> {
+pub(crate) fn glance(source: &Source) -> Result<(), InputError> {
     walk(source, &Wanted::default(), 0..0, Some(GLANCE), None).map(drop)
 }
 

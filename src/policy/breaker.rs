@@ -38,7 +38,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(3_600);
 
 /// The budget and the breaker. Times are durations since any one origin.
 #[derive(Debug)]
-pub struct Breaker {
+pub(crate) struct Breaker {
     budget: f64,
     tokens: f64,
     /// The row that failed last. Its failures count once, since a row that fails again and again says nothing of others.
@@ -66,7 +66,7 @@ struct Open {
 
 /// Why the server is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hopeless {
+pub(crate) struct Hopeless {
     /// For how long every call has timed out; `None` if the server has never answered.
     pub silent_for: Option<Duration>,
     /// Whether the last call timed out.
@@ -75,7 +75,7 @@ pub struct Hopeless {
 
 impl Breaker {
     /// A closed breaker for a run with at most `concurrency` calls in flight.
-    pub fn new(concurrency: usize) -> Self {
+    pub(crate) fn new(concurrency: usize) -> Self {
         let calls = concurrency as f64;
         let budget = (calls / 2.0).max(LEAST_BUDGET.min(2.0 * calls));
         let (last_row, silent, open, answered, all_asked) = Default::default();
@@ -83,12 +83,12 @@ impl Breaker {
     }
 
     /// Whether an outage is assumed.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
     /// Why the server is to be given up, once it has been probed for long enough.
-    pub fn hopeless(&self) -> Option<Hopeless> {
+    pub(crate) fn hopeless(&self) -> Option<Hopeless> {
         let open = self.open.as_ref().filter(|open| open.probes >= FEWEST_PROBES)?;
         let silence = open.last_probe.saturating_sub(open.silent_since);
         let silent_for = self.answered.then_some(silence);
@@ -101,26 +101,26 @@ impl Breaker {
 
     /// How many rows are wanted beyond those in flight, because rows that were never called show whether the server or the
     /// rows are at fault. Without them, a run with one call at a time would call the same two slow rows for ever.
-    pub fn wants_fresh(&self) -> usize {
+    pub(crate) fn wants_fresh(&self) -> usize {
         self.silent.len() + self.open.as_ref().map_or(0, |open| open.probes as usize).min(MOST_FRESH)
     }
 
     /// Notes that every row has been called, so that from now on timeouts are put down to the rows. Returns whether that
     /// closes the breaker.
-    pub fn all_asked(&mut self) -> bool {
+    pub(crate) fn all_asked(&mut self) -> bool {
         self.all_asked = true;
         self.silent.clear();
         self.open.take_if(|open| open.hangs).is_some()
     }
 
     /// Whether the next answer would change nothing, so that it need not be reported.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.answered && self.open.is_none() && self.tokens >= self.budget && self.silent.is_empty()
     }
 
     /// Notes that a call could not reach the server. `begun` is when the call began. Returns the time of the next probe if
     /// it changes.
-    pub fn failed(&mut self, now: Duration, begun: Duration, row: u64) -> Option<Duration> {
+    pub(crate) fn failed(&mut self, now: Duration, begun: Duration, row: u64) -> Option<Duration> {
         if let Some(open) = &mut self.open {
             return open.probe_failed(now, begun, false);
         }
@@ -135,7 +135,7 @@ impl Breaker {
     }
 
     /// Notes that a call timed out. `begun` is when the call began. Returns the time of the next probe if it changes.
-    pub fn timed_out(&mut self, now: Duration, begun: Duration, row: u64) -> Option<Duration> {
+    pub(crate) fn timed_out(&mut self, now: Duration, begun: Duration, row: u64) -> Option<Duration> {
         let hangs = !self.all_asked;
         if hangs {
             self.silent.insert(row);
@@ -154,7 +154,7 @@ impl Breaker {
 
     /// Notes that the server answered a call, with an error or not. `begun` is when the call began, `again` says that the
     /// row's previous attempt failed. Returns whether that closes the breaker.
-    pub fn answered(&mut self, begun: Duration, again: bool) -> bool {
+    pub(crate) fn answered(&mut self, begun: Duration, again: bool) -> bool {
         self.answered = true;
         self.silent.clear();
         let Some(open) = self.open.take() else {

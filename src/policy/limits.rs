@@ -9,7 +9,7 @@ use crate::outcome::Outcome;
 
 /// A predictor counts as broken if this many first rows all fail with the same class. A percentage of failures is
 /// applied from this many finished rows on.
-pub const FIRST_ROWS: u64 = 20;
+pub(crate) const FIRST_ROWS: u64 = 20;
 /// If this many consecutive rows get a 403 although others were answered before, the cause is not the rows.
 const FORBIDDEN_ROWS: u64 = 20;
 
@@ -40,7 +40,7 @@ impl std::str::FromStr for MaxFailures {
 
 /// Counts outcomes and decides when to stop.
 #[derive(Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     max_failures: Option<MaxFailures>,
     finished: u64,
     failed: u64,
@@ -58,7 +58,7 @@ pub struct Limits {
 
 /// What a 403 is put down to: the row, whose prompt may have been moderated, or the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
+pub(crate) enum Whose {
     /// The row.
     Row,
     /// Unknown, as long as no call has been answered.
@@ -69,7 +69,7 @@ pub enum Whose {
 
 impl Limits {
     /// The guards for this `--max-failures`; without it, only the guard against a broken predictor.
-    pub fn new(max_failures: Option<MaxFailures>) -> Self {
+    pub(crate) fn new(max_failures: Option<MaxFailures>) -> Self {
         let mixed = max_failures == Some(MaxFailures::Percent(100.0));
         Self {
             max_failures,
@@ -86,7 +86,7 @@ impl Limits {
     /// Counts the rows that earlier sessions answered as the first and as finished. Otherwise rows that failed before, which
     /// are run again first and often fail again, would stop the session.
     #[must_use]
-    pub fn resuming(mut self, answered: u64) -> Self {
+    pub(crate) fn resuming(mut self, answered: u64) -> Self {
         self.finished += answered;
         self.mixed |= answered > 0;
         self.answered |= answered > 0;
@@ -96,7 +96,7 @@ impl Limits {
     /// Decides what a 403 is put down to. Must be called for every outcome, before it is recorded. Rows that failed in an
     /// earlier session do not count as evidence against the key: `resume` calls them one after the other, and must get to
     /// the rows after them.
-    pub fn forbidden(&mut self, outcome: &Outcome, failed_before: bool) -> Whose {
+    pub(crate) fn forbidden(&mut self, outcome: &Outcome, failed_before: bool) -> Whose {
         match &outcome.result {
             Err(failure) if failure.kind == FailureKind::Forbidden => {
                 self.forbidden += u64::from(!failed_before);
@@ -118,12 +118,12 @@ impl Limits {
     }
 
     /// Whether any call of the job has been answered.
-    pub fn is_answered(&self) -> bool {
+    pub(crate) fn is_answered(&self) -> bool {
         self.answered
     }
 
     /// Counts an outcome. Returns a reason if the run is to stop.
-    pub fn observe(&mut self, outcome: &Outcome) -> Option<StopReason> {
+    pub(crate) fn observe(&mut self, outcome: &Outcome) -> Option<StopReason> {
         self.finished += 1;
         let Some(failure) = outcome.failure() else {
             self.mixed = true;

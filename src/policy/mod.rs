@@ -10,10 +10,10 @@
 //! | `limits.rs` | `--max-failures`, and the guard against a broken predictor |
 //! | `stop.rs` | the reasons to stop a run, and their order |
 
-pub mod breaker;
-pub mod budget;
-pub mod limits;
-pub mod pace;
+pub(crate) mod breaker;
+pub(crate) mod budget;
+pub(crate) mod limits;
+pub(crate) mod pace;
 pub mod rate;
 pub mod retry;
 pub mod stop;

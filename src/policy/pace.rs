@@ -39,7 +39,7 @@ const COUNTED: u64 = 1_000;
 
 /// The limit of calls in flight, and until when there must be none. Times are durations since any one origin.
 #[derive(Debug)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// The concurrency that was asked for.
     ceiling: f64,
     backoff: Backoff,
@@ -62,7 +62,7 @@ pub struct Pace {
 
 /// How long to wait if the server does not say.
 #[derive(Debug, Clone, Copy)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     /// The first wait. It doubles with each further one.
     pub base: Duration,
     /// Upper bound of every wait, including a Retry-After of the server.
@@ -97,7 +97,7 @@ enum Stage {
 
 /// Whether a call may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admits {
+pub(crate) enum Admits {
     /// Yes, now.
     Now,
     /// Not before this time.
@@ -108,7 +108,7 @@ pub enum Admits {
 
 impl Pace {
     /// No limit below `ceiling` until the server refuses a call.
-    pub fn new(ceiling: usize, backoff: Backoff) -> Self {
+    pub(crate) fn new(ceiling: usize, backoff: Backoff) -> Self {
         let ceiling = ceiling as f64;
         Self {
             ceiling,
@@ -125,12 +125,12 @@ impl Pace {
     }
 
     /// Whether nothing is limited, so that calls and answers need not be reported.
-    pub fn is_free(&self, now: Duration) -> bool {
+    pub(crate) fn is_free(&self, now: Duration) -> bool {
         self.window.is_none() && self.limit >= self.ceiling && now >= self.until
     }
 
     /// Whether one more call may be made beside the `in_flight` others.
-    pub fn admits(&self, now: Duration, in_flight: usize) -> Admits {
+    pub(crate) fn admits(&self, now: Duration, in_flight: usize) -> Admits {
         if now < self.until {
             return Admits::At(self.until);
         }
@@ -144,7 +144,7 @@ impl Pace {
     }
 
     /// Notes that a call is made.
-    pub fn sent(&mut self, now: Duration) {
+    pub(crate) fn sent(&mut self, now: Duration) {
         let Some(window) = &mut self.window else { return };
         if window.stage == Stage::Full {
             // This is the first call after a pause. What the server took before the pause is expected of the next window.
@@ -160,7 +160,7 @@ impl Pace {
     }
 
     /// Notes that a call, begun at that time, has ended and was not refused.
-    pub fn answered(&mut self, begun: Duration) {
+    pub(crate) fn answered(&mut self, begun: Duration) {
         self.replies <<= 1;
         if begun < self.since {
             return;
@@ -190,7 +190,13 @@ impl Pace {
 
     /// Notes that a call, begun at that time, was refused. `asked` is the Retry-After, `in_flight` the number of other calls
     /// in flight.
-    pub fn refused(&mut self, now: Duration, begun: Duration, asked: Option<Duration>, in_flight: usize) {
+    pub(crate) fn refused(
+        &mut self,
+        now: Duration,
+        begun: Duration,
+        asked: Option<Duration>,
+        in_flight: usize,
+    ) {
         self.replies = self.replies << 1 | 1;
         let asked = asked.filter(|asked| !asked.is_zero()).map(|asked| asked.min(self.backoff.cap));
         self.latest = asked.map_or(self.latest, |asked| self.latest.max(now + asked));
@@ -229,13 +235,13 @@ impl Pace {
     }
 
     /// Makes no call before that time, and starts again from one in flight.
-    pub fn hold_until(&mut self, until: Duration) {
+    pub(crate) fn hold_until(&mut self, until: Duration) {
         self.window = None;
         self.pause(until);
     }
 
     /// Starts again from one in flight, in slow start up to the ceiling.
-    pub fn restart(&mut self, now: Duration) {
+    pub(crate) fn restart(&mut self, now: Duration) {
         (self.limit, self.growth, self.since) = (1.0, SLOW_START, now);
     }
 }

@@ -13,7 +13,7 @@ const OTHERS: [&str; 5] = ["process", "compare", "verify", "doctor", "demo"];
 
 /// The name by which the program was called, and the job that its commands are about.
 #[derive(Debug, Clone)]
-pub struct Commands {
+pub(crate) struct Commands {
     program: String,
     answers: Option<String>,
 }
@@ -21,18 +21,18 @@ pub struct Commands {
 impl Commands {
     /// Commands of the program as it was called, about the job with this answers file, named as the user names it; or
     /// about no job.
-    pub fn new(program: &OsStr, answers: Option<&Path>) -> Self {
+    pub(crate) fn new(program: &OsStr, answers: Option<&Path>) -> Self {
         Self { program: argument(program), answers: answers.map(|answers| shell_word(answers.as_os_str())) }
     }
 
     /// The command that continues the job.
-    pub fn resume(&self) -> String {
+    pub(crate) fn resume(&self) -> String {
         self.complete("resume", "")
     }
 
     /// Completes each command in a text's hints, so that a module that knows neither how the program was called nor where
     /// the answers are can write a hint as `` `resume --only failed` ``.
-    pub fn in_hints<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    pub(crate) fn in_hints<'a>(&self, text: &'a str) -> Cow<'a, str> {
         if !text.contains("hint: ") {
             return Cow::Borrowed(text);
         }

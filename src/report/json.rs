@@ -66,7 +66,7 @@ impl ReportError {
 /// # Errors
 ///
 /// Fails if the file cannot be written. An old file is left as it was.
-pub fn write(path: &Path, access: Access, value: &impl Serialize) -> Result<(), ReportError> {
+pub(crate) fn write(path: &Path, access: Access, value: &impl Serialize) -> Result<(), ReportError> {
     let text = serde_json::to_vec_pretty(value).map_err(io::Error::from);
     let written = text.and_then(|mut text| {
         text.push(b'\n');
@@ -76,7 +76,7 @@ pub fn write(path: &Path, access: Access, value: &impl Serialize) -> Result<(), 
 }
 
 /// Whether the file is a report or a comparison written by this program, in any version.
-pub fn is_ours(path: &Path) -> bool {
+pub(crate) fn is_ours(path: &Path) -> bool {
     let text = std::fs::read(path).unwrap_or_default();
     serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|value| {
         value["schema_version"].is_u64() && (value["latency_ms"].is_object() || value["modes"].is_array())
@@ -88,7 +88,7 @@ pub fn is_ours(path: &Path) -> bool {
 /// # Errors
 ///
 /// Fails if the file cannot be read, does not hold a report, or has another schema version.
-pub fn read(path: &Path) -> Result<Report, ReportError> {
+pub(crate) fn read(path: &Path) -> Result<Report, ReportError> {
     let text = std::fs::read(path).map_err(|error| ReportError::Read { path: path.to_owned(), error })?;
     let parse_error = |error| ReportError::Parse { path: path.to_owned(), error };
     let Versioned { schema_version: found } = serde_json::from_slice(&text).map_err(parse_error)?;

@@ -5,15 +5,15 @@
 //! [`remark`] say what the figures mean. [`progress`] shows a run while it runs, and [`text`] formats figures and foreign
 //! text for all views.
 
-pub mod commands;
-pub mod compare;
-pub mod html;
-pub mod json;
-pub mod progress;
-pub mod remark;
-pub mod table;
-pub mod text;
-pub mod verdict;
+pub(crate) mod commands;
+pub(crate) mod compare;
+pub(crate) mod html;
+pub(crate) mod json;
+pub(crate) mod progress;
+pub(crate) mod remark;
+pub(crate) mod table;
+pub(crate) mod text;
+pub(crate) mod verdict;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ use crate::stats::{AttemptCounts, Decided, Distribution, Fold, LimitedTimes, Pre
 use crate::usage::ClassCounts;
 
 /// The version of the report's JSON (`schema/report.schema.json`); new fields alone do not change it.
-pub const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 1;
 
 /// What a report needs beside the statistics.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ const LIMITED: f64 = 0.1;
 const SHORTEST_S: f64 = 1.0;
 
 /// Says if far fewer calls were in flight than requested although rows were waiting and no limit held them back.
-pub fn underused(report: &Report) -> Option<String> {
+pub(crate) fn underused(report: &Report) -> Option<String> {
     let (wall_s, requested) = (report.wall_s, report.concurrency.requested as f64);
     let limited = &report.limited_s;
     let held_back = limited.server + limited.outage + limited.rpm + limited.tpm;

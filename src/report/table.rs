@@ -22,7 +22,7 @@ const SHORTEST_LIMIT_S: f64 = 0.1;
 
 /// Where a run's files are.
 #[derive(Debug, Clone, Copy)]
-pub struct Files<'a> {
+pub(crate) struct Files<'a> {
     /// The answers.
     pub answers: &'a Path,
     /// The timing report, if it was written.
@@ -34,7 +34,7 @@ pub struct Files<'a> {
 }
 
 /// Summarizes a run: what became of the rows, how fast, where the files are, and how to answer the remaining rows.
-pub fn summary(report: &Report, files: Files<'_>, look: Look) -> String {
+pub(crate) fn summary(report: &Report, files: Files<'_>, look: Look) -> String {
     let mut table = Table { look, text: String::new() };
     table.headline(report);
     table.rows(report);

@@ -35,7 +35,7 @@ impl Look {
 /// # Errors
 ///
 /// Fails if the stream cannot be written.
-pub fn show(out: &mut dyn Write, text: &str) -> io::Result<()> {
+pub(crate) fn show(out: &mut dyn Write, text: &str) -> io::Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
@@ -43,7 +43,7 @@ pub fn show(out: &mut dyn Write, text: &str) -> io::Result<()> {
 }
 
 /// Formats a span of time with about three digits: `400 ns`, `850 ms`, `1.23 s`, `2 m 05 s`, `1 h 02 m`.
-pub fn duration(span: Duration) -> String {
+pub(crate) fn duration(span: Duration) -> String {
     let micros = span.as_micros();
     let seconds = span.as_secs_f64();
     let whole = (seconds + 0.5) as u64;
@@ -61,7 +61,7 @@ pub fn duration(span: Duration) -> String {
 }
 
 /// Formats a limit that a user has set, as exactly as it was given: `20 s`, `2 m 30 s`.
-pub fn limit(span: Duration) -> String {
+pub(crate) fn limit(span: Duration) -> String {
     match span.as_secs() {
         seconds @ 0..60 if span.subsec_nanos() == 0 => format!("{seconds} s"),
         _ => duration(span),
@@ -69,17 +69,17 @@ pub fn limit(span: Duration) -> String {
 }
 
 /// As [`duration`], for milliseconds; a figure that is not a span of time gives `-`.
-pub fn millis(figure: f64) -> String {
+pub(crate) fn millis(figure: f64) -> String {
     seconds(figure / 1e3)
 }
 
 /// As [`duration`], for seconds; a figure that is not a span of time gives `-`.
-pub fn seconds(figure: f64) -> String {
+pub(crate) fn seconds(figure: f64) -> String {
     Duration::try_from_secs_f64(figure).map_or_else(|_| "-".to_owned(), duration)
 }
 
 /// Formats a whole number with thousands separators: `1,234,567`.
-pub fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -92,7 +92,7 @@ pub fn count(number: u64) -> String {
 }
 
 /// Formats a count and its noun, which is in the plural unless the count is one: `1 row`, `2 rows`, `3 retries`.
-pub fn counted(number: u64, noun: &str) -> String {
+pub(crate) fn counted(number: u64, noun: &str) -> String {
     let count = count(number);
     match noun.strip_suffix('y') {
         _ if number == 1 => format!("{count} {noun}"),
@@ -102,7 +102,7 @@ pub fn counted(number: u64, noun: &str) -> String {
 }
 
 /// Formats a figure such as a rate with three digits: `0.52`, `8.10`, `80.0`, `1,234`.
-pub fn figure(number: f64) -> String {
+pub(crate) fn figure(number: f64) -> String {
     match number.abs() {
         size if size < 9.995 => format!("{number:.2}"),
         size if size < 99.95 => format!("{number:.1}"),
@@ -111,7 +111,7 @@ pub fn figure(number: f64) -> String {
 }
 
 /// Lists the first twenty row numbers.
-pub fn numbers(rows: impl IntoIterator<Item = u64>) -> String {
+pub(crate) fn numbers(rows: impl IntoIterator<Item = u64>) -> String {
     let mut rows = rows.into_iter();
     let mut text = rows.by_ref().take(20).map(|row| row.to_string()).collect::<Vec<_>>().join(", ");
     if rows.next().is_some() {
@@ -121,7 +121,7 @@ pub fn numbers(rows: impl IntoIterator<Item = u64>) -> String {
 }
 
 /// Says that the event loop is blocked, by which row, and what the remedy is.
-pub fn blocked(blockage: &Blockage, in_hand: &[u64]) -> String {
+pub(crate) fn blocked(blockage: &Blockage, in_hand: &[u64]) -> String {
     let by = match (blockage.row, in_hand) {
         (Some(row), _) | (None, &[row]) => format!(" by row {row}"),
         (None, []) => String::new(),
@@ -146,12 +146,12 @@ pub fn blocked(blockage: &Blockage, in_hand: &[u64]) -> String {
 }
 
 /// Formats US dollars, with more places for small amounts: `$12.34`, `$0.0021`.
-pub fn dollars(amount: f64) -> String {
+pub(crate) fn dollars(amount: f64) -> String {
     if amount > 0.0 && amount < 0.1 { format!("${amount:.4}") } else { format!("${amount:.2}") }
 }
 
 /// Makes foreign text safe for a terminal by escaping control and direction-changing characters.
-pub fn escape(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
@@ -167,7 +167,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 }
 
 /// Escapes the same characters in JSON, in JSON's own way, so that it means the same.
-pub fn escape_json(json: String) -> String {
+pub(crate) fn escape_json(json: String) -> String {
     if !json.contains(is_unsafe) {
         return json;
     }
@@ -185,18 +185,18 @@ pub fn escape_json(json: String) -> String {
 }
 
 /// As [`escape`], but keeps line breaks.
-pub fn escape_lines(text: &str) -> String {
+pub(crate) fn escape_lines(text: &str) -> String {
     text.lines().map(escape).collect::<Vec<_>>().join("\n")
 }
 
 /// Shortens text to one line of at most `columns` columns, with `…` for what is left out, and [`escape`]s it.
-pub fn brief(text: &str, columns: usize) -> String {
+pub(crate) fn brief(text: &str, columns: usize) -> String {
     let parts = text.split(['\n', '\r', '\t']).map(str::trim).filter(|part| !part.is_empty());
     console::truncate_str(&escape(&parts.collect::<Vec<_>>().join(" ")), columns, "…").into_owned()
 }
 
 /// Splits the reason for which a run stopped into one short line and its hint. The hint is not foreign text.
-pub fn reason(text: &str) -> (String, Option<&str>) {
+pub(crate) fn reason(text: &str) -> (String, Option<&str>) {
     let (text, hint) = match text.rsplit_once("\nhint: ") {
         Some((text, hint)) if !hint.contains('\n') => (text, Some(hint)),
         _ => (text, None),
@@ -206,7 +206,7 @@ pub fn reason(text: &str) -> (String, Option<&str>) {
 
 /// Quotes a file name as one word of a shell command. A name that is unsafe for a terminal, or not UTF-8, is written as
 /// bytes in `$'…'`.
-pub fn shell_word(file: &OsStr) -> String {
+pub(crate) fn shell_word(file: &OsStr) -> String {
     if file.as_encoded_bytes().starts_with(b"-") {
         let mut beside = OsStr::new("./").to_owned();
         beside.push(file);
@@ -216,7 +216,7 @@ pub fn shell_word(file: &OsStr) -> String {
 }
 
 /// Quotes any word of a shell command where it must be quoted, as exactly as [`shell_word`].
-pub fn argument(word: &OsStr) -> String {
+pub(crate) fn argument(word: &OsStr) -> String {
     let plain = |character: char| character.is_alphanumeric() || "_-./+:,@%=".contains(character);
     match word.to_str() {
         Some(word) if !word.is_empty() && word.chars().all(plain) => word.to_owned(),
@@ -234,7 +234,7 @@ pub fn argument(word: &OsStr) -> String {
 
 /// Lists items with commas in at most `columns` columns. If not all fit, the first ones (at least one) are followed by
 /// `7 more`.
-pub fn list(items: &[String], columns: usize) -> String {
+pub(crate) fn list(items: &[String], columns: usize) -> String {
     let all = items.join(", ");
     if console::measure_text_width(&all) <= columns {
         return all;
@@ -248,7 +248,7 @@ pub fn list(items: &[String], columns: usize) -> String {
 }
 
 /// Breaks text into lines of at most `columns` columns, after separators only.
-pub fn wrapped(text: &str, separator: &str, columns: usize) -> Vec<String> {
+pub(crate) fn wrapped(text: &str, separator: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for part in text.split_inclusive(separator) {
         let line = lines.last_mut().filter(|line| {
@@ -264,7 +264,7 @@ pub fn wrapped(text: &str, separator: &str, columns: usize) -> Vec<String> {
 }
 
 /// Formats text as indented lines, [`wrapped`] to `columns` columns; empty text gives no line.
-pub fn paragraph(text: &str, separator: &str, indent: usize, columns: usize) -> String {
+pub(crate) fn paragraph(text: &str, separator: &str, indent: usize, columns: usize) -> String {
     let mut paragraph = String::new();
     for line in
         wrapped(text, separator, columns.saturating_sub(indent)).iter().filter(|line| !line.is_empty())

@@ -15,7 +15,7 @@ const KINDS: usize = 3;
 const NAME: usize = 60;
 
 /// The verdict on a run; `None` if nothing was called.
-pub fn verdict(report: &Report) -> Option<String> {
+pub(crate) fn verdict(report: &Report) -> Option<String> {
     let wall = report.wall_s;
     if report.attempts.total == 0 || wall <= 0.0 {
         return None;

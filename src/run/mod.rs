@@ -2,8 +2,8 @@
 //! events (`batch`), nor the attempts, nor the files' formats.
 
 mod batch;
-pub mod control;
-pub mod todo;
+pub(crate) mod control;
+pub(crate) mod todo;
 
 use std::collections::HashSet;
 use std::future::pending;
@@ -37,7 +37,7 @@ const DISK_RETRY: Duration = Duration::from_millis(250);
 
 /// What bounds a run from outside.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// Rows in the selection.
     pub total: u64,
     /// Rows that earlier sessions answered.
@@ -52,7 +52,7 @@ pub struct Bounds {
 
 /// How a run ended.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Why it ended before its rows did.
     pub stop: Option<StopReason>,
     /// A second signal came: nothing more must be written.
@@ -62,7 +62,7 @@ pub struct Ended {
 }
 
 /// One run: what it works with.
-pub struct Run<'a> {
+pub(crate) struct Run<'a> {
     /// Takes rows to outcomes.
     pub engine: Arc<Engine>,
     /// The truth.
@@ -102,7 +102,7 @@ struct Dispatcher<'a> {
 
 impl Run<'_> {
     /// Runs the rows to their outcomes, or until something stops it.
-    pub async fn rows(self, mut todo: Todo) -> Ended {
+    pub(crate) async fn rows(self, mut todo: Todo) -> Ended {
         let (events, mut inbox) = channel(BATCH);
         let mut dispatcher = Dispatcher {
             run: self,

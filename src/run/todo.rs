@@ -9,11 +9,11 @@ use crate::journal::{Index, Status};
 use crate::row::Row;
 
 /// Whether a row is to be run, given how earlier sessions decided it. Answered rows never are.
-pub type Wanted = fn(Option<Status>) -> bool;
+pub(crate) type Wanted = fn(Option<Status>) -> bool;
 
 /// What a session is to run.
 #[derive(Debug, Clone)]
-pub struct Choice {
+pub(crate) struct Choice {
     /// Which rows, by how they were decided before.
     pub wanted: Wanted,
     /// Rows to be run before the others, in this order and one at a time, so that a crash has only one row to blame.
@@ -29,7 +29,7 @@ impl Default for Choice {
 }
 
 /// The rows to run: first the suspects, then the others in the order of the input.
-pub struct Todo {
+pub(crate) struct Todo {
     rows: Box<dyn RowSource>,
     index: Arc<Index>,
     wanted: Wanted,
@@ -42,7 +42,7 @@ pub struct Todo {
 
 impl Todo {
     /// The rows of the choice, out of `rows`. `suspects` are the rows of its suspects.
-    pub fn new(
+    pub(crate) fn new(
         rows: impl RowSource + 'static,
         suspects: Vec<Row>,
         index: Arc<Index>,

@@ -32,7 +32,7 @@ const TITLES: [&str; 7] = [
 
 /// The options of `demo`.
 #[derive(Debug, Clone, Args)]
-pub struct DemoOptions {
+pub(crate) struct DemoOptions {
     /// Only this example: 1 basic call, 2 concurrent calls, 3 timeout, 4 error handling, 5 sequential vs concurrent,
     /// 6 custom async function, 7 streaming
     #[arg(value_name = "EXAMPLE", value_parser = clap::value_parser!(u8).range(1..=TITLES.len() as i64))]
@@ -49,7 +49,7 @@ pub struct DemoOptions {
 }
 
 /// Runs `demo`: exit code 1 if an example fails.
-pub async fn demo(options: &DemoOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+pub(crate) async fn demo(options: &DemoOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let control = Control::new();
     let _signals = Signals::forward(&control, GRACE, streams.last_words(None))?;
     let mut spec = PredictorSpec::default();

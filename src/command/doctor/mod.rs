@@ -25,7 +25,7 @@ use crate::report::text::counted;
 use crate::run::control::Control;
 
 /// Runs `doctor`: exit code 1 if anything is wrong.
-pub async fn doctor(options: ProcessOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+pub(crate) async fn doctor(options: ProcessOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let spec = options.spec(&std::env::current_dir()?, Format::Csv);
     let control = Control::new();
     let _signals = Signals::forward(&control, spec.time.grace, streams.last_words(None))?;

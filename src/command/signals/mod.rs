@@ -15,7 +15,7 @@ use crate::run::control::Control;
 /// Passes the signals that end a job on to its control, for as long as the value lives. Make it before the first Python
 /// import, which would install Python's own handler of SIGINT where that signal is still at its default.
 #[derive(Debug)]
-pub struct Signals(Arc<AtomicBool>);
+pub(crate) struct Signals(Arc<AtomicBool>);
 
 impl Signals {
     /// Takes the signals over from their default.
@@ -26,7 +26,7 @@ impl Signals {
     /// # Errors
     ///
     /// Fails where the signals cannot be taken over.
-    pub fn forward(
+    pub(crate) fn forward(
         control: &Control,
         grace: Duration,
         words: impl FnOnce(u8, &str) + Send + 'static,
@@ -52,13 +52,13 @@ const FILE_TOO_LARGE: i32 = 25;
 /// # Errors
 ///
 /// Fails where the signal cannot be taken over.
-pub fn outlive_file_size_limit() -> io::Result<impl Sized> {
+pub(crate) fn outlive_file_size_limit() -> io::Result<impl Sized> {
     signal(SignalKind::from_raw(FILE_TOO_LARGE))
 }
 
 /// SIGUSR1, by which the run is asked how it stands.
 #[derive(Debug)]
-pub struct Asked(Stream);
+pub(crate) struct Asked(Stream);
 
 impl Asked {
     /// Takes the signal over from its default, which is to kill; must be called within a Tokio runtime.
@@ -66,12 +66,12 @@ impl Asked {
     /// # Errors
     ///
     /// Fails where the signal cannot be taken over.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(signal(SignalKind::user_defined1())?))
     }
 
     /// The next time it is asked. Cancel-safe.
-    pub async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         self.0.recv().await;
     }
 }

@@ -10,7 +10,7 @@ const HEADER: &str =
     "| Mode | Wall (mean ± σ) | Rows/s | In flight | Calls | Failed | Speedup (95 % confidence) | Ideal |";
 
 /// Whether the file holds such a table.
-pub fn is_ours(path: &Path) -> bool {
+pub(crate) fn is_ours(path: &Path) -> bool {
     std::fs::read(path).is_ok_and(|text| text.starts_with(HEADER.as_bytes()))
 }
 

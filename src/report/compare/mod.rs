@@ -1,7 +1,7 @@
 //! The result of `compare` as one value, and its views for people: a table and Markdown. The statistics behind the
 //! speedup are explained at [`Speedup`].
 
-pub mod markdown;
+pub(crate) mod markdown;
 mod mode;
 mod table;
 #[cfg(test)]
@@ -10,12 +10,12 @@ mod warning;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::mode::{Mode, ModeRuns, RunFigures};
-pub use self::warning::{Doubt, Warning};
+pub(crate) use self::mode::{Mode, ModeRuns, RunFigures};
+pub(crate) use self::warning::Warning;
 use crate::stats::Speedup;
 
 /// The version of the export's JSON (`schema/compare.schema.json`); new fields alone do not change it.
-pub const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 1;
 
 /// The calls before those that are timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,3 +1,4 @@
+use super::warning::Doubt;
 use super::*;
 use crate::report::text::Look;
 

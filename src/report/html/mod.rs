@@ -103,7 +103,7 @@ struct Slow {
 /// # Errors
 ///
 /// Fails if the page cannot be written; an old page is left as it was.
-pub fn write(
+pub(crate) fn write(
     path: &Path,
     access: Access,
     answers: &Path,
@@ -117,7 +117,7 @@ pub fn write(
 }
 
 /// Whether the file is a page written by this program, in any version.
-pub fn is_ours(path: &Path) -> bool {
+pub(crate) fn is_ours(path: &Path) -> bool {
     std::fs::read(path).is_ok_and(|page| memchr::memmem::find(&page, SIGN.as_bytes()).is_some())
 }
 

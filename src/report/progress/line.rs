@@ -52,7 +52,7 @@ pub(super) enum Line<'a> {
 
 /// The files of a run, as far as they were written.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Written<'a> {
+pub(crate) struct Written<'a> {
     /// The answers.
     pub answers: Option<&'a Path>,
     /// The journal.
@@ -96,6 +96,6 @@ impl Line<'_> {
 }
 
 /// Formats a message as a line, with control characters escaped.
-pub fn message_line(level: Level, text: &str) -> String {
+pub(crate) fn message_line(level: Level, text: &str) -> String {
     Line::Message { level, text: &escape_lines(text) }.text()
 }

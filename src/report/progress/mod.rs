@@ -11,18 +11,18 @@ mod standing;
 
 use bar::Bar;
 use json::JsonLines;
-pub use line::{Written, message_line};
+pub(crate) use line::{Written, message_line};
 use log::Log;
 use plain::Plain;
-pub use screen::Screen;
-pub use standing::Standing;
+pub(crate) use screen::Screen;
+pub(crate) use standing::Standing;
 
 use super::commands::Commands;
 use crate::observe::{Fanout, Observer};
 
 /// The values of `--progress`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum ProgressKind {
+pub(crate) enum ProgressKind {
     /// A bar on a terminal, lines elsewhere, nothing when quiet.
     #[default]
     Auto,
@@ -38,14 +38,14 @@ pub enum ProgressKind {
 
 impl ProgressKind {
     /// The form in which this is shown.
-    pub fn form(self) -> Form {
+    pub(crate) fn form(self) -> Form {
         if self == Self::Json { Form::Json } else { Form::Text }
     }
 }
 
 /// The form of what is written to standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// Text for people.
     Text,
     /// One JSON object a line, for programs.
@@ -54,7 +54,7 @@ pub enum Form {
 
 /// What is shown, and to whom.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Showing {
+pub(crate) struct Showing {
     /// `--progress`.
     pub kind: ProgressKind,
     /// Whether standard error is a terminal.
@@ -69,7 +69,7 @@ pub struct Showing {
 
 impl Showing {
     /// Whether a bar is drawn.
-    pub fn has_bar(&self) -> bool {
+    pub(crate) fn has_bar(&self) -> bool {
         match self.kind {
             ProgressKind::Auto => self.is_terminal && !self.quiet,
             ProgressKind::Bar => self.is_terminal,
@@ -80,7 +80,12 @@ impl Showing {
 
 /// The observers that show a run on `screen` and keep how it stands in `standing`. Commands in hints are completed
 /// with `commands`.
-pub fn observer(showing: Showing, screen: &Screen, standing: &Standing, commands: &Commands) -> Fanout {
+pub(crate) fn observer(
+    showing: Showing,
+    screen: &Screen,
+    standing: &Standing,
+    commands: &Commands,
+) -> Fanout {
     let log = Log::new(screen, showing, commands.clone());
     let shown: Box<dyn Observer> = match showing.kind {
         _ if showing.has_bar() => Box::new(Bar::new(log, screen, showing.color)),

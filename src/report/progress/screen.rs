@@ -17,7 +17,7 @@ const LONGEST_LINE: usize = 64 << 10;
 /// As a [`Write`] it removes the bar, writes, and draws the bar again, so that a clone can be the writer of `tracing`'s
 /// subscriber. A reader that has gone away is not an error.
 #[derive(Clone)]
-pub struct Screen {
+pub(crate) struct Screen {
     bars: MultiProgress,
     out: Arc<Mutex<dyn Write + Send>>,
     columns: fn() -> usize,
@@ -29,7 +29,7 @@ pub struct Screen {
 
 impl Screen {
     /// A place such as standard error, with a function that tells its columns. `bars` are drawn there.
-    pub fn new(bars: MultiProgress, out: impl Write + Send + 'static, columns: fn() -> usize) -> Self {
+    pub(crate) fn new(bars: MultiProgress, out: impl Write + Send + 'static, columns: fn() -> usize) -> Self {
         let out = Arc::new(Mutex::new(out));
         Self { bars, out, columns, drawn: Arc::default(), begun: Arc::default() }
     }
@@ -49,12 +49,12 @@ impl Screen {
     }
 
     /// Writes whole lines. An error is ignored, for there is nowhere left to report it.
-    pub fn lines(&self, text: &str) {
+    pub(crate) fn lines(&self, text: &str) {
         let _ = self.clone().write_all(format!("{text}\n").as_bytes());
     }
 
     /// Shows what Python prints. Below a bar, and as JSON, the beginning of a line is kept until the line has ended.
-    pub fn print(&self, text: &[u8], form: Form) {
+    pub(crate) fn print(&self, text: &[u8], form: Form) {
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         begun.extend_from_slice(text);
         let whole = form == Form::Json || self.drawn.load(Ordering::Relaxed);
@@ -68,7 +68,7 @@ impl Screen {
     }
 
     /// Shows the beginning of a line that will not be ended any more.
-    pub fn end_line(&self, form: Form) {
+    pub(crate) fn end_line(&self, form: Form) {
         let begun = std::mem::take(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner));
         self.show(&begun, form);
     }

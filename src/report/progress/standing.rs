@@ -8,7 +8,7 @@ use crate::observe::{Observer, Snapshot};
 
 /// The last snapshot of a run. Clones share it.
 #[derive(Clone)]
-pub struct Standing {
+pub(crate) struct Standing {
     screen: Screen,
     form: Form,
     last: Arc<Mutex<Option<Last>>>,
@@ -23,7 +23,7 @@ struct Last {
 
 impl Standing {
     /// No snapshot yet; what is said of it goes to `screen`.
-    pub fn new(screen: Screen, form: Form) -> Self {
+    pub(crate) fn new(screen: Screen, form: Form) -> Self {
         Self { screen, form, last: Arc::default() }
     }
 
@@ -36,14 +36,14 @@ impl Standing {
     }
 
     /// Sets the cost of all runs of a comparison, in US dollars, for a snapshot is about one run.
-    pub fn set_cost(&self, usd: Option<f64>) {
+    pub(crate) fn set_cost(&self, usd: Option<f64>) {
         if let Some(last) = self.last.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             last.snapshot.cost_usd = usd;
         }
     }
 
     /// Writes a line that says how the run stands.
-    pub fn tell(&self) {
+    pub(crate) fn tell(&self) {
         let last = self.last();
         let text = match (self.form, &last) {
             (Form::Json, _) => {
@@ -58,7 +58,7 @@ impl Standing {
     }
 
     /// Writes the last line for programs, which says how the process ends.
-    pub fn end(&self, exit_code: u8, written: Written<'_>) {
+    pub(crate) fn end(&self, exit_code: u8, written: Written<'_>) {
         let last = self.last();
         let standing = last.as_ref().map(|last| (&last.snapshot).into());
         if self.form == Form::Json {
