@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use tokio_asyncio_bridge::job::{
     Control, Event, Format, Job, JobPaths, JobSpec, Level, Observer, SessionOptions, Signal, Snapshot,
+    end_python,
 };
 
 /// Prints messages, and each failed row.
@@ -42,7 +43,10 @@ async fn main() -> ExitCode {
         eprintln!("usage: process_file INPUT PREDICTOR");
         return ExitCode::from(2);
     };
-    match process(Path::new(input), predictor).await {
+    let processed = process(Path::new(input), predictor).await;
+    // Flushes what Python has printed, and runs its `atexit` functions.
+    end_python();
+    match processed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

@@ -12,6 +12,9 @@
 //! [`compare::PreparedComparison`] runs the same rows at several widths, [`rebuilt::rebuilt`] gives the report of any run,
 //! [`export::export`] its answers so far, and [`verify::verify`] holds an answers file against its input and journal.
 //!
+//! Several jobs may run at once, or one after the other. They share one Python, which outlives them: a process that has run
+//! jobs calls [`end_python`] before it ends.
+//!
 //! Nothing here prints, reads options from the environment, takes over a signal or ends the process. What happens is
 //! told to an [`Observer`], and a [`Control`] ends the job from outside. What fails is a [`JobError`].
 
@@ -42,6 +45,7 @@ pub use self::paths::JobPaths;
 pub use self::resume::{Begin, Only, TakeUp, recorded};
 pub use self::run::SessionEnd;
 pub use self::spec::JobSpec;
+pub use crate::bridge::python::interpreter::end as end_python;
 pub use crate::event::Event;
 pub use crate::input::Format;
 pub use crate::observe::{Level, Observer, Snapshot};
