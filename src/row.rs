@@ -84,9 +84,14 @@ impl Serialize for Value {
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
-        // A string that escapes half a surrogate pair is no text, and stays as written.
-        let text = raw.get().starts_with('"').then(|| serde_json::from_str(raw.get()));
-        Ok(text.and_then(Result::ok).map_or_else(|| Self::Json(raw.to_owned()), Self::Text))
+        let text = match raw.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            // Most texts have no escape, and are copied at once instead of parsed a second time.
+            Some(text) if !text.contains('\\') => Some(text.to_owned()),
+            // A string that escapes half a surrogate pair is no text, and stays as written.
+            Some(_) => serde_json::from_str(raw.get()).ok(),
+            None => None,
+        };
+        Ok(text.map_or_else(|| Self::Json(raw.to_owned()), Self::Text))
     }
 }
 

@@ -50,6 +50,15 @@ pub(super) fn parse(json: &[u8]) -> Result<Record<'static>, Unread> {
     })
 }
 
+/// Parses a line's JSON if it is an outcome. A [`Record`] of any kind would be moved, with all its bytes, some times more.
+pub(super) fn parse_outcome(json: &[u8]) -> Option<Outcome> {
+    #[derive(Deserialize)]
+    struct Line {
+        outcome: Outcome,
+    }
+    serde_json::from_slice::<Line>(json).ok().map(|line| line.outcome)
+}
+
 fn kind(json: &[u8]) -> Option<&str> {
     let name = json.strip_prefix(b"{\"")?;
     let end = memchr::memchr(b'"', name)?;

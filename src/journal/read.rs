@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::error::JournalError;
-use super::format::{self, Record};
+use super::format;
 use super::index::Index;
 use super::line;
 use crate::outcome::Outcome;
@@ -46,8 +46,8 @@ impl Reader {
         let line = self.lines.line(offset);
         let line =
             line.map_err(|source| JournalError::Io { action: "read", path: self.path.clone(), source })?;
-        match line.and_then(line::decode).map(format::parse) {
-            Some(Ok(Record::Outcome(outcome))) if outcome.row == row => Ok(Some(outcome.into_owned())),
+        match line.and_then(line::decode).map(format::parse_outcome) {
+            Some(Some(outcome)) if outcome.row == row => Ok(Some(outcome)),
             _ => Err(JournalError::Changed { path: self.path.clone(), row, offset }),
         }
     }
