@@ -6,7 +6,6 @@ Makes no request.
 import os
 import socket
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from _tokio_asyncio_bridge.loader import LoadError
 
@@ -43,17 +42,31 @@ def key_fault(key: str) -> str | None:
 
 def require_proxy(url: str) -> None:
     """Raises LoadError if requests to the URL would go through a proxy that cannot be reached."""
-    target = urlsplit(url)
-    try:
-        bypassed = proxy_bypass(target.hostname or "")
-    except Exception:
-        bypassed = False
-    proxies = getproxies()
+    target, proxies = urlsplit(url), _proxies()
     kind = next((kind for kind in (target.scheme, "all") if proxies.get(kind)), None)
-    if kind is not None and not bypassed:
+    if kind is not None and not _is_bypassed(target.hostname or ""):
         fault = proxy_fault(kind, proxies[kind])
         if fault is not None:
             raise LoadError(fault)
+
+
+def _proxies() -> dict[str, str]:
+    """The proxies in the environment, by `http`, `https`, `all` and the like."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return {}
+    # Imported late: it takes as long as all of this package, and few have a proxy.
+    from urllib.request import getproxies
+
+    return getproxies()
+
+
+def _is_bypassed(host: str) -> bool:
+    from urllib.request import proxy_bypass
+
+    try:
+        return bool(proxy_bypass(host))
+    except Exception:
+        return False
 
 
 def proxy_fault(kind: str, proxy: str) -> str | None:
@@ -83,7 +96,7 @@ def _variable(kind: str) -> str:
 def cautions() -> list[str]:
     """The faults of all keys and proxies in the environment, for a predictor whose use of them is unknown."""
     keys = [(name, key_fault(key)) for name, key in os.environ.items() if name.upper().endswith("_API_KEY")]
-    proxies = [proxy_fault(kind, proxy) for kind, proxy in getproxies().items() if kind in ("http", "https", "all")]
+    proxies = [proxy_fault(kind, proxy) for kind, proxy in _proxies().items() if kind in ("http", "https", "all")]
     return [_of_key(name, fault) for name, fault in keys if fault] + [fault for fault in proxies if fault]
 
 
