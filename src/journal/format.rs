@@ -50,13 +50,10 @@ pub(super) fn parse(json: &[u8]) -> Result<Record<'static>, Unread> {
     })
 }
 
-/// Parses a line's JSON if it is an outcome. A [`Record`] of any kind would be moved, with all its bytes, some times more.
+/// Parses a line's JSON if it is an outcome. This copies less than [`parse`], whose every layer moves the record.
 pub(super) fn parse_outcome(json: &[u8]) -> Option<Outcome> {
-    #[derive(Deserialize)]
-    struct Line {
-        outcome: Outcome,
-    }
-    serde_json::from_slice::<Line>(json).ok().map(|line| line.outcome)
+    let outcome = json.strip_prefix(br#"{"outcome":"#)?.strip_suffix(b"}")?;
+    serde_json::from_slice(outcome).ok()
 }
 
 fn kind(json: &[u8]) -> Option<&str> {
