@@ -1,9 +1,11 @@
 //! Takes the prompts and the source files of a loaded predictor from the interpreter.
 
+use std::path::PathBuf;
+
 use pyo3::prelude::*;
 
 use super::helpers;
-use crate::fs::sha256_of;
+use crate::fs::{sha256, sha256_of};
 use crate::prompt::{Parts, Prompt, Text};
 use crate::secret::Secrets;
 
@@ -13,9 +15,11 @@ use crate::secret::Secrets;
 /// Secrets are masked before a text is hashed, so that nothing recorded depends on them.
 pub(super) fn prompt(source: Option<&str>, module: &Bound<'_, PyAny>, secrets: &Secrets) -> PyResult<Prompt> {
     let py = module.py();
-    let sources: Vec<(String, String)> =
+    let files: Vec<(String, PathBuf)> =
         helpers::module(py, "sources")?.call_method1("loaded", (source,))?.extract()?;
-    let mut prompt = Prompt { sources: sources.into_iter().collect(), ..Prompt::default() };
+    // Hashed here, since Python's `hashlib` loads OpenSSL. A file that cannot be read is left out.
+    let hashed = files.into_iter().filter_map(|(name, path)| Some((name, sha256(&path).ok()?)));
+    let mut prompt = Prompt { sources: hashed.collect(), ..Prompt::default() };
     if module.is_none() {
         return Ok(prompt);
     }

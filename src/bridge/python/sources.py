@@ -1,6 +1,5 @@
-"""Lists the source files that a predictor was loaded from, each with the hash of its bytes."""
+"""Lists the source files that a predictor was loaded from."""
 
-import hashlib
 import os
 import sys
 import types
@@ -12,17 +11,15 @@ _INSTALLED = {"site-packages", "dist-packages"}
 
 
 def loaded(source: str | None) -> list[tuple[str, str]]:
-    """The path and SHA-256 of `source`, the predictor's own file, and of each module of the user's own imported so far.
+    """The name and path of `source`, the predictor's own file, and of each module of the user's own imported so far.
 
-    A module is the user's own if it belongs neither to the standard library nor to an installed package. A path below
-    the current directory is relative to it, so that a job and its predictor can be moved together. A file that cannot
-    be read is left out.
+    A module is the user's own if it belongs neither to the standard library nor to an installed package. A file below
+    the current directory is named relative to it, so that a job and its predictor can be moved together.
     """
     files = {os.path.abspath(file) for file in _imported() if _is_own(file)}
     if source is not None:
         files.add(os.path.abspath(source))
-    hashed = ((file, _sha256(file)) for file in files)
-    return sorted((_named(file), sha256) for file, sha256 in hashed if sha256 is not None)
+    return sorted((_named(file), file) for file in files)
 
 
 def _imported() -> list[str]:
@@ -39,14 +36,6 @@ def _imported() -> list[str]:
 
 def _is_own(file: str) -> bool:
     return not (traces.is_ours(file) or traces.is_library(file) or _INSTALLED.intersection(file.split(os.sep)))
-
-
-def _sha256(file: str) -> str | None:
-    try:
-        with open(file, "rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError:
-        return None
 
 
 def _named(file: str) -> str:
