@@ -204,8 +204,7 @@ pub(crate) fn reason(text: &str) -> (String, Option<&str>) {
     (brief(text, REASON_WIDTH), hint)
 }
 
-/// Quotes a file name as one word of a shell command. A name that is unsafe for a terminal, or not UTF-8, is written as
-/// bytes in `$'…'`.
+/// Quotes a file name as one word of a shell command, as bytes in `$'…'` if it is unsafe for a terminal or not UTF-8.
 pub(crate) fn shell_word(file: &OsStr) -> String {
     if file.as_encoded_bytes().starts_with(b"-") {
         let mut beside = OsStr::new("./").to_owned();
@@ -232,8 +231,7 @@ pub(crate) fn argument(word: &OsStr) -> String {
     }
 }
 
-/// Lists items with commas in at most `columns` columns. If not all fit, the first ones (at least one) are followed by
-/// `7 more`.
+/// Lists items with commas in at most `columns` columns: all, or the first ones (at least one) and `7 more`.
 pub(crate) fn list(items: &[String], columns: usize) -> String {
     let all = items.join(", ");
     if console::measure_text_width(&all) <= columns {

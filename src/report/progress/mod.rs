@@ -69,7 +69,7 @@ pub(crate) struct Showing {
 
 impl Showing {
     /// Whether a bar is drawn.
-    pub(crate) fn has_bar(&self) -> bool {
+    pub(crate) fn has_bar(self) -> bool {
         match self.kind {
             ProgressKind::Auto => self.is_terminal && !self.quiet,
             ProgressKind::Bar => self.is_terminal,
