@@ -50,7 +50,6 @@ impl RowReader {
     /// # Errors
     ///
     /// Fails if the file cannot be read, or has changed since it was validated.
-    #[expect(clippy::should_implement_trait, reason = "fallible, like `Records`")]
     pub(crate) fn next(&mut self) -> Result<Option<Row>, InputError> {
         loop {
             if self.records.next_id() >= self.selection.end {
