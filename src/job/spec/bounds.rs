@@ -1,4 +1,4 @@
-//! How long, how often and for how much: timeouts, retries, guards and budgets.
+//! The groups of timeouts, retries, stop conditions and budgets.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -14,36 +14,36 @@ use crate::policy::limits::MaxFailures;
 use crate::policy::retry::RetryPolicy;
 
 group! {
-    /// How long things may take.
+    /// Timeouts.
     [next_help_heading = "Time"] TimeSpec TimePatch {
-        /// For each attempt, from its hand-over to Python
+        /// Time limit for each attempt, from its hand-over to Python
         [value_name = "DURATION", value_parser = duration, env = "TAB_TIMEOUT"]
         timeout: Duration as (Duration) = Duration::from_secs(60),
-        /// For all attempts of a row together
+        /// Time limit for all attempts of a row together
         [value_name = "DURATION", value_parser = duration, env = "TAB_ROW_TIMEOUT"]
         row_timeout: Option<Duration> as (Duration) = None,
-        /// For the whole run, or all runs of `compare` together; then no new calls are made
+        /// Time limit for the whole run, or for all runs of `compare` together; then no new calls are made
         [value_name = "DURATION", value_parser = duration, env = "TAB_DEADLINE"]
         deadline: Option<Duration> as (Duration) = None,
-        /// A loop that has not turned for the timeout and this much longer ends the run
+        /// How much longer than the timeout the event loop may be blocked before the run ends
         [value_name = "DURATION", value_parser = duration, hide = true, env = "TAB_STUCK_AFTER"]
         stuck_after: Duration as (Duration) = Duration::from_secs(10),
-        /// How long calls in flight may go on once the run is stopping (Kubernetes kills 30 s after it asks)
+        /// How long calls in flight may go on once the run is stopping (Kubernetes kills 30 s after it asks to stop)
         [value_name = "DURATION", value_parser = wait, env = "TAB_GRACE"]
         grace: Duration as (Duration) = Duration::from_secs(20),
     }
 }
 
 group! {
-    /// What is tried again.
+    /// Retries.
     [next_help_heading = "Retry"] RetrySpec RetryPatch {
-        /// Retries a row may use up
+        /// Retries of a row, at most; attempts that the server throttled do not count
         [value_name = "N", env = "TAB_RETRIES"]
         retries: u32 as (u32) = 3,
-        /// Upper bound of the first wait; it doubles with every retry
+        /// Longest wait before the first retry; it doubles with every retry
         [value_name = "DURATION", value_parser = wait, env = "TAB_BACKOFF"]
         backoff: Duration as (Duration) = Duration::from_secs(1),
-        /// Upper bound of every wait
+        /// Longest wait before any retry
         [value_name = "DURATION", value_parser = wait, env = "TAB_BACKOFF_MAX"]
         backoff_max: Duration as (Duration) = Duration::from_secs(60),
         /// Whether an answer that was cut off at `max_tokens` is kept and counted, or fails its row
@@ -52,7 +52,7 @@ group! {
     }
 }
 
-/// `--cut-off`.
+/// The values of `--cut-off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -64,23 +64,23 @@ pub enum CutOffChoice {
 chosen!(CutOffChoice);
 
 impl RetrySpec {
-    /// The policy they make.
+    /// The retry policy of these values.
     pub fn policy(&self) -> RetryPolicy {
         RetryPolicy { retries: self.retries, base: self.backoff, cap: self.backoff_max }
     }
 }
 
 group! {
-    /// When to give up.
+    /// Conditions that stop the run.
     [next_help_heading = "Stop"] StopSpec StopPatch {
-        /// Stop at so many failed rows, or over P% of the finished ones (from 20 on); 100% never stops
+        /// Stop at N failed rows, or when more than P% of at least 20 finished rows have failed; 100% never stops
         [value_name = "N|P%", env = "TAB_MAX_FAILURES"]
         max_failures: Option<MaxFailures> as (MaxFailures) = None,
     }
 }
 
 group! {
-    /// Prices and bounds.
+    /// Prices and budgets.
     [next_help_heading = "Money"] MoneySpec MoneyPatch {
         /// US dollars for a million prompt tokens, in place of the model's known price (with `--price-out`)
         [value_name = "USD", value_parser = amount, requires = "price_out", env = "TAB_PRICE_IN"]
@@ -98,12 +98,12 @@ group! {
 }
 
 impl MoneySpec {
-    /// The price they make.
+    /// The price, if both parts were given.
     pub fn price(&self) -> Option<Price> {
         Some(Price { input: self.price_in?, output: self.price_out? })
     }
 
-    /// The bounds they make.
+    /// The budgets.
     pub fn bounds(&self) -> Bounds {
         Bounds { cost: self.max_cost, tokens: self.max_total_tokens.map(NonZeroU64::get) }
     }

@@ -1,4 +1,4 @@
-//! The spec among a session's settings in the journal, and the options that version 0.1 kept in its place.
+//! Reads the spec from a session's settings in the journal, or from the options that version 0.1 kept instead.
 
 use std::path::{Path, PathBuf};
 
@@ -13,16 +13,16 @@ use crate::journal::Header;
 /// The name of the spec among a session's settings.
 const SPEC: &str = "spec";
 
-/// A session's settings, which hold its spec.
+/// The settings of a session, which hold its spec.
 pub fn settings(spec: &JobSpec) -> Value {
     serde_json::json!({ SPEC: spec })
 }
 
-/// The spec of the job that a session was of.
+/// Reads the spec of a session.
 ///
 /// # Errors
 ///
-/// Fails where another version of this program wrote it in a way that this one does not know.
+/// Fails if a later version of this program wrote the spec, or if it cannot be read.
 pub fn of_header(header: &Header) -> Result<JobSpec, JobError> {
     match header.settings.get(SPEC) {
         Some(spec) => {
@@ -42,14 +42,14 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> JobError
     JobError::new(ErrorKind::Journal, "failed to read the journal's job").because(error)
 }
 
-/// Version 0.1 kept the options as they were given.
+/// Reads the options that version 0.1 recorded as they were given.
 fn of_options(header: &Header) -> Result<JobSpec, JobError> {
     let texts = |name: &str| {
         let texts = header.settings[name].as_array().into_iter().flatten();
         texts.filter_map(|text| text.as_str().map(str::to_owned)).collect::<Vec<_>>()
     };
     let command = clap::Command::new(SPEC).no_binary_name(true).args_override_self(true);
-    // What holds was recorded: the environment of today is not asked.
+    // The recorded options hold, whatever the environment says today.
     let command = WholePatch::augment_args(command).mut_args(|argument| argument.env(None::<&str>));
     let matches = command.try_get_matches_from(texts("options")).map_err(unreadable)?;
     let patch = WholePatch::from_arg_matches(&matches).map_err(unreadable)?;

@@ -1,7 +1,7 @@
-//! The macro that makes a group of the spec and of the patch: each option's help, type and default stand once.
+//! The macro that defines a group of options once, for the spec and for the patch.
 
-/// Makes a group of the spec, and of the patch. Of each leaf: `[what clap is told] name: its type = its default`, with
-/// `name: its type as what one option gives = its default` where the two differ.
+/// Defines a group of the spec, and the same group of the patch. Each option is written as
+/// `[arguments for clap] name: type in the spec as (type in the patch) = default`.
 macro_rules! group {
 
     ($(#[$doc:meta])* [$($heading:tt)*] $Spec:ident $Patch:ident {
@@ -21,12 +21,12 @@ macro_rules! group {
         }
 
         impl $Spec {
-            /// Lays over it what was given.
+            /// Replaces the values that the patch gives.
             pub fn lay(&mut self, patch: $Patch) {
                 $(group!(@lay self patch $name $type);)*
             }
 
-            /// Each leaf by its option's long name, with its values.
+            /// Adds each option's long name and values to `words`.
             pub(super) fn words(&self, words: &mut Vec<(String, Vec<String>)>) {
                 $(words.push((stringify!($name).replace('_', "-"), self.$name.words()));)*
             }

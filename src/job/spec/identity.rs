@@ -1,11 +1,11 @@
-//! What makes two sessions the same job: [`Identity`].
+//! The [`Identity`] of a job.
 
 use std::collections::BTreeMap;
 
 use super::whole::JobSpec;
 
-/// What makes two sessions the same job, apart from their input and the predictor's prompt. Texts are empty where nothing
-/// was given. Which rows are selected is no part of it.
+/// The options that make two sessions the same job. The input and the predictor's prompt are compared apart from it, and the
+/// selected rows do not matter. A field is empty if its option was not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The SPEC.
@@ -18,25 +18,25 @@ pub struct Identity {
     pub lm: String,
     /// The column of the question.
     pub column: String,
-    /// The columns of the parameters, as `parameter=column`, sorted and joined by `, `.
+    /// The columns of other arguments, as `parameter=column`, sorted and joined by `, `.
     pub map: String,
-    /// `sha256 ` and the hash of the saved program.
+    /// The saved program, as `sha256 ` and its hash in hexadecimal.
     pub program: String,
 }
 
-/// A field of an [`Identity`] that differs: the option's name, what it was, and what it is.
+/// A field of an [`Identity`] that differs between two sessions.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FieldDifference<'a> {
     /// The option's long name.
     pub name: &'static str,
-    /// What it was.
+    /// The earlier value.
     pub was: &'a str,
-    /// What it is.
+    /// The present value.
     pub is: &'a str,
 }
 
 impl Identity {
-    /// The identity that a session recorded.
+    /// Reads the identity that a session recorded.
     pub fn recorded(fields: &BTreeMap<String, String>) -> Self {
         let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
         Self {
@@ -50,7 +50,7 @@ impl Identity {
         }
     }
 
-    /// Its fields by the long names of their options.
+    /// The fields, each with its option's long name.
     pub fn fields(&self) -> [(&'static str, &str); 7] {
         let Self { predictor, signature, model, lm, column, map, program } = self;
         [
@@ -64,7 +64,7 @@ impl Identity {
         ]
     }
 
-    /// What is another than before, field by field.
+    /// The fields that differ from those of an earlier identity.
     pub fn differences<'a>(&'a self, before: &'a Self) -> Vec<FieldDifference<'a>> {
         let both = before.fields().into_iter().zip(self.fields());
         let different = both.filter(|((_, was), (_, is))| was != is);
@@ -73,7 +73,7 @@ impl Identity {
 }
 
 impl JobSpec {
-    /// What makes another session the same job. `program` is the SHA-256 of the saved program, in hexadecimal.
+    /// The identity of the job. `program` is the SHA-256 of the saved program, in hexadecimal.
     pub fn identity(&self, program: Option<String>) -> Identity {
         let list = |pairs: &mut dyn Iterator<Item = (&str, &str)>| {
             let sorted: BTreeMap<_, _> = pairs.collect();
@@ -91,7 +91,7 @@ impl JobSpec {
         }
     }
 
-    /// The identity as a session records it, with the rows that were asked for.
+    /// The identity as a session records it, together with the selection that was asked for.
     pub(crate) fn recorded_identity(&self, program: Option<String>) -> BTreeMap<String, String> {
         let selection = self.rows.selection();
         let end = if selection.end == u64::MAX { String::new() } else { selection.end.to_string() };

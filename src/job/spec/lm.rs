@@ -1,21 +1,20 @@
-//! The arguments of the language model, of which some are secrets.
+//! The arguments of the language model, some of which are secrets.
 
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::secret::without_credentials;
 
-/// Arguments of the language model, in the order given. A secret's value is of its session alone: it is not serialized,
-/// and one that was read back has none.
+/// Arguments of the language model, in the order given. The values of secrets belong to one session: they are not
+/// serialized, and a secret that was read back has no value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LmArguments(Vec<Argument>);
 
-/// One argument.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct Argument {
     name: String,
-    /// None for a secret that this session was not given.
+    /// `None` for a secret that this session was not given.
     value: Option<String>,
 }
 
@@ -29,17 +28,17 @@ impl Serialize for Argument {
 }
 
 impl LmArguments {
-    /// All that have a value, secrets too.
+    /// All arguments that have a value, including secrets, as names and values.
     pub fn given(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().filter_map(|argument| Some((&*argument.name, argument.value.as_deref()?)))
     }
 
-    /// Those that are no secrets.
+    /// The arguments that are no secrets, as names and values.
     pub fn plain(&self) -> impl Iterator<Item = (&str, &str)> {
         self.given().filter(|(name, _)| !is_key(name))
     }
 
-    /// The secrets that have a value.
+    /// The secrets that have a value, as names and values.
     pub fn secrets(&self) -> impl Iterator<Item = (&str, &str)> {
         self.given().filter(|(name, _)| is_key(name))
     }
@@ -50,7 +49,7 @@ impl LmArguments {
         missing.map(|argument| &*argument.name)
     }
 
-    /// Lays others over them. Secrets replace those of the same name. Other arguments replace all that are no secrets.
+    /// Replaces arguments: a secret replaces the one of the same name, and other arguments replace all that are no secrets.
     pub(super) fn lay(&mut self, pairs: Vec<(String, String)>) {
         if pairs.iter().any(|(name, _)| !is_key(name)) {
             self.0.retain(|argument| is_key(&argument.name));
@@ -60,20 +59,20 @@ impl LmArguments {
         self.0.extend(given);
     }
 
-    /// Notes a secret by its name alone.
+    /// Adds a secret that has a name and no value.
     pub(super) fn expect(&mut self, name: String) {
         self.0.retain(|argument| argument.name != name);
         self.0.push(Argument { name, value: None });
     }
 }
 
-/// Whether an argument of the language model is a secret, by its name (`azure_ad_token` is, `max_tokens` is not).
+/// Whether an argument of the language model is a secret, judging by its name: `azure_ad_token` is one, `max_tokens` is not.
 pub fn is_key(name: &str) -> bool {
     let name = name.to_lowercase();
     name.ends_with("token") || ["key", "secret", "password"].iter().any(|word| name.contains(word))
 }
 
-/// The address of a model's API. Credentials in it are of its session alone: they are not serialized.
+/// The URL of a model's API. Credentials in it belong to one session and are not serialized.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct ApiBase(pub String);

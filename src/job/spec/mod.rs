@@ -1,7 +1,7 @@
-//! What a job is, as plain data: [`JobSpec`]. The journal keeps it, so that `resume` goes on from it.
+//! A job as plain data: [`JobSpec`]. The journal keeps it, and `resume` starts from it.
 //!
-//! A [`Patch`] is the same with every leaf optional. Flags, variables and keywords make one, and [`JobSpec::lay`] lays it
-//! over a spec: over the defaults for a new job, over the recorded one for an earlier job.
+//! A [`Patch`] has the same options, each of them optional. Flags and environment variables make a patch, and
+//! [`JobSpec::lay`] lays it over a spec: over the defaults for a new job, over the recorded spec for an earlier one.
 
 mod bounds;
 mod earlier;

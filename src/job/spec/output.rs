@@ -1,4 +1,4 @@
-//! What is written: which columns, whether a page, for whom.
+//! The groups about what is written: the columns of the answers, the page, and who may read them.
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
@@ -10,7 +10,7 @@ use super::words::Words;
 use crate::fs::Access;
 
 group! {
-    /// Which of the predictor's fields become columns of the answers.
+    /// The columns of the answers.
     [next_help_heading = "Output"] FieldSpec FieldPatch {
         /// The predictor's columns in the answers, in this order; `finish_reason`, `input_tokens` and `output_tokens`
         /// can be asked for too [default: all fields]
@@ -20,7 +20,7 @@ group! {
 }
 
 impl FieldSpec {
-    /// The names; none for all fields.
+    /// The names of the fields to write; empty for all fields.
     pub fn names(&self) -> &[String] {
         self.fields.as_ref().map_or(&[], |names| &names.0)
     }
@@ -30,7 +30,7 @@ impl FieldSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PageSpec {
-    /// Whether the report is written as a page too.
+    /// Whether the report is also written as an HTML page.
     pub html: bool,
 }
 
@@ -41,7 +41,7 @@ impl Default for PageSpec {
 }
 
 impl PageSpec {
-    /// Lays over it what was given.
+    /// Replaces the values that the patch gives.
     pub fn lay(&mut self, patch: &PagePatch) {
         self.html = patch.wanted().unwrap_or(self.html);
     }
@@ -55,7 +55,7 @@ impl PageSpec {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub struct PagePatch {
-    /// Write the report as a page, `<ANSWERS>.report.html`, too (the default, or set `TAB_HTML`)
+    /// Also write the report as a page, `<ANSWERS>.report.html` (the default, or set `TAB_HTML`)
     #[arg(long, overrides_with = "no_html")]
     pub html: bool,
     /// Write no page (or set `TAB_NO_HTML`)
@@ -64,7 +64,7 @@ pub struct PagePatch {
 }
 
 impl PagePatch {
-    /// Whether the page is wanted, where that was given.
+    /// Whether the page is wanted; `None` if no option says so.
     pub fn wanted(&self) -> Option<bool> {
         match (self.html, self.no_html) {
             (true, _) => Some(true),
@@ -77,14 +77,14 @@ impl PagePatch {
 group! {
     /// Who may read what a run writes.
     [next_help_heading = "Output"] AccessSpec AccessPatch {
-        /// Let nobody but you read the answers and reports, whatever the umask says; the journal never lets others
+        /// Let nobody but you read the answers and reports, whatever the umask says; others can never read the journal
         [num_args = 0, default_missing_value = "true", value_parser = FalseyValueParser::new(), env = "TAB_PRIVATE"]
         private: bool as (bool) = false,
     }
 }
 
 impl AccessSpec {
-    /// The access they make.
+    /// Who may read the files.
     pub fn access(&self) -> Access {
         if self.private { Access::Private } else { Access::Usual }
     }

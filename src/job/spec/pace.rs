@@ -1,4 +1,4 @@
-//! How fast: calls at once, and calls a minute.
+//! The groups about pace: calls in flight, and requests and tokens per minute.
 
 use std::num::NonZeroU32;
 
@@ -10,23 +10,23 @@ use super::values::concurrency;
 use super::words::Words;
 use crate::policy::rate::Rates;
 
-/// One at a time, or several.
+/// Whether several calls may be in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// One call in flight.
+    /// One call is in flight at a time.
     Sequential,
-    /// As many as the concurrency allows.
+    /// As many calls are in flight as [`PaceSpec::concurrency`] allows.
     Concurrent,
 }
 
-/// How many calls at once.
+/// How many calls may be in flight.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PaceSpec {
-    /// One at a time, or several.
+    /// Whether several calls may be in flight.
     pub mode: Mode,
-    /// Calls in flight at most, where there may be several.
+    /// The most calls in flight in [`Mode::Concurrent`].
     pub concurrency: usize,
 }
 
@@ -37,12 +37,12 @@ impl Default for PaceSpec {
 }
 
 impl PaceSpec {
-    /// Calls in flight at most, in the mode chosen.
+    /// The most calls in flight.
     pub fn calls(&self) -> usize {
         if self.mode == Mode::Sequential { 1 } else { self.concurrency }
     }
 
-    /// Lays over it what was given.
+    /// Replaces the values that the patch gives.
     pub fn lay(&mut self, patch: &PacePatch) {
         self.mode = patch.mode().unwrap_or(self.mode);
         self.concurrency = patch.concurrency.unwrap_or(self.concurrency);
@@ -54,7 +54,7 @@ impl PaceSpec {
     }
 }
 
-/// How many calls at once.
+/// How many calls may be in flight.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Pace")]
 pub struct PacePatch {
@@ -70,7 +70,7 @@ pub struct PacePatch {
 }
 
 impl PacePatch {
-    /// The mode, where one was given.
+    /// The mode; `None` if no option gives one.
     pub fn mode(&self) -> Option<Mode> {
         match (self.sequential, self.concurrent) {
             (true, _) => Some(Mode::Sequential),
@@ -81,7 +81,7 @@ impl PacePatch {
 }
 
 group! {
-    /// How many calls a minute.
+    /// How many requests and tokens per minute.
     [next_help_heading = "Pace"] RateSpec RatePatch {
         /// Requests a minute at most, evenly spread
         [value_name = "N", env = "TAB_RPM"]
@@ -93,7 +93,7 @@ group! {
 }
 
 impl RateSpec {
-    /// The policy they make.
+    /// The rate limits of these values.
     pub fn rates(&self) -> Rates {
         Rates { rpm: self.rpm, tpm: self.tpm }
     }

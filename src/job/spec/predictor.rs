@@ -1,4 +1,4 @@
-//! Which program answers.
+//! The group about the predictor and its model.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::words::{Words, chosen};
 use crate::bridge::python::event_loop::LoopKind;
 
 group! {
-    /// Which program answers.
+    /// The predictor and its model.
     [next_help_heading = "Predictor"] PredictorSpec PredictorPatch {
         /// `path/to/file.py:name`, `package.module:name`, or `dspy` for `dspy.ChainOfThought(SIGNATURE)`
         [value_name = "SPEC", env = "TAB_PREDICTOR"]
@@ -27,7 +27,7 @@ group! {
         /// `local` (served on this machine) or what DSPy takes, such as `openai/gpt-4o-mini` [default: local]
         [value_name = "NAME", env = "TAB_MODEL"]
         model: Option<String> as (String) = None,
-        /// Where the model's API is, instead of its provider's own
+        /// URL of the model's API, in place of the provider's own
         [value_name = "URL", env = "TAB_API_BASE"]
         api_base: Option<ApiBase> as (ApiBase) = None,
         /// An argument of the language model: `temperature`, `max_tokens`, … (repeatable)
@@ -49,13 +49,13 @@ group! {
 }
 
 impl PredictorSpec {
-    /// The model asked for, `local` by default.
+    /// The name of the model, `local` by default.
     pub fn model_name(&self) -> &str {
         self.model.as_deref().unwrap_or("local")
     }
 
-    /// The same for a process that is in another directory than the job: relative files of SPEC and signature are those
-    /// of the job's directory.
+    /// Makes the files in SPEC and signature absolute if the process is not in the job's directory, to which they are
+    /// relative.
     pub(crate) fn from(&self, directory: &Path) -> Self {
         let mut spec = self.clone();
         if std::env::current_dir().is_ok_and(|current| current != directory) {
@@ -69,19 +69,19 @@ impl PredictorSpec {
     }
 }
 
-/// The file of a text such as `path/to/file.py:name`, and the name in it; none for a module's, or a signature.
+/// Splits a text such as `path/to/file.py:name` into the file and the name. Returns `None` for a module or a signature.
 fn file_of(text: &str) -> Option<(&str, &str)> {
     text.rsplit_once(':').filter(|(file, _)| Path::new(file).extension().is_some())
 }
 
 impl PredictorPatch {
-    /// Makes the paths given in a directory absolute. A SPEC's file stays relative to the job's directory where it lies
-    /// there.
+    /// Makes paths that are relative to `given_in` absolute. The file of a SPEC is made relative to the job's directory if it
+    /// lies there.
     pub(super) fn resolve(&mut self, given_in: &Path, directory: &Path) {
-        // A bare name of an interpreter is looked for on the PATH.
+        // An interpreter without a directory is looked for on the PATH.
         let python = self.python.as_mut().filter(|python| python.parent() != Some(Path::new("")));
         for path in [self.program.as_mut(), self.env_file.as_mut(), python].into_iter().flatten() {
-            // Without `.` and doubled slashes.
+            // Collecting the components removes `.` and doubled slashes.
             *path = given_in.join(&*path).components().collect();
         }
         if given_in == directory {
@@ -96,7 +96,7 @@ impl PredictorPatch {
     }
 }
 
-/// `--event-loop`.
+/// The values of `--event-loop`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]

@@ -1,4 +1,4 @@
-//! Which rows, and how they become arguments.
+//! The group about rows: which are selected, how they are read, and how they become arguments.
 
 use std::ops::Range;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::words::{Words, chosen};
 use crate::input::{Format, InputError, Source};
 
 group! {
-    /// Which rows, and how they become arguments.
+    /// Which rows are selected, how they are read, and how they become arguments.
     [next_help_heading = "Rows"] RowSpec RowPatch {
         /// The column that becomes the argument `question` [default: question]
         [value_name = "NAME", env = "TAB_COLUMN"]
@@ -21,13 +21,13 @@ group! {
         /// The column that becomes another argument (repeatable)
         [value_name = "PARAM=COLUMN", value_parser = pair, env = "TAB_MAP"]
         map: Vec<(String, String)> as (Vec<(String, String)>) = Vec::new(),
-        /// A column that names the rows; passed on, never a key
+        /// A column that names the rows; it is copied to the answers, and no row is found by it
         [value_name = "NAME", env = "TAB_ID_COLUMN"]
         id_column: Option<String> as (String) = None,
-        /// Only the first N rows (not with `--range`)
+        /// Select only the first N rows (not with `--range`)
         [short = 'n', value_name = "N", env = "TAB_LIMIT"]
         limit: Option<u64> as (u64) = None,
-        /// Only rows A to B, 0-based, end exclusive
+        /// Select only rows A to B, 0-based, end exclusive
         [value_name = "A:B", value_parser = range, env = "TAB_RANGE"]
         range: Option<Range<u64>> as (Range<u64>) = None,
         /// The CSV field delimiter [default: what the file's first line says (`sep=;`), or ,]
@@ -42,7 +42,7 @@ group! {
     }
 }
 
-/// `--format`.
+/// The values of `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -54,7 +54,7 @@ pub enum FormatChoice {
 chosen!(FormatChoice);
 
 impl RowSpec {
-    /// The rows to run, before the file's length is known.
+    /// The selected rows, counted from 0, the end exclusive. Without a limit the end is [`u64::MAX`].
     pub fn selection(&self) -> Range<u64> {
         match (&self.range, self.limit) {
             (Some(range), _) => range.clone(),
@@ -72,14 +72,14 @@ impl RowSpec {
         }
     }
 
-    /// The input file and how it is read.
+    /// A source that reads the file as these options say.
     pub fn source(&self, path: &Path, format: Format) -> Source {
         let mut source = Source { encoding: self.encoding, ..Source::new(path, format) };
         source.delimiter = self.delimiter_of(&source);
         source
     }
 
-    /// What separates the fields of an input: `--delimiter`, what its own first line says (`sep=;`), or a comma.
+    /// The delimiter of CSV fields: the one given, or the one in the file's first line (`sep=;`), or a comma.
     pub fn delimiter_of(&self, source: &Source) -> u8 {
         self.delimiter.or_else(|| source.own_delimiter()).unwrap_or(b',')
     }

@@ -1,4 +1,4 @@
-//! A spec as words and as JSON, and what is laid over it.
+//! Tests of a spec as words and as JSON, and of patches laid over it.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
@@ -16,7 +16,7 @@ fn spec() -> JobSpec {
     JobSpec::new(Path::new("/jobs"), Path::new("q.csv"), Format::Csv)
 }
 
-/// What a command line of these words gives.
+/// The patch of a command line with these words.
 fn patch(words: &[&str]) -> WholePatch {
     let command = Command::new("job").no_binary_name(true).args_override_self(true);
     let command = WholePatch::augment_args(command).mut_args(|argument| argument.env(None::<&str>));
@@ -29,7 +29,7 @@ fn laid(words: &[&str]) -> JobSpec {
     spec
 }
 
-/// The words of a spec as a command line has them.
+/// The command line that gives a spec.
 fn command_line(spec: &JobSpec) -> Vec<String> {
     let words = spec.words().into_iter();
     let given = words.flat_map(|(name, values)| {

@@ -1,14 +1,15 @@
-//! Parsers of single option values, with errors that say what is expected.
+//! Parses single option values. The errors say what is expected.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Longer spans mean "for ever" and are cut to this: a hundred years can be added to any moment without an overflow.
+/// The longest duration. Longer ones mean "for ever" and are cut to this, because a hundred years can be added to any point
+/// in time without an overflow.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// A span of time, longer than none.
+/// A duration, with a unit, of more than zero.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed = wait(text)?;
     if parsed.is_zero() {
@@ -18,7 +19,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// As [`duration`], zero allowed.
+/// A duration, with a unit, that may be zero.
 pub(super) fn wait(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(parsed) => Ok(parsed.min(FOR_EVER)),
@@ -27,7 +28,7 @@ pub(super) fn wait(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A number of calls in flight.
+/// A number of calls in flight, from 1 to 1000000.
 pub(crate) fn concurrency(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least one call must be allowed".to_owned()),
@@ -36,6 +37,7 @@ pub(crate) fn concurrency(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A delimiter of CSV fields: an ASCII character, or `tab`.
 pub(crate) fn delimiter(text: &str) -> Result<u8, String> {
     match text {
         "\\t" | "tab" => Ok(b'\t'),
@@ -46,13 +48,14 @@ pub(crate) fn delimiter(text: &str) -> Result<u8, String> {
     }
 }
 
+/// A label of the WHATWG encoding standard.
 pub(crate) fn encoding(text: &str) -> Result<&'static encoding_rs::Encoding, String> {
     encoding_rs::Encoding::for_label(text.as_bytes()).ok_or_else(|| {
         "expected an encoding label of the WHATWG standard such as `latin1` or `utf-16le`".to_owned()
     })
 }
 
-/// `A:B`, 0-based, end exclusive; either may be left out.
+/// A range `A:B`, counted from 0, the end exclusive. Either end may be left out.
 pub(crate) fn range(text: &str) -> Result<Range<u64>, String> {
     let expected = || "expected `A:B`, 0-based, end exclusive, such as `0:100`".to_owned();
     let (start, end) = text.split_once(':').ok_or_else(expected)?;
@@ -75,7 +78,7 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Names of fields, at least one, none twice.
+/// Names of fields: at least one, and none of them twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldNames(pub Vec<String>);
 
@@ -87,12 +90,12 @@ pub(super) fn fields(text: &str) -> Result<FieldNames, String> {
         _ if names.iter().any(String::is_empty) => {
             Err("expected names such as `answer,reasoning`".to_owned())
         }
-        Some((_, name)) => Err(format!("`{name}` stands there twice")),
+        Some((_, name)) => Err(format!("`{name}` is given twice")),
         None => Ok(FieldNames(names)),
     }
 }
 
-/// An amount of US dollars.
+/// An amount of US dollars, which may be zero.
 pub(super) fn amount(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(dollars) if dollars.is_finite() && dollars >= 0.0 => Ok(dollars),
@@ -100,10 +103,10 @@ pub(super) fn amount(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The same, more than nothing.
+/// An amount of US dollars of more than zero.
 pub(super) fn budget(text: &str) -> Result<f64, String> {
     amount(text).and_then(|dollars| {
-        if dollars > 0.0 { Ok(dollars) } else { Err("no call fits into a budget of nothing".to_owned()) }
+        if dollars > 0.0 { Ok(dollars) } else { Err("no call fits into a budget of zero".to_owned()) }
     })
 }
 

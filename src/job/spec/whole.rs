@@ -1,4 +1,4 @@
-//! The whole of a job, and the whole of what may be given of one.
+//! The groups put together: [`JobSpec`], [`Patch`] and [`WholePatch`].
 
 use std::path::{Path, PathBuf};
 
@@ -12,47 +12,47 @@ use super::predictor::{PredictorPatch, PredictorSpec};
 use super::rows::{RowPatch, RowSpec};
 use crate::input::{Format, Source};
 
-/// The version of the data: raised where an older program would misread it.
+/// The version of the data. It is raised when an older program would misread the data.
 pub(super) const VERSION: u32 = 1;
 
-/// What a job is: plain data, with absolute paths. Secrets are kept by name; their values are never serialized.
+/// A job as plain data, with absolute paths. Secrets are kept by name, and their values are never serialized.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// The version of this data.
     pub version: u32,
-    /// Where the job was started: a relative SPEC, and what a predictor opens, are looked for there.
+    /// Where the job was started. A relative SPEC, and relative paths that a predictor opens, are looked for there.
     pub directory: PathBuf,
-    /// The rows' file; what a stream was kept in.
+    /// The file with the rows. For a stream, the copy of it.
     pub input: PathBuf,
     /// The input's format.
     pub format: Format,
-    /// Whether the rows came by a stream.
+    /// Whether the input was a stream.
     pub stream: bool,
-    /// Which program answers.
+    /// The predictor and its model.
     #[serde(default)]
     pub predictor: PredictorSpec,
-    /// Which rows, and how they become arguments.
+    /// Which rows are selected, how they are read, and how they become arguments.
     #[serde(default)]
     pub rows: RowSpec,
-    /// How many calls at once.
+    /// How many calls may be in flight.
     #[serde(default)]
     pub pace: PaceSpec,
-    /// How many calls a minute.
+    /// How many requests and tokens per minute.
     #[serde(default)]
     pub rates: RateSpec,
-    /// How long things may take.
+    /// Timeouts.
     #[serde(default)]
     pub time: TimeSpec,
-    /// What is tried again.
+    /// Retries.
     #[serde(default)]
     pub retry: RetrySpec,
-    /// When to give up.
+    /// Conditions that stop the run.
     #[serde(default)]
     pub stop: StopSpec,
-    /// Prices and bounds.
+    /// Prices and budgets.
     #[serde(default)]
     pub money: MoneySpec,
-    /// Which of the predictor's fields become columns.
+    /// The columns of the answers.
     #[serde(default)]
     pub fields: FieldSpec,
     /// What is written beside the answers.
@@ -63,7 +63,7 @@ pub struct JobSpec {
     pub access: AccessSpec,
 }
 
-/// What `process`, `resume` and `compare` may be given of a job.
+/// The options of a job that `process`, `resume` and `compare` share, each of them optional.
 #[derive(Debug, Clone, Default, Args)]
 #[allow(missing_docs)]
 pub struct Patch {
@@ -85,7 +85,7 @@ pub struct Patch {
     pub money: MoneyPatch,
 }
 
-/// What `process` and `resume` may be given of a job: all of it.
+/// All options of a job, as `process` and `resume` take them, each of them optional.
 #[derive(Debug, Clone, Default, Args)]
 #[allow(missing_docs)]
 pub struct WholePatch {
@@ -100,7 +100,7 @@ pub struct WholePatch {
 }
 
 impl JobSpec {
-    /// A job of the defaults, started in a directory.
+    /// A job with the default options, started in `directory`. A relative `input` is a file in that directory.
     pub fn new(directory: &Path, input: &Path, format: Format) -> Self {
         Self {
             version: VERSION,
@@ -122,7 +122,7 @@ impl JobSpec {
         }
     }
 
-    /// Lays over it what was given in the directory `given_in`, to which relative paths of the patch belong.
+    /// Replaces the options that the patch gives. Relative paths in the patch are relative to `given_in`.
     pub fn lay_all(&mut self, patch: WholePatch, given_in: &Path) {
         self.fields.lay(patch.fields);
         self.page.lay(&patch.page);
@@ -130,10 +130,10 @@ impl JobSpec {
         self.lay(patch.shared, given_in);
     }
 
-    /// The same for what all commands that make calls may be given.
+    /// As [`Self::lay_all`], for the options that all commands share that make calls.
     pub fn lay(&mut self, mut patch: Patch, given_in: &Path) {
         patch.predictor.resolve(given_in, &self.directory);
-        // Of the two, only the later one holds.
+        // Only one of the two can hold, and the patch is later.
         if patch.rows.limit.is_some() || patch.rows.range.is_some() {
             (self.rows.limit, self.rows.range) = (None, None);
         }
@@ -147,7 +147,7 @@ impl JobSpec {
         self.money.lay(patch.money);
     }
 
-    /// Each leaf as the words that give it on a command line: its option's long name, and its values.
+    /// All options as a command line gives them: each option's long name, and its values.
     pub fn words(&self) -> Vec<(String, Vec<String>)> {
         let mut words = Vec::new();
         self.fields.words(&mut words);
@@ -164,7 +164,7 @@ impl JobSpec {
         words
     }
 
-    /// How the rows are read from a file: the input, or what it is called.
+    /// A source that reads the rows from `path`, which is the input or another name of it.
     pub fn source(&self, path: &Path) -> Source {
         self.rows.source(path, self.format)
     }

@@ -1,4 +1,4 @@
-//! Leaves of a spec as the words that give them on a command line. Each parses back to the same value.
+//! Turns the values of a spec into words of a command line, which parse back to the same values.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::Range;
@@ -11,9 +11,9 @@ use super::lm::{ApiBase, LmArguments};
 use super::values::FieldNames;
 use crate::policy::limits::MaxFailures;
 
-/// A leaf as words.
+/// A value of a spec that a command line can give.
 pub(super) trait Words {
-    /// The values its option is given: none for one that is not given.
+    /// The values that the option is given; empty if the option is not given.
     fn words(&self) -> Vec<String>;
 }
 
@@ -28,7 +28,7 @@ macro_rules! displayed {
 }
 displayed!(String u32 u64 usize f64 NonZeroU32 NonZeroU64);
 
-/// Makes words of a choice.
+/// Implements [`Words`] for a type that clap parses from fixed values.
 macro_rules! chosen {
     ($type:ty) => {
         impl Words for $type {
@@ -46,7 +46,7 @@ impl<T: Words> Words for Option<T> {
     }
 }
 
-/// A switch: given, or not.
+/// A switch.
 impl Words for bool {
     fn words(&self) -> Vec<String> {
         if *self { vec!["true".to_owned()] } else { Vec::new() }
