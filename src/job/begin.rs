@@ -1,4 +1,4 @@
-//! A job on its way from what was asked for to its end: [`Job`], [`PreparedJob`], [`OpenJob`].
+//! The steps of a session: [`Job`], [`PreparedJob`], [`OpenJob`].
 
 use std::path::PathBuf;
 
@@ -17,45 +17,45 @@ use crate::journal::Counts;
 use crate::observe::{Level, Observer};
 use crate::run::control::Control;
 
-/// What belongs to one session, and not to the job.
+/// Options of one session, which are not part of the job.
 #[derive(Default)]
 pub struct SessionOptions {
-    /// The stream that the rows come by; none where the job's input is a file.
+    /// The stream to read the rows from (`-` for standard input); `None` if the job's input is a file.
     pub stream: Option<PathBuf>,
-    /// The input as messages name it; none for the job's own path.
+    /// The name of the input in messages; `None` for [`JobSpec::input`].
     pub input: Option<PathBuf>,
-    /// The answers file as it was given, where it was.
+    /// The answers file as the user named it, if the user did.
     pub output: Option<PathBuf>,
-    /// How the session takes up what stands in the journal.
+    /// How the session continues the run in the journal.
     pub take_up: TakeUp,
     /// Check everything, call nothing.
     pub dry_run: bool,
-    /// The files are thrown away at the end, for nobody wants the answers.
+    /// Discard the job's files at the end, because nobody wants the answers.
     pub scratch: bool,
-    /// Keep Python's libraries from saying a line a call.
+    /// Keep Python's libraries from logging a line for each call.
     pub quiet: bool,
-    /// Shows what Python prints, where Python's own streams must not.
+    /// Shows what Python prints; `None` to let Python print to its own streams.
     pub prints: Option<Show>,
-    /// The words that started the session, for the journal and the report; secrets in them are masked.
+    /// The command line that started the session, for the journal and the report. Secrets in it are masked.
     pub argv: Vec<String>,
 }
 
-/// A job that was asked for.
+/// A session whose files were checked, and nothing else yet.
 pub struct Job {
     spec: JobSpec,
     files: JobPaths,
     options: SessionOptions,
-    /// Whether the journal holds a run that this goes on with.
+    /// Whether the journal holds a run to continue.
     continuing: bool,
 }
 
 impl Job {
-    /// A job that begins, or that goes on where its journal holds a run, as `process` does. Nothing is written, and
-    /// nothing is called.
+    /// Begins a job, or continues the run that its journal holds, as `process` does. Writes nothing and calls nothing.
     ///
     /// # Errors
     ///
-    /// Refuses files that would replace what must stay, and a directory that cannot be written.
+    /// Fails if a file of the job would replace one that must stay, if the directory of the answers cannot be written to,
+    /// or if the journal cannot be read.
     pub fn new(spec: JobSpec, files: JobPaths, options: SessionOptions) -> Result<Self, JobError> {
         let input = options.input.as_deref().unwrap_or(&spec.input);
         let output = options.output.as_deref().filter(|_| !options.scratch);
@@ -64,11 +64,11 @@ impl Job {
         Ok(Self { spec, files, options, continuing })
     }
 
-    /// A job that only goes on with the run in its journal, as `resume` does: see [`recorded`](super::resume::recorded).
+    /// Continues the run in a journal, as `resume` does. [`recorded`](super::resume::recorded) reads the spec of that run.
     ///
     /// # Errors
     ///
-    /// Refuses a job that needs a secret which the journal does not keep.
+    /// Fails if the run was given a secret, which the journal does not keep, and `spec` does not give it again.
     pub fn resume(spec: JobSpec, files: JobPaths, options: SessionOptions) -> Result<Self, JobError> {
         if let Some(key) = spec.predictor.lm.missing() {
             let text = format!(
@@ -80,11 +80,12 @@ impl Job {
         Ok(Self { spec, files, options: SessionOptions { take_up, ..options }, continuing: true })
     }
 
-    /// The counts of the selected rows where nothing is left to be done. No interpreter is started to know.
+    /// Returns the counts of the selected rows if nothing is left to do, without starting Python. `None` means that the
+    /// job has to be prepared to know.
     ///
     /// # Errors
     ///
-    /// Fails where the journal cannot be read.
+    /// Fails if the journal or a saved program cannot be read.
     pub fn done(&self) -> Result<Option<Counts>, JobError> {
         if !self.continuing || self.options.dry_run {
             return Ok(None);
@@ -92,32 +93,32 @@ impl Job {
         done(&self.spec, &self.files, self.options.take_up.only == Some(Only::Unfinished))
     }
 
-    /// Its files, as they were named.
+    /// The job's files, as they were named.
     pub fn files(&self) -> &JobPaths {
         &self.files
     }
 
-    /// Whether its files are thrown away at its end.
+    /// Whether the job's files are discarded at its end.
     pub fn is_scratch(&self) -> bool {
         self.options.scratch
     }
 
-    /// Whether the report is written as a page, too.
+    /// Whether the report is also written as an HTML page.
     pub fn writes_page(&self) -> bool {
         self.spec.page.html && !self.options.scratch
     }
 
-    /// What it is.
+    /// The job as data.
     pub fn spec(&self) -> &JobSpec {
         &self.spec
     }
 
-    /// Checks everything, starts Python and loads the predictor. Calls nothing, and tells the observer what is about to
-    /// run.
+    /// Checks everything, starts Python and loads the predictor. Calls nothing. The observer is told what is about to run.
     ///
     /// # Errors
     ///
-    /// Fails where the input, the predictor or the options are not as they should be, and where the job is stopped.
+    /// Fails if the input cannot be read, the predictor cannot be loaded, an option does not fit the predictor, or
+    /// `control` stops the job.
     pub async fn prepare(
         self,
         observer: &mut dyn Observer,
@@ -158,11 +159,11 @@ impl Job {
     }
 }
 
-/// A job that is ready to run: everything was checked, nothing was called.
+/// A session that is ready to run: everything was checked, and nothing was called.
 pub struct PreparedJob {
     prepared: Prepared,
     files: JobPaths,
-    /// What was kept of a stream, before it has its name.
+    /// The copy of a stream, until [`PreparedJob::open`] gives it its name.
     fresh: Option<TempPath>,
     take_up: TakeUp,
     continuing: bool,
@@ -170,11 +171,11 @@ pub struct PreparedJob {
 }
 
 impl PreparedJob {
-    /// How many rows [`Self::open`] would have called. Refuses what that refuses, and changes nothing.
+    /// Returns how many rows a run would call. Refuses what [`Self::open`] refuses, but changes nothing.
     ///
     /// # Errors
     ///
-    /// Fails where the journal cannot be read, or holds another job.
+    /// Fails if the journal cannot be read or holds another job.
     pub fn check(&self, observer: &mut dyn Observer) -> Result<u64, JobError> {
         let selected = &self.prepared.validated.selected;
         let left =
@@ -182,16 +183,16 @@ impl PreparedJob {
         Ok(left.unwrap_or(selected.end - selected.start))
     }
 
-    /// What the calls of so many rows will probably use, and how that was estimated, in one line.
+    /// Estimates the tokens and the cost of calling this many rows. The text is one line and says how they were estimated.
     pub fn estimate(&self, rows: u64) -> String {
         self.prepared.estimate(rows)
     }
 
-    /// Opens the journal, which no other process can from here on, and records the session's beginning.
+    /// Opens and locks the journal, so that no other process can write to it, and records that the session began.
     ///
     /// # Errors
     ///
-    /// Fails where the journal is in use, cannot be read or written, or holds another job.
+    /// Fails if the journal is in use, cannot be read or written, or holds another job.
     pub fn open(self, observer: &mut dyn Observer) -> Result<OpenJob, JobError> {
         let Self { mut prepared, files, fresh, take_up, continuing, scratch } = self;
         let reopened = if continuing { take_up.reopen(&files, &prepared, observer)? } else { None };
@@ -205,7 +206,7 @@ impl PreparedJob {
         if let Some(interpreter) = &prepared.answerer.interpreter {
             interpreter.keep_from_children(opened.journal.descriptor());
         }
-        // Only now: what was kept for an earlier job is its own until that is set aside and the journal is locked.
+        // Only now: until the journal is locked, the copy of a stream under that name belongs to an earlier job.
         if let Some(fresh) = fresh {
             files::keep(fresh, &files.spool)?;
             prepared.source.at.clone_from(&files.spool);
@@ -214,7 +215,7 @@ impl PreparedJob {
     }
 }
 
-/// A job whose journal is open. Dropping it ends Python's part of it, in bounded time.
+/// A session whose journal is open. Dropping it ends its event loop and local model, in bounded time.
 pub struct OpenJob {
     prepared: Prepared,
     opened: Option<Opened>,
@@ -223,16 +224,17 @@ pub struct OpenJob {
 }
 
 impl OpenJob {
-    /// Runs the session: calls the rows, records what becomes of them, writes the answers file and the report.
+    /// Runs the session: calls the predictor for each row, records each outcome, and writes the answers file and the
+    /// report.
     ///
     /// # Errors
     ///
-    /// Fails where a file cannot be written. What was answered is in the journal all the same:
-    /// [`JobError::called`] tells whether there may be any.
+    /// Fails if a file cannot be written. The answers up to then are in the journal all the same, and
+    /// [`JobError::called`] says whether any call was made.
     ///
     /// # Panics
     ///
-    /// When it is called twice.
+    /// Panics if it is called twice.
     #[allow(clippy::expect_used, reason = "a job has one session")]
     pub async fn run(
         &mut self,
@@ -245,7 +247,7 @@ impl OpenJob {
         let spooled = self.prepared.spec.stream;
         let end = session.run(&self.files, observer, control).await?;
         match &end.report {
-            // The process ends at once.
+            // The session was killed, and the process is about to end.
             None => self.prepared.answerer.leave(),
             Some(report) if spooled && report.rows.ok == report.rows.total => {
                 if let Err(error) = remove_spool(&self.files) {

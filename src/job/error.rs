@@ -10,13 +10,13 @@ use crate::output::OutputError;
 use crate::policy::stop::Signal;
 use crate::report::json::ReportError;
 
-/// What a [`JobError`] is about.
+/// The kinds of [`JobError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// What was asked for contradicts itself, or does not fit the predictor.
+    /// The options contradict each other, or do not fit the predictor.
     Usage,
-    /// The input cannot be read, or has a row that the predictor could not be asked.
+    /// The input cannot be read, or has a row that the predictor cannot be called with.
     Input,
     /// A file cannot be written, or would replace one that must stay.
     Output,
@@ -24,15 +24,15 @@ pub enum ErrorKind {
     Journal,
     /// The journal holds another job than the one that was asked for.
     Changed,
-    /// Python, the predictor or the local model does not start.
+    /// Python, the predictor or the local model cannot be started.
     Predictor,
-    /// A stop was asked for before the first call.
+    /// The job was stopped before its first call.
     Stopped(Signal),
-    /// A defect of this library.
+    /// A bug in this library.
     Internal,
 }
 
-/// Why a job did not do what it was asked for.
+/// Why a job failed. The text names what failed, then its causes, and may end with a line `hint: …`.
 #[derive(Debug)]
 pub struct JobError {
     kind: ErrorKind,
@@ -44,62 +44,62 @@ pub struct JobError {
 }
 
 impl JobError {
-    /// An error of a kind. `text` may end with a line `hint: …` that tells the remedy.
+    /// Makes an error. `text` may end with a line `hint: …` that says what to do about it.
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         Self { kind, text: text.into(), file: None, line: None, called: false, cause: None }
     }
 
-    /// The same, about a file.
+    /// Names the file that the error is about.
     pub(crate) fn at(self, file: &Path) -> Self {
         Self { file: Some(file.to_owned()), ..self }
     }
 
-    /// The same, from a cause.
+    /// Sets the cause of the error.
     pub(crate) fn because(self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { cause: Some(cause.into()), ..self }
     }
 
-    /// The same, after calls were made.
+    /// Notes that calls were made before the error.
     pub(crate) fn after_calls(self) -> Self {
         Self { called: true, ..self }
     }
 
-    /// The journal has no session, which no reader lets through.
+    /// Reports a journal without a session. Readers refuse such a journal before.
     pub(crate) fn no_session(journal: &Path) -> Self {
         Self::new(ErrorKind::Journal, "the journal has no session").at(journal)
     }
 
-    /// A stop was asked for before the first call.
+    /// Reports a stop before the first call.
     pub(crate) fn stopped(signal: Signal) -> Self {
         Self::new(ErrorKind::Stopped(signal), "the job was stopped before its first call")
     }
 
-    /// A thread of ours panicked.
+    /// Reports a panic on one of this library's threads.
     pub(crate) fn panicked(error: &tokio::task::JoinError) -> Self {
         Self::new(ErrorKind::Internal, format!("an internal thread panicked: {error}"))
     }
 
-    /// What it is about.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The file it is about.
+    /// The file that the error is about, if it is about one.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
-    /// The line of that file, from 1.
+    /// The line in [`Self::file`], counted from 1, if one is known.
     pub fn line(&self) -> Option<u64> {
         self.line
     }
 
-    /// The remedy, where one is known.
+    /// What to do about the error, if that is known.
     pub fn hint(&self) -> Option<String> {
         self.to_string().split_once("\nhint: ").map(|(_, hint)| hint.to_owned())
     }
 
-    /// Whether calls had been made, which may have cost money. What was answered is in the journal.
+    /// Whether calls were made before the error, which may have cost money. Their answers are in the journal.
     pub fn called(&self) -> bool {
         self.called
     }
@@ -157,7 +157,7 @@ impl From<ReportError> for JobError {
     }
 }
 
-/// Returns a [`JobError`] of the kind about the file, with a formatted text.
+/// Returns a [`JobError`] of a kind and about a file from the enclosing function, with a formatted text.
 macro_rules! refuse {
     ($kind:ident, $file:expr, $($text:tt)+) => {
         return Err($crate::job::error::JobError::new($crate::job::error::ErrorKind::$kind, format!($($text)+)).at($file))
@@ -165,9 +165,9 @@ macro_rules! refuse {
 }
 pub(crate) use refuse;
 
-/// Says what failed, and about which file.
+/// Turns any error into a [`JobError`].
 pub(crate) trait Explain<T> {
-    /// An error of the kind with this text, caused by what failed.
+    /// Wraps the error as the cause of a [`JobError`] with this kind, file and text.
     fn explain(self, kind: ErrorKind, file: &Path, text: impl FnOnce() -> String) -> Result<T, JobError>;
 }
 

@@ -1,4 +1,4 @@
-//! Writes the answers so far, from the journal. Calls nothing, and works beside a running job.
+//! Writes the answers that a run has so far, from its journal. Works while the run goes on, too.
 
 use std::path::{Path, PathBuf};
 
@@ -14,21 +14,24 @@ use crate::input::{Format, Source};
 use crate::journal::{Counts, Header, Recovered};
 use crate::observe::{Level, Observer};
 
-/// What was written.
+/// The result of an export.
 #[derive(Debug)]
 pub struct Exported {
-    /// The answers file.
+    /// The answers file that was written.
     pub answers: PathBuf,
-    /// Its rows, by what became of them.
+    /// How many of its rows are answered, failed and unfinished.
     pub rows: Counts,
 }
 
-/// Writes the answers of a run to its answers file, or to `output`. A file there that this library did not write is
-/// refused, or with `force` kept under another name. Tells the observer what is wrong with the journal.
+/// Writes the answers of a run to its answers file, or to `output`. `fields` chooses their columns. The observer is told
+/// what is wrong with the journal.
+///
+/// A file that this library did not write is never lost: without `force` it is refused, with `force` it is kept under
+/// another name.
 ///
 /// # Errors
 ///
-/// Fails where the journal or the input cannot be read, and where the file cannot be written.
+/// Fails if the journal or the input cannot be read, or if the answers cannot be written.
 pub fn export(
     answers: &Path,
     output: Option<&Path>,
@@ -82,7 +85,8 @@ pub(super) fn source_of(header: &Header, answers: &Path) -> Result<Source, JobEr
     })
 }
 
-/// The input of a session; where it is gone, the same file beside the answers, for both may have been moved.
+/// The path of a session's input. If it is gone, a file of the same name and content beside the answers takes its place,
+/// because both may have been moved.
 pub(super) fn input_of(header: &Header, answers: &Path) -> PathBuf {
     let recorded = PathBuf::from(&header.input.path);
     let beside = directory_of(answers).join(recorded.file_name().unwrap_or_default());

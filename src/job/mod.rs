@@ -1,22 +1,26 @@
 //! The product as a library.
 //!
-//! A job is plain data, a [`JobSpec`]. A [`Job`] is one session of it, on its way to its end:
+//! A job is plain data: a [`JobSpec`]. One session of it goes through these steps:
 //!
-//! 1. [`Job::new`] begins a job or goes on with the one in its journal, [`Job::resume`] only goes on. Both refuse what
-//!    would be destroyed.
-//! 2. [`Job::prepare`] checks everything and loads the predictor. Nothing is called yet, so nothing is paid.
-//! 3. [`PreparedJob::open`] takes the journal's lock. [`PreparedJob::check`] and [`PreparedJob::estimate`] tell what would
-//!    be called, in place of it.
-//! 4. [`OpenJob::run`] calls the rows, records each outcome, and writes the answers file and the report.
+//! 1. [`Job::new`] begins a job, or continues the one in its journal. [`Job::resume`] only continues. Both refuse to
+//!    overwrite files that must stay.
+//! 2. [`Job::prepare`] checks everything and loads the predictor. It calls nothing, so it costs nothing.
+//! 3. [`PreparedJob::open`] locks the journal. For a dry run, use [`PreparedJob::check`] and [`PreparedJob::estimate`]
+//!    instead: they say what would be called.
+//! 4. [`OpenJob::run`] calls the predictor for each row, records each outcome, and writes the answers file and the report.
 //!
-//! [`compare::PreparedComparison`] runs the same rows at several widths, [`rebuilt::rebuilt`] gives the report of any run,
-//! [`export::export`] its answers so far, and [`verify::verify`] holds an answers file against its input and journal.
+//! Other functions need no session of their own:
 //!
-//! Several jobs may run at once, or one after the other. They share one Python, which outlives them: a process that has run
-//! jobs calls [`end_python`] before it ends.
+//! * [`compare::PreparedComparison`] runs the same rows at several concurrencies.
+//! * [`rebuilt::rebuilt`] returns the report of any run, from its journal.
+//! * [`export::export`] writes the answers that a run has so far.
+//! * [`verify::verify`] checks an answers file against its input and its journal.
 //!
-//! Nothing here prints, reads options from the environment, takes over a signal or ends the process. What happens is
-//! told to an [`Observer`], and a [`Control`] ends the job from outside. What fails is a [`JobError`].
+//! Several jobs may run at once, or one after the other. They share one Python interpreter, which lives on after them. A
+//! process that has run jobs calls [`end_python`] before it ends.
+//!
+//! Nothing here prints, reads options from the environment, installs a signal handler or ends the process. An
+//! [`Observer`] is told what happens, a [`Control`] stops the job from outside, and every failure is a [`JobError`].
 
 pub(crate) mod answerer;
 mod begin;

@@ -1,4 +1,4 @@
-//! The report of any run, rebuilt from its journal.
+//! Rebuilds the report of any run from its journal.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,47 +16,49 @@ use crate::observe::Observer;
 use crate::report::{EventLoop, Facts, JournalFigures, Report, RunInfo, json};
 use crate::stats::Fold;
 
-/// What a report tells of a session beyond its header and its outcomes; among the settings under [`RUN`].
+/// What the report needs of a session beyond its header and its outcomes. The journal keeps it in the session's settings,
+/// under [`RUN`].
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Kept {
-    /// Calls in flight at most.
+    /// The most calls in flight.
     pub calls: u64,
-    /// The bridge that makes them.
+    /// The name of the bridge.
     pub bridge: String,
-    /// Versions by name.
+    /// Versions of this program, of Python and of its packages, by name.
     pub versions: BTreeMap<String, String>,
-    /// Cores the process may use.
+    /// Cores that the process may use.
     pub cores: usize,
 }
 
 impl Kept {
-    /// As it stands among the settings.
+    /// The value that the settings hold.
     pub(super) fn to_json(&self) -> serde_json::Value {
         serde_json::json!(self)
     }
 }
 
-/// Cores this process may use.
+/// The number of cores that this process may use.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// A run as its journal tells it.
+/// A run as its journal records it.
 pub struct Rebuilt {
-    /// The report that the last session wrote, or, where none agrees with the journal, what that knows.
+    /// The report that the last session wrote. If there is none, or it does not agree with the journal, a report of what
+    /// the journal holds.
     pub report: Report,
     /// The figures of all sessions.
     pub fold: Fold,
-    /// Who may read what is written of them.
+    /// Who may read files that are written from these figures.
     pub access: Access,
 }
 
-/// The report of a run from its journal, also of one that was killed or still goes on. Tells the observer what is wrong
-/// with the journal.
+/// Returns the report of a run from its journal. The run may have been killed, or may still go on. The observer is told
+/// what is wrong with the journal.
 ///
 /// # Errors
 ///
-/// Fails where the journal cannot be read.
+/// Fails if the journal cannot be read.
 pub fn rebuilt(paths: &JobPaths, observer: &mut dyn Observer) -> Result<Rebuilt, JobError> {
     // Asked before: of a session that ends meanwhile, no call is taken for lost.
     let running = damage::is_running(&paths.journal);
@@ -92,7 +94,7 @@ fn failed_to_read(journal: &Path) -> String {
     format!("failed to read `{}`", journal.display())
 }
 
-/// What is known of a session that wrote no report; what only its process knew is zero.
+/// The facts about a session that wrote no report. Figures that only its process knew are zero.
 fn facts(
     paths: &JobPaths,
     recovered: &Recovered,
@@ -109,7 +111,7 @@ fn facts(
         Some(end) => end.reason.clone(),
         None => Some("the last session did not end in order".to_owned()),
     };
-    // The journal's last write is the last that is known of a session that was killed.
+    // For a session that was killed, the journal's last write is the last sign of life.
     let last_write = || metadata.modified().map(timestamp);
     Ok(Facts {
         selected: header.selection.clone(),

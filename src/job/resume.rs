@@ -1,4 +1,4 @@
-//! Goes on with the job in a journal: [`recorded`] reads it, [`TakeUp`] says how a session takes it up.
+//! Continues the job in a journal: [`recorded`] reads it, and [`TakeUp`] says how a session continues it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,12 +22,14 @@ use crate::report::text::{count, counted, numbers};
 use crate::run::todo::Choice;
 use crate::stats::Fold;
 
-/// The job that the last session of a run was of. Where everything was moved, its directory is that of the answers file
-/// now. Lay what is given now over it with [`JobSpec::lay_all`].
+/// Reads the job of a run's last session from the journal beside `answers`. To change options for the next session, lay a
+/// patch over the result with [`JobSpec::lay_all`].
+///
+/// If the job's directory no longer exists, the directory of the answers file takes its place.
 ///
 /// # Errors
 ///
-/// Fails where there is no journal, or none that can be read.
+/// Fails if there is no journal, or if it cannot be read.
 pub fn recorded(answers: &Path) -> Result<JobSpec, JobError> {
     let paths = JobPaths::find(answers);
     if !paths.journal.exists() {
@@ -51,41 +53,42 @@ pub fn recorded(answers: &Path) -> Result<JobSpec, JobError> {
     Ok(spec)
 }
 
-/// Which of the rows without an answer a session calls.
+/// A part of the rows that have no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Only {
-    /// Those that failed.
+    /// The rows that failed.
     Failed,
-    /// Those that have no outcome.
+    /// The rows that have no outcome.
     Unfinished,
 }
 
-/// Where a session begins.
+/// What a session does with an earlier journal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Begin {
-    /// With the run in the journal, or anew where there is none. A journal without an answer gives way to another job.
+    /// Continues the run in the journal, or starts a new one if there is none. A journal of another job is replaced if it
+    /// holds no answer.
     #[default]
     Continue,
-    /// Anew: an earlier journal is set aside.
+    /// Starts a new run. An earlier journal is kept under another name.
     Anew,
-    /// With the run in the journal.
+    /// Continues the run in the journal.
     Resume,
 }
 
-/// How a session takes up its job.
+/// How a session continues a job.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TakeUp {
-    /// Which of the rows without an answer it calls; none for all of them.
+    /// Which of the rows without an answer the session calls; `None` for all of them.
     pub only: Option<Only>,
-    /// Go on although the input or the predictor has changed.
+    /// Continue even if the input or the predictor has changed.
     pub allow_changed: bool,
-    /// Where it begins.
+    /// What to do with an earlier journal.
     pub begin: Begin,
 }
 
 impl TakeUp {
-    /// What [`Self::reopen`] refuses and says, without changing anything; how many rows are to be called. None where the
-    /// journal gives way.
+    /// Refuses and reports what [`Self::reopen`] does, but changes nothing. Returns how many rows are to be called, or
+    /// `None` if a new journal is to replace this one.
     pub(super) fn check(
         self,
         paths: &JobPaths,
@@ -103,7 +106,7 @@ impl TakeUp {
         self.begin != Begin::Resume
     }
 
-    /// How many rows are to be called.
+    /// The number of rows to call.
     fn to_go(self, counts: Counts) -> u64 {
         match self.only {
             None => counts.failed + counts.unfinished,
@@ -112,8 +115,8 @@ impl TakeUp {
         }
     }
 
-    /// Refuses what has changed since the last session, unless it may; says what the journal holds. None where the
-    /// journal gives way.
+    /// Finds what has changed since the last session, and refuses it unless changes are allowed. Reports what the journal
+    /// holds. Returns `None` if a new journal is to replace this one.
     fn compare(
         self,
         recovered: &Recovered,
@@ -139,8 +142,8 @@ impl TakeUp {
         Ok(Some(change))
     }
 
-    /// Opens the journal for another session of the same job. None where it gives way to a new one: it holds no answer,
-    /// and is of another job.
+    /// Opens the journal for another session of the same job. Returns `None` if a new journal is to replace this one,
+    /// because it is of another job and holds no answer.
     pub(super) fn reopen(
         self,
         paths: &JobPaths,
@@ -158,7 +161,7 @@ impl TakeUp {
             Some(Only::Unfinished) => choice.wanted = |status| status.is_none(),
         }
         if change.rows() {
-            // It shares the journal's index, which makes room for what the rewriting needs.
+            // Shares the journal's index, whose memory the rewriting needs.
             let open = std::mem::take(&mut recovered.open);
             drop(recovered);
             fold.close_session();
@@ -180,7 +183,7 @@ impl TakeUp {
         choice.suspects.retain(|row| header.selection.contains(row));
         choice.suspects.retain(|row| (choice.wanted)(recovered.index.status(*row)));
         if self.only == Some(Only::Failed) {
-            // Asked for: they are called again, each alone.
+            // The user asked for them, so they are called again, each alone.
             choice.suspects.extend(set_aside.into_iter().filter(|row| header.selection.contains(row)));
         } else {
             tell_left_out(&set_aside, observer);
@@ -189,7 +192,7 @@ impl TakeUp {
         Ok(Some(Opened { journal, fold, choice }))
     }
 
-    /// Says what the journal holds, and which calls may be billed twice.
+    /// Reports what the journal holds, and which calls may be billed twice.
     fn tell(self, recovered: &Recovered, header: &Header, observer: &mut dyn Observer) {
         let counts = recovered.index.count(header.selection.clone());
         let to_go = if self.continues() { self.to_go(counts) } else { counts.failed + counts.unfinished };
@@ -223,7 +226,7 @@ impl TakeUp {
     }
 }
 
-/// The outcome of a row that the process does not survive.
+/// The outcome of a row that crashes the process again and again.
 fn outcome_of(poison: &Poison) -> Outcome {
     let text = format!(
         "the run crashed {} times while this row alone was in flight, in the sessions started {}",

@@ -1,4 +1,4 @@
-//! Holds an answers file against its input and its journal. Changes nothing, calls nothing.
+//! Checks an answers file against its input and its journal, without changing any of them.
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,10 +15,10 @@ use crate::journal::Recovered;
 use crate::output::{Findings, Inspection};
 use crate::selection::Selection;
 
-/// How the input is read, where the journal does not tell or tells it wrong.
+/// How to read the input. Each field that is `None` is taken from the journal, or else from the input itself.
 #[derive(Debug, Clone, Default)]
 pub struct Reading {
-    /// The rows that were asked for: 0-based, the end exclusive. None for those that the journal names, or for all.
+    /// The rows that were selected, counted from 0, the end exclusive. If neither this nor a journal tells, all rows.
     pub range: Option<Range<u64>>,
     /// The delimiter of CSV fields.
     pub delimiter: Option<u8>,
@@ -28,28 +28,28 @@ pub struct Reading {
     pub format: Option<FormatChoice>,
 }
 
-/// What was found of an answers file.
+/// The result of checking an answers file.
 #[derive(Debug)]
 pub struct Audit {
-    /// What is wrong with its records, by kind.
+    /// The faults of its records, by kind.
     pub findings: Findings,
-    /// One sentence for each fault of the journal; none where there is no journal, and what the predictor answered could
-    /// not be checked.
+    /// One sentence for each fault of the journal. `None` if there is no journal: then the answers themselves could not be
+    /// checked.
     pub journal_faults: Option<Vec<String>>,
 }
 
 impl Audit {
-    /// How many faults the answers file has.
+    /// The number of faults in the answers file.
     pub fn faults(&self) -> u64 {
         self.findings.faults()
     }
 }
 
-/// Checks an answers file against its input and, where there is one, the journal beside it.
+/// Checks an answers file against its input and against the journal beside it, if there is one.
 ///
 /// # Errors
 ///
-/// Fails where a file cannot be read.
+/// Fails if a file cannot be read.
 pub fn verify(input: &Path, answers: &Path, reading: &Reading) -> Result<Audit, JobError> {
     let JobPaths { answers: target, journal, .. } = JobPaths::find(answers);
     let running = damage::is_running(&journal);
@@ -61,7 +61,7 @@ pub fn verify(input: &Path, answers: &Path, reading: &Reading) -> Result<Audit, 
     let source = reading.source(input, recovered.as_ref(), &target)?;
     let format = Format::from_path(&target).unwrap_or(source.format);
     let written = Source {
-        // From JSONL to CSV there is no delimiter to keep.
+        // A JSONL input has no delimiter that CSV answers could take over.
         delimiter: if source.format == Format::Csv { source.delimiter } else { b',' },
         ..Source::new(answers, format)
     };
@@ -79,11 +79,11 @@ pub fn verify(input: &Path, answers: &Path, reading: &Reading) -> Result<Audit, 
     Ok(Audit { findings, journal_faults: recovered.map(damage::of) })
 }
 
-/// The rows that the run was asked for, those too that the input had not got yet when it was read.
+/// The rows that the run was asked for, including those that the input did not have yet when the run read it.
 fn asked(recovered: &Recovered) -> Selection {
     let mut asked = recovered.index.selection().clone();
     for header in &recovered.sessions {
-        // Only the end of the file cut it short; `-n` does not.
+        // The selection ends where the file ended, so more may have been asked for; with `-n` it ends before.
         let cut = header.selection.end >= header.input.rows;
         let end = header.identity.get("selection").and_then(|given| Some(given.split_once(':')?.1));
         if let Some(end) = end.filter(|_| cut) {
@@ -94,7 +94,7 @@ fn asked(recovered: &Recovered) -> Selection {
 }
 
 impl Reading {
-    /// The input as the run read it, unless this says otherwise.
+    /// The input as the run read it, except for what `self` gives.
     fn source(
         &self,
         input: &Path,

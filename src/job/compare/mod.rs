@@ -1,4 +1,4 @@
-//! A comparison: the same rows at several widths, run in turn on one predictor.
+//! Compares modes: runs the same rows at several concurrencies, in turn, with one predictor.
 
 mod runs;
 mod sample;
@@ -15,8 +15,8 @@ use crate::observe::Observer;
 use crate::report::compare::ModeRuns;
 use crate::run::control::Control;
 
-/// A comparison that is ready to be made: everything was checked, nothing was called. Dropping it ends Python's part of
-/// it, in bounded time.
+/// A comparison that is ready to run: everything was checked, and nothing was called. Dropping it ends its event loop and
+/// local model, in bounded time.
 pub struct PreparedComparison {
     prepared: Prepared,
     modes: Vec<ModeRuns>,
@@ -25,13 +25,13 @@ pub struct PreparedComparison {
 }
 
 impl PreparedComparison {
-    /// Checks everything, starts Python and loads the predictor, for so many runs of each mode. Of the options, those
-    /// about files are not used.
+    /// Checks everything, starts Python and loads the predictor. `modes` and `runs` say how often each mode is run.
+    /// Options about the files of a job have no effect.
     ///
     /// # Errors
     ///
-    /// Fails where the input, the predictor or the options are not as they should be, where there is no row to compare,
-    /// and where the comparison is stopped.
+    /// Fails if the input cannot be read or has no row to compare, the predictor cannot be loaded, an option does not fit
+    /// the predictor, or `control` stops the comparison.
     pub async fn new(
         spec: JobSpec,
         (mut modes, runs): (Vec<ModeRuns>, u32),
@@ -63,7 +63,7 @@ impl PreparedComparison {
         for mode in &mut modes {
             let calls = prepared.answerer.limit(mode.concurrency as usize) as u64;
             if calls < mode.concurrency {
-                // The name must not promise what is not reached.
+                // The name must not promise a concurrency that is not reached.
                 mode.name += &format!(" ({calls} at once)");
                 mode.concurrency = calls;
             }
@@ -71,7 +71,8 @@ impl PreparedComparison {
         Ok(Self { prepared, modes, runs, deadline })
     }
 
-    /// What all its calls will probably use, the warm-up's too, and how that was estimated, in one line.
+    /// Estimates the tokens and the cost of all calls, including the warm-up. The text is one line and says how they were
+    /// estimated.
     pub fn estimate(&self) -> String {
         let validated = &self.prepared.validated;
         let rows = validated.selected.end - validated.selected.start;
@@ -80,8 +81,8 @@ impl PreparedComparison {
         self.prepared.estimate.text(asked * runs + warm_up_rows(rows, &self.modes).min(asked))
     }
 
-    /// Makes the runs, until something stops it. Each run has a observer of its own. What was finished is told also
-    /// where something failed, for it is paid for.
+    /// Makes the runs, until something stops it. `observers` makes an observer for each run. The runs that were finished
+    /// are returned even if a later one failed, because they are paid for.
     pub async fn run(
         &mut self,
         observers: &dyn Fn() -> Box<dyn Observer>,

@@ -1,4 +1,4 @@
-//! A comparison under way: the warm-up, the runs in turn, and what stops them.
+//! Runs a comparison: the warm-up, then the modes in turn, until something stops it.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,9 @@ use crate::report::text::{counted, duration, reason};
 use crate::run::control::Control;
 use crate::usage::Spent;
 
-/// Rows that warm up: at least enough to meet a second call, at most so many as are few.
+/// The fewest and the most rows of the warm-up. Three rows are enough that one call follows another.
 const WARM_UP: std::ops::RangeInclusive<u64> = 3..=16;
-/// A comparison that takes longer is announced.
+/// A comparison that will take longer than this is announced.
 const LONG: Duration = Duration::from_secs(60);
 
 /// A comparison under way.
@@ -27,45 +27,45 @@ pub(super) struct Runs<'a> {
     pub observers: &'a dyn Fn() -> Box<dyn Observer>,
     /// What ends it early.
     pub control: &'a Control,
-    /// Runs of each mode that were asked for.
+    /// How many runs each mode is to have.
     pub runs: u32,
-    /// When no new calls are made any more.
+    /// When to stop making calls.
     pub deadline: Option<Instant>,
     /// The modes, with the runs finished so far.
     pub modes: Vec<ModeRuns>,
-    /// What was called before anything was timed, once it was.
+    /// The warm-up, once it is over.
     warm_up: Option<WarmUp>,
-    /// The answers of the first run of all.
+    /// The answers of the very first run.
     first: Option<FirstAnswers>,
     /// What all runs so far used.
     used: Spent,
-    /// What is run now.
+    /// The title of the run under way.
     at: String,
 }
 
-/// What a comparison came to.
+/// The result of a comparison.
 #[derive(Debug)]
 pub struct ComparisonEnd {
-    /// What was finished.
+    /// The runs that were finished.
     pub comparison: Comparison,
-    /// The exit code of the command line: 0 where every row of every run was answered.
+    /// The exit code for a command line: 0 if every row of every run was answered.
     pub code: u8,
-    /// Whether it was killed: nothing is waited for.
+    /// Whether a second signal killed the comparison, so that calls may still be in flight.
     pub killed: bool,
-    /// What all runs used, in US dollars; none where no price is known.
+    /// The cost of all runs in US dollars; `None` if no price is known.
     pub cost_usd: Option<f64>,
-    /// What went wrong outside of the rows.
+    /// The error that ended the comparison, if one did.
     pub error: Option<JobError>,
 }
 
-/// Why there is no further run.
+/// Why there are no further runs.
 enum Halt {
     /// A run was stopped.
     Stopped {
         reason: StopReason,
-        /// Whether its every row had come to its outcome: then it counts.
+        /// Whether every row of the run has an outcome. Then the run counts.
         whole: bool,
-        /// Its rows that had their outcome, where it does not count; none where a second signal cut it short.
+        /// How many rows of a run that does not count have an outcome; `None` if a second signal killed it.
         finished: Option<u64>,
     },
     /// Something else failed.
@@ -85,7 +85,7 @@ impl From<JournalError> for Halt {
 }
 
 impl<'a> Runs<'a> {
-    /// A comparison of modes that have no runs yet; its deadline counts from now.
+    /// A comparison whose modes have no runs yet. The deadline counts from now.
     pub(super) fn new(
         prepared: &'a Prepared,
         observers: &'a dyn Fn() -> Box<dyn Observer>,
@@ -103,7 +103,7 @@ impl<'a> Runs<'a> {
         let halt = self.all_runs().await.err();
         let made_all = self.modes.iter().all(|mode| mode.runs.len() as u32 == self.runs);
         let halt = halt.filter(|halt| {
-            // A signal after the last outcome of all changes nothing.
+            // A signal after the very last outcome changes nothing.
             !(made_all && matches!(halt, Halt::Stopped { reason: StopReason::Signal(_), whole: true, .. }))
         });
         let stopped = halt.as_ref().map(|halt| match halt {
@@ -136,7 +136,7 @@ impl<'a> Runs<'a> {
     async fn all_runs(&mut self) -> Result<(), Halt> {
         self.warm_up().await?;
         for run in 1..=self.runs {
-            // Forth and back, so that no mode always comes first.
+            // Every second round goes backwards, so that no mode always comes first.
             let mut order: Vec<usize> = (0..self.modes.len()).collect();
             if run % 2 == 0 {
                 order.reverse();
@@ -149,7 +149,7 @@ impl<'a> Runs<'a> {
         Ok(())
     }
 
-    /// What came since the last run was measured ends the comparison after it.
+    /// Ends the comparison if a signal or the deadline came after the last run.
     fn look_between(&mut self) -> Result<(), Halt> {
         let stop = match self.control.take() {
             Some(signal) => Some(StopReason::Signal(signal)),
@@ -164,7 +164,7 @@ impl<'a> Runs<'a> {
         after(stop)
     }
 
-    /// Makes connections, fills what fills itself at the first use: a few rows at the greatest concurrency, not timed.
+    /// Runs a few rows at the greatest concurrency, untimed, so that connections are made and caches are filled.
     async fn warm_up(&mut self) -> Result<(), Halt> {
         let all = self.prepared.validated.selected.clone();
         let few = warm_up_rows(all.end - all.start, &self.modes);
@@ -193,7 +193,7 @@ impl<'a> Runs<'a> {
         after(stop)
     }
 
-    /// Makes one run. What came while its last rows were under way is returned with it.
+    /// Makes one run. A stop that came while its last rows were in flight is returned with it.
     async fn measure(
         &mut self,
         validated: &Validated,
@@ -211,7 +211,7 @@ impl<'a> Runs<'a> {
         }
     }
 
-    /// Says how long a long comparison will take, from what the calls of the warm-up took.
+    /// Says how long a long comparison will take, judging by the calls of the warm-up.
     fn announce_length(&self, called: &RunFigures) {
         let Some(call_ms) = called.call_ms else { return };
         let call = Duration::from_secs_f64(call_ms / 1e3);
@@ -232,7 +232,7 @@ impl<'a> Runs<'a> {
     }
 }
 
-/// What came while a run's last rows were under way ends the comparison after it.
+/// Ends the comparison after a run that counts, if a stop came.
 fn after(stop: Option<StopReason>) -> Result<(), Halt> {
     match stop {
         Some(reason) => Err(Halt::Stopped { reason, whole: true, finished: None }),
@@ -240,13 +240,13 @@ fn after(stop: Option<StopReason>) -> Result<(), Halt> {
     }
 }
 
-/// As many as are called at once, within bounds, and no more than half of all, so that what the predictor caches of them
-/// shows.
+/// The number of rows in the warm-up: as many as are called at once, within [`WARM_UP`]. It is at most half of all rows, so
+/// that answers that the predictor cached show up in the comparison.
 pub(super) fn warm_up_rows(rows: u64, modes: &[ModeRuns]) -> u64 {
     widest(modes).clamp(*WARM_UP.start(), *WARM_UP.end()).min(rows.div_ceil(2))
 }
 
-/// The most calls in flight of any mode.
+/// The greatest concurrency of any mode.
 fn widest(modes: &[ModeRuns]) -> u64 {
     modes.iter().map(|mode| mode.concurrency).max().unwrap_or(1)
 }

@@ -1,4 +1,4 @@
-//! One run of a comparison: its figures, and how its answers differ from those of the first run.
+//! Measures one run of a comparison, and compares its answers with those of the first run.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -17,28 +17,28 @@ use crate::row::RowHash;
 use crate::run::control::Control;
 use crate::usage::Spent;
 
-/// The answers of the first run of all, to tell others from, at 8 bytes a row.
+/// Hashes of the answers of the very first run, at 8 bytes a row. The answers of later runs are compared with them.
 #[derive(Debug)]
 pub(super) struct FirstAnswers {
     start: u64,
-    /// A hash of each row's answer; 0 for none.
+    /// A hash of each row's answer; 0 for a row without an answer.
     hashes: Vec<u64>,
 }
 
 impl FirstAnswers {
-    /// None yet, of so many rows.
+    /// Room for the answers of the selected rows.
     pub(super) fn new(selected: &Range<u64>) -> Self {
         Self { start: selected.start, hashes: vec![0; (selected.end - selected.start) as usize] }
     }
 
-    /// Keeps the run's answers as the first.
+    /// Keeps the hash of a row's answer.
     fn keep(&mut self, row: u64, hash: u64) {
         if let Some(place) = self.place(row) {
             self.hashes[place] = hash;
         }
     }
 
-    /// Whether the first run answered the row otherwise.
+    /// Whether the first run gave the row a different answer.
     fn differs(&self, row: u64, hash: u64) -> bool {
         let first = self.place(row).map_or(0, |place| self.hashes[place]);
         first != 0 && first != hash
@@ -50,34 +50,34 @@ impl FirstAnswers {
     }
 }
 
-/// What a run is measured under.
+/// The conditions of a run.
 pub(super) struct Measuring<'a> {
     /// The job.
     pub prepared: &'a Prepared,
-    /// Its input, with the rows of this run selected.
+    /// The input, with the rows of this run selected.
     pub validated: &'a Validated,
-    /// Calls in flight at most.
+    /// The most calls in flight.
     pub calls: usize,
-    /// What is left of the comparison's time; none where it has no deadline.
+    /// How much of the comparison's time is left; `None` if it has no deadline.
     pub left: Option<Duration>,
-    /// What the runs before used: the bounds hold for all of them together.
+    /// What the earlier runs used. Budgets hold for all runs together.
     pub used: &'a mut Spent,
 }
 
 /// How a run ended.
 pub(super) enum Ran {
-    /// Every row has its outcome; what came meanwhile, such as a signal, ends the comparison after it.
+    /// Every row has an outcome. A stop that came meanwhile ends the comparison after this run.
     Whole(Box<Measured>, Option<StopReason>),
-    /// Something stopped it first.
+    /// Something stopped the run first.
     Stopped {
-        /// What it was.
+        /// Why it was stopped.
         reason: StopReason,
-        /// Its rows that had their outcome; none where a second signal cut it short, and the process ends at once.
+        /// How many rows have an outcome; `None` if a second signal killed the run.
         finished: Option<u64>,
     },
 }
 
-/// What a run came to.
+/// A run that counts.
 pub(super) struct Measured {
     /// The figures.
     pub figures: RunFigures,
@@ -85,7 +85,7 @@ pub(super) struct Measured {
 }
 
 impl Measuring<'_> {
-    /// Runs the rows, on a journal that nothing is left of, whatever ends the process.
+    /// Runs the rows with an anonymous temporary journal, which is gone when the process ends, however it ends.
     pub(super) async fn run(self, observer: &mut dyn Observer, control: &Control) -> Result<Ran, JobError> {
         let Self { prepared, validated, calls, left, used } = self;
         let header = Header { selection: validated.selected.clone(), ..prepared.header.clone() };
@@ -103,7 +103,7 @@ impl Measuring<'_> {
         let (stop, report) = match (stop, report) {
             (None, None) => return Err(JobError::new(ErrorKind::Internal, "a run ended without its report")),
             (None, Some(report)) => (None, report),
-            // An error leaves the figures in doubt even where every row has come to its outcome.
+            // After an error the figures are in doubt, even if every row has an outcome.
             (Some(stop), Some(report)) if report.rows.unfinished == 0 && stop.exit_code() != 1 => {
                 (Some(stop), report)
             }
@@ -129,19 +129,19 @@ impl Measuring<'_> {
 }
 
 impl Measured {
-    /// Keeps its answers as the first.
+    /// Keeps the answers as those of the first run.
     pub(super) fn keep_answers(&self, first: &mut FirstAnswers) -> Result<(), JournalError> {
         self.answers(|row, hash| first.keep(row, hash))
     }
 
-    /// Counts the rows that were answered otherwise than in the first run.
+    /// Counts the rows whose answers differ from those of the first run.
     pub(super) fn differing_answers(&self, first: &FirstAnswers) -> Result<u64, JournalError> {
         let mut different = 0;
         self.answers(|row, hash| different += u64::from(first.differs(row, hash)))?;
         Ok(different)
     }
 
-    /// Every answered row, in the order of completion, with a hash of its answer.
+    /// Visits every answered row in the order of completion, with a hash of its answer.
     fn answers(&self, mut visit: impl FnMut(u64, u64)) -> Result<(), JournalError> {
         let mut text = String::new();
         self.journal.read_back(|record| {
@@ -150,7 +150,7 @@ impl Measured {
             {
                 text.clear();
                 for (name, value) in &answer.fields {
-                    // JSON holds no bare NUL.
+                    // JSON contains no bare NUL, so the parts cannot run into each other.
                     text.extend([name, "\0", &value.to_json(), "\0"]);
                 }
                 visit(outcome.row, RowHash::of(text.as_bytes()).0.max(1));
@@ -160,7 +160,7 @@ impl Measured {
     }
 }
 
-/// Processor time of all threads of this process so far.
+/// The processor time of all threads of this process so far.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::try_from(time).unwrap_or_default()
