@@ -1,5 +1,4 @@
-//! What answers the rows: the interpreter, the predictor, and the local model where one is needed. Nothing here makes a
-//! call.
+//! Starts what answers the rows: the interpreter, the predictor and, if needed, the local model. Makes no call.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,37 +20,41 @@ use crate::journal::timestamp;
 use crate::local_model::{LocalModel, ModelError};
 use crate::secret::Secrets;
 
-/// How long the end of the event loop may take.
+/// How long the event loop may take to end.
 const SHUT_DOWN: Duration = Duration::from_secs(3);
-/// The same where the event loop is blocked.
+/// How long a blocked event loop may take to end.
 const SHUT_DOWN_BLOCKED: Duration = Duration::from_millis(500);
-/// Distributions whose versions the report names.
+/// Python packages whose versions the report names.
 const PACKAGES: [&str; 5] = ["dspy", "litellm", "openai", "uvloop", "xllamacpp"];
 
-/// A predictor that is ready to be called. However the job ends, dropping this ends the event loop and the local model, in
-/// bounded time. Python itself ends with the process, which may run other jobs.
+/// A predictor that is ready to be called. Dropping it ends the event loop and the local model in bounded time, however the
+/// job ends. Python itself ends with the process, which may run other jobs.
 pub(crate) struct Answerer {
-    /// The way to it.
+    /// The bridge to the predictor.
     pub bridge: Arc<dyn Bridge>,
-    /// The interpreter; none on the scripted bridge.
+    /// The interpreter; `None` with the scripted bridge.
     pub interpreter: Option<Interpreter>,
-    /// What it took to start.
+    /// How long the start took.
     pub startup: Duration,
-    /// One line for people: what will run.
+    /// What will run, in one line for people.
     pub description: String,
     model: Arc<Mutex<Option<LocalModel>>>,
-    /// Nothing is left to be ended.
+    /// Whether nothing is left for `drop` to end.
     ended: AtomicBool,
 }
 
-/// A local model that is being started meanwhile.
+/// A local model that is starting on another thread.
 type Starting = JoinHandle<Result<LocalModel, ModelError>>;
 
 impl Answerer {
-    /// Starts what the options ask for. `calls` is how many will be in flight; with `dry_run` no model is started; `show`
-    /// shows what Python prints, where its own streams must not.
+    /// Starts what the options ask for. `calls` is the number of calls that will be in flight. With `dry_run` no model is
+    /// started. `show` shows what Python prints; without it, Python prints to its own streams.
     ///
-    /// Must be called within a Tokio runtime; blocks for seconds.
+    /// Must be called within a Tokio runtime, and may block for seconds.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the options name no bridge, or if Python, the predictor or the local model cannot be started.
     pub(crate) fn start(
         options: &PredictorSpec,
         calls: usize,
@@ -82,7 +85,7 @@ impl Answerer {
             interpreter.show_prints_by(show);
         }
         let is_local = options.model_name() == "local";
-        // The default predictor needs the model for sure: it loads while Python imports DSPy.
+        // The default predictor is sure to need the model, so it loads while Python imports DSPy.
         let early =
             (options.predictor == "dspy" && options.program.is_none() && is_local && !dry_run).then(|| {
                 let python = interpreter.executable.clone();
@@ -141,14 +144,14 @@ impl Answerer {
         text
     }
 
-    /// Calls in flight at most: no more than the local model runs at once, for those that wait in its queue would
-    /// use up their timeouts there.
+    /// The most calls in flight: no more than the local model runs at once. Calls that waited in its queue would spend
+    /// their timeouts there.
     pub(crate) fn limit(&self, calls: usize) -> usize {
         let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         model.as_ref().map_or(calls, |model| calls.min(model.slots()))
     }
 
-    /// What the predictor wants of a row.
+    /// The columns of a row that the predictor wants.
     pub(super) fn wanted(&self, rows: &RowSpec) -> Wanted {
         let description = self.bridge.describe();
         Wanted {
@@ -160,7 +163,7 @@ impl Answerer {
         }
     }
 
-    /// Versions for the report: this program, Python, packages.
+    /// The versions that the report names: of this program, of Python and of its packages.
     pub(super) fn versions(&self) -> Vec<(String, String)> {
         let mut versions = vec![(env!("CARGO_PKG_NAME").to_owned(), env!("CARGO_PKG_VERSION").to_owned())];
         if let Some(interpreter) = &self.interpreter {
@@ -170,7 +173,7 @@ impl Answerer {
         versions
     }
 
-    /// Leaves everything to the end of the process, which is near.
+    /// Leaves everything running, because the process is about to end.
     pub(super) fn leave(&self) {
         self.ended.store(true, Ordering::Relaxed);
         // Dropping the bridge would cancel its calls.
@@ -183,7 +186,7 @@ impl Drop for Answerer {
         if self.ended.load(Ordering::Relaxed) {
             return;
         }
-        // A loop that is blocked now will hardly end, and what blocks it may hold the interpreter's lock.
+        // A blocked loop will hardly end, and what blocks it may hold the interpreter's lock.
         let blocked = !self.bridge.health().longest(|lane| lane.stalled_now).is_zero();
         let bound = if blocked { SHUT_DOWN_BLOCKED } else { SHUT_DOWN };
         self.bridge.close(bound);
@@ -209,7 +212,7 @@ fn provide(
             Some(starting) => {
                 starting.join().map_err(|_| "the thread that starts the local model panicked")?
             }
-            // Only the shape of the LM is looked at; nothing is asked.
+            // A dry run looks only at how the LM is set up, and asks it nothing.
             None if dry_run => LocalModel::look(python, calls),
             None => LocalModel::start(python, calls),
         };
@@ -220,7 +223,7 @@ fn provide(
     Ok(settings)
 }
 
-/// The secrets of this process and of the options.
+/// The secrets in the environment and in the options.
 pub(crate) fn secrets(options: &PredictorSpec) -> Secrets {
     let mut secrets = Secrets::from_environment();
     for (key, value) in options.lm.secrets() {
@@ -232,18 +235,18 @@ pub(crate) fn secrets(options: &PredictorSpec) -> Secrets {
     secrets
 }
 
-/// SHA-256 of the predictor's source file, in lowercase hexadecimal; none if it has no file.
+/// SHA-256 of the predictor's source file, in lowercase hexadecimal; `None` if it has no file.
 pub(super) fn predictor_sha256(bridge: &dyn Bridge) -> Option<String> {
     sha256(bridge.describe().source.as_ref()?).ok()
 }
 
-/// The same of a saved program, which may be a directory.
+/// SHA-256 of a saved program, which may be a directory, in lowercase hexadecimal.
 pub(super) fn program_sha256(program: &Path) -> Result<String, JobError> {
     sha256(program)
         .explain(ErrorKind::Predictor, program, || format!("failed to read `{}`", program.display()))
 }
 
-/// Now, as RFC 3339 in UTC.
+/// The current time as RFC 3339, in UTC.
 pub(crate) fn now() -> String {
     timestamp(std::time::SystemTime::now())
 }

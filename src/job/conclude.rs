@@ -1,4 +1,4 @@
-//! The end of a session: the journal is made good, the answers file and the report are written.
+//! Ends a session: repairs the journal if it was tampered with, and writes the answers file and the report.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,10 +23,10 @@ use crate::run::Ended;
 use crate::run::control::Control;
 use crate::stats::Fold;
 
-/// How long the writing that was abandoned may take to end.
+/// How long a cancelled projection may take to remove its file.
 const TIDYING: Duration = Duration::from_millis(300);
 
-/// Said in place of where the answers are.
+/// Shown instead of where the answers are, when they are discarded.
 const SCRATCH: &str = "ended at once; no answer is kept, as `/dev/null` asked";
 
 impl Session<'_> {
@@ -46,14 +46,14 @@ impl Session<'_> {
         };
         let (stop, code) = self.verdict(ended.stop);
         if ended.hurried {
-            // Not waited for, and no matter if it fails: it only tells that this was no crash.
+            // The end only records that this was no crash. It is not synced, and it does not matter if it fails.
             let ended = self.append_end(code, stop.as_ref(), true).and_then(|()| self.journal.commit());
             self.journal.mark_ended(ended.is_err());
             let text = "ended at once; what was recorded is safe in the journal\nhint: `resume` goes on";
             observer.message(Level::Warning, if self.scratch { SCRATCH } else { text });
             return Ok(SessionEnd { code, stop, report: None });
         }
-        // A broken bridge is some row's doing: like a crash, it leaves the rows in flight as suspects.
+        // Some row broke the bridge. Like a crash, this leaves the rows in flight as suspects.
         let broken = is_broken(stop.as_ref());
         let end = self.end(code, stop.as_ref());
         self.journal.mark_ended(end.is_err() && !broken);
@@ -81,7 +81,7 @@ impl Session<'_> {
             observer.message(Level::Warning, &text);
         }
         let report = self.report(resumed, projecting.elapsed(), stop.as_ref());
-        // Calls that wait for room in a budget are few, and no one's fault.
+        // A budget keeps calls waiting, and then few calls in flight are no mistake.
         if let Some(remark) = report::remark::underused(&report).filter(|_| !bounded) {
             observer.message(Level::Warning, &remark);
         }
@@ -92,7 +92,7 @@ impl Session<'_> {
         Ok(SessionEnd { code, stop, report: Some(report) })
     }
 
-    /// Makes good what somebody has done to the journal, as far as that can be, and says so.
+    /// Repairs a journal that was cut, removed or moved during the session, as far as possible, and reports it.
     fn make_good(&mut self, paths: &JobPaths, observer: &mut dyn Observer) -> Result<(), JobError> {
         match self.journal.loss() {
             None => {}
@@ -134,7 +134,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// What the end of the rows means: why it came early, and the exit code.
+    /// Decides why the session ended early, if it did, and the exit code.
     fn verdict(&self, stop: Option<StopReason>) -> (Option<StopReason>, u8) {
         let after = self.journal.index().count(self.validated.selected.clone());
         // A signal that came after the last outcome was recorded changes nothing.
@@ -147,7 +147,8 @@ impl Session<'_> {
         (stop, code)
     }
 
-    /// Records the session's end once all before it is on the disk: none is claimed of outcomes that may be lost.
+    /// Records the session's end once everything before it is on disk, so that no journal claims an end whose outcomes may
+    /// be lost.
     fn end(&mut self, code: u8, stop: Option<&StopReason>) -> Result<(), JournalError> {
         self.journal.checkpoint()?;
         self.append_end(code, stop, false)?;
@@ -171,8 +172,8 @@ impl Session<'_> {
         self.journal.append_end(&end)
     }
 
-    /// Writes the answers file, on a thread of its own. A second signal, that of the run counted, abandons it: the first
-    /// is returned.
+    /// Writes the answers file on another thread. A second signal cancels that, where a signal that stopped the rows (`first`)
+    /// counts. Then the first signal is returned as the inner error.
     async fn project(
         &self,
         paths: &JobPaths,
@@ -199,7 +200,7 @@ impl Session<'_> {
                         continue;
                     };
                     cancelled.store(true, Ordering::Relaxed);
-                    // Its file is removed, unless the disk hangs.
+                    // Gives it time to remove its file, unless the disk hangs.
                     let _ = timeout(TIDYING, writing).await;
                     return Ok(Err(first));
                 }
@@ -207,6 +208,8 @@ impl Session<'_> {
         }
     }
 
+    /// The report of the session. `resumed` counts the rows answered before it, and `project` is how long the answers file
+    /// took to write.
     pub(super) fn report(&self, resumed: u64, project: Duration, stop: Option<&StopReason>) -> Report {
         let bridge = &self.prepared.answerer.bridge;
         let health = bridge.health();
@@ -237,13 +240,13 @@ impl Session<'_> {
         Report::new(&self.fold, facts)
     }
 
-    /// Who may read what is written.
+    /// Who may read the files that the session writes.
     fn access(&self) -> Access {
         self.prepared.spec.access.access()
     }
 }
 
-/// Whether the way to the predictor broke.
+/// Whether the bridge to the predictor broke.
 fn is_broken(stop: Option<&StopReason>) -> bool {
     matches!(stop, Some(StopReason::Bridge(_)))
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a journal, in sentences. Not what is done about it.
+//! Reports what is wrong with a journal.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use crate::journal::{JournalError, Recovered, holds_lines};
 use crate::observe::{Level, Observer};
 use crate::report::text::count;
 
-/// Whether a process records into the journal now. To be asked before that is read: the line which is just being written
-/// then is not torn.
+/// Whether a process is writing to the journal. Ask this before reading it: its last line may then be incomplete only
+/// because it is being written.
 pub(crate) fn is_running(journal: &Path) -> bool {
     matches!(holds_lines(journal), Err(JournalError::Locked { .. }))
 }
@@ -30,7 +30,7 @@ pub(crate) fn of(recovered: &Recovered) -> Vec<String> {
     faults
 }
 
-/// Warns of each.
+/// Warns of each fault of the journal.
 pub(crate) fn tell(recovered: &Recovered, observer: &mut dyn Observer) {
     for fault in of(recovered) {
         observer.message(Level::Warning, &fault);

@@ -1,9 +1,11 @@
-//! Refuses to write over what must stay: journals, inputs, files that no run made, and what is no regular file.
+//! Refuses to overwrite what must stay: journals, inputs, files that this program did not write, and anything that is not a
+//! regular file.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{ErrorKind, Explain, JobError, refuse};
+use super::paths::MOST_LINKS;
 use crate::fs::directory_of;
 use crate::journal::is_journal;
 use crate::observe::{Level, Observer};
@@ -11,29 +13,27 @@ use crate::output::is_answers;
 use crate::report::compare::markdown;
 use crate::report::{html, json};
 
-/// A chain of symbolic links that is longer goes round in a circle.
-const MOST_LINKS: usize = 40;
-/// Formats that people want and answers are not written in.
+/// Formats that people ask for, but that answers are not written in.
 const OTHER_FORMATS: [&str; 14] = [
     "parquet", "arrow", "feather", "sqlite", "xlsx", "xls", "ods", "json", "tsv", "gz", "bz2", "xz", "zst",
     "zip",
 ];
 
-/// What a file must be, if there is one, for another of its kind to replace it.
+/// What a file is written as. It replaces an earlier file of the same kind without asking.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
-    /// Answers; the delimiter that was given.
+    /// Answers, with the delimiter if one was given.
     Answers(Option<u8>),
-    /// A report or a comparison.
+    /// A report or a comparison as JSON.
     Json,
-    /// The report as a page.
+    /// A report as an HTML page.
     Page,
-    /// A comparison's table.
+    /// A comparison as a Markdown table.
     Markdown,
 }
 
 impl Kind {
-    /// Whether the file holds anything that this program did not write.
+    /// Whether the file holds something that this program did not write as this kind.
     fn is_foreign(self, path: &Path) -> bool {
         let holds_something = std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() > 0);
         holds_something
@@ -46,8 +46,12 @@ impl Kind {
     }
 }
 
-/// Checks a file that is to be written whole under a name that the user gave by `option`. `kept` are the files that it
-/// must not be, by what they are.
+/// Checks a file that will be replaced as a whole, and that the user named with `option`. `kept` are files that it must not
+/// be, each with what it is.
+///
+/// # Errors
+///
+/// Fails if the file is one of `kept`, a journal, the copy of a stream, or anything but a regular file.
 pub(crate) fn check(path: &Path, option: &str, kept: &[(&str, &Path)]) -> Result<(), JobError> {
     let shown = path.display();
     let hint = format!("hint: name another file with `{option}`");
@@ -57,7 +61,7 @@ pub(crate) fn check(path: &Path, option: &str, kept: &[(&str, &Path)]) -> Result
     if leads_to_a_descriptor(path) {
         refuse!(Output, path, "`{shown}` is no place for a file\n{hint}");
     }
-    // The file is replaced whole: a device or a pipe would be too.
+    // Replacing the file would also replace a device or a pipe.
     if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         let what = if path.is_dir() { "a directory" } else { "no regular file" };
         refuse!(Output, path, "`{shown}` is {what}\n{hint}");
@@ -75,7 +79,11 @@ pub(crate) fn check(path: &Path, option: &str, kept: &[(&str, &Path)]) -> Result
     Ok(())
 }
 
-/// Refuses to replace a file that this program did not write, unless that is forced: see [`set_aside`].
+/// Refuses to replace a file that this program did not write. With `force` it may be replaced: [`set_aside`] keeps it.
+///
+/// # Errors
+///
+/// Fails if there is such a file and `force` is off.
 pub(crate) fn check_kind(path: &Path, option: &str, kind: Kind, force: bool) -> Result<(), JobError> {
     if !force && kind.is_foreign(path) {
         refuse!(
@@ -89,7 +97,11 @@ pub(crate) fn check_kind(path: &Path, option: &str, kind: Kind, force: bool) -> 
     Ok(())
 }
 
-/// Refuses an answers file by the name of another format.
+/// Refuses an answers file whose extension is that of another format.
+///
+/// # Errors
+///
+/// Fails for such an extension, with a hint that names one that is possible.
 pub(crate) fn check_extension(path: &Path) -> Result<(), JobError> {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     if !OTHER_FORMATS.contains(&&*extension) {
@@ -104,7 +116,11 @@ pub(crate) fn check_extension(path: &Path) -> Result<(), JobError> {
     refuse!(Output, path, "`{}`: answers are not written as `.{extension}`\nhint: {hint}", path.display());
 }
 
-/// Keeps a file that this program did not write, and that is to be replaced, as `<path>.<time>` too, and says so.
+/// Keeps a file that is about to be replaced, but that this program did not write, as `<path>.<time>`, and reports it.
+///
+/// # Errors
+///
+/// Fails if the file can be neither linked nor renamed.
 pub(crate) fn set_aside(
     path: &Path,
     kind: Kind,
@@ -128,8 +144,8 @@ pub(crate) fn set_aside(
     Ok(())
 }
 
-/// Whether the name, or one that it leads to, is a link that the system made, such as `/dev/stdout` or `/proc/self/fd/1`:
-/// what that leads to in the end is the very file that standard output goes to.
+/// Whether the path leads to a link that the system made, such as `/dev/stdout` or `/proc/self/fd/1`. Such a link ends at the
+/// very file that standard output goes to.
 fn leads_to_a_descriptor(path: &Path) -> bool {
     let mut at = path.to_owned();
     for _ in 0..MOST_LINKS {
@@ -148,7 +164,7 @@ fn leads_to_a_descriptor(path: &Path) -> bool {
     false
 }
 
-/// Whether both are there and one.
+/// Whether both paths exist and are the same file.
 pub(crate) fn same(one: &Path, other: &Path) -> bool {
     matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }

@@ -1,4 +1,4 @@
-//! Whether a job is done: then no interpreter is started, and no file is written.
+//! Finds out whether a job is done, so that no interpreter is started and no file is written for it.
 
 use super::answerer::program_sha256;
 use super::error::JobError;
@@ -7,8 +7,9 @@ use super::spec::{self, Identity, JobSpec, RowSpec};
 use crate::fs::sha256;
 use crate::journal::{Counts, Recovered};
 
-/// The counts of a job that is done: the journal holds the same job, whole, with an outcome of every selected row. None
-/// where anything is left to do or to be looked at: a source file that changed may make other prompts.
+/// Returns the counts of the selected rows if the job is done: the journal is undamaged, holds the same job, and has an
+/// outcome for every selected row. Returns `None` if anything is left to do or to check. A changed source file is such a
+/// thing, because it may make other prompts.
 pub(super) fn done(spec: &JobSpec, paths: &JobPaths, skip_failed: bool) -> Result<Option<Counts>, JobError> {
     if spec.stream {
         return Ok(None);

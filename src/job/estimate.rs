@@ -1,4 +1,4 @@
-//! What a job will probably use, estimated before anything is called.
+//! Estimates the tokens and the cost of a job before anything is called.
 
 use super::error::{ErrorKind, JobError};
 use super::spec::MoneySpec;
@@ -9,16 +9,16 @@ use crate::policy::rate::{CHARACTERS_A_TOKEN, FIRST_OVERHEAD};
 use crate::report::text::{count, counted, dollars};
 use crate::usage;
 
-/// The estimate, per call of the predictor.
+/// An estimate of what one call of the predictor uses.
 #[derive(Debug, Clone)]
 pub struct Estimate {
     metered: Option<Metered>,
-    /// Tokens of the mean row's arguments.
+    /// Tokens in a row's arguments, on average.
     arguments: f64,
     price: Option<Price>,
 }
 
-/// Refuses bounds that could not be kept.
+/// Refuses budgets that cannot be enforced, because the predictor does not report its tokens or has no known price.
 pub(super) fn check(money: &MoneySpec, metered: Option<&Metered>) -> Result<(), JobError> {
     let Bounds { cost, tokens } = money.bounds();
     let bound = match (cost, tokens) {
@@ -29,7 +29,7 @@ pub(super) fn check(money: &MoneySpec, metered: Option<&Metered>) -> Result<(), 
     let usage = |text| Err(JobError::new(ErrorKind::Usage, text));
     let Some(metered) = metered else {
         return usage(format!(
-            "`{bound}` cannot bound this predictor: it does not tell its tokens\n\
+            "`{bound}` cannot bound this predictor: it does not report its tokens\n\
              hint: a `dspy.Module` does, and so does a function that asks DSPy's model, given with `--model`"
         ));
     };
@@ -51,12 +51,12 @@ impl Estimate {
         Self { metered, arguments: tokens / rows.max(1) as f64, price }
     }
 
-    /// What its tokens cost; none where no price is known.
+    /// The price of the tokens; `None` if no price is known.
     pub fn price(&self) -> Option<Price> {
         self.price
     }
 
-    /// What one call will probably use, the answer included: as `--tpm` estimates it.
+    /// The estimated usage of one call, including its answer. `--tpm` makes the same estimate.
     pub fn a_call(&self) -> usage::Usage {
         usage::Usage {
             input: self.input().round() as u64,
@@ -74,7 +74,7 @@ impl Estimate {
         requests as f64 * self.arguments + (prompts / CHARACTERS_A_TOKEN) as f64
     }
 
-    /// What so many calls will probably use, and how that was estimated, in one line.
+    /// Estimates the tokens and the cost of this many calls. The text is one line and says how they were estimated.
     pub fn text(&self, calls: u64) -> String {
         let input = (calls as f64 * self.input()).round() as u64;
         let mut text = format!("estimate: {}, about {} in", counted(calls, "call"), counted(input, "token"));

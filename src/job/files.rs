@@ -1,4 +1,4 @@
-//! The files that a job writes: what they must not replace, and what is kept of a stream and of an earlier journal.
+//! The files that a job writes: checks what they would replace, and keeps a copy of a stream and of an earlier journal.
 
 use std::fs::File;
 use std::io;
@@ -18,8 +18,8 @@ use crate::journal::{Journal, JournalError, Recovered, holds_lines, set_aside};
 use crate::observe::{Level, Observer};
 use crate::run::control::Control;
 
-/// Refuses what would destroy something: answers over the input, a directory that cannot be written. Says whether the
-/// journal holds a run, which is continued.
+/// Checks that the job's files can be written and replace nothing that must stay. Returns whether the journal holds a run
+/// to continue.
 pub(super) fn check(
     input: &Path,
     output: Option<&Path>,
@@ -27,7 +27,7 @@ pub(super) fn check(
     paths: &JobPaths,
     force: bool,
 ) -> Result<bool, JobError> {
-    // Its own companions too: what an earlier job kept of standard input would be set aside before it is read.
+    // All of the job's files: the copy of a stream, if given as input, would be set aside before it is read.
     for file in [&paths.answers, &paths.journal, &paths.report, &paths.page, &paths.spool] {
         if input != Path::new("-") && same(file, input) {
             refuse!(
@@ -39,11 +39,11 @@ pub(super) fn check(
             );
         }
     }
-    // By the name as given too: what a link leads to does not tell a descriptor from a file.
+    // Also the name as given: once links are followed, a descriptor looks like any file.
     for file in output.into_iter().chain([&*paths.answers, &*paths.report, &*paths.page]) {
         destination::check(file, "--output", &[])?;
     }
-    // Where a journal holds a run, the files beside it are its job's.
+    // If the journal holds a run, the files beside it belong to that job.
     let earlier = paths.journal.exists() && holds_lines(&paths.journal)?;
     if !earlier {
         destination::check_extension(&paths.answers)?;
@@ -52,24 +52,27 @@ pub(super) fn check(
         }
     }
     if earlier && !force {
-        // Nothing can be resumed from a journal without its header; that is what is said then.
+        // Nothing can be resumed from a journal without a header.
         if let Err(JournalError::NoHeader { path }) = Recovered::read(&paths.journal, |_| {}) {
             refuse!(
                 Journal,
                 &path,
-                "`{}` holds something else than a run: it has no whole header\nhint: put back a copy of the journal, or start anew with `--force`, which keeps this one under another name",
+                "`{}` holds no run: its header is missing or incomplete\nhint: put back a copy of the journal, or start anew with `--force`, which keeps this one under another name",
                 path.display()
             );
         }
     }
-    // Asked of the file system itself: permissions do not tell of read-only mounts.
-    let directory = directory_of(&paths.answers);
-    writable(directory)?;
+    writable(directory_of(&paths.answers))?;
     Ok(earlier && !force)
 }
 
-/// Refuses a directory that no file can be made in.
+/// Checks that a file can be made in the directory.
+///
+/// # Errors
+///
+/// Fails if the directory does not exist or cannot be written to.
 pub(crate) fn writable(directory: &Path) -> Result<(), JobError> {
+    // Permissions do not tell whether a file system is mounted read-only, so a file is made.
     let made = tempfile::tempfile_in(directory);
     made.map(drop).explain(ErrorKind::Output, directory, || cannot_write_into(directory))
 }
@@ -78,14 +81,14 @@ fn cannot_write_into(directory: &Path) -> String {
     format!("failed to write into `{}`", directory.display())
 }
 
-/// The files that a job writes at its end, and what they may replace.
+/// The files that a job writes at its end, and what they are written as.
 fn kinds<'a>(spec: &JobSpec, paths: &'a JobPaths) -> [(&'a Path, Kind); 3] {
     let answers = Kind::Answers(spec.rows.delimiter);
     [(&paths.answers, answers), (&paths.report, Kind::Json), (&paths.page, Kind::Page)]
 }
 
-/// Keeps a stream in a file beside `spool`, which [`keep`] gives its name, and which is removed where that does not
-/// happen. Only its owner may read it.
+/// Copies a stream to a temporary file beside `spool`. [`keep`] gives the file that name; otherwise it is removed when
+/// dropped. Only the owner may read it.
 pub(super) async fn spooled(stream: &Path, spool: &Path, control: &Control) -> Result<TempPath, JobError> {
     let directory = directory_of(spool);
     let (file, at) = tempfile::NamedTempFile::new_in(directory)
@@ -103,7 +106,6 @@ pub(super) async fn spooled(stream: &Path, spool: &Path, control: &Control) -> R
     }
 }
 
-/// Copies a stream to a file.
 fn copy(stream: &Path, mut file: File) -> io::Result<()> {
     if stream == Path::new("-") {
         io::copy(&mut io::stdin().lock(), &mut file)?;
@@ -113,7 +115,7 @@ fn copy(stream: &Path, mut file: File) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Gives what was kept of a stream its name.
+/// Gives the copy of a stream its name.
 pub(super) fn keep(fresh: TempPath, spool: &Path) -> Result<(), JobError> {
     let kept = fresh.persist(spool).map_err(|error| error.error).and_then(|()| sync_directory_of(spool));
     kept.explain(ErrorKind::Output, spool, || {
@@ -121,13 +123,14 @@ pub(super) fn keep(fresh: TempPath, spool: &Path) -> Result<(), JobError> {
     })
 }
 
-/// Removes what was kept of standard input.
+/// Removes the copy of a stream.
 pub(super) fn remove_spool(paths: &JobPaths) -> Result<(), JobError> {
     std::fs::remove_file(&paths.spool)
         .explain(ErrorKind::Output, &paths.spool, || format!("failed to remove `{}`", paths.spool.display()))
 }
 
-/// Makes the journal of a new job, setting an old one aside: where that is forced, or where it holds nothing.
+/// Creates the journal of a new job. With `force`, or if it holds no whole line, an earlier journal is kept under another
+/// name.
 pub(super) fn create(
     force: bool,
     paths: &JobPaths,

@@ -1,29 +1,29 @@
-//! The files of a job, by the name of its answers file.
+//! The files of a job, named after its answers file.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::fs::directory_of;
 
-/// Whether an input can be read only once: standard input, a named pipe, or a descriptor such as `<(…)` gives.
+/// Whether an input can be read only once: standard input, a named pipe, or a file descriptor such as a shell's `<(…)`.
 pub fn is_stream(input: &Path) -> bool {
     let is_pipe = || std::fs::metadata(input).is_ok_and(|input| !input.is_file() && !input.is_dir());
     input == Path::new("-") || is_descriptor(input) || is_pipe()
 }
 
-/// Whether the name is that of an open file of this process, which no later one has.
+/// Whether the path names an open file of this process. A later process does not have it.
 pub fn is_descriptor(input: &Path) -> bool {
     let path = std::path::absolute(input).unwrap_or_default();
     path == Path::new("/dev/stdin") || path.starts_with("/dev/fd") || path.starts_with("/proc")
 }
 
-/// Whether the name is that of the device which throws away what is written to it.
+/// Whether the path leads to `/dev/null`.
 pub fn is_null(path: &Path) -> bool {
     path.canonicalize().is_ok_and(|path| path == Path::new("/dev/null"))
 }
 
-/// A chain of symbolic links that is longer goes round in a circle.
-const MOST_LINKS: usize = 40;
+/// The most symbolic links to follow. A longer chain is taken for a circle.
+pub(super) const MOST_LINKS: usize = 40;
 
 /// The files beside an answers file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct JobPaths {
     pub report: PathBuf,
     /// `answers.csv.report.html`.
     pub page: PathBuf,
-    /// `answers.csv.input`: what came by standard input.
+    /// `answers.csv.input`: the copy of a stream that was the input.
     pub spool: PathBuf,
 }
 
@@ -57,9 +57,8 @@ impl JobPaths {
         }
     }
 
-    /// The files of the job whose answers file is given by its name, or by that of a symbolic link. What a link leads to
-    /// is written, not the link replaced; the other files stand beside it, or where an earlier run put them beside the
-    /// link.
+    /// The files of the job whose answers go to `answers`, which may be a symbolic link. The target of a link is written,
+    /// and the link stays. The other files stand beside the target, unless an earlier run put them beside the link.
     pub fn find(answers: &Path) -> Self {
         let named = Self::of(answers);
         let Some(target) = target(answers) else { return named };
@@ -70,7 +69,11 @@ impl JobPaths {
         linked
     }
 
-    /// The same files, wherever the process goes: a predictor may change its directory.
+    /// Makes the paths absolute, because a predictor may change the working directory.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the working directory cannot be determined.
     pub fn absolute(&self) -> std::io::Result<Self> {
         let absolute = |path: &PathBuf| std::path::absolute(path);
         Ok(Self {
@@ -82,8 +85,8 @@ impl JobPaths {
         })
     }
 
-    /// The answers file of an input without `-o`: `<stem>.answers.<extension>` in the current directory; standard
-    /// input's stem is `stdin`.
+    /// The default answers file of an input: `<stem>.answers.<extension>` in the working directory. For standard input (`-`)
+    /// the stem is `stdin`.
     pub fn default_answers(input: &Path, extension: &str) -> PathBuf {
         let stem = if input == Path::new("-") {
             "stdin".into()
@@ -97,7 +100,7 @@ impl JobPaths {
     }
 }
 
-/// What a chain of symbolic links leads to, whether that is there or not; none for what is no link.
+/// Follows a chain of symbolic links to its end, which need not exist. Returns `None` for a path that is no link.
 fn target(path: &Path) -> Option<PathBuf> {
     let mut target = path.to_owned();
     for _ in 0..MOST_LINKS {

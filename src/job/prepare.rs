@@ -1,4 +1,4 @@
-//! Prepares a job: everything is checked and the predictor is loaded, yet nothing is called or written.
+//! Prepares a job: checks everything and loads the predictor, but calls and writes nothing.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,43 +20,43 @@ use crate::run::control::Control;
 use crate::secret::Secrets;
 use crate::usage::Spent;
 
-/// What is needed to prepare a job.
+/// A job that is to be prepared, with the options of its session.
 pub(super) struct Preparing {
-    /// What was asked for.
+    /// The job.
     pub spec: JobSpec,
     /// The input.
     pub source: Source,
-    /// Calls in flight at most.
+    /// The most calls in flight.
     pub calls: usize,
     /// Check everything, call nothing.
     pub dry_run: bool,
-    /// Keep libraries from saying a line a call.
+    /// Keep Python's libraries from logging a line for each call.
     pub quiet: bool,
-    /// Shows what Python prints, where its own streams must not.
+    /// Shows what Python prints; `None` to let Python print to its own streams.
     pub prints: Option<Show>,
-    /// The words that started the session, for the journal; secrets in them are masked.
+    /// The command line that started the session. Secrets in it are masked in the header.
     pub argv: Vec<String>,
 }
 
-/// A job ready to run.
+/// A job that is ready to run.
 pub(super) struct Prepared {
     /// The predictor.
     pub answerer: Answerer,
-    /// What is known of the input.
+    /// What was learned from checking the input.
     pub validated: Validated,
-    /// What the session starts with.
+    /// The header that the session is to record.
     pub header: Header,
-    /// Calls in flight at most.
+    /// The most calls in flight.
     pub calls: usize,
     /// The input.
     pub source: Source,
-    /// What a call will probably use.
+    /// The estimated usage of a call.
     pub estimate: Estimate,
-    /// What is used, by name.
+    /// Versions of this program, of Python and of its packages, by name.
     versions: BTreeMap<String, String>,
-    /// What was asked for.
+    /// The job.
     pub spec: JobSpec,
-    /// What must not be shown.
+    /// Texts that must not be shown or written.
     pub secrets: Secrets,
     dry_run: bool,
     /// How long reading and checking the input took.
@@ -64,7 +64,7 @@ pub(super) struct Prepared {
 }
 
 impl Preparing {
-    /// Prepares on a thread of its own; a signal ends it at once.
+    /// Prepares the job on another thread. A stop ends the wait for it at once.
     pub(super) async fn run(self, control: &Control) -> Result<Prepared, JobError> {
         let preparing = tokio::task::spawn_blocking(move || self.prepare());
         tokio::select! {
@@ -75,7 +75,7 @@ impl Preparing {
 
     fn prepare(self) -> Result<Prepared, JobError> {
         let Self { spec, mut source, calls, dry_run, quiet, prints, argv } = self;
-        // Only now: standard input had no file before.
+        // Only now: standard input has just been copied to a file.
         source.delimiter = spec.rows.delimiter_of(&source);
         let secrets = secrets(&spec.predictor);
         if spec.predictor.api_base.as_ref().is_some_and(|url| !url.contains("://")) {
@@ -96,7 +96,7 @@ impl Preparing {
         let estimate = Estimate::new(&spec.money, answerer.bridge.describe().metered.clone(), &validated);
         let calls = answerer.limit(calls);
         let mut settings = spec::settings(&spec);
-        // For `report`, should this session not live to write its own.
+        // `report` needs these if this session dies before it writes its own report.
         let versions: BTreeMap<_, _> = answerer.versions().into_iter().collect();
         let kept = Kept {
             calls: calls as u64,
@@ -134,7 +134,11 @@ impl Preparing {
     }
 }
 
-/// Reads the whole input as the predictor wants it.
+/// Reads and checks the whole input against what the predictor wants.
+///
+/// # Errors
+///
+/// Fails if the input cannot be read, lacks a column, or has a value of the wrong type.
 pub(crate) fn validated(
     answerer: &Answerer,
     source: &Source,
@@ -147,14 +151,18 @@ pub(crate) fn validated(
     }
 }
 
-/// Refuses options that the predictor, once it is loaded, shows to be wrong.
+/// Checks the options that can only be judged once the predictor is loaded.
+///
+/// # Errors
+///
+/// Fails if the predictor cannot keep to a budget, or if no answer can have a field that was asked for.
 pub(crate) fn fits(answerer: &Answerer, spec: &JobSpec) -> Result<(), JobError> {
     let description = answerer.bridge.describe();
     estimate::check(&spec.money, description.metered.as_ref())?;
     known(spec.fields.names(), &description.outputs)
 }
 
-/// Refuses a field that no answer will have; where that is not known (`outputs` is empty), any may come.
+/// Refuses a field that no answer will have. If `outputs` is empty, the fields are not known, and any may come.
 fn known(asked: &[String], outputs: &[String]) -> Result<(), JobError> {
     let known = |name: &&String| outputs.contains(name) || TOLD.contains(&name.as_str());
     match asked.iter().find(|name| !outputs.is_empty() && !known(name)) {
@@ -182,14 +190,14 @@ fn input_identity(source: &Source, validated: &Validated) -> InputIdentity {
 }
 
 impl Prepared {
-    /// Says what is about to run, before the first call.
+    /// Tells the observer what is about to run, and warns about it.
     pub(super) fn announce(&self, observer: &mut dyn Observer) {
         for warning in &self.validated.warnings {
             observer.message(Level::Warning, &warning.to_string());
         }
         let predictor = self.answerer.bridge.describe();
         if self.spec.rates.rates().tpm.is_some() && predictor.metered.is_none() {
-            let text = "the predictor does not tell its tokens: `--tpm` counts 4 characters of a row and its answer as one";
+            let text = "the predictor does not report its tokens: `--tpm` counts 4 characters of a row and its answer as one";
             observer.message(Level::Warning, text);
         }
         let retries = self.spec.retry.retries;
@@ -224,19 +232,19 @@ impl Prepared {
         observer.message(Level::Note, &text);
     }
 
-    /// What the calls of so many rows will probably use, in one line.
+    /// Estimates the tokens and the cost of this many rows, in one line.
     pub(super) fn estimate(&self, rows: u64) -> String {
         self.estimate.text(rows.saturating_sub(self.validated.unaskable))
     }
 
-    /// What may still be used after so much; none where nothing is bounded.
+    /// The budget that is left after `used`; `None` if the job has no budget.
     pub(super) fn budget(&self, used: &Spent) -> Option<Budget> {
         let bounds = self.spec.money.bounds();
         let budget = || Budget::new(bounds, self.estimate.price(), &self.estimate.a_call());
         (!bounds.is_empty()).then(|| budget().resuming(used))
     }
 
-    /// What is known for the report before the session begins.
+    /// The facts for the report that are known before the session begins.
     pub(super) fn facts(&self) -> report::RunInfo {
         report::RunInfo {
             argv: self.header.argv.clone(),

@@ -1,5 +1,5 @@
-//! What differs between the last session of a job and this one: refused, or with `--allow-changed` made to fit. A source
-//! file that changed is only told, for people mend their predictors.
+//! Compares the last session of a job with this one. A difference is refused, or with `--allow-changed` the journal is
+//! matched to the changed input. A changed source file is only reported, because people fix bugs in their predictors.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,31 +20,32 @@ use crate::selection::Selection;
 use crate::stats::Fold;
 use crate::usage::Spent;
 
-/// Of more differences in the prompts, the first are told.
+/// The most differences in the prompts that are reported one by one.
 const TOLD: usize = 3;
-/// Columns in which a text is shown, and characters shown before the place where it differs.
+/// The most characters shown of a text.
 const SHOWN: usize = 60;
+/// Characters shown before the place where two texts differ.
 const BEFORE: usize = 20;
-/// Stands for a row that is gone.
+/// Stands for a row that the input no longer has.
 const GONE: u64 = u64::MAX;
-/// How many rows are matched at once, at 17 bytes each; more are matched in several passes.
+/// How many rows are matched at once, at 17 bytes each. More rows are matched in several passes.
 const ROWS_A_PASS: u64 = 2 << 20;
 
-/// What differs between two sessions of one job. Which rows are selected, and rows appended to the input, make no
+/// The differences between two sessions of one job. Neither another selection nor rows appended to the input make a
 /// difference.
 pub(super) struct Change {
-    /// One sentence each: which option, from what, to what.
+    /// A sentence for each option that differs.
     options: Vec<String>,
-    /// One sentence each: which part of which predictor's prompt, from what, to what.
+    /// A sentence for each part of a prompt that differs.
     prompts: Vec<String>,
-    /// The source files of the same predictor that hold other bytes now.
+    /// The predictor's source files whose bytes differ.
     sources: Vec<String>,
-    /// How the input's rows are other ones now.
+    /// How the input's rows differ, if they do.
     input: Option<String>,
 }
 
 impl Change {
-    /// What differs between the last session of a journal and this one, of which `header` tells.
+    /// Compares the last session of a journal with this one, which `header` describes.
     pub(super) fn between(
         recovered: &Recovered,
         header: &Header,
@@ -70,7 +71,7 @@ impl Change {
             let same_columns = was.header_hash == is.header_hash && was.delimiter == is.delimiter;
             mismatches(source, journal, &recovered.index, is.rows, same_columns)?
         };
-        // Another predictor, signature or model makes other prompts by itself.
+        // Another predictor, signature or model implies other prompts.
         let same_predictor = (&earlier.predictor, &earlier.signature, &earlier.model)
             == (&now.predictor, &now.signature, &now.model);
         let (prompts, sources) = match (&before.prompt, &header.prompt) {
@@ -87,17 +88,17 @@ impl Change {
         Ok(Self { options, prompts, sources, input })
     }
 
-    /// Whether nothing differs that would be refused.
+    /// Whether there is nothing to refuse.
     pub(super) fn is_none(&self) -> bool {
         self.options.is_empty() && self.prompts.is_empty() && self.input.is_none()
     }
 
-    /// Whether the journal's rows are other ones now.
+    /// Whether the input's rows differ from those in the journal.
     pub(super) fn rows(&self) -> bool {
         self.input.is_some()
     }
 
-    /// Refuses to go on, if anything differs; `anew` tells how to start anew.
+    /// Refuses to go on if anything differs. `anew` is the part of the hint that says how to start anew.
     pub(super) fn refuse(&self, source: &Source, anew: &str) -> Result<(), JobError> {
         if !(self.options.is_empty() && self.prompts.is_empty()) {
             refuse!(
@@ -121,14 +122,14 @@ impl Change {
         Ok(())
     }
 
-    /// Says what differs and is allowed to.
+    /// Warns of each difference that was allowed.
     pub(super) fn tell(&self, observer: &mut dyn Observer) {
         for sentence in self.options.iter().chain(&self.prompts) {
             observer.message(Level::Warning, &format!("{sentence}: earlier answers stay"));
         }
     }
 
-    /// Warns of source files that hold other bytes than in the last session.
+    /// Warns of source files that have changed since the last session.
     pub(super) fn tell_sources(&self, observer: &mut dyn Observer) {
         if !self.sources.is_empty() {
             let files: Vec<_> = self.sources.iter().map(|file| format!("`{file}`")).collect();
@@ -138,7 +139,7 @@ impl Change {
     }
 }
 
-/// A sentence on each difference; of many, on the first.
+/// A sentence for each of the first differences, and one for the rest.
 fn sentences(differences: &[Difference<'_>]) -> Vec<String> {
     let sentence = |difference: &Difference<'_>| match difference {
         Difference::New(name) => format!("the module has a predictor `{name}` that it did not have"),
@@ -162,11 +163,11 @@ fn sentences(differences: &[Difference<'_>]) -> Vec<String> {
     sentences
 }
 
-/// Two texts, each shortened, from a word or two before the place where they differ.
+/// Shortens two texts to what surrounds the place where they differ.
 fn apart(was: &Text, is: &Text) -> [String; 2] {
     let same = was.text.chars().zip(is.text.chars()).take_while(|(was, is)| was == is).count();
     let words = was.text.chars().take(same.saturating_sub(BEFORE)).collect::<String>();
-    // Texts that differ near their beginnings are shown from there.
+    // Texts that differ near the beginning are shown from the beginning.
     let skipped = words.rfind([' ', '\n']).filter(|skipped| *skipped > BEFORE).map_or(0, |at| at + 1);
     [was, is].map(|text| {
         let before = if skipped > 0 { "…" } else { "" };
@@ -174,7 +175,7 @@ fn apart(was: &Text, is: &Text) -> [String; 2] {
     })
 }
 
-/// A sentence on each option that makes another job than before.
+/// A sentence for each option that makes this another job.
 fn differing(before: &Identity, now: &Identity) -> Vec<String> {
     let shown = |value: &str| if value.is_empty() { "not given".to_owned() } else { format!("`{value}`") };
     let sentence = |FieldDifference { name, was, is }: FieldDifference<'_>| {
@@ -183,8 +184,8 @@ fn differing(before: &Identity, now: &Identity) -> Vec<String> {
     now.differences(before).into_iter().map(sentence).collect()
 }
 
-/// How the input differs from what was answered: how many recorded rows, and where the first one is. None where each
-/// recorded row is as it was, and none that was selected is missing.
+/// Describes how the input differs from the rows in the journal: how many do not match, and where the first one is. Returns
+/// `None` if each recorded row is unchanged and no selected row is missing.
 fn mismatches(
     source: &Source,
     journal: &Path,
@@ -197,7 +198,7 @@ fn mismatches(
     let mut ended = false;
     let end = index.selection().hull().end;
     for row in 0..end {
-        // The record of a row that was not selected is passed over too.
+        // Rows that were not selected have to be read, too, to get past them.
         let record = if ended { None } else { records.next()? };
         ended = record.is_none();
         let Some(outcome) = reader.outcome(index, row)? else { continue };
@@ -219,12 +220,12 @@ fn mismatches(
     })
 }
 
-/// Rewrites the journal for the rows as they are now, matched by their content; `open` are those that were started and
-/// have no outcome, `whole` the figures so far. Returns it and its figures, which are those but for the rows that are
-/// gone: what these used is carried on.
+/// Rewrites the journal for the rows of the changed input, matched by their content. `open` are the rows that were started
+/// and have no outcome, and `whole` is what all attempts so far used. Returns the new journal and its figures. They keep the
+/// usage of rows that are gone, so that it still counts against the budget.
 ///
-/// Of rows with the same content, the answered ones are matched first, then those that failed, each group in its order:
-/// no answer is given up while a copy of its row stands.
+/// Among rows with the same content, answered rows are matched first, then failed rows, each in the order of the input. So
+/// no answer is given up while the input still has a copy of its row.
 pub(super) fn rematch(
     journal: Journal,
     paths: &JobPaths,
@@ -237,7 +238,7 @@ pub(super) fn rematch(
     let passes = (before.end - before.start).div_ceil(ROWS_A_PASS);
     let (moved, kept) = moves(&paths.journal, journal.index(), open, &prepared.source, passes)?;
     let gone = journal.index().counts().ok - kept;
-    // No answer is dropped because its row is not among those of this session.
+    // An answer is kept even if this session does not select its row.
     let mut selection = Selection::from(prepared.header.selection.clone());
     moved.iter().filter(|row| **row != GONE).for_each(|row| selection.cover(*row..*row + 1));
     let selection = selection.hull();
@@ -264,7 +265,7 @@ pub(super) fn rematch(
     Ok((rewritten.journal, fold))
 }
 
-/// Where each row of the journal's selection is now, or [`GONE`], and how many of those are answered.
+/// Finds the new number of each row in the journal's selection, or [`GONE`]. Also returns how many answered rows were found.
 fn moves(
     journal: &Path,
     index: &Index,
@@ -295,7 +296,7 @@ fn moves(
     Ok((moved, kept))
 }
 
-/// The rows of a journal by their hashes, of those wanted: rows answered, rows failed, rows without an outcome.
+/// The rows of a journal whose hashes are wanted, by hash: answered rows, failed rows, and rows without an outcome.
 fn recorded(
     journal: &Path,
     index: &Index,

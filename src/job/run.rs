@@ -1,4 +1,4 @@
-//! One session of a job: its rows are run on an open journal. How it ends is in `conclude.rs`.
+//! Runs one session of a job on an open journal. `conclude.rs` ends it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,66 +32,66 @@ pub(super) struct Session<'a> {
     pub prepared: &'a Prepared,
     /// The input, with the rows of this session selected.
     pub validated: &'a Validated,
-    /// The truth, its header written.
+    /// The journal, with the session's header written.
     pub journal: Journal,
     /// The figures of all sessions so far.
     pub fold: Fold,
-    /// Which rows are to be run.
+    /// Which rows to run.
     pub choice: Choice,
-    /// Calls in flight at most.
+    /// The most calls in flight.
     pub calls: usize,
-    /// When no new calls are made any more, from the session's beginning.
+    /// How long after its beginning the session stops making calls.
     pub deadline: Option<Duration>,
-    /// What the job may still use.
+    /// The budget that is left.
     pub budget: Option<Budget>,
-    /// Its files are removed at its end: nobody wants the answers.
+    /// Whether the files are discarded at the end.
     pub scratch: bool,
-    /// The last error of the outage in which its rows were stopped; none before.
+    /// The last error of the outage that stopped the session, if one did.
     pub outage: Option<String>,
 }
 
-/// The journal of a job, and the figures of the sessions before.
+/// An open journal, and what it says about the sessions before.
 pub(super) struct Opened {
-    /// The journal, its header written.
+    /// The journal, with the session's header written.
     pub journal: Journal,
-    /// The earlier sessions' figures.
+    /// The figures of the earlier sessions.
     pub fold: Fold,
-    /// Which rows are to be run.
+    /// Which rows to run.
     pub choice: Choice,
 }
 
 impl Opened {
-    /// A new journal: there is no session before, and all rows are to be run.
+    /// A new journal, with no earlier session and all rows to run.
     pub(super) fn new(journal: Journal, header: &Header) -> Self {
         Self { journal, fold: Fold::new(&header.selection), choice: Choice::default() }
     }
 }
 
-/// What a session came to that only measured.
+/// The result of a session that was only measured.
 pub(super) struct Timed {
-    /// Why it ended early; a signal is told even if every row has its outcome.
+    /// Why it ended early, if it did. A signal is given even if every row has its outcome.
     pub stop: Option<StopReason>,
-    /// The report; none where a second signal cut the session short.
+    /// The report; `None` if a second signal killed the session.
     pub report: Option<Report>,
-    /// What its attempts came to.
+    /// What its attempts used.
     pub spent: Spent,
-    /// The truth.
+    /// The journal.
     pub journal: Journal,
 }
 
-/// What a session came to.
+/// The result of a session.
 #[derive(Debug)]
 pub struct SessionEnd {
-    /// The exit code of the command line: 0 where every selected row is answered.
+    /// The exit code for a command line: 0 if every selected row is answered, 3 if some are not, or that of [`Self::stop`].
     pub code: u8,
-    /// Why it ended before its rows did, if it did.
+    /// Why the session ended before all rows had an outcome, if it did.
     pub stop: Option<StopReason>,
-    /// The report; none where the session was killed.
+    /// The report; `None` if the session was killed.
     pub report: Option<Report>,
 }
 
 impl<'a> Session<'a> {
-    /// A session of the job with so many calls in flight at most.
+    /// A session of the job with at most this many calls in flight.
     pub(super) fn new(prepared: &'a Prepared, mut opened: Opened, calls: usize) -> Self {
         opened.fold.begin(&prepared.header);
         Self {
@@ -108,7 +108,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Runs all rows and gives their journal back; writes no other file.
+    /// Runs all rows and returns their journal. Writes no other file.
     pub(super) async fn measure(
         mut self,
         observer: &mut dyn Observer,
@@ -125,7 +125,7 @@ impl<'a> Session<'a> {
         Ok(Timed { stop, report, spent, journal: self.journal })
     }
 
-    /// Runs all rows without an answer, writes the answers file and the report.
+    /// Runs all rows without an answer, then writes the answers file and the report.
     pub(super) async fn run(
         mut self,
         paths: &JobPaths,
@@ -197,7 +197,7 @@ impl<'a> Session<'a> {
         Ok(ended)
     }
 
-    /// The suspects' rows, in their order.
+    /// Reads the suspects' rows, in the order of the suspects.
     fn read_suspects(&self) -> Result<Vec<Row>, InputError> {
         let suspects = &self.choice.suspects;
         let (Some(first), Some(last)) = (suspects.iter().min(), suspects.iter().max()) else {

@@ -168,7 +168,7 @@ fn a_bound_that_could_not_be_kept_is_a_usage_error_before_the_first_call() {
     run(&[&MINI[..], &["--max-cost", "0"]].concat());
     for bound in ["--max-cost", "--max-total-tokens"] {
         run(&["--predictor", "predictor.py:predict", bound, "1", "--price-in", "1", "--price-out", "1"])
-            .says(&format!("`{bound}` cannot bound this predictor: it does not tell its tokens"));
+            .says(&format!("`{bound}` cannot bound this predictor: it does not report its tokens"));
     }
     assert_eq!((server.journal().len(), job.calls().len()), (0, 0));
     assert_eq!(job.files(), before);

@@ -277,7 +277,7 @@ fn tokens_a_minute_hold_back_what_would_use_more() {
 #[test]
 fn a_predictor_that_tells_no_tokens_is_estimated_by_its_text_and_the_run_says_so() {
     let job = Job::new().questions(60).echo().args(["-c", "4", "--tpm", "6000"]);
-    let done = job.process().expect(0).says("the predictor does not tell its tokens");
+    let done = job.process().expect(0).says("the predictor does not report its tokens");
     assert_eq!(job.calls().len(), 60);
     // The estimate before the first answers is 500 a call: the whole file would be held back for 5 minutes at that.
     assert!(done.took < Duration::from_secs(60), "{:?}", done.took);
