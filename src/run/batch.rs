@@ -1,5 +1,5 @@
-//! What the dispatcher does with a batch of events, always in this order: record it, check it against the run's limits,
-//! start the next rows, and show it.
+//! Handles a batch of events, always in this order: records it, checks it against the run's limits, starts the next
+//! rows, and shows it.
 
 use std::sync::Arc;
 
@@ -19,20 +19,20 @@ use crate::policy::limits::Whose;
 use crate::policy::stop::StopReason;
 use crate::row::Row;
 
-/// The warning at the job's first answer that was cut off.
-const CUT_OFF: &str = "an answer was cut off at max_tokens; it and all such are kept, and counted
+/// The warning for the job's first answer that was cut off.
+const CUT_OFF: &str = "an answer was cut off at max_tokens; such answers are kept and counted
 hint: allow more with `--lm max_tokens=N`; `--cut-off fail` makes them failures";
 
-/// An outcome, and the permit of its row's last call.
+/// An outcome, with the permit of its row's last call.
 pub(super) type Held = (Box<Outcome>, Option<OwnedSemaphorePermit>);
 
 impl Dispatcher<'_> {
-    /// Records a batch of events, and the rows that are started in their place, with one write; starts those rows, then
-    /// shows what ended.
+    /// Records a batch of events and the start of the next rows with one write. Starts those rows, then shows the
+    /// outcomes.
     pub(super) async fn take_in(&mut self, batch: &mut Vec<Event>, todo: &mut Todo) {
         let outcomes = self.record_and_start(batch, todo);
         if !outcomes.is_empty() {
-            // The rows that were started are on their way to Python before anything is shown.
+            // Lets the rows that were started be handed to Python before anything is shown.
             yield_now().await;
             for outcome in outcomes {
                 self.show(outcome);
@@ -41,7 +41,7 @@ impl Dispatcher<'_> {
     }
 
     /// Records the batch and starts the next rows. Returns the outcomes, which are still to be shown.
-    #[expect(clippy::vec_box, reason = "they come in boxes and go on in them")]
+    #[expect(clippy::vec_box, reason = "events bring outcomes in boxes and take them on in boxes")]
     fn record_and_start(&mut self, batch: &mut Vec<Event>, todo: &mut Todo) -> Vec<Box<Outcome>> {
         let now = Instant::now();
         let mut held = Vec::new();
@@ -54,7 +54,7 @@ impl Dispatcher<'_> {
                 }
                 Event::Broken { error, permit } => {
                     self.stop(StopReason::Bridge(error));
-                    // Calls in flight cannot end either.
+                    // The calls in flight cannot end either.
                     self.run.engine.kill();
                     drop(permit);
                 }
@@ -69,7 +69,7 @@ impl Dispatcher<'_> {
             }
         }
         let rows = self.read(todo);
-        // Only now is it known whether there are more rows. No outcome is held when the run ends.
+        // Only now is it known whether there are more rows. When the run ends, no outcome is held any more.
         self.judge_held(todo.ended(), &mut held, &mut others);
         let (outcomes, permits): (Vec<_>, Vec<_>) = held.into_iter().unzip();
         let mut attempts = Vec::new();
@@ -107,21 +107,21 @@ impl Dispatcher<'_> {
         outcomes
     }
 
-    /// Whose fault the outcome is, if it is a 403.
+    /// Decides whether a 403 is put down to the row or to the key.
     fn whose(&mut self, outcome: &Outcome) -> Whose {
         let failed_before = self.run.journal.index().status(outcome.row) == Some(Status::Failed);
         self.run.limits.forbidden(outcome, failed_before)
     }
 
-    /// Keeps an outcome until it is known whose fault it is.
+    /// Holds an outcome until it is known what its 403 is put down to.
     fn hold(&mut self, mut outcome: Box<Outcome>, permit: Option<OwnedSemaphorePermit>, now: Instant) {
         self.in_hand.remove(&outcome.row);
         self.timed(&mut outcome, now);
         self.forbidden.push((outcome, permit));
     }
 
-    /// Decides about the outcomes that are held. After an answer they are the rows' own; once there can be none, their rows
-    /// are left open.
+    /// Decides about the outcomes that are held. Once a call was answered, they are recorded as their rows' failures.
+    /// Once no answer can come any more, the run stops and their rows are left open.
     fn judge_held(&mut self, all_read: bool, outcomes: &mut Vec<Held>, others: &mut Vec<Event>) {
         if self.forbidden.is_empty() {
             return;
@@ -143,7 +143,8 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// The outcome if it is to be recorded. If the failure is no fault of the row's, the event that the row is left open.
+    /// Returns the outcome if it is to be recorded. If the row did not cause the failure, stops the run and returns the
+    /// event that leaves the row open.
     fn ended(
         &mut self,
         mut outcome: Box<Outcome>,
@@ -155,14 +156,14 @@ impl Dispatcher<'_> {
         if let Err(failure) = &outcome.result
             && (failure.kind == FailureKind::Fatal || whose == Whose::Everybody)
         {
-            // A refused key or an exhausted quota is no fault of the row's, which stays open.
+            // The row did not cause a refused key or an exhausted quota, so it stays open.
             self.stop(StopReason::Fatal { error: failure.to_string(), forbidden: whose == Whose::Everybody });
             return Err(left_open(&outcome));
         }
         Ok(outcome)
     }
 
-    /// Adds the time that only the dispatcher knows: how long the outcome waited to be recorded.
+    /// Adds how long the outcome waited to be recorded, which only the dispatcher knows.
     fn timed(&self, outcome: &mut Outcome, now: Instant) {
         if let Some(first_call) = self.first_call {
             let waited = (now - first_call).saturating_sub(outcome.timing.recorded);
@@ -170,7 +171,7 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Reads the next rows, until as many are in hand as may be.
+    /// Reads the next rows, up to the limit of rows in hand.
     fn read(&mut self, todo: &mut Todo) -> Vec<Row> {
         let mut rows = Vec::new();
         let look_ahead = self.run.bounds.look_ahead + self.run.engine.wants_fresh();
@@ -210,7 +211,8 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    /// A full disk stops further calls and keeps what has ended in memory. Every later batch tries to record it again.
+    /// Stops the run after a failed write. If the disk is full, the outcomes stay in memory, and every later batch
+    /// tries to record them again.
     fn cannot_record(&mut self, error: &JournalError) {
         if error.is_disk_full() {
             self.disk_full = true;
@@ -235,7 +237,7 @@ impl Dispatcher<'_> {
     }
 }
 
-/// The failed attempt of an event whose row has no outcome.
+/// The failed attempt that an event reports, if its row has no outcome.
 fn failed_attempt(event: &Event) -> Option<&FailedAttempt> {
     match event {
         Event::Retrying { attempt, .. } | Event::Unfinished { last: Some(attempt), .. } => Some(attempt),
@@ -243,7 +245,7 @@ fn failed_attempt(event: &Event) -> Option<&FailedAttempt> {
     }
 }
 
-/// The event that the row is left open. The outcome's failure is its last attempt's.
+/// The event that leaves a row open. The failure of its outcome becomes that of its last attempt.
 fn left_open(outcome: &Outcome) -> Event {
     Event::Unfinished { row: outcome.row, last: outcome.failed_attempt().map(Box::new) }
 }

@@ -1,4 +1,4 @@
-//! How a job is ended from outside: [`Control`].
+//! Ends a job from outside: [`Control`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,8 +9,8 @@ use crate::policy::stop::Signal;
 
 /// Ends a job from outside, from any thread. Clones control the same job.
 ///
-/// The first request stops it: no further call is made, and the calls in flight have the grace period to end. The
-/// second one kills it: what was recorded is safe, and nothing is waited for.
+/// The first request stops the job: it makes no further calls, and calls in flight have the grace period to end. The
+/// second request kills it: nothing is waited for, and everything recorded is safe in the journal.
 #[derive(Debug, Clone, Default)]
 pub struct Control(Arc<Shared>);
 
@@ -24,18 +24,18 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Requests {
     all: Vec<Signal>,
-    /// How many of them the job has taken.
+    /// How many requests the job has taken.
     taken: usize,
 }
 
 impl Control {
-    /// A control that nobody has used yet.
+    /// A control without any request.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks the job to stop, or, where it was asked before, to end at once. `why` decides the exit code that the job's
-    /// outcome names.
+    /// Asks the job to stop, or to end at once if it was asked before. `why` decides the exit code in
+    /// [`SessionEnd`](crate::job::SessionEnd).
     pub fn stop(&self, why: Signal) {
         self.requests().all.push(why);
         self.0.arrived.notify_one();
@@ -49,29 +49,29 @@ impl Control {
         self.stop(why);
     }
 
-    /// Whether a request waits for the job to take it.
+    /// Whether there is a request that the job has not taken yet.
     pub fn is_waiting(&self) -> bool {
         let requests = self.requests();
         requests.taken < requests.all.len()
     }
 
-    /// Whether the job has said that it ends at once.
+    /// Whether the job is ending at once.
     pub fn hurries(&self) -> bool {
         self.0.hurries.load(Ordering::Relaxed)
     }
 
-    /// Takes the next request once there is one. Cancel-safe; for one task at a time.
+    /// Waits for the next request and takes it. Cancel-safe; for one task at a time.
     pub(crate) async fn next(&self) -> Signal {
         loop {
             if let Some(signal) = self.take() {
                 return signal;
             }
-            // Keeps a permit where a request arrives before this waits.
+            // `Notify` keeps a permit, so a request that arrives before this line is not missed.
             self.0.arrived.notified().await;
         }
     }
 
-    /// Takes a request that is there already.
+    /// Takes the next request if there is one.
     pub(crate) fn take(&self) -> Option<Signal> {
         let mut requests = self.requests();
         let next = requests.all.get(requests.taken).copied()?;
@@ -79,7 +79,7 @@ impl Control {
         Some(next)
     }
 
-    /// Says that the job ends at once.
+    /// Notes that the job is ending at once.
     pub(crate) fn hurry(&self) {
         self.0.hurries.store(true, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! The dispatcher: rows in, outcomes out, until there are no more or something stops it. Not what is done with a batch of
-//! events (`batch`), nor the attempts, nor the files' formats.
+//! The dispatcher. It hands rows to the engine and takes in the events that come back, until all rows have an outcome
+//! or something stops the run. `batch` handles each batch of events.
 
 mod batch;
 pub(crate) mod control;
@@ -26,66 +26,67 @@ use crate::policy::stop::{Signal, StopReason};
 use crate::report::text::{self, counted};
 use crate::stats::{Fold, RowRate};
 
-/// Events taken in at once.
+/// The most events in a batch.
 const BATCH: usize = 1024;
-/// How often observers are told of the gauges.
+/// How often observers get a snapshot.
 const TICK: Duration = Duration::from_millis(100);
-/// How long calls that are cut off at a second signal may take to say so.
+/// How long calls that a second signal cancels may take to report back.
 const AT_ONCE: Duration = Duration::from_millis(100);
-/// How often a full disk is tried again, once the calls have ended.
+/// How often writing to a full disk is tried again, once the calls have ended.
 const DISK_RETRY: Duration = Duration::from_millis(250);
 
-/// What bounds a run from outside.
+/// The bounds of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     /// Rows in the selection.
     pub total: u64,
     /// Rows that earlier sessions answered.
     pub resumed: u64,
-    /// Rows read ahead of their permits, at most.
+    /// The most rows that are read before they have a permit.
     pub look_ahead: usize,
-    /// For the whole run.
+    /// How long the run may make calls.
     pub deadline: Option<Duration>,
-    /// For calls in flight once the run is stopping.
+    /// How long calls in flight may go on once the run is stopping.
     pub grace: Duration,
 }
 
 /// How a run ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// Why it ended before its rows did.
+    /// Why it ended before all rows had an outcome, if it did.
     pub stop: Option<StopReason>,
-    /// A second signal came: nothing more must be written.
+    /// Whether a second signal came, after which only the session's end may still be written.
     pub hurried: bool,
-    /// The last error of the outage in which it came to be stopped, if in any.
+    /// The last error of the outage during which the run was stopped, if there was one.
     pub outage: Option<String>,
 }
 
-/// One run: what it works with.
+/// A run, and everything that it works with.
 pub(crate) struct Run<'a> {
-    /// Takes rows to outcomes.
+    /// Calls the predictor for rows until each has an outcome.
     pub engine: Arc<Engine>,
-    /// The truth.
+    /// Records everything that happens, before it is shown.
     pub journal: &'a mut Journal,
-    /// The guards.
+    /// Stops the run when rows keep failing.
     pub limits: Limits,
-    /// The figures.
+    /// The figures for the report.
     pub fold: &'a mut Fold,
-    /// Who watches it.
+    /// Is told what happens.
     pub observer: &'a mut dyn Observer,
-    /// What ends it early.
+    /// Ends the run from outside.
     pub control: &'a Control,
-    /// What bounds it.
+    /// The bounds of the run.
     pub bounds: Bounds,
 }
 
-/// A run's state from its first row to its last.
+/// The state of a run.
 struct Dispatcher<'a> {
     run: Run<'a>,
     events: Sender<Event>,
+    /// Rows that were read and are neither finished nor left open.
     in_hand: HashSet<u64, FxBuildHasher>,
-    /// Rows that got a 403 while no call was ever answered, until it is known whose fault that is. They keep their
-    /// permits: no more rows than there are permits learn of a refused key.
+    /// Outcomes of rows that got a 403 before any call was answered, until it is known what the 403 is put down to.
+    /// They keep their permits, so that no more rows than there are permits run into a refused key.
     forbidden: Vec<batch::Held>,
     started: Instant,
     first_call: Option<TokioInstant>,
@@ -101,7 +102,7 @@ struct Dispatcher<'a> {
 }
 
 impl Run<'_> {
-    /// Runs the rows to their outcomes, or until something stops it.
+    /// Runs the rows until each has an outcome, or until something stops the run.
     pub(crate) async fn rows(self, mut todo: Todo) -> Ended {
         let (events, mut inbox) = channel(BATCH);
         let mut dispatcher = Dispatcher {
@@ -131,7 +132,7 @@ impl Dispatcher<'_> {
         let deadline = self.run.bounds.deadline.map(|limit| TokioInstant::now() + limit);
         self.look_first(deadline);
         let mut ticks = tokio::time::interval(TICK);
-        // Those missed while a write took long are not made up for: the inbox would wait for all of them.
+        // Ticks that were missed during a long write are skipped, for the inbox would have to wait for them all.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
         let control = self.run.control;
@@ -153,14 +154,14 @@ impl Dispatcher<'_> {
                     self.run.engine.kill();
                 }
                 () = at(deadline), if self.stop.is_none() => self.stop(StopReason::Deadline),
-                // Before the inbox, which need not be empty ever: the guards are looked at also while outcomes pour in.
+                // Before the inbox, which may never be empty: the guards must be checked even while outcomes pour in.
                 _ = ticks.tick() => self.tick(),
                 _ = inbox.recv_many(&mut batch, BATCH) => {}
             }
         }
     }
 
-    /// Calls no row where a signal or the deadline came before the first one.
+    /// Stops the run before its first call if a signal came before, or the deadline has passed.
     fn look_first(&mut self, deadline: Option<TokioInstant>) {
         if let Some(signal) = self.run.control.take() {
             self.signalled(StopReason::Signal(signal));
@@ -169,7 +170,7 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Stops making calls, for the weightiest reason there is.
+    /// Stops making calls. Of several reasons, the weightiest is kept.
     fn stop(&mut self, reason: StopReason) {
         let first = self.stop.is_none();
         if first {
@@ -185,7 +186,7 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Says why the run is stopping, what it waits for, and how to wait no longer.
+    /// Says why the run is stopping, what it waits for, and how to end the wait.
     fn tell(&mut self, reason: &StopReason) {
         let waiting = match self.run.engine.gauges.in_flight.load(Ordering::Relaxed) {
             0 => "no call is in flight".to_owned(),
@@ -207,7 +208,7 @@ impl Dispatcher<'_> {
         self.run.observer.message(Level::Warning, &(text + &hint));
     }
 
-    /// Whether it is the second signal, which ends the run at once.
+    /// Stops the run at the first signal and kills it at the second. Returns whether this is the second.
     fn signalled(&mut self, reason: StopReason) -> bool {
         let again = std::mem::replace(&mut self.signalled, true);
         if again {
@@ -220,7 +221,7 @@ impl Dispatcher<'_> {
         again
     }
 
-    /// Takes in what the calls in flight come to that were cut off: they have been made, and may be billed.
+    /// Takes in the events of calls that were cancelled in flight. These calls have been made, and may be billed.
     async fn cut_off(&mut self, inbox: &mut Receiver<Event>, batch: &mut Vec<Event>, todo: &mut Todo) {
         let until = TokioInstant::now() + AT_ONCE;
         while !self.in_hand.is_empty() && timeout_at(until, inbox.recv_many(batch, BATCH)).await.is_ok() {
@@ -291,14 +292,15 @@ impl Dispatcher<'_> {
         Ended { stop: self.stop, hurried: self.hurried, outage: self.outage }
     }
 
-    /// Tries to record what is finished until there is space, the grace has passed again, or a signal says not to.
+    /// Tries to record the outcomes in memory until there is space on the disk, the grace period has passed once more,
+    /// or a second signal comes.
     async fn wait_for_space(&mut self) {
         let grace = self.run.bounds.grace;
         let text = format!("waiting up to {} for space on the disk", text::limit(grace));
         self.run.observer.message(Level::Warning, &text);
         let until = TokioInstant::now() + grace;
         let mut signalled = false;
-        // The calls have ended: whatever ends the process now, no row is to blame for it.
+        // All calls have ended, so no row is to blame if the process dies now.
         self.run.journal.mark_ended(true);
         while self.run.journal.commit().is_err_and(|error| error.is_disk_full()) {
             tokio::select! {
@@ -309,7 +311,7 @@ impl Dispatcher<'_> {
                         return;
                     }
                     let reason = StopReason::Signal(signal);
-                    let text = format!("{reason}: still waiting for space, or else answers are lost; a second signal ends it");
+                    let text = format!("{reason}: still waiting for space, or else answers are lost; a second signal stops now");
                     self.run.observer.message(Level::Warning, &text);
                 }
             }
@@ -317,7 +319,7 @@ impl Dispatcher<'_> {
     }
 }
 
-/// Resolves at the time given; never without one.
+/// Resolves at the given time, or never if there is none.
 async fn at(time: Option<TokioInstant>) {
     match time {
         Some(time) => sleep_until(time).await,

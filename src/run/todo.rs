@@ -1,4 +1,4 @@
-//! The rows that a session runs, and their order.
+//! Chooses the rows that a session runs, and their order.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::error::Error;
@@ -8,17 +8,17 @@ use crate::input::RowSource;
 use crate::journal::{Index, Status};
 use crate::row::Row;
 
-/// Whether a row is to be run, given how earlier sessions decided it. Answered rows never are.
+/// Whether to run a row, given its status after earlier sessions. Answered rows are never run.
 pub(crate) type Wanted = fn(Option<Status>) -> bool;
 
-/// What a session is to run.
+/// Which rows a session runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Choice {
-    /// Which rows, by how they were decided before.
+    /// Chooses rows by their status.
     pub wanted: Wanted,
-    /// Rows to be run before the others, in this order and one at a time, so that a crash has only one row to blame.
+    /// Rows to run before the others, in this order and one at a time, so that a crash has only one row to blame.
     pub suspects: Vec<u64>,
-    /// Rows that are not to be run.
+    /// Rows not to run.
     pub left_out: BTreeSet<u64>,
 }
 
@@ -36,12 +36,12 @@ pub(crate) struct Todo {
     ended: bool,
     suspects: VecDeque<Row>,
     one_at_a_time: bool,
-    /// Rows to skip when the others' turn comes: the suspects and those left out.
+    /// Rows to skip in the input: the suspects, and the rows left out.
     apart: BTreeSet<u64>,
 }
 
 impl Todo {
-    /// The rows of the choice, out of `rows`. `suspects` are the rows of its suspects.
+    /// The rows of the choice, read from `rows`. `suspects` are its suspects, already read.
     pub(crate) fn new(
         rows: impl RowSource + 'static,
         suspects: Vec<Row>,
@@ -59,7 +59,7 @@ impl Todo {
         }
     }
 
-    /// How many rows may be in flight now.
+    /// How many rows may be in hand now: one while suspects are run, or else `look_ahead`.
     pub(super) fn most_in_hand(&self, look_ahead: usize) -> usize {
         if self.one_at_a_time { 1 } else { look_ahead }
     }
@@ -69,7 +69,7 @@ impl Todo {
         self.ended
     }
 
-    /// The next row to run, or `None` at the end.
+    /// The next row to run; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Row>, Box<dyn Error + Send + Sync>> {
         if let Some(suspect) = self.suspects.pop_front() {
             return Ok(Some(suspect));
