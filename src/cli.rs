@@ -1,4 +1,4 @@
-//! The command line: strings to options, errors to exit codes. Not what the commands do.
+//! The command line: parses the options, runs the subcommand, and turns errors into messages and exit codes.
 
 mod form;
 mod log;
@@ -73,22 +73,22 @@ enum Command {
     Resume(ResumeOptions),
     /// Time the same rows one call at a time and several at a time
     Compare(CompareOptions),
-    /// Write the answers so far; calls nothing, works beside a running job
+    /// Write the answers that a run has so far, even while it goes on; calls nothing
     Export(ExportOptions),
     /// Check an answers file against its input and its journal; exit 1 on any fault
     Verify(VerifyOptions),
     /// Print a run's timing report again
     Report(ReportOptions),
-    /// Check what a run needs: each line a check mark, or a cross with its remedy; exit 1 on a cross
+    /// Check what a run needs, and say how to mend what fails; exit 1 if anything does
     #[command(
         args_override_self = true,
         mut_arg("input", |input| input.required(false).default_value(NO_INPUT).hide_default_value(true))
     )]
     Doctor(ProcessOptions),
-    /// Run the examples from which the bridge is learned, live
+    /// Run the examples that show how the bridge works, live
     #[command(args_override_self = true)]
     Demo(DemoOptions),
-    /// Print the completions of a shell, to be saved where it looks for them
+    /// Print the completion script of a shell, to be saved where the shell looks for it
     Completions {
         /// The shell
         shell: Shell,
@@ -96,7 +96,7 @@ enum Command {
 }
 
 impl Command {
-    /// The answers file that hints are about, as the user names it.
+    /// The answers file that hints name, as the user named it.
     fn answers(&self) -> Option<PathBuf> {
         Some(match self {
             Self::Process(options) => options.paths(format_of(options).ok()?).answers,
@@ -108,7 +108,7 @@ impl Command {
         })
     }
 
-    /// None for a command that says nothing but its result.
+    /// The options about what is shown; `None` for a command that shows only its result.
     fn show(&self) -> Option<&ShowOptions> {
         Some(match self {
             Self::Process(options) | Self::Doctor(options) => &options.show,
@@ -122,7 +122,7 @@ impl Command {
         })
     }
 
-    /// What was given of the predictor; nothing for a command that asks none.
+    /// The options about the predictor; `None` for a command that calls none.
     fn predictor(&self) -> Option<&PredictorPatch> {
         Some(match self {
             Self::Process(options) | Self::Doctor(options) => &options.job.shared.predictor,
@@ -134,20 +134,20 @@ impl Command {
     }
 }
 
-/// Runs the program, to the end of the process.
+/// Runs the program and exits the process.
 pub fn main() -> ! {
     main_thread::lend(program)
 }
 
-/// Runs the program; returns its exit code.
+/// Runs the program and returns its exit code.
 fn program() -> u8 {
-    // One thread for everything of ours: the event loop has its own, and the two share two cores.
+    // One thread is enough: the event loop has its own, and two cores suffice for both.
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("failed to start: {error}")),
     };
     let within = runtime.enter();
-    // Before anything takes time: the signal's default is to kill.
+    // Before anything that takes time, because the signal kills by default.
     let asked = signals::Asked::new();
     drop(within);
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -185,7 +185,7 @@ fn program() -> u8 {
     let code = match ran {
         Ok(code) => code,
         Err(error) => match error.downcast_ref().map(JobError::kind) {
-            // Whoever stopped it knows why.
+            // Whoever stopped the job knows why.
             Some(job::ErrorKind::Stopped(signal)) => StopReason::Signal(signal).exit_code(),
             kind => {
                 streams.complain(&told(&error));
@@ -196,7 +196,7 @@ fn program() -> u8 {
             }
         },
     };
-    // A thread of ours that is still blocked must not hold up the end of the process.
+    // A thread that is still blocked must not delay the end of the process.
     runtime.shutdown_background();
     if is_job {
         streams.finish(code);
@@ -204,7 +204,7 @@ fn program() -> u8 {
     code
 }
 
-/// Ends Python when it is dropped: on every way out, and once all that a command has started has ended.
+/// Ends Python when dropped, so that it ends on every way out, after everything that a command has started.
 struct PythonEnds;
 
 impl Drop for PythonEnds {
@@ -213,16 +213,16 @@ impl Drop for PythonEnds {
     }
 }
 
-/// What happens before there is anything to say it with.
+/// Reports an error from before the streams are set up, and returns the exit code.
 fn failed(text: &str) -> u8 {
     let _ = writeln!(io::stderr(), "error: {text}");
     1
 }
 
-/// All that the command line may be.
+/// The definition of the command line.
 fn known() -> clap::Command {
     let command = with_defaults(variables::with_switches(Cli::command()));
-    // What holds for an earlier run was recorded: the environment of today is not asked.
+    // `resume` takes a job's options from the journal, so the variables of the environment do not count.
     let of_jobs = WholePatch::augment_args(clap::Command::new("job"));
     let ids: Vec<_> = of_jobs.get_arguments().map(|argument| argument.get_id().clone()).collect();
     command.mut_subcommand("resume", |command| {
@@ -230,7 +230,8 @@ fn known() -> clap::Command {
     })
 }
 
-/// Tells the defaults of a job's options where a job is begun: the options themselves only say what is given.
+/// Adds the defaults of a job's options to the help of the commands that begin one. Clap does not know these defaults,
+/// because the options have none in a patch.
 fn with_defaults(command: clap::Command) -> clap::Command {
     let defaults = JobSpec::new(Path::new("/"), Path::new(NO_INPUT), Format::Csv).words();
     let told = |argument: clap::Arg| {
@@ -247,7 +248,7 @@ fn with_defaults(command: clap::Command) -> clap::Command {
         .fold(command, |command, name| command.mut_subcommand(name, |command| command.mut_args(told)))
 }
 
-/// The error without a guess that names an option which `--help` does not.
+/// Removes a suggestion from an error if it names an option that `--help` hides.
 fn without_hidden(mut error: clap::Error, command: &clap::Command) -> clap::Error {
     let hidden = |guess: &str| {
         let all = command.get_subcommands().flat_map(clap::Command::get_arguments);
@@ -259,7 +260,7 @@ fn without_hidden(mut error: clap::Error, command: &clap::Command) -> clap::Erro
     {
         error.remove(ContextKind::SuggestedArg);
     }
-    // Before a command, the guess is a sentence that names a command's option.
+    // For an option before the command, the suggestion is a sentence that names an option of a command.
     if let Some(ContextValue::StyledStrs(guesses)) = error.get(ContextKind::Suggested)
         && guesses.iter().any(|guess| guess.to_string().split(['\'', ' ']).any(hidden))
     {
@@ -268,7 +269,7 @@ fn without_hidden(mut error: clap::Error, command: &clap::Command) -> clap::Erro
     error
 }
 
-/// Says what of the options and variables has no effect, or probably another than was meant.
+/// Warns of options and variables that have no effect, or probably not the one that was meant.
 fn doubt(command: &Command, matches: &ArgMatches, streams: &Streams) {
     let Some(show) = command.show() else { return };
     let mut doubts = variables::unknown(&Cli::command(), &variables::SWITCHES, std::env::vars_os());
@@ -285,7 +286,7 @@ fn doubt(command: &Command, matches: &ArgMatches, streams: &Streams) {
     }
 }
 
-/// The command, and where its options come from.
+/// Parses the command line. Also returns the matches, which tell where each value comes from.
 fn parsed(arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), clap::Error> {
     let mut command = known();
     let mut matches =
@@ -312,7 +313,7 @@ fn run(cli: Cli, matches: &ArgMatches, runtime: &Runtime, streams: &mut Streams)
         Command::Resume(options) => {
             let answers = std::path::absolute(&options.answers)?;
             let spec = options.spec()?;
-            // Relative paths, those that a predictor opens too, mean what they meant to the earlier run.
+            // Relative paths, including those that a predictor opens, mean what they meant to the earlier run.
             std::env::set_current_dir(&spec.directory).with_context(|| {
                 format!("failed to enter `{}`, where the run was started", spec.directory.display())
             })?;
@@ -320,13 +321,13 @@ fn run(cli: Cli, matches: &ArgMatches, runtime: &Runtime, streams: &mut Streams)
         }
         _ => None,
     };
-    // While there is one thread, and before anything looks for secrets.
+    // Now, while there is only one thread, and before anything looks for secrets in the environment.
     let recorded = resumed.as_ref().map(|(spec, _)| spec.predictor.env_file.as_deref());
     let given = || command.predictor().and_then(|predictor| predictor.env_file.as_deref());
     if let Some(file) = recorded.unwrap_or_else(given) {
         match EnvFile::read(file) {
             Ok(variables) => variables.set(),
-            // It looks for everything that is wrong, and tells this among it.
+            // `doctor` reports this among everything else that is wrong.
             Err(_) if matches!(command, Command::Doctor(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -352,18 +353,19 @@ fn run(cli: Cli, matches: &ArgMatches, runtime: &Runtime, streams: &mut Streams)
     }
 }
 
-/// Prints the completions of a shell.
+/// Prints the completion script of a shell.
 fn completions(shell: Shell, streams: &mut Streams) -> anyhow::Result<u8> {
     let (mut command, mut script) = (Cli::command(), Vec::new());
     let name = command.get_name().to_owned();
     clap_complete::generate(shell, &mut command, &name, &mut script);
-    // For a name with dashes, bash's generator writes two names of each function, and then finds none of them.
+    // For a program name with dashes, the generator for bash defines functions under one name and calls them by
+    // another.
     let [broken, whole] = ["__subcmd__", "__"].map(|joint| name.replace('-', joint));
     streams.print(&String::from_utf8(script)?.replace(&broken, &whole))?;
     Ok(0)
 }
 
-/// The `-c` that was given beside `--sequential`.
+/// The value of `-c`, if it was given together with `--sequential`.
 fn idle_concurrency(matches: &ArgMatches) -> Option<usize> {
     let (_, options) = matches.subcommand()?;
     let given = |id| options.value_source(id) == Some(ValueSource::CommandLine);
@@ -371,7 +373,7 @@ fn idle_concurrency(matches: &ArgMatches) -> Option<usize> {
     idle.then(|| options.get_one("concurrency").copied()).flatten()
 }
 
-/// What went wrong, secrets masked.
+/// The text of an error and its causes, with secrets masked.
 fn told(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {

@@ -1,4 +1,4 @@
-//! For whom standard error is written, from the first moment on. Not what is written.
+//! Decides whether standard error is written for people or for programs, before the options are parsed.
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -7,8 +7,8 @@ use std::panic;
 use crate::observe::Level;
 use crate::report::progress::{Form, message_line};
 
-/// For whom standard error is written, as far as can be told before the options are read: what is wrong with them is
-/// written so too.
+/// The form of standard error, as far as it can be told before the options are parsed. Errors in the options are
+/// written in this form, too.
 pub(super) fn of(arguments: &[OsString]) -> Form {
     let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
     let last = (0..words.len()).rev().find_map(|at| match words[at].strip_prefix("--progress") {
@@ -20,10 +20,10 @@ pub(super) fn of(arguments: &[OsString]) -> Form {
     if kind.as_deref() == Some("json") { Form::Json } else { Form::Text }
 }
 
-/// Has panics told to programs in their own form.
+/// Makes panics appear as JSON lines if standard error is written for programs.
 pub(super) fn tell_panics(form: Form) {
     if form == Form::Json {
-        // Not by the screen: it may be what panicked, with its lock held.
+        // The screen is not used, because it may have panicked itself, with its lock held.
         panic::set_hook(Box::new(|panic| {
             let _ = writeln!(io::stderr(), "{}", message_line(Level::Error, &panic.to_string()));
         }));

@@ -1,4 +1,4 @@
-//! The log, on standard error among the messages. Not the messages.
+//! Sets up logging to standard error, among the messages.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,8 @@ use crate::observe::Level;
 use crate::report::progress::{Form, Screen, message_line};
 use crate::secret::Secrets;
 
-/// Logs to standard error: warnings, more with `-v`, or what `RUST_LOG` says; secrets masked.
+/// Starts logging to standard error, with secrets masked. `RUST_LOG` chooses what is logged; without it, warnings are,
+/// and more with `-v`.
 pub(super) fn start(show: Option<&ShowOptions>, screen: &Screen) {
     let verbose = show.map_or(0, |show| show.verbose);
     let form = show.map_or(Form::Text, |show| show.progress.form());
@@ -21,7 +22,7 @@ pub(super) fn start(show: Option<&ShowOptions>, screen: &Screen) {
     let _ = subscriber.with_ansi(false).without_time().try_init();
 }
 
-/// Standard error without secrets.
+/// Standard error, with secrets masked.
 #[derive(Clone)]
 struct Masked {
     screen: Screen,

@@ -1,11 +1,11 @@
-//! What was probably meant by a name that is not known.
+//! Finds the known name that was probably meant by an unknown one.
 
 use strsim::osa_distance;
 
-/// One slip of a finger in so many characters, and at least one, is taken for a name that was meant.
+/// A name may differ from a known one by one typo for this many characters, and by at least one.
 const A_SLIP_IN: usize = 4;
 
-/// The known name that is nearest, if it is near.
+/// The nearest known name, if it is near enough to be meant.
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
     let slips = |known: &str| osa_distance(&name, &known.to_lowercase());
@@ -67,13 +67,14 @@ const OF_MODELS: [&str; 49] = [
     "verbosity",
 ];
 
-/// A sentence on an argument of the language model that is probably misspelt: it would be sent, and do nothing.
+/// A warning about an argument of the language model that is probably misspelt. Such an argument is sent, and has no
+/// effect.
 pub(super) fn misspelt(name: &str) -> Option<String> {
     let meant = argument_meant(name)?;
     Some(format!("`--lm {name}=…` is not a known argument\nhint: did you mean `{meant}`?"))
 }
 
-/// The argument of a language model that was probably meant; none for one that is known, or like none.
+/// The argument of a language model that was probably meant; `None` if the name is known, or near to no other.
 fn argument_meant(key: &str) -> Option<&'static str> {
     nearest(key, OF_MODELS).filter(|meant| *meant != key)
 }

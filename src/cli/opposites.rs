@@ -1,13 +1,13 @@
-//! Options of which only one can hold, whatever gives them: a flag beats the variable of its opposite. Not the modes,
-//! which say so themselves.
+//! Options that exclude each other, as flags or as variables of the environment. A flag overrides the variable of the
+//! other option. The switches that come in pairs are in `variables.rs`.
 
 use clap::ArgMatches;
 use clap::parser::ValueSource::{CommandLine, EnvVariable};
 
-/// Clap's own conflicts do not tell a flag from a variable.
+/// Pairs of options that exclude each other. Clap's own conflicts do not distinguish flags from variables.
 const OPPOSITES: [(&str, &str); 1] = [("limit", "range")];
 
-/// The options whose variables are beaten by a flag. Refuses two flags, or two variables.
+/// The options whose variables are overridden by a flag. Refuses two flags, and two variables.
 pub(super) fn beaten(matches: &ArgMatches) -> Result<Vec<&'static str>, String> {
     let given = |id| matches.ids().any(|known| known == id).then(|| matches.value_source(id)).flatten();
     let mut beaten = Vec::new();

@@ -1,4 +1,4 @@
-//! Options from the environment: switches as people write them, and variables that no option reads. Not the options.
+//! Environment variables that give options: the values of switches, and warnings about variables that no option reads.
 
 use std::ffi::OsString;
 
@@ -7,12 +7,12 @@ use clap::{ArgAction, Command};
 use super::near::nearest;
 use crate::job::spec::WholePatch;
 
-/// What the name of each variable begins with.
+/// The prefix of all variables.
 const PREFIX: &str = "TAB_";
-/// Options that only a person at the command line can mean.
+/// Names of variables for options that are taken on the command line only.
 const WITHOUT: [&str; 3] = ["TAB_FORCE", "TAB_BRIDGE", "TAB_OUTPUT"];
 
-/// Lets the variable of each switch be `1`, `true`, `yes`, `on` or the opposite, as those of other programs can.
+/// Lets the variable of each switch be `1`, `true`, `yes` or `on`, or their opposites.
 pub(super) fn with_switches(command: Command) -> Command {
     command.mut_subcommands(|command| {
         command.mut_args(|argument| match argument.get_action() {
@@ -23,7 +23,7 @@ pub(super) fn with_switches(command: Command) -> Command {
     })
 }
 
-/// Whether a switch is on.
+/// Parses the value of a switch.
 fn switch(text: &str) -> Result<bool, String> {
     match text.to_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Ok(true),
@@ -32,16 +32,16 @@ fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// How often a switch is given.
+/// Parses the value of a switch that can be given several times.
 fn count(text: &str) -> Result<u8, String> {
     let number = text.parse().or_else(|_| switch(text).map(u8::from));
-    number.map_err(|_| "expected `true`, `false` or how often".to_owned())
+    number.map_err(|_| "expected `true`, `false` or a number".to_owned())
 }
 
-/// Variables of switches that come in pairs: a flag beats both, also that of its opposite.
+/// Variables of switches that come in pairs. A flag overrides both variables of its pair.
 pub(super) const SWITCHES: [&str; 4] = ["TAB_SEQUENTIAL", "TAB_CONCURRENT", "TAB_HTML", "TAB_NO_HTML"];
 
-/// Takes the switches that come in pairs from the environment, where no flag gave one.
+/// Takes switches that come in pairs from the environment, if no flag of the pair was given.
 pub(super) fn switch_on(patch: &mut WholePatch) -> Result<(), String> {
     let [sequential, concurrent, html, no_html] = SWITCHES.map(switched_on);
     if patch.pace.mode().is_none() {
@@ -54,7 +54,7 @@ pub(super) fn switch_on(patch: &mut WholePatch) -> Result<(), String> {
     Ok(())
 }
 
-/// Two switches of which only one can be on.
+/// Refuses two switches that are both on.
 fn opposites(one: &str, is_on: bool, other: &str, other_is_on: bool) -> Result<(bool, bool), String> {
     if is_on && other_is_on {
         return Err(format!("`{one}` and `{other}` cannot both be set"));
@@ -68,8 +68,8 @@ fn switched_on(name: &str) -> Result<bool, String> {
     switch(&value).map_err(|expected| format!("`{name}={value}`: {expected}"))
 }
 
-/// A sentence on each variable that looks like an option's and is none. `further` are those that `command` does not tell
-/// of.
+/// A warning for each variable that begins with the prefix and belongs to no option. `further` are known variables that
+/// `command` does not have.
 pub(super) fn unknown(
     command: &Command,
     further: &[&str],
