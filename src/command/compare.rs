@@ -1,4 +1,4 @@
-//! `compare`: the same rows one call at a time and several at a time.
+//! The subcommand `compare`, which times the same rows one call at a time and several at a time.
 
 use std::path::{Path, PathBuf};
 
@@ -24,28 +24,28 @@ use crate::report::compare::{Comparison, ModeRuns};
 use crate::report::json;
 use crate::run::control::Control;
 
-/// The options of `compare`.
+/// The arguments and options of `compare`.
 #[derive(Debug, Clone, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "flags")]
 pub(crate) struct CompareOptions {
     /// A `.csv` or `.jsonl` file
     pub input: PathBuf,
-    /// Only, or also, one call at a time
+    /// Time one call at a time; alone, time nothing else
     #[arg(long)]
     pub sequential: bool,
-    /// Only, or also, several calls at a time
+    /// Time several calls at a time; alone, time nothing else
     #[arg(long)]
     pub concurrent: bool,
-    /// Calls in flight at most; each one given is a mode of its own [default: 16]
+    /// Calls in flight at most; repeat it to time several values [default: 16]
     #[arg(short = 'c', long, value_name = "N", value_parser = concurrency)]
     pub concurrency: Vec<usize>,
     /// Runs of each mode
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
-    /// Also writes the comparison as JSON
+    /// Also write the comparison as JSON
     #[arg(long, value_name = "FILE")]
     pub export_json: Option<PathBuf>,
-    /// Also writes the comparison as a table in Markdown
+    /// Also write the comparison as a table in Markdown
     #[arg(long, value_name = "FILE")]
     pub export_markdown: Option<PathBuf>,
     /// Replace files that this program did not write; they are kept as `<FILE>.<time>`
@@ -63,7 +63,7 @@ pub(crate) struct CompareOptions {
 }
 
 impl CompareOptions {
-    /// The job whose rows are run.
+    /// The job whose rows are timed.
     fn spec(&self) -> anyhow::Result<JobSpec> {
         let mut rows = RowSpec::default();
         rows.lay(self.job.rows.clone());
@@ -73,7 +73,7 @@ impl CompareOptions {
         Ok(spec)
     }
 
-    /// The files to be written, the options that name them, what they may replace.
+    /// The files to write, each with the option that names it and what it is written as.
     fn files(&self) -> impl Iterator<Item = (&Path, &'static str, Kind)> {
         let json = self.export_json.as_deref().map(|file| (file, "--export-json", Kind::Json));
         let markdown =
@@ -81,7 +81,7 @@ impl CompareOptions {
         json.into_iter().chain(markdown)
     }
 
-    /// The modes asked for, both by default; sequential first, for it is the baseline.
+    /// The modes asked for, by default both. The sequential mode comes first because it is the baseline.
     fn modes(&self) -> Vec<ModeRuns> {
         let (sequential, concurrent) =
             match (self.sequential, self.concurrent || !self.concurrency.is_empty()) {
@@ -101,7 +101,11 @@ impl CompareOptions {
     }
 }
 
-/// Runs `compare`.
+/// Runs `compare` and returns the exit code.
+///
+/// # Errors
+///
+/// Fails if the input is a stream, if a file cannot be written, or as [`PreparedComparison`] does.
 pub(crate) async fn compare(options: CompareOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     if is_stream(&options.input) {
         return Err(
@@ -140,7 +144,8 @@ pub(crate) async fn compare(options: CompareOptions, streams: &mut Streams) -> a
     }
 }
 
-/// Prints the table and writes the files that were asked for, each in spite of the others: what was measured is paid for.
+/// Prints the table and writes the files that were asked for. If one of them fails, the others are written all the
+/// same, because the measurements are paid for.
 fn show(
     options: &CompareOptions,
     access: Access,

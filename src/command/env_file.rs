@@ -1,37 +1,41 @@
-//! `--env-file`: variables from a file, for the predictor and what it asks. Not the options' own variables, which are
-//! read before.
+//! Reads `--env-file`, a file of environment variables for the predictor. Variables that give options (`TAB_…`) have no
+//! effect there, because they are read before.
 
 use std::path::{Path, PathBuf};
 
-/// Why a file gives no variables. No value is ever shown.
+/// Why an env file cannot be used. The text never contains a value from the file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EnvFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("failed to read `{}`: {source}\nhint: `--env-file` names a file of lines such as `OPENAI_API_KEY=…`", .path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A line is no assignment.
+    /// A line is not an assignment.
     #[error("failed to read `{}`: line {line}: {reason}", .path.display())]
     Line {
         /// The file.
         path: PathBuf,
-        /// The line, from 1.
+        /// The line, counted from 1.
         line: usize,
         /// What is wrong with it.
         reason: &'static str,
     },
 }
 
-/// The variables of a file, in its order.
+/// The variables of an env file, in the order of the file.
 #[derive(Debug)]
 pub(crate) struct EnvFile(Vec<(String, String)>);
 
 impl EnvFile {
     /// Reads lines such as `NAME=value`, `export NAME="value"` or `# comment`. Nothing within a value is expanded.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read, or if a line is not an assignment.
     pub(crate) fn read(path: &Path) -> Result<Self, EnvFileError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| EnvFileError::Read { path: path.to_owned(), source })?;
@@ -44,7 +48,7 @@ impl EnvFile {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Sets those that are not set already. To be called while the process has one thread.
+    /// Sets the variables that are not set already. Call this while the process has only one thread.
     #[allow(unsafe_code)]
     pub(crate) fn set(self) {
         for (name, value) in self.0 {
@@ -56,7 +60,7 @@ impl EnvFile {
     }
 }
 
-/// The variables of a text; or the line, from 1, that is none.
+/// Parses the variables of a text. The error is the line, counted from 1, and what is wrong with it.
 fn parse(text: &str) -> Result<Vec<(String, String)>, (usize, &'static str)> {
     let mut variables: Vec<(String, String)> = Vec::new();
     let mut rest = text;
@@ -83,12 +87,12 @@ fn parse(text: &str) -> Result<Vec<(String, String)>, (usize, &'static str)> {
         };
         let (behind, next) = after.split_once('\n').unwrap_or((after, ""));
         if !(behind.trim().is_empty() || behind.trim_start().starts_with('#')) {
-            return Err(at("something stands behind the closing quote"));
+            return Err(at("text follows the closing quote"));
         }
         if value.contains('\0') {
             return Err(at("a value cannot hold a NUL"));
         }
-        // The last one of a name counts, as in a shell.
+        // As in a shell, the last assignment to a name counts.
         variables.retain(|(known, _)| known != name);
         variables.push((name.to_owned(), value));
         rest = next;
@@ -96,15 +100,15 @@ fn parse(text: &str) -> Result<Vec<(String, String)>, (usize, &'static str)> {
     Ok(variables)
 }
 
-/// A value without quotes: up to a comment, without the blanks around it.
+/// An unquoted value: what comes before a comment, without the spaces around it.
 fn plain(value: &str) -> &str {
     let end = value.match_indices('#').map(|(at, _)| at);
     let is_comment = |at: &usize| value[..*at].is_empty() || value[..*at].ends_with([' ', '\t']);
     value[..end.into_iter().find(is_comment).unwrap_or(value.len())].trim_end()
 }
 
-/// The value up to the closing quote, over lines if need be, and what stands behind. Within double quotes `\n`, `\"`
-/// and `\\` are what they are in a shell's `$'…'`.
+/// A quoted value, which may span lines, and the text after the closing quote. Escapes such as `\n`, `\"` and `\\` work
+/// in double quotes only.
 fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut chars = text.char_indices();

@@ -1,4 +1,4 @@
-//! `export`: the answers so far, from the journal.
+//! The subcommand `export`, which writes the answers so far from the journal.
 
 use std::path::PathBuf;
 
@@ -10,12 +10,12 @@ use crate::job::export;
 use crate::job::spec::FieldPatch;
 use crate::report::text::{count, counted, escape};
 
-/// The options of `export`.
+/// The arguments and options of `export`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ExportOptions {
     /// The answers file of a run
     pub answers: PathBuf,
-    /// Where to write instead of ANSWERS itself
+    /// Write to this file instead of ANSWERS
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Replace a file that this program did not write; it is kept as `<FILE>.<time>`
@@ -29,7 +29,11 @@ pub(crate) struct ExportOptions {
     pub show: ShowOptions,
 }
 
-/// Runs `export`.
+/// Runs `export` and returns the exit code.
+///
+/// # Errors
+///
+/// Fails as [`export::export`] does, or if standard output cannot be written to.
 pub(crate) fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let mut observer = streams.observer(&options.show);
     let output = options.output.as_deref();

@@ -1,21 +1,21 @@
-//! `report --failures`: the rows to look at, each with what is recorded of why, in the order of the input.
+//! Prints what `report --failures` shows: each failed or cut-off row with its recorded error, in the order of the
+//! input.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use super::show::ShowOptions;
+use super::streams::Streams;
 use crate::error::Failure;
 use crate::journal::{Index, Reader, Record, Recovered, Status};
 use crate::outcome::Outcome;
 use crate::report::text::{count, escape, escape_lines};
 
-use super::streams::Streams;
-
-/// So many attempts of a row are named by their errors' classes.
+/// The most attempts of a row that are listed.
 const MOST_ATTEMPTS: usize = 10;
 
-/// Prints the failed rows of a journal, and those whose answers were cut off.
+/// Prints the rows of a journal that failed, and the rows whose answers were cut off.
 pub(super) fn print(journal: &Path, show: &ShowOptions, streams: &mut Streams) -> anyhow::Result<()> {
     let index = Recovered::read(journal, |_| {})?.index;
     let mut earlier = earlier_attempts(journal, &index)?;
@@ -35,7 +35,7 @@ pub(super) fn print(journal: &Path, show: &ShowOptions, streams: &mut Streams) -
     Ok(())
 }
 
-/// The attempts before the last of each row that failed, in the session of its last outcome.
+/// For each failed row, the attempts before the last one, in the session of its last outcome.
 fn earlier_attempts(journal: &Path, index: &Index) -> anyhow::Result<HashMap<u64, Vec<String>>> {
     let (mut open, mut decided) = (HashMap::<u64, Vec<String>>::new(), HashMap::new());
     Recovered::read(journal, |record| match record {
@@ -54,7 +54,7 @@ fn earlier_attempts(journal: &Path, index: &Index) -> anyhow::Result<HashMap<u64
     Ok(decided)
 }
 
-/// What there is to say of a row; nothing of one that is as it should be.
+/// The text about a row; `None` if its answer is whole.
 fn told(outcome: &Outcome, earlier: Vec<String>) -> Option<String> {
     let failure = match &outcome.result {
         Err(failure) => failure,
@@ -76,7 +76,7 @@ fn told(outcome: &Outcome, earlier: Vec<String>) -> Option<String> {
     Some(text)
 }
 
-/// The errors of the attempts, where there was more than one.
+/// Lists the errors of the attempts, if there was more than one attempt.
 fn attempts(outcome: &Outcome, failure: &Failure, mut attempts: Vec<String>) -> String {
     if !outcome.told_before {
         attempts.push(named(failure));
@@ -89,12 +89,12 @@ fn attempts(outcome: &Outcome, failure: &Failure, mut attempts: Vec<String>) -> 
     format!(" ({} attempts: {}{more})", count(outcome.attempts.into()), attempts.join(", "))
 }
 
-/// An attempt by its error.
+/// Names an attempt by the class of its error.
 fn named(failure: &Failure) -> String {
     escape(&failure.class).to_string() + &request(failure)
 }
 
-/// The server's own name of the request.
+/// The server's ID of the request, if it gave one.
 fn request(failure: &Failure) -> String {
     failure.request_id.as_deref().map(|id| format!(" (request {})", escape(id))).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! One file a subcommand, and what they share. Each makes a job of what was given, has it run by [`job`](crate::job),
-//! shows what that returns, and gives the exit code.
+//! The subcommands, one file each, and what they share. A subcommand makes a job of its options, calls
+//! [`job`](crate::job), shows the result, and returns the exit code.
 
 pub(crate) mod compare;
 pub(crate) mod demo;
@@ -18,7 +18,7 @@ pub(crate) mod verify;
 
 use std::fmt;
 
-/// A usage error: exit code 2 instead of 1.
+/// An error in how the program was used. Its exit code is 2 instead of 1.
 #[derive(Debug)]
 pub(crate) struct UsageError(pub String);
 

@@ -1,4 +1,4 @@
-//! `process`: a new job, or one that goes on.
+//! The subcommand `process`, which begins a job or continues it.
 
 use std::path::{Path, PathBuf};
 
@@ -17,26 +17,27 @@ use crate::journal::Counts;
 use crate::observe::Level;
 use crate::report::text::{count, counted};
 
-/// In place of an input where one may be left out: no file can have this name.
+/// Stands for an input that was left out. It is the name of a directory, so no file can have it.
 pub(crate) const NO_INPUT: &str = ".";
 
-/// The options of `process`, and of `doctor`, where the input may be left out ([`NO_INPUT`]).
+/// The arguments and options of `process` and of `doctor`, which may leave out the input ([`NO_INPUT`]).
 #[derive(Debug, Clone, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "flags")]
 pub(crate) struct ProcessOptions {
     /// A `.csv` or `.jsonl` file, a pipe, or `-` for standard input (with `--format`)
     pub input: PathBuf,
-    /// Where the answers go [default: INPUT's stem + `.answers.csv` or `.answers.jsonl`, in the current directory]
+    /// Write the answers to this file [default: INPUT's stem + `.answers.csv` or `.answers.jsonl`, in the current
+    /// directory]
     #[arg(short, long, value_name = "ANSWERS")]
     pub output: Option<PathBuf>,
-    /// Start anew where a job stands, which is continued otherwise, or a file that no run wrote; the old one is kept as
-    /// `<ANSWERS>.journal.<time>` or `<ANSWERS>.<time>`
+    /// Start anew instead of continuing the job of these answers, and replace files that this program did not write;
+    /// the earlier ones are kept as `<ANSWERS>.journal.<time>` and `<ANSWERS>.<time>`
     #[arg(long)]
     pub force: bool,
     /// Go on although the input or the predictor has changed; rows are matched by their content
     #[arg(long)]
     pub allow_changed: bool,
-    /// Leave the rows that failed before as they are
+    /// Do not run rows again that failed before
     #[arg(long, env = "TAB_SKIP_FAILED")]
     pub skip_failed: bool,
     /// Check everything, call nothing
@@ -51,7 +52,7 @@ pub(crate) struct ProcessOptions {
 }
 
 impl ProcessOptions {
-    /// The job they ask for, started in a directory.
+    /// The job that the options describe, started in `directory`.
     pub(crate) fn spec(&self, directory: &Path, format: Format) -> JobSpec {
         let mut spec = JobSpec::new(directory, &self.input, format);
         spec.stream = is_stream(&self.input);
@@ -59,20 +60,24 @@ impl ProcessOptions {
         spec
     }
 
-    /// The job's files.
+    /// The files of the job.
     pub(crate) fn paths(&self, format: Format) -> JobPaths {
         JobPaths::find(self.output.as_ref().unwrap_or(&self.default_answers(format)))
     }
 
     fn default_answers(&self, format: Format) -> PathBuf {
         let extension = if format == Format::Csv { "csv" } else { "jsonl" };
-        // A descriptor's number names nothing.
+        // The number of a file descriptor makes no good name.
         let input = if is_descriptor(&self.input) { Path::new("-") } else { &self.input };
         JobPaths::default_answers(input, extension)
     }
 }
 
-/// The format of what `process` is to read.
+/// The format of the input.
+///
+/// # Errors
+///
+/// Fails if neither an option nor the name of the input tells the format.
 pub(crate) fn format_of(options: &ProcessOptions) -> anyhow::Result<Format> {
     let mut rows = RowSpec::default();
     rows.lay(options.job.shared.rows.clone());
@@ -90,11 +95,15 @@ pub(crate) fn format_of(options: &ProcessOptions) -> anyhow::Result<Format> {
     Ok(format?)
 }
 
-/// Runs `process`.
+/// Runs `process` and returns the exit code.
+///
+/// # Errors
+///
+/// Fails if the format of the input is not known, or as the steps of a [`Job`] do.
 pub(crate) async fn process(options: ProcessOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let format = format_of(&options)?;
     let spec = options.spec(&std::env::current_dir()?, format);
-    // Lives as long as the job.
+    // For answers that go to `/dev/null`; removed when the job has ended.
     let mut scratch = None;
     let mut paths = options.paths(format);
     if options.output.as_deref().is_some_and(is_null) {
@@ -122,7 +131,7 @@ pub(crate) async fn process(options: ProcessOptions, streams: &mut Streams) -> a
     }
 }
 
-/// Says that every row has its outcome; the exit code.
+/// Says that nothing is left to do, and returns the exit code.
 fn nothing_to_do(counts: Counts, files: &JobPaths, show: &ShowOptions, streams: &mut Streams) -> u8 {
     let Counts { ok, failed, .. } = counts;
     let mut text = format!("nothing to do: {} answered in `{}`", counted(ok, "row"), files.answers.display());

@@ -1,4 +1,4 @@
-//! `report`: a run's timing report again, from its journal.
+//! The subcommand `report`, which shows a run's timing report again, from its journal.
 
 use std::path::{Path, PathBuf};
 
@@ -16,19 +16,19 @@ use crate::job::rebuilt::{Rebuilt, rebuilt};
 use crate::report::table::Files;
 use crate::report::{html, json};
 
-/// The options of `report`.
+/// The arguments and options of `report`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ReportOptions {
     /// The answers file of a run
     pub answers: PathBuf,
-    /// Also writes the report as a page
+    /// Also write the report as a page
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Also writes the report as JSON
+    /// Also write the report as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Prints each failed row with its error and traceback, and each answer cut off at `max_tokens`, in place of the
-    /// summary
+    /// Instead of the summary, print each failed row with its error and traceback, and each answer that was cut off at
+    /// `max_tokens`
     #[arg(long)]
     pub failures: bool,
     /// Replace files that this program did not write; they are kept as `<FILE>.<time>`
@@ -39,7 +39,11 @@ pub(crate) struct ReportOptions {
     pub show: ShowOptions,
 }
 
-/// Runs `report`.
+/// Runs `report` and returns the exit code.
+///
+/// # Errors
+///
+/// Fails if there is no journal, if it cannot be read, or if a file cannot be written.
 pub(crate) fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let paths = JobPaths::find(&options.answers);
     if !paths.journal.exists() {

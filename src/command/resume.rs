@@ -1,4 +1,4 @@
-//! `resume`: the rows of an earlier run that are not answered yet.
+//! The subcommand `resume`, which runs the rows of an earlier run that are not answered yet.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,10 @@ use crate::job::paths::JobPaths;
 use crate::job::spec::{JobSpec, WholePatch};
 use crate::job::{Begin, Job, Only, SessionOptions, TakeUp, recorded};
 
-/// The options of `resume`.
+/// The arguments and options of `resume`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ResumeOptions {
-    /// The answers file of the earlier run, whose options hold again unless given anew
+    /// The answers file of the earlier run; its options hold again, except those given now
     pub answers: PathBuf,
     #[allow(missing_docs)]
     #[command(flatten)]
@@ -42,7 +42,11 @@ pub(crate) struct WhichOptions {
 }
 
 impl ResumeOptions {
-    /// The recorded job with what is given now laid over it. Changes nothing.
+    /// The recorded job, with the options given now laid over it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no journal, or if it cannot be read.
     pub(crate) fn spec(&self) -> anyhow::Result<JobSpec> {
         let mut spec = recorded(&self.answers)?;
         spec.lay_all(self.job.clone(), &std::env::current_dir()?);
@@ -50,7 +54,12 @@ impl ResumeOptions {
     }
 }
 
-/// Runs `resume` of the job that [`ResumeOptions::spec`] gave, in the directory it was started in. `answers` is absolute.
+/// Runs `resume` and returns the exit code. `spec` comes from [`ResumeOptions::spec`], and `answers` is the absolute
+/// path of the answers file. The working directory must be that of the spec.
+///
+/// # Errors
+///
+/// Fails as the steps of a [`Job`] do.
 pub(crate) async fn resume(
     options: ResumeOptions,
     spec: JobSpec,

@@ -1,4 +1,4 @@
-//! Runs a job on the command line's streams, as `process` and `resume` do.
+//! Runs a job and shows it on the command line, for `process` and `resume`.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::report::Report;
 use crate::report::table::{self, Files};
 use crate::run::control::Control;
 
-/// What a session is given by the command line, whatever the command.
+/// The options of a session that do not depend on the subcommand.
 pub(super) fn session_options(show: &ShowOptions, streams: &Streams) -> SessionOptions {
     SessionOptions {
         quiet: show.quiet,
@@ -23,7 +23,7 @@ pub(super) fn session_options(show: &ShowOptions, streams: &Streams) -> SessionO
     }
 }
 
-/// Runs a job to its end, or, in a dry run, up to its first call. Shows the summary; returns the exit code.
+/// Runs a job to its end, or up to its first call in a dry run. Shows the summary and returns the exit code.
 pub(super) async fn run(
     job: Job,
     dry_run: bool,
@@ -47,9 +47,9 @@ pub(super) async fn run(
     let end = opened.run(observer.as_mut(), &control).await;
     drop(observer);
     let end = end?;
-    // All that is left is bounded in time.
+    // What is left takes a bounded time, so signals may have their default effect again.
     drop(signals);
-    // Without a report the session was killed: the process ends at once.
+    // Without a report the session was killed, and the process ends at once.
     if let Some(report) = &end.report {
         streams.files.reported = true;
         streams.files.page.clone_from(&page);
@@ -65,7 +65,7 @@ pub(super) async fn run(
     Ok(end.code)
 }
 
-/// Prints a report's summary.
+/// Prints the summary of a report.
 pub(super) fn show_report(
     report: &Report,
     files: Files<'_>,

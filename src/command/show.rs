@@ -1,10 +1,10 @@
-//! The options about what is shown. Not part of a job: each session has its own.
+//! The options about what is shown. They belong to a session, and the journal does not record them.
 
 use clap::{Args, ValueEnum};
 
 use crate::report::progress::ProgressKind;
 
-/// `--color`.
+/// The values of `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)]
 pub(crate) enum ColorChoice {
@@ -13,26 +13,26 @@ pub(crate) enum ColorChoice {
     Never,
 }
 
-/// What is shown.
+/// The options about what is shown.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Show")]
 pub(crate) struct ShowOptions {
-    /// Progress on standard error
+    /// How to show progress on standard error
     #[arg(long, value_name = "KIND", default_value = "auto", env = "TAB_PROGRESS")]
     pub progress: ProgressKind,
-    /// No summary and no progress; errors only
+    /// Show errors only: no summary and no progress
     #[arg(short, long, env = "TAB_QUIET")]
     pub quiet: bool,
-    /// Show each failed attempt, and each traceback once (twice: every traceback, and more logs)
+    /// Show each failed attempt, and each distinct traceback once (given twice: every traceback, and more logs)
     #[arg(short, long, action = clap::ArgAction::Count, env = "TAB_VERBOSE")]
     pub verbose: u8,
-    /// Colours
+    /// When to use colours
     #[arg(long, value_name = "WHEN", default_value = "auto", env = "TAB_COLOR")]
     pub color: ColorChoice,
 }
 
 impl ShowOptions {
-    /// Whether to colour what goes to a stream that is, or is not, a terminal.
+    /// Whether to colour the text on a stream, which may be a terminal.
     pub(crate) fn colored(&self, is_terminal: bool) -> bool {
         match self.color {
             ColorChoice::Always => true,

@@ -1,4 +1,5 @@
-//! Standard output for the summary alone: what Python, or a library in C below it, prints goes to standard error.
+//! The process's standard streams. Standard output is kept for the summary: what Python or a C library prints goes to
+//! standard error instead.
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
@@ -15,42 +16,47 @@ use crate::report::commands::Commands;
 use crate::report::progress::{Form, Screen, Showing, Standing, Written, message_line, observer};
 use crate::report::text::{Look, escape_lines, show};
 
-/// Columns where no terminal tells its own.
+/// The width in columns if standard output is no terminal.
 const WIDTH: usize = 80;
 
-/// The process's streams.
+/// The process's standard streams, and what the last lines on them need.
 pub(crate) struct Streams {
     out: File,
     /// Standard error, shared by progress, messages and logs.
     pub screen: Screen,
     /// The commands that hints name.
     pub commands: Commands,
-    /// How the run stands.
+    /// The current state of the run.
     pub standing: Standing,
-    /// For whom standard error is written.
+    /// Whether standard error is written for people or for programs.
     form: Form,
-    /// The job's files, as far as they are written.
+    /// The files that the job has written so far.
     pub files: JobFiles,
 }
 
-/// A job's files, as far as they are written.
+/// The files that a job has written so far.
 #[derive(Debug, Default)]
 pub(crate) struct JobFiles {
-    /// Its answers and its journal.
+    /// The job's files; `None` before its journal is open.
     pub paths: Option<JobPaths>,
-    /// Whether the answers and the report are of this session.
+    /// Whether the answers and the report were written.
     pub reported: bool,
-    /// The page, where it was written.
+    /// The page, if it was written.
     pub page: Option<PathBuf>,
 }
 
-/// The process's standard error.
+/// The process's standard error, as a screen.
 pub(crate) fn stderr() -> Screen {
     Screen::new(MultiProgress::new(), io::stderr(), || usize::from(Term::stderr().size().1))
 }
 
 impl Streams {
-    /// Keeps the real standard output for [`Self::say`] and points the process's at standard error.
+    /// Keeps standard output for [`Self::print`], and redirects everything else that is written to it to standard
+    /// error.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file descriptors cannot be duplicated.
     pub(crate) fn take(commands: Commands, form: Form) -> io::Result<Self> {
         let out = File::from(rustix::io::dup(io::stdout())?);
         rustix::stdio::dup2_stdout(io::stderr())?;
@@ -59,19 +65,19 @@ impl Streams {
         Ok(Self { out, screen, commands, standing, form, files: JobFiles::default() })
     }
 
-    /// What shows Python's prints, where its own streams would tear what is on standard error.
+    /// Shows what Python prints, if its own writes would break a progress bar or JSON lines on standard error.
     pub(super) fn show(&self, options: &ShowOptions) -> Option<Show> {
         let (screen, form) = (self.screen.clone(), self.form);
         let torn = form == Form::Json || showing(options).has_bar();
         torn.then(|| Box::new(move |text: &[u8]| screen.print(text, form)) as Show)
     }
 
-    /// Says what went wrong for good.
+    /// Writes the error that ends the program to standard error.
     pub(crate) fn complain(&self, error: &str) {
         complain(&self.screen, &self.commands, self.form, error);
     }
 
-    /// Says, from any thread, why the process ends without the one that runs the job.
+    /// Returns what another thread calls to report why the process ends, when the thread that runs the job cannot.
     pub(super) fn last_words(&self, journal: Option<PathBuf>) -> impl FnOnce(u8, &str) + Send + use<> {
         let (screen, commands, form) = (self.screen.clone(), self.commands.clone(), self.form);
         let standing = self.standing.clone();
@@ -82,7 +88,7 @@ impl Streams {
         }
     }
 
-    /// Says how a job's process ends, to programs.
+    /// Tells programs that read standard error how the job ended.
     pub(crate) fn finish(&self, code: u8) {
         let (paths, reported) = (self.files.paths.as_ref(), self.files.reported);
         let written = Written {
@@ -95,28 +101,36 @@ impl Streams {
         self.standing.end(code, written);
     }
 
-    /// How text on standard output looks.
+    /// The colours and the width of text on standard output.
     pub(crate) fn look(&self, options: &ShowOptions) -> Look {
-        // Of the real standard output: the process's own is standard error by now.
+        // Asks the standard output that was kept: the process's own is standard error by now.
         let size = rustix::termios::tcgetwinsize(&self.out);
         let width = size.map_or(0, |size| usize::from(size.ws_col));
         let width = if width == 0 { WIDTH } else { width };
         Look { color: options.colored(self.out.is_terminal()), width }
     }
 
-    /// Writes to standard output.
+    /// Writes to standard output. It is no error if its reader has gone away.
+    ///
+    /// # Errors
+    ///
+    /// Fails if standard output cannot be written to.
     pub(crate) fn print(&mut self, text: &str) -> io::Result<()> {
         show(&mut self.out, text).map_err(|error| {
             io::Error::new(error.kind(), format!("failed to write to standard output: {error}"))
         })
     }
 
-    /// Writes to standard output; nothing when quiet. A reader that has gone away is no error.
+    /// As [`Self::print`], but writes nothing with `--quiet`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if standard output cannot be written to.
     pub(crate) fn say(&mut self, options: &ShowOptions, text: &str) -> io::Result<()> {
         if options.quiet { Ok(()) } else { self.print(text) }
     }
 
-    /// What shows a run's progress and messages on standard error.
+    /// An observer that shows progress and messages on standard error.
     pub(crate) fn observer(&self, options: &ShowOptions) -> Box<dyn Observer> {
         Box::new(observer(showing(options), &self.screen, &self.standing, &self.commands))
     }
@@ -130,7 +144,7 @@ fn complain(screen: &Screen, commands: &Commands, form: Form, error: &str) {
     }
 }
 
-/// What the options say of standard error.
+/// How the options want standard error to be written.
 fn showing(options: &ShowOptions) -> Showing {
     let is_terminal = io::stderr().is_terminal();
     Showing {

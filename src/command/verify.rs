@@ -1,4 +1,4 @@
-//! `verify`: whether an answers file is what its input and its journal make of it.
+//! The subcommand `verify`, which checks an answers file against its input and its journal.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -14,17 +14,17 @@ use crate::job::spec::values::{delimiter, encoding, range};
 use crate::job::verify::{self, Audit, Reading};
 use crate::report::text::{count, counted, escape};
 
-/// The options of `verify`.
+/// The arguments and options of `verify`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct VerifyOptions {
     /// The input of the run
     pub input: PathBuf,
-    /// Its answers file; the journal beside it, if there is one, is held against it too
+    /// The answers file of the run; it is checked against the journal beside it, too, if there is one
     pub answers: PathBuf,
     /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,
-    /// The rows that were asked for, where no journal tells: A to B, 0-based, end exclusive
+    /// The rows that the run was asked for: A to B, 0-based, end exclusive [default: what the journal says, or all]
     #[arg(long, value_name = "A:B", value_parser = range)]
     pub range: Option<Range<u64>>,
     /// The CSV field delimiter [default: what the journal says, or the input's first line (`sep=;`), or ,]
@@ -33,7 +33,7 @@ pub(crate) struct VerifyOptions {
     /// The input's encoding [default: what the journal says, or utf-8]
     #[arg(long, value_name = "LABEL", value_parser = encoding, env = "TAB_ENCODING")]
     pub encoding: Option<&'static Encoding>,
-    /// The input's format, where neither its name nor the journal tells
+    /// The input's format [default: what the journal says, or the extension]
     #[arg(long, value_name = "FORMAT", env = "TAB_FORMAT")]
     pub format: Option<FormatChoice>,
     #[allow(missing_docs)]
@@ -41,7 +41,11 @@ pub(crate) struct VerifyOptions {
     pub show: ShowOptions,
 }
 
-/// Runs `verify`.
+/// Runs `verify` and returns the exit code, which is 1 if the answers have a fault.
+///
+/// # Errors
+///
+/// Fails as [`verify::verify`] does, or if standard output cannot be written to.
 pub(crate) fn verify(options: &VerifyOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let VerifyOptions { range, delimiter, encoding, format, .. } = options;
     let reading =
