@@ -1,7 +1,7 @@
 //! Answers a file of questions with an async Python predictor, through a semaphore-bounded Tokio <-> asyncio bridge.
 //!
-//! The program is a thin command line over this library. Its front door is [`job`]: a job is plain data that is
-//! prepared, run, resumed, compared, exported and verified.
+//! The program is a thin command line over this library. The library's front door is [`job`]: a job is plain data that
+//! can be prepared, run, resumed, compared, exported and verified.
 //!
 //! ```
 //! use tokio_asyncio_bridge::job::{Control, Format, Job, JobPaths, JobSpec, SessionOptions};
@@ -32,19 +32,19 @@
 //!
 //! # The map
 //!
-//! A line, not a web: rows flow in, outcomes flow out, one dispatcher decides the order. Each layer uses only what
-//! is below it (`tests/architecture.rs` enforces it).
+//! Rows flow in, outcomes flow out, and one dispatcher decides the order. Each module uses only modules of its own
+//! layer and of the layers below it, which `tests/architecture.rs` checks.
 //!
-//! | layer | modules | job |
+//! | layer | modules | what they do |
 //! | --- | --- | --- |
-//! | 8 | `main` [`cli`] | words to values, exit code |
-//! | 7 | [`command`] | one file a subcommand, and the process around it: signals, streams |
+//! | 8 | `main` [`cli`] | parse the command line, give the exit code |
+//! | 7 | [`command`] | one file for each subcommand; the process's signals and streams |
 //! | 6 | [`job`] | the front door: a job as data, and what can be done with it |
-//! | 5 | [`run`] [`report`] | the dispatcher (order, record, then show); what is shown |
-//! | 4 | [`engine`] [`stats`] | permits, the attempt loop, deadlines; histograms |
-//! | 3 | [`input`] [`output`] [`journal`] [`bridge`] [`local_model`] | formats, the truth on disk, the seam to Python |
-//! | 2 | [`event`] [`observe`] [`policy`] [`secret`] | events as data and who may watch them; retry and limits, pure |
-//! | 1 | [`row`] [`call`] [`outcome`] [`usage`] [`error`] [`matching`] [`prompt`] [`selection`] [`fs`] | types only: rows, calls, what became of them, what they used, how they fail; rows paired by hash; what a predictor asks; which rows were asked for; files replaced and hashed |
+//! | 5 | [`run`] [`report`] | the dispatcher, which records before it shows; the report and the progress |
+//! | 4 | [`engine`] [`stats`] | permits, attempts and deadlines; counts and histograms |
+//! | 3 | [`input`] [`output`] [`journal`] [`bridge`] [`local_model`] | file formats; the record of every attempt and outcome; the way to Python; a model on this machine |
+//! | 2 | [`event`] [`observe`] [`policy`] [`secret`] | events, and observers of them; retries, limits and pace as pure code; masking |
+//! | 1 | [`row`] [`call`] [`outcome`] [`usage`] [`error`] [`matching`] [`prompt`] [`selection`] [`fs`] | types: rows, calls, their outcomes, usage and errors; rows matched by hash; what a predictor asks; which rows were selected; files replaced and hashed |
 
 pub mod bridge;
 pub mod call;
