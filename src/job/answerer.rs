@@ -27,8 +27,8 @@ const SHUT_DOWN_BLOCKED: Duration = Duration::from_millis(500);
 /// Python packages whose versions the report names.
 const PACKAGES: [&str; 5] = ["dspy", "litellm", "openai", "uvloop", "xllamacpp"];
 
-/// A predictor that is ready to be called. Dropping it ends the event loop and the local model in bounded time, however the
-/// job ends. Python itself ends with the process, which may run other jobs.
+/// A predictor that is ready to be called. Dropping it ends the event loop and the local model in bounded time, however
+/// the job ends. Python itself ends with the process, which may run other jobs.
 pub(crate) struct Answerer {
     /// The bridge to the predictor.
     pub bridge: Arc<dyn Bridge>,
@@ -47,8 +47,8 @@ pub(crate) struct Answerer {
 type Starting = JoinHandle<Result<LocalModel, ModelError>>;
 
 impl Answerer {
-    /// Starts what the options ask for. `calls` is the number of calls that will be in flight. With `dry_run` no model is
-    /// started. `show` shows what Python prints; without it, Python prints to its own streams.
+    /// Starts what the options ask for. `calls` is the number of calls that will be in flight. With `dry_run` no model
+    /// is started. `show` shows what Python prints; without it, Python prints to its own streams.
     ///
     /// Must be called within a Tokio runtime, and may block for seconds.
     ///

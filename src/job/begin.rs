@@ -54,8 +54,8 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// Fails if a file of the job would replace one that must stay, if the directory of the answers cannot be written to,
-    /// or if the journal cannot be read.
+    /// Fails if a file of the job would replace one that must stay, if the directory of the answers cannot be written
+    /// to, or if the journal cannot be read.
     pub fn new(spec: JobSpec, files: JobPaths, options: SessionOptions) -> Result<Self, JobError> {
         let input = options.input.as_deref().unwrap_or(&spec.input);
         let output = options.output.as_deref().filter(|_| !options.scratch);
@@ -64,7 +64,8 @@ impl Job {
         Ok(Self { spec, files, options, continuing })
     }
 
-    /// Continues the run in a journal, as `resume` does. [`recorded`](super::resume::recorded) reads the spec of that run.
+    /// Continues the run in a journal, as `resume` does. [`recorded`](super::resume::recorded) reads the spec of that
+    /// run.
     ///
     /// # Errors
     ///
@@ -113,7 +114,8 @@ impl Job {
         &self.spec
     }
 
-    /// Checks everything, starts Python and loads the predictor. Calls nothing. The observer is told what is about to run.
+    /// Checks everything, starts Python and loads the predictor. Calls nothing. The observer is told what is about to
+    /// run.
     ///
     /// # Errors
     ///
@@ -183,7 +185,8 @@ impl PreparedJob {
         Ok(left.unwrap_or(selected.end - selected.start))
     }
 
-    /// Estimates the tokens and the cost of calling this many rows. The text is one line and says how they were estimated.
+    /// Estimates the tokens and the cost of calling this many rows. The text is one line and says how they were
+    /// estimated.
     pub fn estimate(&self, rows: u64) -> String {
         self.prepared.estimate(rows)
     }

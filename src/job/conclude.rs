@@ -147,8 +147,8 @@ impl Session<'_> {
         (stop, code)
     }
 
-    /// Records the session's end once everything before it is on disk, so that no journal claims an end whose outcomes may
-    /// be lost.
+    /// Records the session's end once everything before it is on disk, so that no journal claims an end whose outcomes
+    /// may be lost.
     fn end(&mut self, code: u8, stop: Option<&StopReason>) -> Result<(), JournalError> {
         self.journal.checkpoint()?;
         self.append_end(code, stop, false)?;
@@ -172,8 +172,8 @@ impl Session<'_> {
         self.journal.append_end(&end)
     }
 
-    /// Writes the answers file on another thread. A second signal cancels that, where a signal that stopped the rows (`first`)
-    /// counts. Then the first signal is returned as the inner error.
+    /// Writes the answers file on another thread. A second signal cancels that, where a signal that stopped the rows
+    /// (`first`) counts. Then the first signal is returned as the inner error.
     async fn project(
         &self,
         paths: &JobPaths,
@@ -208,8 +208,8 @@ impl Session<'_> {
         }
     }
 
-    /// The report of the session. `resumed` counts the rows answered before it, and `project` is how long the answers file
-    /// took to write.
+    /// The report of the session. `resumed` counts the rows answered before it, and `project` is how long the answers
+    /// file took to write.
     pub(super) fn report(&self, resumed: u64, project: Duration, stop: Option<&StopReason>) -> Report {
         let bridge = &self.prepared.answerer.bridge;
         let health = bridge.health();

@@ -1,5 +1,5 @@
-//! Refuses to overwrite what must stay: journals, inputs, files that this program did not write, and anything that is not a
-//! regular file.
+//! Refuses to overwrite what must stay: journals, inputs, files that this program did not write, and anything that is
+//! not a regular file.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,8 +46,8 @@ impl Kind {
     }
 }
 
-/// Checks a file that will be replaced as a whole, and that the user named with `option`. `kept` are files that it must not
-/// be, each with what it is.
+/// Checks a file that will be replaced as a whole, and that the user named with `option`. `kept` are files that it must
+/// not be, each with what it is.
 ///
 /// # Errors
 ///
@@ -144,8 +144,8 @@ pub(crate) fn set_aside(
     Ok(())
 }
 
-/// Whether the path leads to a link that the system made, such as `/dev/stdout` or `/proc/self/fd/1`. Such a link ends at the
-/// very file that standard output goes to.
+/// Whether the path leads to a link that the system made, such as `/dev/stdout` or `/proc/self/fd/1`. Such a link ends
+/// at the very file that standard output goes to.
 fn leads_to_a_descriptor(path: &Path) -> bool {
     let mut at = path.to_owned();
     for _ in 0..MOST_LINKS {

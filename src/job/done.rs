@@ -8,8 +8,8 @@ use crate::fs::sha256;
 use crate::journal::{Counts, Recovered};
 
 /// Returns the counts of the selected rows if the job is done: the journal is undamaged, holds the same job, and has an
-/// outcome for every selected row. Returns `None` if anything is left to do or to check. A changed source file is such a
-/// thing, because it may make other prompts.
+/// outcome for every selected row. Returns `None` if anything is left to do or to check. A changed source file is such
+/// a thing, because it may make other prompts.
 pub(super) fn done(spec: &JobSpec, paths: &JobPaths, skip_failed: bool) -> Result<Option<Counts>, JobError> {
     if spec.stream {
         return Ok(None);

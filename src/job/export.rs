@@ -23,8 +23,8 @@ pub struct Exported {
     pub rows: Counts,
 }
 
-/// Writes the answers of a run to its answers file, or to `output`. `fields` chooses their columns. The observer is told
-/// what is wrong with the journal.
+/// Writes the answers of a run to its answers file, or to `output`. `fields` chooses their columns. The observer is
+/// told what is wrong with the journal.
 ///
 /// A file that this library did not write is never lost: without `force` it is refused, with `force` it is kept under
 /// another name.
@@ -85,8 +85,8 @@ pub(super) fn source_of(header: &Header, answers: &Path) -> Result<Source, JobEr
     })
 }
 
-/// The path of a session's input. If it is gone, a file of the same name and content beside the answers takes its place,
-/// because both may have been moved.
+/// The path of a session's input. If it is gone, a file of the same name and content beside the answers takes its
+/// place, because both may have been moved.
 pub(super) fn input_of(header: &Header, answers: &Path) -> PathBuf {
     let recorded = PathBuf::from(&header.input.path);
     let beside = directory_of(answers).join(recorded.file_name().unwrap_or_default());

@@ -18,8 +18,8 @@ use crate::journal::{Journal, JournalError, Recovered, holds_lines, set_aside};
 use crate::observe::{Level, Observer};
 use crate::run::control::Control;
 
-/// Checks that the job's files can be written and replace nothing that must stay. Returns whether the journal holds a run
-/// to continue.
+/// Checks that the job's files can be written and replace nothing that must stay. Returns whether the journal holds a
+/// run to continue.
 pub(super) fn check(
     input: &Path,
     output: Option<&Path>,
@@ -129,8 +129,8 @@ pub(super) fn remove_spool(paths: &JobPaths) -> Result<(), JobError> {
         .explain(ErrorKind::Output, &paths.spool, || format!("failed to remove `{}`", paths.spool.display()))
 }
 
-/// Creates the journal of a new job. With `force`, or if it holds no whole line, an earlier journal is kept under another
-/// name.
+/// Creates the journal of a new job. With `force`, or if it holds no whole line, an earlier journal is kept under
+/// another name.
 pub(super) fn create(
     force: bool,
     paths: &JobPaths,

@@ -7,7 +7,8 @@
 //! 2. [`Job::prepare`] checks everything and loads the predictor. It calls nothing, so it costs nothing.
 //! 3. [`PreparedJob::open`] locks the journal. For a dry run, use [`PreparedJob::check`] and [`PreparedJob::estimate`]
 //!    instead: they say what would be called.
-//! 4. [`OpenJob::run`] calls the predictor for each row, records each outcome, and writes the answers file and the report.
+//! 4. [`OpenJob::run`] calls the predictor for each row, records each outcome, and writes the answers file and the
+//!    report.
 //!
 //! Other functions need no session of their own:
 //!
@@ -15,9 +16,6 @@
 //! * [`rebuilt::rebuilt`] returns the report of any run, from its journal.
 //! * [`export::export`] writes the answers that a run has so far.
 //! * [`verify::verify`] checks an answers file against its input and its journal.
-//!
-//! Several jobs may run at once, or one after the other. They share one Python interpreter, which lives on after them. A
-//! process that has run jobs calls [`end_python`] before it ends.
 //!
 //! Nothing here prints, reads options from the environment, installs a signal handler or ends the process. An
 //! [`Observer`] is told what happens, a [`Control`] stops the job from outside, and every failure is a [`JobError`].

@@ -57,8 +57,9 @@ impl JobPaths {
         }
     }
 
-    /// The files of the job whose answers go to `answers`, which may be a symbolic link. The target of a link is written,
-    /// and the link stays. The other files stand beside the target, unless an earlier run put them beside the link.
+    /// The files of the job whose answers go to `answers`, which may be a symbolic link. The target of a link is
+    /// written, and the link stays. The other files stand beside the target, unless an earlier run put them beside the
+    /// link.
     pub fn find(answers: &Path) -> Self {
         let named = Self::of(answers);
         let Some(target) = target(answers) else { return named };
@@ -85,8 +86,8 @@ impl JobPaths {
         })
     }
 
-    /// The default answers file of an input: `<stem>.answers.<extension>` in the working directory. For standard input (`-`)
-    /// the stem is `stdin`.
+    /// The default answers file of an input: `<stem>.answers.<extension>` in the working directory. For standard input
+    /// (`-`) the stem is `stdin`.
     pub fn default_answers(input: &Path, extension: &str) -> PathBuf {
         let stem = if input == Path::new("-") {
             "stdin".into()

@@ -16,8 +16,8 @@ use crate::observe::Observer;
 use crate::report::{EventLoop, Facts, JournalFigures, Report, RunInfo, json};
 use crate::stats::Fold;
 
-/// What the report needs of a session beyond its header and its outcomes. The journal keeps it in the session's settings,
-/// under [`RUN`].
+/// What the report needs of a session beyond its header and its outcomes. The journal keeps it in the session's
+/// settings, under [`RUN`].
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Kept {
     /// The most calls in flight.
@@ -44,8 +44,8 @@ pub(super) fn cores() -> usize {
 
 /// A run as its journal records it.
 pub struct Rebuilt {
-    /// The report that the last session wrote. If there is none, or it does not agree with the journal, a report of what
-    /// the journal holds.
+    /// The report that the last session wrote. If there is none, or it does not agree with the journal, a report of
+    /// what the journal holds.
     pub report: Report,
     /// The figures of all sessions.
     pub fold: Fold,

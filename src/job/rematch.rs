@@ -184,8 +184,8 @@ fn differing(before: &Identity, now: &Identity) -> Vec<String> {
     now.differences(before).into_iter().map(sentence).collect()
 }
 
-/// Describes how the input differs from the rows in the journal: how many do not match, and where the first one is. Returns
-/// `None` if each recorded row is unchanged and no selected row is missing.
+/// Describes how the input differs from the rows in the journal: how many do not match, and where the first one is.
+/// Returns `None` if each recorded row is unchanged and no selected row is missing.
 fn mismatches(
     source: &Source,
     journal: &Path,
@@ -220,12 +220,12 @@ fn mismatches(
     })
 }
 
-/// Rewrites the journal for the rows of the changed input, matched by their content. `open` are the rows that were started
-/// and have no outcome, and `whole` is what all attempts so far used. Returns the new journal and its figures. They keep the
-/// usage of rows that are gone, so that it still counts against the budget.
+/// Rewrites the journal for the rows of the changed input, matched by their content. `open` are the rows that were
+/// started and have no outcome, and `whole` is what all attempts so far used. Returns the new journal and its figures.
+/// They keep the usage of rows that are gone, so that it still counts against the budget.
 ///
-/// Among rows with the same content, answered rows are matched first, then failed rows, each in the order of the input. So
-/// no answer is given up while the input still has a copy of its row.
+/// Among rows with the same content, answered rows are matched first, then failed rows, each in the order of the input.
+/// So no answer is given up while the input still has a copy of its row.
 pub(super) fn rematch(
     journal: Journal,
     paths: &JobPaths,
@@ -265,7 +265,8 @@ pub(super) fn rematch(
     Ok((rewritten.journal, fold))
 }
 
-/// Finds the new number of each row in the journal's selection, or [`GONE`]. Also returns how many answered rows were found.
+/// Finds the new number of each row in the journal's selection, or [`GONE`]. Also returns how many answered rows were
+/// found.
 fn moves(
     journal: &Path,
     index: &Index,

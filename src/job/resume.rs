@@ -22,8 +22,8 @@ use crate::report::text::{count, counted, numbers};
 use crate::run::todo::Choice;
 use crate::stats::Fold;
 
-/// Reads the job of a run's last session from the journal beside `answers`. To change options for the next session, lay a
-/// patch over the result with [`JobSpec::lay_all`].
+/// Reads the job of a run's last session from the journal beside `answers`. To change options for the next session, lay
+/// a patch over the result with [`JobSpec::lay_all`].
 ///
 /// If the job's directory no longer exists, the directory of the answers file takes its place.
 ///
@@ -65,8 +65,8 @@ pub enum Only {
 /// What a session does with an earlier journal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Begin {
-    /// Continues the run in the journal, or starts a new one if there is none. A journal of another job is replaced if it
-    /// holds no answer.
+    /// Continues the run in the journal, or starts a new one if there is none. A journal of another job is replaced if
+    /// it holds no answer.
     #[default]
     Continue,
     /// Starts a new run. An earlier journal is kept under another name.
@@ -115,8 +115,8 @@ impl TakeUp {
         }
     }
 
-    /// Finds what has changed since the last session, and refuses it unless changes are allowed. Reports what the journal
-    /// holds. Returns `None` if a new journal is to replace this one.
+    /// Finds what has changed since the last session, and refuses it unless changes are allowed. Reports what the
+    /// journal holds. Returns `None` if a new journal is to replace this one.
     fn compare(
         self,
         recovered: &Recovered,

@@ -82,7 +82,8 @@ pub(super) struct Timed {
 /// The result of a session.
 #[derive(Debug)]
 pub struct SessionEnd {
-    /// The exit code for a command line: 0 if every selected row is answered, 3 if some are not, or that of [`Self::stop`].
+    /// The exit code for a command line: 0 if every selected row is answered, 3 if some are not, or that of
+    /// [`Self::stop`].
     pub code: u8,
     /// Why the session ended before all rows had an outcome, if it did.
     pub stop: Option<StopReason>,

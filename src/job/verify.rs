@@ -33,8 +33,8 @@ pub struct Reading {
 pub struct Audit {
     /// The faults of its records, by kind.
     pub findings: Findings,
-    /// One sentence for each fault of the journal. `None` if there is no journal: then the answers themselves could not be
-    /// checked.
+    /// One sentence for each fault of the journal. `None` if there is no journal: then the answers themselves could not
+    /// be checked.
     pub journal_faults: Option<Vec<String>>,
 }
 

@@ -15,8 +15,8 @@ use crate::observe::Observer;
 use crate::report::compare::ModeRuns;
 use crate::run::control::Control;
 
-/// A comparison that is ready to run: everything was checked, and nothing was called. Dropping it ends its event loop and
-/// local model, in bounded time.
+/// A comparison that is ready to run: everything was checked, and nothing was called. Dropping it ends its event loop
+/// and local model, in bounded time.
 pub struct PreparedComparison {
     prepared: Prepared,
     modes: Vec<ModeRuns>,
@@ -30,8 +30,8 @@ impl PreparedComparison {
     ///
     /// # Errors
     ///
-    /// Fails if the input cannot be read or has no row to compare, the predictor cannot be loaded, an option does not fit
-    /// the predictor, or `control` stops the comparison.
+    /// Fails if the input cannot be read or has no row to compare, the predictor cannot be loaded, an option does not
+    /// fit the predictor, or `control` stops the comparison.
     pub async fn new(
         spec: JobSpec,
         (mut modes, runs): (Vec<ModeRuns>, u32),
@@ -71,8 +71,8 @@ impl PreparedComparison {
         Ok(Self { prepared, modes, runs, deadline })
     }
 
-    /// Estimates the tokens and the cost of all calls, including the warm-up. The text is one line and says how they were
-    /// estimated.
+    /// Estimates the tokens and the cost of all calls, including the warm-up. The text is one line and says how they
+    /// were estimated.
     pub fn estimate(&self) -> String {
         let validated = &self.prepared.validated;
         let rows = validated.selected.end - validated.selected.start;
@@ -81,8 +81,8 @@ impl PreparedComparison {
         self.prepared.estimate.text(asked * runs + warm_up_rows(rows, &self.modes).min(asked))
     }
 
-    /// Makes the runs, until something stops it. `observers` makes an observer for each run. The runs that were finished
-    /// are returned even if a later one failed, because they are paid for.
+    /// Makes the runs, until something stops it. `observers` makes an observer for each run. The runs that were
+    /// finished are returned even if a later one failed, because they are paid for.
     pub async fn run(
         &mut self,
         observers: &dyn Fn() -> Box<dyn Observer>,

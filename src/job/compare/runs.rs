@@ -240,8 +240,8 @@ fn after(stop: Option<StopReason>) -> Result<(), Halt> {
     }
 }
 
-/// The number of rows in the warm-up: as many as are called at once, within [`WARM_UP`]. It is at most half of all rows, so
-/// that answers that the predictor cached show up in the comparison.
+/// The number of rows in the warm-up: as many as are called at once, within [`WARM_UP`]. It is at most half of all
+/// rows, so that answers that the predictor cached show up in the comparison.
 pub(super) fn warm_up_rows(rows: u64, modes: &[ModeRuns]) -> u64 {
     widest(modes).clamp(*WARM_UP.start(), *WARM_UP.end()).min(rows.div_ceil(2))
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::whole::JobSpec;
 
-/// The options that make two sessions the same job. The input and the predictor's prompt are compared apart from it, and the
-/// selected rows do not matter. A field is empty if its option was not given.
+/// The options that make two sessions the same job. The input and the predictor's prompt are compared apart from it,
+/// and the selected rows do not matter. A field is empty if its option was not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The SPEC.

@@ -49,7 +49,8 @@ impl LmArguments {
         missing.map(|argument| &*argument.name)
     }
 
-    /// Replaces arguments: a secret replaces the one of the same name, and other arguments replace all that are no secrets.
+    /// Replaces arguments: a secret replaces the one of the same name, and other arguments replace all that are no
+    /// secrets.
     pub(super) fn lay(&mut self, pairs: Vec<(String, String)>) {
         if pairs.iter().any(|(name, _)| !is_key(name)) {
             self.0.retain(|argument| is_key(&argument.name));
@@ -66,7 +67,8 @@ impl LmArguments {
     }
 }
 
-/// Whether an argument of the language model is a secret, judging by its name: `azure_ad_token` is one, `max_tokens` is not.
+/// Whether an argument of the language model is a secret, judging by its name: `azure_ad_token` is one, `max_tokens` is
+/// not.
 pub fn is_key(name: &str) -> bool {
     let name = name.to_lowercase();
     name.ends_with("token") || ["key", "secret", "password"].iter().any(|word| name.contains(word))

@@ -33,7 +33,8 @@ group! {
         /// An argument of the language model: `temperature`, `max_tokens`, … (repeatable)
         [value_name = "KEY=VALUE", value_parser = pair, env = "TAB_LM", value_delimiter = None]
         lm: LmArguments as (Vec<(String, String)>) = LmArguments::default(),
-        /// A file of `NAME=VALUE` lines, set as environment variables unless they are set already; only its path is recorded
+        /// A file of `NAME=VALUE` lines, set as environment variables unless they are set already; only its path is
+        /// recorded
         [value_name = "FILE", env = "TAB_ENV_FILE"]
         env_file: Option<PathBuf> as (PathBuf) = None,
         /// The Python interpreter [default: that of `$VIRTUAL_ENV`, of `.venv` here or further up, or `python3`]
@@ -75,8 +76,8 @@ fn file_of(text: &str) -> Option<(&str, &str)> {
 }
 
 impl PredictorPatch {
-    /// Makes paths that are relative to `given_in` absolute. The file of a SPEC is made relative to the job's directory if it
-    /// lies there.
+    /// Makes paths that are relative to `given_in` absolute. The file of a SPEC is made relative to the job's directory
+    /// if it lies there.
     pub(super) fn resolve(&mut self, given_in: &Path, directory: &Path) {
         // An interpreter without a directory is looked for on the PATH.
         let python = self.python.as_mut().filter(|python| python.parent() != Some(Path::new("")));

@@ -36,7 +36,7 @@ group! {
         /// The input's encoding
         [value_name = "LABEL", value_parser = encoding, env = "TAB_ENCODING"]
         encoding: &'static Encoding as (&'static Encoding) = encoding_rs::UTF_8,
-        /// The input's format, where its name does not tell
+        /// The input's format [default: what its extension says]
         [value_name = "FORMAT", env = "TAB_FORMAT"]
         format: Option<FormatChoice> as (FormatChoice) = None,
     }

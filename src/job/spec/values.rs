@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest duration. Longer ones mean "for ever" and are cut to this, because a hundred years can be added to any point
-/// in time without an overflow.
+/// The longest duration. Longer ones mean "for ever" and are cut to this, because a hundred years can be added to any
+/// point in time without an overflow.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// A duration, with a unit, of more than zero.
