@@ -207,13 +207,14 @@ impl<'a> Waiting<'a> {
         let (begun, estimated) = limiters.admit(at, self.arguments, admission.in_flight())?;
         queue.admitted(&mut self.place, self.side);
         let (waited, before, limited) = (at - self.came, &self.limited, limiters.limited_for(at));
-        let paced = waited.min(limited.total() - before.total());
+        let paced = waited.min(limited.total().saturating_sub(before.total()));
+        let held = (limited.server + limited.outage).saturating_sub(before.server + before.outage);
         let ticket = Ticket { row: self.row, side: self.side, arguments: self.arguments, estimated, begun };
         Ok(Admitted {
             at,
             paced,
-            queued: waited - paced,
-            held: limited.server + limited.outage - (before.server + before.outage),
+            queued: waited.saturating_sub(paced),
+            held,
             in_flight: Counted::new(&admission.gauges.in_flight),
             permit,
             pass: Pass { admission, ticket, ended: false },

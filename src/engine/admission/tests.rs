@@ -37,8 +37,8 @@ fn usage() -> Usage {
 }
 
 /// A budget of so many tokens, where a call is estimated to use a hundred.
-fn tokens(max: u64) -> Option<Budget> {
-    Some(Budget::new(Bounds { cost: None, tokens: Some(max) }, None, &usage()))
+fn tokens(max: u64) -> Budget {
+    Budget::new(Bounds { cost: None, tokens: Some(max) }, None, &usage())
 }
 
 type Row<'a> = Pin<Box<dyn Future<Output = Option<Admitted<'a>>> + 'a>>;
@@ -137,7 +137,7 @@ async fn a_row_that_failed_goes_before_a_fresh_one_that_waits_at_the_front() {
 
 #[tokio::test(start_paused = true)]
 async fn a_budget_holds_rows_back_until_a_call_ends_or_is_not_made_and_tells_when_it_is_used_up() {
-    let admission = admission(10, None).within(tokens(250));
+    let admission = admission(10, None).within(Some(tokens(250)));
     let (first, second) = (goes(&admission), goes(&admission));
     let mut third = waits(&admission, Side::Fresh);
     advance(SECOND).await;
@@ -206,7 +206,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let admission = admission(concurrency, rpm).within(tokens(1_000_000));
+            let admission = admission(concurrency, rpm).within(Some(tokens(1_000_000)));
             let (mut rows, mut admitted): (Vec<Row<'_>>, Vec<Admitted<'_>>) = (Vec::new(), Vec::new());
             for step in steps {
                 match step {
