@@ -111,8 +111,8 @@ impl Command {
     /// The options about what is shown; `None` for a command that shows only its result.
     fn show(&self) -> Option<&ShowOptions> {
         Some(match self {
-            Self::Process(options) | Self::Doctor(options) => &options.show,
-            Self::Resume(options) => &options.show,
+            Self::Process(options) | Self::Doctor(options) => &options.run.show,
+            Self::Resume(options) => &options.run.show,
             Self::Compare(options) => &options.show,
             Self::Export(options) => &options.show,
             Self::Verify(options) => &options.show,
@@ -125,8 +125,8 @@ impl Command {
     /// The options about the predictor; `None` for a command that calls none.
     fn predictor(&self) -> Option<&PredictorPatch> {
         Some(match self {
-            Self::Process(options) | Self::Doctor(options) => &options.job.shared.predictor,
-            Self::Resume(options) => &options.job.shared.predictor,
+            Self::Process(options) | Self::Doctor(options) => &options.run.job.shared.predictor,
+            Self::Resume(options) => &options.run.job.shared.predictor,
             Self::Compare(options) => &options.job.predictor,
             Self::Demo(options) => &options.predictor,
             _ => return None,
@@ -307,7 +307,7 @@ fn run(cli: Cli, matches: &ArgMatches, runtime: &Runtime, streams: &mut Streams)
         return Ok(0);
     };
     if let Command::Process(options) | Command::Doctor(options) = &mut command {
-        variables::switch_on(&mut options.job).map_err(UsageError)?;
+        variables::switch_on(&mut options.run.job).map_err(UsageError)?;
     }
     let resumed = match &command {
         Command::Resume(options) => {

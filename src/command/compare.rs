@@ -18,7 +18,7 @@ use crate::job::destination::{self, Kind};
 use crate::job::files::writable;
 use crate::job::paths::is_stream;
 use crate::job::spec::values::concurrency;
-use crate::job::spec::{JobSpec, Patch, RowSpec};
+use crate::job::spec::{JobSpec, Patch};
 use crate::observe::Level;
 use crate::report::compare::{Comparison, ModeRuns};
 use crate::report::json;
@@ -65,10 +65,8 @@ pub(crate) struct CompareOptions {
 impl CompareOptions {
     /// The job whose rows are timed.
     fn spec(&self) -> anyhow::Result<JobSpec> {
-        let mut rows = RowSpec::default();
-        rows.lay(self.job.rows.clone());
         let directory = std::env::current_dir()?;
-        let mut spec = JobSpec::new(&directory, &self.input, rows.format_of(&self.input)?);
+        let mut spec = JobSpec::new(&directory, &self.input, self.job.rows.format_of(&self.input)?);
         spec.lay(self.job.clone(), &directory);
         Ok(spec)
     }

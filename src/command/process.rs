@@ -6,12 +6,12 @@ use anyhow::Context;
 use clap::Args;
 
 use super::UsageError;
-use super::run_job::{run, session_options};
+use super::run_job::{RunOptions, run, session_options};
 use super::show::ShowOptions;
 use super::streams::Streams;
 use crate::input::Format;
 use crate::job::paths::{JobPaths, is_descriptor, is_null, is_stream};
-use crate::job::spec::{JobSpec, RowSpec, WholePatch};
+use crate::job::spec::JobSpec;
 use crate::job::{Begin, Job, Only, SessionOptions, TakeUp};
 use crate::journal::Counts;
 use crate::observe::Level;
@@ -22,7 +22,6 @@ pub(crate) const NO_INPUT: &str = ".";
 
 /// The arguments and options of `process` and of `doctor`, which may leave out the input ([`NO_INPUT`]).
 #[derive(Debug, Clone, Args)]
-#[allow(clippy::struct_excessive_bools, reason = "flags")]
 pub(crate) struct ProcessOptions {
     /// A `.csv` or `.jsonl` file, a pipe, or `-` for standard input (with `--format`)
     pub input: PathBuf,
@@ -34,21 +33,12 @@ pub(crate) struct ProcessOptions {
     /// the earlier ones are kept as `<ANSWERS>.journal.<time>` and `<ANSWERS>.<time>`
     #[arg(long)]
     pub force: bool,
-    /// Go on although the input or the predictor has changed; rows are matched by their content
-    #[arg(long)]
-    pub allow_changed: bool,
     /// Do not run rows again that failed before
     #[arg(long, env = "TAB_SKIP_FAILED")]
     pub skip_failed: bool,
-    /// Check everything, call nothing
-    #[arg(long, env = "TAB_DRY_RUN")]
-    pub dry_run: bool,
     #[allow(missing_docs)]
     #[command(flatten)]
-    pub job: WholePatch,
-    #[allow(missing_docs)]
-    #[command(flatten)]
-    pub show: ShowOptions,
+    pub run: RunOptions,
 }
 
 impl ProcessOptions {
@@ -56,7 +46,7 @@ impl ProcessOptions {
     pub(crate) fn spec(&self, directory: &Path, format: Format) -> JobSpec {
         let mut spec = JobSpec::new(directory, &self.input, format);
         spec.stream = is_stream(&self.input);
-        spec.lay_all(self.job.clone(), directory);
+        spec.lay_all(self.run.job.clone(), directory);
         spec
     }
 
@@ -79,9 +69,7 @@ impl ProcessOptions {
 ///
 /// Fails if neither an option nor the name of the input tells the format.
 pub(crate) fn format_of(options: &ProcessOptions) -> anyhow::Result<Format> {
-    let mut rows = RowSpec::default();
-    rows.lay(options.job.shared.rows.clone());
-    let format = rows.format_of(&options.input);
+    let format = options.run.job.shared.rows.format_of(&options.input);
     if format.is_err() && is_stream(&options.input) {
         let stream = if options.input == Path::new("-") {
             "standard input".to_owned()
@@ -110,24 +98,24 @@ pub(crate) async fn process(options: ProcessOptions, streams: &mut Streams) -> a
         let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
         paths = JobPaths::of(&scratch.insert(directory).path().join(options.default_answers(format)));
     }
-    let ProcessOptions { input, output, force, allow_changed, skip_failed, dry_run, show, .. } = options;
+    let ProcessOptions { input, output, force, skip_failed, run: options } = options;
     let session = SessionOptions {
         stream: is_stream(&input).then(|| input.clone()),
         input: Some(input),
         output,
         take_up: TakeUp {
             only: skip_failed.then_some(Only::Unfinished),
-            allow_changed,
+            allow_changed: options.allow_changed,
             begin: if force { Begin::Anew } else { Begin::Continue },
         },
-        dry_run,
+        dry_run: options.dry_run,
         scratch: scratch.is_some(),
-        ..session_options(&show, streams)
+        ..session_options(&options.show, streams)
     };
     let job = Job::new(spec, paths, session)?;
     match job.done()? {
-        Some(counts) => Ok(nothing_to_do(counts, job.files(), &show, streams)),
-        None => run(job, dry_run, &show, streams).await,
+        Some(counts) => Ok(nothing_to_do(counts, job.files(), &options.show, streams)),
+        None => run(job, &options, streams).await,
     }
 }
 

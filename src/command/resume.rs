@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::run_job::{run, session_options};
-use super::show::ShowOptions;
+use super::run_job::{RunOptions, run, session_options};
 use super::streams::Streams;
 use crate::job::paths::JobPaths;
-use crate::job::spec::{JobSpec, WholePatch};
+use crate::job::spec::JobSpec;
 use crate::job::{Begin, Job, Only, SessionOptions, TakeUp, recorded};
 
 /// The arguments and options of `resume`.
@@ -16,29 +15,12 @@ use crate::job::{Begin, Job, Only, SessionOptions, TakeUp, recorded};
 pub(crate) struct ResumeOptions {
     /// The answers file of the earlier run; its options hold again, except those given now
     pub answers: PathBuf,
-    #[allow(missing_docs)]
-    #[command(flatten)]
-    pub which: WhichOptions,
-    /// Check everything, call nothing
-    #[arg(long, env = "TAB_DRY_RUN")]
-    pub dry_run: bool,
-    #[allow(missing_docs)]
-    #[command(flatten)]
-    pub job: WholePatch,
-    #[allow(missing_docs)]
-    #[command(flatten)]
-    pub show: ShowOptions,
-}
-
-/// Which rows `resume` takes up.
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct WhichOptions {
-    /// Only the rows that failed, or only those without an outcome [default: both]
+    /// Run only the rows that failed, or only those without an outcome [default: both]
     #[arg(long, value_name = "STATE")]
     pub only: Option<Only>,
-    /// Go on although the input or the predictor has changed; rows are matched by their content
-    #[arg(long)]
-    pub allow_changed: bool,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub run: RunOptions,
 }
 
 impl ResumeOptions {
@@ -49,7 +31,7 @@ impl ResumeOptions {
     /// Fails if there is no journal, or if it cannot be read.
     pub(crate) fn spec(&self) -> anyhow::Result<JobSpec> {
         let mut spec = recorded(&self.answers)?;
-        spec.lay_all(self.job.clone(), &std::env::current_dir()?);
+        spec.lay_all(self.run.job.clone(), &std::env::current_dir()?);
         Ok(spec)
     }
 }
@@ -66,12 +48,12 @@ pub(crate) async fn resume(
     answers: &Path,
     streams: &mut Streams,
 ) -> anyhow::Result<u8> {
-    let ResumeOptions { which: WhichOptions { only, allow_changed }, dry_run, show, .. } = options;
+    let ResumeOptions { only, run: options, .. } = options;
     let session = SessionOptions {
-        take_up: TakeUp { only, allow_changed, begin: Begin::Resume },
-        dry_run,
-        ..session_options(&show, streams)
+        take_up: TakeUp { only, allow_changed: options.allow_changed, begin: Begin::Resume },
+        dry_run: options.dry_run,
+        ..session_options(&options.show, streams)
     };
     let job = Job::resume(spec, JobPaths::find(answers), session)?;
-    run(job, dry_run, &show, streams).await
+    run(job, &options, streams).await
 }

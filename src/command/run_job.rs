@@ -3,15 +3,34 @@
 use std::path::Path;
 
 use anyhow::anyhow;
+use clap::Args;
 
 use super::show::ShowOptions;
 use super::signals::Signals;
 use super::streams::Streams;
+use crate::job::spec::WholePatch;
 use crate::job::{Job, SessionOptions};
 use crate::observe::Level;
 use crate::report::Report;
 use crate::report::table::{self, Files};
 use crate::run::control::Control;
+
+/// The options that `process` and `resume` share.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunOptions {
+    /// Go on although the input or the predictor has changed; rows are matched by their content
+    #[arg(long)]
+    pub allow_changed: bool,
+    /// Check everything, call nothing
+    #[arg(long, env = "TAB_DRY_RUN")]
+    pub dry_run: bool,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub job: WholePatch,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub show: ShowOptions,
+}
 
 /// The options of a session that do not depend on the subcommand.
 pub(super) fn session_options(show: &ShowOptions, streams: &Streams) -> SessionOptions {
@@ -24,12 +43,8 @@ pub(super) fn session_options(show: &ShowOptions, streams: &Streams) -> SessionO
 }
 
 /// Runs a job to its end, or up to its first call in a dry run. Shows the summary and returns the exit code.
-pub(super) async fn run(
-    job: Job,
-    dry_run: bool,
-    show: &ShowOptions,
-    streams: &mut Streams,
-) -> anyhow::Result<u8> {
+pub(super) async fn run(job: Job, options: &RunOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+    let show = &options.show;
     let control = Control::new();
     let words = streams.last_words(Some(job.files().journal.clone()));
     let signals = Signals::forward(&control, job.spec().time.grace, words)?;
@@ -37,7 +52,7 @@ pub(super) async fn run(
     let page = job.writes_page().then(|| named.page.clone());
     let mut observer = streams.observer(show);
     let prepared = job.prepare(observer.as_mut(), &control).await?;
-    if dry_run {
+    if options.dry_run {
         let rows = prepared.check(observer.as_mut())?;
         observer.message(Level::Note, &prepared.estimate(rows));
         return Ok(0);

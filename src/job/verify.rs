@@ -104,8 +104,7 @@ impl Reading {
         let last = recovered.and_then(|recovered| recovered.sessions.last());
         let read = last.map(|header| source_of(header, answers)).transpose()?;
         let format = match (self.format, &read) {
-            (Some(FormatChoice::Csv), _) => Format::Csv,
-            (Some(FormatChoice::Jsonl), _) => Format::Jsonl,
+            (Some(choice), _) => choice.into(),
             (None, Some(read)) => read.format,
             (None, None) => Format::from_path(input)?,
         };

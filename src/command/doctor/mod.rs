@@ -29,7 +29,7 @@ pub(crate) async fn doctor(options: ProcessOptions, streams: &mut Streams) -> an
     let spec = options.spec(&std::env::current_dir()?, Format::Csv);
     let control = Control::new();
     let _signals = Signals::forward(&control, spec.time.grace, streams.last_words(None))?;
-    let (show, secrets) = (options.show.clone(), secrets(&spec.predictor));
+    let (show, secrets) = (options.run.show.clone(), secrets(&spec.predictor));
     let checking = tokio::task::spawn_blocking(move || checks(&options, &spec));
     let checks = tokio::select! {
         checks = checking => checks.map_err(|error| JobError::panicked(&error))?,
@@ -96,7 +96,7 @@ fn input(options: &ProcessOptions, spec: &JobSpec) -> Option<Read> {
         return Some(Ok((None, "a stream, which is not read here".to_owned())));
     }
     let rows = &spec.rows;
-    let looked = rows.format_of(&options.input).and_then(|format| {
+    let looked = options.run.job.shared.rows.format_of(&options.input).and_then(|format| {
         let mut source = rows.source(&options.input, format);
         source.delimiter = rows.delimiter_of(&source);
         glance(&source)?;

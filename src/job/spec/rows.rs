@@ -53,6 +53,26 @@ pub enum FormatChoice {
 
 chosen!(FormatChoice);
 
+impl From<FormatChoice> for Format {
+    fn from(choice: FormatChoice) -> Self {
+        match choice {
+            FormatChoice::Csv => Self::Csv,
+            FormatChoice::Jsonl => Self::Jsonl,
+        }
+    }
+}
+
+impl RowPatch {
+    /// The format of an input: the one given, or the one that the extension says.
+    ///
+    /// # Errors
+    ///
+    /// Fails if neither tells the format.
+    pub fn format_of(&self, input: &Path) -> Result<Format, InputError> {
+        self.format.map_or_else(|| Format::from_path(input), |choice| Ok(choice.into()))
+    }
+}
+
 impl RowSpec {
     /// The selected rows, counted from 0, the end exclusive. Without a limit the end is [`u64::MAX`].
     pub fn selection(&self) -> Range<u64> {
@@ -60,15 +80,6 @@ impl RowSpec {
             (Some(range), _) => range.clone(),
             (None, Some(limit)) => 0..limit,
             (None, None) => 0..u64::MAX,
-        }
-    }
-
-    /// An input's format: `--format`, or what its name says.
-    pub fn format_of(&self, input: &Path) -> Result<Format, InputError> {
-        match self.format {
-            Some(FormatChoice::Csv) => Ok(Format::Csv),
-            Some(FormatChoice::Jsonl) => Ok(Format::Jsonl),
-            None => Format::from_path(input),
         }
     }
 
