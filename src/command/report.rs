@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
 use clap::Args;
 
 use super::failures;
@@ -45,14 +44,7 @@ pub(crate) struct ReportOptions {
 ///
 /// Fails if there is no journal, if it cannot be read, or if a file cannot be written.
 pub(crate) fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::Result<u8> {
-    let paths = JobPaths::find(&options.answers);
-    if !paths.journal.exists() {
-        bail!(
-            "`{}` has no journal `{}`\nhint: name the answers file of an earlier `process`",
-            options.answers.display(),
-            paths.journal.display()
-        );
-    }
+    let paths = JobPaths::of_run(&options.answers)?;
     let mut observer = streams.observer(&options.show);
     let Rebuilt { report, fold, access } = rebuilt(&paths, observer.as_mut())?;
     let kept = [

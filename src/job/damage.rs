@@ -1,15 +1,27 @@
-//! Reports what is wrong with a journal.
+//! Reads journals that a run may still be writing to, and reports what is wrong with a journal.
 
 use std::path::Path;
 
-use crate::journal::{JournalError, Recovered, holds_lines};
+use crate::journal::{JournalError, Record, Recovered, holds_lines};
 use crate::observe::{Level, Observer};
 use crate::report::text::count;
 
-/// Whether a process is writing to the journal. Ask this before reading it: its last line may then be incomplete only
-/// because it is being written.
-pub(crate) fn is_running(journal: &Path) -> bool {
-    matches!(holds_lines(journal), Err(JournalError::Locked { .. }))
+/// Reads a journal, and returns whether a process is writing to it. If one is, an incomplete last line is no damage.
+///
+/// # Errors
+///
+/// Fails if the journal cannot be read.
+pub(crate) fn read(
+    journal: &Path,
+    visit: impl FnMut(&Record<'_>),
+) -> Result<(Recovered, bool), JournalError> {
+    // Asked before reading: if the process ends meanwhile, its last calls are not taken for lost.
+    let running = matches!(holds_lines(journal), Err(JournalError::Locked { .. }));
+    let mut recovered = Recovered::read(journal, visit)?;
+    if running {
+        recovered.torn_bytes = 0;
+    }
+    Ok((recovered, running))
 }
 
 /// One sentence for each fault of the journal.

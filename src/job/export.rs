@@ -11,7 +11,7 @@ use super::project::project;
 use super::spec::{self, FieldPatch};
 use crate::fs::{directory_of, sha256};
 use crate::input::{Format, Source};
-use crate::journal::{Counts, Header, Recovered};
+use crate::journal::{Counts, Header};
 use crate::observe::{Level, Observer};
 
 /// The result of an export.
@@ -40,12 +40,7 @@ pub fn export(
     observer: &mut dyn Observer,
 ) -> Result<Exported, JobError> {
     let mut paths = JobPaths::find(answers);
-    let running = damage::is_running(&paths.journal);
-    let mut recovered = Recovered::read(&paths.journal, |_| {})?;
-    if running {
-        // A line that is just being written is not torn.
-        recovered.torn_bytes = 0;
-    }
+    let (recovered, _) = damage::read(&paths.journal, |_| {})?;
     let header = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
     let source = source_of(header, &paths.answers)?;
     let mut spec = spec::of_header(header)?;

@@ -17,8 +17,8 @@
 //! * [`export::export`] writes the answers that a run has so far.
 //! * [`verify::verify`] checks an answers file against its input and its journal.
 //!
-//! Several jobs may run at once, or one after the other. They share one Python interpreter, which lives on after them. A
-//! process that has run jobs calls [`end_python`] before it ends.
+//! Several jobs may run at once, or one after the other. They share one Python interpreter, which lives on after them.
+//! A process that has run jobs calls [`end_python`] before it ends.
 //!
 //! Nothing here prints, reads options from the environment, installs a signal handler or ends the process. An
 //! [`Observer`] is told what happens, a [`Control`] stops the job from outside, and every failure is a [`JobError`].

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::error::{JobError, refuse};
 use crate::fs::directory_of;
 
 /// Whether an input can be read only once: standard input, a named pipe, or a file descriptor such as a shell's `<(…)`.
@@ -68,6 +69,25 @@ impl JobPaths {
             return Self { answers: target, ..named };
         }
         linked
+    }
+
+    /// As [`Self::find`], for a run that must have a journal.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no journal.
+    pub fn of_run(answers: &Path) -> Result<Self, JobError> {
+        let paths = Self::find(answers);
+        if !paths.journal.exists() {
+            refuse!(
+                Journal,
+                &paths.journal,
+                "`{}` has no journal `{}`\nhint: name the answers file of an earlier `process`",
+                answers.display(),
+                paths.journal.display()
+            );
+        }
+        Ok(paths)
     }
 
     /// Makes the paths absolute, because a predictor may change the working directory.

@@ -60,11 +60,9 @@ pub struct Rebuilt {
 ///
 /// Fails if the journal cannot be read.
 pub fn rebuilt(paths: &JobPaths, observer: &mut dyn Observer) -> Result<Rebuilt, JobError> {
-    // Asked before: of a session that ends meanwhile, no call is taken for lost.
-    let running = damage::is_running(&paths.journal);
     let mut fold = None;
     let mut resumed = 0;
-    let mut recovered = Recovered::read(&paths.journal, |record| {
+    let (recovered, running) = damage::read(&paths.journal, |record| {
         let selection = if let Record::Header(header) = record { header.selection.clone() } else { 0..0 };
         let fold = fold.get_or_insert_with(|| Fold::new(&selection));
         fold.recovered(record);
@@ -77,10 +75,6 @@ pub fn rebuilt(paths: &JobPaths, observer: &mut dyn Observer) -> Result<Rebuilt,
         fold.goes_on();
     }
     fold.close_session();
-    if running {
-        // A line that is just being written is not torn.
-        recovered.torn_bytes = 0;
-    }
     let header = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
     damage::tell(&recovered, observer);
     let facts = facts(paths, &recovered, header, resumed, running)?;

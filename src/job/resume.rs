@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::ValueEnum;
 
 use super::damage;
-use super::error::{ErrorKind, JobError, refuse};
+use super::error::{ErrorKind, JobError};
 use super::export::input_of;
 use super::paths::JobPaths;
 use super::prepare::Prepared;
@@ -31,16 +31,7 @@ use crate::stats::Fold;
 ///
 /// Fails if there is no journal, or if it cannot be read.
 pub fn recorded(answers: &Path) -> Result<JobSpec, JobError> {
-    let paths = JobPaths::find(answers);
-    if !paths.journal.exists() {
-        refuse!(
-            Journal,
-            &paths.journal,
-            "`{}` has no journal `{}`\nhint: name the answers file of an earlier `process`",
-            answers.display(),
-            paths.journal.display()
-        );
-    }
+    let paths = JobPaths::of_run(answers)?;
     let recovered = Recovered::read(&paths.journal, |_| {})?;
     let header = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
     let mut spec = spec::of_header(header)?;

@@ -52,12 +52,7 @@ impl Audit {
 /// Fails if a file cannot be read.
 pub fn verify(input: &Path, answers: &Path, reading: &Reading) -> Result<Audit, JobError> {
     let JobPaths { answers: target, journal, .. } = JobPaths::find(answers);
-    let running = damage::is_running(&journal);
-    let mut recovered = if journal.exists() { Some(Recovered::read(&journal, |_| {})?) } else { None };
-    if let Some(recovered) = recovered.as_mut().filter(|_| running) {
-        // A line that is just being written is not torn.
-        recovered.torn_bytes = 0;
-    }
+    let recovered = if journal.exists() { Some(damage::read(&journal, |_| {})?.0) } else { None };
     let source = reading.source(input, recovered.as_ref(), &target)?;
     let format = Format::from_path(&target).unwrap_or(source.format);
     let written = Source {
