@@ -4,7 +4,8 @@
 //! cargo run --example process_file -- questions.csv app.py:answer
 //! ```
 //!
-//! The answers go to `<stem>.answers.csv` in the current directory. Run it again, and it goes on where it was stopped.
+//! The answers go to `<stem>.answers.csv` in the current directory. If the job is stopped, running it again continues
+//! it.
 
 use std::error::Error;
 use std::path::Path;
@@ -15,7 +16,7 @@ use tokio_asyncio_bridge::job::{
     end_python,
 };
 
-/// Prints messages, and each failed row.
+/// An observer that prints messages and failed rows.
 struct Lines;
 
 impl Observer for Lines {
@@ -61,7 +62,7 @@ async fn process(input: &Path, predictor: &str) -> Result<(), Box<dyn Error>> {
     spec.predictor.predictor = predictor.to_owned();
     let files = JobPaths::of(&directory.join(JobPaths::default_answers(input, "csv")));
 
-    // The first Ctrl-C lets the calls in flight end, the second one does not wait for them.
+    // The first Ctrl-C lets the calls in flight end. The second one does not wait for them.
     let control = Control::new();
     let stop = control.clone();
     tokio::spawn(async move {
