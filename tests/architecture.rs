@@ -1,5 +1,5 @@
-//! The layers of `src/lib.rs`: each module uses only what is below it, or beside it, and no files use each other in a
-//! circle.
+//! Checks the layers that `src/lib.rs` describes: each module uses only modules of its own layer and of those below,
+//! and no files use each other in a circle.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,11 +17,11 @@ const LAYERS: [&[&str]; 8] = [
     &["cli", "main", "lib"],
 ];
 
-/// A file's module path, without `crate`: `["journal", "record"]`.
+/// The module path of a file, without `crate`, such as `["journal", "record"]`.
 type Module = Vec<String>;
 
 struct Sources {
-    /// Each file's text, without comments and without its tests.
+    /// The text of each file, without comments and tests.
     files: BTreeMap<Module, String>,
 }
 
@@ -48,13 +48,13 @@ impl Sources {
         }
     }
 
-    /// The files that a file names: by `crate::`, `super::` or `self::`, through the names that a module re-exports.
+    /// The files that a file names by `crate::`, `super::` or `self::`. Re-exported names are followed to their files.
     fn used_by(&self, module: &Module) -> BTreeSet<Module> {
         let text = &self.files[module];
         let mut used = BTreeSet::new();
         for root in ["crate::", "super::", "self::"] {
             for (at, _) in text.match_indices(root) {
-                // No use: `pub(in crate::engine)` says who may use what.
+                // `pub(in crate::engine)` uses nothing: it says who may use what.
                 let is_visibility = text[..at].ends_with("pub(in ");
                 let before = text[..at].chars().next_back();
                 if !is_visibility && before.is_none_or(|c| !(c.is_alphanumeric() || c == '_' || c == ':')) {
@@ -66,7 +66,7 @@ impl Sources {
         used
     }
 
-    /// The file that defines what a path names.
+    /// The file that defines the item at a path.
     fn file_of(&self, from: &Module, path: &[String]) -> Module {
         let mut path = path.iter().peekable();
         let mut base = from.clone();
@@ -85,7 +85,7 @@ impl Sources {
         path.next().and_then(|name| self.re_exported(&base, name)).unwrap_or(base)
     }
 
-    /// The file below `module` whose `name` it re-exports with `pub use child::name`.
+    /// The file below `module` that defines `name`, if `module` re-exports it with `pub use child::name`.
     fn re_exported(&self, module: &Module, name: &str) -> Option<Module> {
         let text = self.files.get(module)?;
         let exports = text.match_indices("use ").flat_map(|(at, _)| paths(&text[at + 4..]).0);
@@ -99,7 +99,7 @@ impl Sources {
     }
 }
 
-/// The paths of a use-tree such as `a::{b, c::D}`, and what stands behind it.
+/// The paths in a use-tree such as `a::{b, c::D}`, and the text after the tree.
 fn paths(text: &str) -> (Vec<Module>, &str) {
     let text = text.trim_start();
     if let Some(mut rest) = text.strip_prefix('{') {
@@ -182,8 +182,8 @@ fn the_pages_of_the_journal_and_of_the_python_bridge_list_every_file() {
     }
 }
 
-/// What only the command line does: options from the environment, signals, the end of the process, what every thread
-/// shares, and the process's own streams.
+/// What only the command line may do: read options from the environment, handle signals, end the process, change what
+/// all threads share, and use the process's standard streams.
 const OF_THE_PROCESS: [&str; 14] = [
     "args_os",
     "env::args",
@@ -201,13 +201,13 @@ const OF_THE_PROCESS: [&str; 14] = [
     "dup2",
 ];
 
-/// Where it is done all the same, and why.
+/// The exceptions, each with its reason.
 const ALLOWED: [(&str, &str); 3] = [
-    // Everything that looks like a key is a secret, whoever uses it.
+    // Every variable that looks like a key holds a secret, whoever uses it.
     ("secret", "env::var"),
-    // The virtual environment that is active, as Python itself would find it.
+    // Finds the active virtual environment as Python itself does.
     ("bridge::python::which", "env::var"),
-    // Lent the process's first thread by the command line, whose exit code this passes on.
+    // Runs on the process's first thread, and passes on the exit code of the command line.
     ("bridge::python::main_thread", "process::exit"),
 ];
 

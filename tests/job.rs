@@ -1,4 +1,4 @@
-//! The library without the command line: jobs as values, in one process with one embedded Python.
+//! Tests of the library without the command line: jobs as values, in one process with one embedded Python.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use tokio_asyncio_bridge::job::{
     Control, ErrorKind, Event, Format, Job, JobPaths, JobSpec, Observer, SessionEnd, SessionOptions, Signal,
 };
 
-/// A job in a directory of its own.
+/// A directory with an input and a predictor, for one job.
 struct Scene {
     directory: tempfile::TempDir,
 }
@@ -36,7 +36,7 @@ impl Scene {
         Job::new(self.spec(), files, SessionOptions::default()).unwrap()
     }
 
-    /// Runs the job on a thread of its own, as a program that embeds the library may.
+    /// Runs the job on another thread, as a program that embeds the library may.
     fn start(&self, mut observer: impl Observer + 'static, control: Control) -> Running {
         let job = self.job();
         std::thread::spawn(move || {
@@ -56,12 +56,12 @@ impl Scene {
 
 type Running = std::thread::JoinHandle<SessionEnd>;
 
-/// `question` and so many numbered ones.
+/// An input with the column `question` and this many numbered rows.
 fn questions(rows: u64) -> String {
     (0..rows).map(|row| format!("q{row}\n")).fold("question\n".to_owned(), |all, line| all + &line)
 }
 
-/// Stops the job at its first outcome.
+/// An observer that stops the job at its first outcome.
 struct StopAtFirst(Option<Control>);
 
 impl Observer for StopAtFirst {
@@ -138,7 +138,7 @@ async fn an_error_tells_what_it_is_about() {
 #[test]
 fn the_example_answers_a_file_and_finds_it_done() {
     let scene = Scene::new(&questions(3), "async def answer(question):\n    return question.upper()\n");
-    // Beside this test: `target/debug/deps/job-…`.
+    // This test is `target/debug/deps/job-…`, and the example is in `target/debug/examples`.
     let built = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples");
     assert!(built.join("process_file").exists(), "build it with `cargo build --examples`");
     let run = || {
