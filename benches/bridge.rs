@@ -30,7 +30,7 @@ use tokio_asyncio_bridge::secret::Secrets;
 
 use self::support::{Cost, Design, chosen, compare, script};
 
-/// The program's.
+/// The program's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -8,7 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its figures")]
 
-#[allow(dead_code, reason = "the tests use all of it")]
+#[allow(dead_code, reason = "the tests use the rest of it")]
 #[path = "../tests/acceptance/support/mod.rs"]
 mod support;
 

@@ -1,4 +1,4 @@
-//! Disks of many sizes that are full during the calls or when the answers are written.
+//! Runs a job on disks of many sizes, which fill up during the calls or when the answers are written.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::support::job::{Job, Running};
 
 const ROWS: usize = 200;
 const CALLS: usize = 4;
-/// From room for the journal's header alone to little less than the journal and the answers need.
+/// Sizes from room for the journal's header alone to a little less than the journal and the answers need.
 const SIZES: [usize; 30] = {
     let mut sizes = [0; 30];
     let mut i = 0;
@@ -30,7 +30,7 @@ async def predict(question, row_id):
     return question + 'x' * 1000
 ";
 
-/// What became of the disks. Each was full once, and each job was whole in the end.
+/// What happened on the disks. Each was full once, and each job was complete in the end.
 #[derive(Default)]
 pub(crate) struct Disks {
     pub(crate) sizes: usize,
@@ -40,7 +40,7 @@ pub(crate) struct Disks {
     pub(crate) freed_in_time: usize,
 }
 
-/// A file system in memory, on the directory `disk` of a job; gone when dropped.
+/// A file system in memory, mounted on the directory `disk` of a job. Dropping it unmounts it.
 struct Disk(std::path::PathBuf);
 
 impl Disk {
@@ -80,7 +80,7 @@ fn start(job: &Job) -> Running {
     job.spawn(&["process", "questions.csv", "-o", file, "--predictor", "predictor.py:predict"])
 }
 
-/// The rows that the journal holds answers of; none before it is there.
+/// The rows whose answers the journal holds; empty if there is no journal yet.
 fn recorded(job: &Job) -> BTreeSet<u64> {
     let path = job.path("disk/answers.csv.journal");
     if !path.exists() {
@@ -90,7 +90,7 @@ fn recorded(job: &Job) -> BTreeSet<u64> {
     index.selection().rows().filter(|row| index.status(*row) == Some(Status::Ok)).collect()
 }
 
-/// The answers without attempts and latency, the last two columns.
+/// The answers without the last two columns, attempts and latency.
 fn lasting(job: &Job) -> Vec<String> {
     let lines = job.read("disk/answers.csv");
     lines.lines().map(|line| line.rsplitn(3, ',').nth(2).unwrap().to_owned()).collect()
@@ -100,7 +100,7 @@ fn called(job: &Job) -> Vec<u64> {
     job.calls().iter().map(|row| row.as_u64().unwrap()).collect()
 }
 
-/// Runs the job on a disk of every size, frees space, and goes on.
+/// Runs the job on a disk of every size, frees space, and resumes the job.
 pub(crate) fn disks() -> Disks {
     let whole = job("1s");
     std::fs::create_dir(whole.path("disk")).unwrap();

@@ -1,8 +1,8 @@
-//! `make torture`: the faults of the acceptance tests in their long forms, and those that need a mount or gigabytes.
-//! Each part panics where an answer is lost or asked for again; what is left to say is one table.
+//! `make torture` runs the long forms of the acceptance tests' faults, and faults that need a mount or gigabytes. Each
+//! part panics if an answer is lost or a row is called again. The rest is printed as one table.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 #![allow(clippy::print_stdout, reason = "the table")]
-#![allow(dead_code, unused_imports, reason = "what it shares with the acceptance tests serves those too")]
+#![allow(dead_code, unused_imports, reason = "the acceptance tests use the rest of what is shared")]
 
 mod full_disk;
 #[path = "../acceptance/kill.rs"]

@@ -1,4 +1,4 @@
-//! Ten million rows through real Python: each answered once, at 16 bytes of memory a row.
+//! Runs ten million rows through real Python, and checks that each is answered once, at 16 bytes of memory a row.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use crate::support::job::{Done, Job};
 
 const ROWS: usize = 10_000_000;
 const FEW: usize = 100_000;
-/// What the allocator keeps of what is in flight differs from run to run by less than this.
+/// How much the memory that the allocator keeps for calls in flight may differ between runs, in bytes.
 const NOISE: f64 = 4e6;
 
-/// Notes its row in four bytes and returns at once.
+/// A predictor that notes its row in four bytes and returns at once.
 const AT_ONCE: &str = r#"
 rows = os.open(os.path.join(os.path.dirname(__file__), "rows"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 async def predict(question, row_id):
@@ -17,14 +17,14 @@ async def predict(question, row_id):
     return question
 "#;
 
-/// What they took.
+/// What a run took.
 pub(crate) struct Many {
     pub(crate) rows: usize,
     pub(crate) rows_per_s: f64,
     pub(crate) took: Duration,
-    /// Bytes.
+    /// The peak of resident memory in bytes.
     pub(crate) peak_memory: u64,
-    /// Beyond what few rows take.
+    /// Memory in bytes for each row beyond the first few.
     pub(crate) bytes_a_row: f64,
 }
 
@@ -35,7 +35,7 @@ fn run(rows: usize) -> (Job, Done) {
     (job, done)
 }
 
-/// Answers them and looks at each.
+/// Answers the rows and checks each answer.
 pub(crate) fn answered() -> Many {
     let few = run(FEW).1.peak_memory;
     let (job, done) = run(ROWS);

@@ -1,8 +1,8 @@
-//! An OpenAI-compatible server with scripted answers, for tests of the real predictor. Not a model, no limiter.
+//! An OpenAI-compatible server with scripted answers, for tests of the real predictor.
 //!
-//! Faults by chance (`chaos`) are drawn in the
-//! order `dropRate` (a 500), `malformedRate`, `rateLimitRate` (a 429 with Retry-After), `disconnectRate`, each from
-//! the requests that the earlier ones spared: 5 % and 10 % of all are `{"dropRate": 0.05, "rateLimitRate": 0.105}`.
+//! Random faults (`chaos`) are drawn in the order `dropRate` (a 500), `malformedRate`, `rateLimitRate` (a 429 with
+//! Retry-After), `disconnectRate`. Each rate applies to the requests that the earlier faults spared: for 5 % and 10 %
+//! of all requests, use `{"dropRate": 0.05, "rateLimitRate": 0.105}`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const PROGRAM: &str = "tests/node_modules/@copilotkit/aimock/dist/cli.js";
 
-/// What the server answers, first match first.
+/// What the server answers. The first fixture that matches a request answers it.
 #[derive(Default)]
 pub(crate) struct Fixtures(Vec<Value>);
 
@@ -62,14 +62,14 @@ impl Fixtures {
         self
     }
 
-    /// A match and a response as aimock's documentation has them.
+    /// A match and a response, as in aimock's documentation.
     pub(crate) fn fixture(mut self, request: &Value, response: &Value) -> Self {
         self.0.push(json!({"match": request, "response": response}));
         self
     }
 }
 
-/// Matches a question whole: aimock looks for a substring, and `Question 1` is one of `Question 11`.
+/// Matches a whole question. aimock looks for a substring, and `Question 11` contains `Question 1`.
 fn asks(question: &str) -> Value {
     json!({"userMessage": format!("[[ ## question ## ]]\n{question}\n\n")})
 }
@@ -103,22 +103,22 @@ impl Aimock {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let address = lines.find_map(|line| Some(line.split_once("listening on http://")?.1.to_owned()));
-        // Whatever it says later must not block it.
+        // What the server prints later must not block it.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, address: address.expect("aimock ended before it listened"), _fixtures: file }
     }
 
-    /// For `--api-base`.
+    /// The URL for `--api-base`.
     pub(crate) fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
 
-    /// Every request to a model so far, failed ones too, in order of arrival.
+    /// Every request to a model so far, including failed ones, in order of arrival.
     pub(crate) fn journal(&self) -> Vec<Value> {
         serde_json::from_str(&self.call("GET", "/__aimock/journal", "")).unwrap()
     }
 
-    /// The most requests that were in flight together, each taking so long.
+    /// The most requests that were in flight together, if each of them took `latency_ms`.
     pub(crate) fn most_at_once(&self, latency_ms: i64) -> usize {
         let mut ends: Vec<_> =
             self.journal().iter().map(|entry| entry["timestamp"].as_i64().unwrap()).collect();

@@ -1,10 +1,10 @@
-//! A real browser that is shown a page, and what it made of it.
+//! Opens a page in a real browser and returns what the browser made of it.
 
 use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// The one that `make test` chose; where only the tests were run, they choose.
+/// The browser that `make test` chose, or else one that is found here.
 static BROWSER: LazyLock<String> = LazyLock::new(|| {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/browser");
     let output = Command::new(script).output().unwrap();
@@ -14,9 +14,9 @@ static BROWSER: LazyLock<String> = LazyLock::new(|| {
 
 /// A page as a browser sees it.
 pub(crate) struct Shown {
-    /// Its elements, written anew.
+    /// The elements of the page, serialized by the browser.
     pub(crate) dom: String,
-    /// What the console says: errors, violations of the page's policy.
+    /// The messages on the console, such as errors and violations of the page's content security policy.
     pub(crate) console: Vec<String>,
 }
 

@@ -1,12 +1,12 @@
 /* Preloaded into the program. In the job's own files (FAULTS_IN/answers…, FAULTS_IN/.tmp…, and FAULTS_IN itself):
- *   FAULTS_KILL_AT=n  ends the process with SIGKILL right after its nth change; a write gets only half of its bytes out.
- *   FAULTS_NO_SYNC=f  fails every sync with EIO once there is a file f.
- *   FAULTS_HANG=f     lets no write return once there is a file f; with FAULTS_HANG_SYNC too, no sync instead. A file
- *                     f.met tells that one hangs.
+ *   FAULTS_KILL_AT=n  kills the process with SIGKILL right after its nth change; a write writes only half of its bytes.
+ *   FAULTS_NO_SYNC=f  makes every sync fail with EIO once there is a file f.
+ *   FAULTS_HANG=f     makes every write hang once there is a file f, or every sync if FAULTS_HANG_SYNC is set, too. A
+ *                     file f.met appears when one hangs.
  * Everywhere:
- *   FAULTS_CLOCK=n    is the time of day, in seconds since 1970.
- * Anywhere, when a file is read again from its beginning for the first time:
- *   FAULTS_REWIND=n   waits for n milliseconds; for 0, raises SIGINT, taken before the call returns. */
+ *   FAULTS_CLOCK=n    sets the time of day, in seconds since 1970.
+ * When any file is read again from its beginning for the first time:
+ *   FAULTS_REWIND=n   waits for n milliseconds; for 0, raises SIGINT, which is taken before the call returns. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-//! A disk that fails and a process that dies at a chosen system call: `faults.c`, preloaded into the program.
+//! Makes a disk fail, or a process die, at a chosen system call. `faults.c` does so when preloaded into the program.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,41 +16,41 @@ static LIBRARY: LazyLock<String> = LazyLock::new(|| {
 });
 
 impl Job {
-    /// What runs from now on dies right after its `nth` change to the job's files, a write half done.
+    /// Kills later runs right after their `nth` change to the job's files, of which a write is half done.
     pub(crate) fn killed_at_change(self, nth: usize) -> Self {
         self.preloaded().env("FAULTS_KILL_AT", &nth.to_string())
     }
 
-    /// What runs from now on cannot sync once there is a file `broken`.
+    /// Makes every sync of later runs fail once there is a file `broken`.
     pub(crate) fn disk_may_break(self) -> Self {
         let broken = self.path("broken");
         self.preloaded().env("FAULTS_NO_SYNC", broken.to_str().unwrap())
     }
 
-    /// What runs from now on hangs in its first write to the job's files (with `syncs`, in its first sync) once there is a
-    /// file `hang`; `hang.met` is there then.
+    /// Makes later runs hang in their first write to the job's files (with `syncs`, in their first sync) once there is
+    /// a file `hang`. Then there is a file `hang.met`.
     pub(crate) fn disk_may_hang(self, syncs: bool) -> Self {
         let hang = self.path("hang");
         let job = self.preloaded().env("FAULTS_HANG", hang.to_str().unwrap());
         if syncs { job.env("FAULTS_HANG_SYNC", "1") } else { job }
     }
 
-    /// What runs from now on finds the time of day to be so many seconds after 1970.
+    /// Sets the time of day of later runs, in seconds since 1970.
     pub(crate) fn clock(self, seconds: i64) -> Self {
         self.preloaded().env("FAULTS_CLOCK", &seconds.to_string())
     }
 
-    /// What runs from now on is interrupted when it first reads a file again from its beginning.
+    /// Interrupts later runs when they first read a file again from its beginning.
     pub(crate) fn interrupted_at_rewind(self) -> Self {
         self.preloaded().env("FAULTS_REWIND", "0")
     }
 
-    /// What runs from now on waits when it first reads a file again from its beginning.
+    /// Makes later runs wait when they first read a file again from its beginning.
     pub(crate) fn waits_at_rewind(self, time: Duration) -> Self {
         self.preloaded().env("FAULTS_REWIND", &time.as_millis().to_string())
     }
 
-    /// What runs from now on meets no fault.
+    /// Lets later runs meet no fault.
     pub(crate) fn without_faults(self) -> Self {
         self.env("LD_PRELOAD", "")
     }

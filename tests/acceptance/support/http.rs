@@ -1,5 +1,5 @@
-//! HTTP over plain sockets, for tests: one exchange, and a server that answers what it is told to, malformed or not. No
-//! client library, no TLS.
+//! HTTP over plain sockets, for tests: a single exchange, and a server that answers what a script tells it to,
+//! malformed or not.
 
 use std::io::{BufRead, BufReader, Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
@@ -37,7 +37,7 @@ impl Scripted {
         let asked = Arc::<Mutex<Vec<usize>>>::default();
         let server = Self { address, asked: Arc::clone(&asked) };
         let script = Arc::new(script);
-        // It ends with the process: a test's server is one of few.
+        // The thread ends with the process. A test starts only a few servers.
         spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let (script, asked) = (Arc::clone(&script), Arc::clone(&asked));
@@ -65,7 +65,7 @@ impl Scripted {
         server
     }
 
-    /// For `--api-base`.
+    /// The URL for `--api-base`.
     pub(crate) fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
@@ -102,7 +102,7 @@ pub(crate) fn ok(body: &str) -> String {
     reply("200", "", body)
 }
 
-/// The path and the body of the next request on a connection; none at its end.
+/// The path and the body of the next request on a connection; `None` at the end of the connection.
 pub(crate) fn request(reader: &mut BufReader<TcpStream>) -> Result<Option<(String, String)>> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {

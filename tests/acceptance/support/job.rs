@@ -1,5 +1,5 @@
-//! One job in a directory of its own: files in, the program run, files out. Calls are counted by the predictor itself,
-//! one line each in `calls`.
+//! Runs the program in a directory of its own, with the files of one job. The predictor itself counts its calls, with
+//! one line each in the file `calls`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -16,10 +16,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// No test's job takes longer.
+/// The longest that a job may take.
 const HANG: Duration = Duration::from_secs(120);
 
-/// What predictors in tests start with: `called(row)` notes a call, one line each, outside the program.
+/// The beginning of a predictor. Its function `called(row)` notes a call as one line in a file.
 const PRELUDE: &str = r#"
 import asyncio, json, os, time
 _calls = os.open(os.path.join(os.path.dirname(__file__), "calls"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -36,10 +36,10 @@ async def predict(question):
     return question.upper()
 "#;
 
-/// An answers file whose journal is gone: a run may replace it.
+/// An answers file whose journal is gone. A run may replace it.
 pub(crate) const OLD_ANSWERS: &str = "question,status,error,attempts,latency_ms\nold,ok,,1,2\n";
 
-/// A job to be run, in the fluent form.
+/// A job to run, set up by chained calls.
 pub(crate) struct Job {
     directory: TempDir,
     arguments: Vec<String>,
@@ -52,19 +52,19 @@ pub(crate) struct Job {
     pub(crate) patience: Duration,
 }
 
-/// What the program did.
+/// The result of a run of the program.
 #[derive(Debug)]
 pub(crate) struct Done {
-    /// Exit code; negative for the signal that killed it.
+    /// The exit code, or the negative number of the signal that killed the program.
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) took: Duration,
-    /// Most bytes resident at once, as last seen a few ms before the end.
+    /// The peak of resident memory in bytes, as last seen a few ms before the end.
     pub(crate) peak_memory: u64,
 }
 
-/// The program, running; killed if it is dropped.
+/// The running program. Dropping it kills the program.
 pub(crate) struct Running {
     child: Child,
     started: Instant,
@@ -73,7 +73,7 @@ pub(crate) struct Running {
     patience: Duration,
 }
 
-/// The program under test: this build's, or the one that `TEST_PROGRAM` names, such as an earlier version's.
+/// The program under test: that of this build, or the one that `TEST_PROGRAM` names, such as an earlier version.
 pub(crate) fn program() -> PathBuf {
     std::env::var_os("TEST_PROGRAM")
         .map_or_else(|| env!("CARGO_BIN_EXE_tokio-asyncio-bridge").into(), PathBuf::from)
@@ -104,19 +104,19 @@ impl Job {
         self
     }
 
-    /// `questions.csv` with `rows` questions, `Question 0?` and so on.
+    /// Writes `questions.csv` with `rows` questions: `Question 0?` and so on.
     pub(crate) fn questions(self, rows: usize) -> Self {
         let mut lines = "id,question\n".to_owned();
         (0..rows).for_each(|i| writeln!(lines, "{i},Question {i}?").unwrap());
         self.file("questions.csv", lines)
     }
 
-    /// `predictor.py`; it may call `called(what)`, and `asyncio`, `json`, `os`, `time` are imported.
+    /// Writes `predictor.py`, which may call `called(what)` and has `asyncio`, `json`, `os` and `time` imported.
     pub(crate) fn predictor(self, code: &str) -> Self {
         self.file("predictor.py", format!("{PRELUDE}\n{code}"))
     }
 
-    /// A predictor that notes its question and returns it.
+    /// Writes a predictor that notes its question and returns it.
     pub(crate) fn echo(self) -> Self {
         self.predictor("async def predict(question):\n    called(question)\n    return question\n")
     }
@@ -131,31 +131,31 @@ impl Job {
         self
     }
 
-    /// Where standard output goes instead of into [`Done::stdout`].
+    /// Sends standard output to a file instead of [`Done::stdout`].
     pub(crate) fn stdout_to(mut self, path: &str) -> Self {
         self.stdout = Some(PathBuf::from(path));
         self
     }
 
-    /// Where standard error goes instead of into [`Done::stderr`].
+    /// Sends standard error to a file instead of [`Done::stderr`].
     pub(crate) fn stderr_to(mut self, path: &str) -> Self {
         self.stderr = Some(PathBuf::from(path));
         self
     }
 
-    /// Whoever reads the program's standard output has gone before it starts.
+    /// Sends standard output to a pipe whose reader has gone away.
     pub(crate) fn stdout_closed(mut self) -> Self {
         self.stdout_closed = true;
         self
     }
 
-    /// Options given to every run of this job from now on.
+    /// Gives these options to every later run of this job.
     pub(crate) fn args<I: IntoIterator<Item = S>, S: Into<String>>(mut self, arguments: I) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
         self
     }
 
-    /// `process questions.csv -o answers.csv --predictor predictor.py:predict` and the job's options.
+    /// Runs `process questions.csv -o answers.csv --predictor predictor.py:predict` with the job's options.
     pub(crate) fn process(&self) -> Done {
         self.run(&["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"])
     }
@@ -167,17 +167,17 @@ impl Job {
         self.run(&[&process[..], options].concat())
     }
 
-    /// As [`Self::process`], from and to other files.
+    /// As [`Self::process`], with another input and another answers file.
     pub(crate) fn process_file(&self, input: &str, answers: &str) -> Done {
         self.run(&["process", input, "-o", answers, "--predictor", "predictor.py:predict"])
     }
 
-    /// As [`Self::process`], not waited for.
+    /// As [`Self::process`], but does not wait for the end.
     pub(crate) fn start(&self) -> Running {
         self.spawn(&["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"])
     }
 
-    /// `resume answers.csv`.
+    /// Runs `resume answers.csv`.
     pub(crate) fn resume(&self) -> Done {
         self.run(&["resume", "answers.csv"])
     }
@@ -216,7 +216,7 @@ impl Job {
         self.spawn_command(directory, command)
     }
 
-    /// Runs a script of bash in the job's directory, `$PROGRAM` in it being the program.
+    /// Runs a bash script in the job's directory. In it, `$PROGRAM` is the program.
     pub(crate) fn bash(&self, script: &str) -> Done {
         let mut command = Command::new("bash");
         command.args(["-c", script]).env("PROGRAM", program());
@@ -237,7 +237,7 @@ impl Job {
         }
         let environment = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv");
         assert!(environment.exists(), "`.venv` is missing: run `make test`");
-        // Without the name of its terminal no bar is drawn, whoever runs the tests.
+        // Without `TERM` no bar is drawn, whoever runs the tests.
         command.env("TERM", "xterm-256color").env("VIRTUAL_ENV", environment).envs(&self.environment);
         let stdin = match &self.stdin {
             Some(bytes) => {
@@ -246,14 +246,14 @@ impl Job {
             }
             None => Stdio::null(),
         };
-        // Files, not pipes: whatever the program or its children print can never block them.
+        // Files, because a full pipe would block the program or its children.
         let out = |path: &Path| Stdio::from(fs::File::create(path).unwrap());
         let stdout = out(self.stdout.as_deref().unwrap_or(&self.path(".stdout")));
         let stdout = if self.stdout_closed { Stdio::from(std::io::pipe().unwrap().1) } else { stdout };
         let stderr = self.path(".stderr");
-        // A new file, for another process of this job may still be writing into the last one.
+        // A new file, because another process of this job may still be writing to the last one.
         let _ = fs::remove_file(&stderr);
-        // In a process group of its own: SIGTSTP is ignored in one that no shell looks after.
+        // A process group of its own, because SIGTSTP is ignored in a group that no shell looks after.
         command.process_group(0);
         let errors = out(&stderr);
         let errors = self.stderr.as_deref().map_or(errors, out);
@@ -267,7 +267,7 @@ impl Job {
         fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// The files in the job's directory, sorted, without those that the fixture itself makes.
+    /// The files in the job's directory, sorted, except those that the fixture itself makes.
     pub(crate) fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.directory.path()).unwrap();
         let mut names: Vec<_> =
@@ -277,7 +277,7 @@ impl Job {
         names
     }
 
-    /// What `called` was given, in order.
+    /// The arguments of `called`, in order.
     pub(crate) fn calls(&self) -> Vec<Value> {
         let lines = fs::read_to_string(self.path("calls")).unwrap_or_default();
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -288,7 +288,7 @@ impl Job {
         self.records(file).into_iter().map(|mut record| record.remove(name).unwrap()).collect()
     }
 
-    /// One column of `answers.csv`, whose fields another delimiter separates.
+    /// One column of `answers.csv`, if its fields have another delimiter.
     pub(crate) fn column_by(&self, delimiter: u8, name: &str) -> Vec<String> {
         let mut reader = csv::ReaderBuilder::new();
         let mut reader = reader.delimiter(delimiter).from_path(self.path("answers.csv")).unwrap();
@@ -320,7 +320,7 @@ impl Job {
         self.read(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// `answers.csv.report.json`.
+    /// The content of `answers.csv.report.json`.
     pub(crate) fn report(&self) -> Value {
         serde_json::from_str(&self.read("answers.csv.report.json")).unwrap()
     }
@@ -335,7 +335,7 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits until a signal has stopped it (SIGTSTP).
+    /// Waits until a signal has stopped the process (SIGTSTP).
     pub(crate) fn wait_until_stopped(&mut self) {
         let started = Instant::now();
         let status = || fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
@@ -345,7 +345,7 @@ impl Running {
         }
     }
 
-    /// Waits until the predictor has noted at least so many calls.
+    /// Waits until the predictor has noted at least this many calls.
     pub(crate) fn wait_for_calls(&mut self, calls: usize) {
         let started = Instant::now();
         while self.calls() < calls {
@@ -361,7 +361,7 @@ impl Running {
         }
     }
 
-    /// Waits until a file in the job's directory (`.stderr` is what it says) holds the text so often.
+    /// Waits until a file in the job's directory holds the text this many times. Standard error is in `.stderr`.
     pub(crate) fn wait_for(&mut self, name: &str, text: &str, times: usize) {
         let started = Instant::now();
         while self.text(name).matches(text).count() < times {
@@ -372,7 +372,7 @@ impl Running {
         }
     }
 
-    /// Lets no file that the program writes grow beyond so many bytes, like a disk that is full.
+    /// Lets no file that the program writes grow beyond this many bytes, as if the disk were full.
     #[cfg(target_os = "linux")]
     pub(crate) fn limit_files(&self, bytes: Option<u64>) {
         use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
@@ -381,17 +381,17 @@ impl Running {
         prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum }).unwrap();
     }
 
-    /// Calls noted so far.
+    /// The number of calls noted so far.
     pub(crate) fn calls(&self) -> usize {
         self.text("calls").lines().count()
     }
 
-    /// Whether it still runs.
+    /// Whether the process still runs.
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// What a file in the job's directory holds now; nothing where there is none.
+    /// The content of a file in the job's directory now; empty if there is no such file.
     pub(crate) fn text(&self, name: &str) -> String {
         let mut text = String::new();
         if let Ok(mut file) = fs::File::open(self.directory.join(name)) {
@@ -400,7 +400,7 @@ impl Running {
         text
     }
 
-    /// Waits for the end.
+    /// Waits for the end of the process.
     pub(crate) fn wait(mut self) -> Done {
         let mut peak_memory = 0;
         let status = loop {
@@ -419,7 +419,7 @@ impl Running {
         Done { code, stdout: self.text(".stdout"), stderr, took: self.started.elapsed(), peak_memory }
     }
 
-    /// The kernel's high-water mark; none once the process has ended.
+    /// The peak of resident memory in bytes, as the kernel counts it; `None` once the process has ended.
     fn peak_memory(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -435,7 +435,7 @@ impl Drop for Running {
 }
 
 impl Done {
-    /// The exit code is the one expected; what was printed is shown otherwise.
+    /// Checks the exit code. If it is another, the panic shows what the program printed.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
         assert!(!self.stderr.contains("panicked at"), "{}", self.stderr);
@@ -443,14 +443,14 @@ impl Done {
         self
     }
 
-    /// Standard output holds the text.
+    /// Checks that standard output contains the text.
     #[track_caller]
     pub(crate) fn prints(self, text: &str) -> Self {
         assert!(self.stdout.contains(text), "no `{text}` in:\n{}", self.stdout);
         self
     }
 
-    /// Standard error holds the text.
+    /// Checks that standard error contains the text.
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Self {
         assert!(self.stderr.contains(text), "no `{text}` in:\n{}", self.stderr);

@@ -1,5 +1,5 @@
-//! A model behind a real limiter: each request is admitted or refused by mocklimit and, admitted, answered by aimock.
-//! A reverse proxy of a thread a connection, for tests; it understands what DSPy's client sends, and no more.
+//! A model behind a real limiter: mocklimit admits or refuses each request, and aimock answers those that are admitted.
+//! It is a reverse proxy with a thread for each connection, and it understands only what DSPy's client sends.
 
 use std::io::{BufReader, Write};
 use std::net::TcpListener;
@@ -20,17 +20,17 @@ pub(crate) struct Limited {
     arrivals: Arc<Mutex<Vec<Instant>>>,
 }
 
-/// A request that came too soon.
+/// A request that was refused.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Refusal {
-    /// When it was told.
+    /// When it was refused.
     pub(crate) at: Instant,
     /// Its Retry-After, in seconds.
     pub(crate) retry_after: u64,
 }
 
 impl Limited {
-    /// So many requests every two seconds, each answered after 50 ms.
+    /// Starts a server that admits this many requests every two seconds and answers each after 50 ms.
     pub(crate) fn start(requests: u32, fixtures: &Fixtures) -> Self {
         let (limiter, model) = (Mocklimit::start(requests), Aimock::start(fixtures));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -44,7 +44,7 @@ impl Limited {
             refusals: Arc::clone(&refusals),
             arrivals: Arc::clone(&arrivals),
         };
-        // It ends with the process: a test's server is one of few.
+        // The thread ends with the process. A test starts only a few servers.
         spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let (limit, answer) = (limit.clone(), answer.clone());
@@ -75,7 +75,7 @@ impl Limited {
         server
     }
 
-    /// For `--api-base`.
+    /// The URL for `--api-base`.
     pub(crate) fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
@@ -85,7 +85,7 @@ impl Limited {
         self.limiter.requests()
     }
 
-    /// Those refused.
+    /// The requests that were refused.
     pub(crate) fn refusals(&self) -> Vec<Refusal> {
         self.refusals.lock().unwrap().clone()
     }

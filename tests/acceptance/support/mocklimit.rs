@@ -1,4 +1,5 @@
-//! A server that really limits: mocklimit's fixed window. For predictors that ask it over HTTP; its answers say nothing.
+//! A server that really limits requests, with mocklimit's fixed window, for predictors that ask it over HTTP. Its
+//! answers have no content.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -16,7 +17,8 @@ pub(crate) struct Mocklimit {
 }
 
 impl Mocklimit {
-    /// So many requests every two seconds, each answered after 50 ms; Retry-After in whole seconds.
+    /// Starts a server that admits this many requests every two seconds and answers each after 50 ms. Its Retry-After
+    /// is in whole seconds.
     pub(crate) fn start(requests: u32) -> Self {
         let configuration = tempfile::tempdir().unwrap();
         let limits = serde_json::json!({
@@ -48,7 +50,7 @@ impl Mocklimit {
         server
     }
 
-    /// What is limited.
+    /// The URL whose requests are limited.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/ask", self.address)
     }

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Fixtures that the tests share.
 
 pub(crate) mod aimock;
 pub(crate) mod browser;

@@ -8,14 +8,14 @@ use std::thread::JoinHandle;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-/// A pseudo-terminal, read all the time: its buffer is small, and whoever writes into a full one waits.
+/// A pseudo-terminal that is read all the time, because its buffer is small and a program that fills it has to wait.
 pub(crate) struct Terminal {
     path: PathBuf,
     read: JoinHandle<Vec<u8>>,
 }
 
 impl Terminal {
-    /// One of so many columns.
+    /// Opens a terminal with this many columns.
     pub(crate) fn new(columns: u16) -> Self {
         let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&terminal).unwrap();
@@ -25,7 +25,7 @@ impl Terminal {
         let path = PathBuf::from(ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap());
         let read = std::thread::spawn(move || {
             let mut text = Vec::new();
-            // The end is an error here: every writer has gone.
+            // A terminal reports its end as an error, once every writer has gone.
             let _ = File::from(terminal).read_to_end(&mut text);
             text
         });
