@@ -6,6 +6,7 @@
 //!
 //! The answers go to `<stem>.answers.csv` in the current directory. If the job is stopped, running it again continues
 //! it.
+#![allow(clippy::large_futures, clippy::print_stderr, clippy::print_stdout, reason = "an example to read")]
 
 use std::error::Error;
 use std::path::Path;

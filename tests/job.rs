@@ -27,7 +27,7 @@ impl Scene {
 
     fn spec(&self) -> JobSpec {
         let mut spec = JobSpec::new(self.directory.path(), Path::new("questions.csv"), Format::Csv);
-        spec.predictor.predictor = "app.py:answer".to_owned();
+        spec.predictor.predictor = String::from("app.py:answer");
         spec
     }
 

@@ -199,12 +199,11 @@ impl PreparedJob {
     pub fn open(self, observer: &mut dyn Observer) -> Result<OpenJob, JobError> {
         let Self { mut prepared, files, fresh, take_up, continuing, scratch } = self;
         let reopened = if continuing { take_up.reopen(&files, &prepared, observer)? } else { None };
-        let opened = match reopened {
-            Some(opened) => opened,
-            None => {
-                let give_way = continuing || take_up.begin == Begin::Anew;
-                files::create(give_way, &files, &prepared, observer)?
-            }
+        let opened = if let Some(opened) = reopened {
+            opened
+        } else {
+            let give_way = continuing || take_up.begin == Begin::Anew;
+            files::create(give_way, &files, &prepared, observer)?
         };
         if let Some(interpreter) = &prepared.answerer.interpreter {
             interpreter.keep_from_children(opened.journal.descriptor());

@@ -126,8 +126,8 @@ impl Preparing {
             source,
             estimate,
             versions,
-            secrets,
             spec,
+            secrets,
             dry_run,
             validate,
         })

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 
 use crate::policy::stop::Signal;
 
@@ -49,10 +50,9 @@ impl Control {
         self.stop(why);
     }
 
-    /// Whether there is a request that the job has not taken yet.
-    pub fn is_waiting(&self) -> bool {
-        let requests = self.requests();
-        requests.taken < requests.all.len()
+    /// How many requests the job has taken.
+    pub fn taken(&self) -> usize {
+        self.requests().taken
     }
 
     /// Whether the job is ending at once.
@@ -71,8 +71,14 @@ impl Control {
         }
     }
 
-    /// Takes the next request if there is one.
-    pub(crate) fn take(&self) -> Option<Signal> {
+    /// Takes the next request if one has come, also a signal that the runtime has not looked for yet.
+    pub(crate) async fn come(&self) -> Option<Signal> {
+        // The runtime looks for signals, and the task that passes them on has its turn, before this goes on.
+        yield_now().await;
+        self.take()
+    }
+
+    fn take(&self) -> Option<Signal> {
         let mut requests = self.requests();
         let next = requests.all.get(requests.taken).copied()?;
         requests.taken += 1;
@@ -96,12 +102,12 @@ mod tests {
     #[tokio::test]
     async fn requests_are_taken_in_their_order_and_once() {
         let control = Control::new();
-        assert!(!control.is_waiting() && control.take().is_none());
+        assert!(control.come().await.is_none());
         control.clone().stop(Signal::Interrupt);
         control.stop(Signal::Terminate);
-        assert!(control.is_waiting());
         assert_eq!((control.next().await, control.next().await), (Signal::Interrupt, Signal::Terminate));
-        assert!(!control.is_waiting() && control.take().is_none());
+        assert!(control.come().await.is_none());
+        assert_eq!(control.taken(), 2);
     }
 
     #[tokio::test]

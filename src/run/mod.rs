@@ -130,7 +130,7 @@ impl Run<'_> {
 impl Dispatcher<'_> {
     async fn dispatch(&mut self, todo: &mut Todo, inbox: &mut Receiver<Event>) {
         let deadline = self.run.bounds.deadline.map(|limit| TokioInstant::now() + limit);
-        self.look_first(deadline);
+        self.look_first(deadline).await;
         let mut ticks = tokio::time::interval(TICK);
         // Ticks that were missed during a long write are skipped, for the inbox would have to wait for them all.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -162,8 +162,8 @@ impl Dispatcher<'_> {
     }
 
     /// Stops the run before its first call if a signal came before, or the deadline has passed.
-    fn look_first(&mut self, deadline: Option<TokioInstant>) {
-        if let Some(signal) = self.run.control.take() {
+    async fn look_first(&mut self, deadline: Option<TokioInstant>) {
+        if let Some(signal) = self.run.control.come().await {
             self.signalled(StopReason::Signal(signal));
         } else if deadline.is_some_and(|deadline| deadline <= TokioInstant::now()) {
             self.stop(StopReason::Deadline);

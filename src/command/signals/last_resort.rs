@@ -1,5 +1,5 @@
-//! The thread that hears the signals. It passes them on to the job, and ends the process where the job cannot take
-//! them: its thread hangs in a write, as to a file server that is gone.
+//! Ends the process if a signal comes and the job cannot take it: its thread hangs in a write, as to a file server that
+//! is gone.
 
 use std::io;
 use std::process::exit;
@@ -33,6 +33,7 @@ pub(super) fn watch(
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let within = runtime.enter();
+    // Streams of its own, for those of the job are not looked at while its thread hangs.
     let streams = Streams::new()?;
     drop(within);
     let watch = move || runtime.block_on(watching(streams, &control, &over, grace, words));
@@ -47,11 +48,11 @@ async fn watching(
     words: LastWords,
 ) {
     let mut last = streams.next().await;
-    control.stop(last);
+    let mut come = 1;
     let mut until = Instant::now() + grace;
     let mut hurries_since = None;
     while !over.load(Ordering::Relaxed) {
-        let untaken = control.is_waiting() && Instant::now() > until;
+        let untaken = come > control.taken() && Instant::now() > until;
         if control.hurries() {
             hurries_since.get_or_insert_with(Instant::now);
         }
@@ -60,7 +61,7 @@ async fn watching(
         }
         if let Ok(signal) = tokio::time::timeout(LOOK, streams.next()).await {
             last = signal;
-            control.stop(signal);
+            come += 1;
             until = Instant::now() + AT_ONCE;
         }
     }

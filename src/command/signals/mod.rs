@@ -9,16 +9,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+use tokio::task::AbortHandle;
 
+use self::streams::Streams;
 use crate::run::control::Control;
 
 /// Passes the signals that end a job on to its control, for as long as the value lives. Make it before the first Python
 /// import, which would install Python's own handler of SIGINT where that signal is still at its default.
 #[derive(Debug)]
-pub(crate) struct Signals(Arc<AtomicBool>);
+pub(crate) struct Signals {
+    passing_on: AbortHandle,
+    over: Arc<AtomicBool>,
+}
 
 impl Signals {
-    /// Takes the signals over from their default.
+    /// Takes the signals over from their default. Must be called within the Tokio runtime that runs the job.
     ///
     /// The process ends where the job does not take a signal: the first within `grace`, a later one at once. The job's
     /// thread hangs then, as in a write to a file server that is gone. `words` says so, given the exit code and why.
@@ -33,13 +38,20 @@ impl Signals {
     ) -> io::Result<Self> {
         let over = Arc::default();
         last_resort::watch(control.clone(), Arc::clone(&over), grace, Box::new(words))?;
-        Ok(Self(over))
+        let (mut streams, control) = (Streams::new()?, control.clone());
+        let passing_on = tokio::spawn(async move {
+            loop {
+                control.stop(streams.next().await);
+            }
+        });
+        Ok(Self { passing_on: passing_on.abort_handle(), over })
     }
 }
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.passing_on.abort();
+        self.over.store(true, Ordering::Relaxed);
     }
 }
 

@@ -6,7 +6,7 @@ mod sample;
 use std::time::Duration;
 
 pub use self::runs::ComparisonEnd;
-use self::runs::{Runs, warm_up_rows};
+use self::runs::{Rounds, warm_up_rows};
 use super::begin::SessionOptions;
 use super::error::{JobError, refuse};
 use super::prepare::{Prepared, Preparing};
@@ -89,7 +89,7 @@ impl PreparedComparison {
         control: &Control,
     ) -> ComparisonEnd {
         let modes = (std::mem::take(&mut self.modes), self.runs);
-        let end = Runs::new(&self.prepared, observers, control, modes, self.deadline).run().await;
+        let end = Rounds::new(&self.prepared, observers, control, modes, self.deadline).run().await;
         if end.killed {
             self.prepared.answerer.leave();
         }

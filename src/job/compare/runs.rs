@@ -20,7 +20,7 @@ const WARM_UP: std::ops::RangeInclusive<u64> = 3..=16;
 const LONG: Duration = Duration::from_secs(60);
 
 /// A comparison under way.
-pub(super) struct Runs<'a> {
+pub(super) struct Rounds<'a> {
     /// The job.
     pub prepared: &'a Prepared,
     /// Makes the observer of each run.
@@ -84,7 +84,7 @@ impl From<JournalError> for Halt {
     }
 }
 
-impl<'a> Runs<'a> {
+impl<'a> Rounds<'a> {
     /// A comparison whose modes have no runs yet. The deadline counts from now.
     pub(super) fn new(
         prepared: &'a Prepared,
@@ -142,7 +142,7 @@ impl<'a> Runs<'a> {
                 order.reverse();
             }
             for mode in order {
-                self.look_between()?;
+                self.look_between().await?;
                 self.one_run(run, mode).await?;
             }
         }
@@ -150,8 +150,8 @@ impl<'a> Runs<'a> {
     }
 
     /// Ends the comparison if a signal or the deadline came after the last run.
-    fn look_between(&mut self) -> Result<(), Halt> {
-        let stop = match self.control.take() {
+    async fn look_between(&mut self) -> Result<(), Halt> {
+        let stop = match self.control.come().await {
             Some(signal) => Some(StopReason::Signal(signal)),
             None => {
                 self.deadline.filter(|deadline| *deadline <= Instant::now()).map(|_| StopReason::Deadline)
