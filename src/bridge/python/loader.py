@@ -271,10 +271,14 @@ def explain(error: BaseException) -> str:
 def _remedy(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         package, python = error.name.partition(".")[0], sys.executable
-        if package in sys.modules and package != error.name:
-            places = [os.path.abspath(place) for place in getattr(sys.modules[package], "__path__", [])]
-            return f"\nhint: `{package}` was found in {_quoted(places)}" if places else ""
         searched = brought.searched()
+        if package != error.name:
+            # A job that was refused has taken out its modules by now.
+            beside = [os.path.join(directory, package) for directory in searched]
+            found = getattr(sys.modules.get(package), "__path__", filter(os.path.isdir, beside))
+            places = [os.path.abspath(place) for place in found]
+            if places or package in sys.modules:
+                return f"\nhint: `{package}` was found in {_quoted(places)}" if places else ""
         looked = f"; a module of your own is looked for in {_quoted(searched)}" if searched else ""
         return f"\nhint: install `{package}` for `{python}`, or choose another interpreter with `--python`{looked}"
     if isinstance(error, ImportError) and traces.message(error).startswith("attempted relative import"):
