@@ -1,7 +1,8 @@
 """Serves the local model with an OpenAI API on a free loopback port, until standard input ends.
 
 The program runs this script as a child with the user's interpreter and reads one JSON line from its standard output:
-{"api_base": URL} once the weights are loaded, or {"missing": REQUIREMENT}. With 0 slots it only checks what is installed.
+{"api_base": URL} once the weights are loaded, or {"missing": REQUIREMENT}. With 0 slots it only checks what is
+installed.
 The parent holds the other end of standard input, so the child ends with the parent, however that ends.
 """
 
