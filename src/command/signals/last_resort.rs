@@ -1,5 +1,5 @@
-//! Ends the process if a signal comes and the job cannot take it: its thread hangs in a write, as to a file server that
-//! is gone.
+//! Ends the process if a signal comes and the job cannot take it, because its thread hangs in a write, for example to a
+//! file server that is gone.
 
 use std::io;
 use std::process::exit;
@@ -14,17 +14,17 @@ use super::streams::Streams;
 use crate::policy::stop::{Signal, StopReason};
 use crate::run::control::Control;
 
-/// How long the job may take to take a second signal, and to end once it has said that it ends at once.
+/// How long the job may take to accept a second signal, and to end after that.
 const AT_ONCE: Duration = Duration::from_secs(2);
-/// How often the job is looked at, once a signal has come.
+/// How often the job is checked once a signal has come.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long the last words, and then the C library's exit functions, may take.
+/// How long the last message may take, and after it the exit functions of the C library.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
-/// Says, with the exit code, why the process ends.
+/// A function that reports why the process ends, given the exit code and the reason.
 pub(super) type LastWords = Box<dyn FnOnce(u8, &str) + Send>;
 
-/// Watches on a thread of its own until `over`: the job must take the first signal within `grace`.
+/// Watches the job on another thread until `over` is set. The job must accept the first signal within `grace`.
 pub(super) fn watch(
     control: Control,
     over: Arc<AtomicBool>,
@@ -70,7 +70,7 @@ async fn watching(
 fn end(signal: Signal, words: LastWords) -> ! {
     let reason = StopReason::Signal(signal);
     let code = reason.exit_code();
-    // On threads of their own: standard error may hang as well, and what the C library does at exit.
+    // On other threads, because standard error may hang as well, and so may the exit functions of the C library.
     let text = format!(
         "{reason}: a write to the disk does not return, so the run was ended at once\n\
          hint: what was recorded is in the journal, and `resume` goes on once the disk answers"

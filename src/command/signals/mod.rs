@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP, passed on to the job that they end.
+//! Handles the process's signals. SIGINT, SIGTERM and SIGHUP are passed on to the job, which they end.
 
 mod last_resort;
 mod streams;
@@ -14,8 +14,8 @@ use tokio::task::AbortHandle;
 use self::streams::Streams;
 use crate::run::control::Control;
 
-/// Passes the signals that end a job on to its control, for as long as the value lives. Make it before the first Python
-/// import, which would install Python's own handler of SIGINT where that signal is still at its default.
+/// Passes the signals that end a job on to its control, for as long as the value lives. Make it before Python starts:
+/// Python installs its own handler of SIGINT if the signal still has its default effect.
 #[derive(Debug)]
 pub(crate) struct Signals {
     passing_on: AbortHandle,
@@ -23,14 +23,15 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over from their default. Must be called within the Tokio runtime that runs the job.
+    /// Replaces the default effect of the signals. Must be called within the Tokio runtime that runs the job.
     ///
-    /// The process ends where the job does not take a signal: the first within `grace`, a later one at once. The job's
-    /// thread hangs then, as in a write to a file server that is gone. `words` says so, given the exit code and why.
+    /// The process ends if the job does not accept a signal: the first within `grace`, a later one at once. Then the
+    /// job's thread hangs, for example in a write to a file server that is gone. `words` reports it, given the exit
+    /// code and the reason.
     ///
     /// # Errors
     ///
-    /// Fails where the signals cannot be taken over.
+    /// Fails if the signal handlers cannot be installed.
     pub(crate) fn forward(
         control: &Control,
         grace: Duration,
@@ -55,34 +56,34 @@ impl Drop for Signals {
     }
 }
 
-/// SIGXFSZ, which rustix names for some systems only; it has this number on all.
+/// The number of SIGXFSZ. rustix names the signal on some systems only, but its number is the same on all.
 const FILE_TOO_LARGE: i32 = 25;
 
-/// Lets a write past the limit on file sizes fail like one to a full disk, for as long as the value lives; the signal's
-/// default is to kill. Must be called within a Tokio runtime.
+/// Makes a write beyond the limit on file sizes fail like one to a full disk, for as long as the value lives. By
+/// default such a write kills the process. Must be called within a Tokio runtime.
 ///
 /// # Errors
 ///
-/// Fails where the signal cannot be taken over.
+/// Fails if the signal handler cannot be installed.
 pub(crate) fn outlive_file_size_limit() -> io::Result<impl Sized> {
     signal(SignalKind::from_raw(FILE_TOO_LARGE))
 }
 
-/// SIGUSR1, by which the run is asked how it stands.
+/// SIGUSR1, which asks for the current state of the run.
 #[derive(Debug)]
 pub(crate) struct Asked(Stream);
 
 impl Asked {
-    /// Takes the signal over from its default, which is to kill; must be called within a Tokio runtime.
+    /// Replaces the default effect of the signal, which is to kill. Must be called within a Tokio runtime.
     ///
     /// # Errors
     ///
-    /// Fails where the signal cannot be taken over.
+    /// Fails if the signal handler cannot be installed.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(signal(SignalKind::user_defined1())?))
     }
 
-    /// The next time it is asked. Cancel-safe.
+    /// Waits for the next signal. Cancel-safe.
     pub(crate) async fn next(&mut self) {
         self.0.recv().await;
     }

@@ -1,4 +1,4 @@
-//! The signals that end a run, as they come to one runtime.
+//! The signals that end a run, received in one Tokio runtime.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 use crate::policy::stop::Signal;
 
-/// The signals as they come to one runtime.
+/// Receives the signals in one Tokio runtime.
 #[derive(Debug)]
 pub(super) struct Streams {
     hangup: Stream,
@@ -23,7 +23,7 @@ impl Streams {
         })
     }
 
-    /// The next one. Cancel-safe.
+    /// Waits for the next signal. Cancel-safe.
     pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.hangup.recv() => Signal::Hangup,
