@@ -9,7 +9,7 @@
 //! | `records.rs` | [`Records`]: the header and the data records, one at a time |
 //! | `csv.rs`, `jsonl.rs` | the fields of a CSV record; the entries of a JSON object |
 //! | `delimiter.rs` | which bytes can separate fields |
-//! | `binding.rs` | [`Binding`]: which column becomes which argument |
+//! | `binding.rs` | `Binding`: which column becomes which argument |
 //! | `arguments.rs` | makes the arguments of a call from a record |
 //! | `types.rs` | checks values against the types of the parameters, on another thread |
 //! | `validate.rs` | [`validate()`]: refuses a faulty file, or says how to run it |
