@@ -60,8 +60,8 @@ pub struct EventLoop {
     _stay: Arc<Stay>,
 }
 
-/// What a job has in the interpreter beside its loop: secrets that are masked, directories and modules. Taken away when the
-/// loop has ended and the bridge is dropped.
+/// What a job has in the interpreter beside its loop: secrets that are masked, directories and modules. Taken away when
+/// the loop has ended and the bridge is dropped.
 #[derive(Debug)]
 struct Stay {
     masking: Masking,
@@ -90,8 +90,8 @@ impl Drop for Stay {
 type Ready<T> = (Py<PyAny>, String, u64, T);
 
 impl EventLoop {
-    /// Makes the loop on its thread, runs `set_up` there (no task is running yet), then runs the loop. Blocks until `set_up`
-    /// has returned.
+    /// Makes the loop on its thread, runs `set_up` there (no task is running yet), then runs the loop. Blocks until
+    /// `set_up` has returned.
     ///
     /// `secrets` are masked in what Python prints, and in what is reported of the loop.
     ///
@@ -164,8 +164,9 @@ impl EventLoop {
         Health { lanes: vec![lane], blocked: self.watchdog.news(), nulled: nulled.get() }
     }
 
-    /// Stops the loop, cancels and awaits what is on it, and closes it. Returns whether it has ended, after at most `bound`;
-    /// if it has not, its thread is left to end by itself or with the process. May be called on any thread, and again.
+    /// Stops the loop, cancels and awaits what is on it, and closes it. Returns whether it has ended, after at most
+    /// `bound`; if it has not, its thread is left to end by itself or with the process. May be called on any thread,
+    /// and again.
     pub fn shut_down(&self, bound: Duration) -> bool {
         self.ask_to_end();
         self.ended.wait(bound)
@@ -267,13 +268,16 @@ impl<T> Thread<T> {
     /// Runs the loop until it is asked to end: a predictor that calls `loop.stop()` ends no other calls.
     fn turn(&self, event_loop: &Bound<'_, PyAny>) {
         let py = event_loop.py();
-        while !self.ending.load(Ordering::Acquire) {
+        loop {
             let ran = event_loop.call_method0("run_forever");
             forked::end_if_child(py, || ran.as_ref().err());
             if let Err(error) = ran {
                 tracing::warn!("the event loop raised: {error}");
             }
-            if event_loop.call_method0("is_closed").and_then(|closed| closed.extract()).unwrap_or(true) {
+            let is_closed = event_loop.call_method0("is_closed").and_then(|closed| closed.extract());
+            // Checked only now: a loop that is asked to end before it has run must take the stop here, not while it
+            // closes.
+            if is_closed.unwrap_or(true) || self.ending.load(Ordering::Acquire) {
                 return;
             }
         }
