@@ -48,12 +48,16 @@ impl Sources {
         }
     }
 
-    /// The files that a file names by `crate::`, `super::` or `self::`. Re-exported names are followed to their files.
+    /// The files that a file names by `crate::`, `super::`, `self::` or the name of a child. Re-exported names are
+    /// followed to their files.
     fn used_by(&self, module: &Module) -> BTreeSet<Module> {
         let text = &self.files[module];
         let mut used = BTreeSet::new();
-        for root in ["crate::", "super::", "self::"] {
-            for (at, _) in text.match_indices(root) {
+        let below = self.files.keys().filter_map(|file| file.strip_prefix(&module[..]));
+        let children = below.filter(|below| below.len() == 1).map(|child| format!("{}::", child[0]));
+        let roots = ["crate::", "super::", "self::"].map(str::to_owned);
+        for root in roots.into_iter().chain(children) {
+            for (at, _) in text.match_indices(&root) {
                 // `pub(in crate::engine)` uses nothing: it says who may use what.
                 let is_visibility = text[..at].ends_with("pub(in ");
                 let before = text[..at].chars().next_back();
@@ -184,13 +188,14 @@ fn the_pages_of_the_journal_and_of_the_python_bridge_list_every_file() {
 
 /// What only the command line may do: read options from the environment, handle signals, end the process, change what
 /// all threads share, and use the process's standard streams.
-const OF_THE_PROCESS: [&str; 14] = [
+const OF_THE_PROCESS: [&str; 18] = [
     "args_os",
     "env::args",
     "env::var",
     "env::set_var",
     "set_current_dir",
     "process::exit",
+    "process::abort",
     "panic::set_hook",
     "tracing_subscriber",
     "tokio::signal",
@@ -198,17 +203,22 @@ const OF_THE_PROCESS: [&str; 14] = [
     "io::stderr",
     "print!",
     "println!",
+    "eprint!",
+    "eprintln!",
     "dup2",
+    "sigaction",
 ];
 
 /// The exceptions, each with its reason.
-const ALLOWED: [(&str, &str); 3] = [
+const ALLOWED: [(&str, &str); 4] = [
     // Every variable that looks like a key holds a secret, whoever uses it.
     ("secret", "env::var"),
     // Finds the active virtual environment as Python itself does.
     ("bridge::python::which", "env::var"),
     // Runs on the process's first thread, and passes on the exit code of the command line.
     ("bridge::python::main_thread", "process::exit"),
+    // Ends a forked child, which must not go on as a second run.
+    ("bridge::python::forked", "process::abort"),
 ];
 
 #[test]

@@ -7,8 +7,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use super::Dispatcher;
 use super::todo::Todo;
+use super::{Dispatcher, Held};
 use crate::engine::Since;
 use crate::error::FailureKind;
 use crate::event::Event;
@@ -22,9 +22,6 @@ use crate::row::Row;
 /// The warning for the job's first answer that was cut off.
 const CUT_OFF: &str = "an answer was cut off at max_tokens; such answers are kept and counted
 hint: allow more with `--lm max_tokens=N`; `--cut-off fail` makes them failures";
-
-/// An outcome, with the permit of its row's last call.
-pub(super) type Held = (Box<Outcome>, Option<OwnedSemaphorePermit>);
 
 impl Dispatcher<'_> {
     /// Records a batch of events and the start of the next rows with one write. Starts those rows, then shows the

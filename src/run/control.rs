@@ -60,6 +60,12 @@ impl Control {
         self.0.hurries.load(Ordering::Relaxed)
     }
 
+    /// The next request, without taking it.
+    pub(crate) fn asked(&self) -> Option<Signal> {
+        let requests = self.requests();
+        requests.all.get(requests.taken).copied()
+    }
+
     /// Waits for the next request and takes it. Cancel-safe; for one task at a time.
     pub(crate) async fn next(&self) -> Signal {
         loop {

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxBuildHasher;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant as TokioInstant, MissedTickBehavior, sleep_until, timeout_at};
 
@@ -21,6 +22,7 @@ use crate::engine::Engine;
 use crate::event::Event;
 use crate::journal::Journal;
 use crate::observe::{Level, Observer, Snapshot};
+use crate::outcome::Outcome;
 use crate::policy::limits::Limits;
 use crate::policy::stop::{Signal, StopReason};
 use crate::report::text::{self, counted};
@@ -79,6 +81,9 @@ pub(crate) struct Run<'a> {
     pub bounds: Bounds,
 }
 
+/// An outcome, with the permit of its row's last call.
+type Held = (Box<Outcome>, Option<OwnedSemaphorePermit>);
+
 /// The state of a run.
 struct Dispatcher<'a> {
     run: Run<'a>,
@@ -87,7 +92,7 @@ struct Dispatcher<'a> {
     in_hand: HashSet<u64, FxBuildHasher>,
     /// Outcomes of rows that got a 403 before any call was answered, until it is known what the 403 is put down to.
     /// They keep their permits, so that no more rows than there are permits run into a refused key.
-    forbidden: Vec<batch::Held>,
+    forbidden: Vec<Held>,
     started: Instant,
     first_call: Option<TokioInstant>,
     stop: Option<StopReason>,
