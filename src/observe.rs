@@ -86,7 +86,7 @@ impl Observer for () {}
 
 /// Tells several observers the same, in their order.
 #[derive(Default)]
-pub(crate) struct Fanout(pub Vec<Box<dyn Observer>>);
+pub struct Fanout(pub Vec<Box<dyn Observer>>);
 
 impl Observer for Fanout {
     fn event(&mut self, event: &Event) {

@@ -3,9 +3,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio_asyncio_bridge::job::compare::{Comparison, ModeRuns, PreparedComparison};
+use tokio_asyncio_bridge::job::export::export;
+use tokio_asyncio_bridge::job::rebuilt::rebuilt;
+use tokio_asyncio_bridge::job::spec::FieldPatch;
+use tokio_asyncio_bridge::job::verify::{Reading, verify};
 use tokio_asyncio_bridge::job::{
-    Control, ErrorKind, Event, Format, Job, JobPaths, JobSpec, Observer, SessionEnd, SessionOptions, Signal,
+    Control, ErrorKind, Event, Fanout, Format, Job, JobPaths, JobSpec, Observer, SessionEnd, SessionOptions,
+    Signal, recorded,
 };
 
 /// A directory with an input and a predictor, for one job.
@@ -154,4 +162,95 @@ fn the_example_answers_a_file_and_finds_it_done() {
     let answers = std::fs::read_to_string(scene.path("questions.answers.csv")).unwrap();
     assert!(answers.contains("q2,Q2,"), "{answers}");
     assert_eq!(run(), "nothing to do: 3 rows are answered\n");
+}
+
+/// Counts the outcomes that it is told of.
+struct Counting(Arc<AtomicU64>);
+
+impl Observer for Counting {
+    fn event(&mut self, event: &Event) {
+        self.0.fetch_add(u64::from(matches!(event, Event::Finished { .. })), Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_estimated_exported_verified_reported_and_resumed_as_values() {
+    let predictor = "import pathlib\nDONE = pathlib.Path(__file__).with_name('mended')\n\
+        async def answer(question):\n    if question == 'q1' and not DONE.exists():\n        raise ValueError('not yet')\n    \
+        return question\n";
+    let scene = Scene::new(&questions(4), predictor);
+    let control = Control::new();
+    let prepared = scene.job().prepare(&mut (), &control).await.unwrap();
+    let left = prepared.check(&mut ()).unwrap();
+    let estimated = prepared.estimate(left);
+    assert_eq!((estimated.calls, estimated.input_usd, estimated.most_output_tokens), (4, None, None));
+    assert!(estimated.to_string().starts_with("estimate: 4 calls"), "{estimated}");
+
+    let told = Arc::<AtomicU64>::default();
+    let counting = || Box::new(Counting(Arc::clone(&told))) as Box<dyn Observer>;
+    let mut observer = Fanout(vec![counting(), counting()]);
+    let end = prepared.open(&mut observer).unwrap().run(&mut observer, &control).await.unwrap();
+    let rows = end.report.unwrap().rows;
+    assert_eq!((end.code, rows.ok, rows.failed, told.load(Ordering::Relaxed)), (3, 3, 1, 8));
+
+    std::fs::remove_file(scene.path("answers.csv")).unwrap();
+    let export = |control: &Control| {
+        export(&scene.path("answers.csv"), None, FieldPatch::default(), false, &mut (), control)
+    };
+    let stopped = Control::new();
+    stopped.stop(Signal::Interrupt);
+    assert_eq!(export(&stopped).unwrap_err().kind(), ErrorKind::Stopped(Signal::Interrupt));
+    assert!(!scene.path("answers.csv").exists());
+    let exported = export(&control).unwrap();
+    assert_eq!((exported.rows.ok, exported.rows.failed), (3, 1));
+    let audit =
+        || verify(&scene.path("questions.csv"), &scene.path("answers.csv"), &Reading::default()).unwrap();
+    assert_eq!((audit().faults(), audit().journal_faults), (0, Some(Vec::new())));
+    std::fs::write(scene.path("answers.csv"), scene.answers().replace("q2,q2", "q2,another")).unwrap();
+    assert_eq!((audit().faults(), audit().findings.altered.count), (1, 1));
+    assert_eq!(rebuilt(&JobPaths::of(&scene.path("answers.csv")), &mut ()).unwrap().report.rows, rows);
+
+    std::fs::write(scene.path("mended"), "").unwrap();
+    let spec = recorded(&scene.path("answers.csv")).unwrap();
+    assert_eq!(spec, scene.spec());
+    let job = Job::resume(spec, JobPaths::of(&scene.path("answers.csv")), SessionOptions::default()).unwrap();
+    let prepared = job.prepare(&mut (), &control).await.unwrap();
+    assert_eq!(prepared.check(&mut ()).unwrap(), 1);
+    let end = prepared.open(&mut ()).unwrap().run(&mut (), &control).await.unwrap();
+    assert_eq!((end.code, end.report.unwrap().rows.ok), (0, 4));
+}
+
+#[tokio::test]
+async fn a_comparison_is_a_value_and_its_error_tells_of_calls_that_were_paid_for() {
+    let modes = |widths: &[u64]| {
+        let mode = |calls: &u64| ModeRuns {
+            name: format!("{calls} at once"),
+            concurrency: *calls,
+            runs: Vec::new(),
+        };
+        widths.iter().map(mode).collect::<Vec<_>>()
+    };
+    let control = Control::new();
+    let compare = async |scene: &Scene| {
+        let options = SessionOptions::default();
+        let prepared =
+            PreparedComparison::new(scene.spec(), (modes(&[1, 4]), 2), options, &mut (), &control).await;
+        let mut prepared = prepared.unwrap();
+        // Each of two modes twice, and the warm-up.
+        assert_eq!(prepared.estimate().calls, 2 * 2 * 8 + 4);
+        prepared.run(&|| Box::new(()), &control).await
+    };
+    let slow =
+        "import asyncio\nasync def answer(question):\n    await asyncio.sleep(0.02)\n    return question\n";
+    let end = compare(&Scene::new(&questions(8), slow)).await;
+    assert_eq!((end.code, end.killed), (0, false));
+    let Comparison { rows, modes, .. } = end.comparison;
+    assert_eq!((rows, modes.len(), modes[1].runs.len()), (8, 2, 2));
+    assert!(modes[1].rows_per_s > modes[0].rows_per_s, "{modes:?}");
+
+    let taking = "import pathlib\nINPUT = pathlib.Path(__file__).with_name('questions.csv')\n\
+        async def answer(question):\n    INPUT.unlink(missing_ok=True)\n    return question\n";
+    let end = compare(&Scene::new(&questions(8), taking)).await;
+    let error = end.error.unwrap();
+    assert_eq!((error.kind(), error.called(), end.code), (ErrorKind::Input, true, 1));
 }

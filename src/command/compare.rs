@@ -128,7 +128,7 @@ pub(crate) async fn compare(options: CompareOptions, streams: &mut Streams) -> a
     let modes = (options.modes(), options.runs);
     let mut prepared = PreparedComparison::new(spec, modes, session, observer.as_mut(), &control).await?;
     if options.dry_run {
-        observer.message(Level::Note, &prepared.estimate());
+        observer.message(Level::Note, &prepared.estimate().to_string());
         return Ok(0);
     }
     drop(observer);

@@ -9,6 +9,7 @@ use super::streams::Streams;
 use crate::job::export;
 use crate::job::spec::FieldPatch;
 use crate::report::text::{count, counted, escape};
+use crate::run::control::Control;
 
 /// The arguments and options of `export`.
 #[derive(Debug, Clone, Args)]
@@ -38,7 +39,10 @@ pub(crate) fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::
     let mut observer = streams.observer(&options.show);
     let output = options.output.as_deref();
     let fields = options.fields.clone();
-    let exported = export::export(&options.answers, output, fields, options.force, observer.as_mut())?;
+    // Signals have their default effect here: they end the process.
+    let control = Control::new();
+    let exported =
+        export::export(&options.answers, output, fields, options.force, observer.as_mut(), &control)?;
     drop(observer);
     let rows = exported.rows;
     let text = format!(

@@ -54,7 +54,7 @@ pub(super) async fn run(job: Job, options: &RunOptions, streams: &mut Streams) -
     let prepared = job.prepare(observer.as_mut(), &control).await?;
     if options.dry_run {
         let rows = prepared.check(observer.as_mut())?;
-        observer.message(Level::Note, &prepared.estimate(rows));
+        observer.message(Level::Note, &prepared.estimate(rows).to_string());
         return Ok(0);
     }
     let mut opened = prepared.open(observer.as_mut())?;

@@ -6,6 +6,7 @@ use tempfile::TempPath;
 
 use super::done::done;
 use super::error::{ErrorKind, JobError, refuse};
+use super::estimate::Estimated;
 use super::files::{self, remove_spool};
 use super::paths::JobPaths;
 use super::prepare::{Prepared, Preparing};
@@ -57,6 +58,7 @@ impl Job {
     /// Fails if a file of the job would replace one that must stay, if the directory of the answers cannot be written
     /// to, or if the journal cannot be read.
     pub fn new(spec: JobSpec, files: JobPaths, options: SessionOptions) -> Result<Self, JobError> {
+        let spec = spec.anchored();
         let input = options.input.as_deref().unwrap_or(&spec.input);
         let output = options.output.as_deref().filter(|_| !options.scratch);
         let force = options.take_up.begin == Begin::Anew;
@@ -78,7 +80,8 @@ impl Job {
             return Err(JobError::new(ErrorKind::Usage, text));
         }
         let take_up = TakeUp { begin: Begin::Resume, ..options.take_up };
-        Ok(Self { spec, files, options: SessionOptions { take_up, ..options }, continuing: true })
+        let options = SessionOptions { take_up, ..options };
+        Ok(Self { spec: spec.anchored(), files, options, continuing: true })
     }
 
     /// Returns the counts of the selected rows if nothing is left to do, without starting Python. `None` means that the
@@ -185,9 +188,8 @@ impl PreparedJob {
         Ok(left.unwrap_or(selected.end - selected.start))
     }
 
-    /// Estimates the tokens and the cost of calling this many rows. The text is one line and says how they were
-    /// estimated.
-    pub fn estimate(&self, rows: u64) -> String {
+    /// Estimates the tokens and the cost of calling this many rows.
+    pub fn estimate(&self, rows: u64) -> Estimated {
         self.prepared.estimate(rows)
     }
 

@@ -26,7 +26,7 @@ pub enum ErrorKind {
     Changed,
     /// Python, the predictor or the local model cannot be started.
     Predictor,
-    /// The job was stopped before its first call.
+    /// The job was stopped before its first call, or the export before its end.
     Stopped(Signal),
     /// A bug in this library.
     Internal,
@@ -59,9 +59,9 @@ impl JobError {
         Self { cause: Some(cause.into()), ..self }
     }
 
-    /// Notes that calls were made before the error.
-    pub(crate) fn after_calls(self) -> Self {
-        Self { called: true, ..self }
+    /// Notes whether calls were made before the error.
+    pub(crate) fn after_calls(self, called: bool) -> Self {
+        Self { called: self.called || called, ..self }
     }
 
     /// Reports a journal without a session. Readers refuse such a journal before.

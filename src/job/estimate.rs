@@ -1,5 +1,7 @@
 //! Estimates the tokens and the cost of a job before anything is called.
 
+use std::fmt;
+
 use super::error::{ErrorKind, JobError};
 use super::spec::MoneySpec;
 use crate::bridge::Metered;
@@ -11,7 +13,7 @@ use crate::usage;
 
 /// An estimate of what one call of the predictor uses.
 #[derive(Debug, Clone)]
-pub struct Estimate {
+pub(super) struct Estimate {
     metered: Option<Metered>,
     /// Tokens in a row's arguments, on average.
     arguments: f64,
@@ -52,12 +54,12 @@ impl Estimate {
     }
 
     /// The price of the tokens; `None` if no price is known.
-    pub fn price(&self) -> Option<Price> {
+    pub(super) fn price(&self) -> Option<Price> {
         self.price
     }
 
     /// The estimated usage of one call, including its answer. `--tpm` makes the same estimate.
-    pub fn a_call(&self) -> usage::Usage {
+    pub(super) fn a_call(&self) -> usage::Usage {
         usage::Usage {
             input: self.input().round() as u64,
             output: FIRST_OVERHEAD as u64,
@@ -74,33 +76,61 @@ impl Estimate {
         requests as f64 * self.arguments + (prompts / CHARACTERS_A_TOKEN) as f64
     }
 
-    /// Estimates the tokens and the cost of this many calls. The text is one line and says how they were estimated.
-    pub fn text(&self, calls: u64) -> String {
-        let input = (calls as f64 * self.input()).round() as u64;
-        let mut text = format!("estimate: {}, about {} in", counted(calls, "call"), counted(input, "token"));
+    /// Estimates the tokens and the cost of this many calls.
+    pub(super) fn of(&self, calls: u64) -> Estimated {
+        let input_tokens = (calls as f64 * self.input()).round() as u64;
+        let cost =
+            |input, output| Some(self.price?.of(&usage::Usage { input, output, calls, cost_usd: None }));
+        let most = self.metered.as_ref().and_then(|metered| Some((metered.max_tokens?, metered.requests)));
+        let most_output_tokens = most.map(|(most, requests)| calls * requests * most);
+        let input_usd = cost(input_tokens, 0);
+        let most_output_usd = most_output_tokens.and_then(|tokens| cost(0, tokens));
         let prompts = self.metered.as_ref().and_then(|metered| metered.prompt_characters);
         let own = counted(self.arguments.ceil() as u64, "token");
-        text += &match prompts {
-            Some(characters) => format!(
-                " ({CHARACTERS_A_TOKEN} characters a token; {} of prompt and {own} of its row a call)",
-                count(characters / CHARACTERS_A_TOKEN)
-            ),
-            None => format!(
-                " ({CHARACTERS_A_TOKEN} characters a token; {own} of its row a call, what the predictor adds is not known)"
-            ),
-        };
-        let Some(price) = self.price else { return text + "; no price is known; answers not included" };
-        let cost = |input, output| dollars(price.of(&usage::Usage { input, output, calls, cost_usd: None }));
-        text += &format!(", {}", cost(input, 0));
-        match self.metered.as_ref().and_then(|metered| Some((metered.max_tokens?, metered.requests))) {
-            Some((most, requests)) => {
-                let most_out = calls * requests * most;
-                text +=
-                    &format!("; answers of {} at most: {} more", counted(most, "token"), cost(0, most_out));
+        let how = match prompts {
+            Some(characters) => {
+                format!("{} of prompt and {own} of its row a call", count(characters / CHARACTERS_A_TOKEN))
             }
-            None => text += "; answers not included",
-        }
-        text
+            None => format!("{own} of its row a call, what the predictor adds is not known"),
+        };
+        let mut text = format!(
+            "estimate: {}, about {} in ({CHARACTERS_A_TOKEN} characters a token; {how})",
+            counted(calls, "call"),
+            counted(input_tokens, "token")
+        );
+        text += &match (input_usd, most, most_output_usd) {
+            (None, ..) => "; no price is known; answers not included".to_owned(),
+            (Some(input), Some((most, _)), Some(output)) => format!(
+                ", {}; answers of {} at most: {} more",
+                dollars(input),
+                counted(most, "token"),
+                dollars(output)
+            ),
+            (Some(input), ..) => format!(", {}; answers not included", dollars(input)),
+        };
+        Estimated { calls, input_tokens, input_usd, most_output_tokens, most_output_usd, text }
+    }
+}
+
+/// What a number of calls is estimated to use. Its text is one line, and says how it was estimated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimated {
+    /// The calls.
+    pub calls: u64,
+    /// Tokens of their prompts. What a predictor that does not report its tokens adds to its rows is not included.
+    pub input_tokens: u64,
+    /// US dollars for the prompts; `None` if no price is known.
+    pub input_usd: Option<f64>,
+    /// The most tokens that the answers can have; `None` if the predictor's model has no limit that is known.
+    pub most_output_tokens: Option<u64>,
+    /// US dollars for so many tokens of answers.
+    pub most_output_usd: Option<f64>,
+    text: String,
+}
+
+impl fmt::Display for Estimated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -130,10 +160,10 @@ mod tests {
     #[test]
     fn the_estimate_says_how_it_was_made_and_what_it_leaves_out() {
         let price = Some(Price { input: 1.0, output: 4.0 });
-        insta::assert_snapshot!(estimate(Some(metered(None)), price).text(10_000), @"estimate: 10,000 calls, about 2,500,000 tokens in (4 characters a token; 200 of prompt and 50 tokens of its row a call), $2.50; answers not included");
+        insta::assert_snapshot!(estimate(Some(metered(None)), price).of(10_000), @"estimate: 10,000 calls, about 2,500,000 tokens in (4 characters a token; 200 of prompt and 50 tokens of its row a call), $2.50; answers not included");
         let limited = Metered { max_tokens: Some(100), ..metered(None) };
-        insta::assert_snapshot!(estimate(Some(limited), price).text(10_000), @"estimate: 10,000 calls, about 2,500,000 tokens in (4 characters a token; 200 of prompt and 50 tokens of its row a call), $2.50; answers of 100 tokens at most: $4.00 more");
-        insta::assert_snapshot!(estimate(None, None).text(1), @"estimate: 1 call, about 50 tokens in (4 characters a token; 50 tokens of its row a call, what the predictor adds is not known); no price is known; answers not included");
+        insta::assert_snapshot!(estimate(Some(limited), price).of(10_000), @"estimate: 10,000 calls, about 2,500,000 tokens in (4 characters a token; 200 of prompt and 50 tokens of its row a call), $2.50; answers of 100 tokens at most: $4.00 more");
+        insta::assert_snapshot!(estimate(None, None).of(1), @"estimate: 1 call, about 50 tokens in (4 characters a token; 50 tokens of its row a call, what the predictor adds is not known); no price is known; answers not included");
     }
 
     #[test]

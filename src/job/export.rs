@@ -13,6 +13,8 @@ use crate::fs::{directory_of, sha256};
 use crate::input::{Format, Source};
 use crate::journal::{Counts, Header};
 use crate::observe::{Level, Observer};
+use crate::output::OutputError;
+use crate::run::control::Control;
 
 /// The result of an export.
 #[derive(Debug)]
@@ -27,17 +29,18 @@ pub struct Exported {
 /// told what is wrong with the journal.
 ///
 /// A file that this library did not write is never lost: without `force` it is refused, with `force` it is kept under
-/// another name.
+/// another name. If `control` stops the export, the answers file is left as it was.
 ///
 /// # Errors
 ///
-/// Fails if the journal or the input cannot be read, or if the answers cannot be written.
+/// Fails if the journal or the input cannot be read, if the answers cannot be written, or if `control` stops it.
 pub fn export(
     answers: &Path,
     output: Option<&Path>,
     fields: FieldPatch,
     force: bool,
     observer: &mut dyn Observer,
+    control: &Control,
 ) -> Result<Exported, JobError> {
     let mut paths = JobPaths::find(answers);
     let (recovered, _) = damage::read(&paths.journal, |_| {})?;
@@ -58,7 +61,14 @@ pub fn export(
         }
         paths.answers = other.answers;
     }
-    let projected = project(&source, &paths, spec.access.access(), &recovered.index, &fields, || false)?;
+    let stopped = || control.asked().is_some();
+    let projected = project(&source, &paths, spec.access.access(), &recovered.index, &fields, stopped);
+    let projected = projected.map_err(|error| match (error, control.asked()) {
+        (OutputError::Cancelled, Some(signal)) => {
+            JobError::new(ErrorKind::Stopped(signal), "the export was stopped").at(&paths.answers)
+        }
+        (error, _) => error.into(),
+    })?;
     damage::tell(&recovered, observer);
     for renamed in &projected.renamed {
         observer.message(Level::Warning, &renamed.to_string());

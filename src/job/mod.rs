@@ -53,7 +53,7 @@ pub use self::spec::JobSpec;
 pub use crate::bridge::python::interpreter::end as end_python;
 pub use crate::event::Event;
 pub use crate::input::Format;
-pub use crate::observe::{Level, Observer, Snapshot};
+pub use crate::observe::{Fanout, Level, Observer, Snapshot};
 pub use crate::policy::stop::Signal;
 pub use crate::report::Report;
 pub use crate::run::control::Control;

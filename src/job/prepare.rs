@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::answerer::{Answerer, now, predictor_sha256, program_sha256, secrets};
 use super::error::{ErrorKind, JobError};
-use super::estimate::{self, Estimate};
+use super::estimate::{self, Estimate, Estimated};
 use super::rebuilt::{Kept, cores};
 use super::spec::{self, JobSpec, RowSpec};
 use crate::bridge::python::interpreter::{Interpreter, Show};
@@ -232,9 +232,9 @@ impl Prepared {
         observer.message(Level::Note, &text);
     }
 
-    /// Estimates the tokens and the cost of this many rows, in one line.
-    pub(super) fn estimate(&self, rows: u64) -> String {
-        self.estimate.text(rows.saturating_sub(self.validated.unaskable))
+    /// Estimates the tokens and the cost of this many rows.
+    pub(super) fn estimate(&self, rows: u64) -> Estimated {
+        self.estimate.of(rows.saturating_sub(self.validated.unaskable))
     }
 
     /// The budget that is left after `used`; `None` if the job has no budget.

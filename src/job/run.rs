@@ -119,7 +119,8 @@ impl<'a> Session<'a> {
         let report = if hurried {
             None
         } else {
-            self.journal.commit()?;
+            let called = self.fold.stats.attempts().total > 0;
+            self.journal.commit().map_err(|error| JobError::from(error).after_calls(called))?;
             Some(self.report(0, Duration::ZERO, stop.as_ref()))
         };
         let spent = self.fold.stats.spent().clone();
@@ -139,7 +140,7 @@ impl<'a> Session<'a> {
         let ended = self.rows(observer, control, resumed).await?;
         let called = self.fold.stats.attempts().total > attempts;
         let end = self.finish(ended, (resumed, bounded), paths, observer, control).await;
-        end.map_err(|error| if called { error.after_calls() } else { error })
+        end.map_err(|error| error.after_calls(called))
     }
 
     async fn rows(

@@ -12,7 +12,8 @@ use super::paths::JobPaths;
 use super::spec::{self, FormatChoice};
 use crate::input::{Format, Source};
 use crate::journal::Recovered;
-use crate::output::{Findings, Inspection};
+pub use crate::output::Findings;
+use crate::output::Inspection;
 use crate::selection::Selection;
 
 /// How to read the input. Each field that is `None` is taken from the journal, or else from the input itself.

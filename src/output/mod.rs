@@ -30,7 +30,8 @@ mod recognized;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use audit::{Findings, Inspection};
+pub use audit::Findings;
+pub(crate) use audit::Inspection;
 pub(crate) use cell::TOLD;
 pub(crate) use error::OutputError;
 pub(crate) use project::{Projected, Projection};

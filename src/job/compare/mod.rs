@@ -9,10 +9,11 @@ pub use self::runs::ComparisonEnd;
 use self::runs::{Rounds, warm_up_rows};
 use super::begin::SessionOptions;
 use super::error::{JobError, refuse};
+use super::estimate::Estimated;
 use super::prepare::{Prepared, Preparing};
 use super::spec::JobSpec;
 use crate::observe::Observer;
-use crate::report::compare::ModeRuns;
+pub use crate::report::compare::{Comparison, Mode, ModeRuns, RunFigures, Stopped, WarmUp, Warning};
 use crate::run::control::Control;
 
 /// A comparison that is ready to run: everything was checked, and nothing was called. Dropping it ends its event loop
@@ -39,6 +40,7 @@ impl PreparedComparison {
         observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<Self, JobError> {
+        let spec = spec.anchored();
         let deadline = spec.time.deadline;
         let input = options.input.as_deref().unwrap_or(&spec.input).to_owned();
         let preparing = Preparing {
@@ -71,14 +73,13 @@ impl PreparedComparison {
         Ok(Self { prepared, modes, runs, deadline })
     }
 
-    /// Estimates the tokens and the cost of all calls, including the warm-up. The text is one line and says how they
-    /// were estimated.
-    pub fn estimate(&self) -> String {
+    /// Estimates the tokens and the cost of all calls, including the warm-up.
+    pub fn estimate(&self) -> Estimated {
         let validated = &self.prepared.validated;
         let rows = validated.selected.end - validated.selected.start;
         let asked = rows.saturating_sub(validated.unaskable);
         let runs = self.modes.len() as u64 * u64::from(self.runs);
-        self.prepared.estimate.text(asked * runs + warm_up_rows(rows, &self.modes).min(asked))
+        self.prepared.estimate.of(asked * runs + warm_up_rows(rows, &self.modes).min(asked))
     }
 
     /// Makes the runs, until something stops it. `observers` makes an observer for each run. The runs that were

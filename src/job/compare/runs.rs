@@ -124,7 +124,7 @@ impl<'a> Rounds<'a> {
         let comparison = Comparison::new(rows, self.runs, self.warm_up, self.modes, stopped);
         let any_failed = comparison.modes.iter().any(|mode| mode.failed > 0.0);
         let (code, killed, error) = match halt {
-            Some(Halt::Error(error)) => (1, false, Some(error)),
+            Some(Halt::Error(error)) => (1, false, Some(error.after_calls(self.used.calls() > 0))),
             Some(Halt::Stopped { reason, whole, finished }) => {
                 (reason.exit_code(), !whole && finished.is_none(), None)
             }

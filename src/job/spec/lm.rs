@@ -1,28 +1,44 @@
 //! The arguments of the language model, some of which are secrets.
 
+use std::fmt;
+
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::secret::without_credentials;
 
-/// Arguments of the language model, in the order given. The values of secrets belong to one session: they are not
-/// serialized, and a secret that was read back has no value.
+/// Arguments of the language model, in the order given. The values of secrets belong to one session: they are
+/// neither serialized nor shown, and a secret that was read back has no value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LmArguments(Vec<Argument>);
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 struct Argument {
     name: String,
     /// `None` for a secret that this session was not given.
     value: Option<String>,
 }
 
+impl Argument {
+    /// The value, unless it is that of a secret.
+    fn plain_value(&self) -> Option<&str> {
+        self.value.as_deref().filter(|_| !is_key(&self.name))
+    }
+}
+
+impl fmt::Debug for Argument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.plain_value();
+        f.debug_struct("Argument").field("name", &self.name).field("value", &value).finish()
+    }
+}
+
 impl Serialize for Argument {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("Argument", 2)?;
         fields.serialize_field("name", &self.name)?;
-        fields.serialize_field("value", &self.value.as_ref().filter(|_| !is_key(&self.name)))?;
+        fields.serialize_field("value", &self.plain_value())?;
         fields.end()
     }
 }
@@ -74,10 +90,16 @@ pub fn is_key(name: &str) -> bool {
     name.ends_with("token") || ["key", "secret", "password"].iter().any(|word| name.contains(word))
 }
 
-/// The URL of a model's API. Credentials in it belong to one session and are not serialized.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// The URL of a model's API. Credentials in it belong to one session and are neither serialized nor shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct ApiBase(pub String);
+
+impl fmt::Debug for ApiBase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        without_credentials(&self.0).fmt(f)
+    }
+}
 
 impl Serialize for ApiBase {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -55,6 +55,11 @@ impl PredictorSpec {
         self.model.as_deref().unwrap_or("local")
     }
 
+    /// Makes relative paths absolute: those of files in `directory`.
+    pub(super) fn anchor(&mut self, directory: &Path) {
+        anchor([&mut self.program, &mut self.env_file], &mut self.python, directory);
+    }
+
     /// Makes the files in SPEC and signature absolute if the process is not in the job's directory, to which they are
     /// relative.
     pub(crate) fn from(&self, directory: &Path) -> Self {
@@ -70,21 +75,28 @@ impl PredictorSpec {
     }
 }
 
-/// Splits a text such as `path/to/file.py:name` into the file and the name. Returns `None` for a module or a signature.
+/// Splits a text such as `path/to/file.py:name` into the file and the name. Returns `None` for a module such as
+/// `package.module:name`, and for a signature that is written out. The predictor's loader draws the same line.
 fn file_of(text: &str) -> Option<(&str, &str)> {
-    text.rsplit_once(':').filter(|(file, _)| Path::new(file).extension().is_some())
+    let is_file = |place: &str| place.ends_with(".py") || place.contains('/');
+    text.rsplit_once(':').filter(|(place, _)| is_file(place) && !text.contains("->"))
+}
+
+/// Makes relative paths absolute.
+fn anchor(files: [&mut Option<PathBuf>; 2], python: &mut Option<PathBuf>, directory: &Path) {
+    // An interpreter without a directory is looked for on the PATH.
+    let python = python.as_mut().filter(|python| python.parent() != Some(Path::new("")));
+    for path in files.into_iter().flatten().chain(python) {
+        // Collecting the components removes `.` and doubled slashes.
+        *path = directory.join(&*path).components().collect();
+    }
 }
 
 impl PredictorPatch {
     /// Makes paths that are relative to `given_in` absolute. The file of a SPEC is made relative to the job's directory
     /// if it lies there.
     pub(super) fn resolve(&mut self, given_in: &Path, directory: &Path) {
-        // An interpreter without a directory is looked for on the PATH.
-        let python = self.python.as_mut().filter(|python| python.parent() != Some(Path::new("")));
-        for path in [self.program.as_mut(), self.env_file.as_mut(), python].into_iter().flatten() {
-            // Collecting the components removes `.` and doubled slashes.
-            *path = given_in.join(&*path).components().collect();
-        }
+        anchor([&mut self.program, &mut self.env_file], &mut self.python, given_in);
         if given_in == directory {
             return;
         }

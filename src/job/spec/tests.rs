@@ -173,10 +173,38 @@ fn paths_belong_to_the_directory_they_are_given_in() {
 }
 
 #[test]
-fn secrets_are_never_serialized() {
+fn modules_and_signatures_that_are_written_out_are_no_files() {
+    for text in ["package.module:predict", "image: dspy.Image, question -> answer: str"] {
+        let mut spec = spec();
+        spec.lay_all(patch(&["--predictor", text, "--signature", text]), Path::new("/else"));
+        assert_eq!((&*spec.predictor.predictor, &*spec.predictor.signature), (text, text));
+        // Also where the process is in another directory than the job.
+        assert_eq!(spec.predictor.from(Path::new("/jobs")), spec.predictor);
+    }
+}
+
+#[test]
+fn paths_are_absolute_from_the_beginning() {
+    let mut spec = JobSpec::new(Path::new("jobs"), Path::new("q.csv"), Format::Csv);
+    let directory = std::env::current_dir().unwrap().join("jobs");
+    assert_eq!((&spec.directory, &spec.input), (&directory, &directory.join("q.csv")));
+    spec.input = "other.csv".into();
+    spec.predictor.program = Some("p.json".into());
+    spec.predictor.python = Some("bin/python".into());
+    let spec = spec.anchored();
+    assert_eq!(spec.input, directory.join("other.csv"));
+    assert_eq!(spec.predictor.program, Some(directory.join("p.json")));
+    assert_eq!(spec.predictor.python, Some(directory.join("bin/python")));
+}
+
+#[test]
+fn secrets_are_never_serialized_or_shown() {
     let spec = laid(&["--lm=api_key=sk-123456", "--api-base=http://ada:lovelace@host/v1"]);
     let text = serde_json::to_string(&spec).unwrap();
-    assert!(!text.contains("sk-123456") && !text.contains("lovelace"), "{text}");
+    for text in [&text, &format!("{spec:?}")] {
+        assert!(text.contains("api_key") && text.contains("//host/v1"), "{text}");
+        assert!(!text.contains("sk-123456") && !text.contains("lovelace"), "{text}");
+    }
     let read: JobSpec = serde_json::from_str(&text).unwrap();
     assert_eq!(read.predictor.lm.missing(), Some("api_key"));
 }

@@ -102,10 +102,11 @@ pub struct WholePatch {
 impl JobSpec {
     /// A job with the default options, started in `directory`. A relative `input` is a file in that directory.
     pub fn new(directory: &Path, input: &Path, format: Format) -> Self {
+        let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
         Self {
             version: VERSION,
-            directory: directory.to_owned(),
             input: directory.join(input),
+            directory,
             format,
             stream: false,
             predictor: PredictorSpec::default(),
@@ -120,6 +121,13 @@ impl JobSpec {
             page: PageSpec::default(),
             access: AccessSpec::default(),
         }
+    }
+
+    /// Makes paths absolute that were set without a patch. They are relative to the job's directory.
+    pub(crate) fn anchored(mut self) -> Self {
+        self.input = self.directory.join(&self.input);
+        self.predictor.anchor(&self.directory);
+        self
     }
 
     /// Replaces the options that the patch gives. Relative paths in the patch are relative to `given_in`.

@@ -10,8 +10,8 @@ mod warning;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::mode::{Mode, ModeRuns, RunFigures};
-pub(crate) use self::warning::Warning;
+pub use self::mode::{Mode, ModeRuns, RunFigures};
+pub use self::warning::Warning;
 use crate::stats::Speedup;
 
 /// The version of the export's JSON (`schema/compare.schema.json`); new fields alone do not change it.
