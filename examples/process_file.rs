@@ -4,8 +4,8 @@
 //! cargo run --example process_file -- questions.csv app.py:answer
 //! ```
 //!
-//! The answers go to `<stem>.answers.csv` in the current directory. If the job is stopped, running it again continues
-//! it.
+//! The answers go to `<stem>.answers.csv` or `<stem>.answers.jsonl` in the current directory. If the job is stopped,
+//! running it again continues it.
 #![allow(clippy::large_futures, clippy::print_stderr, clippy::print_stdout, reason = "an example to read")]
 
 use std::error::Error;
@@ -49,7 +49,7 @@ async fn main() -> ExitCode {
     // Flushes what Python has printed, and runs its `atexit` functions.
     end_python();
     match processed {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -57,11 +57,14 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn process(input: &Path, predictor: &str) -> Result<(), Box<dyn Error>> {
+/// Returns the exit code, which is 0 if every row is answered.
+async fn process(input: &Path, predictor: &str) -> Result<u8, Box<dyn Error>> {
     let directory = std::env::current_dir()?;
-    let mut spec = JobSpec::new(&directory, input, Format::from_path(input)?);
+    let format = Format::from_path(input)?;
+    let mut spec = JobSpec::new(&directory, input, format);
     spec.predictor.predictor = predictor.to_owned();
-    let files = JobPaths::of(&directory.join(JobPaths::default_answers(input, "csv")));
+    let extension = if format == Format::Csv { "csv" } else { "jsonl" };
+    let files = JobPaths::of(&directory.join(JobPaths::default_answers(input, extension)));
 
     // The first Ctrl-C lets the calls in flight end. The second one does not wait for them.
     let control = Control::new();
@@ -75,7 +78,7 @@ async fn process(input: &Path, predictor: &str) -> Result<(), Box<dyn Error>> {
     let job = Job::new(spec, files, SessionOptions::default())?;
     if let Some(counts) = job.done()? {
         println!("nothing to do: {} rows are answered", counts.ok);
-        return Ok(());
+        return Ok(0);
     }
     let prepared = job.prepare(&mut Lines, &control).await?;
     println!("{}", prepared.estimate(1));
@@ -83,5 +86,5 @@ async fn process(input: &Path, predictor: &str) -> Result<(), Box<dyn Error>> {
     if let Some(report) = end.report {
         println!("{} answered, {} failed in {:.2} s", report.rows.ok, report.rows.failed, report.wall_s);
     }
-    Ok(())
+    Ok(end.code)
 }
