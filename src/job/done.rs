@@ -6,6 +6,7 @@ use super::paths::JobPaths;
 use super::spec::{self, Identity, JobSpec, RowSpec};
 use crate::fs::sha256;
 use crate::journal::{Counts, Recovered};
+use crate::report::json;
 
 /// Returns the counts of the selected rows if the job is done: the journal is undamaged, holds the same job, and has an
 /// outcome for every selected row. Returns `None` if anything is left to do or to check. A changed source file is such
@@ -32,7 +33,9 @@ pub(super) fn done(spec: &JobSpec, paths: &JobPaths, skip_failed: bool) -> Resul
             .iter()
             .flat_map(|prompt| &prompt.sources)
             .all(|(file, before)| sha256(&spec.directory.join(file)).is_ok_and(|sum| sum == *before));
-    let written = paths.answers.exists() && paths.report.exists();
+    // The report is written after the answers. That of an earlier session stays if the last one was killed before that.
+    let written = paths.answers.exists()
+        && json::read(&paths.report).is_ok_and(|report| report.run.started_at == header.started_at);
     let mut selection = spec.rows.selection();
     selection.end = selection.end.min(header.input.rows);
     let counts = recovered.index.count(selection);

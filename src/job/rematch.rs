@@ -63,6 +63,12 @@ impl Change {
                 options.push(format!("`--{name}` was `{was}` in the earlier run and is `{is}` now"));
             }
         }
+        // In a file that was saved again with another delimiter, the rows differ.
+        if was.sha256 == is.sha256 && was.delimiter != is.delimiter {
+            let [was, is] =
+                [was, is].map(|input| input.delimiter.unwrap_or_default().escape_debug().to_string());
+            options.push(format!("`--delimiter` was `{was}` in the earlier run and is `{is}` now"));
+        }
         let read =
             |input: &InputIdentity| (input.sha256.clone(), input.encoding.clone(), input.format.clone());
         let input = if read(was) == read(is) {
@@ -205,7 +211,7 @@ fn mismatches(
         recorded += 1;
         if record.is_none_or(|record| RowHash::of(record.raw.as_bytes()) != outcome.hash) {
             differ += 1;
-            first = first.or_else(|| Some(record.map(|record| record.line)));
+            first = first.or_else(|| Some(record.map_or(Err(row), |record| Ok(record.line))));
         }
     }
     let of = format!("of {} no longer", counted(recorded, "recorded row"));
@@ -215,8 +221,8 @@ fn mismatches(
         }
         None if !same_columns => Some("its columns are not the same".to_owned()),
         None => None,
-        Some(Some(line)) => Some(format!("{} {of} match, the first on line {line}", count(differ))),
-        Some(None) => Some(format!("{} {of} match, for the file ends before them", count(differ))),
+        Some(Ok(line)) => Some(format!("{} {of} match, the first on line {line}", count(differ))),
+        Some(Err(row)) => Some(format!("{} {of} match, for the file ends before row {row}", count(differ))),
     })
 }
 

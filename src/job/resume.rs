@@ -15,7 +15,7 @@ use super::run::Opened;
 use super::spec::{self, JobSpec};
 use crate::error::CallError;
 use crate::fs::directory_of;
-use crate::journal::{CRASHES, Counts, Header, Journal, Poison, Recovered, holds_lines};
+use crate::journal::{CRASHES, Header, Journal, Poison, Recovered, holds_lines};
 use crate::observe::{Level, Observer};
 use crate::outcome::Outcome;
 use crate::report::text::{count, counted, numbers};
@@ -89,8 +89,7 @@ impl TakeUp {
         holds_lines(&paths.journal)?;
         let recovered = Recovered::read(&paths.journal, |_| {})?;
         let change = self.compare(&recovered, paths, prepared, observer)?;
-        let counts = recovered.index.count(prepared.header.selection.clone());
-        Ok(change.map(|_| self.to_go(counts)))
+        Ok(change.map(|_| self.to_go(&recovered, &prepared.header)))
     }
 
     fn continues(self) -> bool {
@@ -98,9 +97,11 @@ impl TakeUp {
     }
 
     /// The number of rows to call.
-    fn to_go(self, counts: Counts) -> u64 {
+    fn to_go(self, recovered: &Recovered, header: &Header) -> u64 {
+        let counts = recovered.index.count(header.selection.clone());
+        let set_aside = recovered.blame.set_aside().iter().filter(|row| header.selection.contains(row));
         match self.only {
-            None => counts.failed + counts.unfinished,
+            None => (counts.failed + counts.unfinished).saturating_sub(set_aside.count() as u64),
             Some(Only::Failed) => counts.failed,
             Some(Only::Unfinished) => counts.unfinished,
         }
@@ -186,7 +187,8 @@ impl TakeUp {
     /// Reports what the journal holds, and which calls may be billed twice.
     fn tell(self, recovered: &Recovered, header: &Header, observer: &mut dyn Observer) {
         let counts = recovered.index.count(header.selection.clone());
-        let to_go = if self.continues() { self.to_go(counts) } else { counts.failed + counts.unfinished };
+        let left = counts.failed + counts.unfinished;
+        let to_go = if self.continues() { self.to_go(recovered, header) } else { left };
         let mut text = format!(
             "{}{} answered before{} {} to go",
             if self.continues() { "continuing: " } else { "" },

@@ -125,6 +125,21 @@ fn answers_that_are_gone_are_written_again_and_other_columns_too() {
 }
 
 #[test]
+fn answers_that_the_last_session_did_not_get_to_write_are_written_again() {
+    let job = job(5, "");
+    job.process_with(&["-n", "3"]).expect(0);
+    let files = ["answers.csv", "answers.csv.report.json"];
+    let earlier = files.map(|name| job.read(name));
+    job.process().expect(0);
+    // So a kill leaves them that comes when all outcomes are recorded.
+    for (name, text) in files.into_iter().zip(earlier) {
+        fs::write(job.path(name), text).unwrap();
+    }
+    job.process().expect(0).says("continuing: 5 rows answered before, 0 to go");
+    assert_eq!((job.answers().len(), asked_once(&job)), (5, 5));
+}
+
+#[test]
 fn failed_rows_are_asked_again_and_counted_unless_they_are_left() {
     let job = job(6, "Question 1?|Question 4?");
     job.process().expect(3);
@@ -164,6 +179,17 @@ fn another_job_is_refused_by_name_and_force_or_allow_changed_go_on() {
 }
 
 #[test]
+fn a_delimiter_that_cuts_the_same_bytes_elsewhere_is_refused() {
+    let predictor = "async def predict(**row):\n    called(row)\n    return ' '.join(row.values())";
+    let job = Job::new().predictor(predictor).file("questions.csv", "a;b,c\n1;2,3\n4;5,6\n");
+    job.process_with(&["-n", "1"]).expect(0);
+    let given = ["--delimiter", ";"];
+    job.process_with(&given).expect(1).says("`--delimiter` was `,` in the earlier run and is `;` now");
+    job.process().expect(0);
+    assert_eq!((job.column("answer"), asked_once(&job)), (vec!["1;2 3".into(), "4;5 6".into()], 2));
+}
+
+#[test]
 fn rows_that_changed_or_are_gone_are_refused_by_line() {
     let job = job(6, "");
     job.process().expect(0);
@@ -171,7 +197,7 @@ fn rows_that_changed_or_are_gone_are_refused_by_line() {
     fs::write(job.path("questions.csv"), whole.replace("Question 3?", "Other?")).unwrap();
     job.process().expect(1).says("1 of 6 recorded rows no longer match, the first on line 5");
     fs::write(job.path("questions.csv"), &whole[..whole.find("4,").unwrap()]).unwrap();
-    job.process().expect(1).says("2 of 6 recorded rows no longer match, for the file ends before them");
+    job.process().expect(1).says("2 of 6 recorded rows no longer match, for the file ends before row 4");
     assert_eq!(job.calls().len(), 6);
     job.process_with(&["--allow-changed"]).expect(0);
     assert_eq!((job.answers().len(), asked_once(&job)), (4, 6));

@@ -302,6 +302,10 @@ fn killed_by(misbehaviour: &str, crash: i32) {
     }
     // Asked again, the rows set aside are left alone.
     job.resume().expect(3).says("2 rows set aside (row 7, 27)");
+    job.process()
+        .expect(3)
+        .says("continuing: 38 rows answered before, 0 to go")
+        .says("2 rows set aside (row 7, 27)");
     assert_eq!(job.calls().len(), calls.len());
     let questions: BTreeSet<&String> = calls.iter().collect();
     assert_eq!(questions.len(), 40);
