@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +15,8 @@ pub struct Prompt {
     /// The predictors within a DSPy module, by name; empty for a plain function.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub predictors: BTreeMap<String, Parts>,
-    /// SHA-256 of each source file: the predictor's own, and those of the user's own modules that were imported. A file
-    /// below the job's directory is named relative to it.
+    /// SHA-256 of each source file: the predictor's own, and those of the user's own modules that were imported. The
+    /// journal names a file below the job's directory relative to it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, String>,
 }
@@ -68,6 +69,20 @@ impl Text {
 }
 
 impl Prompt {
+    /// Names the source files below a directory relative to it, so that a job and its predictor can be moved together.
+    #[must_use]
+    pub fn relative_to(self, directory: &Path) -> Self {
+        // Python names the files as links lead to them.
+        let real = directory.canonicalize();
+        let relative = |file: String| {
+            let below = |directory: &Path| Path::new(&file).strip_prefix(directory).ok()?.to_str();
+            let name = below(directory).or_else(|| below(real.as_deref().ok()?)).map(str::to_owned);
+            name.unwrap_or(file)
+        };
+        let sources = self.sources.into_iter().map(|(file, sha256)| (relative(file), sha256)).collect();
+        Self { sources, ..self }
+    }
+
     /// How the prompts of the module differ, in the order of the predictors' names.
     pub fn differences<'a>(&'a self, now: &'a Self) -> Vec<Difference<'a>> {
         let names: BTreeSet<_> = self.predictors.keys().chain(now.predictors.keys()).collect();

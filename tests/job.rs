@@ -123,6 +123,15 @@ fn a_job_that_is_stopped_from_outside_goes_on_where_it_was() {
     assert_eq!(calls.len(), std::fs::read_to_string(scene.path("calls")).unwrap().lines().count());
 }
 
+#[test]
+fn source_files_are_named_from_the_jobs_directory_wherever_the_process_is() {
+    let scene = Scene::new(&questions(1), "async def answer(question):\n    return question\n");
+    assert_eq!(scene.start((), Control::new()).join().unwrap().code, 0);
+    let journal = std::fs::read_to_string(scene.path("answers.csv.journal")).unwrap();
+    let named = |name: &str| journal.contains(&format!("\"{name}\":\""));
+    assert!(named("app.py") && !named(scene.path("app.py").to_str().unwrap()), "{journal}");
+}
+
 #[tokio::test]
 async fn an_error_tells_what_it_is_about() {
     let scene =

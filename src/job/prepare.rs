@@ -105,6 +105,7 @@ impl Preparing {
             cores: cores(),
         };
         settings[RUN] = kept.to_json();
+        let prompt = answerer.bridge.describe().prompt.clone();
         let header = Header {
             version: VERSION,
             program: env!("CARGO_PKG_VERSION").to_owned(),
@@ -115,7 +116,7 @@ impl Preparing {
             selection: validated.selected.clone(),
             identity: spec.recorded_identity(program),
             predictor_sha256: predictor_sha256(&*answerer.bridge),
-            prompt: answerer.bridge.describe().prompt.clone(),
+            prompt: prompt.map(|prompt| prompt.relative_to(&spec.directory)),
             settings,
         };
         Ok(Prepared {

@@ -13,8 +13,7 @@ _INSTALLED = {"site-packages", "dist-packages"}
 def loaded(source: str | None) -> list[tuple[str, str]]:
     """The name and path of `source`, the predictor's own file, and of each module of the user's own imported so far.
 
-    A module is the user's own if it belongs neither to the standard library nor to an installed package. A file below
-    the current directory is named relative to it, so that a job and its predictor can be moved together.
+    A module is the user's own if it belongs neither to the standard library nor to an installed package.
     """
     files = {os.path.abspath(file) for file in _imported() if _is_own(file)}
     if source is not None:
@@ -39,6 +38,5 @@ def _is_own(file: str) -> bool:
 
 
 def _named(file: str) -> str:
-    directory = os.path.join(os.getcwd(), "")
     # The name of a file may hold bytes that are no text.
-    return file.removeprefix(directory).encode("utf-8", "backslashreplace").decode("utf-8")
+    return file.encode("utf-8", "backslashreplace").decode("utf-8")
