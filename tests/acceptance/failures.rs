@@ -1,7 +1,8 @@
 //! `report --failures`: every row to look at, with all that is recorded of why.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::support::http::{Scripted, completion};
 use super::support::job::Job;
 
 #[test]
@@ -67,6 +68,21 @@ fn a_row_that_was_answered_in_the_end_is_no_failure() {
     job.resume().expect(0);
     let done = job.run(&["report", "answers.csv", "--failures"]).expect(0);
     assert_eq!(done.stdout, "No row failed, and no answer was cut off.\n");
+}
+
+#[test]
+fn a_reply_that_cannot_be_read_is_told_with_its_request_id() {
+    let message = json!({"role": "assistant", "content": "no field"});
+    let reply =
+        completion(&message, "stop").replacen("Content-Length", "X-Request-Id: req_7\r\nContent-Length", 1);
+    let server = Scripted::start(move |_, _| reply.clone());
+    let job = Job::new().questions(1);
+    let base = server.base_url();
+    let process =
+        ["process", "questions.csv", "-o", "answers.csv", "--model", "openai/m", "--api-base", &base];
+    job.run(&[&process[..], &["--lm", "engine=litellm", "--retries", "0"]].concat()).expect(3);
+    let failure = &job.report()["failures"][0];
+    assert_eq!((&failure["class"], &failure["request_id"]), (&json!("AdapterParseError"), &json!("req_7")));
 }
 
 #[test]

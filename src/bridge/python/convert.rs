@@ -174,8 +174,13 @@ impl Converter {
             let class = class.map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
             (class, self.message_of(&core, py))
         });
-        let request_id = self.request_id.bind(py).call1((error.value(py),));
-        let request_id = request_id.ok().and_then(|id| id.extract::<Option<String>>().ok()?);
+        let own = self.request_id.bind(py).call1((error.value(py),));
+        let own = own.ok().and_then(|id| id.extract::<Option<String>>().ok()?);
+        let (usage, told) = self.usage_of(error.value(py).as_any()).unzip();
+        let [_, last] = told.unwrap_or_default();
+        // An error that is about no request is about the last reply.
+        let last = last.filter(|_| status.is_none() && unanswered.is_none());
+        let request_id = own.map(Arc::from).or(last);
         let mut message = self.secrets.mask(&message).into_owned();
         // Not every library says the status: DSPy's text is the server's.
         if let Some(status) = status.filter(|status| !message.contains(&status.to_string())) {
@@ -184,7 +189,7 @@ impl Converter {
         CallError::Predictor(Box::new(Failure {
             status,
             retry_after,
-            usage: self.usage_of(error.value(py).as_any()).map(|(usage, _)| usage),
+            usage,
             unanswered,
             request_id: request_id.map(|id| self.secrets.mask(&id).into()),
             traceback: traceback.map(|text| self.secrets.mask(&text).into_owned()),
