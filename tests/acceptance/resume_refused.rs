@@ -147,7 +147,8 @@ fn a_journal_whose_first_write_was_cut_short_is_nothing_to_process() {
     let lost = journal.replacen("{\"header\"", "{\"hexder\"", 2);
     std::fs::write(job.path("answers.csv.journal"), &lost).unwrap();
     job.resume().expect(1).says("has no whole header").says("`--force`");
-    let refused = job.process().expect(1).says("has no whole header").says("start anew with `--force`");
+    let refused =
+        job.process().expect(1).says("its header is missing or incomplete").says("start anew with `--force`");
     assert!(
         !refused.stderr.contains("resume answers.csv`"),
         "each hint would lead to the other: {}",
