@@ -16,7 +16,7 @@
 //! | `gone` | what was spent on rows that have been removed from the input | [`Spent`](crate::usage::Spent) |
 //!
 //! ```text
-//! <crc> {"header":{"version":2,"program":"0.1.0","started_at":"…","input":{…},"selection":{"start":0,"end":2},…}}
+//! <crc> {"header":{"version":2,"program":"0.2.0","started_at":"…","input":{…},"selection":{"start":0,"end":2},…}}
 //! (an empty line)
 //! <crc> {"header":{…}}
 //! (256 blanks)

@@ -69,3 +69,18 @@ fn a_predictor_that_changed_since_0_1_is_warned_of_by_its_file_and_its_answers_a
     assert_eq!(told[1].1, &serde_json::json!([[5, 6], [9, 10]]));
     assert_eq!(versions[1]["changed"], serde_json::json!(["not recorded before"]));
 }
+
+#[test]
+fn a_session_in_a_newer_format_names_a_newer_program() {
+    let job = job().file("mended", "");
+    job.run(&["resume", "questions.answers.csv"]).expect(0);
+    let journal = job.read("questions.answers.csv.journal");
+    let records = journal.lines().filter_map(|line| line.split_once(' ')?.1.strip_prefix("{\"header\":"));
+    let headers: Vec<serde_json::Value> =
+        records.map(|header| serde_json::from_str(header.strip_suffix('}').unwrap()).unwrap()).collect();
+    let (first, last) = (headers.first().unwrap(), headers.last().unwrap());
+    assert_eq!((&first["version"], &last["version"]), (&1.into(), &2.into()));
+    // A program that cannot read a journal gives the hint to use the one that the header names.
+    assert_eq!(first["program"], "0.1.0");
+    assert_ne!(last["program"], "0.1.0");
+}
