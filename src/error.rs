@@ -1,4 +1,4 @@
-//! How an attempt can fail: typed while its row is under way, and as plain data in its record.
+//! How an attempt can fail: typed while its row is being answered, and as plain data in its record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub enum CallError {
     /// The predictor raised.
     #[error("{0}")]
     Predictor(Box<Failure>),
-    /// The predictor returned something that is no answer. The text has its `repr`.
+    /// The predictor returned something that cannot be an answer. The text has its `repr`.
     #[error("{0}")]
     Output(String),
     /// The process died each time this row was alone in flight, so it is not called any more.
@@ -28,7 +28,7 @@ pub enum CallError {
     /// The lane that ran the call died or does not turn any more, while the rest of the bridge goes on.
     #[error("{0}")]
     Lost(String),
-    /// The bridge to the predictor is broken, which is no fault of the row.
+    /// The bridge to the predictor is broken. The row is not at fault.
     #[error(transparent)]
     Bridge(#[from] BridgeError),
 }
@@ -37,7 +37,7 @@ pub enum CallError {
 pub const INPUT: &str = "input";
 /// The class of an attempt that timed out.
 pub const TIMEOUT: &str = "timeout";
-/// The class of a return value that is no answer.
+/// The class of a return value that cannot be an answer.
 pub const OUTPUT: &str = "output";
 /// The class of a row that the process did not survive.
 pub const CRASH: &str = "crash";

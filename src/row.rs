@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for Value {
         let text = match raw.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
             // Most texts have no escape, and are copied at once instead of parsed a second time.
             Some(text) if !text.contains('\\') => Some(text.to_owned()),
-            // A string that escapes half a surrogate pair is no text, and stays as written.
+            // A string that escapes half a surrogate pair is not valid text, and stays as written.
             Some(_) => serde_json::from_str(raw.get()).ok(),
             None => None,
         };

@@ -145,7 +145,7 @@ fn blank_and_null_questions_are_rows_that_are_never_asked() {
 #[test]
 fn half_a_surrogate_pair_fails_its_row_only_where_it_is_used() {
     let file = jsonl_file("{\"question\":\"\\ud800\"}\n{\"question\":\"x\",\"y\":\"\\ud800\"}\n");
-    let refused = "1 `question` is no text: it escapes half a surrogate pair";
+    let refused = "1 `question` is not valid text: it escapes half a surrogate pair";
     assert_eq!(file.calls(), [refused, "2 question=\"x\""]);
 }
 

@@ -56,10 +56,10 @@ pub(crate) fn check(path: &Path, option: &str, kept: &[(&str, &Path)]) -> Result
     let shown = path.display();
     let hint = format!("hint: name another file with `{option}`");
     if path == Path::new("-") {
-        refuse!(Output, path, "`-` is no file, and standard output is for the summary alone\n{hint}");
+        refuse!(Output, path, "`-` is not a file: standard output is for the summary alone\n{hint}");
     }
     if leads_to_a_descriptor(path) {
-        refuse!(Output, path, "`{shown}` is no place for a file\n{hint}");
+        refuse!(Output, path, "`{shown}` is not a regular file\n{hint}");
     }
     // Replacing the file would also replace a device or a pipe.
     if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {

@@ -121,7 +121,7 @@ impl JobPaths {
     }
 }
 
-/// Follows a chain of symbolic links to its end, which need not exist. Returns `None` for a path that is no link.
+/// Follows a chain of symbolic links to its end, which need not exist. Returns `None` for a path that is not a link.
 fn target(path: &Path) -> Option<PathBuf> {
     let mut target = path.to_owned();
     for _ in 0..MOST_LINKS {

@@ -209,7 +209,7 @@ impl TakeUp {
         let cut_off = recovered.end.as_ref().is_none_or(|end| !end.in_order());
         if !recovered.in_flight.is_empty() {
             let text = format!(
-                "{} did not end in order: up to {} may have been under way and may be billed twice (row {})",
+                "{} did not end in order: up to {} may have been in flight and may be billed twice (row {})",
                 if cut_off { "the last session" } else { "an earlier session" },
                 counted(recovered.in_flight.len() as u64, "call"),
                 numbers(recovered.in_flight.iter().copied())

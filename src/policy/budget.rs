@@ -262,11 +262,11 @@ mod tests {
         for (untold, named) in [
             (
                 1,
-                "0 of `--max-total-tokens 900` used, no room for a call of 500; 1 call that did not tell what it used is taken as 500\nhint",
+                "0 of `--max-total-tokens 900` used, no room for a call of 500; 1 call that did not report what it used is taken as 500\nhint",
             ),
             (
                 2,
-                "no room for a call of 500; 2 calls that did not tell what they used are taken as 500 each\nhint",
+                "no room for a call of 500; 2 calls that did not report what they used are taken as 500 each\nhint",
             ),
         ] {
             let mut budget = tokens(900).resuming(&used(Usage::default(), untold, untold));
@@ -277,7 +277,7 @@ mod tests {
         let mut budget = Budget::new(bounds, Some(PRICE), &usage(100, 90));
         budget = budget.resuming(&used(Usage::default(), 1, 1));
         let Room::Never(reason) = budget.reserve() else { panic!("there is no room") };
-        let named = "$0.00 of `--max-cost 0.0015` spent, no room for a call of $0.00100; 1 call that did not tell what it used is taken as $0.00100";
+        let named = "$0.00 of `--max-cost 0.0015` spent, no room for a call of $0.00100; 1 call that did not report what it used is taken as $0.00100";
         assert!(reason.to_string().starts_with(named), "{reason}");
     }
 

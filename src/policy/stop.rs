@@ -217,8 +217,8 @@ impl std::fmt::Display for StopReason {
 fn taken(untold: u64, a_call: &str) -> String {
     match untold {
         0 => String::new(),
-        1 => format!("; 1 call that did not tell what it used is taken as {a_call}"),
-        _ => format!("; {untold} calls that did not tell what they used are taken as {a_call} each"),
+        1 => format!("; 1 call that did not report what it used is taken as {a_call}"),
+        _ => format!("; {untold} calls that did not report what they used are taken as {a_call} each"),
     }
 }
 

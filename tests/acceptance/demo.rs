@@ -87,7 +87,7 @@ fn each_kind_of_error_is_caught_by_its_type() {
     ✓ An invalid object, refused before any call: `LoadError`
       Message: the predictor is a value of type int, which cannot be called
     ✓ A wrong type: `CallError::Output`
-      Message: the predictor returned a value of type complex, which is no answer: 42j; hint: return text, a mapping, dataclass, attrs or pydantic model (one column a field, such as `{"answer": "Paris", "score": 0.9}`), or a value that JSON can hold
+      Message: the predictor returned a value of type complex, which cannot be an answer: 42j; hint: return text, a mapping, dataclass, attrs or pydantic model (one column a field, such as `{"answer": "Paris", "score": 0.9}`), or a value that JSON can hold
     "#);
 }
 

@@ -46,8 +46,8 @@ fn exported_answers_replace_neither_journal_nor_input_nor_device() {
         ("questions.csv", "`questions.csv` would replace the input"),
         ("device", "`device` is no regular file"),
         ("labels.csv", "`labels.csv` is there, and this program did not write it"),
-        ("/dev/stderr", "`/dev/stderr` is no place for a file"),
-        ("-", "`-` is no file, and standard output is for the summary alone"),
+        ("/dev/stderr", "`/dev/stderr` is not a regular file"),
+        ("-", "`-` is not a file: standard output is for the summary alone"),
         ("new.journal", "`new.journal` is a journal, or has the name of one"),
     ] {
         refused(&job, &["export", "answers.csv", "-o", output], text);
@@ -72,7 +72,7 @@ fn a_report_replaces_neither_journal_nor_input_nor_answers_nor_device() {
             ("questions.csv", "would replace the input"),
             ("answers.csv", "would replace the answers `answers.csv`"),
             ("/dev/null", "`/dev/null` is no regular file"),
-            ("-", "`-` is no file"),
+            ("-", "`-` is not a file"),
         ] {
             refused(&job, &["report", "answers.csv", option, file], text);
         }
@@ -98,7 +98,7 @@ fn a_comparison_replaces_neither_its_input_nor_a_journal_nor_what_it_did_not_wri
     for (file, text) in [
         ("questions.csv", "would replace the input `questions.csv`"),
         ("answers.csv.journal", "is a journal"),
-        ("-", "`-` is no file"),
+        ("-", "`-` is not a file"),
         ("mine", "`mine` is there, and this program did not write it"),
     ] {
         refused(&job, &[&compare[..], &[file]].concat(), text);
@@ -121,7 +121,7 @@ fn answers_replace_no_other_jobs_journal_or_kept_input() {
         ("kept.csv", "`kept.csv` is a journal"),
         ("new.journal", "or has the name of one"),
         ("other.csv.input", "has the name under which a job keeps its standard input"),
-        ("-", "`-` is no file"),
+        ("-", "`-` is not a file"),
     ] {
         for force in [&[][..], &["--force"]] {
             let process = ["process", "questions.csv", "--predictor", "predictor.py:predict", "-o", output];
@@ -182,7 +182,7 @@ fn devices_and_descriptors_are_refused_by_the_name_as_given() {
     {
         let process = ["process", "questions.csv", "--predictor", "predictor.py:predict", "-o", name];
         // Standard error is a file of the job, which is not to be replaced: it holds the refusal.
-        let done = job.run(&process).expect(1).says(&format!("`{name}` is no place for a file"));
+        let done = job.run(&process).expect(1).says(&format!("`{name}` is not a regular file"));
         assert_eq!(done.stdout, "");
         assert!(job.calls().is_empty());
     }

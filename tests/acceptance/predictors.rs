@@ -216,11 +216,11 @@ fn columns_stand_in_the_order_of_their_first_appearance() {
 #[test]
 fn what_is_no_answer_fails_its_row_once_and_its_repr_is_kept() {
     let returned = [
-        ("object()", "of type object, which is no answer: <object object at"),
-        ("b'\\xff\\xfe'", "of type bytes, which is no answer: b'\\xff\\xfe'"),
-        ("[print]", "of type list, which is no answer: [<built-in function print>]"),
-        ("int", "of type type, which is no answer: <class 'int'>"),
-        ("(lambda loop: loop.append(loop) or loop)([])", "of type list, which is no answer: [[...]]"),
+        ("object()", "of type object, which cannot be an answer: <object object at"),
+        ("b'\\xff\\xfe'", "of type bytes, which cannot be an answer: b'\\xff\\xfe'"),
+        ("[print]", "of type list, which cannot be an answer: [<built-in function print>]"),
+        ("int", "of type type, which cannot be an answer: <class 'int'>"),
+        ("(lambda loop: loop.append(loop) or loop)([])", "of type list, which cannot be an answer: [[...]]"),
         (
             "{'a': 1, 'b': {'c': 1j}}",
             "field `b` has no JSON form (a value of type complex has no JSON form): {'a': 1, 'b': {'c': 1j}}",

@@ -115,7 +115,7 @@ fn a_blank_value_is_a_row_that_is_not_asked_where_its_type_has_no_blank_one() {
     job.process().expect(3);
     assert_eq!(job.column("status"), ["ok", "failed", "failed", "ok"]);
     assert_eq!(job.column("answer"), ["1", "", "", "4"]);
-    assert_eq!(job.column("error")[1], "input: `n` is blank, and that is no `int`");
+    assert_eq!(job.column("error")[1], "input: `n` is blank, which is not a valid `int`");
     assert_eq!(job.calls().len(), 2);
     assert_eq!(job.report()["rows"]["failed_by_class"], json!({"input": 2}));
 

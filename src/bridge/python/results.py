@@ -184,7 +184,7 @@ def fields(value: Any) -> tuple[list[tuple[str, str, bool]], int]:
 
 def _refusal(value: Any, name: Any, item: Any, error: Exception) -> str:
     if item is value:
-        what = f"the predictor returned a value of type {type(value).__name__}, which is no answer"
+        what = f"the predictor returned a value of type {type(value).__name__}, which cannot be an answer"
     else:
         what = f"field `{escaped(str(name))}` has no JSON form ({error})"
     return f"{what}: {represent(value)}; {HINT}"
