@@ -180,7 +180,7 @@ impl Engine {
             let failed = last.as_ref().is_some_and(|error| !error.is_timeout());
             let side = if failed { Side::Again } else { Side::Fresh };
             let admitted = self.admission.admit(row.id, side, arguments).await;
-            // Nobody is admitted any more once the run is stopping.
+            // No call is admitted once the run is stopping.
             let Admitted { at, paced, queued, held, in_flight, permit, pass } =
                 admitted.ok_or(Unfinished(None))?;
             tally.timing.paced += paced;
@@ -209,7 +209,7 @@ impl Engine {
                     self.answered.fetch_or(!fails, Ordering::Relaxed);
                     return Ok((if fails { Err(Last::New(cut_off(&answer))) } else { Ok(answer) }, permit));
                 }
-                // It is no fault of the row, which stays open.
+                // The row is not at fault, and stays open.
                 Err(CallError::Bridge(error)) => {
                     let _ = events.send(Event::Broken { error, permit }).await;
                     return Err(Unfinished(Some(tally.failed(row.id, CallError::Bridge(error).into()))));
@@ -225,7 +225,7 @@ impl Engine {
                 return Ok((Err(Last::New(error)), permit));
             };
             drop(permit);
-            // Boxed, as all that is rare: the future of a row is kept whole, however the row goes.
+            // Boxed because it is rare, and a row's future always has room for its largest branch.
             Box::pin(self.wait(row.id, tally, &error, delay, events)).await?;
             last = Some(error);
         }

@@ -1,9 +1,9 @@
 //! Who may make a call, and when: here the permits, the pace, the breaker, the rates and the budget decide together.
 //!
-//! Rows wait in one queue. The row at its front takes a permit and asks the limits. Where one of them holds it back it
-//! gives the permit back and waits, until the time that the limit told or until a call ends; then it asks again. The
-//! rows behind it sleep until they come to the front. So no call is made before an earlier one is recorded (its permit
-//! travels with its outcome), and what the front waits for is what limits the run.
+//! Rows wait in one queue. The row at its front takes a permit and asks the limits. If one of them holds it back, it
+//! gives the permit back and waits until the time that the limit gave, or until a call ends; then it asks again. The
+//! rows behind it sleep until they come to the front. A permit travels with the outcome of its call, so it admits no
+//! further call before that outcome is recorded. What the row at the front waits for is what limits the run.
 
 mod limiters;
 mod queue;
@@ -37,7 +37,7 @@ pub struct Admission {
     gauges: Arc<Gauges>,
     /// Locked for moments only, never across an await.
     shared: Mutex<Shared>,
-    /// Wakes the row at the front: a call has ended, or no call is to be made any more.
+    /// Wakes the row at the front: a call has ended, or no more calls are made.
     changed: Notify,
 }
 
@@ -61,14 +61,14 @@ pub(super) struct Admitted<'a> {
     pub(super) pass: Pass<'a>,
 }
 
-/// What an admitted call takes of the limits. Dropped before the call was made, it is given back.
+/// What an admitted call takes of the limits. If it is dropped before the call was made, the limits get it back.
 pub(super) struct Pass<'a> {
     admission: &'a Admission,
     ticket: Ticket<'a>,
     ended: bool,
 }
 
-/// A row that waits. Dropped, it leaves the queue.
+/// A row that waits. It leaves the queue when dropped.
 struct Waiting<'a> {
     admission: &'a Admission,
     row: u64,
@@ -99,13 +99,13 @@ impl Admission {
         self
     }
 
-    /// Admits nobody any more.
+    /// Admits no more calls.
     pub(super) fn close(&self) {
         self.permits.close();
         self.changed.notify_one();
     }
 
-    /// Waits until the row may make its call; `None` once nobody is admitted any more.
+    /// Waits until the row may make its call; `None` once no more calls are admitted.
     pub(super) async fn admit<'a>(
         &'a self,
         row: u64,
@@ -115,7 +115,7 @@ impl Admission {
         let mut waiting = self.join(row, side, arguments);
         loop {
             waiting.place.front().await;
-            // There mostly is one, and then this is faster than to wait for it.
+            // Usually a permit is free, and taking it is then faster than waiting for one.
             let permit = match Arc::clone(&self.permits).try_acquire_owned() {
                 Ok(permit) => permit,
                 Err(_) => Arc::clone(&self.permits).acquire_owned().await.ok()?,
@@ -124,7 +124,7 @@ impl Admission {
                 Ok(admitted) => return Some(admitted),
                 // A row that failed goes first.
                 Err(_) if matches!(waiting.place, Place::Behind(_)) => {}
-                // Boxed, as it is rare, and the future of a row is kept whole however it goes.
+                // Boxed because it is rare, and a row's future always has room for its largest branch.
                 Err(until) => Box::pin(self.until_changed(until)).await,
             }
         }
@@ -238,15 +238,15 @@ impl Pass<'_> {
         self.ticket.begun
     }
 
-    /// Tells how the call ended, once it is counted in flight no more; `row_begun` is when the first call of its row
-    /// began. Returns whether an outage is assumed now.
+    /// Reports how the call ended, after it has ceased to count as in flight. `row_begun` is when the first call of its
+    /// row began. Returns whether an outage is assumed now.
     pub(super) fn ended(mut self, row_begun: Duration, result: &Result<Answer, CallError>) -> bool {
         self.ended = true;
         let admission = self.admission;
         admission.lock().limiters.ended(&self.ticket, row_begun, result, admission.in_flight())
     }
 
-    /// Tells that the call was cut off.
+    /// Reports that the call was cut off.
     pub(super) fn cut_off(mut self) {
         self.ended = true;
         self.admission.lock().limiters.cut_off();

@@ -1,4 +1,4 @@
-//! All that limits the calls, whether it lets one more through, and what each call that ends says of it.
+//! The limits on calls: whether they let one more through, and what they learn from each call that ends.
 
 use std::time::Duration;
 
@@ -74,8 +74,8 @@ impl Limiters {
     ///
     /// # Errors
     ///
-    /// If a limit holds the row back, fails with the time at which to ask again; without one the next call that ends
-    /// decides.
+    /// Fails if a limit holds the row back, with the time at which to ask again; without a time, ask again when the next
+    /// call ends.
     pub(super) fn admit(
         &mut self,
         at: Instant,
@@ -99,8 +99,7 @@ impl Limiters {
         Ok((self.last_begun, estimated))
     }
 
-    /// What a call would have to wait for (nothing that has a name, where it is the budget) and until when, if that is
-    /// known.
+    /// What a call would have to wait for, and until when if that is known. A wait for the budget has no name.
     fn lacking(&mut self, now: Duration, in_flight: usize) -> Option<(Option<LimitedBy>, Option<Duration>)> {
         let server = Some(if self.breaker.is_open() { LimitedBy::Outage } else { LimitedBy::Server });
         match self.pace.admits(now, in_flight) {
@@ -135,7 +134,7 @@ impl Limiters {
         self.limited
     }
 
-    /// The row at the front waits no more, for now.
+    /// Notes that the row at the front has stopped waiting, for now.
     pub(super) fn waits_no_more(&mut self, at: Instant) {
         self.limited_for(at);
         self.waiting = None;
@@ -226,7 +225,7 @@ impl Limiters {
         let &Ticket { row, begun, side, .. } = ticket;
         let again = side == Side::Again;
         match result {
-            // It shows neither a server nor that there is none.
+            // It does not show whether there is a server.
             Err(CallError::Lost(_)) => {}
             Err(error) if shows_no_server(error) => {
                 let probe_at = match error {
