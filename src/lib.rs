@@ -45,6 +45,25 @@
 //! | 3 | [`input`] [`output`] [`journal`] [`bridge`] [`local_model`] | file formats; the record of every attempt and outcome; the way to Python; a model on this machine |
 //! | 2 | [`event`] [`observe`] [`policy`] [`secret`] | events, and observers of them; retries, limits and pace as pure code; masking |
 //! | 1 | [`row`] [`call`] [`outcome`] [`usage`] [`error`] [`matching`] [`prompt`] [`selection`] [`fs`] | types: rows, calls, their outcomes, usage and errors; rows matched by hash; what a predictor asks; which rows were selected; files replaced and hashed |
+//!
+//! # The way of a row
+//!
+//! To learn how the program works, follow one row. Each step names the files to read.
+//!
+//! 1. [`job::Job::prepare`] checks the whole input and loads the predictor: `job/begin.rs`, `job/prepare.rs`,
+//!    `input/validate.rs`.
+//! 2. [`job::OpenJob::run`] makes the engine and the list of rows to call: `job/run.rs`, `run/todo.rs`.
+//! 3. The dispatcher reads the row, records that it starts, and spawns a Tokio task for it: `run/mod.rs`,
+//!    `run/batch.rs`, `input/rows.rs`.
+//! 4. The engine makes attempts until there is an outcome. Each attempt waits until the limits admit a call, and the
+//!    call has a timeout: `engine.rs`, `engine/admission.rs`, `engine/attempt.rs`.
+//! 5. The bridge makes the call. `bridge/mod.rs` has the trait, and the page of [`bridge::python`] tells what happens
+//!    there.
+//! 6. The outcome comes back to the dispatcher as an event that carries the call's permit. It is written to the
+//!    journal; then the permit is given back, and the outcome is counted and shown: `event.rs`, `run/batch.rs`,
+//!    `journal/write.rs`, `stats/fold.rs`, `observe.rs`.
+//! 7. When all rows have an outcome, the answers file is made from the journal, and the report from the figures:
+//!    `job/conclude.rs`, `output/project.rs`, `report/json.rs`.
 
 pub mod bridge;
 pub mod call;
@@ -57,7 +76,7 @@ pub(crate) mod fs;
 pub mod input;
 pub mod job;
 pub mod journal;
-pub mod local_model;
+pub(crate) mod local_model;
 pub(crate) mod matching;
 pub(crate) mod observe;
 pub mod outcome;

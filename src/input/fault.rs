@@ -50,7 +50,7 @@ pub enum Fault {
     #[error("has a quote inside an unquoted field")]
     BareQuote,
     /// CSV: the record does not have as many fields as the header.
-    #[error("has {fields} field{}, the header has {header}", plural(*.fields))]
+    #[error("has {fields} field{}, the header has {header}", plural(*.fields as u64))]
     Uneven {
         /// Fields of the record.
         fields: usize,
@@ -173,7 +173,8 @@ impl std::fmt::Display for Located {
     }
 }
 
-fn plural(count: usize) -> &'static str {
+/// The ending of a noun that is counted.
+pub(super) fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::arguments::ArgumentReader;
 use super::binding::{Binding, Wanted};
 use super::error::InputError;
-use super::fault::{Fault, Unfit};
+use super::fault::{Fault, Unfit, plural};
 use super::jsonl::entries;
 use super::records::{CsvHeader, RawRecord, Records};
 use super::source::{Format, Source};
@@ -56,13 +56,13 @@ pub struct Validated {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
     /// The selection is empty, or beyond the end of the file.
-    #[error("no row is selected: the input has {rows} row{}", if *rows == 1 { "" } else { "s" })]
+    #[error("no row is selected: the input has {rows} row{}", plural(*rows))]
     NothingSelected {
         /// Data records in the file.
         rows: u64,
     },
     /// The file ends with blank records, as spreadsheets write them.
-    #[error("{rows} row{} at the end of the input {} no value in any cell: skipped", if *rows == 1 { "" } else { "s" }, if *rows == 1 { "has" } else { "have" })]
+    #[error("{rows} row{} at the end of the input {} no value in any cell: skipped", plural(*rows), if *rows == 1 { "has" } else { "have" })]
     EmptyEnd {
         /// How many there are.
         rows: u64,

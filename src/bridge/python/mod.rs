@@ -149,7 +149,7 @@ pub mod pulse;
 mod queue;
 mod running;
 mod step;
-pub mod types;
+pub(crate) mod types;
 mod watchdog;
 pub mod which;
 mod worker;

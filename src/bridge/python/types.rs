@@ -11,7 +11,7 @@ use crate::row::Value;
 
 /// The parameters that are annotated with a type.
 #[derive(Debug, Default)]
-pub struct ParameterTypes(Vec<ParameterType>);
+pub(crate) struct ParameterTypes(Vec<ParameterType>);
 
 #[derive(Debug)]
 struct ParameterType {
@@ -52,12 +52,12 @@ impl ParameterTypes {
     }
 
     /// Whether no parameter has a type.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The parameter's type, if it has one.
-    pub fn kind(&self, parameter: &str) -> Option<Arc<Kind>> {
+    pub(crate) fn kind(&self, parameter: &str) -> Option<Arc<Kind>> {
         self.find(parameter).map(|found| Arc::clone(&found.kind))
     }
 
