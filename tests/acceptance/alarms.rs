@@ -1,4 +1,5 @@
-//! Signals that a predictor, or a library of its, asks Python for: they work as under `asyncio.run`. Not those that end a run.
+//! Signals that a predictor, or a library that it uses, asks Python for: they work as under `asyncio.run`. `signals`
+//! tests those that end a run.
 
 use super::support::job::Job;
 use rustix::process::Signal;

@@ -1,4 +1,4 @@
-//! Real DSPy over HTTP against a scripted server: answers, faults, tokens, keys. Not a real model.
+//! Real DSPy over HTTP against a scripted server: answers, faults, tokens, keys.
 
 use super::support::aimock::{Aimock, Fixtures};
 use super::support::job::{Done, Job};

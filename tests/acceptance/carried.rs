@@ -1,4 +1,4 @@
-//! What a job has used bounds it and is reported, whatever becomes of its input. Not which answers are kept.
+//! What a job has used counts against its bounds and is reported, whatever becomes of its input.
 
 use std::fmt::Write;
 use std::fs;

@@ -1,4 +1,4 @@
-//! `compare`: which modes run, in which order, how often they call, and what is written. Not the statistics.
+//! `compare`: which modes run, in which order, how often they call, and what is written.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! `completions`: scripts that their shells take. Not each option's.
+//! `completions`: the scripts are valid in their shells.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Options from the environment, what beats what, and usage errors. Not what the options do.
+//! Options from the environment, which of two settings wins, and usage errors.
 
 use super::support::job::Job;
 

@@ -1,4 +1,4 @@
-//! A 403 is one row's own, as with a moderated prompt, or everybody's, as with a key without rights. Not a 401.
+//! A 403 is about one row, as with a moderated prompt, or about all rows, as with a key that lacks rights.
 
 use super::support::http::{Scripted, answer, reply};
 use super::support::job::{Done, Job};

@@ -1,4 +1,4 @@
-//! What goes in comes out: bytes, types, names, standard input, the files' permissions. Not what is refused.
+//! What goes in comes out: bytes, types, names, standard input, and the permissions of files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! When a run stops before its rows do: exit 4, nothing lost, the rest unfinished. Not signals.
+//! When a run stops by itself before all rows are done: exit code 4, nothing lost, the rest unfinished.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The time ledger: the parts of each row's time are named, recorded, and add up. Not how they are drawn.
+//! The time ledger: the parts of each row's time are named and recorded, and they add up.
 
 use super::support::job::Job;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! How many calls at once, how long each may take, which are tried again. Not when the whole run stops.
+//! How many calls are in flight, how long each may take, and which are retried.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! The report as a page, looked at with a real browser. Not the figures on it, which are those of the JSON.
+//! The report as a page, looked at with a real browser. The figures on it are those of the JSON.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Where a predictor's code and its Python are found, whatever directory they are in. Not what the predictor does.
+//! Where a predictor's code and its Python are found, whatever directory they are in.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

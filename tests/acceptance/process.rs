@@ -1,4 +1,4 @@
-//! The main job: rows in, answers and a report out. Not the pace, the guards, the formats or the refusals.
+//! The main job: rows go in, answers and a report come out.
 
 use serde_json::{Value, json};
 

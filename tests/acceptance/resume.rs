@@ -1,4 +1,4 @@
-//! `resume` after an orderly end: who is called again, what is written, which options hold. Not kills or refusals.
+//! `resume` after a session that ended in order: which rows are called again, what is written, and which options hold.
 
 use super::support::job::Job;
 use rustix::process::Signal;

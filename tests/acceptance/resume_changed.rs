@@ -1,4 +1,4 @@
-//! `resume` of a part of the rows, or of what has changed: refused, or matched by content. Not the plain case.
+//! `resume` of a part of the rows, or after a change: it is refused, or rows are matched by their content.
 
 use std::fs;
 

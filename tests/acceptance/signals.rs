@@ -1,4 +1,4 @@
-//! Signals at every stage of a run: what is let go on, what is written, the exit code. Not what `resume` then does.
+//! Signals at every stage of a run: which calls may finish, what is written, and the exit code.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Plain functions where the system has no thread left. Not how they run otherwise: see `predictors`.
+//! Plain functions when the system cannot start another thread. `predictors` tests how they run otherwise.
 
 use std::collections::BTreeSet;
 
