@@ -76,7 +76,7 @@ pub(crate) mod fs;
 pub mod input;
 pub mod job;
 pub mod journal;
-pub(crate) mod local_model;
+pub mod local_model;
 pub(crate) mod matching;
 pub(crate) mod observe;
 pub mod outcome;

@@ -134,7 +134,10 @@ fn fitting(bound: Option<&Bound>, value: Value, csv: bool) -> Result<Option<Valu
         (_, true) if keeps => Ok(Some(value)),
         (_, true) if kind.takes_null => Ok(Some(Value::Json(RawValue::NULL.to_owned()))),
         _ if bound.presence != Presence::EveryRow => Ok(None),
-        _ => Err(CallError::Input(format!("`{}` is blank, which is not a valid `{}`", bound.column, kind.name))),
+        _ => Err(CallError::Input(format!(
+            "`{}` is blank, which is not a valid `{}`",
+            bound.column, kind.name
+        ))),
     }
 }
 
@@ -142,7 +145,8 @@ fn value(name: &str, raw: &RawValue) -> Result<Value, CallError> {
     if !is_string(raw.get()) {
         return Ok(Value::Json(raw.to_owned()));
     }
-    let no_text = || CallError::Input(format!("`{name}` is not valid text: it escapes half a surrogate pair"));
+    let no_text =
+        || CallError::Input(format!("`{name}` is not valid text: it escapes half a surrogate pair"));
     Ok(Value::Text(text(raw.get()).ok_or_else(no_text)?.into_owned()))
 }
 

@@ -160,7 +160,8 @@ impl Predictor {
         let mut outputs = Vec::new();
         if module.is_none() {
             if program.is_some() {
-                let reason = format!("`--program` holds the state of a `dspy.Module`, and `{spec}` is not one");
+                let reason =
+                    format!("`--program` holds the state of a `dspy.Module`, and `{spec}` is not one");
                 return Err(refused(py, &reason));
             }
         } else {
