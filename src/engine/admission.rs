@@ -1,9 +1,11 @@
 //! Who may make a call, and when: here the permits, the pace, the breaker, the rates and the budget decide together.
 //!
-//! Rows wait in one queue. The row at its front takes a permit and asks the limits. If one of them holds it back, it
-//! gives the permit back and waits until the time that the limit gave, or until a call ends; then it asks again. The
-//! rows behind it sleep until they come to the front. A permit travels with the outcome of its call, so it admits no
-//! further call before that outcome is recorded. What the row at the front waits for is what limits the run.
+//! While nothing limits the run, rows wait for permits alone: a batch of calls that ends lets as many rows go together,
+//! and the event loop gets them in few turns. Otherwise they wait in one queue. The row at its front takes a permit and
+//! asks the limits. If one of them holds it back, it gives the permit back and waits until the time that the limit gave,
+//! or until a call ends; then it asks again. The rows behind it sleep until they come to the front. A permit travels with
+//! the outcome of its call, so it admits no further call before that outcome is recorded. What the row at the front waits
+//! for is what limits the run.
 
 mod limiters;
 mod queue;
@@ -115,6 +117,7 @@ impl Admission {
         let mut waiting = self.join(row, side, arguments);
         loop {
             waiting.place.front().await;
+            waiting.leave_if_idle();
             // Usually a permit is free, and taking it is then faster than waiting for one.
             let permit = match Arc::clone(&self.permits).try_acquire_owned() {
                 Ok(permit) => permit,
@@ -134,7 +137,8 @@ impl Admission {
         let came = Instant::now();
         let mut shared = self.lock();
         let limited = shared.limiters.limited_for(came);
-        let place = shared.queue.join(side);
+        let is_idle = shared.limiters.is_idle() && shared.queue.is_empty();
+        let place = if is_idle { Place::Left } else { shared.queue.join(side) };
         Waiting { admission: self, row, side, arguments, came, limited, place }
     }
 
@@ -192,7 +196,16 @@ impl Admission {
 }
 
 impl<'a> Waiting<'a> {
-    /// Asks for the call of the row at the front.
+    /// Leaves the queue, to wait for a permit alone, if nothing limits the run.
+    fn leave_if_idle(&mut self) {
+        let Shared { queue, limiters } = &mut *self.admission.lock();
+        if matches!(self.place, Place::Front) && limiters.is_idle() {
+            self.place = Place::Left;
+            queue.next_to_front();
+        }
+    }
+
+    /// Asks for the call of the row at the front, or of one that waited for a permit alone.
     ///
     /// # Errors
     ///
@@ -200,9 +213,19 @@ impl<'a> Waiting<'a> {
     fn ask(&mut self, permit: OwnedSemaphorePermit) -> Result<Admitted<'a>, Option<Instant>> {
         let (admission, at) = (self.admission, Instant::now());
         let Shared { queue, limiters } = &mut *admission.lock();
-        limiters.waits_no_more(at);
-        if queue.step_aside(&mut self.place, self.side) {
-            return Err(None);
+        if matches!(self.place, Place::Left) && !limiters.is_idle() {
+            // Meanwhile something does limit the run.
+            self.place = queue.join(self.side);
+        }
+        match self.place {
+            Place::Behind(_) => return Err(None),
+            Place::Front => {
+                limiters.waits_no_more(at);
+                if queue.step_aside(&mut self.place, self.side) {
+                    return Err(None);
+                }
+            }
+            Place::Left => {}
         }
         let (begun, estimated) = limiters.admit(at, self.arguments, admission.in_flight())?;
         queue.admitted(&mut self.place, self.side);

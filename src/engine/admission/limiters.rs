@@ -211,6 +211,11 @@ impl Limiters {
         self.breaker.is_open()
     }
 
+    /// Whether nothing limits the run, as far as the calls that ended tell.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle && self.budget.is_none()
+    }
+
     fn set_idle(&mut self, now: Duration) {
         self.idle = self.rate.is_unlimited() && self.pace.is_free(now) && self.breaker.is_full();
     }

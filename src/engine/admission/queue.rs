@@ -35,7 +35,7 @@ pub(super) enum Place {
     Behind(Receiver<()>),
     /// The row is the next to be admitted.
     Front,
-    /// It was admitted.
+    /// It is not in the queue: it was admitted, or waits for a permit alone.
     Left,
 }
 
@@ -68,6 +68,11 @@ impl Queue {
         Self { again: VecDeque::new(), fresh: VecDeque::new(), last: Side::Fresh, has_front: false }
     }
 
+    /// Whether no row waits.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.has_front
+    }
+
     /// Takes a row in: at the front if nobody is there, else behind the others of its side.
     pub(super) fn join(&mut self, side: Side) -> Place {
         if !std::mem::replace(&mut self.has_front, true) {
@@ -91,11 +96,12 @@ impl Queue {
         true
     }
 
-    /// The row at the front is admitted.
+    /// The row at the front, or one that waits for a permit alone, is admitted.
     pub(super) fn admitted(&mut self, place: &mut Place, side: Side) {
         self.last = side;
-        *place = Place::Left;
-        self.next_to_front();
+        if !matches!(std::mem::replace(place, Place::Left), Place::Left) {
+            self.next_to_front();
+        }
     }
 
     /// Brings the next row that still waits to the front.

@@ -88,7 +88,7 @@ impl Wake for Woken {
 
 #[tokio::test(start_paused = true)]
 async fn a_permit_that_is_given_back_wakes_one_row_and_that_wakes_the_next() {
-    let admission = admission(1, None);
+    let admission = admission(1, Some(u32::MAX));
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
     let first = goes(&admission);
@@ -103,6 +103,23 @@ async fn a_permit_that_is_given_back_wakes_one_row_and_that_wakes_the_next() {
     assert!(rows[1..].iter_mut().all(|row| poll(row, &waker).is_none()));
     end(second);
     assert_eq!(woken.0.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_nothing_limits_the_run_permits_that_are_given_back_together_wake_as_many_rows() {
+    let admission = admission(3, None);
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    // Only a call that has ended shows that nothing limits the run.
+    end(goes(&admission));
+    let going = [goes(&admission), goes(&admission), goes(&admission)];
+    let mut rows: Vec<Row<'_>> =
+        (0..10).map(|_| Box::pin(admission.admit(0, Side::Fresh, &NONE)) as Row<'_>).collect();
+    assert!(rows.iter_mut().all(|row| poll(row, &waker).is_none()));
+    going.into_iter().for_each(end);
+    assert_eq!(woken.0.load(Ordering::Relaxed), 3);
+    let admitted: Vec<_> = rows[..3].iter_mut().filter_map(|row| poll(row, &waker)).collect();
+    assert_eq!((admitted.len(), woken.0.load(Ordering::Relaxed)), (3, 3));
 }
 
 #[tokio::test(start_paused = true)]
