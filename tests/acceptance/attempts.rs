@@ -163,7 +163,7 @@ fn a_call_that_timed_out_keeps_its_room_in_the_budget_over_all_sessions() {
     job.run(&["resume", "answers.csv", "--max-failures", "100%"])
         .expect(4)
         .says("`--max-total-tokens 2200`")
-        .says("not tell what");
+        .says("did not report what");
     // Each of the 20 calls that there is room for is either answered or may have been billed.
     let report = job.report();
     assert_eq!(report["rows"]["ok"].as_u64().unwrap() + timeouts, 20, "{report}");

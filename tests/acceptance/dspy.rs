@@ -138,7 +138,7 @@ fn a_saved_program_is_loaded_and_part_of_the_jobs_identity() {
         .says("is no saved state of this `Program`");
     ask(&job, &server, &[&to[..], &["predictor.py:predict"]].concat())
         .expect(1)
-        .says("`predictor.py:predict` is none");
+        .says("`predictor.py:predict` is not one");
     let job = job.file("program.pkl", "cos\nsystem\n(S'touch owned'\ntR.");
     ask(&job, &server, &["--force", "--program", "program.pkl"]).expect(1).says("is no `.json` file");
     assert!(!job.path("owned").exists());
@@ -204,9 +204,10 @@ class Other: pass
     ask(&job, &server, &["--force", "--signature", "asking:Aks"])
         .expect(1)
         .says("`asking` has no `Aks`; it has `Ask`");
-    // What the class says is source, as a predictor's file is: a change is told, and does not stop a resume.
+    // What the class says is the prompt.
     let job = job.file("asking.py", class.replace("pirate", "sailor"));
-    job.resume().expect(0).says("has changed");
+    job.resume().expect(1).says("are `Answer like a sailor.` now");
+    job.resume_with(&["--allow-changed"]).expect(0);
 }
 
 #[test]
