@@ -134,13 +134,14 @@ impl Command {
     }
 }
 
-/// Runs the program and exits the process.
-pub fn main() -> ! {
-    main_thread::lend(program)
+/// Runs the program and exits the process. `arguments` are the words that it was called with, its own name first. Must be
+/// called on the process's first thread, which Python takes for its main one.
+pub fn main(arguments: Vec<OsString>) -> ! {
+    main_thread::lend(|| program(arguments))
 }
 
 /// Runs the program and returns its exit code.
-fn program() -> u8 {
+fn program(arguments: Vec<OsString>) -> u8 {
     // One thread is enough: the event loop has its own, and two cores suffice for both.
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -150,11 +151,10 @@ fn program() -> u8 {
     // Before anything that takes time, because the signal kills by default.
     let asked = signals::Asked::new();
     drop(within);
-    let arguments: Vec<OsString> = std::env::args_os().collect();
     let form = form::of(&arguments);
     form::tell_panics(form);
     let program = arguments.first().cloned().unwrap_or_else(|| env!("CARGO_PKG_NAME").into());
-    let (cli, matches) = match parsed(arguments) {
+    let (cli, matches) = match parsed(&arguments) {
         Ok(parsed) => parsed,
         Err(error) if form == Form::Json && error.use_stderr() => {
             let text = error.render().to_string();
@@ -164,7 +164,7 @@ fn program() -> u8 {
         Err(error) => error.exit(),
     };
     let commands = Commands::new(&program, cli.command.as_ref().and_then(Command::answers).as_deref());
-    let mut streams = match Streams::take(commands, form) {
+    let mut streams = match Streams::take(arguments, commands, form) {
         Ok(streams) => streams,
         Err(error) => return failed(&format!("failed to set up standard output: {error}")),
     };
@@ -287,10 +287,10 @@ fn doubt(command: &Command, matches: &ArgMatches, streams: &Streams) {
 }
 
 /// Parses the command line. Also returns the matches, which tell where each value comes from.
-fn parsed(arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), clap::Error> {
+fn parsed(arguments: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
     let mut command = known();
     let mut matches =
-        command.try_get_matches_from_mut(&arguments).map_err(|error| without_hidden(error, &command))?;
+        command.try_get_matches_from_mut(arguments).map_err(|error| without_hidden(error, &command))?;
     if let Some((name, options)) = matches.subcommand() {
         let conflict = |text| command.error(ErrorKind::ArgumentConflict, text);
         let beaten = opposites::beaten(options).map_err(conflict)?;

@@ -4,5 +4,5 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    tokio_asyncio_bridge::cli::main()
+    tokio_asyncio_bridge::cli::main(std::env::args_os().collect())
 }

@@ -37,7 +37,7 @@ pub(super) fn session_options(show: &ShowOptions, streams: &Streams) -> SessionO
     SessionOptions {
         quiet: show.quiet,
         prints: streams.show(show),
-        argv: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+        argv: streams.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         ..SessionOptions::default()
     }
 }

@@ -1,6 +1,7 @@
 //! The process's standard streams. Standard output is kept for the summary: what Python or a C library prints goes to
 //! standard error instead.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ const WIDTH: usize = 80;
 
 /// The process's standard streams, and what the last lines on them need.
 pub(crate) struct Streams {
+    /// The words that the program was called with.
+    pub arguments: Vec<OsString>,
     out: File,
     /// Standard error, shared by progress, messages and logs.
     pub screen: Screen,
@@ -57,12 +60,12 @@ impl Streams {
     /// # Errors
     ///
     /// Fails if the file descriptors cannot be duplicated.
-    pub(crate) fn take(commands: Commands, form: Form) -> io::Result<Self> {
+    pub(crate) fn take(arguments: Vec<OsString>, commands: Commands, form: Form) -> io::Result<Self> {
         let out = File::from(rustix::io::dup(io::stdout())?);
         rustix::stdio::dup2_stdout(io::stderr())?;
         let screen = stderr();
         let standing = Standing::new(screen.clone(), form);
-        Ok(Self { out, screen, commands, standing, form, files: JobFiles::default() })
+        Ok(Self { arguments, out, screen, commands, standing, form, files: JobFiles::default() })
     }
 
     /// Shows what Python prints, if its own writes would break a progress bar or JSON lines on standard error.

@@ -11,7 +11,7 @@ use super::spec::{PredictorSpec, RowSpec};
 use crate::bridge::Bridge;
 use crate::bridge::into_future::IntoFutureBridge;
 use crate::bridge::python::PythonBridge;
-use crate::bridge::python::interpreter::{Interpreter, Show, choose};
+use crate::bridge::python::interpreter::{Interpreter, Show};
 use crate::bridge::python::predictor::{Model, ModelSettings, Request};
 use crate::bridge::scripted::ScriptedBridge;
 use crate::fs::sha256;
@@ -79,7 +79,7 @@ impl Answerer {
         if !matches!(through, "python" | "into_future") {
             return Err(JobError::new(ErrorKind::Usage, format!("there is no bridge `{through}`")));
         }
-        let interpreter = Interpreter::start(&choose(options.python.as_deref()))
+        let interpreter = Interpreter::find(options.python.as_deref())
             .map_err(|error| JobError::new(ErrorKind::Predictor, error.to_string()).because(error))?;
         if let Some(show) = show {
             interpreter.show_prints_by(show);

@@ -62,6 +62,11 @@ pub(super) fn has_started(is_ours: bool) {
     state().exit = if is_ours { Exit::Ahead } else { Exit::NotOurs };
 }
 
+/// Notes that the end of an interpreter which runs already is this program's task.
+pub(super) fn adopt() {
+    state().exit = Exit::Ahead;
+}
+
 /// Whether the exit functions have begun; nothing may call into Python afterwards.
 pub(super) fn has_begun() -> bool {
     matches!(state().exit, Exit::Begun(_))

@@ -111,6 +111,29 @@ impl Interpreter {
         Ok(started.interpreter.clone())
     }
 
+    /// The interpreter that runs in this process already, if it is another program's or was started before; else the one
+    /// that [`choose`] finds. An executable that is asked for must be that of a running one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn find(python: Option<&Path>) -> Result<Self, InterpreterError> {
+        match python {
+            None if raw::is_running() => Self::running(),
+            None => Self::start(&choose(None)),
+            Some(python) => Self::start(python),
+        }
+    }
+
+    fn running() -> Result<Self, InterpreterError> {
+        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(started) = &*started {
+            return Ok(started.interpreter.clone());
+        }
+        let started = started.insert(Started { interpreter: initialize(Path::new(""))?, asked: Vec::new() });
+        Ok(started.interpreter.clone())
+    }
+
     /// Lets the libraries that call models log errors only. Loggers are the process's: this holds for all jobs, until a job
     /// starts while no other is alive. Call it once the predictor is loaded, for libraries set their levels at import.
     pub fn hush(&self) {
@@ -204,6 +227,18 @@ impl Started {
     }
 }
 
+/// Makes the end of the interpreter that runs in this process the task of this program, which ends the process: see
+/// [`end`]. To be called before any job.
+///
+/// # Errors
+///
+/// Fails if there is none, or our Python helpers do not load.
+pub fn adopt() -> Result<(), InterpreterError> {
+    Interpreter::running()?;
+    exit::adopt();
+    Ok(())
+}
+
 /// Whether two paths lead to the same executable of the same environment: all environments' executables are links to that
 /// which they were made with.
 fn is_same(one: &Path, other: &Path) -> bool {
@@ -246,6 +281,12 @@ mod raw {
         }
         // SAFETY: a non-null `err_msg` is a static NUL-terminated string.
         unsafe { CStr::from_ptr(status.err_msg) }.to_string_lossy().into_owned()
+    }
+
+    /// Whether an interpreter runs in this process.
+    pub(super) fn is_running() -> bool {
+        // SAFETY: may be called at any time.
+        unsafe { ffi::Py_IsInitialized() != 0 }
     }
 
     /// Starts the interpreter and releases the GIL. Returns false if it runs already.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use super::check::Finding;
-use crate::bridge::python::interpreter::{Interpreter, choose, linked_version};
+use crate::bridge::python::interpreter::{Interpreter, linked_version};
 use crate::job::spec::{LoopChoice, PredictorSpec};
 use crate::local_model::LocalModel;
 use crate::report::text::duration;
@@ -23,7 +23,7 @@ pub(super) struct Started {
 
 /// Starts the interpreter as a run does.
 pub(super) fn interpreter(options: &PredictorSpec) -> Started {
-    match Interpreter::start(&choose(options.python.as_deref())) {
+    match Interpreter::find(options.python.as_deref()) {
         Ok(started) => {
             let (python, version) = (started.executable.display(), &started.version);
             let text = format!("{version}, `{python}`, linked to libpython {}", linked_version());
