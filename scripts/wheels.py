@@ -1,0 +1,228 @@
+"""Builds the wheels of the Python package and tests them, for `make`.
+
+Each Python has a target directory of its own, such as `target/py3.12`: cargo would otherwise build the crates that are
+made for one Python again for the next, and so would the program's own build.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+TOOLS = Path(sys.executable).parent
+NAME = "tokio-asyncio-bridge"
+# There is a wheel for each: the limited API, which one wheel for all would need, has no `PyContext_*`.
+VERSIONS = ["3.11", "3.12", "3.13", "3.14"]
+# The oldest glibc that the portable wheels run with; that of any Linux since 2014.
+GLIBC = (2, 17)
+# What shows the same with every Python, or takes long.
+ONCE = "not notebook and not leaks and not once"
+
+
+@dataclass(frozen=True)
+class Python:
+    """A Python on this machine."""
+
+    executable: str
+    version: str  # such as `3.12`
+
+    @property
+    def target(self) -> Path:
+        """Where cargo builds for it."""
+        return PROJECT / "target" / f"py{self.version}"
+
+    def __str__(self) -> str:
+        return f"Python {self.version} ({self.executable})"
+
+
+def inspected(executable: Path | str) -> Python | None:
+    """The Python behind an executable. None if it does not run, has no wheel, or makes no virtual environments."""
+    ask = "import ensurepip, sys, venv; print(sys.implementation.name, *sys.version_info[:2], sys._base_executable)"
+    # In another directory than the project, whose `.python-version` would choose for pyenv.
+    told = subprocess.run([executable, "-I", "-c", ask], cwd="/", capture_output=True, text=True)
+    if told.returncode != 0:
+        return None
+    implementation, major, minor, found = told.stdout.strip().split(" ", 3)
+    version = f"{major}.{minor}"
+    return Python(found, version) if implementation == "cpython" and version in VERSIONS else None
+
+
+def own() -> Python:
+    """The Python of `.venv`, which is that of `PYTHON`."""
+    python = inspected(sys.executable)
+    if python is None:
+        sys.exit(f"{sys.executable}: there is no wheel for Python {sys.version.split()[0]}")
+    return python
+
+
+def found() -> list[Python]:
+    """The Pythons on the path and those of pyenv, one of each version, sorted; that of `.venv` comes before others."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    directories = [Path(directory) for directory in os.get_exec_path()] + sorted(pyenv.glob("versions/*/bin"))
+    names = [directory / f"python{version}" for version in VERSIONS for directory in directories]
+    first = {}
+    for python in [own(), *(inspected(name) for name in names if os.access(name, os.X_OK))]:
+        if python:
+            first.setdefault(python.version, python)
+    return [first[version] for version in VERSIONS if version in first]
+
+
+def run(*command: Path | str, **variables: str) -> None:
+    """Runs a command in the project; exits if it fails, for it has said why."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    code = subprocess.run(command, cwd=PROJECT, env=kept | variables).returncode
+    if code != 0:
+        sys.exit(code)
+
+
+def build(python: Python, out: Path, *options: str) -> None:
+    """Builds the wheel for a Python into `out`."""
+    print(f"== building the wheel for {python}", flush=True)
+    begin(python.target)
+    run(
+        *(TOOLS / "maturin", "build", "--quiet", "--release", "--locked", *options),
+        *("--interpreter", python.executable, "--target-dir", python.target, "--out", out),
+    )
+
+
+def begin(target: Path) -> None:
+    """Begins a target directory with what another Python's has: most crates know of none."""
+    others = [other for other in sorted(target.parent.glob("py3.*[0-9]")) if (other / "release").exists()]
+    if others and not target.exists():
+        partial = target.with_name(f"{target.name}-partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        # With their times, by which cargo knows what is up to date.
+        run("cp", "--archive", "--reflink=auto", others[0] / "release", partial)
+        partial.rename(target)
+
+
+def wheel(python: Python) -> Path:
+    """Builds the wheel for a Python as `pip install` does here, and returns its path."""
+    out = python.target / "wheels"
+    shutil.rmtree(out, ignore_errors=True)
+    build(python, out, "--compatibility", "linux")
+    (path,) = out.glob("*.whl")
+    return path
+
+
+def environment(python: Python, built: Path) -> Path:
+    """An environment with the wheel and what its tests import. Returns its directory."""
+    directory = python.target / "venv"
+    stamp = directory / ".made-with"
+    if not stamp.exists() or stamp.read_text() != python.executable:
+        run(python.executable, "-m", "venv", "--clear", directory)
+        stamp.write_text(python.executable)
+    pip = [directory / "bin/python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    # Of the same version, another build would not be installed over it.
+    run(*pip, "uninstall", "--yes", NAME)
+    run(
+        *(*pip, "install", f"{built}[dspy,notebook]"),
+        *("--constraint", "constraints.txt", "--requirement", "tests/wheel/requirements.txt"),
+    )
+    return directory
+
+
+def test(python: Python, arguments: Sequence[str]) -> None:
+    """Runs pytest against the wheel for a Python."""
+    built = wheel(python)
+    directory = environment(python, built)
+    print(f"== testing the wheel for {python}", flush=True)
+    run(
+        *(directory / "bin/python", "-m", "pytest", *arguments),
+        WHEEL=str(built),
+        WHEEL_TARGET=str(python.target),
+    )
+
+
+def test_others(arguments: Sequence[str]) -> None:
+    """Runs what may differ against the wheel for each other Python on this machine."""
+    others = [python for python in found() if python.version != own().version]
+    print(
+        f"== wheels: {own()} is tested by `make test`; here {', '.join(map(str, others)) or 'is no other'}", flush=True
+    )
+    for python in others:
+        test(python, ["-m", ONCE, *arguments])
+
+
+def portable(versions: Sequence[str], triple: str | None) -> None:
+    """Builds wheels for any Linux, and a source distribution, into `dist`."""
+    dist = PROJECT / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    pythons = found()
+    if triple and versions:
+        # maturin knows the Pythons of other machines by their names.
+        pythons = [Python(f"python{version}", version) for version in versions]
+    missing = set(versions) - {python.version for python in pythons}
+    if missing:
+        sys.exit(f"there is no Python {', '.join(sorted(missing))} on this machine, but {', '.join(map(str, pythons))}")
+    options = [
+        "--zig",
+        "--compatibility",
+        f"manylinux_{GLIBC[0]}_{GLIBC[1]}",
+        *(("--target", triple) if triple else ()),
+    ]
+    for python in pythons:
+        if not versions or python.version in versions:
+            build(python, dist, *options)
+    run(TOOLS / "maturin", "sdist", "--quiet", "--out", dist)
+    for path in sorted(dist.glob("*.whl")):
+        audit(path)
+    print(*sorted(str(path.relative_to(PROJECT)) for path in dist.iterdir()), sep="\n")
+
+
+def audit(path: Path) -> None:
+    """Exits where a wheel needs a newer glibc than it says, or a library that not every Linux has."""
+    told = subprocess.run([TOOLS / "auditwheel", "show", path], capture_output=True, text=True)
+    tag = re.search(r'following platform tag:\s+"manylinux_(\d+)_(\d+)_', told.stdout)
+    if told.returncode != 0 or not tag or (int(tag[1]), int(tag[2])) > GLIBC:
+        sys.exit(f"{path.name} is not portable:\n{told.stdout}{told.stderr}")
+
+
+def test_command(arguments: Sequence[str]) -> None:
+    """Runs the acceptance tests on the wheel's `tab`, with the packages of `.venv`."""
+    python = own()
+    directory = python.target / "command"
+    run(python.executable, "-m", "venv", "--clear", "--without-pip", directory)
+    (packages,) = directory.glob("lib/python3.*/site-packages")
+    (shared,) = TOOLS.parent.glob("lib/python3.*/site-packages")
+    (packages / "shared.pth").write_text(f"{shared}\n")
+    pip = [
+        TOOLS / "python",
+        "-m",
+        "pip",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--python",
+        directory / "bin/python",
+    ]
+    run(*pip, "install", "--no-deps", wheel(python))
+    acceptance = ["cargo", "test", "--release", "--locked", "--test", "acceptance", "--", *arguments]
+    run(*acceptance, TEST_PROGRAM=str(directory / "bin/tab"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    tests = {"test": lambda arguments: test(own(), arguments), "test-others": test_others, "test-command": test_command}
+    for name in tests:
+        commands.add_parser(name).add_argument(
+            "arguments", nargs=argparse.REMAINDER, help="for pytest or cargo's tests"
+        )
+    wheels = commands.add_parser("portable")
+    wheels.add_argument("versions", nargs="*", help="such as 3.12 [default: all on this machine]")
+    wheels.add_argument("--target", help="the machine they are for, as Rust names it [default: this one]")
+    given = parser.parse_args()
+    if given.command == "portable":
+        portable(given.versions, given.target)
+    else:
+        tests[given.command](given.arguments)
+
+
+main()

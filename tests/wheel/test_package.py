@@ -1,0 +1,36 @@
+"""The package as it was installed: what it brings, and what it needs."""
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(sys.executable).parent
+DISTRIBUTION = "tokio-asyncio-bridge"
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("program", [["tab"], ["tokio-asyncio-bridge"], ["python", "-m", "tokio_asyncio_bridge"]])
+def test_each_way_to_call_the_program_gives_the_same_version(program: list[str]) -> None:
+    name, *arguments = program
+    version = importlib.metadata.version(DISTRIBUTION)
+    assert run(SCRIPTS / name, *arguments, "--version") == f"tokio-asyncio-bridge {version}\n"
+
+
+def test_the_import_brings_no_package_that_an_extra_stands_for() -> None:
+    code = "import sys, tokio_asyncio_bridge; print(*{name.partition('.')[0] for name in sys.modules})"
+    imported = set(run(sys.executable, "-c", code).split())
+    assert not imported & {"dspy", "litellm", "uvloop", "pandas", "polars", "pyarrow", "tqdm", "ipywidgets"}
+
+
+def test_the_wheel_needs_no_package_but_those_of_its_extras() -> None:
+    needed = importlib.metadata.requires(DISTRIBUTION) or []
+    assert [one for one in needed if "extra ==" not in one] == []
+    assert set(importlib.metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []) == {"dspy", "notebook"}
