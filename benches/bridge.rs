@@ -23,7 +23,7 @@ use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{self, Interpreter};
-use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request};
+use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request, Target};
 use tokio_asyncio_bridge::call::{Attempt, call_clock};
 use tokio_asyncio_bridge::row::Value;
 use tokio_asyncio_bridge::secret::Secrets;
@@ -102,7 +102,7 @@ fn into_future(kind: LoopKind, request: Request) -> Arc<dyn Bridge> {
 fn bridge(condition: &Condition, start: Start) -> Cost {
     let kind = if condition.event_loop == "uvloop" { LoopKind::Uvloop } else { LoopKind::Asyncio };
     let request = Request {
-        spec: format!("benches/script.py:{}", condition.predictor),
+        target: Target::Spec(format!("benches/script.py:{}", condition.predictor)),
         signature: String::new(),
         program: None,
         calls: condition.in_flight,

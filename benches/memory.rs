@@ -14,7 +14,7 @@ use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{self, Interpreter};
-use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request};
+use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request, Target};
 use tokio_asyncio_bridge::call::{Attempt, call_clock};
 use tokio_asyncio_bridge::row::Value;
 use tokio_asyncio_bridge::secret::Secrets;
@@ -55,7 +55,7 @@ fn in_a_process(design: &str, in_flight: usize) -> f64 {
 fn held_by(design: &str, in_flight: usize) -> f64 {
     Interpreter::start(&interpreter::choose(None)).unwrap();
     let request = Request {
-        spec: "benches/script.py:hold".to_owned(),
+        target: Target::Spec("benches/script.py:hold".to_owned()),
         signature: String::new(),
         program: None,
         calls: in_flight,

@@ -11,7 +11,7 @@ use tokio_asyncio_bridge::bridge::Bridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{Interpreter, choose};
-use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request};
+use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request, Target};
 use tokio_asyncio_bridge::input::{Format, Parameter, Source, Wanted, validate, validate_typed};
 use tokio_asyncio_bridge::secret::Secrets;
 
@@ -69,7 +69,7 @@ fn typed() {
         .unwrap();
         let provider = Box::new(|| Ok(ModelSettings::default()));
         let request = Request {
-            spec: format!("{}:predict", code.path().display()),
+            target: Target::Spec(format!("{}:predict", code.path().display())),
             signature: String::new(),
             program: None,
             calls: 1,

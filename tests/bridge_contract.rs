@@ -11,7 +11,7 @@ use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{self, Interpreter};
-use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request};
+use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request, Target};
 use tokio_asyncio_bridge::bridge::scripted::{Script, ScriptedBridge};
 use tokio_asyncio_bridge::bridge::{Bridge, Description, Health};
 use tokio_asyncio_bridge::call::{Attempt, CallWatch, call_clock};
@@ -47,7 +47,7 @@ trait Subject: Bridge + Sized {
 fn request(name: &str) -> Request {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/predictors/contract.py");
     Request {
-        spec: format!("{}:{name}", file.display()),
+        target: Target::Spec(format!("{}:{name}", file.display())),
         signature: String::new(),
         program: None,
         calls: 16,

@@ -15,7 +15,7 @@ use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{Interpreter, InterpreterError, choose};
-use tokio_asyncio_bridge::bridge::python::predictor::{LoadError, Model, Request};
+use tokio_asyncio_bridge::bridge::python::predictor::{LoadError, Model, Request, Target};
 use tokio_asyncio_bridge::call::{Attempt, call_clock};
 use tokio_asyncio_bridge::error::{BridgeError, CallError};
 use tokio_asyncio_bridge::outcome::Answer;
@@ -77,7 +77,7 @@ fn directory(predictor: &str) -> TempDir {
 
 fn request(directory: &TempDir) -> Request {
     Request {
-        spec: format!("{}:predict", directory.path().join("predictor.py").display()),
+        target: Target::Spec(format!("{}:predict", directory.path().join("predictor.py").display())),
         signature: String::new(),
         program: None,
         calls: 16,

@@ -17,7 +17,7 @@ pub struct Description {
     pub bridge: String,
     /// The event loop that runs the calls: `asyncio`, `uvloop` or `none`.
     pub event_loop: String,
-    /// The SPEC that it was loaded from.
+    /// The SPEC that it was loaded from, or the name of the object that it is.
     pub spec: String,
     /// `async function`, `async generator`, `function on threads`, `dspy.Module …`.
     pub kind: String,

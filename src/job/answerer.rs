@@ -12,7 +12,7 @@ use crate::bridge::Bridge;
 use crate::bridge::into_future::IntoFutureBridge;
 use crate::bridge::python::PythonBridge;
 use crate::bridge::python::interpreter::{Interpreter, Show};
-use crate::bridge::python::predictor::{Model, ModelSettings, Request};
+use crate::bridge::python::predictor::{Model, ModelSettings, PredictorObject, Request, Target};
 use crate::bridge::scripted::ScriptedBridge;
 use crate::fs::sha256;
 use crate::input::Wanted;
@@ -47,7 +47,7 @@ pub(crate) struct Answerer {
 type Starting = JoinHandle<Result<LocalModel, ModelError>>;
 
 impl Answerer {
-    /// Starts what the options ask for. `calls` is the number of calls that will be in flight. With `dry_run` no model
+    /// Starts what the options ask for, with `object` in place of their SPEC if there is one. `calls` is the number of calls that will be in flight. With `dry_run` no model
     /// is started. `show` shows what Python prints; without it, Python prints to its own streams.
     ///
     /// Must be called within a Tokio runtime, and may block for seconds.
@@ -57,6 +57,7 @@ impl Answerer {
     /// Fails if the options name no bridge, or if Python, the predictor or the local model cannot be started.
     pub(crate) fn start(
         options: &PredictorSpec,
+        object: Option<PredictorObject>,
         calls: usize,
         dry_run: bool,
         secrets: &Secrets,
@@ -93,7 +94,7 @@ impl Answerer {
             });
         let model = Arc::<Mutex<Option<LocalModel>>>::default();
         let request = Request {
-            spec: options.predictor.clone(),
+            target: object.map_or_else(|| Target::Spec(options.predictor.clone()), Target::Object),
             signature: options.signature.clone(),
             program: options.program.clone(),
             calls,

@@ -14,6 +14,7 @@ use super::resume::{Begin, Only, TakeUp};
 use super::run::{Opened, Session, SessionEnd};
 use super::spec::JobSpec;
 use crate::bridge::python::interpreter::Show;
+use crate::bridge::python::predictor::PredictorObject;
 use crate::journal::Counts;
 use crate::observe::{Level, Observer};
 use crate::run::control::Control;
@@ -21,6 +22,9 @@ use crate::run::control::Control;
 /// Options of one session, which are not part of the job.
 #[derive(Default)]
 pub struct SessionOptions {
+    /// The predictor if it is a Python object of this process. It takes the place of the spec's, and the job is
+    /// recorded with its name.
+    pub predictor: Option<PredictorObject>,
     /// The stream to read the rows from (`-` for standard input); `None` if the job's input is a file.
     pub stream: Option<PathBuf>,
     /// The name of the input in messages; `None` for [`JobSpec::input`].
@@ -56,9 +60,9 @@ impl Job {
     /// # Errors
     ///
     /// Fails if a file of the job would replace one that must stay, if the directory of the answers cannot be written
-    /// to, or if the journal cannot be read.
+    /// to, if the journal cannot be read, or if the spec names a Python object that `options` does not give.
     pub fn new(spec: JobSpec, files: JobPaths, options: SessionOptions) -> Result<Self, JobError> {
-        let spec = spec.anchored();
+        let spec = spec.with(options.predictor.as_ref())?.anchored();
         let input = options.input.as_deref().unwrap_or(&spec.input);
         let output = options.output.as_deref().filter(|_| !options.scratch);
         let force = options.take_up.begin == Begin::Anew;
@@ -71,7 +75,8 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// Fails if the run was given a secret, which the journal does not keep, and `spec` does not give it again.
+    /// Fails if the run was given a secret or a Python object, which the journal does not keep, and `spec` or `options`
+    /// does not give it again.
     pub fn resume(spec: JobSpec, files: JobPaths, options: SessionOptions) -> Result<Self, JobError> {
         if let Some(key) = spec.predictor.lm.missing() {
             let text = format!(
@@ -79,9 +84,10 @@ impl Job {
             );
             return Err(JobError::new(ErrorKind::Usage, text));
         }
+        let spec = spec.with(options.predictor.as_ref())?.anchored();
         let take_up = TakeUp { begin: Begin::Resume, ..options.take_up };
         let options = SessionOptions { take_up, ..options };
-        Ok(Self { spec: spec.anchored(), files, options, continuing: true })
+        Ok(Self { spec, files, options, continuing: true })
     }
 
     /// Returns the counts of the selected rows if nothing is left to do, without starting Python. `None` means that the
@@ -132,7 +138,9 @@ impl Job {
         let Self { mut spec, files: named, options, continuing } = self;
         let absolute =
             named.absolute().map_err(|error| JobError::new(ErrorKind::Output, error.to_string()))?;
-        let SessionOptions { stream, input, take_up, dry_run, scratch, quiet, prints, argv, .. } = options;
+        let SessionOptions {
+            predictor, stream, input, take_up, dry_run, scratch, quiet, prints, argv, ..
+        } = options;
         let input = if stream.is_some() { Some(named.spool.clone()) } else { input };
         let mut source = spec.source(input.as_deref().unwrap_or(&spec.input));
         let python = spec.predictor.python.as_deref();
@@ -154,7 +162,7 @@ impl Job {
             fresh = Some(at);
         }
         let calls = spec.pace.calls();
-        let preparing = Preparing { spec, source, calls, dry_run, quiet, prints, argv };
+        let preparing = Preparing { spec, predictor, source, calls, dry_run, quiet, prints, argv };
         let mut prepared = preparing.run(control).await?;
         prepared.announce(observer);
         if fresh.is_some() {

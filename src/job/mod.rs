@@ -51,6 +51,7 @@ pub use self::resume::{Begin, Only, TakeUp, recorded};
 pub use self::run::SessionEnd;
 pub use self::spec::JobSpec;
 pub use crate::bridge::python::interpreter::end as end_python;
+pub use crate::bridge::python::predictor::PredictorObject;
 pub use crate::event::Event;
 pub use crate::input::Format;
 pub use crate::observe::{Fanout, Level, Observer, Snapshot};

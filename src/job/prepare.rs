@@ -9,6 +9,7 @@ use super::estimate::{self, Estimate, Estimated};
 use super::rebuilt::{Kept, cores};
 use super::spec::{self, JobSpec, RowSpec};
 use crate::bridge::python::interpreter::{Interpreter, Show};
+use crate::bridge::python::predictor::PredictorObject;
 use crate::input::{Format, InputError, Source, Validated, glance, validate, validate_typed};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
 use crate::observe::{Level, Observer};
@@ -24,6 +25,8 @@ use crate::usage::Spent;
 pub(super) struct Preparing {
     /// The job.
     pub spec: JobSpec,
+    /// The predictor if it is a Python object.
+    pub predictor: Option<PredictorObject>,
     /// The input.
     pub source: Source,
     /// The most calls in flight.
@@ -74,7 +77,7 @@ impl Preparing {
     }
 
     fn prepare(self) -> Result<Prepared, JobError> {
-        let Self { spec, mut source, calls, dry_run, quiet, prints, argv } = self;
+        let Self { spec, predictor, mut source, calls, dry_run, quiet, prints, argv } = self;
         // Only now: standard input has just been copied to a file.
         source.delimiter = spec.rows.delimiter_of(&source);
         let secrets = secrets(&spec.predictor);
@@ -84,8 +87,8 @@ impl Preparing {
         }
         glance(&source)?;
         let program = spec.predictor.program.as_deref().map(program_sha256).transpose()?;
-        let answerer =
-            Answerer::start(&spec.predictor.from(&spec.directory), calls, dry_run, &secrets, prints)?;
+        let options = spec.predictor.from(&spec.directory);
+        let answerer = Answerer::start(&options, predictor, calls, dry_run, &secrets, prints)?;
         if quiet {
             answerer.interpreter.iter().for_each(Interpreter::hush);
         }

@@ -42,10 +42,15 @@ _late: list[asyncio.AbstractEventLoop] = []
 _garbage = False
 
 
-def begin(loop: asyncio.AbstractEventLoop) -> None:
-    """Waits until no other job is being loaded; what is brought in from now on is the job's of the loop."""
+def begin(loop: asyncio.AbstractEventLoop | None) -> None:
+    """Waits until no other job is being loaded; what is brought in from now on is the job's of the loop.
+
+    Without a loop, the predictor is an object that is there already, and brings in nothing.
+    """
     global _loading, _garbage
     _lock.acquire()
+    if loop is None:
+        return
     while _late:
         _take_out(_late.pop())
     if _garbage:
@@ -66,7 +71,8 @@ def settle() -> None:
 def loaded() -> None:
     """Ends what `begin` has begun."""
     global _loading
-    _dspy.loaded(_loading)
+    if _loading is not None:
+        _dspy.loaded(_loading)
     _loading = None
     _lock.release()
 
@@ -201,15 +207,15 @@ class _Dspy:
             self.base = copied(store.DEFAULT_CONFIG)
         job.settings = dict(store.main_thread_config)
         if self.kept is not None:
-            override(**job.settings)
+            underlay(job.settings)
         else:
-            override(**{name: value for name, value in job.settings.items() if self.is_changed(name, value)})
+            underlay({name: value for name, value in job.settings.items() if self.is_changed(name, value)})
 
     def is_changed(self, name: str, value: Any) -> bool:
         before = (self.base or {}).get(name)
         return not (value is before or (isinstance(value, list) and not value and not before))
 
-    def loaded(self, job: _Job | None) -> None:
+    def loaded(self, job: _Job) -> None:
         store, kept, self.kept = self.store(), self.kept, None
         if store is not None and kept is not None:
             self.fill(store, *kept)
@@ -244,7 +250,21 @@ def override(**settings: Any) -> None:
     store = _dspy.store()
     if store is not None:
         overrides = store.thread_local_overrides
-        overrides.set(store.dotdict({**settings, **overrides.get()}))
+        overrides.set(store.dotdict({**overrides.get(), **settings}))
+
+
+def underlay(settings: dict[str, Any]) -> None:
+    """As `override`, but the settings that are overridden already stay so."""
+    store = _dspy.store()
+    if store is not None:
+        override(**{**settings, **store.thread_local_overrides.get()})
+
+
+def keep_settings() -> None:
+    """Keeps DSPy's settings in this context as they are, whatever becomes of those of the process."""
+    store = _dspy.store()
+    if store is not None:
+        underlay(copied(store.main_thread_config))
 
 
 _dspy = _Dspy()

@@ -25,6 +25,7 @@ const FILES: &[(&str, &str)] = &[
     ("threads", include_str!("threads.py")),
     ("typed", include_str!("typed.py")),
     ("loader", include_str!("loader.py")),
+    ("objects", include_str!("objects.py")),
     ("surroundings", include_str!("surroundings.py")),
     ("metered", include_str!("metered.py")),
     ("reachable", include_str!("reachable.py")),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -226,13 +227,27 @@ def find(spec: str, loop: asyncio.AbstractEventLoop) -> tuple[Any, str | None]:
     Returns the target and the file it came from.
     """
     target, source = resolve(spec)
+    return instance(target, loop), source
+
+
+def instance(target: Any, loop: asyncio.AbstractEventLoop) -> Any:
+    """The target, or an instance of it, made inside the loop, if it is a class."""
     if not inspect.isclass(target):
-        return target, source
+        return target
 
     async def instantiate() -> Any:
         return target()
 
-    return loop.run_until_complete(instantiate()), source
+    return loop.run_until_complete(instantiate())
+
+
+def named(target: Any) -> Any:
+    """What gives a predictor its name: a function or method, what a partial is made of, or the class of an object."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    module = module_of(target)
+    target = target if module is None else module
+    return target if isinstance(getattr(target, "__qualname__", None), str) else type(target)
 
 
 def describe(target: Any, source: str | None, kind: str | None) -> Predictor:

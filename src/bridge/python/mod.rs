@@ -44,8 +44,9 @@
 //! | `host.py` | what runs on the loop's thread around the calls: the loop, its threads, its end |
 //! | `helpers.rs` | the Python files of this folder, as the package `_tokio_asyncio_bridge` |
 //! | **The predictor** | |
-//! | `predictor.rs` | the predictor that a SPEC names: how it is called and what it takes |
-//! | `loader.py` | finds and imports it, and tells how it wants to be called |
+//! | `predictor.rs` | the predictor: how it is called and what it takes |
+//! | `object.rs`, `objects.py` | one that is an object of this process: its name, and the context of its calls |
+//! | `loader.py` | finds and imports what a SPEC names, and tells how it wants to be called |
 //! | `brought.py` | what a job has brought into the interpreter, taken out at its end |
 //! | `dspy_predictor.py` | DSPy modules as predictors: their model, saved programs, a meter around each call |
 //! | `dspy_meter.py` | what one call of a DSPy predictor uses: tokens, requests, cost |
@@ -141,6 +142,7 @@ mod keywords;
 mod latch;
 pub mod main_thread;
 mod metered;
+mod object;
 mod pool;
 pub mod predictor;
 mod printed;
@@ -269,7 +271,7 @@ mod tests {
     use pyo3::prelude::*;
 
     use super::interpreter::{self, Interpreter};
-    use super::predictor::{Model, ModelSettings};
+    use super::predictor::{Model, ModelSettings, Target};
     use super::*;
     use crate::call::call_clock;
     use crate::row::Value;
@@ -280,7 +282,10 @@ mod tests {
         for kind in [LoopKind::Asyncio, LoopKind::Uvloop] {
             let provider = Box::new(|| Ok(ModelSettings::default()));
             let request = Request {
-                spec: format!("{}/tests/predictors/contract.py:echo", env!("CARGO_MANIFEST_DIR")),
+                target: Target::Spec(format!(
+                    "{}/tests/predictors/contract.py:echo",
+                    env!("CARGO_MANIFEST_DIR")
+                )),
                 signature: String::new(),
                 program: None,
                 calls: 1,

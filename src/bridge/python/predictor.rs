@@ -1,4 +1,4 @@
-//! Loads the predictor that a SPEC names in the interpreter: how it is called, and what it takes.
+//! Loads a predictor in the interpreter: how it is called, and what it takes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,9 +8,10 @@ use pyo3::prelude::*;
 
 use super::keywords::Keywords;
 use super::metered::metered;
+pub use super::object::{PredictorObject, Target};
 use super::prompt::prompt;
 use super::types::ParameterTypes;
-use super::{forked, helpers, printed};
+use super::{forked, helpers, printed, step};
 use crate::bridge::Description;
 use crate::input::Parameter;
 use crate::secret::Secrets;
@@ -77,8 +78,8 @@ pub struct Model {
 
 /// What to load.
 pub struct Request {
-    /// `path/to/file.py:name`, `package.module:name` or `dspy`.
-    pub spec: String,
+    /// What the predictor is loaded from.
+    pub target: Target,
     /// The DSPy signature of the predictor `dspy`: its fields, or a class.
     pub signature: String,
     /// A saved DSPy program: a file with the state of a module, or the directory of a whole program.
@@ -118,8 +119,17 @@ impl Predictor {
         let (host, brought) = (helpers::module(py, "host")?, helpers::module(py, "brought")?);
         host.call_method1("widen", (event_loop, request.calls))?;
         // One job at a time: what a file sets while it is imported is the whole interpreter's.
-        brought.call_method1("begin", (event_loop,))?;
-        let found = Self::find(event_loop, request, secrets);
+        let found = match &request.target {
+            Target::Spec(_) => {
+                brought.call_method1("begin", (event_loop,))?;
+                Self::find(event_loop, request, secrets)
+            }
+            Target::Object(object) => {
+                let context = object.context(py)?;
+                brought.call_method1("begin", (py.None(),))?;
+                step::within(&context, || Self::find(event_loop, request, secrets)).flatten()
+            }
+        };
         forked::end_if_child(py, || found.as_ref().err());
         brought.call_method0("loaded")?;
         found
@@ -128,7 +138,8 @@ impl Predictor {
     fn find(event_loop: &Bound<'_, PyAny>, request: Request, secrets: &mut Secrets) -> PyResult<Self> {
         let py = event_loop.py();
         let loader = helpers::module(py, "loader")?;
-        let Request { spec, signature, program, model, calls } = request;
+        let Request { target: requested, signature, program, model, calls } = request;
+        let spec = requested.name();
         let mut source: Option<String> = None;
         // A directory holds a whole program, with its predictor.
         let whole = program.as_deref().filter(|program| program.is_dir());
@@ -152,7 +163,13 @@ impl Predictor {
             return Err(refused(py, &reason));
         } else {
             let target: Bound<'_, PyAny>;
-            (target, source) = loader.call_method1("find", (&spec, event_loop))?.extract()?;
+            let found = match &requested {
+                Target::Spec(spec) => loader.call_method1("find", (spec, event_loop))?,
+                Target::Object(object) => {
+                    helpers::module(py, "objects")?.call_method1("find", (object.target(py), event_loop))?
+                }
+            };
+            (target, source) = found.extract()?;
             let module = loader.call_method1("module_of", (&target,))?;
             let kind = (!module.is_none()).then(|| kind_of(&target, &module)).transpose()?;
             (target, module, kind)
@@ -186,7 +203,7 @@ impl Predictor {
         // It may also have put streams of its own in place of Python's.
         printed::cover(py)?;
         let prompt = Some(prompt(source.as_deref(), &module, secrets)?);
-        let mut predictor = Self::of(event_loop, &spec, &loaded)?;
+        let mut predictor = Self::of(event_loop, spec, &loaded)?;
         predictor.description = Description { outputs, repeating, prompt, ..predictor.description };
         predictor.description.cautions.extend(cautions);
         Ok(predictor)

@@ -6,16 +6,13 @@ import types
 
 from _tokio_asyncio_bridge import brought, traces
 
-# Where installed packages lie, also those of another environment and of Debian's own Python.
-_INSTALLED = {"site-packages", "dist-packages"}
-
 
 def loaded(source: str | None) -> list[tuple[str, str]]:
     """The name and path of `source`, the predictor's own file, and of each module of the user's own imported so far.
 
     A module is the user's own if it belongs neither to the standard library nor to an installed package.
     """
-    files = {os.path.abspath(file) for file in _imported() if _is_own(file)}
+    files = {os.path.abspath(file) for file in _imported() if traces.is_own(file)}
     if source is not None:
         files.add(os.path.abspath(source))
     return sorted((_named(file), file) for file in files)
@@ -31,10 +28,6 @@ def _imported() -> list[str]:
     modules = [module for module in imported if isinstance(module, types.ModuleType)]
     files = (object.__getattribute__(module, "__dict__").get("__file__") for module in modules)
     return [file for file in files if isinstance(file, str)]
-
-
-def _is_own(file: str) -> bool:
-    return not (traces.is_ours(file) or traces.is_library(file) or _INSTALLED.intersection(file.split(os.sep)))
 
 
 def _named(file: str) -> str:

@@ -49,8 +49,12 @@ impl Drop for Entered<'_, '_> {
 
 /// Runs `work` in an empty context.
 pub(super) fn within_new_context<T>(py: Python<'_>, work: impl FnOnce() -> T) -> PyResult<T> {
-    let context = py.import("contextvars")?.getattr("Context")?.call0()?;
-    let _entered = Entered::new(&context)?;
+    within(&py.import("contextvars")?.getattr("Context")?.call0()?, work)
+}
+
+/// Runs `work` in a context that nobody is in.
+pub(super) fn within<T>(context: &Bound<'_, PyAny>, work: impl FnOnce() -> T) -> PyResult<T> {
+    let _entered = Entered::new(context)?;
     Ok(work())
 }
 

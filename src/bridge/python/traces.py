@@ -13,6 +13,8 @@ _LIBRARIES = tuple(
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
     if (path := sysconfig.get_paths().get(name))
 )
+# Where installed packages lie, also those of another environment and of Debian's own Python.
+_INSTALLED = {"site-packages", "dist-packages"}
 _LONGEST_MESSAGE = 10_000
 _MOST_MEMBERS = 20
 _LONGEST_TRACEBACK = 4_000
@@ -27,6 +29,11 @@ def is_library(filename: str) -> bool:
     """Whether a file belongs to the standard library or to an installed package."""
     # Compiled libraries name their source (`uvloop/loop.pyx`), which is not on this machine.
     return os.path.normcase(filename).startswith(_LIBRARIES) or filename.endswith(".pyx")
+
+
+def is_own(filename: str) -> bool:
+    """Whether a file is the user's own: no part of this program, the standard library or an installed package."""
+    return not (is_ours(filename) or is_library(filename) or _INSTALLED.intersection(filename.split(os.sep)))
 
 
 def message(error: BaseException) -> str:

@@ -1,6 +1,5 @@
 //! Chooses the Python executable, and checks that it fits the libpython that is linked in.
 
-use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -155,7 +154,7 @@ mod raw {
 
     use pyo3::ffi;
 
-    use super::BTreeSet;
+    use std::collections::BTreeSet;
 
     pub(super) fn linked_version() -> String {
         // SAFETY: `Py_GetVersion` may be called before initialization and returns a static string.

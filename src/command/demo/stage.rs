@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::bridge::Bridge;
 use crate::bridge::python::PythonBridge;
 use crate::bridge::python::interpreter::{Interpreter, choose};
-use crate::bridge::python::predictor::{LoadError, Model, ModelSettings, Request};
+use crate::bridge::python::predictor::{LoadError, Model, ModelSettings, Request, Target};
 use crate::call::{Attempt, call_clock};
 use crate::command::show::ShowOptions;
 use crate::command::streams::Streams;
@@ -103,7 +103,7 @@ impl<'a> Stage<'a> {
             model
         } else {
             let spec = self.spec.clone();
-            let start = move || Answerer::start(&spec, CALLS, false, &secrets(&spec), None);
+            let start = move || Answerer::start(&spec, None, CALLS, false, &secrets(&spec), None);
             let model =
                 tokio::task::spawn_blocking(start).await.map_err(|error| JobError::panicked(&error))??;
             self.say(&format!("(asking {})", escape(&model.description)))?;
@@ -119,7 +119,7 @@ impl<'a> Stage<'a> {
         // Only DSPy programs ask for the model.
         let provider = Box::new(|| Ok(ModelSettings::default()));
         let request = Request {
-            spec: format!("{FUNCTIONS}:{name}"),
+            target: Target::Spec(format!("{FUNCTIONS}:{name}")),
             signature: String::new(),
             program: None,
             calls: CALLS,

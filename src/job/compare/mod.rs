@@ -40,12 +40,13 @@ impl PreparedComparison {
         observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<Self, JobError> {
-        let spec = spec.anchored();
+        let spec = spec.with(options.predictor.as_ref())?.anchored();
         let deadline = spec.time.deadline;
         let input = options.input.as_deref().unwrap_or(&spec.input).to_owned();
         let preparing = Preparing {
             source: spec.source(&input),
             spec,
+            predictor: options.predictor,
             calls: modes.iter().map(|mode| mode.concurrency as usize).max().unwrap_or(1),
             dry_run: options.dry_run,
             quiet: options.quiet,

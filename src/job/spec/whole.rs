@@ -10,7 +10,9 @@ use super::output::{AccessPatch, AccessSpec, FieldPatch, FieldSpec, PagePatch, P
 use super::pace::{PacePatch, PaceSpec, RatePatch, RateSpec};
 use super::predictor::{PredictorPatch, PredictorSpec};
 use super::rows::{RowPatch, RowSpec};
+use crate::bridge::python::predictor::PredictorObject;
 use crate::input::{Format, Source};
+use crate::job::error::{ErrorKind, JobError};
 
 /// The version of the data. It is raised when an older program would misread the data.
 pub(super) const VERSION: u32 = 1;
@@ -28,6 +30,9 @@ pub struct JobSpec {
     pub format: Format,
     /// Whether the input was a stream.
     pub stream: bool,
+    /// Whether the predictor is a Python object of the process that ran the job. Then its SPEC is only a name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub object: bool,
     /// The predictor and its model.
     #[serde(default)]
     pub predictor: PredictorSpec,
@@ -109,6 +114,7 @@ impl JobSpec {
             directory,
             format,
             stream: false,
+            object: false,
             predictor: PredictorSpec::default(),
             rows: RowSpec::default(),
             pace: PaceSpec::default(),
@@ -121,6 +127,23 @@ impl JobSpec {
             page: PageSpec::default(),
             access: AccessSpec::default(),
         }
+    }
+
+    /// Puts the name of a Python object in place of the SPEC.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the spec names an object already, and there is none.
+    pub(in crate::job) fn with(mut self, object: Option<&PredictorObject>) -> Result<Self, JobError> {
+        match object {
+            Some(object) => {
+                self.object = true;
+                object.name().clone_into(&mut self.predictor.predictor);
+            }
+            None if self.object => return Err(lacking(&self.predictor.predictor)),
+            None => {}
+        }
+        Ok(self)
     }
 
     /// Makes paths absolute that were set without a patch. They are relative to the job's directory.
@@ -145,6 +168,7 @@ impl JobSpec {
         if patch.rows.limit.is_some() || patch.rows.range.is_some() {
             (self.rows.limit, self.rows.range) = (None, None);
         }
+        self.object &= patch.predictor.predictor.is_none();
         self.access.lay(patch.access);
         self.predictor.lay(patch.predictor);
         self.rows.lay(patch.rows);
@@ -176,4 +200,14 @@ impl JobSpec {
     pub fn source(&self, path: &Path) -> Source {
         self.rows.source(path, self.format)
     }
+}
+
+/// The refusal to go on without the Python object that a run was started with.
+pub(in crate::job) fn lacking(object: &str) -> JobError {
+    let name = object.rsplit(['.', ':']).next().filter(|name| !name.starts_with('<')).unwrap_or("name");
+    let text = format!(
+        "the run was started with the Python object `{object}`, which only its own process has: give it again as \
+         `--predictor path/to/file.py:{name}`"
+    );
+    JobError::new(ErrorKind::Usage, text)
 }

@@ -1,0 +1,70 @@
+//! A predictor that is a Python object of this process, in place of what a SPEC names.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use super::interpreter::{Interpreter, InterpreterError};
+use super::{helpers, step};
+
+/// A callable or a `dspy.Module` of whoever starts the job, with the context it is to be called in. It is never imported,
+/// so it may be defined anywhere. Clones stand for the same object.
+#[derive(Debug, Clone)]
+pub struct PredictorObject(Arc<Given>);
+
+#[derive(Debug)]
+struct Given {
+    target: Py<PyAny>,
+    context: Py<PyAny>,
+    name: String,
+}
+
+/// What a predictor is loaded from.
+#[derive(Debug)]
+pub enum Target {
+    /// `path/to/file.py:name`, `package.module:name` or `dspy`.
+    Spec(String),
+    /// An object of this process.
+    Object(PredictorObject),
+}
+
+impl PredictorObject {
+    /// Takes an object, and a copy of the context variables of the caller, with `dspy.settings` as they are now. All calls
+    /// run in copies of these. So call it on the thread, and within the task, of whoever asks for the answers.
+    ///
+    /// # Errors
+    ///
+    /// Fails if our Python helpers do not load.
+    pub fn new(target: &Bound<'_, PyAny>) -> Result<Self, InterpreterError> {
+        let py = target.py();
+        // Another thread may hold the interpreter's lock while it loads them.
+        py.detach(|| Interpreter::find(None))?;
+        let (name, context) = helpers::module(py, "objects")?.call_method1("take", (target,))?.extract()?;
+        Ok(Self(Arc::new(Given { target: target.clone().unbind(), context, name })))
+    }
+
+    /// Its name: `module:qualified.name`. In place of `__main__` it has the script's file, or `<notebook>`.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The object itself.
+    pub(super) fn target<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.0.target.bind(py)
+    }
+
+    /// A copy of the context it was given in.
+    pub(super) fn context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        step::copy(self.0.context.bind(py))
+    }
+}
+
+impl Target {
+    /// The SPEC, or the name of the object.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Spec(spec) => spec,
+            Self::Object(object) => object.name(),
+        }
+    }
+}

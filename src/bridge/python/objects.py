@@ -1,0 +1,44 @@
+"""Predictors that are objects of the caller's: their names, and the context that they are called in."""
+
+import asyncio
+import contextvars
+import os
+import sys
+from typing import Any
+
+from _tokio_asyncio_bridge import brought, loader, traces
+
+
+def take(target: Any) -> tuple[str, contextvars.Context]:
+    """The name of the predictor, and a copy of the caller's context, with DSPy's settings as the caller sees them."""
+    context = contextvars.copy_context()
+    context.run(brought.keep_settings)
+    return name(target), context
+
+
+def name(target: Any) -> str:
+    """`module:qualified.name`: of a function, of what a `functools.partial` is made of, or of an object's class.
+
+    A script's `__main__` is named by its file. Without a file it is `<notebook>`, or `__main__`.
+    """
+    named = loader.named(target)
+    module = getattr(named, "__module__", None) or type(named).__module__
+    return f"{_main() if module == '__main__' else module}:{named.__qualname__}"
+
+
+def _main() -> str:
+    main = vars(sys.modules["__main__"])
+    spec, file = main.get("__spec__"), main.get("__file__")
+    if spec is not None:  # `python -m package.module`.
+        return spec.name
+    if isinstance(file, str):
+        return os.path.basename(file)
+    return "<notebook>" if "get_ipython" in main else "__main__"
+
+
+def find(target: Any, loop: asyncio.AbstractEventLoop) -> tuple[Any, str | None]:
+    """The predictor, and the file that it comes from if that is the user's own. A class is made inside the loop."""
+    module = sys.modules.get(getattr(loader.named(target), "__module__", None) or "")
+    file = getattr(module, "__file__", None)
+    source = os.path.abspath(file) if isinstance(file, str) and traces.is_own(file) else None
+    return loader.instance(target, loop), source
