@@ -1,5 +1,6 @@
 //! The command line: parses the options, runs the subcommand, and turns errors into messages and exit codes.
 
+mod command;
 mod form;
 mod log;
 mod near;
@@ -17,20 +18,20 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use clap_complete::Shell;
 use tokio::runtime::{Builder, Runtime};
 
+use self::command::UsageError;
+use self::command::compare::{CompareOptions, compare};
+use self::command::demo::{DemoOptions, demo};
+use self::command::doctor::doctor;
+use self::command::env_file::EnvFile;
+use self::command::export::{ExportOptions, export};
+use self::command::process::{NO_INPUT, ProcessOptions, format_of, process};
+use self::command::report::{ReportOptions, report};
+use self::command::resume::{ResumeOptions, resume};
+use self::command::show::ShowOptions;
+use self::command::signals::{self, outlive_file_size_limit};
+use self::command::streams::{Streams, stderr};
+use self::command::verify::{VerifyOptions, verify};
 use crate::bridge::python::{interpreter, main_thread};
-use crate::command::UsageError;
-use crate::command::compare::{CompareOptions, compare};
-use crate::command::demo::{DemoOptions, demo};
-use crate::command::doctor::doctor;
-use crate::command::env_file::EnvFile;
-use crate::command::export::{ExportOptions, export};
-use crate::command::process::{NO_INPUT, ProcessOptions, format_of, process};
-use crate::command::report::{ReportOptions, report};
-use crate::command::resume::{ResumeOptions, resume};
-use crate::command::show::ShowOptions;
-use crate::command::signals::{self, outlive_file_size_limit};
-use crate::command::streams::{Streams, stderr};
-use crate::command::verify::{VerifyOptions, verify};
 use crate::input::Format;
 use crate::job::spec::{JobSpec, PredictorPatch, WholePatch};
 use crate::job::{self, JobError};

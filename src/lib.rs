@@ -37,8 +37,7 @@
 //!
 //! | layer | modules | what they do |
 //! | --- | --- | --- |
-//! | 8 | `main` [`cli`] | parse the command line, give the exit code |
-//! | 7 | [`command`] | one file for each subcommand; the process's signals and streams |
+//! | 7 | `main` [`cli`] | the command line: one file for each subcommand, the process's signals and streams, the exit code |
 //! | 6 | [`job`] | the front door: a job as data, and what can be done with it |
 //! | 5 | [`run`] [`report`] | the dispatcher, which records before it shows; the report and the progress |
 //! | 4 | [`engine`] [`stats`] | permits, attempts and deadlines; counts and histograms |
@@ -68,7 +67,6 @@
 pub mod bridge;
 pub mod call;
 pub mod cli;
-pub(crate) mod command;
 pub mod engine;
 pub mod error;
 pub mod event;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use tracing_subscriber::EnvFilter;
 
-use crate::command::show::ShowOptions;
+use crate::cli::command::show::ShowOptions;
 use crate::observe::Level;
 use crate::report::progress::{Form, Screen, message_line};
 use crate::secret::Secrets;

@@ -1,5 +1,5 @@
 //! `--env-file`: its variables are there when Python starts, and their secrets are masked. The tests in
-//! `src/command/env_file.rs` are about the lines of such a file.
+//! `src/cli/command/env_file.rs` are about the lines of such a file.
 
 use std::fs;
 

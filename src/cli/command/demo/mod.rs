@@ -11,7 +11,7 @@ use clap::Args;
 use self::stage::Stage;
 use super::signals::Signals;
 use super::streams::Streams;
-use crate::command::show::ShowOptions;
+use crate::cli::command::show::ShowOptions;
 use crate::job::spec::values::duration;
 use crate::job::spec::{PredictorPatch, PredictorSpec};
 use crate::policy::stop::StopReason;

@@ -11,8 +11,8 @@ use crate::bridge::python::PythonBridge;
 use crate::bridge::python::interpreter::{Interpreter, choose};
 use crate::bridge::python::predictor::{LoadError, Model, ModelSettings, Request, Target};
 use crate::call::{Attempt, call_clock};
-use crate::command::show::ShowOptions;
-use crate::command::streams::Streams;
+use crate::cli::command::show::ShowOptions;
+use crate::cli::command::streams::Streams;
 use crate::error::CallError;
 use crate::job::JobError;
 use crate::job::answerer::{Answerer, secrets};
@@ -90,7 +90,7 @@ impl<'a> Stage<'a> {
         let python = choose(spec.python.as_deref());
         let start = move || {
             let interpreter = Interpreter::start(&python)?;
-            anyhow::Ok(interpreter.define(FUNCTIONS, include_str!("../../../examples/functions.py"))?)
+            anyhow::Ok(interpreter.define(FUNCTIONS, include_str!("../../../../examples/functions.py"))?)
         };
         tokio::task::spawn_blocking(start).await.map_err(|error| JobError::panicked(&error))??;
         let look = streams.look(&show);
