@@ -243,3 +243,12 @@ fn only_the_command_line_does_what_concerns_the_whole_process() {
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
+
+#[test]
+fn only_the_command_line_has_errors_without_a_type() {
+    let sources = Sources::read();
+    let below = sources.files.iter().filter(|(module, _)| layer(&module[0]) < layer("cli"));
+    let faults: Vec<_> =
+        below.filter(|(_, text)| text.contains("anyhow")).map(|(module, _)| module.join("::")).collect();
+    assert!(faults.is_empty(), "these use anyhow: {}", faults.join(", "));
+}
