@@ -5,6 +5,7 @@ mod form;
 mod log;
 mod near;
 mod opposites;
+mod stoppable;
 mod variables;
 
 use std::ffi::OsString;
@@ -31,6 +32,7 @@ use self::command::show::ShowOptions;
 use self::command::signals::{self, outlive_file_size_limit};
 use self::command::streams::{Streams, stderr};
 use self::command::verify::{VerifyOptions, verify};
+use self::stoppable::stoppable;
 use crate::bridge::python::{interpreter, main_thread};
 use crate::input::Format;
 use crate::job::spec::{JobSpec, PredictorPatch, WholePatch};
@@ -345,9 +347,15 @@ fn run(cli: Cli, matches: &ArgMatches, runtime: &Runtime, streams: &mut Streams)
             runtime.block_on(resume(options, spec, &answers, streams))
         }
         Command::Compare(options) => runtime.block_on(compare(options, streams)),
-        Command::Export(options) => export(&options, streams),
-        Command::Verify(options) => verify(&options, streams),
-        Command::Report(options) => report(&options, streams),
+        Command::Export(options) => {
+            stoppable(runtime, streams, |streams, control| export(&options, streams, control))
+        }
+        Command::Verify(options) => {
+            stoppable(runtime, streams, |streams, control| verify(&options, streams, control))
+        }
+        Command::Report(options) => {
+            stoppable(runtime, streams, |streams, control| report(&options, streams, control))
+        }
         Command::Doctor(options) => runtime.block_on(doctor(options, streams)),
         Command::Demo(options) => runtime.block_on(demo(&options, streams)),
         Command::Completions { shell } => completions(shell, streams),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::ffi::CString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use tokio_asyncio_bridge::job::rebuilt::rebuilt;
 use tokio_asyncio_bridge::job::spec::FieldPatch;
 use tokio_asyncio_bridge::job::verify::{Reading, verify};
 use tokio_asyncio_bridge::job::{
-    Control, ErrorKind, Event, Fanout, Format, Job, JobPaths, JobSpec, Observer, PredictorObject, SessionEnd,
-    SessionOptions, Signal, recorded,
+    Control, ErrorKind, Event, Fanout, Format, Job, JobPaths, JobSpec, Level, Observer, PredictorObject,
+    SessionEnd, SessionOptions, Signal, recorded,
 };
 
 /// A directory with an input and a predictor, for one job.
@@ -185,6 +186,16 @@ impl Observer for Counting {
     }
 }
 
+/// Collects the messages that it is told.
+#[derive(Debug, Default)]
+struct Messages(Vec<String>);
+
+impl Observer for Messages {
+    fn message(&mut self, _: Level, text: &str) {
+        self.0.push(text.to_owned());
+    }
+}
+
 #[tokio::test]
 async fn a_job_is_estimated_exported_verified_reported_and_resumed_as_values() {
     let predictor = "import pathlib\nDONE = pathlib.Path(__file__).with_name('mended')\n\
@@ -215,12 +226,31 @@ async fn a_job_is_estimated_exported_verified_reported_and_resumed_as_values() {
     assert!(!scene.path("answers.csv").exists());
     let exported = export(&control).unwrap();
     assert_eq!((exported.rows.ok, exported.rows.failed), (3, 1));
-    let audit =
-        || verify(&scene.path("questions.csv"), &scene.path("answers.csv"), &Reading::default()).unwrap();
-    assert_eq!((audit().faults(), audit().journal_faults), (0, Some(Vec::new())));
+    let check = |answers: &str, observer: &mut dyn Observer, control: &Control| {
+        verify(&scene.path("questions.csv"), &scene.path(answers), &Reading::default(), observer, control)
+    };
+    std::fs::write(scene.path("without_journal.csv"), scene.answers()).unwrap();
+    for answers in ["answers.csv", "without_journal.csv"] {
+        let error = check(answers, &mut (), &stopped).unwrap_err();
+        assert_eq!((error.kind(), error.called()), (ErrorKind::Stopped(Signal::Interrupt), false));
+        assert_eq!(check(answers, &mut (), &control).unwrap().faults(), 0);
+    }
+    let verify = |observer: &mut dyn Observer, control: &Control| check("answers.csv", observer, control);
+    let audit = || verify(&mut (), &control).unwrap();
+    assert_eq!(audit().journal_faults, Some(Vec::new()));
     std::fs::write(scene.path("answers.csv"), scene.answers().replace("q2,q2", "q2,another")).unwrap();
     assert_eq!((audit().faults(), audit().findings.altered.count), (1, 1));
-    assert_eq!(rebuilt(&JobPaths::of(&scene.path("answers.csv")), &mut ()).unwrap().report.rows, rows);
+    let rebuilt = |observer: &mut dyn Observer, control: &Control| {
+        rebuilt(&JobPaths::of(&scene.path("answers.csv")), observer, control)
+    };
+    assert_eq!(rebuilt(&mut (), &control).unwrap().report.rows, rows);
+    assert_eq!(rebuilt(&mut (), &stopped).err().unwrap().kind(), ErrorKind::Stopped(Signal::Interrupt));
+    let journal = std::fs::OpenOptions::new().append(true).open(scene.path("answers.csv.journal"));
+    journal.unwrap().write_all(b"torn").unwrap();
+    let (mut of_audit, mut of_report) = (Messages::default(), Messages::default());
+    assert_eq!(verify(&mut of_audit, &control).unwrap().journal_faults.unwrap(), of_audit.0);
+    rebuilt(&mut of_report, &control).unwrap();
+    assert!(of_audit.0.len() == 1 && of_audit.0 == of_report.0, "{of_audit:?} {of_report:?}");
 
     std::fs::write(scene.path("mended"), "").unwrap();
     let spec = recorded(&scene.path("answers.csv")).unwrap();

@@ -1,23 +1,47 @@
 //! Reads journals that a run may still be writing to, and reports what is wrong with a journal.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
+use super::error::JobError;
 use crate::journal::{JournalError, Record, Recovered, holds_lines};
 use crate::observe::{Level, Observer};
 use crate::report::text::count;
+use crate::run::control::Control;
+
+/// A file that can no longer be read once the job is asked to stop.
+struct Stoppable<'a> {
+    file: File,
+    control: &'a Control,
+}
+
+impl Read for Stoppable<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.control.asked().is_some() { Err(io::Error::other("stopped")) } else { self.file.read(into) }
+    }
+}
 
 /// Reads a journal, and returns whether a process is writing to it. If one is, an incomplete last line is no damage.
 ///
 /// # Errors
 ///
-/// Fails if the journal cannot be read.
+/// Fails if the journal cannot be read, or if `control` stops the reading.
 pub(crate) fn read(
     journal: &Path,
+    control: &Control,
     visit: impl FnMut(&Record<'_>),
-) -> Result<(Recovered, bool), JournalError> {
+) -> Result<(Recovered, bool), JobError> {
     // Asked before reading: if the process ends meanwhile, its last calls are not taken for lost.
     let running = matches!(holds_lines(journal), Err(JournalError::Locked { .. }));
-    let mut recovered = Recovered::read(journal, visit)?;
+    let file = File::open(journal);
+    let file =
+        file.map_err(|source| JournalError::Io { action: "open", path: journal.to_owned(), source })?;
+    let read = Recovered::from_reader(Stoppable { file, control }, journal, visit);
+    let mut recovered = read.map_err(|error| match control.asked() {
+        Some(signal) => JobError::cut_short("reading the journal", signal).at(journal),
+        None => error.into(),
+    })?;
     if running {
         recovered.torn_bytes = 0;
     }

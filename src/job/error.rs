@@ -26,7 +26,7 @@ pub enum ErrorKind {
     Changed,
     /// Python, the predictor or the local model cannot be started.
     Predictor,
-    /// The job was stopped before its first call, or the export before its end.
+    /// The job was stopped before its first call, or another step before its end.
     Stopped(Signal),
     /// A bug in this library.
     Internal,
@@ -72,6 +72,11 @@ impl JobError {
     /// Reports a stop before the first call.
     pub(crate) fn stopped(signal: Signal) -> Self {
         Self::new(ErrorKind::Stopped(signal), "the job was stopped before its first call")
+    }
+
+    /// Reports a stop before the end of a step that makes no calls.
+    pub(crate) fn cut_short(step: &str, signal: Signal) -> Self {
+        Self::new(ErrorKind::Stopped(signal), format!("{step} was stopped"))
     }
 
     /// Reports a panic on one of this library's threads.

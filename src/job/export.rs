@@ -43,7 +43,7 @@ pub fn export(
     control: &Control,
 ) -> Result<Exported, JobError> {
     let mut paths = JobPaths::find(answers);
-    let (recovered, _) = damage::read(&paths.journal, |_| {})?;
+    let (recovered, _) = damage::read(&paths.journal, control, |_| {})?;
     let header = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
     let source = source_of(header, &paths.answers)?;
     let mut spec = spec::of_header(header)?;
@@ -65,7 +65,7 @@ pub fn export(
     let projected = project(&source, &paths, spec.access.access(), &recovered.index, &fields, stopped);
     let projected = projected.map_err(|error| match (error, control.asked()) {
         (OutputError::Cancelled, Some(signal)) => {
-            JobError::new(ErrorKind::Stopped(signal), "the export was stopped").at(&paths.answers)
+            JobError::cut_short("the export", signal).at(&paths.answers)
         }
         (error, _) => error.into(),
     })?;

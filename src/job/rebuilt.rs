@@ -14,6 +14,7 @@ use crate::fs::Access;
 use crate::journal::{Header, RUN, Record, Recovered, timestamp};
 use crate::observe::Observer;
 use crate::report::{EventLoop, Facts, JournalFigures, Report, RunInfo, json};
+use crate::run::control::Control;
 use crate::stats::Fold;
 
 /// What the report needs of a session beyond its header and its outcomes. The journal keeps it in the session's
@@ -58,11 +59,15 @@ pub struct Rebuilt {
 ///
 /// # Errors
 ///
-/// Fails if the journal cannot be read.
-pub fn rebuilt(paths: &JobPaths, observer: &mut dyn Observer) -> Result<Rebuilt, JobError> {
+/// Fails if the journal cannot be read, or if `control` stops the reading.
+pub fn rebuilt(
+    paths: &JobPaths,
+    observer: &mut dyn Observer,
+    control: &Control,
+) -> Result<Rebuilt, JobError> {
     let mut fold = None;
     let mut resumed = 0;
-    let (recovered, running) = damage::read(&paths.journal, |record| {
+    let (recovered, running) = damage::read(&paths.journal, control, |record| {
         let selection = if let Record::Header(header) = record { header.selection.clone() } else { 0..0 };
         let fold = fold.get_or_insert_with(|| Fold::new(&selection));
         fold.recovered(record);

@@ -12,8 +12,10 @@ use super::paths::JobPaths;
 use super::spec::{self, FormatChoice};
 use crate::input::{Format, Source};
 use crate::journal::Recovered;
+use crate::observe::Observer;
 pub use crate::output::Findings;
-use crate::output::Inspection;
+use crate::output::{Inspection, OutputError};
+use crate::run::control::Control;
 use crate::selection::Selection;
 
 /// How to read the input. Each field that is `None` is taken from the journal, or else from the input itself.
@@ -46,14 +48,21 @@ impl Audit {
     }
 }
 
-/// Checks an answers file against its input and against the journal beside it, if there is one.
+/// Checks an answers file against its input and against the journal beside it, if there is one. The observer is told
+/// what is wrong with the journal.
 ///
 /// # Errors
 ///
-/// Fails if a file cannot be read.
-pub fn verify(input: &Path, answers: &Path, reading: &Reading) -> Result<Audit, JobError> {
+/// Fails if a file cannot be read, or if `control` stops the check.
+pub fn verify(
+    input: &Path,
+    answers: &Path,
+    reading: &Reading,
+    observer: &mut dyn Observer,
+    control: &Control,
+) -> Result<Audit, JobError> {
     let JobPaths { answers: target, journal, .. } = JobPaths::find(answers);
-    let recovered = if journal.exists() { Some(damage::read(&journal, |_| {})?.0) } else { None };
+    let recovered = if journal.exists() { Some(damage::read(&journal, control, |_| {})?.0) } else { None };
     let source = reading.source(input, recovered.as_ref(), &target)?;
     let format = Format::from_path(&target).unwrap_or(source.format);
     let written = Source {
@@ -71,7 +80,15 @@ pub fn verify(input: &Path, answers: &Path, reading: &Reading) -> Result<Audit, 
     let only = spec.as_ref().map_or(&[][..], |spec| spec.fields.names());
     let fields = recovered.map(|recovered| recovered.fields.only(only)).unwrap_or_default();
     let journal = recovered.map(|recovered| (&*journal, &*recovered.index, &fields));
-    let findings = Inspection { source: &source, answers: &written, selection, journal }.run()?;
+    let cancelled = &|| control.asked().is_some();
+    let inspection = Inspection { source: &source, answers: &written, selection, journal, cancelled };
+    let findings = inspection.run().map_err(|error| match (error, control.asked()) {
+        (OutputError::Cancelled, Some(signal)) => JobError::cut_short("the check", signal).at(answers),
+        (error, _) => error.into(),
+    })?;
+    if let Some(recovered) = recovered {
+        damage::tell(recovered, observer);
+    }
     Ok(Audit { findings, journal_faults: recovered.map(damage::of) })
 }
 

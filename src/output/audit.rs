@@ -8,6 +8,7 @@ use indexmap::IndexSet;
 use serde::Serialize;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::blocks::STRIDE;
 use super::cell::{self, Cell};
 use super::columns;
 use super::error::OutputError;
@@ -23,7 +24,6 @@ const TOLD: usize = 5;
 const OURS: usize = 4;
 
 /// What to compare.
-#[derive(Debug)]
 pub(crate) struct Inspection<'a> {
     /// The input.
     pub source: &'a Source,
@@ -33,6 +33,8 @@ pub(crate) struct Inspection<'a> {
     pub selection: Selection,
     /// The journal: its path, its index, and the field names of the predictor.
     pub journal: Option<(&'a Path, &'a Index, &'a Fields)>,
+    /// Whether to give up, asked every thousand records.
+    pub cancelled: &'a dyn Fn() -> bool,
 }
 
 /// What an audit found.
@@ -112,8 +114,8 @@ impl Inspection<'_> {
     ///
     /// # Errors
     ///
-    /// Fails if a file cannot be read, the input is malformed, or the answers lack a column. Other faults of the answers are
-    /// findings.
+    /// Fails if a file cannot be read, the input is malformed, the answers lack a column, or when cancelled. Other faults of
+    /// the answers are findings.
     pub(crate) fn run(&self) -> Result<Findings, OutputError> {
         let mut findings = Findings::default();
         let own = self.own_names()?;
@@ -149,6 +151,7 @@ impl Inspection<'_> {
         }
         let mut keys = IndexSet::new();
         while let Some(record) = records.next()? {
+            self.go_on(record.id)?;
             if self.selection.contains(record.id) {
                 let entries = entries(record.raw)
                     .map_err(|fault| OutputError::malformed(self.source, record.line, fault))?;
@@ -169,6 +172,7 @@ impl Inspection<'_> {
         let mut columns = InputColumns::new(self.source, own.to_vec());
         let (mut rows, mut end) = (Vec::new(), 0);
         while let Some(record) = records.next()? {
+            self.go_on(record.id)?;
             if self.selection.contains(record.id) {
                 let mut cells = Vec::with_capacity(own.len());
                 columns
@@ -200,6 +204,7 @@ impl Inspection<'_> {
         let mut strays: Vec<Stray> = Vec::new();
         let (mut expected, mut last, mut previous) = (self.selection.hull().start, 1, None);
         loop {
+            self.go_on(findings.records)?;
             let record = match records.next() {
                 Ok(None) => break,
                 Ok(Some(record)) => record,
@@ -304,6 +309,15 @@ impl Inspection<'_> {
             hasher.update(text.as_bytes());
         }
         hasher.digest()
+    }
+
+    /// Refuses to go on past this many records if cancelled.
+    fn go_on(&self, records: u64) -> Result<(), OutputError> {
+        if records.is_multiple_of(STRIDE) && (self.cancelled)() {
+            Err(OutputError::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 
     fn unreadable(&self, source: io::Error) -> OutputError {

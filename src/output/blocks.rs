@@ -6,7 +6,7 @@ use crate::input::{RawRecord, Records, Source};
 use crate::selection::Selection;
 
 /// How many records are read between two looks at the cancellation.
-const STRIDE: u64 = 1024;
+pub(super) const STRIDE: u64 = 1024;
 /// How many rows a full block has: enough for their outcomes to fill the windows through which the journal is read.
 const ROWS: usize = 1024;
 /// A block with fewer rows is full once it has this many bytes.

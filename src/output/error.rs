@@ -67,7 +67,7 @@ pub enum OutputError {
         /// The error of the system.
         source: io::Error,
     },
-    /// Writing was cancelled.
+    /// Writing or auditing was cancelled.
     #[error(
         "the answers file was not written: the run was cancelled\nhint: `export` writes it from the journal"
     )]

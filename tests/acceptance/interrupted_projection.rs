@@ -1,11 +1,11 @@
-//! Signals while the answers file is being written. The program is stopped there, so that they find it there.
+//! Signals while files are read and written. The program is stopped there, so that they find it there.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::support::job::{Done, Job, OLD_ANSWERS};
+use super::support::job::{Done, Job, OLD_ANSWERS, Running};
 
 /// Records before the ten that are asked; the writing passes over them too.
 const BEFORE: usize = 1_000_000;
@@ -74,4 +74,39 @@ fn a_second_one_leaves_the_old_file_and_export_writes_the_new() {
     job.resume().expect(0);
     assert_eq!(job.read("answers.csv"), job.read("exported.csv"));
     assert_eq!(job.calls().len(), 10, "no row was asked again");
+}
+
+/// Whether the program has a file open whose name begins so.
+fn has_open(running: &Running, name: &str) -> bool {
+    let files = fs::read_dir(format!("/proc/{}/fd", running.pid())).unwrap();
+    let paths = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    paths.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).any(|file| file.starts_with(name))
+}
+
+#[test]
+fn a_signal_ends_export_and_verify_and_nothing_is_left_behind() {
+    let job = Job::new().questions(BEFORE + 10).echo().env("TAB_RANGE", &format!("{BEFORE}:"));
+    job.process().expect(0);
+    let files = job.files();
+    let export = ["export", "answers.csv", "-o", "exported.csv"];
+    for (command, file) in
+        [(&export[..], ".tmp"), (&["verify", "questions.csv", "answers.csv"], "questions.csv")]
+    {
+        let mut running = job.spawn(command);
+        let started = Instant::now();
+        while !has_open(&running, file) {
+            assert!(
+                running.is_running() && started.elapsed() < Duration::from_secs(20),
+                "{file} is not opened"
+            );
+        }
+        running.signal(Signal::STOP);
+        running.wait_until_stopped();
+        assert!(has_open(&running, file), "it was stopped too late");
+        running.signal(Signal::INT);
+        running.signal(Signal::CONT);
+        let done = running.wait().expect(130);
+        assert_eq!((&*done.stdout, &*done.stderr), ("", ""));
+        assert_eq!(job.files(), files);
+    }
 }

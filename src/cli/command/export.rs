@@ -35,14 +35,16 @@ pub(crate) struct ExportOptions {
 /// # Errors
 ///
 /// Fails as [`export::export`] does, or if standard output cannot be written to.
-pub(crate) fn export(options: &ExportOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+pub(crate) fn export(
+    options: &ExportOptions,
+    streams: &mut Streams,
+    control: &Control,
+) -> anyhow::Result<u8> {
     let mut observer = streams.observer(&options.show);
     let output = options.output.as_deref();
     let fields = options.fields.clone();
-    // Signals have their default effect here: they end the process.
-    let control = Control::new();
     let exported =
-        export::export(&options.answers, output, fields, options.force, observer.as_mut(), &control)?;
+        export::export(&options.answers, output, fields, options.force, observer.as_mut(), control)?;
     drop(observer);
     let rows = exported.rows;
     let text = format!(

@@ -8,20 +8,30 @@ use std::path::Path;
 use super::show::ShowOptions;
 use super::streams::Streams;
 use crate::error::Failure;
-use crate::journal::{Index, Reader, Record, Recovered, Status};
+use crate::job::{JobError, damage};
+use crate::journal::{Index, Reader, Record, Status};
 use crate::outcome::Outcome;
 use crate::report::text::{count, escape, escape_lines};
+use crate::run::control::Control;
 
 /// The most attempts of a row that are listed.
 const MOST_ATTEMPTS: usize = 10;
 
 /// Prints the rows of a journal that failed, and the rows whose answers were cut off.
-pub(super) fn print(journal: &Path, show: &ShowOptions, streams: &mut Streams) -> anyhow::Result<()> {
-    let index = Recovered::read(journal, |_| {})?.index;
-    let mut earlier = earlier_attempts(journal, &index)?;
+pub(super) fn print(
+    journal: &Path,
+    show: &ShowOptions,
+    streams: &mut Streams,
+    control: &Control,
+) -> anyhow::Result<()> {
+    let index = damage::read(journal, control, |_| {})?.0.index;
+    let mut earlier = earlier_attempts(journal, &index, control)?;
     let mut reader = Reader::open(journal)?;
     let mut none = true;
     for row in index.selection().rows() {
+        if let Some(signal) = control.asked() {
+            return Err(JobError::cut_short("the list", signal).into());
+        }
         let outcome = reader.outcome(&index, row)?;
         let earlier = earlier.remove(&row).unwrap_or_default();
         if let Some(text) = outcome.and_then(|outcome| told(&outcome, earlier)) {
@@ -36,9 +46,13 @@ pub(super) fn print(journal: &Path, show: &ShowOptions, streams: &mut Streams) -
 }
 
 /// For each failed row, the attempts before the last one, in the session of its last outcome.
-fn earlier_attempts(journal: &Path, index: &Index) -> anyhow::Result<HashMap<u64, Vec<String>>> {
+fn earlier_attempts(
+    journal: &Path,
+    index: &Index,
+    control: &Control,
+) -> Result<HashMap<u64, Vec<String>>, JobError> {
     let (mut open, mut decided) = (HashMap::<u64, Vec<String>>::new(), HashMap::new());
-    Recovered::read(journal, |record| match record {
+    damage::read(journal, control, |record| match record {
         Record::Header(_) => open.clear(),
         Record::Attempt(attempt) if index.status(attempt.row) == Some(Status::Failed) => {
             let attempts = open.entry(attempt.row).or_default();

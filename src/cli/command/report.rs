@@ -14,6 +14,7 @@ use crate::job::paths::JobPaths;
 use crate::job::rebuilt::{Rebuilt, rebuilt};
 use crate::report::table::Files;
 use crate::report::{html, json};
+use crate::run::control::Control;
 
 /// The arguments and options of `report`.
 #[derive(Debug, Clone, Args)]
@@ -42,11 +43,16 @@ pub(crate) struct ReportOptions {
 ///
 /// # Errors
 ///
-/// Fails if there is no journal, if it cannot be read, or if a file cannot be written.
-pub(crate) fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+/// Fails if there is no journal, if it cannot be read, if a file cannot be written, or if `control` stops
+/// the reading.
+pub(crate) fn report(
+    options: &ReportOptions,
+    streams: &mut Streams,
+    control: &Control,
+) -> anyhow::Result<u8> {
     let paths = JobPaths::of_run(&options.answers)?;
     let mut observer = streams.observer(&options.show);
-    let Rebuilt { report, fold, access } = rebuilt(&paths, observer.as_mut())?;
+    let Rebuilt { report, fold, access } = rebuilt(&paths, observer.as_mut(), control)?;
     let kept = [
         ("the journal", &*paths.journal),
         ("the answers", &*paths.answers),
@@ -69,7 +75,7 @@ pub(crate) fn report(options: &ReportOptions, streams: &mut Streams) -> anyhow::
         html::write(file, access, &paths.answers, &report, &fold)?;
     }
     if options.failures {
-        failures::print(&paths.journal, &options.show, streams)?;
+        failures::print(&paths.journal, &options.show, streams, control)?;
         return Ok(0);
     }
     let there = |given: &Option<PathBuf>, own: PathBuf| given.clone().or_else(|| own.exists().then_some(own));

@@ -81,7 +81,7 @@ impl Streams {
     }
 
     /// Returns what another thread calls to report why the process ends, when the thread that runs the job cannot.
-    pub(super) fn last_words(&self, journal: Option<PathBuf>) -> impl FnOnce(u8, &str) + Send + use<> {
+    pub(crate) fn last_words(&self, journal: Option<PathBuf>) -> impl FnOnce(u8, &str) + Send + use<> {
         let (screen, commands, form) = (self.screen.clone(), self.commands.clone(), self.form);
         let standing = self.standing.clone();
         move |code, error| {

@@ -13,6 +13,7 @@ use crate::job::spec::FormatChoice;
 use crate::job::spec::values::{delimiter, encoding, range};
 use crate::job::verify::{self, Audit, Reading};
 use crate::report::text::{count, counted, escape};
+use crate::run::control::Control;
 
 /// The arguments and options of `verify`.
 #[derive(Debug, Clone, Args)]
@@ -46,11 +47,16 @@ pub(crate) struct VerifyOptions {
 /// # Errors
 ///
 /// Fails as [`verify::verify`] does, or if standard output cannot be written to.
-pub(crate) fn verify(options: &VerifyOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+pub(crate) fn verify(
+    options: &VerifyOptions,
+    streams: &mut Streams,
+    control: &Control,
+) -> anyhow::Result<u8> {
     let VerifyOptions { range, delimiter, encoding, format, .. } = options;
     let reading =
         Reading { range: range.clone(), delimiter: *delimiter, encoding: *encoding, format: *format };
-    let audit = verify::verify(&options.input, &options.answers, &reading)?;
+    // The result lists the faults of the journal, so that no observer has to tell them.
+    let audit = verify::verify(&options.input, &options.answers, &reading, &mut (), control)?;
     let text = if options.json {
         let mut json = serde_json::to_value(&audit.findings)?;
         json["faults"] = audit.faults().into();
