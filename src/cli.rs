@@ -25,6 +25,7 @@ use self::command::demo::{DemoOptions, demo};
 use self::command::doctor::doctor;
 use self::command::env_file::EnvFile;
 use self::command::export::{ExportOptions, export};
+use self::command::model::{ModelCommand, model};
 use self::command::process::{NO_INPUT, ProcessOptions, format_of, process};
 use self::command::report::{ReportOptions, report};
 use self::command::resume::{ResumeOptions, resume};
@@ -88,6 +89,9 @@ enum Command {
         mut_arg("input", |input| input.required(false).default_value(NO_INPUT).hide_default_value(true))
     )]
     Doctor(ProcessOptions),
+    /// Install the local model, which answers with no key and no network
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Run the examples that show how the bridge works, live
     #[command(args_override_self = true)]
     Demo(DemoOptions),
@@ -121,7 +125,7 @@ impl Command {
             Self::Verify(options) => &options.show,
             Self::Report(options) => &options.show,
             Self::Demo(options) => &options.show,
-            Self::Completions { .. } => return None,
+            Self::Model(_) | Self::Completions { .. } => return None,
         })
     }
 
@@ -358,6 +362,7 @@ fn run(cli: Cli, matches: &ArgMatches, runtime: &Runtime, streams: &mut Streams)
         }
         Command::Doctor(options) => runtime.block_on(doctor(options, streams)),
         Command::Demo(options) => runtime.block_on(demo(&options, streams)),
+        Command::Model(command) => model(&command, streams),
         Command::Completions { shell } => completions(shell, streams),
     }
 }

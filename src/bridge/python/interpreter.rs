@@ -204,6 +204,18 @@ impl Interpreter {
     }
 }
 
+/// The executable of the interpreter that [`Interpreter::find`] returns, without starting one or checking that it fits.
+///
+/// # Errors
+///
+/// Fails if an interpreter runs in this process already and our Python helpers do not load.
+pub fn executable(python: Option<&Path>) -> Result<PathBuf, InterpreterError> {
+    match python {
+        None if raw::is_running() => Ok(Interpreter::running()?.executable),
+        python => Ok(choose(python)),
+    }
+}
+
 /// Ends Python as [`Interpreter::run_exit_functions`] does, if it runs, in at most three seconds. For the end of a process
 /// that is ours.
 pub fn end() {

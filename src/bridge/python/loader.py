@@ -140,10 +140,11 @@ def resolve(spec: str) -> tuple[Any, str | None]:
 def require_dspy() -> None:
     """Raises LoadError if DSPy is not installed. A broken DSPy says so itself when it is imported."""
     if importlib.util.find_spec("dspy") is None:
-        raise LoadError(
-            f"`{sys.executable}` has no package `dspy`\n"
-            f"hint: run `make setup`, or `{sys.executable} -m pip install dspy`"
-        )
+        pip = f"{sys.executable} -m pip install"
+        # Where the program was installed by pip, an extra of it brings DSPy.
+        is_package = importlib.util.find_spec("tokio_asyncio_bridge") is not None
+        remedy = f"`{pip} 'tokio-asyncio-bridge[dspy]'`" if is_package else f"`make setup`, or `{pip} dspy`"
+        raise LoadError(f"`{sys.executable}` has no package `dspy`\nhint: run {remedy}")
 
 
 def is_dspy_module(target: Any) -> bool:

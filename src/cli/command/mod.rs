@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod env_file;
 pub(crate) mod export;
 mod failures;
+pub(crate) mod model;
 pub(crate) mod process;
 pub(crate) mod report;
 pub(crate) mod resume;

@@ -87,6 +87,7 @@ def main(url: str, model: str) -> None:
     found = {
         "prefix": sys.prefix,
         "is_virtual": sys.prefix != sys.base_prefix,
+        "has_program": importlib.util.find_spec("tokio_asyncio_bridge") is not None,
         "dspy": package("dspy"),
         "uvloop": package("uvloop"),
         "models": models(url, os.environ.get("DOCTOR_KEY", "")) if url else None,

@@ -36,6 +36,9 @@ pub(crate) async fn doctor(options: ProcessOptions, streams: &mut Streams) -> an
         signal = control.next() => return Ok(StopReason::Signal(signal).exit_code()),
     };
     let look = streams.look(&show);
+    let completed = |text: String| streams.commands.in_hints(&text).into_owned();
+    let checks: Vec<Check> =
+        checks.into_iter().map(|(name, found)| (name, found.map_err(completed))).collect();
     let text: String = checks.iter().map(|check| line(check, look)).collect();
     let faults = checks.iter().filter(|(_, found)| found.is_err()).count() as u64;
     let verdict = if faults == 0 {

@@ -41,6 +41,8 @@ pub(super) fn interpreter(options: &PredictorSpec) -> Started {
 struct Told {
     prefix: PathBuf,
     is_virtual: bool,
+    /// Whether pip has installed this program there.
+    has_program: bool,
     dspy: Option<Package>,
     uvloop: Option<Package>,
     models: Option<Models>,
@@ -112,8 +114,19 @@ impl Inspected {
         self.told.missing_keys.as_deref()
     }
 
+    /// How to install a package that the extra `dspy` brings.
     fn install(&self, package: &str) -> String {
-        format!("hint: run `make setup`, or `{} -m pip install {package}`", self.python.display())
+        let pip = format!("{} -m pip install", self.python.display());
+        if self.told.has_program {
+            format!("hint: run `{pip} 'tokio-asyncio-bridge[dspy]'`")
+        } else {
+            format!("hint: run `make setup`, or `{pip} {package}`")
+        }
+    }
+
+    /// How to mend a package that cannot be imported.
+    fn reinstall(&self, package: &str) -> String {
+        format!("hint: run `{} -m pip install --force-reinstall {package}`", self.python.display())
     }
 }
 
@@ -136,7 +149,7 @@ pub(super) fn dspy(inspected: &Inspected, options: &PredictorSpec) -> Finding {
     match &inspected.told.dspy {
         Some(Package::Version(version)) => Ok(version.clone()),
         Some(Package::Error(error)) => {
-            Err(format!("failed to import `dspy`: {error}\n{}", inspected.install("--force-reinstall dspy")))
+            Err(format!("failed to import `dspy`: {error}\n{}", inspected.reinstall("dspy")))
         }
         None if needs_dspy(options) => Err(format!(
             "`{}` has no package `dspy`\n{}",
@@ -148,16 +161,18 @@ pub(super) fn dspy(inspected: &Inspected, options: &PredictorSpec) -> Finding {
 }
 
 pub(super) fn event_loop(inspected: &Inspected, options: &PredictorSpec) -> Finding {
-    let install = || inspected.install("uvloop");
     match (options.event_loop, &inspected.told.uvloop) {
         (LoopChoice::Asyncio, _) => Ok("asyncio, as asked for".to_owned()),
         (_, Some(Package::Version(version))) => Ok(format!("uvloop {version}")),
-        (_, Some(Package::Error(error))) => Err(format!("failed to import `uvloop`: {error}\n{}", install())),
+        (_, Some(Package::Error(error))) => {
+            Err(format!("failed to import `uvloop`: {error}\n{}", inspected.reinstall("uvloop")))
+        }
         (LoopChoice::Auto, None) => {
             Ok("asyncio (`uvloop`, which costs less a call, is not installed)".to_owned())
         }
         (LoopChoice::Uvloop, None) => {
-            Err(format!("`{}` has no package `uvloop`\n{}", inspected.python.display(), install()))
+            let python = inspected.python.display();
+            Err(format!("`{python}` has no package `uvloop`\n{}", inspected.install("uvloop")))
         }
     }
 }
