@@ -5,6 +5,8 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+mod journal;
+
 /// What Python sees.
 #[pyo3::pymodule]
 mod _native {
@@ -12,6 +14,9 @@ mod _native {
 
     use pyo3::exceptions::PyRuntimeError;
     use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::journal::answer_columns;
     use tokio_asyncio_bridge::bridge::python::interpreter;
     use tokio_asyncio_bridge::cli;
 

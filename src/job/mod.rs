@@ -13,6 +13,7 @@
 //! Other functions need no session of their own:
 //!
 //! * [`compare::PreparedComparison`] runs the same rows at several concurrencies.
+//! * [`outcomes::Outcomes`] reads the outcomes of a run, row by row.
 //! * [`rebuilt::rebuilt`] returns the report of any run, from its journal.
 //! * [`export::export`] writes the answers that a run has so far.
 //! * [`verify::verify`] checks an answers file against its input and its journal.
@@ -34,6 +35,7 @@ mod error;
 pub mod estimate;
 pub mod export;
 pub(crate) mod files;
+pub mod outcomes;
 pub mod paths;
 pub(crate) mod prepare;
 mod project;

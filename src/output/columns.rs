@@ -22,7 +22,7 @@ impl fmt::Display for Renamed {
 }
 
 /// The names of the added columns: first the `fields` of the predictor, then ours.
-pub(super) fn added(input: &[String], fields: &[String]) -> (Vec<String>, Vec<Renamed>) {
+pub(crate) fn added(input: &[String], fields: &[String]) -> (Vec<String>, Vec<Renamed>) {
     let input: HashSet<&str> = input.iter().map(String::as_str).collect();
     // Ours are named first: scripts look for `status`, so a field of that name gives way.
     let ours = OURS.map(|name| {

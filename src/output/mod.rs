@@ -33,6 +33,7 @@ mod tests;
 pub use audit::Findings;
 pub(crate) use audit::Inspection;
 pub(crate) use cell::TOLD;
+pub(crate) use columns::added as added_columns;
 pub(crate) use error::OutputError;
 pub(crate) use project::{Projected, Projection};
 pub(crate) use recognized::is_answers;

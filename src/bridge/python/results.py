@@ -162,13 +162,23 @@ def _cell(value: Any) -> tuple[str, bool, int]:
     return text, True, lost
 
 
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    """The columns of a value, each with its name as it is."""
+    # An empty mapping is an answer too: nothing was found.
+    return list((_as_mapping(value) or {"answer": value}).items())
+
+
+def named(value: Any) -> dict[str, Any]:
+    """The columns of an answer, each with its value as it is."""
+    return {escaped(_key(name)): item for name, item in _items(value)}
+
+
 def fields(value: Any) -> tuple[list[tuple[str, str, bool]], int]:
     """A `(name, text, is_json)` for each column, and how many numbers became null. Raises `NotAnAnswer`."""
     if isinstance(value, Told):
         value = value.value
-    # An empty mapping is an answer too: nothing was found.
     try:
-        items = list((_as_mapping(value) or {"answer": value}).items())
+        items = _items(value)
     except Exception as error:
         raise NotAnAnswer(_refusal(value, "answer", value, error)) from None
     columns, lost = [], 0
