@@ -102,6 +102,7 @@ fn into_future(kind: LoopKind, request: Request) -> Arc<dyn Bridge> {
 fn bridge(condition: &Condition, start: Start) -> Cost {
     let kind = if condition.event_loop == "uvloop" { LoopKind::Uvloop } else { LoopKind::Asyncio };
     let request = Request {
+        exchange: None,
         target: Target::Spec(format!("benches/script.py:{}", condition.predictor)),
         signature: String::new(),
         program: None,

@@ -55,6 +55,7 @@ fn in_a_process(design: &str, in_flight: usize) -> f64 {
 fn held_by(design: &str, in_flight: usize) -> f64 {
     Interpreter::start(&interpreter::choose(None)).unwrap();
     let request = Request {
+        exchange: None,
         target: Target::Spec("benches/script.py:hold".to_owned()),
         signature: String::new(),
         program: None,

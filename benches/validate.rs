@@ -69,6 +69,7 @@ fn typed() {
         .unwrap();
         let provider = Box::new(|| Ok(ModelSettings::default()));
         let request = Request {
+            exchange: None,
             target: Target::Spec(format!("{}:predict", code.path().display())),
             signature: String::new(),
             program: None,

@@ -47,6 +47,7 @@ trait Subject: Bridge + Sized {
 fn request(name: &str) -> Request {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/predictors/contract.py");
     Request {
+        exchange: None,
         target: Target::Spec(format!("{}:{name}", file.display())),
         signature: String::new(),
         program: None,

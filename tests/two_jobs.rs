@@ -77,6 +77,7 @@ fn directory(predictor: &str) -> TempDir {
 
 fn request(directory: &TempDir) -> Request {
     Request {
+        exchange: None,
         target: Target::Spec(format!("{}:predict", directory.path().join("predictor.py").display())),
         signature: String::new(),
         program: None,

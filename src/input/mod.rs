@@ -14,6 +14,7 @@
 //! | `types.rs` | checks values against the types of the parameters, on another thread |
 //! | `validate.rs` | [`validate()`]: refuses a faulty file, or says how to run it |
 //! | `rows.rs` | [`RowSource`] and [`RowReader`]: the rows of a session |
+//! | `feed.rs` | [`Feed`]: rows that somebody hands in while the run goes on |
 //! | `fault.rs`, `hint.rs`, `error.rs` | what can be wrong; what mends it; [`InputError`], which says both |
 //!
 //! Only [`Records`] splits a file into records. Validation, rows and the projection of the answers all read through it,
@@ -26,6 +27,7 @@ mod delimiter;
 mod encoding;
 mod error;
 mod fault;
+mod feed;
 mod hint;
 mod jsonl;
 mod open;
@@ -42,13 +44,15 @@ mod tests;
 pub use self::binding::{Parameter, Wanted};
 pub use self::csv::fields;
 pub use self::error::InputError;
+pub use self::feed::Feed;
 pub use self::jsonl::entries;
 pub use self::records::Records;
 pub use self::source::{Format, Source};
 pub use self::validate::{validate, validate_typed};
 
 pub(crate) use self::fault::Fault;
+pub(crate) use self::feed::FedRows;
 pub(crate) use self::records::RawRecord;
-pub(crate) use self::rows::{RowReader, RowSource};
+pub(crate) use self::rows::{NextRow, RowReader, RowSource};
 pub(crate) use self::types::{Kind, Misfit, TypedValue, Types};
 pub(crate) use self::validate::{Validated, glance};

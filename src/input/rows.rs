@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use super::arguments::ArgumentReader;
 use super::binding::Binding;
@@ -13,12 +14,28 @@ use crate::row::{Row, RowHash};
 
 /// Where the rows of a session come from.
 pub(crate) trait RowSource: Send {
-    /// The next row, or `None` at the end. Ids ascend.
+    /// The next row. Ids ascend.
     ///
     /// # Errors
     ///
     /// Fails if the rows cannot be read any further. The session ends with that error.
-    fn next_row(&mut self) -> Result<Option<Row>, Box<dyn Error + Send + Sync>>;
+    fn next_row(&mut self) -> Result<NextRow, Box<dyn Error + Send + Sync>>;
+
+    /// Is ready once [`Self::next_row`] returns something else than [`NextRow::NotYet`].
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+/// What a source of rows has next.
+#[derive(Debug)]
+pub(crate) enum NextRow {
+    /// A row.
+    Row(Row),
+    /// Nothing at the moment. More rows may come.
+    NotYet,
+    /// Nothing any more.
+    End,
 }
 
 /// The selected rows of a validated file.
@@ -69,7 +86,7 @@ impl RowReader {
 }
 
 impl RowSource for RowReader {
-    fn next_row(&mut self) -> Result<Option<Row>, Box<dyn Error + Send + Sync>> {
-        Ok(self.next()?)
+    fn next_row(&mut self) -> Result<NextRow, Box<dyn Error + Send + Sync>> {
+        Ok(self.next()?.map_or(NextRow::End, NextRow::Row))
     }
 }

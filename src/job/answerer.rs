@@ -11,6 +11,7 @@ use super::spec::{PredictorSpec, RowSpec};
 use crate::bridge::Bridge;
 use crate::bridge::into_future::IntoFutureBridge;
 use crate::bridge::python::PythonBridge;
+use crate::bridge::python::exchange::Exchange;
 use crate::bridge::python::interpreter::{Interpreter, Show};
 use crate::bridge::python::predictor::{Model, ModelSettings, PredictorObject, Request, Target};
 use crate::bridge::scripted::ScriptedBridge;
@@ -47,8 +48,9 @@ pub(crate) struct Answerer {
 type Starting = JoinHandle<Result<LocalModel, ModelError>>;
 
 impl Answerer {
-    /// Starts what the options ask for, with `object` in place of their SPEC if there is one. `calls` is the number of calls that will be in flight. With `dry_run` no model
-    /// is started. `show` shows what Python prints; without it, Python prints to its own streams.
+    /// Starts what the options ask for, with `object` in place of their SPEC if there is one. `calls` is the number of
+    /// calls that will be in flight. With `dry_run` no model is started. `show` shows what Python prints; without it,
+    /// Python prints to its own streams. Rows and answers that stay Python objects pass through `exchange`.
     ///
     /// Must be called within a Tokio runtime, and may block for seconds.
     ///
@@ -62,6 +64,7 @@ impl Answerer {
         dry_run: bool,
         secrets: &Secrets,
         show: Option<Show>,
+        exchange: Option<Arc<Exchange>>,
     ) -> Result<Self, JobError> {
         let started = Instant::now();
         if let Some(script) = options.bridge.strip_prefix("fake") {
@@ -94,6 +97,7 @@ impl Answerer {
             });
         let model = Arc::<Mutex<Option<LocalModel>>>::default();
         let request = Request {
+            exchange,
             target: object.map_or_else(|| Target::Spec(options.predictor.clone()), Target::Object),
             signature: options.signature.clone(),
             program: options.program.clone(),

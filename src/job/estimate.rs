@@ -6,7 +6,7 @@ use super::error::{ErrorKind, JobError};
 use super::spec::MoneySpec;
 use crate::bridge::Metered;
 use crate::input::Validated;
-use crate::policy::budget::{Bounds, Price};
+use crate::policy::budget::{Bounds, Budget, Price};
 use crate::policy::rate::{CHARACTERS_A_TOKEN, FIRST_OVERHEAD};
 use crate::report::text::{count, counted, dollars};
 use crate::usage;
@@ -49,8 +49,13 @@ impl Estimate {
     pub(super) fn new(money: &MoneySpec, metered: Option<Metered>, validated: &Validated) -> Self {
         let rows = validated.selected.end - validated.selected.start - validated.unaskable;
         let tokens = validated.argument_bytes as f64 / CHARACTERS_A_TOKEN as f64;
+        Self { arguments: tokens / rows.max(1) as f64, ..Self::unseen(money, metered) }
+    }
+
+    /// The same before any row is seen: what a row adds to the prompt is learned from the calls.
+    pub(super) fn unseen(money: &MoneySpec, metered: Option<Metered>) -> Self {
         let price = money.price().or(metered.as_ref().and_then(|metered| metered.price));
-        Self { metered, arguments: tokens / rows.max(1) as f64, price }
+        Self { metered, arguments: 0.0, price }
     }
 
     /// The price of the tokens; `None` if no price is known.
@@ -66,6 +71,12 @@ impl Estimate {
             calls: 1,
             cost_usd: None,
         }
+    }
+
+    /// The whole budget; `None` if there is none.
+    pub(super) fn budget(&self, money: &MoneySpec) -> Option<Budget> {
+        let bounds = money.bounds();
+        (!bounds.is_empty()).then(|| Budget::new(bounds, self.price(), &self.a_call()))
     }
 
     fn input(&self) -> f64 {

@@ -10,6 +10,8 @@
 //! 4. [`OpenJob::run`] calls the predictor for each row, records each outcome, and writes the answers file and the
 //!    report.
 //!
+//! [`memory::MemoryJob`] is a job without files: its rows and answers are Python objects.
+//!
 //! Other functions need no session of their own:
 //!
 //! * [`compare::PreparedComparison`] runs the same rows at several concurrencies.
@@ -35,6 +37,7 @@ mod error;
 pub mod estimate;
 pub mod export;
 pub(crate) mod files;
+pub mod memory;
 pub mod outcomes;
 pub mod paths;
 pub(crate) mod prepare;

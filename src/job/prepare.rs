@@ -88,7 +88,7 @@ impl Preparing {
         glance(&source)?;
         let program = spec.predictor.program.as_deref().map(program_sha256).transpose()?;
         let options = spec.predictor.from(&spec.directory);
-        let answerer = Answerer::start(&options, predictor, calls, dry_run, &secrets, prints)?;
+        let answerer = Answerer::start(&options, predictor, calls, dry_run, &secrets, prints, None)?;
         if quiet {
             answerer.interpreter.iter().for_each(Interpreter::hush);
         }
@@ -180,6 +180,27 @@ fn known(asked: &[String], outputs: &[String]) -> Result<(), JobError> {
     }
 }
 
+/// Warns the observer about what the predictor does and the options do not allow for.
+pub(super) fn warn(answerer: &Answerer, spec: &JobSpec, observer: &mut dyn Observer) {
+    let predictor = answerer.bridge.describe();
+    if spec.rates.rates().tpm.is_some() && predictor.metered.is_none() {
+        let text = "the predictor does not report its tokens: `--tpm` counts 4 characters of a row and its answer as one";
+        observer.message(Level::Warning, text);
+    }
+    let retries = spec.retry.retries;
+    for (what, requests) in &predictor.repeating {
+        let product = (u64::from(retries) + 1).saturating_mul(*requests);
+        let text = format!(
+            "`--retries {retries}` and {what}: up to {} a row\nhint: set it to 0, for the retries here share one pace",
+            counted(product, "request")
+        );
+        observer.message(Level::Warning, &text);
+    }
+    for caution in &predictor.cautions {
+        observer.message(Level::Warning, caution);
+    }
+}
+
 fn input_identity(source: &Source, validated: &Validated) -> InputIdentity {
     InputIdentity {
         path: source.at.to_string_lossy().into_owned(),
@@ -199,23 +220,8 @@ impl Prepared {
         for warning in &self.validated.warnings {
             observer.message(Level::Warning, &warning.to_string());
         }
+        warn(&self.answerer, &self.spec, observer);
         let predictor = self.answerer.bridge.describe();
-        if self.spec.rates.rates().tpm.is_some() && predictor.metered.is_none() {
-            let text = "the predictor does not report its tokens: `--tpm` counts 4 characters of a row and its answer as one";
-            observer.message(Level::Warning, text);
-        }
-        let retries = self.spec.retry.retries;
-        for (what, requests) in &predictor.repeating {
-            let product = (u64::from(retries) + 1).saturating_mul(*requests);
-            let text = format!(
-                "`--retries {retries}` and {what}: up to {} a row\nhint: set it to 0, for the retries here share one pace",
-                counted(product, "request")
-            );
-            observer.message(Level::Warning, &text);
-        }
-        for caution in &predictor.cautions {
-            observer.message(Level::Warning, caution);
-        }
         let rows = self.validated.selected.end - self.validated.selected.start;
         let mut text = format!("{}: {}", self.source.path.display(), counted(rows, "row"));
         if rows < self.validated.rows {
@@ -243,9 +249,7 @@ impl Prepared {
 
     /// The budget that is left after `used`; `None` if the job has no budget.
     pub(super) fn budget(&self, used: &Spent) -> Option<Budget> {
-        let bounds = self.spec.money.bounds();
-        let budget = || Budget::new(bounds, self.estimate.price(), &self.estimate.a_call());
-        (!bounds.is_empty()).then(|| budget().resuming(used))
+        Some(self.estimate.budget(&self.spec.money)?.resuming(used))
     }
 
     /// The facts for the report that are known before the session begins.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::error::JobError;
 use super::paths::JobPaths;
 use super::prepare::Prepared;
-use super::spec::CutOffChoice;
-use crate::bridge::Metered;
+use super::spec::{CutOffChoice, JobSpec};
+use crate::bridge::{Bridge, Metered};
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::input::{InputError, RowReader, Validated};
 use crate::journal::{Header, Journal};
@@ -149,25 +149,8 @@ impl<'a> Session<'a> {
         control: &Control,
         resumed: u64,
     ) -> Result<Ended, JobError> {
-        let (spec, bridge) = (&self.prepared.spec, &self.prepared.answerer.bridge);
-        let predictor = bridge.describe();
-        let settings = EngineSettings {
-            concurrency: self.calls,
-            timeout: spec.time.timeout,
-            clock: if predictor.threaded { Clock::Begin } else { Clock::Handover },
-            row_timeout: spec.time.row_timeout,
-            stuck_after: spec.time.stuck_after,
-            retry: spec.retry.policy(),
-            rates: spec.rates.rates(),
-            requests: predictor.metered.as_ref().map_or(RequestsACall::ONE, Metered::requests_a_call),
-            seed: fastrand::u64(..),
-        };
-        let engine = Engine::new(Arc::clone(bridge), settings);
-        let engine = Arc::new(
-            engine
-                .with_money(spec.money.price(), self.budget.take())
-                .failing_cut_off(spec.retry.cut_off == CutOffChoice::Fail),
-        );
+        let spec = &self.prepared.spec;
+        let engine = engine(spec, &self.prepared.answerer.bridge, self.calls, self.budget.take());
         let selected = self.validated.selected.clone();
         let rows = RowReader::open(&self.prepared.source, &self.validated.binding, selected.clone())?;
         let todo = Todo::new(rows, self.read_suspects()?, Arc::clone(self.journal.index()), &self.choice);
@@ -187,7 +170,7 @@ impl<'a> Session<'a> {
         };
         let run = Run {
             engine,
-            journal: &mut self.journal,
+            recorder: &mut self.journal,
             limits: Limits::new(spec.stop.max_failures).resuming(resumed),
             fold: &mut self.fold,
             observer,
@@ -214,4 +197,28 @@ impl<'a> Session<'a> {
         found.sort_unstable_by_key(|row| place[&row.id]);
         Ok(found)
     }
+}
+
+/// The engine of a session.
+pub(super) fn engine(
+    spec: &JobSpec,
+    bridge: &Arc<dyn Bridge>,
+    calls: usize,
+    budget: Option<Budget>,
+) -> Arc<Engine> {
+    let predictor = bridge.describe();
+    let settings = EngineSettings {
+        concurrency: calls,
+        timeout: spec.time.timeout,
+        clock: if predictor.threaded { Clock::Begin } else { Clock::Handover },
+        row_timeout: spec.time.row_timeout,
+        stuck_after: spec.time.stuck_after,
+        retry: spec.retry.policy(),
+        rates: spec.rates.rates(),
+        requests: predictor.metered.as_ref().map_or(RequestsACall::ONE, Metered::requests_a_call),
+        seed: fastrand::u64(..),
+    };
+    let engine = Engine::new(Arc::clone(bridge), settings);
+    let fails = spec.retry.cut_off == CutOffChoice::Fail;
+    Arc::new(engine.with_money(spec.money.price(), budget).failing_cut_off(fails))
 }

@@ -106,7 +106,7 @@ impl Dispatcher<'_> {
 
     /// Decides whether a 403 is put down to the row or to the key.
     fn whose(&mut self, outcome: &Outcome) -> Whose {
-        let failed_before = self.run.journal.index().status(outcome.row) == Some(Status::Failed);
+        let failed_before = self.run.recorder.status(outcome.row) == Some(Status::Failed);
         self.run.limits.forbidden(outcome, failed_before)
     }
 
@@ -168,16 +168,22 @@ impl Dispatcher<'_> {
         }
     }
 
+    /// Whether another row may be read now.
+    pub(super) fn wants(&self, todo: &Todo) -> bool {
+        let look_ahead = self.run.bounds.look_ahead + self.run.engine.wants_fresh();
+        self.stop.is_none() && !todo.ended() && self.in_hand.len() < todo.most_in_hand(look_ahead)
+    }
+
     /// Reads the next rows, up to the limit of rows in hand.
     fn read(&mut self, todo: &mut Todo) -> Vec<Row> {
         let mut rows = Vec::new();
-        let look_ahead = self.run.bounds.look_ahead + self.run.engine.wants_fresh();
-        while self.stop.is_none() && !todo.ended() && self.in_hand.len() < todo.most_in_hand(look_ahead) {
+        while self.wants(todo) {
             match todo.next() {
                 Ok(Some(row)) => {
                     self.in_hand.insert(row.id);
                     rows.push(row);
                 }
+                Ok(None) if todo.is_waiting() => break,
                 Ok(None) => self.run.engine.admission.all_asked(),
                 Err(error) => self.stop(StopReason::Failed(error.to_string())),
             }
@@ -191,19 +197,17 @@ impl Dispatcher<'_> {
         outcomes: &[Box<Outcome>],
         rows: &[Row],
     ) -> Result<(), JournalError> {
-        let journal = &mut *self.run.journal;
+        let recorder = &mut *self.run.recorder;
         for attempt in attempts {
-            journal.append_attempt(attempt)?;
+            recorder.attempt(attempt)?;
         }
         for outcome in outcomes {
-            journal.append_outcome(outcome)?;
+            recorder.outcome(outcome)?;
         }
         if self.stop.is_none() && !rows.is_empty() {
-            let started: Vec<_> =
-                rows.iter().filter(|row| row.arguments.is_ok()).map(|row| (row.id, row.hash)).collect();
-            journal.append_started(&started)?;
+            recorder.started(rows)?;
         }
-        journal.commit()?;
+        recorder.commit()?;
         self.disk_full = false;
         Ok(())
     }

@@ -3,6 +3,9 @@
 
 mod batch;
 pub(crate) mod control;
+mod recorder;
+#[cfg(test)]
+mod tests;
 pub(crate) mod todo;
 
 use std::collections::HashSet;
@@ -17,10 +20,10 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant as TokioInstant, MissedTickBehavior, sleep_until, timeout_at};
 
 use self::control::Control;
+use self::recorder::Recorder;
 use self::todo::Todo;
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::journal::Journal;
 use crate::observe::{Level, Observer, Snapshot};
 use crate::outcome::Outcome;
 use crate::policy::limits::Limits;
@@ -68,7 +71,7 @@ pub(crate) struct Run<'a> {
     /// Calls the predictor for rows until each has an outcome.
     pub engine: Arc<Engine>,
     /// Records everything that happens, before it is shown.
-    pub journal: &'a mut Journal,
+    pub recorder: &'a mut dyn Recorder,
     /// Stops the run when rows keep failing.
     pub limits: Limits,
     /// The figures for the report.
@@ -162,6 +165,7 @@ impl Dispatcher<'_> {
                 // Before the inbox, which may never be empty: the guards must be checked even while outcomes pour in.
                 _ = ticks.tick() => self.tick(),
                 _ = inbox.recv_many(&mut batch, BATCH) => {}
+                () = todo.more(), if todo.is_waiting() && self.wants(todo) => {}
             }
         }
     }
@@ -250,7 +254,7 @@ impl Dispatcher<'_> {
             self.stop(reason);
         }
         if self.stop.is_none()
-            && let Some(loss) = self.run.journal.loss()
+            && let Some(loss) = self.run.recorder.loss()
         {
             self.stop(StopReason::Failed(loss.to_string()));
         }
@@ -273,7 +277,7 @@ impl Dispatcher<'_> {
             resumed: self.run.bounds.resumed,
             ok: self.ok,
             failed: self.failed,
-            unfinished: if self.stop.is_some() { open - self.in_hand.len() as u64 } else { 0 },
+            unfinished: if self.stop.is_some() { open.saturating_sub(self.in_hand.len() as u64) } else { 0 },
             in_flight: gauges.in_flight.load(Ordering::Relaxed) as u64,
             waiting_retry: gauges.waiting_retry.load(Ordering::Relaxed) as u64,
             abandoned: gauges.abandoned.load(Ordering::Relaxed) as u64,
@@ -306,8 +310,8 @@ impl Dispatcher<'_> {
         let until = TokioInstant::now() + grace;
         let mut signalled = false;
         // All calls have ended, so no row is to blame if the process dies now.
-        self.run.journal.mark_ended(true);
-        while self.run.journal.commit().is_err_and(|error| error.is_disk_full()) {
+        self.run.recorder.ended(true);
+        while self.run.recorder.commit().is_err_and(|error| error.is_disk_full()) {
             tokio::select! {
                 () = tokio::time::sleep(DISK_RETRY) => {}
                 () = sleep_until(until) => return,

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::error::Error;
+use std::future::poll_fn;
 use std::sync::Arc;
 
-use crate::input::RowSource;
+use crate::input::{NextRow, RowSource};
 use crate::journal::{Index, Status};
 use crate::row::Row;
 
@@ -34,6 +35,8 @@ pub(crate) struct Todo {
     index: Arc<Index>,
     wanted: Wanted,
     ended: bool,
+    /// The source has no row at the moment, but may have more later.
+    not_yet: bool,
     suspects: VecDeque<Row>,
     one_at_a_time: bool,
     /// Rows to skip in the input: the suspects, and the rows left out.
@@ -53,6 +56,7 @@ impl Todo {
             index,
             wanted: choice.wanted,
             ended: false,
+            not_yet: false,
             one_at_a_time: !suspects.is_empty(),
             apart: choice.suspects.iter().chain(&choice.left_out).copied().collect(),
             suspects: suspects.into(),
@@ -69,19 +73,39 @@ impl Todo {
         self.ended
     }
 
-    /// The next row to run; `None` at the end.
+    /// Whether [`Self::next`] returned nothing although more rows may come: see [`Self::more`].
+    pub(super) fn is_waiting(&self) -> bool {
+        self.not_yet
+    }
+
+    /// Waits until [`Self::next`] has something to return. Cancel-safe.
+    pub(super) async fn more(&mut self) {
+        poll_fn(|context| self.rows.poll_next(context)).await;
+    }
+
+    /// The next row to run; `None` at the end, and where the source has no row yet.
     pub(super) fn next(&mut self) -> Result<Option<Row>, Box<dyn Error + Send + Sync>> {
         if let Some(suspect) = self.suspects.pop_front() {
             return Ok(Some(suspect));
         }
         self.one_at_a_time = false;
-        while let Some(row) = self.rows.next_row()? {
+        self.not_yet = false;
+        loop {
+            let row = match self.rows.next_row()? {
+                NextRow::Row(row) => row,
+                NextRow::NotYet => {
+                    self.not_yet = true;
+                    return Ok(None);
+                }
+                NextRow::End => {
+                    self.ended = true;
+                    return Ok(None);
+                }
+            };
             let status = self.index.status(row.id);
             if status != Some(Status::Ok) && (self.wanted)(status) && !self.apart.contains(&row.id) {
                 return Ok(Some(row));
             }
         }
-        self.ended = true;
-        Ok(None)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyType};
 use serde_json::value::RawValue;
 
 use super::helpers;
@@ -22,6 +22,8 @@ const LONGEST_RETRY_AFTER_S: f64 = 86_400.0;
 #[derive(Debug)]
 pub(in crate::bridge) struct Converter {
     fields: Py<PyAny>,
+    /// A value with what its call used.
+    told: Py<PyType>,
     escaped: Py<PyAny>,
     not_an_answer: Py<PyType>,
     failure: Py<PyAny>,
@@ -64,6 +66,7 @@ impl Converter {
         let failure = helpers::module(py, "failure")?;
         Ok(Self {
             fields: results.getattr("fields")?.unbind(),
+            told: results.getattr("Told")?.cast_into::<PyType>()?.unbind(),
             escaped: results.getattr("escaped")?.unbind(),
             not_an_answer: results.getattr("NotAnAnswer")?.cast_into::<PyType>()?.unbind(),
             failure: failure.getattr("failure")?.unbind(),
@@ -92,6 +95,24 @@ impl Converter {
             }),
             Err(error) => Err(self.error(&error, value.py())),
         }
+    }
+
+    /// What a returned value that is kept as it is tells of its call, and the value without that.
+    pub(super) fn kept<'py>(&self, value: Bound<'py, PyAny>) -> (Bound<'py, PyAny>, Answer) {
+        // The common values that tell nothing, for asking costs more than the rest of the call.
+        if value.is_none()
+            || value.is_exact_instance_of::<PyString>()
+            || value.is_exact_instance_of::<PyDict>()
+            || value.is_exact_instance_of::<PyFloat>()
+            || value.is_exact_instance_of::<PyInt>()
+            || value.is_exact_instance_of::<PyBool>()
+        {
+            return (value, Answer::default());
+        }
+        let answer = self.told(Vec::new(), &value);
+        let is_told = value.is_instance(self.told.bind(value.py())).unwrap_or(false);
+        let inner = if is_told { value.getattr("value").ok() } else { None };
+        (inner.unwrap_or(value), answer)
     }
 
     /// The string. Lone surrogates, which UTF-8 cannot hold, are escaped, so that a paid answer is never lost.

@@ -74,6 +74,7 @@
 //! | `keywords.rs` | its keyword arguments as Python values |
 //! | `threads.py` | plain functions on threads, as many as calls at once |
 //! | `streams.py` | async generators: chunks become one answer |
+//! | `exchange.rs` | rows and answers that stay Python objects, where no journal is kept |
 //! | `convert.rs` | Python values become answers and errors |
 //! | `results.py` | what was returned, as columns |
 //! | `failure.py` | the kind of a failure, from what the exception carries |
@@ -134,6 +135,7 @@
 
 pub(super) mod convert;
 pub mod event_loop;
+pub mod exchange;
 mod exit;
 mod forked;
 pub(super) mod helpers;
@@ -289,6 +291,7 @@ mod tests {
                 signature: String::new(),
                 program: None,
                 calls: 1,
+                exchange: None,
                 model: Model { explicit: false, is_local: false, provider },
             };
             let bridge = PythonBridge::start(kind, request, Secrets::default()).unwrap();

@@ -11,7 +11,7 @@ use super::pulse::Pulse;
 use super::queue::{Job, Queue, lock};
 use super::running::{Caller, Running};
 use crate::bridge::Reply;
-use crate::error::BridgeError;
+use crate::error::{BridgeError, CallError};
 
 /// Used on the loop's thread only. No lock is held while Python runs.
 ///
@@ -128,7 +128,8 @@ impl Pool {
             match self.caller.begin(py, job) {
                 Ok(running) => return Some(running),
                 Err((failed, error)) => {
-                    job = self.settle(py, false, failed, Err(self.converter.error(&error, py)), true)?;
+                    let error = self.error(py, &error, &failed);
+                    job = self.settle(py, false, failed, Err(error), true)?;
                 }
             }
         }
@@ -153,16 +154,42 @@ impl Pool {
     ) -> Option<Running> {
         running.end();
         let reply = match result {
-            Ok(value) => self.converter.answer(&value, running.job.row).map(|mut answer| {
+            Ok(value) => self.answer(value, &running.job).map(|mut answer| {
                 answer.first_chunk = running.first_chunk();
                 answer
             }),
             // A call that raises because the loop is being closed is not the predictor's failure.
             Err(_) if self.queue.is_closed() => Err(BridgeError::LoopStopped.into()),
-            Err(error) => Err(self.converter.error(&error, py)),
+            Err(error) => Err(self.error(py, &error, &running.job)),
         };
         let next = self.settle(py, running.entered, running.job, reply, more())?;
         self.begin(py, next)
+    }
+
+    /// The answer that a returned value makes. Where answers stay Python objects, the value itself is kept.
+    fn answer(&self, value: Bound<'_, PyAny>, job: &Job) -> Reply {
+        let Some(exchange) = self.caller.exchange() else { return self.converter.answer(&value, job.row) };
+        let (value, mut answer) = self.converter.kept(value);
+        // A value that cannot be written down has no text, but is an answer all the same.
+        if exchange.weighs()
+            && let Ok(told) = self.converter.answer(&value, job.row)
+        {
+            answer.fields = told.fields;
+        }
+        if job.is_wanted() {
+            exchange.settle(job.row, job.number, Ok(value.unbind()));
+        }
+        Ok(answer)
+    }
+
+    /// The error for an exception. Where answers stay Python objects, the exception itself is kept.
+    fn error(&self, py: Python<'_>, error: &PyErr, job: &Job) -> CallError {
+        if let Some(exchange) = self.caller.exchange()
+            && job.is_wanted()
+        {
+            exchange.settle(job.row, job.number, Err(error.clone_ref(py).into_value(py).into_any()));
+        }
+        self.converter.error(error, py)
     }
 
     /// Whether anybody asked the task to cancel, during the last call or by it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::exchange::Exchange;
 use super::keywords::Keywords;
 use super::metered::metered;
 pub use super::object::{PredictorObject, Target};
@@ -49,6 +50,8 @@ pub struct Predictor {
     pub(in crate::bridge) context: Py<PyAny>,
     /// What it is called with.
     pub(in crate::bridge) keywords: Keywords,
+    /// The rows it is called with and the answers it gives, where these stay Python objects.
+    pub(super) exchange: Option<Arc<Exchange>>,
     /// The types of its parameters.
     pub(in crate::bridge) types: Arc<ParameterTypes>,
     /// What it is. The bridge and the event loop fill in their own names.
@@ -88,6 +91,8 @@ pub struct Request {
     pub calls: usize,
     /// The language model for DSPy predictors.
     pub model: Model,
+    /// Where the rows come from and the answers go, if these stay Python objects.
+    pub exchange: Option<Arc<Exchange>>,
 }
 
 /// The predictor cannot be used. The text holds the reason, Python's traceback if there is one, and the remedy.
@@ -138,7 +143,7 @@ impl Predictor {
     fn find(event_loop: &Bound<'_, PyAny>, request: Request, secrets: &mut Secrets) -> PyResult<Self> {
         let py = event_loop.py();
         let loader = helpers::module(py, "loader")?;
-        let Request { target: requested, signature, program, model, calls } = request;
+        let Request { target: requested, signature, program, model, calls, exchange } = request;
         let spec = requested.name();
         let mut source: Option<String> = None;
         // A directory holds a whole program, with its predictor.
@@ -190,6 +195,7 @@ impl Predictor {
         }
         let (call, lm) = lend(&target, &module, model, calls)?;
         let loaded = loader.call_method1("describe", (call, &source, kind))?;
+        let offered: Vec<String> = loaded.getattr("offered")?.extract()?;
         let layers =
             helpers::module(py, "layers")?.call_method1("around", (&target, &source, &module, &lm, calls))?;
         let (repeating, mut cautions): (_, Vec<String>) = layers.extract()?;
@@ -206,6 +212,10 @@ impl Predictor {
         let mut predictor = Self::of(event_loop, spec, &loaded)?;
         predictor.description = Description { outputs, repeating, prompt, ..predictor.description };
         predictor.description.cautions.extend(cautions);
+        predictor.exchange = exchange;
+        if let Some(exchange) = &predictor.exchange {
+            exchange.bind(py, &predictor.description, &offered);
+        }
         Ok(predictor)
     }
 
@@ -240,6 +250,7 @@ impl Predictor {
             context: py.import("contextvars")?.call_method0("copy_context")?.unbind(),
             keywords: Keywords::new(py, &offered, Arc::clone(&types))?,
             types,
+            exchange: None,
             description: Description {
                 spec: spec.to_owned(),
                 kind: loaded.getattr("kind")?.extract()?,

@@ -41,6 +41,11 @@ impl Job {
         (Box::new(Self { id, row, number, arguments, clock: Some(clock), sender }), receiver)
     }
 
+    /// Whether somebody still waits for the result.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
     /// Gives the result to the call's future, if that still exists.
     pub(super) fn give(self, reply: Reply) {
         let _ = self.sender.send(reply);
@@ -89,7 +94,7 @@ struct Desk {
 impl Desk {
     /// Keeps a result for the next batch. Gives back a call that was cancelled meanwhile, whose result nobody waits for.
     fn put(&mut self, job: Box<Job>, reply: Reply) -> Option<Box<Job>> {
-        if job.sender.is_closed() {
+        if !job.is_wanted() {
             return Some(job);
         }
         if self.results.is_empty() {
@@ -193,7 +198,7 @@ impl Queue {
                 std::mem::swap(&mut desk.calls, &mut lock(&self.waiting).calls);
             }
             let job = desk.calls.pop_front()?;
-            if !job.sender.is_closed() {
+            if job.is_wanted() {
                 return Some(job);
             }
             desk.ended += 1;

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 use pyo3::{PyTraverseError, PyVisit};
 
+use super::exchange::Exchange;
 use super::predictor::{Driver, Predictor};
 use super::queue::Job;
 use super::step;
@@ -87,6 +88,11 @@ impl Caller {
         }
     }
 
+    /// Where answers go, if they stay Python objects.
+    pub(super) fn exchange(&self) -> Option<&Exchange> {
+        self.predictor.exchange.as_deref()
+    }
+
     /// Shows Python's garbage collector what a circle may go through.
     pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.predictor.target)?;
@@ -95,7 +101,10 @@ impl Caller {
 
     fn call<'py>(&self, py: Python<'py>, job: &mut Job) -> PyResult<(Bound<'py, PyAny>, Option<Shared>)> {
         let target = self.predictor.target.bind(py);
-        let passed = self.predictor.keywords.of(py, &job.arguments, job.row, job.number)?;
+        let passed = match &self.predictor.exchange {
+            Some(exchange) => exchange.passed(py, job.row, job.number)?,
+            None => self.predictor.keywords.of(py, &job.arguments, job.row, job.number)?,
+        };
         if let Driver::Async = &self.predictor.driver {
             job.clock.as_ref().inspect(|clock| clock.begin());
             return Ok((step::call(target, &passed.names, &passed.values)?, None));

@@ -103,7 +103,7 @@ impl<'a> Stage<'a> {
             model
         } else {
             let spec = self.spec.clone();
-            let start = move || Answerer::start(&spec, None, CALLS, false, &secrets(&spec), None);
+            let start = move || Answerer::start(&spec, None, CALLS, false, &secrets(&spec), None, None);
             let model =
                 tokio::task::spawn_blocking(start).await.map_err(|error| JobError::panicked(&error))??;
             self.say(&format!("(asking {})", escape(&model.description)))?;
@@ -119,6 +119,7 @@ impl<'a> Stage<'a> {
         // Only DSPy programs ask for the model.
         let provider = Box::new(|| Ok(ModelSettings::default()));
         let request = Request {
+            exchange: None,
             target: Target::Spec(format!("{FUNCTIONS}:{name}")),
             signature: String::new(),
             program: None,

@@ -111,7 +111,7 @@ fn input(options: &ProcessOptions, spec: &JobSpec) -> Option<Read> {
 /// Loads the predictor as a run does, and checks the whole input against it. It calls nothing.
 fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> (Finding, Option<Read>) {
     let (asked, calls) = (&spec.predictor, spec.pace.calls());
-    let answerer = match Answerer::start(asked, None, calls, true, &secrets(asked), None) {
+    let answerer = match Answerer::start(asked, None, calls, true, &secrets(asked), None, None) {
         Ok(answerer) => answerer,
         Err(error) => return (Err(error.to_string()), input),
     };

@@ -1,0 +1,135 @@
+//! A job without files: its rows are Python objects that come while it runs, and its outcomes go to an observer.
+//!
+//! Nothing of it is recorded. Everything else is as in any job: the same engine, limits, retries and timeouts.
+
+use std::sync::Arc;
+
+use super::answerer::{Answerer, secrets};
+use super::begin::SessionOptions;
+use super::error::{ErrorKind, JobError};
+use super::estimate::Estimate;
+use super::prepare::{fits, warn};
+use super::run::engine;
+use super::spec::JobSpec;
+use crate::bridge::python::exchange::Exchange;
+use crate::bridge::python::interpreter::Interpreter;
+use crate::input::{FedRows, Feed};
+use crate::journal::Index;
+use crate::observe::{Level, Observer};
+use crate::policy::limits::Limits;
+use crate::policy::stop::StopReason;
+use crate::run::control::Control;
+use crate::run::todo::{Choice, Todo};
+use crate::run::{Bounds, Run};
+use crate::stats::Fold;
+
+/// A job in memory, before anything is started.
+pub struct MemoryJob {
+    /// The job. Its input, and what it says of files, has no meaning.
+    pub spec: JobSpec,
+    /// Of these, the options about the predictor and about what Python prints.
+    pub options: SessionOptions,
+    /// Hands in the rows.
+    pub feed: Feed,
+    /// The number of rows, or 0 if it is not known.
+    pub total: u64,
+}
+
+/// A job in memory whose predictor is loaded.
+pub struct PreparedMemory {
+    spec: JobSpec,
+    answerer: Answerer,
+    exchange: Arc<Exchange>,
+    feed: Feed,
+    total: u64,
+    calls: usize,
+}
+
+impl MemoryJob {
+    /// Loads the predictor. Makes no call.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the options do not fit the predictor, if Python or the predictor cannot be started, or if the job is
+    /// stopped meanwhile.
+    pub async fn prepare(
+        self,
+        observer: &mut dyn Observer,
+        control: &Control,
+    ) -> Result<PreparedMemory, JobError> {
+        let preparing = tokio::task::spawn_blocking(move || self.start());
+        let prepared = tokio::select! {
+            prepared = preparing => prepared.map_err(|error| JobError::panicked(&error))??,
+            signal = control.next() => return Err(JobError::stopped(signal)),
+        };
+        warn(&prepared.answerer, &prepared.spec, observer);
+        Ok(prepared)
+    }
+
+    fn start(self) -> Result<PreparedMemory, JobError> {
+        let Self { spec, options, feed, total } = self;
+        let spec = spec.with(options.predictor.as_ref())?.anchored();
+        if spec.predictor.bridge != "python" {
+            let text = format!("the bridge `{}` takes no rows from memory", spec.predictor.bridge);
+            return Err(JobError::new(ErrorKind::Usage, text));
+        }
+        let secrets = secrets(&spec.predictor);
+        let rows = &spec.rows;
+        let weighs = spec.rates.rates().tpm.is_some();
+        let exchange = Arc::new(Exchange::new(rows.map.clone(), rows.column.clone(), weighs));
+        let calls = spec.pace.calls();
+        let SessionOptions { predictor, prints, quiet, .. } = options;
+        let asked = spec.predictor.from(&spec.directory);
+        let held = Some(Arc::clone(&exchange));
+        let answerer = Answerer::start(&asked, predictor, calls, false, &secrets, prints, held)?;
+        if quiet {
+            answerer.interpreter.iter().for_each(Interpreter::hush);
+        }
+        fits(&answerer, &spec)?;
+        let calls = answerer.limit(calls);
+        Ok(PreparedMemory { spec, answerer, exchange, feed, total, calls })
+    }
+}
+
+impl PreparedMemory {
+    /// Where the rows and the answers are.
+    pub fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
+    /// The most calls in flight.
+    pub fn calls(&self) -> usize {
+        self.calls
+    }
+
+    /// Calls the predictor for each row, until the feed is closed and each row has its outcome, or until something stops
+    /// the run. Returns what stopped it. The observer is told each outcome, once.
+    pub async fn run(self, observer: &mut dyn Observer, control: &Control) -> Option<StopReason> {
+        let Self { spec, answerer, exchange, feed, total, calls } = self;
+        let estimate = Estimate::unseen(&spec.money, answerer.bridge.describe().metered.clone());
+        let engine = engine(&spec, &answerer.bridge, calls, estimate.budget(&spec.money));
+        let todo = Todo::new(FedRows::new(feed), Vec::new(), Arc::new(Index::new(0..0)), &Choice::default());
+        let run = Run {
+            engine,
+            recorder: &mut (),
+            limits: Limits::new(spec.stop.max_failures),
+            fold: &mut Fold::default(),
+            observer,
+            control,
+            bounds: Bounds {
+                total,
+                resumed: 0,
+                look_ahead: 2 * calls,
+                deadline: spec.time.deadline,
+                grace: spec.time.grace,
+            },
+        };
+        let ended = run.rows(todo).await;
+        if ended.hurried {
+            observer.message(Level::Warning, "ended at once");
+        }
+        drop((answerer, exchange));
+        // Not what the last outcome may have brought about.
+        ended.stop
+    }
+}
