@@ -23,7 +23,7 @@ use self::command::UsageError;
 use self::command::compare::{CompareOptions, compare};
 use self::command::demo::{DemoOptions, demo};
 use self::command::doctor::doctor;
-use self::command::env_file::EnvFile;
+use self::command::env_file;
 use self::command::export::{ExportOptions, export};
 use self::command::model::{ModelCommand, model};
 use self::command::process::{NO_INPUT, ProcessOptions, format_of, process};
@@ -36,6 +36,7 @@ use self::command::verify::{VerifyOptions, verify};
 use self::stoppable::stoppable;
 use crate::bridge::python::{interpreter, main_thread};
 use crate::input::Format;
+use crate::job::env_file::EnvFile;
 use crate::job::spec::{JobSpec, PredictorPatch, WholePatch};
 use crate::job::{self, JobError};
 use crate::observe::Level;
@@ -333,7 +334,7 @@ fn run(cli: Cli, matches: &ArgMatches, runtime: &Runtime, streams: &mut Streams)
     let given = || command.predictor().and_then(|predictor| predictor.env_file.as_deref());
     if let Some(file) = recorded.unwrap_or_else(given) {
         match EnvFile::read(file) {
-            Ok(variables) => variables.set(),
+            Ok(variables) => env_file::set(variables),
             // `doctor` reports this among everything else that is wrong.
             Err(_) if matches!(command, Command::Doctor(_)) => {}
             Err(error) => return Err(error.into()),

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::env_file::EnvFile;
 use super::error::{ErrorKind, Explain, JobError};
 use super::spec::{PredictorSpec, RowSpec};
 use crate::bridge::Bridge;
 use crate::bridge::into_future::IntoFutureBridge;
 use crate::bridge::python::PythonBridge;
 use crate::bridge::python::exchange::Exchange;
-use crate::bridge::python::interpreter::{Interpreter, Show};
+use crate::bridge::python::interpreter::{Interpreter, Show, Variables};
 use crate::bridge::python::predictor::{Model, ModelSettings, PredictorObject, Request, Target};
 use crate::bridge::scripted::ScriptedBridge;
 use crate::fs::sha256;
@@ -42,6 +43,8 @@ pub(crate) struct Answerer {
     model: Arc<Mutex<Option<LocalModel>>>,
     /// Whether nothing is left for `drop` to end.
     ended: AtomicBool,
+    /// What the env file set.
+    _variables: Option<Variables>,
 }
 
 /// A local model that is starting on another thread.
@@ -77,6 +80,7 @@ impl Answerer {
                 description: "the fake bridge".to_owned(),
                 model: Arc::default(),
                 ended: AtomicBool::new(false),
+                _variables: None,
             });
         }
         let through = options.bridge.as_str();
@@ -88,6 +92,9 @@ impl Answerer {
         if let Some(show) = show {
             interpreter.show_prints_by(show);
         }
+        let variables = options.env_file.as_deref().map(|file| set(file, &interpreter)).transpose()?;
+        let mut secrets = secrets.clone();
+        secrets.add_environment();
         let is_local = options.model_name() == "local";
         // The default predictor is sure to need the model, so it loads while Python imports DSPy.
         let early =
@@ -114,9 +121,9 @@ impl Answerer {
         };
         let kind = options.event_loop.into();
         let bridge = if through == "python" {
-            PythonBridge::start(kind, request, secrets.clone()).map(|b| Arc::new(b) as Arc<dyn Bridge>)
+            PythonBridge::start(kind, request, secrets).map(|b| Arc::new(b) as Arc<dyn Bridge>)
         } else {
-            IntoFutureBridge::start(kind, request, secrets.clone()).map(|b| Arc::new(b) as Arc<dyn Bridge>)
+            IntoFutureBridge::start(kind, request, secrets).map(|b| Arc::new(b) as Arc<dyn Bridge>)
         };
         let bridge = bridge.map_err(|error| {
             let text = format!("failed to load the predictor `{}`", options.predictor);
@@ -129,6 +136,7 @@ impl Answerer {
             description: String::new(),
             model,
             ended: AtomicBool::new(false),
+            _variables: variables,
         };
         answerer.description = answerer.describe(options);
         Ok(answerer)
@@ -197,6 +205,16 @@ impl Drop for Answerer {
         self.bridge.close(bound);
         drop(self.model.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
+}
+
+/// Sets the variables of an env file for as long as the job lasts.
+fn set(file: &Path, interpreter: &Interpreter) -> Result<Variables, JobError> {
+    let variables = EnvFile::read(file)
+        .map_err(|error| JobError::new(ErrorKind::Predictor, error.to_string()).because(error))?;
+    interpreter.set_variables(variables.into_variables()).map_err(|error| {
+        let text = format!("failed to set the variables of `{}`", file.display());
+        JobError::new(ErrorKind::Predictor, text).because(error)
+    })
 }
 
 fn provide(

@@ -33,6 +33,7 @@ mod conclude;
 pub(crate) mod damage;
 pub(crate) mod destination;
 mod done;
+pub(crate) mod env_file;
 mod error;
 pub mod estimate;
 pub mod export;

@@ -80,7 +80,7 @@ impl Preparing {
         let Self { spec, predictor, mut source, calls, dry_run, quiet, prints, argv } = self;
         // Only now: standard input has just been copied to a file.
         source.delimiter = spec.rows.delimiter_of(&source);
-        let secrets = secrets(&spec.predictor);
+        let mut secrets = secrets(&spec.predictor);
         if spec.predictor.api_base.as_ref().is_some_and(|url| !url.contains("://")) {
             let text = "`--api-base` expects a URL such as `http://127.0.0.1:8000/v1`";
             return Err(JobError::new(ErrorKind::Usage, text));
@@ -89,6 +89,8 @@ impl Preparing {
         let program = spec.predictor.program.as_deref().map(program_sha256).transpose()?;
         let options = spec.predictor.from(&spec.directory);
         let answerer = Answerer::start(&options, predictor, calls, dry_run, &secrets, prints, None)?;
+        // Those of the env file are there now.
+        secrets.add_environment();
         if quiet {
             answerer.interpreter.iter().for_each(Interpreter::hush);
         }

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
-from _tokio_asyncio_bridge import traces
+from _tokio_asyncio_bridge import is_guest, traces
 
 
 class _Job:
@@ -24,10 +24,13 @@ class _Job:
         # DSPy's global settings, as the predictor's file left them.
         self.settings: dict[str, Any] | None = None
         self.exit_functions = atexit._ncallbacks()
+        # The modules that were there before it was loaded, and those that came while it was.
+        self.before = frozenset(sys.modules)
+        self.modules: set[str] = set()
 
 
-# What was there before any job is not taken out.
-_GIVEN = frozenset(sys.modules)
+# The modules that were there before the jobs, which are not taken out.
+_given = frozenset(sys.modules)
 # By their loops, in the order in which they came.
 _jobs: dict[asyncio.AbstractEventLoop, _Job] = {}
 _loading: _Job | None = None
@@ -47,12 +50,14 @@ def begin(loop: asyncio.AbstractEventLoop | None) -> None:
 
     Without a loop, the predictor is an object that is there already, and brings in nothing.
     """
-    global _loading, _garbage
+    global _loading, _garbage, _given
     _lock.acquire()
     if loop is None:
         return
     while _late:
         _take_out(_late.pop())
+    if not _jobs:
+        _given = frozenset(sys.modules)
     if _garbage:
         # Modules and their functions refer to each other. Two jobs' are not to be held at once.
         _garbage = False
@@ -73,6 +78,7 @@ def loaded() -> None:
     global _loading
     if _loading is not None:
         _dspy.loaded(_loading)
+        _loading.modules = set(sys.modules) - _loading.before
     _loading = None
     _lock.release()
 
@@ -84,7 +90,7 @@ def end(loop: asyncio.AbstractEventLoop) -> None:
         if job is None:
             return
         # Exit functions may import, if the process ends next.
-        if atexit._ncallbacks() > job.exit_functions:
+        if not is_guest and atexit._ncallbacks() > job.exit_functions:
             _late.append(loop)
         else:
             _take_out(loop)
@@ -96,6 +102,7 @@ def _take_out(loop: asyncio.AbstractEventLoop) -> None:
     job = _jobs.pop(loop)
     _dspy.end(job)
     needed = [directory for other in _jobs.values() for directory in other.directories]
+    put = [directory for directory in job.directories if directory in _put]
     for directory in job.directories:
         if directory in _put and directory not in needed:
             _put.discard(directory)
@@ -103,8 +110,22 @@ def _take_out(loop: asyncio.AbstractEventLoop) -> None:
                 sys.path.remove(directory)
     for name, module in list(sys.modules.items()):
         is_file = job.files.get(name) is module
-        if is_file or (_is_own(name, module, job.directories) and not _is_own(name, module, needed)):
+        # Others may have imported a module too, in somebody else's process. What came later was imported by them unless
+        # it can be found through the job alone.
+        came = not is_guest or name in job.modules or _is_own(name, module, put)
+        if is_file or (came and _is_own(name, module, job.directories) and not _is_own(name, module, needed)):
             del sys.modules[name]
+
+
+def renew() -> None:
+    """Takes out what all jobs have brought into a forked child, which has none of them."""
+    global _lock, _loading
+    _lock = threading.Lock()
+    if _loading is not None:
+        _dspy.loaded(_loading)
+        _loading = None
+    while _jobs:
+        _take_out(next(iter(_jobs)))
 
 
 def add_file(name: str, module: ModuleType) -> None:
@@ -157,7 +178,7 @@ def of_others() -> set[str]:
 
 def _is_own(name: str, module: Any, directories: Iterable[str]) -> bool:
     """Whether a module came from one of the directories, and is no installed library."""
-    file = getattr(module, "__file__", None) if type(module) is ModuleType and name not in _GIVEN else None
+    file = getattr(module, "__file__", None) if type(module) is ModuleType and name not in _given else None
     # Modules of ours have names in place of paths.
     if not isinstance(file, str) or not os.path.isabs(file) or traces.is_library(file):
         return False
@@ -170,6 +191,8 @@ class _Dspy:
     The first job's stay in the process's set, where threads without its context look, except while another is loaded.
     Those of a job beside it are overrides in that job's context. Without this, a job whose file configures no model
     would be given another job's.
+
+    In somebody else's process the set is not ours: a job loads with what is there, and all its settings are overrides.
     """
 
     def __init__(self) -> None:
@@ -192,9 +215,9 @@ class _Dspy:
         if store is None:
             return
         is_alone = len(_jobs) == 1
-        if self.base is None:
-            self.base = copied(store.main_thread_config if is_alone else store.DEFAULT_CONFIG)
-        if not is_alone:
+        if self.base is None or is_guest:
+            self.base = copied(store.main_thread_config if is_alone or is_guest else store.DEFAULT_CONFIG)
+        if not is_alone or is_guest:
             owner = (store.config_owner_thread_id, getattr(store, "config_owner_async_task", None))
             self.kept = (dict(store.main_thread_config), *owner)
             self.fill(store, copied(self.base))
@@ -206,7 +229,7 @@ class _Dspy:
         if self.base is None:
             self.base = copied(store.DEFAULT_CONFIG)
         job.settings = dict(store.main_thread_config)
-        if self.kept is not None:
+        if self.kept is not None or is_guest:
             underlay(job.settings)
         else:
             underlay({name: value for name, value in job.settings.items() if self.is_changed(name, value)})
@@ -219,6 +242,9 @@ class _Dspy:
         store, kept, self.kept = self.store(), self.kept, None
         if store is not None and kept is not None:
             self.fill(store, *kept)
+        elif is_guest:
+            if store is not None:  # The job has imported DSPy.
+                self.fill(store, copied(store.DEFAULT_CONFIG))
         elif len(_jobs) == 1:
             self.holder = job
 
@@ -264,7 +290,8 @@ def keep_settings() -> None:
     """Keeps DSPy's settings in this context as they are, whatever becomes of those of the process."""
     store = _dspy.store()
     if store is not None:
-        underlay(copied(store.main_thread_config))
+        # Not those of a job that is just being loaded.
+        underlay(copied(store.main_thread_config if _dspy.kept is None else _dspy.kept[0]))
 
 
 _dspy = _Dspy()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import dspy
-from _tokio_asyncio_bridge import dspy_replies, warn
+from _tokio_asyncio_bridge import dspy_replies, touched, warn
 from dspy._vendor.lm15.transports import _proxy as proxies
 from dspy.adapters import utils as adapters
 from dspy.clients import costs, execution
@@ -18,14 +18,22 @@ from dspy.clients.engines.lm15_engine import timeouts_for
 from dspy.clients.execution import StreamAccumulator
 from dspy.lm15 import Request, Response, RouterConfig
 
-# DSPy does these anew for every call, though once is enough: it searches its whole table for the price of a model,
-# searches the environment for proxies, and makes a validator for each value's class.
-costs.model_info = functools.lru_cache(maxsize=256)(costs.model_info)
-proxies.getproxies = functools.cache(proxies.getproxies)
-_type_adapter = adapters.TypeAdapter
-_known_adapter = functools.lru_cache(maxsize=256)(_type_adapter)
-# Only classes are cached: they are few, while an annotation may be anything, even unhashable.
-adapters.TypeAdapter = lambda kind: (_known_adapter if type(kind) is type else _type_adapter)(kind)
+# Fails here, and not in a job, if this release of DSPy lacks one of them.
+_TUNED = (costs.model_info, proxies.getproxies, adapters.TypeAdapter)
+
+
+def prepare() -> None:
+    """Caches what DSPy does anew for every call, though once is enough, for as long as jobs are alive.
+
+    It searches its whole table for the price of a model, searches the environment for proxies, and makes a validator
+    for each value's class.
+    """
+    touched.change(costs, "model_info", functools.lru_cache(maxsize=256)(costs.model_info))
+    touched.change(proxies, "getproxies", functools.cache(proxies.getproxies))
+    # Only classes are cached: they are few, while an annotation may be anything, even unhashable.
+    any_adapter = adapters.TypeAdapter
+    known_adapter = functools.lru_cache(maxsize=256)(any_adapter)
+    touched.change(adapters, "TypeAdapter", lambda kind: (known_adapter if type(kind) is type else any_adapter)(kind))
 
 
 def lift_limit(connections: int) -> None:
@@ -33,8 +41,8 @@ def lift_limit(connections: int) -> None:
 
     DSPy has no setting for it, because an LM makes its engine itself.
     """
-    limit = max(connections, getattr(execution.RouterConfig, "keywords", {}).get("max_connections", 100))
-    execution.RouterConfig = functools.partial(RouterConfig, max_connections=limit)
+    if connections > getattr(execution.RouterConfig, "keywords", {}).get("max_connections", 100):
+        touched.change(execution, "RouterConfig", functools.partial(RouterConfig, max_connections=connections))
     # The environment may have changed since an earlier job.
     proxies.getproxies.cache_clear()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import dspy
-from _tokio_asyncio_bridge import dspy_replies
+from _tokio_asyncio_bridge import dspy_replies, touched
 from _tokio_asyncio_bridge.failure import FAULT
 from _tokio_asyncio_bridge.reply import request_id
 from _tokio_asyncio_bridge.results import Told
@@ -15,9 +15,13 @@ from dspy.utils.usage_tracker import UsageTracker
 
 # By default DSPy keeps the last 10,000 requests with their messages; the memory of a job must not grow with its rows.
 HISTORY = 100
-base_lm.MAX_HISTORY_SIZE = HISTORY
 # The attribute that carries a call's Usage on an exception.
 MARK = "_bridge_usage"
+
+
+def prepare() -> None:
+    """Has DSPy keep a short history, for as long as jobs are alive."""
+    touched.change(base_lm, "MAX_HISTORY_SIZE", HISTORY)
 
 
 class Usage(NamedTuple):

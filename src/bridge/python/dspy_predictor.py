@@ -11,11 +11,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-# DSPy and LiteLLM would otherwise download their price table during the first call.
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-
 import dspy
-from _tokio_asyncio_bridge import dspy_engine, dspy_local, dspy_provider, surroundings, typed
+from _tokio_asyncio_bridge import (
+    dspy_engine,
+    dspy_local,
+    dspy_meter,
+    dspy_provider,
+    dspy_replies,
+    surroundings,
+    touched,
+    typed,
+)
 from _tokio_asyncio_bridge.dspy_meter import Meter, metered
 from _tokio_asyncio_bridge.loader import LoadError, look_in, resolve
 from pydantic.fields import FieldInfo
@@ -36,9 +42,17 @@ class Once(logging.Filter):
 
 
 ONCE = Once()
-logging.getLogger("dspy.predict.predict").addFilter(ONCE)
 # The settings of a request that an engine of ours is known to send as DSPy's own does.
 PLAIN = {"temperature", "max_tokens", "top_p", "n"}
+
+
+def prepare() -> None:
+    """Changes in DSPy what jobs need changed, once for as long as jobs are alive."""
+    if touched.first("dspy"):
+        touched.filtered("dspy.predict.predict", ONCE)
+        dspy_replies.prepare()
+        dspy_engine.prepare()
+        dspy_meter.prepare()
 
 
 def make_lm(model: str, api_base: str | None, options: dict[str, Any]) -> dspy.LM:

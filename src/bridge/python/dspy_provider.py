@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import dspy
+from _tokio_asyncio_bridge import touched
 from _tokio_asyncio_bridge.loader import LoadError
 
 
@@ -51,7 +52,7 @@ def imported(model: str) -> Any:
         raise LoadError(
             f"`{model}` needs the package `litellm`\nhint: run `{sys.executable} -m pip install litellm`"
         ) from None
-    litellm.suppress_debug_info = True  # It would print; DSPy sets this too.
+    touched.change(litellm, "suppress_debug_info", True)  # It would print; DSPy sets this too.
     return litellm
 
 

@@ -1,10 +1,9 @@
 """Finds what is wrong with a reply that DSPy accepts: a refusal, no text, a reply cut off, or no completion at all."""
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from _tokio_asyncio_bridge import warn
+from _tokio_asyncio_bridge import touched, warn
 from _tokio_asyncio_bridge.reply import RESETS
 
 Fault = tuple[str, str]
@@ -99,25 +98,28 @@ def judge_by_status() -> None:
         return response_error
 
     for dialect in (OpenAILM, OpenAIChatLM):
-        dialect._response_error = judging(dialect._response_error)
+        touched.change(dialect, "_response_error", judging(dialect._response_error))
 
 
 def keep_limits() -> None:
     """Makes DSPy keep all headers that tell when a limit is lifted. By itself it drops those without a unit."""
     from dspy._vendor.lm15 import rate_limits
 
-    rate_limits.RATE_LIMIT_HEADERS |= {name for pair in RESETS for name in pair}
+    kept = rate_limits.RATE_LIMIT_HEADERS | {name for pair in RESETS for name in pair}
+    touched.change(rate_limits, "RATE_LIMIT_HEADERS", kept)
 
 
 def say_less() -> None:
     """Drops the line that DSPy logs for each reply that was cut off. The run counts them and says so once."""
-    logging.getLogger("dspy.clients.lm").addFilter(lambda record: "truncated" not in str(record.msg))
+    touched.filtered("dspy.clients.lm", lambda record: "truncated" not in str(record.msg))
 
 
-try:
-    judge_by_status()
-    keep_limits()
-except (ImportError, AttributeError) as error:
-    # These are internal to DSPy, and may have another name in the next release.
-    warn(f"this release of DSPy does not tell all that a server says of its errors and limits: {error!r}")
-say_less()
+def prepare() -> None:
+    """Does all of these, for as long as jobs are alive."""
+    try:
+        judge_by_status()
+        keep_limits()
+    except (ImportError, AttributeError) as error:
+        # These are internal to DSPy, and may have another name in the next release.
+        warn(f"this release of DSPy does not tell all that a server says of its errors and limits: {error!r}")
+    say_less()

@@ -3,6 +3,10 @@
 from typing import Any
 
 
+def prepare() -> None:
+    """Leaves DSPy as it is."""
+
+
 def lift_limit(connections: int) -> None:
     """Leaves DSPy's limit of connections as it is."""
 

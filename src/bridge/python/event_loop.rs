@@ -5,16 +5,18 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::convert::NulledCount;
 use super::exit::{self, InUse};
+use super::forked::Working;
 use super::latch::Latch;
 use super::printed::Masking;
 use super::pulse::{Pulse, Ticker};
 use super::watchdog::Watchdog;
-use super::{forked, helpers, main_thread, step};
+use super::{forked, guest, helpers, main_thread, step};
 use crate::bridge::{Health, LaneHealth};
 use crate::call::Lane as _;
 use crate::secret::Secrets;
@@ -66,13 +68,14 @@ pub struct EventLoop {
 struct Stay {
     masking: Masking,
     event_loop: OnceLock<Py<PyAny>>,
+    // The last to be dropped.
+    _working: Working,
 }
 
 impl Drop for Stay {
     fn drop(&mut self) {
         let Some(event_loop) = self.event_loop.take() else { return };
-        // On a thread of its own, because another job may hold the interpreter's lock.
-        let _ = std::thread::Builder::new().name("leave".into()).spawn(move || {
+        let leave = move || {
             if exit::has_begun() {
                 return;
             }
@@ -82,7 +85,14 @@ impl Drop for Stay {
                     tracing::warn!("failed to take away what a job has imported: {error}");
                 }
             });
-        });
+        };
+        if guest::is_guest() {
+            // Whoever waits for the job's end finds the process as it was.
+            leave();
+        } else {
+            // On a thread of its own, because another job may hold the interpreter's lock.
+            let _ = std::thread::Builder::new().name("leave".into()).spawn(leave);
+        }
     }
 }
 
@@ -103,10 +113,18 @@ impl EventLoop {
         T: Send + 'static,
         F: for<'py> FnOnce(&Bound<'py, PyAny>, &Arc<Pulse>) -> PyResult<T> + Send + 'static,
     {
+        if forked::is_cut_off() {
+            return Err(PyRuntimeError::new_err(forked::CUT_OFF_BY));
+        }
+        let working = Working::new();
         let in_use = InUse::new()?;
         let pulse = Arc::<Pulse>::default();
         let (ending, ended) = (Arc::<AtomicBool>::default(), Arc::<Latch>::default());
-        let stay = Arc::new(Stay { masking: Masking::new(&secrets), event_loop: OnceLock::new() });
+        let stay = Arc::new(Stay {
+            masking: Masking::new(&secrets),
+            event_loop: OnceLock::new(),
+            _working: working,
+        });
         let (ready, made) = sync_channel(1);
         let thread = Thread {
             kind,
@@ -118,7 +136,7 @@ impl EventLoop {
         main_thread::occupy("asyncio", Arc::clone(&ended), move || thread.run(set_up))?;
         let made = made.recv().unwrap_or_else(|_| {
             let reason = "the event loop's thread ended while it was being set up";
-            Err(pyo3::exceptions::PyRuntimeError::new_err(reason))
+            Err(PyRuntimeError::new_err(reason))
         });
         if made.is_err() {
             ended.wait(FAILED);
@@ -220,7 +238,8 @@ impl<T> Thread<T> {
     where
         F: for<'py> FnOnce(&Bound<'py, PyAny>, &Arc<Pulse>) -> PyResult<T>,
     {
-        Python::attach(|py| {
+        // Nobody waits any more if Python has ended.
+        Python::try_attach(|py| {
             // The thread may run one loop after the other. What a predictor sets in its context is not the next one's.
             let lived = step::within_new_context(py, || self.live(py, set_up)).flatten();
             forked::end_if_child(py, || lived.as_ref().err());
@@ -269,7 +288,7 @@ impl<T> Thread<T> {
     fn turn(&self, event_loop: &Bound<'_, PyAny>) {
         let py = event_loop.py();
         loop {
-            let ran = event_loop.call_method0("run_forever");
+            let ran = event_loop.getattr("run_forever").and_then(|run| step::run(&run, ()));
             forked::end_if_child(py, || ran.as_ref().err());
             if let Err(error) = ran {
                 tracing::warn!("the event loop raised: {error}");
@@ -277,7 +296,7 @@ impl<T> Thread<T> {
             let is_closed = event_loop.call_method0("is_closed").and_then(|closed| closed.extract());
             // Checked only now: a loop that is asked to end before it has run must take the stop here, not while it
             // closes.
-            if is_closed.unwrap_or(true) || self.ending.load(Ordering::Acquire) {
+            if is_closed.unwrap_or(true) || self.ending.load(Ordering::Acquire) || exit::has_begun() {
                 return;
             }
         }

@@ -2,13 +2,17 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use super::latch::Latch;
-use super::{forked, helpers, main_thread, printed};
+use super::{forked, guest, helpers, main_thread, printed};
+
+/// How long jobs may take to end when the interpreter does that another program runs, and how often that is looked at.
+const LEAVE: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 struct State {
@@ -59,12 +63,41 @@ impl Drop for InUse {
 
 /// Notes that the interpreter has been started, by this program or by another one in this process.
 pub(super) fn has_started(is_ours: bool) {
-    state().exit = if is_ours { Exit::Ahead } else { Exit::NotOurs };
+    let mut state = state();
+    if is_ours {
+        state.exit = Exit::Ahead;
+    } else if matches!(state.exit, Exit::NotStarted) {
+        state.exit = Exit::NotOurs;
+        guest::enter();
+    }
 }
 
-/// Notes that the end of an interpreter which runs already is this program's task.
+/// Notes that the end of an interpreter which runs already is this program's task. To be called before any job.
 pub(super) fn adopt() {
     state().exit = Exit::Ahead;
+}
+
+/// Has all jobs end before the interpreter that another program runs. A thread that is still in Python then never returns.
+pub(super) fn leave_in_time(py: Python<'_>) -> PyResult<()> {
+    py.import("atexit")?.call_method1("register", (wrap_pyfunction!(leave, py)?,)).map(drop)
+}
+
+#[pyfunction]
+fn leave(py: Python<'_>) -> PyResult<()> {
+    if forked::is_child() {
+        return Ok(());
+    }
+    let over = Arc::<Latch>::default();
+    over.open();
+    state().exit = Exit::Begun(over);
+    helpers::module(py, "host")?.call_method0("stop_loops")?;
+    py.detach(|| {
+        let begun = Instant::now();
+        while forked::any_works() && begun.elapsed() < LEAVE {
+            std::thread::sleep(LOOK);
+        }
+    });
+    Ok(())
 }
 
 /// Whether the exit functions have begun; nothing may call into Python afterwards.

@@ -1,4 +1,7 @@
-"""Confines a process that a predictor forks to the predictor's code: the child ends where that code is left."""
+"""Confines a process that a predictor forks to the predictor's code: the child ends where that code is left.
+
+In somebody else's process others fork too. Such a child is theirs: all that jobs have changed is put back there.
+"""
 
 import asyncio
 import contextlib
@@ -10,7 +13,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
-from _tokio_asyncio_bridge import printed, signals
+from _tokio_asyncio_bridge import is_guest, printed, signals
 
 # The packages that run the predictor's code. A child must not return to them.
 _RUNNERS = ("asyncio", "uvloop", "threading", "concurrent", "anyio")
@@ -20,36 +23,74 @@ _OURS = "_tokio_asyncio_bridge."
 _loops: dict[int, asyncio.AbstractEventLoop] = {}
 # Files that children must not hold, by their descriptors.
 _kept: dict[int, os.stat_result] = {}
+# What puts back in a child what jobs have changed in its parent.
+_renewals: list[Callable[[], None]] = []
 _is_child = False
 _release: Callable[[], None] = lambda: None  # noqa: E731
 
 
-def watch(mark: Callable[[], None], release: Callable[[], None]) -> None:
+def watch(mark: Callable[[bool], None], release: Callable[[], None]) -> None:
     """Looks after every process that Python forks from now on. To be called once a process.
 
-    `mark` tells the bridge that it is in a child. `release` writes what the bridge holds back of Python's output.
+    `mark` tells the bridge that it is in a child, and whether a predictor forked it. `release` writes what the bridge
+    holds back of Python's output.
     """
     global _release
     _release = release
 
     def before() -> None:
-        flush()  # The parent writes what it has printed.
-        signals.hold_back()
+        if not is_guest:
+            flush()  # The parent writes what it has printed.
+            signals.hold_back()
+
+    def in_parent() -> None:
+        if not is_guest:
+            signals.let_come()
 
     def in_child() -> None:
         global _is_child
-        _is_child = True
-        mark()
+        is_ours = not is_guest or _is_predictors(sys._getframe(1))
+        mark(is_ours)
         for descriptor, kept in _kept.items():
             if _is_open_on(descriptor, kept):
                 os.close(descriptor)
-        printed.renew()
-        signals.give_back()
-        signals.let_come()
+        if not is_ours:
+            _renew()
+            return
+        _is_child = True
+        if not is_guest:
+            printed.renew()
+            signals.give_back()
+            signals.let_come()
         if not _comes_to_us():
             _end_after_predictor(sys._getframe(1))
 
-    os.register_at_fork(before=before, after_in_parent=signals.let_come, after_in_child=in_child)
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+
+def _is_predictors(innermost: FrameType) -> bool:
+    """Whether a predictor's code has forked."""
+    if threading.get_ident() in _loops:
+        return True
+    frame: FrameType | None = innermost
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith(_OURS):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _renew() -> None:
+    """Takes what jobs have brought and changed out of a child that is not theirs and has none of their threads."""
+    _loops.clear()
+    _kept.clear()
+    for work in _renewals:
+        work()
+
+
+def renew_by(work: Callable[[], None]) -> None:
+    """Has `work` done in each child that is not a predictor's."""
+    _renewals.append(work)
 
 
 def watch_loop(loop: asyncio.AbstractEventLoop) -> None:
@@ -62,9 +103,9 @@ def leave_loop() -> None:
     _loops.pop(threading.get_ident(), None)
 
 
-def has_loops() -> bool:
-    """Whether any loop is alive."""
-    return bool(_loops)
+def loops() -> list[asyncio.AbstractEventLoop]:
+    """The loops that are alive."""
+    return list(_loops.values())
 
 
 def _comes_to_us() -> bool:

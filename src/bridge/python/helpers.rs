@@ -5,13 +5,15 @@ use std::ffi::{CStr, CString};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
+use super::guest;
+
 const NAME: &str = "_tokio_asyncio_bridge";
 const PACKAGE: &CStr = c"_tokio_asyncio_bridge";
 const PREDICTOR: &str = "dspy_predictor";
-/// `LiteLLM` downloads its price table at import unless this is set, also if a user's own file imports it.
-const INIT: &CStr = c"import os\nos.environ.setdefault('LITELLM_LOCAL_MODEL_COST_MAP', 'True')\n";
 /// Each file comes after those that it imports.
 const FILES: &[(&str, &str)] = &[
+    ("touched", include_str!("touched.py")),
+    ("variables", include_str!("variables.py")),
     ("traces", include_str!("traces.py")),
     ("signals", include_str!("signals.py")),
     ("printed", include_str!("printed.py")),
@@ -36,18 +38,26 @@ const FILES: &[(&str, &str)] = &[
 
 /// Makes the package. Call it once, when the interpreter has started.
 pub(in crate::bridge) fn install(py: Python<'_>) -> PyResult<()> {
-    let package = PyModule::from_code(py, INIT, c"_tokio_asyncio_bridge/__init__.py", PACKAGE)?;
+    let package = PyModule::from_code(py, c"", c"_tokio_asyncio_bridge/__init__.py", PACKAGE)?;
     package.setattr("__path__", PyList::empty(py))?;
     package.setattr("warn", wrap_pyfunction!(warn, py)?)?;
+    package.setattr("is_guest", guest::is_guest())?;
     FILES.iter().try_for_each(|(name, code)| add(py, name, code).map(drop))?;
-    module(py, "signals")?.call_method0("keep")?;
+    if !guest::is_guest() {
+        module(py, "signals")?.call_method0("keep")?;
+    }
     Ok(())
 }
 
 /// Warns the user.
 #[pyfunction]
-fn warn(text: &str) {
+fn warn(py: Python<'_>, text: &str) -> PyResult<()> {
+    if guest::is_guest() {
+        let logger = py.import("logging")?.call_method1("getLogger", ("tokio_asyncio_bridge",))?;
+        return logger.call_method1("warning", ("%s", text)).map(drop);
+    }
     tracing::warn!("{text}");
+    Ok(())
 }
 
 fn add<'py>(py: Python<'py>, name: &str, code: &str) -> PyResult<Bound<'py, PyModule>> {
@@ -60,13 +70,20 @@ fn add<'py>(py: Python<'py>, name: &str, code: &str) -> PyResult<Bound<'py, PyMo
 
 /// The helper for DSPy. It is run at its first use, because importing DSPy takes a second and not every predictor needs it.
 pub(in crate::bridge) fn dspy(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
-    if py.import("sys")?.getattr("modules")?.contains(format!("{NAME}.{PREDICTOR}"))? {
-        return module(py, PREDICTOR);
-    }
+    let is_there = py.import("sys")?.getattr("modules")?.contains(format!("{NAME}.{PREDICTOR}"))?;
+    let dspy = if is_there { module(py, PREDICTOR) } else { add_dspy(py) }?;
+    dspy.call_method0("prepare")?;
+    Ok(dspy)
+}
+
+fn add_dspy(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
     module(py, "loader")?.call_method0("require_dspy")?;
     add(py, "dspy_replies", include_str!("dspy_replies.py"))?;
     if let Err(error) = add(py, "dspy_engine", include_str!("dspy_engine.py")) {
-        warn(&format!("this release of DSPy is run without tuning, and makes fewer calls a second: {error}"));
+        warn(
+            py,
+            &format!("this release of DSPy is run without tuning, and makes fewer calls a second: {error}"),
+        )?;
         add(py, "dspy_engine", include_str!("dspy_untuned.py"))?;
     }
     add(py, "dspy_provider", include_str!("dspy_provider.py"))?;

@@ -4,13 +4,14 @@ import asyncio
 import atexit
 import contextlib
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from _tokio_asyncio_bridge import forks, signals
+from _tokio_asyncio_bridge import brought, forks, is_guest, printed, signals, touched, variables
 from _tokio_asyncio_bridge.threads import Threads
 
 _PATIENCE_S = 1.0
@@ -30,8 +31,13 @@ def new_loop(kind: str) -> tuple[asyncio.AbstractEventLoop, str]:
 
 
 def _watched(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
-    if not forks.has_loops():
-        _restore_levels()
+    touched.enter()
+    # LiteLLM downloads its price table at import unless this is set, also if a user's own file imports it.
+    if "LITELLM_LOCAL_MODEL_COST_MAP" not in os.environ:
+        touched.variable("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    if is_guest and touched.first("prints"):
+        printed.veil()
+        touched.undo_by(printed.unveil)
     forks.watch_loop(loop)
     asyncio.set_event_loop(loop)
     return loop
@@ -102,6 +108,8 @@ async def drive_stream(call: Any, target: Callable[..., Any], arguments: dict[st
 
 
 threads = Threads()
+for _renew in (threads.renew, variables.renew, brought.renew, touched.renew):
+    forks.renew_by(_renew)
 
 
 async def drive_thread(call: Any, target: Callable[..., Any], arguments: dict[str, Any]) -> None:
@@ -122,28 +130,16 @@ async def cancellable(call: Any, driver: Coroutine[Any, Any, None]) -> None:
         driver.close()
 
 
-# The levels of the loggers that are hushed, as they were before.
-_levels: dict[str, int] = {}
-
-
 def hush() -> None:
     """Makes DSPy and LiteLLM log errors only. To be called after their import, which sets their levels.
 
-    Loggers are the process's. Their levels are restored when a job starts while no other is alive.
+    Loggers are the process's: this holds for all jobs.
     """
     for name in ("dspy", "LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
-        logger = logging.getLogger(name)
-        _levels.setdefault(name, logger.level)
-        logger.setLevel(logging.ERROR)
+        touched.level(name, logging.ERROR)
     litellm = sys.modules.get("litellm")
     if litellm is not None:
-        litellm.suppress_debug_info = True
-
-
-def _restore_levels() -> None:
-    for name, level in _levels.items():
-        logging.getLogger(name).setLevel(level)
-    _levels.clear()
+        touched.change(litellm, "suppress_debug_info", True)
 
 
 def close(loop: asyncio.AbstractEventLoop) -> None:
@@ -158,9 +154,22 @@ def close(loop: asyncio.AbstractEventLoop) -> None:
         for work in _at_end.pop(loop, ()):
             with contextlib.suppress(Exception):
                 work()
-        loop.close()
-        forks.leave_loop()
-        signals.forget()
+        try:
+            loop.close()
+        finally:
+            forks.leave_loop()
+            signals.forget()
+            if touched.leave():
+                threads.dismiss()
+            _forget_thread()
+
+
+def _forget_thread() -> None:
+    """Takes out the object that `threading` makes for a thread that is not Python's: it may outlive the thread."""
+    with threading._active_limbo_lock:
+        number = threading.get_ident()
+        if isinstance(threading._active.get(number), threading._DummyThread):
+            del threading._active[number]
 
 
 async def _finish(loop: asyncio.AbstractEventLoop) -> None:
@@ -178,6 +187,13 @@ async def _finish(loop: asyncio.AbstractEventLoop) -> None:
     async with asyncio.timeout(_PATIENCE_S):
         await loop.shutdown_asyncgens()
         await loop.shutdown_default_executor()
+
+
+def stop_loops() -> None:
+    """Has all loops end: the process is about to."""
+    for loop in forks.loops():
+        with contextlib.suppress(RuntimeError):  # It is closed.
+            loop.call_soon_threadsafe(loop.stop)
 
 
 def exit_functions(on_main_thread: bool) -> None:

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 pub use super::printed::Show;
 use super::which::{PythonError, fitting};
 pub use super::which::{choose, linked_version};
-use super::{exit, helpers, main_thread, printed};
+use super::{exit, forked, guest, helpers, main_thread, printed};
 
 /// How long the registration of a file that is kept from forked processes may take.
 const KEEPING: Duration = Duration::from_secs(2);
@@ -39,6 +39,9 @@ pub enum InterpreterError {
     /// Our Python helpers did not load.
     #[error("failed to load the Python side of the bridge: {0}")]
     Helpers(#[from] PyErr),
+    /// This process was forked while a job was running.
+    #[error("{}", forked::CUT_OFF_BY)]
+    Forked,
     /// Another one runs in this process.
     #[error(
         "failed to start Python with `{}`: this process already runs `{}`\nhint: run the job with `{}`, or in another process",
@@ -58,7 +61,7 @@ impl InterpreterError {
         match self {
             Self::Python(error) => error.executable(),
             Self::Start { python, .. } | Self::Another { python, .. } => Some(python),
-            Self::Helpers(_) => None,
+            Self::Helpers(_) | Self::Forked => None,
         }
     }
 }
@@ -72,6 +75,31 @@ pub struct Interpreter {
     pub executable: PathBuf,
     /// `major.minor.micro`.
     pub version: String,
+}
+
+/// Variables of the environment that a job has set.
+#[derive(Debug)]
+pub struct Variables(Vec<String>);
+
+/// Why variables cannot be set.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SetError(String);
+
+impl Drop for Variables {
+    fn drop(&mut self) {
+        if guest::is_guest() && !exit::has_begun() && !forked::is_cut_off() {
+            let names = std::mem::take(&mut self.0);
+            Python::try_attach(|py| {
+                let variables = helpers::module(py, "variables");
+                if let Err(error) =
+                    variables.and_then(|variables| variables.call_method1("take_back", (names,)))
+                {
+                    tracing::warn!("failed to put the environment back: {error}");
+                }
+            });
+        }
+    }
 }
 
 /// The running interpreter, and the executables that were found to be its own.
@@ -92,6 +120,9 @@ impl Interpreter {
     ///
     /// Fails if `CPython` cannot start as this executable, or if another one runs in this process already.
     pub fn start(python: &Path) -> Result<Self, InterpreterError> {
+        if raw::is_running() {
+            Self::running()?;
+        }
         let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(started) = &mut *started {
             started.admit(python)?;
@@ -126,12 +157,30 @@ impl Interpreter {
     }
 
     fn running() -> Result<Self, InterpreterError> {
+        if forked::is_cut_off() {
+            return Err(InterpreterError::Forked);
+        }
+        let _working = forked::Working::new();
         let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(started) = &*started {
             return Ok(started.interpreter.clone());
         }
         let started = started.insert(Started { interpreter: initialize(Path::new(""))?, asked: Vec::new() });
         Ok(started.interpreter.clone())
+    }
+
+    /// Sets those variables of the environment that are not set. If another program runs the interpreter, they are set for
+    /// as long as what is returned lives.
+    ///
+    /// # Errors
+    ///
+    /// Fails if another job has set one of them to another value.
+    pub fn set_variables(&self, variables: Vec<(String, String)>) -> Result<Variables, SetError> {
+        Python::attach(|py| {
+            let names = helpers::module(py, "variables")?.call_method1("lend", (variables,))?.extract()?;
+            Ok(Variables(names))
+        })
+        .map_err(|error: PyErr| SetError(Python::attach(|py| error.value(py).to_string())))
     }
 
     /// Lets the libraries that call models log errors only. Loggers are the process's: this holds for all jobs, until a job
@@ -246,9 +295,8 @@ impl Started {
 ///
 /// Fails if there is none, or our Python helpers do not load.
 pub fn adopt() -> Result<(), InterpreterError> {
-    Interpreter::running()?;
     exit::adopt();
-    Ok(())
+    Interpreter::running().map(drop)
 }
 
 /// Whether two paths lead to the same executable of the same environment: all environments' executables are links to that
@@ -267,6 +315,9 @@ fn initialize(python: &Path) -> Result<Interpreter, InterpreterError> {
         helpers::install(py)?;
         printed::cover(py)?;
         printed::let_go_at_forks(py)?;
+        if guest::is_guest() {
+            exit::leave_in_time(py)?;
+        }
         let info = py.version_info();
         let version = format!("{}.{}.{}", info.major, info.minor, info.patch);
         let executable =

@@ -4,7 +4,8 @@
 //! process's first thread unless that thread blocks them. So the program lends that thread to Python ([`lend`]), and a
 //! handler can interrupt a wait in C too.
 //!
-//! Of several event loops at once, the first has the main thread and each of the others a thread of its own.
+//! Of several event loops at once, the first has the main thread and each of the others a thread of its own. In a process
+//! whose interpreter another program runs, all have.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Builder;
 
 use super::latch::Latch;
-use super::printed;
+use super::{guest, printed};
 
 /// A task for the thread.
 type Work = Box<dyn FnOnce() + Send>;
@@ -70,16 +71,15 @@ pub(super) fn occupy(
     ended: Arc<Latch>,
     work: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<()> {
-    let main = main();
-    let taken = main.taken.swap(true, Ordering::AcqRel);
+    let free = (!guest::is_guest()).then(main).filter(|main| !main.taken.swap(true, Ordering::AcqRel));
     let work = move || {
         let _ = catch_unwind(AssertUnwindSafe(work));
-        if !taken {
+        if let Some(main) = free {
             main.taken.store(false, Ordering::Release);
         }
         ended.open();
     };
-    if taken {
+    if free.is_none() {
         return spawn(name, work);
     }
     run(work);

@@ -30,6 +30,19 @@
 //! - The hooks of a fork are registered once, over lists of what is alive (`forks`).
 //! - Loggers: [`interpreter::Interpreter::hush`] holds for all jobs.
 //!
+//! # In somebody else's process
+//!
+//! An interpreter that runs before the first job is another program's, unless it was adopted ([`interpreter::adopt`]). Its
+//! process is as it was found when no job is left:
+//!
+//! - Every loop has a thread of its own, which ends with the loop. Python's main thread, its signal handlers, its exit
+//!   functions and descriptor 1 are not touched.
+//! - What a job needs changed in the process or in other people's modules is put back with the last job (`touched`), the
+//!   variables of an env file with their own job (`variables`). Meanwhile there is a veil over both streams (`printed`).
+//! - DSPy's settings are put back as soon as the job is loaded. Its calls have a copy in their context.
+//! - A child that the other program forks may run jobs, unless one was running when it was forked (`forked`).
+//! - Two hooks stay: that of forks, and an exit function that has all jobs end before Python does.
+//!
 //! # The files
 //!
 //! | file | what |
@@ -38,6 +51,9 @@
 //! | `which.rs` | which Python the program takes, and whether it fits the linked libpython |
 //! | `interpreter.rs` | starts the one embedded interpreter |
 //! | `exit.rs` | runs Python's exit functions, once, when no job is left |
+//! | `guest.rs` | whether another program runs the interpreter |
+//! | `touched.py` | what jobs change in the process, put back when no job is left |
+//! | `variables.py` | the variables of a job's env file |
 //! | `main_thread.rs` | lends Python the process's first thread, where signal handlers run |
 //! | `latch.rs` | something that happens once, and is waited for in bounded time |
 //! | `event_loop.rs` | an asyncio loop on its thread: started, watched, ended in bounded time |
@@ -138,6 +154,7 @@ pub mod event_loop;
 pub mod exchange;
 mod exit;
 mod forked;
+mod guest;
 pub(super) mod helpers;
 pub mod interpreter;
 mod keywords;

@@ -169,7 +169,7 @@ impl Predictor {
         } else {
             let target: Bound<'_, PyAny>;
             let found = match &requested {
-                Target::Spec(spec) => loader.call_method1("find", (spec, event_loop))?,
+                Target::Spec(spec) => step::run(&loader.getattr("find")?, (spec, event_loop))?,
                 Target::Object(object) => {
                     helpers::module(py, "objects")?.call_method1("find", (object.target(py), event_loop))?
                 }
@@ -207,7 +207,7 @@ impl Predictor {
         // Whatever was imported may have put more secrets into the environment.
         secrets.add_environment();
         // It may also have put streams of its own in place of Python's.
-        printed::cover(py)?;
+        printed::cover_again(py)?;
         let prompt = Some(prompt(source.as_deref(), &module, secrets)?);
         let mut predictor = Self::of(event_loop, spec, &loaded)?;
         predictor.description = Description { outputs, repeating, prompt, ..predictor.description };

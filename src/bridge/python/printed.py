@@ -1,4 +1,8 @@
-"""Replaces `sys.stdout` and `sys.stderr`: whatever Python's code prints passes through Rust, which masks secrets."""
+"""Replaces `sys.stdout` and `sys.stderr`: whatever Python's code prints passes through Rust, which masks secrets.
+
+In a process of the program's own the streams are replaced for good. In somebody else's, a veil is drawn over those that
+are there, for as long as jobs are alive: what is printed goes where it went, to a file or a notebook's cell.
+"""
 
 import io
 import os
@@ -7,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 _Write = Callable[[int, bytes], int]
+_Mask = Callable[[bytes], bytes | None]
 
 
 class _Masked(io.RawIOBase):
@@ -67,3 +72,74 @@ def _replace(name: str, stream: io.TextIOWrapper, lowest: _Masked) -> None:
     masked.mode = "w"
     setattr(sys, name, masked)
     setattr(sys, f"__{name}__", masked)
+
+
+class _Veil:
+    """Masks the text that is written to a stream, and is that stream in all else."""
+
+    # Whether jobs are alive. Somebody may have kept a veil that was lifted.
+    drawn = False
+    mask: _Mask = staticmethod(lambda _: None)
+
+    def __init__(self, stream: Any) -> None:
+        object.__setattr__(self, "_veiled", stream)
+
+    @property
+    def __class__(self) -> Any:
+        return type(self._veiled)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_veiled"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._veiled, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._veiled, name)
+
+    def __iter__(self) -> Any:
+        return iter(self._veiled)
+
+    def __enter__(self) -> Any:
+        return self._veiled.__enter__()
+
+    def __exit__(self, *error: Any) -> Any:
+        return self._veiled.__exit__(*error)
+
+    def __repr__(self) -> str:
+        return repr(self._veiled)
+
+    def write(self, text: Any) -> Any:
+        if _Veil.drawn and isinstance(text, str):
+            masked = _Veil.mask(text.encode("utf-8", "surrogatepass"))
+            if masked is not None:
+                self._veiled.write(masked.decode("utf-8", "surrogatepass"))
+                return len(text)
+        return self._veiled.write(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+
+def veil_with(mask: _Mask) -> None:
+    """Gives what masks the secrets of all jobs. It returns None for bytes without any."""
+    _Veil.mask = staticmethod(mask)
+
+
+def veil() -> None:
+    """Draws a veil over both streams, unless it is there already."""
+    _Veil.drawn = True
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and type(stream) is not _Veil:
+            setattr(sys, name, _Veil(stream))
+
+
+def unveil() -> None:
+    """Lifts the veil, unless somebody has put another stream in its place."""
+    _Veil.drawn = False
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if type(stream) is _Veil:
+            setattr(sys, name, stream._veiled)

@@ -3,6 +3,7 @@
 //! The streams are the process's, so the secrets of all jobs that are alive are masked in whatever is printed, no matter
 //! by which job.
 
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::mpsc::{Sender, channel};
@@ -10,8 +11,9 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
-use super::{forked, helpers};
+use super::{forked, guest, helpers};
 use crate::secret::Secrets;
 
 /// For how long the end of what was printed is held back if it may be the beginning of a secret.
@@ -126,10 +128,32 @@ pub(super) fn show_by(show: Show) {
     let _ = SHOW.set(show);
 }
 
-/// Puts this file below both of Python's streams, unless it is there already.
+/// Puts this file below both of Python's streams, unless it is there already. If another program runs the interpreter, it is
+/// put there when a job starts.
 pub(super) fn cover(py: Python<'_>) -> PyResult<()> {
     let streams = helpers::module(py, "printed")?;
+    if guest::is_guest() {
+        return streams.call_method1("veil_with", (wrap_pyfunction!(mask, py)?,)).map(drop);
+    }
     streams.call_method1("mask", (wrap_pyfunction!(write, py)?,)).map(drop)
+}
+
+/// Draws the veil anew, if another program runs the interpreter: whatever a job has imported may have put streams of its own
+/// in place of Python's.
+pub(super) fn cover_again(py: Python<'_>) -> PyResult<()> {
+    if guest::is_guest() {
+        return helpers::module(py, "printed")?.call_method0("veil").map(drop);
+    }
+    cover(py)
+}
+
+/// The bytes with secrets masked; None if there are none in them.
+#[pyfunction]
+fn mask<'py>(py: Python<'py>, bytes: &[u8]) -> Option<Bound<'py, PyBytes>> {
+    match masked().mask_bytes(bytes) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(masked) => Some(PyBytes::new(py, &masked)),
+    }
 }
 
 /// Lets go of what is held back before each fork, and marks the child. Call it once.

@@ -64,6 +64,61 @@ pub(super) fn copy<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
     unsafe { Bound::from_owned_ptr_or_err(context.py(), ffi::PyContext_Copy(context.as_ptr())) }
 }
 
+/// Stops a thread for good that ends within Python: until 3.14, a thread that wants the interpreter's lock while the
+/// interpreter ends is ended by `pthread_exit`, which unwinds through our frames and would abort the process.
+struct Stopped;
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+mod raw {
+    //! What `pyo3` declares as functions that do not unwind.
+
+    use pyo3::ffi::{PyObject, PySendResult};
+
+    unsafe extern "C-unwind" {
+        pub(super) fn PyIter_Send(
+            iterator: *mut PyObject,
+            value: *mut PyObject,
+            result: *mut *mut PyObject,
+        ) -> PySendResult;
+        pub(super) fn PyObject_Call(
+            target: *mut PyObject,
+            arguments: *mut PyObject,
+            named: *mut PyObject,
+        ) -> *mut PyObject;
+        pub(super) fn PyObject_Vectorcall(
+            target: *mut PyObject,
+            arguments: *const *mut PyObject,
+            flags: usize,
+            names: *mut PyObject,
+        ) -> *mut PyObject;
+    }
+}
+
+/// Calls `target`, which runs code of the user's for a long time.
+pub(super) fn run<'py>(
+    target: &Bound<'py, PyAny>,
+    arguments: impl IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error: Into<PyErr>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = target.py();
+    let arguments = arguments.into_pyobject(py).map_err(Into::into)?;
+    let stopped = Stopped;
+    // SAFETY: attached; both are valid objects, the second a tuple; the result is a new reference or null with an exception
+    // set.
+    let result = unsafe {
+        let result = raw::PyObject_Call(target.as_ptr(), arguments.as_ptr(), std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(py, result)
+    };
+    std::mem::forget(stopped);
+    result
+}
+
 /// Calls `target` with keyword arguments, without making a dictionary of them. `values` are in the order of `names`.
 pub(super) fn call<'py>(
     target: &Bound<'py, PyAny>,
@@ -73,10 +128,13 @@ pub(super) fn call<'py>(
     assert_eq!(names.len(), values.len(), "one value for each name");
     // SAFETY: attached; `values` are as many valid objects as there are names (`Bound` is one pointer, transparently);
     // all of them are keyword arguments; the result is a new reference or null with an exception set.
-    unsafe {
-        let result = ffi::PyObject_Vectorcall(target.as_ptr(), values.as_ptr().cast(), 0, names.as_ptr());
+    let stopped = Stopped;
+    let result = unsafe {
+        let result = raw::PyObject_Vectorcall(target.as_ptr(), values.as_ptr().cast(), 0, names.as_ptr());
         Bound::from_owned_ptr_or_err(target.py(), result)
-    }
+    };
+    std::mem::forget(stopped);
+    result
 }
 
 /// Resumes a coroutine (or the iterator of another awaitable).
@@ -87,14 +145,17 @@ pub(super) fn resume<'py>(coroutine: &Bound<'py, PyAny>, context: &Bound<'py, Py
         Err(error) => return Step::Raised(error),
     };
     let mut result = std::ptr::null_mut();
+    let stopped = Stopped;
     // SAFETY: attached; all pointers are valid; `result` becomes a new reference unless an exception is set.
-    unsafe {
-        match ffi::PyIter_Send(coroutine.as_ptr(), ffi::Py_None(), &raw mut result) {
+    let step = unsafe {
+        match raw::PyIter_Send(coroutine.as_ptr(), ffi::Py_None(), &raw mut result) {
             ffi::PySendResult::PYGEN_NEXT => Step::Yielded(Bound::from_owned_ptr(py, result)),
             ffi::PySendResult::PYGEN_RETURN => Step::Returned(Bound::from_owned_ptr(py, result)),
             ffi::PySendResult::PYGEN_ERROR => Step::Raised(PyErr::fetch(py)),
         }
-    }
+    };
+    std::mem::forget(stopped);
+    step
 }
 
 /// Raises an exception where the coroutine waits.

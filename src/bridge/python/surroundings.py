@@ -7,6 +7,7 @@ import os
 import socket
 from urllib.parse import urlsplit
 
+from _tokio_asyncio_bridge import touched
 from _tokio_asyncio_bridge.loader import LoadError
 
 # A distant proxy takes its time; where none listens, the connection is refused at once.
@@ -104,4 +105,4 @@ def bypass(host: str) -> None:
     """Makes requests to a server of ours bypass every proxy."""
     known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     if known != "*" and host not in known.split(","):
-        os.environ["no_proxy"] = f"{known},{host}" if known else host
+        touched.variable("no_proxy", f"{known},{host}" if known else host)

@@ -21,19 +21,35 @@ class Threads:
     """
 
     def __init__(self) -> None:
-        self._work: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)
+        # Whether no job is left, and a thread that becomes idle ends.
+        self._dismissed = False
 
     def _serve(self) -> None:
-        while True:
-            self._work.get()()
+        while (work := self._work.get()) is not None:
+            work()
+            del work
             self._idle.release()
+            if self._dismissed and self._idle.acquire(blocking=False):
+                return
 
     def _submit(self, work: _Work) -> None:
+        self._dismissed = False
         # The thread comes first: if none can be started, this raises, and the call has failed without ever running.
         if not self._idle.acquire(blocking=False):
             threading.Thread(target=self._serve, name="predictor", daemon=True).start()
         self._work.put(work)
+
+    def dismiss(self) -> None:
+        """Ends the idle threads, and those of abandoned calls when these end: no job is left."""
+        self._dismissed = True
+        while self._idle.acquire(blocking=False):
+            self._work.put(None)
+
+    def renew(self) -> None:
+        """Forgets all threads in a forked child, which has none of them."""
+        self.__init__()  # type: ignore[misc]
 
     async def run(self, call: Any, target: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """Awaits `target(**arguments)`. On the thread, `call` is told when the function begins and ends."""

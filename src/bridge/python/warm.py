@@ -9,7 +9,7 @@ import importlib
 import sys
 from typing import Any
 
-from _tokio_asyncio_bridge import layers
+from _tokio_asyncio_bridge import layers, touched
 
 # What the first call of OpenAI's client imports, and what DSPy's first call through LiteLLM imports.
 _CLIENT, _ENGINE = "openai.resources.chat.completions", "dspy.clients.engines.litellm_engine"
@@ -35,7 +35,7 @@ def up(target: Any, source: str | None, module: Any, lm: Any, loop: asyncio.Abst
     with contextlib.suppress(Exception):
         import litellm
 
-        litellm.suppress_debug_info = True
+        touched.change(litellm, "suppress_debug_info", True)
         for late in (_CLIENT, _ENGINE) if "dspy" in sys.modules else (_CLIENT,):
             with contextlib.suppress(ImportError):
                 importlib.import_module(late)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::check::Finding;
 use super::python::{Inspected, Models, needs_dspy};
-use crate::cli::command::env_file::EnvFile;
+use crate::job::env_file::EnvFile;
 use crate::job::spec::PredictorSpec;
 use crate::report::text::seconds;
 

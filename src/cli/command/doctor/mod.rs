@@ -17,6 +17,7 @@ use super::streams::Streams;
 use crate::input::{Format, Source, glance};
 use crate::job::JobError;
 use crate::job::answerer::{Answerer, secrets};
+use crate::job::env_file::EnvFile;
 use crate::job::paths::is_stream;
 use crate::job::prepare::{fits, validated};
 use crate::job::spec::JobSpec;
@@ -110,8 +111,10 @@ fn input(options: &ProcessOptions, spec: &JobSpec) -> Option<Read> {
 
 /// Loads the predictor as a run does, and checks the whole input against it. It calls nothing.
 fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> (Finding, Option<Read>) {
-    let (asked, calls) = (&spec.predictor, spec.pace.calls());
-    let answerer = match Answerer::start(asked, None, calls, true, &secrets(asked), None, None) {
+    let (mut asked, calls) = (spec.predictor.clone(), spec.pace.calls());
+    // What is wrong with it is told by itself.
+    asked.env_file = asked.env_file.filter(|file| EnvFile::read(file).is_ok());
+    let answerer = match Answerer::start(&asked, None, calls, true, &secrets(&asked), None, None) {
         Ok(answerer) => answerer,
         Err(error) => return (Err(error.to_string()), input),
     };
