@@ -26,7 +26,7 @@ use self::command::doctor::doctor;
 use self::command::env_file;
 use self::command::export::{ExportOptions, export};
 use self::command::model::{ModelCommand, model};
-use self::command::process::{NO_INPUT, ProcessOptions, format_of, process};
+use self::command::process::{NO_INPUT, ProcessOptions, process};
 use self::command::report::{ReportOptions, report};
 use self::command::resume::{ResumeOptions, resume};
 use self::command::show::ShowOptions;
@@ -107,7 +107,7 @@ impl Command {
     /// The answers file that hints name, as the user named it.
     fn answers(&self) -> Option<PathBuf> {
         Some(match self {
-            Self::Process(options) => options.paths(format_of(options).ok()?).answers,
+            Self::Process(options) => options.paths().ok()?.answers,
             Self::Resume(options) => options.answers.clone(),
             Self::Export(options) => options.answers.clone(),
             Self::Verify(options) => options.answers.clone(),

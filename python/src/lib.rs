@@ -1,11 +1,14 @@
-//! The extension module `tokio_asyncio_bridge._native`.
+//! The extension module `tokio_asyncio_bridge._native`: Python's way to the library, without logic of its own.
+
+mod errors;
+mod jobs;
+mod journal;
+mod run;
 
 // For the Rust side alone: an extension module's allocator leaves the interpreter's `malloc`, and that of other modules,
 // as they are.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-mod journal;
 
 /// What Python sees.
 #[pyo3::pymodule(gil_used = true)]
@@ -14,11 +17,15 @@ mod _native {
 
     use pyo3::exceptions::PyRuntimeError;
     use pyo3::prelude::*;
-
-    #[pymodule_export]
-    use crate::journal::answer_columns;
     use tokio_asyncio_bridge::bridge::python::interpreter;
     use tokio_asyncio_bridge::cli;
+
+    #[pymodule_export]
+    use crate::jobs::{process, resume};
+    #[pymodule_export]
+    use crate::journal::answer_columns;
+    #[pymodule_export]
+    use crate::run::Run;
 
     /// Runs the program on the interpreter's main thread, to the end of the process. `arguments` are those that it was called
     /// with, its own name first.

@@ -1,5 +1,34 @@
+import os
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Literal, NoReturn, final
+
+Words = list[tuple[str, str]]
 
 def main(arguments: Sequence[str]) -> NoReturn: ...
 def answer_columns(own: list[str], fields: list[str]) -> tuple[list[str], list[str]]: ...
+
+@final
+class Run:
+    def wait(self, seconds: float) -> bool: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+    def standing(self) -> str | None: ...
+    def messages(self) -> list[tuple[Literal["note", "warning", "error"], str]]: ...
+    def result(self) -> str: ...
+
+def process(
+    input: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None,
+    options: Words,
+    *,
+    force: bool,
+    skip_failed: bool,
+    allow_changed: bool,
+) -> Run: ...
+def resume(
+    answers: str | os.PathLike[str],
+    options: Words,
+    *,
+    only: str | None,
+    allow_changed: bool,
+) -> Run: ...

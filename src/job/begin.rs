@@ -258,16 +258,18 @@ impl OpenJob {
         session.scratch = self.scratch;
         let spooled = self.prepared.spec.stream;
         let end = session.run(&self.files, observer, control).await?;
-        match &end.report {
-            // The session was killed, and the process is about to end.
-            None => self.prepared.answerer.leave(),
-            Some(report) if spooled && report.rows.ok == report.rows.total => {
-                if let Err(error) = remove_spool(&self.files) {
-                    observer.message(Level::Warning, &error.to_string());
-                }
-            }
-            Some(_) => {}
+        let is_whole = end.report.as_ref().is_some_and(|report| report.rows.ok == report.rows.total);
+        if spooled
+            && is_whole
+            && let Err(error) = remove_spool(&self.files)
+        {
+            observer.message(Level::Warning, &error.to_string());
         }
         Ok(end)
+    }
+
+    /// Leaves everything running that dropping this would end, because the process is about to end.
+    pub fn leave(&self) {
+        self.prepared.answerer.leave();
     }
 }

@@ -17,6 +17,9 @@ const INDENT: usize = 17;
 const LATENCY: usize = 12;
 const LATENCIES: usize = 4;
 
+/// The width in columns of a summary that is for no terminal.
+const WIDTH: usize = 80;
+
 /// Shorter waits for the server or a rate, in seconds, are not shown.
 const SHORTEST_LIMIT_S: f64 = 0.1;
 
@@ -42,6 +45,14 @@ pub(crate) fn summary(report: &Report, files: Files<'_>, look: Look) -> String {
     table.calls(report);
     table.files(report, files);
     table.text
+}
+
+impl Report {
+    /// Summarizes the run in text without colours. `answers` is where its answers are.
+    pub fn summary(&self, answers: &Path) -> String {
+        let files = Files { answers, report: None, page: None, resume: "resume" };
+        summary(self, files, Look { color: false, width: WIDTH })
+    }
 }
 
 struct Table {

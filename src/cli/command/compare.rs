@@ -133,6 +133,9 @@ pub(crate) async fn compare(options: CompareOptions, streams: &mut Streams) -> a
     }
     drop(observer);
     let end = prepared.run(&|| streams.observer(&options.show), &control).await;
+    if end.killed {
+        prepared.leave();
+    }
     drop(signals);
     streams.standing.set_cost(end.cost_usd);
     let shown = show(&options, access, &end.comparison, streams);

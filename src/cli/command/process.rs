@@ -2,17 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 
-use super::UsageError;
 use super::run_job::{RunOptions, run, session_options};
 use super::show::ShowOptions;
 use super::streams::Streams;
 use crate::input::Format;
-use crate::job::paths::{JobPaths, is_descriptor, is_null, is_stream};
+use crate::job::named::{format_of, paths_of};
+use crate::job::paths::JobPaths;
 use crate::job::spec::JobSpec;
-use crate::job::{Begin, Job, Only, SessionOptions, TakeUp};
+use crate::job::{Begin, Job, JobError, Only, SessionOptions, TakeUp};
 use crate::journal::Counts;
 use crate::observe::Level;
 use crate::report::text::{count, counted};
@@ -45,42 +44,19 @@ impl ProcessOptions {
     /// The job that the options describe, started in `directory`.
     pub(crate) fn spec(&self, directory: &Path, format: Format) -> JobSpec {
         let mut spec = JobSpec::new(directory, &self.input, format);
-        spec.stream = is_stream(&self.input);
         spec.lay_all(self.run.job.clone(), directory);
         spec
     }
 
     /// The files of the job.
-    pub(crate) fn paths(&self, format: Format) -> JobPaths {
-        JobPaths::find(self.output.as_ref().unwrap_or(&self.default_answers(format)))
+    ///
+    /// # Errors
+    ///
+    /// Fails if the format of the input is not known.
+    pub(crate) fn paths(&self) -> Result<JobPaths, JobError> {
+        let format = format_of(&self.input, &self.run.job.shared.rows)?;
+        Ok(paths_of(&self.input, self.output.as_deref(), format))
     }
-
-    fn default_answers(&self, format: Format) -> PathBuf {
-        let extension = if format == Format::Csv { "csv" } else { "jsonl" };
-        // The number of a file descriptor makes no good name.
-        let input = if is_descriptor(&self.input) { Path::new("-") } else { &self.input };
-        JobPaths::default_answers(input, extension)
-    }
-}
-
-/// The format of the input.
-///
-/// # Errors
-///
-/// Fails if neither an option nor the name of the input tells the format.
-pub(crate) fn format_of(options: &ProcessOptions) -> anyhow::Result<Format> {
-    let format = options.run.job.shared.rows.format_of(&options.input);
-    if format.is_err() && is_stream(&options.input) {
-        let stream = if options.input == Path::new("-") {
-            "standard input".to_owned()
-        } else {
-            format!("the pipe `{}`", options.input.display())
-        };
-        let text =
-            format!("{stream} has no name to tell its format: give `--format csv` or `--format jsonl`");
-        return Err(UsageError(text).into());
-    }
-    Ok(format?)
 }
 
 /// Runs `process` and returns the exit code.
@@ -89,30 +65,18 @@ pub(crate) fn format_of(options: &ProcessOptions) -> anyhow::Result<Format> {
 ///
 /// Fails if the format of the input is not known, or as the steps of a [`Job`] do.
 pub(crate) async fn process(options: ProcessOptions, streams: &mut Streams) -> anyhow::Result<u8> {
-    let format = format_of(&options)?;
-    let spec = options.spec(&std::env::current_dir()?, format);
-    // For answers that go to `/dev/null`; removed when the job has ended.
-    let mut scratch = None;
-    let mut paths = options.paths(format);
-    if options.output.as_deref().is_some_and(is_null) {
-        let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
-        paths = JobPaths::of(&scratch.insert(directory).path().join(options.default_answers(format)));
-    }
     let ProcessOptions { input, output, force, skip_failed, run: options } = options;
     let session = SessionOptions {
-        stream: is_stream(&input).then(|| input.clone()),
-        input: Some(input),
-        output,
         take_up: TakeUp {
             only: skip_failed.then_some(Only::Unfinished),
             allow_changed: options.allow_changed,
             begin: if force { Begin::Anew } else { Begin::Continue },
         },
         dry_run: options.dry_run,
-        scratch: scratch.is_some(),
         ..session_options(&options.show, streams)
     };
-    let job = Job::new(spec, paths, session)?;
+    // The directory is removed when the job has ended.
+    let (job, _scratch) = Job::of_input(&input, output.as_deref(), options.job.clone(), session)?;
     match job.done()? {
         Some(counts) => Ok(nothing_to_do(counts, job.files(), &options.show, streams)),
         None => run(job, &options, streams).await,

@@ -64,19 +64,21 @@ pub(super) async fn run(job: Job, options: &RunOptions, streams: &mut Streams) -
     let end = end?;
     // What is left takes a bounded time, so signals may have their default effect again.
     drop(signals);
-    // Without a report the session was killed, and the process ends at once.
-    if let Some(report) = &end.report {
-        streams.files.reported = true;
-        streams.files.page.clone_from(&page);
-        let resume = streams.commands.resume();
-        let files = Files {
-            answers: if scratch { Path::new("/dev/null") } else { &named.answers },
-            report: (!scratch).then_some(&*named.report),
-            page: page.as_deref(),
-            resume: &resume,
-        };
-        show_report(report, files, show, streams)?;
-    }
+    let Some(report) = &end.report else {
+        // The session was killed.
+        opened.leave();
+        return Ok(end.code);
+    };
+    streams.files.reported = true;
+    streams.files.page.clone_from(&page);
+    let resume = streams.commands.resume();
+    let files = Files {
+        answers: if scratch { Path::new("/dev/null") } else { &named.answers },
+        report: (!scratch).then_some(&*named.report),
+        page: page.as_deref(),
+        resume: &resume,
+    };
+    show_report(report, files, show, streams)?;
     Ok(end.code)
 }
 

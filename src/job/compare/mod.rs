@@ -91,10 +91,11 @@ impl PreparedComparison {
         control: &Control,
     ) -> ComparisonEnd {
         let modes = (std::mem::take(&mut self.modes), self.runs);
-        let end = Rounds::new(&self.prepared, observers, control, modes, self.deadline).run().await;
-        if end.killed {
-            self.prepared.answerer.leave();
-        }
-        end
+        Rounds::new(&self.prepared, observers, control, modes, self.deadline).run().await
+    }
+
+    /// Leaves everything running that dropping this would end, because the process is about to end.
+    pub fn leave(&self) {
+        self.prepared.answerer.leave();
     }
 }

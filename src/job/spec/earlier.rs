@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, FromArgMatches};
+use clap::FromArgMatches;
 use serde_json::Value;
 
+use super::keywords::command;
 use super::whole::{JobSpec, VERSION, WholePatch};
 use crate::input::Format;
 use crate::job::error::{ErrorKind, JobError};
@@ -48,10 +49,8 @@ fn of_options(header: &Header) -> Result<JobSpec, JobError> {
         let texts = header.settings[name].as_array().into_iter().flatten();
         texts.filter_map(|text| text.as_str().map(str::to_owned)).collect::<Vec<_>>()
     };
-    let command = clap::Command::new(SPEC).no_binary_name(true).args_override_self(true);
     // The recorded options hold, whatever the environment says today.
-    let command = WholePatch::augment_args(command).mut_args(|argument| argument.env(None::<&str>));
-    let matches = command.try_get_matches_from(texts("options")).map_err(unreadable)?;
+    let matches = command::<WholePatch>().try_get_matches_from(texts("options")).map_err(unreadable)?;
     let patch = WholePatch::from_arg_matches(&matches).map_err(unreadable)?;
     let directory = PathBuf::from(header.settings["directory"].as_str().unwrap_or("."));
     let format = if header.input.format == "jsonl" { Format::Jsonl } else { Format::Csv };

@@ -7,6 +7,7 @@ mod bounds;
 mod earlier;
 mod group;
 mod identity;
+mod keywords;
 mod lm;
 mod output;
 mod pace;
@@ -23,6 +24,7 @@ pub use self::bounds::{
 };
 pub use self::earlier::{of_header, settings};
 pub use self::identity::{FieldDifference, Identity};
+pub use self::keywords::{KeywordError, keywords};
 pub use self::lm::{ApiBase, LmArguments, is_key};
 pub use self::output::{AccessPatch, AccessSpec, FieldPatch, FieldSpec, PagePatch, PageSpec};
 pub use self::pace::{Mode, PacePatch, PaceSpec, RatePatch, RateSpec};

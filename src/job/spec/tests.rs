@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
 use std::time::Duration;
 
-use clap::{Args, Command, FromArgMatches};
+use clap::FromArgMatches;
 use proptest::option::of;
 use proptest::prelude::*;
 
@@ -18,9 +18,8 @@ fn spec() -> JobSpec {
 
 /// The patch of a command line with these words.
 fn patch(words: &[&str]) -> WholePatch {
-    let command = Command::new("job").no_binary_name(true).args_override_self(true);
-    let command = WholePatch::augment_args(command).mut_args(|argument| argument.env(None::<&str>));
-    WholePatch::from_arg_matches(&command.try_get_matches_from(words).unwrap()).unwrap()
+    let matches = keywords::command::<WholePatch>().try_get_matches_from(words).unwrap();
+    WholePatch::from_arg_matches(&matches).unwrap()
 }
 
 fn laid(words: &[&str]) -> JobSpec {

@@ -1,0 +1,218 @@
+"""The options of the command line as typed keywords, and their Python values as its words.
+
+The library parses the words, so that units, ranges and messages are the same as on the command line.
+"""
+
+import difflib
+import json
+import os
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from numbers import Integral, Real
+from typing import Any, Literal, TypeAlias, TypedDict, Union, get_args, get_origin, get_type_hints
+
+# Seconds, or a text with a unit such as `500ms`, `30s` or `5m`.
+Duration: TypeAlias = float | timedelta | str
+# A path of a file.
+File: TypeAlias = str | os.PathLike[str]
+# Rows counted from 0, the end exclusive: `range(0, 100)` or `"0:100"`.
+Rows: TypeAlias = range | str
+# Arguments of the language model. Values are JSON's; one whose name says that it is a secret is never written down.
+LmArguments: TypeAlias = Mapping[str, Any]
+# Columns by the parameters that they are for.
+Columns: TypeAlias = Mapping[str, str]
+# The columns of the answers, in their order.
+Names: TypeAlias = Sequence[str]
+Format: TypeAlias = Literal["csv", "jsonl"]
+
+
+class JobOptions(TypedDict, total=False):
+    """The options that all calls take that run a predictor. `docs/options.md` describes each.
+
+    Durations are in seconds, or `timedelta`, or a text with a unit such as `500ms`.
+    """
+
+    # Predictor
+    signature: str
+    program: File
+    model: str
+    api_base: str
+    lm: LmArguments
+    env_file: File
+    event_loop: Literal["auto", "asyncio", "uvloop"]
+    # Rows
+    column: str
+    map: Columns
+    id_column: str
+    limit: int
+    range: Rows
+    delimiter: str
+    encoding: str
+    format: Format
+    # Pace
+    rpm: int
+    tpm: int
+    # Time
+    timeout: Duration
+    row_timeout: Duration
+    deadline: Duration
+    grace: Duration
+    # Retry
+    retries: int
+    backoff: Duration
+    backoff_max: Duration
+    cut_off: Literal["keep", "fail"]
+    # Stop
+    max_failures: int | str
+    # Money
+    price_in: float
+    price_out: float
+    max_cost: float
+    max_total_tokens: int
+    # Output
+    private: bool
+
+
+class RunOptions(JobOptions, total=False):
+    """The options that `process` and `resume` share."""
+
+    # Pace
+    concurrency: int
+    sequential: bool
+    concurrent: bool
+    # Output
+    fields: Names
+    html: bool
+    no_html: bool
+    # Files
+    allow_changed: bool
+
+
+class ProcessOptions(RunOptions, total=False):
+    """The options of `process` and `estimate`."""
+
+    force: bool
+    skip_failed: bool
+
+
+class ResumeOptions(RunOptions, total=False):
+    """The options of `resume`."""
+
+    only: Literal["failed", "unfinished"]
+
+
+# Switches that are opposites of each other: the one that is off turns the other on.
+_OPPOSITES = {"html": "no_html", "no_html": "html", "sequential": "concurrent", "concurrent": "sequential"}
+
+_SAID = {
+    bool: "True or False",
+    float: "a number",
+    int: "a whole number",
+    os.PathLike: "a path",
+    range: "a range",
+    str: "a text",
+    timedelta: "a timedelta",
+    Mapping: "a mapping",
+    Sequence: "a list",
+}
+
+Words: TypeAlias = list[tuple[str, str]]
+
+
+def checked(function: str, given: Mapping[str, object], known: type, also: Sequence[str] = ()) -> dict[str, Any]:
+    """The options that were given, without those that are None. `also` are the function's own keywords.
+
+    Raises TypeError if there is no such option, or if a value is of a type that it does not take.
+    """
+    hints = get_type_hints(known)
+    for name, value in given.items():
+        if name not in hints:
+            near = difflib.get_close_matches(name, [*hints, *also], n=1)
+            meant = f"; did you mean `{near[0]}`?" if near else ""
+            raise TypeError(f"{function}() got an unexpected keyword argument `{name}`{meant}")
+        if value is not None and not _fits(value, hints[name]):
+            raise TypeError(f"`{name}=` takes {_said(hints[name])}, not {type(value).__name__}")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def words(options: Mapping[str, Any]) -> Words:
+    """The words of options that were checked, each with its name."""
+    return [word for name, value in options.items() for word in _words(name, value)]
+
+
+def _words(name: str, value: object) -> Iterator[tuple[str, str]]:
+    match value:
+        case bool() if name in _OPPOSITES:
+            yield (name if value else _OPPOSITES[name], "true")
+        case bool():
+            yield name, str(value).lower()
+        case str():
+            yield name, value
+        case timedelta():
+            yield name, _duration(value / timedelta(seconds=1))
+        case range():
+            if value.step != 1:
+                raise ValueError(f"`{name}=` takes a range without gaps, not {value!r}")
+            yield name, f"{value.start}:{value.stop}"
+        case Mapping():
+            for key, item in value.items():
+                yield name, f"{key}={_item(item)}"
+        case os.PathLike():
+            yield name, os.fspath(value)
+        case Sequence() if name == "fields":
+            yield name, ",".join(value)
+        case Sequence():
+            for item in value:
+                yield from _words(name, item)
+        case Real() if name in _DURATIONS:
+            yield name, _duration(float(value))
+        case _:
+            yield name, str(value)
+
+
+def _duration(seconds: float) -> str:
+    """A duration in the largest unit of which it is a whole number."""
+    if not 0 <= seconds < 1e12:
+        return f"{seconds}"
+    nanoseconds = round(seconds * 1e9)
+    for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
+        if nanoseconds % size == 0:
+            return f"{nanoseconds // size}{unit}"
+    return f"{nanoseconds}ns"
+
+
+def _item(value: object) -> str:
+    """A value of a mapping. A text that would be read as JSON is written as JSON."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    try:
+        json.loads(value)
+    except ValueError:
+        return value
+    return json.dumps(value)
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    if origin is Literal:
+        return isinstance(value, str)
+    if hint in (int, float):
+        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
+    return isinstance(value, origin or hint)
+
+
+def _said(hint: Any) -> str:
+    origin = get_origin(hint)
+    if origin is Literal:
+        return " or ".join(repr(value) for value in get_args(hint))
+    if origin not in (Union, types.UnionType):
+        return _SAID[origin or hint]
+    if hint == Duration:
+        return "seconds, a timedelta or a text such as `30s`"
+    return " or ".join(_said(part) for part in get_args(hint))
+
+
+_DURATIONS = {name for name, hint in get_type_hints(JobOptions).items() if hint == Duration}

@@ -1,0 +1,84 @@
+//! Makes the job of an input as `process` does: the format and the files follow from the names that are given.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::begin::{Job, SessionOptions};
+use super::error::{ErrorKind, Explain, JobError};
+use super::paths::{JobPaths, is_descriptor, is_null, is_stream};
+use super::spec::{JobSpec, RowPatch, WholePatch};
+use crate::input::Format;
+
+/// The format of an input.
+///
+/// # Errors
+///
+/// Fails if neither an option nor the name of the input tells the format.
+pub(crate) fn format_of(input: &Path, rows: &RowPatch) -> Result<Format, JobError> {
+    let format = rows.format_of(input);
+    if format.is_err() && is_stream(input) {
+        let stream = if input == Path::new("-") {
+            "standard input".to_owned()
+        } else {
+            format!("the pipe `{}`", input.display())
+        };
+        let text =
+            format!("{stream} has no name to tell its format: give `--format csv` or `--format jsonl`");
+        return Err(JobError::new(ErrorKind::Usage, text));
+    }
+    Ok(format?)
+}
+
+/// The files of the job whose answers go to `output`, or to the default answers file of the input.
+pub(crate) fn paths_of(input: &Path, output: Option<&Path>, format: Format) -> JobPaths {
+    output.map_or_else(|| JobPaths::find(&default_answers(input, format)), JobPaths::find)
+}
+
+fn default_answers(input: &Path, format: Format) -> std::path::PathBuf {
+    let extension = if format == Format::Csv { "csv" } else { "jsonl" };
+    // The number of a file descriptor makes no good name.
+    let input = if is_descriptor(input) { Path::new("-") } else { input };
+    JobPaths::default_answers(input, extension)
+}
+
+impl Job {
+    /// Begins the job of an input, or continues the run that its journal holds, as `process` does. The input may be a
+    /// stream (`-` for standard input). The answers go to `output`, or to `<stem>.answers.<extension>` in the working
+    /// directory. `options` need not name the input, the output and the stream.
+    ///
+    /// If the output is `/dev/null`, the job's files are in the temporary directory that is returned, too.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the format of the input is not known, or as [`Job::new`] does.
+    pub fn of_input(
+        input: &Path,
+        output: Option<&Path>,
+        patch: WholePatch,
+        options: SessionOptions,
+    ) -> Result<(Self, Option<TempDir>), JobError> {
+        let format = format_of(input, &patch.shared.rows)?;
+        let here = Path::new(".");
+        let directory = std::env::current_dir()
+            .explain(ErrorKind::Input, here, || "failed to find the working directory".to_owned())?;
+        let mut spec = JobSpec::new(&directory, input, format);
+        spec.stream = is_stream(input);
+        spec.lay_all(patch, &directory);
+        let mut scratch = None;
+        let mut paths = paths_of(input, output, format);
+        if output.is_some_and(is_null) {
+            let made = tempfile::tempdir()
+                .explain(ErrorKind::Output, here, || "failed to make a temporary directory".to_owned())?;
+            paths = JobPaths::of(&scratch.insert(made).path().join(default_answers(input, format)));
+        }
+        let options = SessionOptions {
+            stream: spec.stream.then(|| input.to_owned()),
+            input: Some(input.to_owned()),
+            output: output.map(Path::to_owned),
+            scratch: scratch.is_some(),
+            ..options
+        };
+        Ok((Self::new(spec, paths, options)?, scratch))
+    }
+}

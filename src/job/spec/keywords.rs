@@ -1,0 +1,149 @@
+//! Reads options that another program gives by name, with the groups of the command line: units, ranges and messages
+//! are the same. Variables of the environment give none of them.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, Args, Command};
+
+/// Why an option cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}=` {reason}")]
+pub struct KeywordError {
+    /// The name of the option, as an identifier.
+    pub name: String,
+    /// What is wrong, to follow the name.
+    pub reason: String,
+}
+
+/// The command line of a group of options, which takes nothing from the environment.
+pub(super) fn command<P: Args>() -> Command {
+    let command = Command::new("job").no_binary_name(true).args_override_self(true);
+    P::augment_args(command).mut_args(|argument| argument.env(None::<&str>))
+}
+
+/// Reads a group of options. Each is an identifier, such as `row_timeout`, and the value that the command line takes. An
+/// option that can be repeated may be given several times. A switch is given as `true`, and one without an opposite
+/// may be `false`.
+///
+/// # Errors
+///
+/// Fails if there is no such option, or if a value does not fit.
+pub fn keywords<P: Args>(given: &[(String, String)]) -> Result<P, KeywordError> {
+    let is_given = |name: &str| given.iter().any(|(option, _)| option == name);
+    if is_given("limit") && is_given("range") {
+        let reason = "cannot be given with `range=`".to_owned();
+        return Err(KeywordError { name: "limit".to_owned(), reason });
+    }
+    let command = command::<P>()
+        .mut_args(|argument| if is_switch(&argument) { argument.num_args(1) } else { argument });
+    let flags: Vec<_> = command
+        .get_arguments()
+        .filter(|argument| is_flag(argument))
+        .map(|flag| flag.get_id().clone())
+        .collect();
+    let words = given.iter().map(|(name, value)| {
+        let long = name.replace('_', "-");
+        if flags.iter().any(|flag| flag == name) { format!("--{long}") } else { format!("--{long}={value}") }
+    });
+    let refused = |error: clap::Error| refused(&error, given);
+    let matches = command.try_get_matches_from(words).map_err(refused)?;
+    P::from_arg_matches(&matches).map_err(refused)
+}
+
+/// Whether an option is one of two that are opposites, such as `html` and `no_html`.
+fn is_flag(argument: &Arg) -> bool {
+    matches!(argument.get_action(), ArgAction::SetTrue)
+}
+
+/// Whether an option is a switch without an opposite.
+fn is_switch(argument: &Arg) -> bool {
+    !is_flag(argument) && argument.get_num_args().is_some_and(|values| values.max_values() == 0)
+}
+
+fn refused(error: &clap::Error, given: &[(String, String)]) -> KeywordError {
+    let texts = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => vec![text.clone()],
+        Some(ContextValue::Strings(texts)) => texts.clone(),
+        _ => Vec::new(),
+    };
+    // An argument is told as `--timeout <DURATION>`.
+    let told = texts(ContextKind::InvalidArg).into_iter().next().unwrap_or_default();
+    let name = told.trim_start_matches('-').split([' ', '=']).next().unwrap_or_default().replace('-', "_");
+    // The arguments of a model may be secrets.
+    let value = given.iter().find(|(option, _)| *option == name && name != "lm").map(|(_, value)| value);
+    let cannot = value.map_or_else(|| "cannot be taken".to_owned(), |value| format!("cannot be `{value}`"));
+    let reason = match error.kind() {
+        ErrorKind::UnknownArgument => "is no option here".to_owned(),
+        ErrorKind::MissingRequiredArgument => "is needed by another option that is given".to_owned(),
+        _ => {
+            let valid =
+                texts(ContextKind::ValidValue).iter().map(|value| format!("`{value}`")).collect::<Vec<_>>();
+            match std::error::Error::source(error) {
+                Some(why) => format!("{cannot}: {why}"),
+                None if valid.is_empty() => cannot,
+                None => format!("{cannot}: expected {}", valid.join(" or ")),
+            }
+        }
+    };
+    KeywordError { name, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::job::spec::{LoopChoice, WholePatch};
+
+    fn read(given: &[(&str, &str)]) -> Result<WholePatch, String> {
+        let given: Vec<_> =
+            given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        keywords(&given).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn options_are_read_as_the_command_line_reads_them() {
+        let given = [
+            ("row_timeout", "1500ms"),
+            ("lm", "stop=--"),
+            ("lm", "top_p=1"),
+            ("no_html", "true"),
+            ("private", "false"),
+            ("event_loop", "uvloop"),
+            ("retries", "0"),
+            ("column", ""),
+        ];
+        let patch = read(&given).unwrap();
+        assert_eq!(patch.shared.time.row_timeout, Some(Duration::from_millis(1500)));
+        let pairs = [("stop", "--"), ("top_p", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(patch.shared.predictor.lm.as_deref(), Some(&pairs[..]));
+        assert_eq!((patch.page.wanted(), patch.shared.access.private), (Some(false), Some(false)));
+        assert_eq!(patch.shared.predictor.event_loop, Some(LoopChoice::Uvloop));
+        assert_eq!((patch.shared.retry.retries, patch.shared.rows.column.as_deref()), (Some(0), Some("")));
+        assert_eq!(read(&[("private", "true")]).unwrap().shared.access.private, Some(true));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_by_the_option_and_the_reason() {
+        let faults: [&[(&str, &str)]; 8] = [
+            &[("timeout", "0s")],
+            &[("retries", "-1")],
+            &[("event_loop", "trio")],
+            &[("lm", "=sk-1")],
+            &[("price_in", "1")],
+            &[("limit", "1"), ("range", "0:2")],
+            &[("timout", "1s")],
+            &[("concurrency", "0")],
+        ];
+        let told = faults.map(|given| read(given).unwrap_err()).join("\n");
+        insta::assert_snapshot!(told, @r"
+        `timeout=` cannot be `0s`: a duration of zero leaves no time for anything
+        `retries=` cannot be `-1`: -1 is not in 0..=4294967295
+        `event_loop=` cannot be `trio`: expected `auto` or `asyncio` or `uvloop`
+        `lm=` cannot be taken: expected `NAME=VALUE`
+        `price_out=` is needed by another option that is given
+        `limit=` cannot be given with `range=`
+        `timout=` is no option here
+        `concurrency=` cannot be `0`: at least one call must be allowed
+        ");
+    }
+}
