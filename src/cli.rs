@@ -38,7 +38,7 @@ use crate::bridge::python::{interpreter, main_thread};
 use crate::input::Format;
 use crate::job::env_file::EnvFile;
 use crate::job::spec::{JobSpec, PredictorPatch, WholePatch};
-use crate::job::{self, JobError};
+use crate::job::{self, JobError, with_causes};
 use crate::observe::Level;
 use crate::policy::stop::StopReason;
 use crate::report::commands::Commands;
@@ -390,13 +390,6 @@ fn idle_concurrency(matches: &ArgMatches) -> Option<usize> {
 
 /// The text of an error and its causes, with secrets masked.
 fn told(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        // Most errors already say what caused them.
-        if !text.contains(&cause) {
-            text += if text.is_empty() { "" } else { ": " };
-            text += &cause;
-        }
-    }
+    let text = with_causes(&error.to_string(), error.source());
     Secrets::from_environment().mask(&text).into_owned()
 }

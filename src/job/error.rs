@@ -1,7 +1,6 @@
 //! Why a job cannot be prepared, run, resumed or read: [`JobError`].
 
 use std::error::Error;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::input::InputError;
@@ -33,13 +32,15 @@ pub enum ErrorKind {
 }
 
 /// Why a job failed. The text names what failed, then its causes, and may end with a line `hint: …`.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}", with_causes(text, self.source()))]
 pub struct JobError {
     kind: ErrorKind,
     text: String,
     file: Option<PathBuf>,
     line: Option<u64>,
     called: bool,
+    #[source]
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -110,28 +111,11 @@ impl JobError {
     }
 }
 
-impl fmt::Display for JobError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)?;
-        let mut cause = self.cause.as_deref().map(|cause| cause as &dyn Error);
-        let mut told = self.text.clone();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // Most errors already say what caused them.
-            if !told.contains(&text) {
-                write!(f, ": {text}")?;
-                told += &text;
-            }
-            cause = error.source();
-        }
-        Ok(())
-    }
-}
-
-impl Error for JobError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
-    }
+/// A text, followed by the causes that it does not tell already.
+pub(crate) fn with_causes(text: &str, cause: Option<&(dyn Error + 'static)>) -> String {
+    let causes = std::iter::successors(cause, |error| (*error).source()).map(ToString::to_string);
+    causes
+        .fold(text.to_owned(), |text, cause| if text.contains(&cause) { text } else { text + ": " + &cause })
 }
 
 impl From<InputError> for JobError {

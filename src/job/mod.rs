@@ -52,6 +52,7 @@ pub mod spec;
 pub mod verify;
 
 pub use self::begin::{Job, OpenJob, PreparedJob, SessionOptions};
+pub(crate) use self::error::with_causes;
 pub use self::error::{ErrorKind, JobError};
 pub use self::paths::JobPaths;
 pub use self::resume::{Begin, Only, TakeUp, recorded};
