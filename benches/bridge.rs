@@ -18,15 +18,13 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_asyncio_bridge::bridge::Bridge;
 use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{self, Interpreter};
 use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request, Target};
-use tokio_asyncio_bridge::call::{Attempt, call_clock};
+use tokio_asyncio_bridge::bridge::{Attempt, Bridge, Secrets, call_clock};
 use tokio_asyncio_bridge::row::Value;
-use tokio_asyncio_bridge::secret::Secrets;
 
 use self::support::{Cost, Design, chosen, compare, script};
 

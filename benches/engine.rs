@@ -8,9 +8,7 @@ use divan::counter::ItemsCount;
 use tokio::sync::mpsc::channel;
 use tokio::time::Instant;
 use tokio_asyncio_bridge::bridge::scripted::{Script, ScriptedBridge};
-use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings, Since};
-use tokio_asyncio_bridge::policy::rate::{Rates, RequestsACall};
-use tokio_asyncio_bridge::policy::retry::RetryPolicy;
+use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings, Rates, RequestsACall, RetryPolicy, Since};
 use tokio_asyncio_bridge::row::{Row, RowHash, Value};
 
 const ROWS: u64 = 10_000;

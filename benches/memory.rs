@@ -9,15 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
-use tokio_asyncio_bridge::bridge::Bridge;
 use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{self, Interpreter};
 use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request, Target};
-use tokio_asyncio_bridge::call::{Attempt, call_clock};
+use tokio_asyncio_bridge::bridge::{Attempt, Bridge, Secrets, call_clock};
 use tokio_asyncio_bridge::row::Value;
-use tokio_asyncio_bridge::secret::Secrets;
 
 const IN_FLIGHT: [usize; 3] = [1_000, 10_000, 100_000];
 

@@ -7,13 +7,12 @@
 use std::io::{BufWriter, Write};
 use std::time::Instant;
 
-use tokio_asyncio_bridge::bridge::Bridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{Interpreter, choose};
 use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request, Target};
+use tokio_asyncio_bridge::bridge::{Bridge, Secrets};
 use tokio_asyncio_bridge::input::{Format, Parameter, Source, Wanted, validate, validate_typed};
-use tokio_asyncio_bridge::secret::Secrets;
 
 const BYTES: usize = 300_000_000;
 const TYPED_ROWS: usize = 1_000_000;

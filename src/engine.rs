@@ -32,7 +32,10 @@ use crate::error::{CUT_OFF, CallError, Failure, FailureKind};
 use crate::event::{Blockage, Event};
 use crate::outcome::{Answer, Outcome};
 use crate::policy::budget::{Budget, Price};
+pub use crate::policy::rate::{Rates, RequestsACall};
+pub use crate::policy::retry::RetryPolicy;
 use crate::policy::retry::Schedule;
+pub use crate::policy::stop::StopReason;
 use crate::row::{Arguments, Row};
 
 /// How many rows for each permit may wait for their next attempt and let others take their place: some servers ask to

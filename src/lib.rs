@@ -45,6 +45,10 @@
 //! | 2 | [`event`] [`observe`] [`policy`] [`secret`] | events, and observers of them; retries, limits and pace as pure code; masking |
 //! | 1 | [`row`] [`call`] [`outcome`] [`usage`] [`error`] [`matching`] [`prompt`] [`selection`] [`fs`] | types: rows, calls, their outcomes, usage and errors; rows matched by hash; what a predictor asks; which rows were selected; files replaced and hashed |
 //!
+//! A program that runs jobs needs [`job`] alone. The modules below it that are public are the seams: [`bridge`] and
+//! [`engine`] for another way to make the calls, [`input`] and [`journal`] for programs that read these files, and the
+//! types that pass between them.
+//!
 //! # The way of a row
 //!
 //! To learn how the program works, follow one row. Each step names the files to read.
@@ -65,26 +69,26 @@
 //!    `job/conclude.rs`, `output/project.rs`, `report/json.rs`.
 
 pub mod bridge;
-pub mod call;
+pub(crate) mod call;
 pub mod cli;
 pub mod engine;
 pub mod error;
-pub mod event;
+pub(crate) mod event;
 pub(crate) mod fs;
 pub mod input;
 pub mod job;
 pub mod journal;
-pub mod local_model;
+pub(crate) mod local_model;
 pub(crate) mod matching;
 pub(crate) mod observe;
 pub mod outcome;
 pub(crate) mod output;
-pub mod policy;
+pub(crate) mod policy;
 pub(crate) mod prompt;
 pub(crate) mod report;
 pub mod row;
 pub(crate) mod run;
-pub mod secret;
+pub(crate) mod secret;
 pub(crate) mod selection;
 pub(crate) mod stats;
 pub mod usage;

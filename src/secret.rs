@@ -185,7 +185,7 @@ fn credentials(url: &str) -> Option<&str> {
 }
 
 /// The URL without its user name and password.
-pub fn without_credentials(url: &str) -> String {
+pub(crate) fn without_credentials(url: &str) -> String {
     credentials(url).map_or(url.to_owned(), |credentials| url.replacen(&format!("{credentials}@"), "", 1))
 }
 

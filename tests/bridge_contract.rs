@@ -13,12 +13,10 @@ use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{self, Interpreter};
 use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request, Target};
 use tokio_asyncio_bridge::bridge::scripted::{Script, ScriptedBridge};
-use tokio_asyncio_bridge::bridge::{Bridge, Description, Health};
-use tokio_asyncio_bridge::call::{Attempt, CallWatch, call_clock};
+use tokio_asyncio_bridge::bridge::{Attempt, Bridge, CallWatch, Description, Health, Secrets, call_clock};
 use tokio_asyncio_bridge::error::{BridgeError, CallError};
 use tokio_asyncio_bridge::outcome::Answer;
 use tokio_asyncio_bridge::row::Value;
-use tokio_asyncio_bridge::secret::Secrets;
 
 /// What the predictor of a test does.
 #[derive(Clone, Copy)]

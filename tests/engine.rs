@@ -10,14 +10,11 @@ use proptest::prelude::*;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_asyncio_bridge::bridge::scripted::{Script, ScriptedBridge};
-use tokio_asyncio_bridge::bridge::{Bridge, Call, Description, Health, LaneHealth};
-use tokio_asyncio_bridge::call::{Attempt, Lane};
-use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings, Since};
+use tokio_asyncio_bridge::bridge::{Attempt, Bridge, Call, Description, Health, Lane, LaneHealth};
+use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings, Rates, RequestsACall, RetryPolicy, Since};
 use tokio_asyncio_bridge::error::BridgeError;
-use tokio_asyncio_bridge::event::Event;
+use tokio_asyncio_bridge::job::Event;
 use tokio_asyncio_bridge::outcome::{Answer, Outcome};
-use tokio_asyncio_bridge::policy::rate::{Rates, RequestsACall};
-use tokio_asyncio_bridge::policy::retry::RetryPolicy;
 use tokio_asyncio_bridge::row::{Row, RowHash, Value};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use simulated::servers::window_at;
 use simulated::{Ended, LATENCY, REFUSAL, Reply, SECOND, at_once, error, settings};
-use tokio_asyncio_bridge::engine::EngineSettings;
+use tokio_asyncio_bridge::engine::{EngineSettings, Rates, RequestsACall};
 use tokio_asyncio_bridge::error::{CallError, FailureKind};
-use tokio_asyncio_bridge::event::LimitedFor;
-use tokio_asyncio_bridge::policy::rate::{Rates, RequestsACall};
+use tokio_asyncio_bridge::job::LimitedFor;
 use tokio_asyncio_bridge::usage::Usage;
 
 fn down() -> Reply {

@@ -10,17 +10,15 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use tempfile::TempDir;
-use tokio_asyncio_bridge::bridge::Bridge;
 use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{Interpreter, InterpreterError, choose};
 use tokio_asyncio_bridge::bridge::python::predictor::{LoadError, Model, Request, Target};
-use tokio_asyncio_bridge::call::{Attempt, call_clock};
+use tokio_asyncio_bridge::bridge::{Attempt, Bridge, Secrets, call_clock};
 use tokio_asyncio_bridge::error::{BridgeError, CallError};
 use tokio_asyncio_bridge::outcome::Answer;
 use tokio_asyncio_bridge::row::Value;
-use tokio_asyncio_bridge::secret::Secrets;
 
 const SOON: Duration = Duration::from_secs(10);
 /// Names the test that a process is for.

@@ -13,8 +13,9 @@ use std::time::Duration;
 pub use self::call::{Call, CancelCall, Reply};
 pub use self::description::{Description, Metered};
 pub use self::health::{Health, LaneHealth, Nulled};
-use crate::call::Attempt;
+pub use crate::call::{Attempt, CallClock, CallWatch, Lane, call_clock};
 use crate::input::Types;
+pub use crate::secret::Secrets;
 
 /// Runs predictor calls.
 pub trait Bridge: Send + Sync + 'static {

@@ -60,7 +60,7 @@ pub use self::run::SessionEnd;
 pub use self::spec::JobSpec;
 pub use crate::bridge::python::interpreter::end as end_python;
 pub use crate::bridge::python::predictor::PredictorObject;
-pub use crate::event::Event;
+pub use crate::event::{Blockage, Blocker, Event, LimitedBy, LimitedFor};
 pub use crate::input::Format;
 pub use crate::observe::{Fanout, Level, Observer, Snapshot};
 pub use crate::policy::stop::Signal;

@@ -19,7 +19,7 @@ const KEPT_STDERR: usize = 8 * 1024;
 
 /// Why the local model cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ModelError {
+pub(crate) enum ModelError {
     /// The interpreter could not be run.
     #[error("failed to start the local model with `{}`: {source}", .python.display())]
     Spawn {
@@ -72,7 +72,7 @@ enum Said {
 
 /// A running server of the local model. It ends when this value is dropped, and when this process dies.
 #[derive(Debug)]
-pub struct LocalModel {
+pub(crate) struct LocalModel {
     /// `None` once it is stopped.
     child: Option<Child>,
     api_base: String,
@@ -88,7 +88,7 @@ impl LocalModel {
     ///
     /// Fails if the interpreter cannot be run, the weights or the server are not installed, or the server is not ready
     /// within a minute.
-    pub fn start(python: &Path, parallel: usize) -> Result<Self, ModelError> {
+    pub(crate) fn start(python: &Path, parallel: usize) -> Result<Self, ModelError> {
         let mut command = Command::new(python);
         // Without -P, a `json.py` in the user's directory would be imported instead of the one in the standard library.
         let slots = slots(parallel);
@@ -101,7 +101,7 @@ impl LocalModel {
     /// # Errors
     ///
     /// Fails if the interpreter cannot be run, or the weights or the server are not installed.
-    pub fn look(python: &Path, parallel: usize) -> Result<Self, ModelError> {
+    pub(crate) fn look(python: &Path, parallel: usize) -> Result<Self, ModelError> {
         let mut command = Command::new(python);
         command.args(["-P", "-c", SERVER, "0", "0"]);
         Self::run(command, python, slots(parallel))
@@ -136,12 +136,12 @@ impl LocalModel {
     }
 
     /// The URL of its OpenAI API, which ends in `/v1`.
-    pub fn api_base(&self) -> &str {
+    pub(crate) fn api_base(&self) -> &str {
         &self.api_base
     }
 
     /// How many calls it runs at once. Further calls wait in the server.
-    pub fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         self.slots
     }
 

@@ -22,9 +22,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Tenths of a second in a minute.
 const TENTHS: u32 = 600;
 /// Characters in a token of English text, according to OpenAI's documentation.
-pub const CHARACTERS_A_TOKEN: u64 = 4;
+pub(crate) const CHARACTERS_A_TOKEN: u64 = 4;
 /// Tokens that a call is taken to use beyond its arguments, for instructions and the answer, until calls have reported theirs.
-pub const FIRST_OVERHEAD: f64 = 500.0;
+pub(crate) const FIRST_OVERHEAD: f64 = 500.0;
 /// The weight of the latest call in the moving means of overhead and requests.
 const WEIGHT: f64 = 0.1;
 /// A mean number of requests is rounded up, unless it exceeds a whole number by no more than this.
@@ -55,7 +55,7 @@ impl RequestsACall {
 
 /// What a call pays before it is made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Due {
+pub(crate) struct Due {
     /// Requests to the server.
     pub requests: u64,
     /// Tokens, in and out.
@@ -64,7 +64,7 @@ pub struct Due {
 
 /// What a call has to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Short {
+pub(crate) enum Short {
     /// Requests, until that time.
     OfRequests(Duration),
     /// Tokens, until that time.
@@ -75,7 +75,7 @@ pub enum Short {
 
 /// The limits and what calls owe them. Times are durations since any one origin.
 #[derive(Debug)]
-pub struct Rate {
+pub(crate) struct Rate {
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
     /// The mean number of requests a call.
@@ -88,7 +88,7 @@ pub struct Rate {
 
 impl Rate {
     /// Starts with full buckets.
-    pub fn new(rates: Rates, requests: RequestsACall) -> Self {
+    pub(crate) fn new(rates: Rates, requests: RequestsACall) -> Self {
         Self {
             requests: rates.rpm.map(Bucket::new),
             tokens: rates.tpm.map(Bucket::new),
@@ -99,19 +99,19 @@ impl Rate {
     }
 
     /// Whether there is no limit.
-    pub fn is_unlimited(&self) -> bool {
+    pub(crate) fn is_unlimited(&self) -> bool {
         self.requests.is_none() && self.tokens.is_none()
     }
 
     /// What a call with these arguments is likely to use.
-    pub fn estimate(&self, arguments: &Arguments) -> Due {
+    pub(crate) fn estimate(&self, arguments: &Arguments) -> Due {
         let tokens =
             if self.tokens.is_none() { 0 } else { prompt(arguments).saturating_add(self.overhead as u64) };
         Due { requests: (self.mean - TOLERANCE).ceil() as u64, tokens }
     }
 
     /// Adds what a call that is to be made has to pay.
-    pub fn owe(&mut self, due: Due) {
+    pub(crate) fn owe(&mut self, due: Due) {
         self.requests.iter_mut().for_each(|bucket| bucket.owe(due.requests.into()));
         self.tokens.iter_mut().for_each(|bucket| bucket.owe(due.tokens.into()));
     }
@@ -121,7 +121,7 @@ impl Rate {
     /// # Errors
     ///
     /// Fails if something is still owed, with what has to be waited for.
-    pub fn pay(&mut self, now: Duration, in_flight: usize) -> Result<(), Short> {
+    pub(crate) fn pay(&mut self, now: Duration, in_flight: usize) -> Result<(), Short> {
         if self.unknown && in_flight > 0 {
             return Err(Short::OfKnowledge);
         }
@@ -130,7 +130,12 @@ impl Rate {
     }
 
     /// Settles a call that has ended. If it does not report what it used, its estimate stands.
-    pub fn settle(&mut self, arguments: &Arguments, estimated: Due, result: &Result<Answer, CallError>) {
+    pub(crate) fn settle(
+        &mut self,
+        arguments: &Arguments,
+        estimated: Due,
+        result: &Result<Answer, CallError>,
+    ) {
         let told = match result {
             Ok(answer) => answer.usage,
             Err(CallError::Predictor(error)) => error.usage,
@@ -183,7 +188,7 @@ fn prompt(arguments: &Arguments) -> u64 {
 }
 
 /// Bytes of text in the arguments of a call, or in the fields of an answer.
-pub fn length(fields: &[(std::sync::Arc<str>, Value)]) -> u64 {
+pub(crate) fn length(fields: &[(std::sync::Arc<str>, Value)]) -> u64 {
     let length = |value: &Value| match value {
         Value::Text(text) => text.len(),
         Value::Json(raw) => raw.get().len(),

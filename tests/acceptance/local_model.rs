@@ -5,9 +5,10 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
 use super::support::http;
 use super::support::job::Job;
-use tokio_asyncio_bridge::local_model::LocalModel;
 
 fn python() -> PathBuf {
     let python = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
@@ -16,21 +17,9 @@ fn python() -> PathBuf {
 }
 
 #[test]
-fn it_completes_a_chat_and_ends_when_dropped() {
-    let model = LocalModel::start(&python(), 2).unwrap();
-    let body = r#"{"model": "local", "max_tokens": 8, "messages": [{"role": "user", "content": "Hello!"}]}"#;
-    let response = http::send("POST", &format!("{}/chat/completions", model.api_base()), body);
-    assert!(response.contains(r#""choices""#), "{response}");
-
-    let address = model.api_base().trim_start_matches("http://").trim_end_matches("/v1").to_owned();
-    drop(model);
-    assert!(TcpStream::connect(&address).is_err(), "the server still listens");
-}
-
-#[test]
-fn it_ends_with_its_parent_however_that_ends() {
+fn its_server_completes_a_chat_and_ends_with_its_parent_however_that_ends() {
     let mut child = Command::new(python())
-        .args(["-P", "-c", include_str!("../../src/local_model/server.py"), "1", "1"])
+        .args(["-P", "-c", include_str!("../../src/local_model/server.py"), "2", "1"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -38,10 +27,17 @@ fn it_ends_with_its_parent_however_that_ends() {
         .unwrap();
     let mut ready = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-    assert!(ready.contains("api_base"), "{ready}");
+    let ready: Value = serde_json::from_str(&ready).expect(&ready);
+    let api_base = ready["api_base"].as_str().unwrap();
+    let body = r#"{"model": "local", "max_tokens": 8, "messages": [{"role": "user", "content": "Hello!"}]}"#;
+    let response = http::send("POST", &format!("{api_base}/chat/completions"), body);
+    assert!(response.contains(r#""choices""#), "{response}");
+
     // All that a killed parent leaves behind is the closed pipe.
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
+    let address = api_base.trim_start_matches("http://").trim_end_matches("/v1");
+    assert!(TcpStream::connect(address).is_err(), "the server still listens");
 }
 
 #[test]

@@ -11,15 +11,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
-use tokio_asyncio_bridge::bridge::{Bridge, Call, Description, Health};
-use tokio_asyncio_bridge::call::Attempt;
-use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings, Since};
+use tokio_asyncio_bridge::bridge::{Attempt, Bridge, Call, Description, Health};
+use tokio_asyncio_bridge::engine::{
+    Clock, Engine, EngineSettings, Rates, RequestsACall, RetryPolicy, Since, StopReason,
+};
 use tokio_asyncio_bridge::error::{CallError, Failure, FailureKind};
-use tokio_asyncio_bridge::event::{Event, LimitedFor};
+use tokio_asyncio_bridge::job::{Event, LimitedFor};
 use tokio_asyncio_bridge::outcome::{Answer, Outcome};
-use tokio_asyncio_bridge::policy::rate::{Rates, RequestsACall};
-use tokio_asyncio_bridge::policy::retry::RetryPolicy;
-use tokio_asyncio_bridge::policy::stop::StopReason;
 use tokio_asyncio_bridge::row::{Row, RowHash, Value};
 use tokio_asyncio_bridge::usage::Usage;
 
