@@ -16,9 +16,14 @@ pub struct Prompt {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub predictors: BTreeMap<String, Parts>,
     /// SHA-256 of each source file: the predictor's own, and those of the user's own modules that were imported. The
-    /// journal names a file below the job's directory relative to it.
+    /// journal names a file below the job's directory relative to it. In place of a file, a Python object that comes from
+    /// none has its name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, String>,
+    /// SHA-256 of the text of the predictor's own function or class, by which one is known again that has moved to
+    /// another file; `None` if Python has no source of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 /// What one predictor within a DSPy module tells its model beside a row.
@@ -103,6 +108,11 @@ impl Prompt {
         self.sources.iter().filter(changed).map(|(file, _)| file.as_str())
     }
 
+    /// Whether the predictor's own function or class has another text now.
+    pub fn is_rewritten(&self, now: &Self) -> bool {
+        self.code.as_ref().zip(now.code.as_ref()).is_some_and(|(was, is)| was != is)
+    }
+
     /// The source files that only one of two sessions was loaded from, with a word on which.
     pub fn other_sources(&self, now: &Self) -> Vec<String> {
         let missing_in = |one: &Self, word: &str, other: &Self| -> Vec<_> {
@@ -165,6 +175,7 @@ pub(crate) mod tests {
         Prompt {
             predictors: BTreeMap::from([("predict".to_owned(), parts)]),
             sources: BTreeMap::from([("program.py".to_owned(), source.to_owned())]),
+            code: None,
         }
     }
 

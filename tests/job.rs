@@ -1,23 +1,20 @@
 //! Tests of the library without the command line: jobs as values, in one process with one embedded Python.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::ffi::CString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pyo3::prelude::*;
-use tokio_asyncio_bridge::bridge::python::interpreter::Interpreter;
 use tokio_asyncio_bridge::job::compare::{Comparison, ModeRuns, PreparedComparison};
 use tokio_asyncio_bridge::job::export::export;
 use tokio_asyncio_bridge::job::rebuilt::rebuilt;
 use tokio_asyncio_bridge::job::spec::FieldPatch;
 use tokio_asyncio_bridge::job::verify::{Reading, verify};
 use tokio_asyncio_bridge::job::{
-    Control, ErrorKind, Event, Fanout, Format, Job, JobPaths, JobSpec, Level, Observer, PredictorObject,
-    SessionEnd, SessionOptions, Signal, recorded,
+    Control, ErrorKind, Event, Fanout, Format, Job, JobPaths, JobSpec, Level, Observer, SessionEnd,
+    SessionOptions, Signal, recorded,
 };
 
 /// A directory with an input and a predictor, for one job.
@@ -295,42 +292,4 @@ async fn a_comparison_is_a_value_and_its_error_tells_of_calls_that_were_paid_for
     let end = compare(&Scene::new(&questions(8), taking)).await;
     let error = end.error.unwrap();
     assert_eq!((error.kind(), error.called(), end.code), (ErrorKind::Input, true, 1));
-}
-
-/// Runs Python code as a module of this name, and gives what it calls `predict`, as a program would that runs in Python.
-fn object(module: &str, code: &str) -> PredictorObject {
-    Interpreter::find(None).unwrap();
-    let [module, code] = [module, code].map(|text| CString::new(text).unwrap());
-    Python::attach(|py| {
-        let module = PyModule::from_code(py, &code, &module, &module).unwrap();
-        PredictorObject::new(&module.getattr("predict").unwrap()).unwrap()
-    })
-}
-
-#[test]
-fn a_python_object_is_called_in_the_context_that_it_was_given_in() {
-    let scene = Scene::new(&questions(3), "");
-    let code = "import contextvars\nuser = contextvars.ContextVar('user')\nuser.set('Ada')\n\
-        def make(greeting):\n    async def predict(question):\n        return f'{greeting} {user.get()}: {question}'\n    \
-        return predict\npredict = make('Hello')\nuser.set('Bea')\n";
-    let spec = JobSpec::new(scene.directory.path(), Path::new("questions.csv"), Format::Csv);
-    let files = JobPaths::of(&scene.path("answers.csv"));
-    let options =
-        || SessionOptions { predictor: Some(object("greetings", code)), ..SessionOptions::default() };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let job = Job::new(spec.clone(), files.clone(), options()).unwrap();
-    let end = runtime.block_on(async {
-        let prepared = job.prepare(&mut (), &Control::new()).await.unwrap();
-        prepared.open(&mut ()).unwrap().run(&mut (), &Control::new()).await.unwrap()
-    });
-    assert_eq!(end.code, 0);
-    assert!(scene.answers().contains("q2,Hello Bea: q2,ok"), "{}", scene.answers());
-    let report = end.report.unwrap();
-    assert_eq!(report.run.predictor, "greetings:make.<locals>.predict");
-
-    let recorded = recorded(&scene.path("answers.csv")).unwrap();
-    assert!(recorded.object);
-    let Err(error) = Job::resume(recorded, files, SessionOptions::default()) else { panic!("it went on") };
-    assert_eq!(error.kind(), ErrorKind::Usage);
-    assert!(error.to_string().contains("`greetings:make.<locals>.predict`"), "{error}");
 }

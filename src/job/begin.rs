@@ -10,7 +10,7 @@ use super::estimate::Estimated;
 use super::files::{self, remove_spool};
 use super::paths::JobPaths;
 use super::prepare::{Prepared, Preparing};
-use super::resume::{Begin, Only, TakeUp};
+use super::resume::{Begin, TakeUp};
 use super::run::{Opened, Session, SessionEnd};
 use super::spec::JobSpec;
 use crate::bridge::python::interpreter::Show;
@@ -95,12 +95,13 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// Fails if the journal or a saved program cannot be read.
+    /// Fails if the journal or a saved program cannot be read, or if the job was started with a Python object and neither
+    /// the spec nor the options give a predictor.
     pub fn done(&self) -> Result<Option<Counts>, JobError> {
         if !self.continuing || self.options.dry_run {
             return Ok(None);
         }
-        done(&self.spec, &self.files, self.options.take_up.only == Some(Only::Unfinished))
+        done(&self.spec, &self.files, self.options.take_up)
     }
 
     /// The job's files, as they were named.

@@ -42,6 +42,8 @@ pub(super) struct Change {
     sources: Vec<String>,
     /// How the input's rows differ, if they do.
     input: Option<String>,
+    /// What to do about the options and prompts.
+    remedy: &'static str,
 }
 
 impl Change {
@@ -53,7 +55,7 @@ impl Change {
         journal: &Path,
     ) -> Result<Self, JobError> {
         let before = recovered.sessions.last().ok_or_else(|| JobError::no_session(journal))?;
-        let (earlier, now) = (Identity::recorded(&before.identity), Identity::recorded(&header.identity));
+        let (earlier, now) = (Identity::recorded(before), Identity::recorded(header));
         let mut options = differing(&earlier, &now);
         let (was, is) = (&before.input, &header.input);
         for (name, was, is) in
@@ -78,12 +80,17 @@ impl Change {
             mismatches(source, journal, &recovered.index, is.rows, same_columns)?
         };
         // Another predictor, signature or model implies other prompts.
-        let same_predictor = (&earlier.predictor, &earlier.signature, &earlier.model)
-            == (&now.predictor, &now.signature, &now.model);
+        let same_predictor = now.is_predictor_of(&earlier)
+            && (&earlier.signature, &earlier.model) == (&now.signature, &now.model);
         let (prompts, sources) = match (&before.prompt, &header.prompt) {
             _ if !same_predictor => (Vec::new(), Vec::new()),
             (Some(was), Some(is)) => {
-                (sentences(&was.differences(is)), was.changed_sources(is).map(str::to_owned).collect())
+                let mut sources: Vec<_> = was.changed_sources(is).map(str::to_owned).collect();
+                // It may come from another file than before, or from none.
+                if sources.is_empty() && was.is_rewritten(is) {
+                    sources.push(now.predictor.clone());
+                }
+                (sentences(&was.differences(is)), sources)
             }
             _ if before.predictor_sha256 != header.predictor_sha256 => {
                 let spec = &*now.predictor;
@@ -91,7 +98,13 @@ impl Change {
             }
             _ => (Vec::new(), Vec::new()),
         };
-        Ok(Self { options, prompts, sources, input })
+        let is_given = earlier.object || now.object;
+        let remedy = match prompts.is_empty() {
+            true if is_given && !now.is_predictor_of(&earlier) => "give the same one",
+            true => "leave it out",
+            false => "restore it",
+        };
+        Ok(Self { options, prompts, sources, input, remedy })
     }
 
     /// Whether there is nothing to refuse.
@@ -113,7 +126,7 @@ impl Change {
                 "{}: the answers would not belong together\nhint: {}, {anew}, or go on all the same with \
                  `--allow-changed`",
                 [&self.options[..], &self.prompts].concat().join("; "),
-                if self.prompts.is_empty() { "leave it out" } else { "restore it" },
+                self.remedy,
             );
         }
         if let Some(how) = &self.input {
@@ -184,7 +197,12 @@ fn apart(was: &Text, is: &Text) -> [String; 2] {
 /// A sentence for each option that makes this another job.
 fn differing(before: &Identity, now: &Identity) -> Vec<String> {
     let shown = |value: &str| if value.is_empty() { "not given".to_owned() } else { format!("`{value}`") };
+    let object = |identity: &Identity| if identity.object { "the Python object " } else { "" };
     let sentence = |FieldDifference { name, was, is }: FieldDifference<'_>| {
+        if name == "predictor" && (before.object || now.object) {
+            let (of_was, of_is) = (object(before), object(now));
+            return format!("the predictor was {of_was}`{was}` in the earlier run and is {of_is}`{is}` now");
+        }
         format!("`--{name}` was {} in the earlier run and is {} now", shown(was), shown(is))
     };
     now.differences(before).into_iter().map(sentence).collect()

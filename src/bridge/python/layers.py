@@ -65,7 +65,7 @@ def found(target: Any, source: str | None, module: Any, lm: Any) -> Iterator[tup
         yield from ((f"the model `{model.model}`", model) for model in models if isinstance(model, dspy.BaseLM))
     # The file's own default model is not asked if another one takes its place.
     replaced = dspy.settings.lm if dspy is not None and lm is not None else None
-    own = reachable.objects(target, source) if source is not None else iter(())
+    own = reachable.objects(target, source)
     yield from ((f"`{name}`", part) for name, part in own if replaced is None or part is not replaced)
 
 

@@ -73,7 +73,7 @@
 //! | `dspy_replies.py` | refusals, empty and cut replies that DSPy takes for answers |
 //! | `prompt.rs` | its prompts and source files, masked and hashed, so that a change is noticed |
 //! | `dspy_prompt.py` | signatures, instructions and demos of a DSPy module, as text |
-//! | `sources.py` | the source files that it was loaded from |
+//! | `sources.py` | the source files that it was loaded from, and its own code |
 //! | `metered.rs`, `metered.py` | what is known of the requests a call makes before it is made: model, price, prompts |
 //! | `types.rs`, `typed.py` | the types of parameters, by pydantic's rules |
 //! | `layers.py` | retries, caches and limits between the predictor and the model |

@@ -36,9 +36,19 @@ def _main() -> str:
     return "<notebook>" if "get_ipython" in main else "__main__"
 
 
-def find(target: Any, loop: asyncio.AbstractEventLoop) -> tuple[Any, str | None]:
-    """The predictor, and the file that it comes from if that is the user's own. A class is made inside the loop."""
+def find(target: Any, loop: asyncio.AbstractEventLoop, to_change: bool) -> tuple[Any, str | None]:
+    """The predictor, and the file that it comes from if that is the user's own. A class is made inside the loop.
+
+    A module `to_change`, because a saved program is to be loaded into it, is copied: it is the caller's.
+    """
     module = sys.modules.get(getattr(loader.named(target), "__module__", None) or "")
     file = getattr(module, "__file__", None)
     source = os.path.abspath(file) if isinstance(file, str) and traces.is_own(file) else None
-    return loader.instance(target, loop), source
+    made = loader.instance(target, loop)
+    part = loader.module_of(made) if to_change else None
+    if part is not None and part is not made:
+        raise loader.LoadError(
+            "`--program` cannot be loaded into what `dspy.streamify` has made of a module\n"
+            "hint: load it into the module before: `module.load('program.json')`"
+        )
+    return (made if part is None else part.deepcopy()), source

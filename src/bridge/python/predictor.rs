@@ -171,7 +171,8 @@ impl Predictor {
             let found = match &requested {
                 Target::Spec(spec) => step::run(&loader.getattr("find")?, (spec, event_loop))?,
                 Target::Object(object) => {
-                    helpers::module(py, "objects")?.call_method1("find", (object.target(py), event_loop))?
+                    let find = helpers::module(py, "objects")?.getattr("find")?;
+                    step::run(&find, (object.target(py), event_loop, program.is_some()))?
                 }
             };
             (target, source) = found.extract()?;
@@ -203,12 +204,12 @@ impl Predictor {
             let surroundings = helpers::module(py, "surroundings")?;
             cautions.extend(surroundings.call_method0("cautions")?.extract::<Vec<String>>()?);
         }
-        helpers::module(py, "warm")?.call_method1("up", (target, &source, &module, lm, event_loop))?;
+        helpers::module(py, "warm")?.call_method1("up", (&target, &source, &module, lm, event_loop))?;
         // Whatever was imported may have put more secrets into the environment.
         secrets.add_environment();
         // It may also have put streams of its own in place of Python's.
         printed::cover_again(py)?;
-        let prompt = Some(prompt(source.as_deref(), &module, secrets)?);
+        let prompt = Some(prompt(&requested, &target, source.as_deref(), &module, secrets)?);
         let mut predictor = Self::of(event_loop, spec, &loaded)?;
         predictor.description = Description { outputs, repeating, prompt, ..predictor.description };
         predictor.description.cautions.extend(cautions);

@@ -15,13 +15,14 @@ _MOST = 2_000
 _FIRST = 20
 
 
-def objects(target: Any, source: str) -> Iterator[tuple[str, Any]]:
+def objects(target: Any, source: str | None) -> Iterator[tuple[str, Any]]:
     """The objects in attributes, closures and globals of the user's own code, each once, with a name; nearest first.
 
-    `source` is the file that the target comes from. Modules that lie beside it are the user's own too.
+    `source` is the file that the target comes from. Modules that lie beside it are the user's own too. Without a file,
+    it comes from a notebook, of whose globals it reaches those that its code names.
     """
-    own = _modules_beside(source)
-    file = next((module for module in own.values() if module.__file__ == source), None)
+    own = _notebook() if source is None else _modules_beside(source)
+    file = next((module for module in own.values() if source is not None and module.__file__ == source), None)
     seen = {id(target), id(file)}
     name = target.__name__ if type(target) is types.FunctionType else type(target).__name__
     waiting = deque((name, part, 1) for name, part in _parts(name, target, own))
@@ -62,6 +63,12 @@ def _modules_beside(source: str) -> dict[str, types.ModuleType]:
     }
 
 
+def _notebook() -> dict[str, types.ModuleType]:
+    """`__main__`, by its name, if it comes from no file."""
+    main = sys.modules["__main__"]
+    return {} if hasattr(main, "__file__") else {"__main__": main}
+
+
 def _globals(module: types.ModuleType | None) -> Iterator[tuple[str, Any]]:
     if module is not None:
         yield from ((name, value) for name, value in list(vars(module).items()) if not name.startswith("__"))
@@ -71,6 +78,9 @@ def _parts(name: str, value: Any, own: dict[str, types.ModuleType]) -> Iterator[
     kind = type(value)
     if kind is types.FunctionType:
         yield from _of_function(value)
+        if value.__module__ in own:
+            held = value.__globals__
+            yield from ((name, held[name]) for name in _named(value.__code__) if name in held)
     elif kind is types.MethodType:
         yield name, value.__self__
         yield name, value.__func__
@@ -99,3 +109,11 @@ def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
             yield name, cell.cell_contents
     defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
     yield from ((function.__name__, default) for default in defaults)
+
+
+def _named(code: types.CodeType) -> Iterator[str]:
+    """The names of globals and attributes in a function's code, and in that of functions within it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _named(constant)

@@ -12,7 +12,7 @@ use crate::job::error::{ErrorKind, JobError};
 use crate::journal::Header;
 
 /// The name of the spec among a session's settings.
-const SPEC: &str = "spec";
+pub(super) const SPEC: &str = "spec";
 
 /// The settings of a session, which hold its spec.
 pub fn settings(spec: &JobSpec) -> Value {

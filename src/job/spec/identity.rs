@@ -2,14 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use super::earlier::SPEC;
 use super::whole::JobSpec;
+use crate::journal::Header;
+
+/// Names of modules that are no files: what is defined there is found again only by its own name.
+const NO_FILE: [&str; 2] = ["<notebook>", "__main__"];
 
 /// The options that make two sessions the same job. The input and the predictor's prompt are compared apart from it,
 /// and the selected rows do not matter. A field is empty if its option was not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// The SPEC.
+    /// The SPEC, or the name of the Python object.
     pub predictor: String,
+    /// Whether the predictor is a Python object.
+    pub object: bool,
     /// The signature of the predictor `dspy`.
     pub signature: String,
     /// The model's name.
@@ -37,10 +44,11 @@ pub struct FieldDifference<'a> {
 
 impl Identity {
     /// Reads the identity that a session recorded.
-    pub fn recorded(fields: &BTreeMap<String, String>) -> Self {
-        let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
+    pub fn recorded(header: &Header) -> Self {
+        let field = |name: &str| header.identity.get(name).cloned().unwrap_or_default();
         Self {
             predictor: field("predictor"),
+            object: header.settings[SPEC]["object"].as_bool().unwrap_or_default(),
             signature: field("signature"),
             model: field("model"),
             lm: field("lm"),
@@ -52,7 +60,7 @@ impl Identity {
 
     /// The fields, each with its option's long name.
     pub fn fields(&self) -> [(&'static str, &str); 7] {
-        let Self { predictor, signature, model, lm, column, map, program } = self;
+        let Self { predictor, object: _, signature, model, lm, column, map, program } = self;
         [
             ("predictor", predictor),
             ("signature", signature),
@@ -64,10 +72,23 @@ impl Identity {
         ]
     }
 
+    /// Whether this is the predictor of an earlier identity, perhaps with other code. What a SPEC names may be given as a
+    /// Python object too, and what a notebook defines may be moved to a file: then only the ends of the names are the same.
+    pub fn is_predictor_of(&self, before: &Self) -> bool {
+        let end = |name: &'_ str| Some(name.rsplit_once(':')?.1.rsplit('.').next()?.to_owned());
+        let has_no_file =
+            |name: &str| name.rsplit_once(':').is_some_and(|(module, _)| NO_FILE.contains(&module));
+        let may_move = self.object != before.object
+            || (self.object && (has_no_file(&self.predictor) || has_no_file(&before.predictor)));
+        let alike = || end(&self.predictor).is_some_and(|name| Some(name) == end(&before.predictor));
+        self.predictor == before.predictor || (may_move && alike())
+    }
+
     /// The fields that differ from those of an earlier identity.
     pub fn differences<'a>(&'a self, before: &'a Self) -> Vec<FieldDifference<'a>> {
         let both = before.fields().into_iter().zip(self.fields());
-        let different = both.filter(|((_, was), (_, is))| was != is);
+        let same = self.is_predictor_of(before);
+        let different = both.filter(|((name, was), (_, is))| was != is && !(same && *name == "predictor"));
         different.map(|((name, was), (_, is))| FieldDifference { name, was, is }).collect()
     }
 }
@@ -82,6 +103,7 @@ impl JobSpec {
         let Self { predictor, rows, .. } = self;
         Identity {
             predictor: predictor.predictor.clone(),
+            object: self.object,
             signature: predictor.signature.clone(),
             model: predictor.model_name().to_owned(),
             lm: list(&mut predictor.lm.plain()),

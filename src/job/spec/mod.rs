@@ -31,4 +31,5 @@ pub use self::pace::{Mode, PacePatch, PaceSpec, RatePatch, RateSpec};
 pub use self::predictor::{LoopChoice, PredictorPatch, PredictorSpec};
 pub use self::rows::{FormatChoice, RowPatch, RowSpec};
 pub use self::values::FieldNames;
+pub(in crate::job) use self::whole::lacking;
 pub use self::whole::{JobSpec, Patch, WholePatch};
