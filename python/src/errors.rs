@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use tokio_asyncio_bridge::bridge::python::interpreter::InterpreterError;
 use tokio_asyncio_bridge::job::spec::KeywordError;
 use tokio_asyncio_bridge::job::{ErrorKind, JobError};
 
@@ -27,6 +28,11 @@ pub(crate) fn of_job(py: Python<'_>, error: &JobError) -> PyErr {
 /// The exception of an option that cannot be taken.
 pub(crate) fn of_keyword(py: Python<'_>, error: &KeywordError) -> PyErr {
     made(py, "UsageError", &error.to_string(), |_| Ok(()))
+}
+
+/// The exception of an interpreter that cannot be used.
+pub(crate) fn of_interpreter(py: Python<'_>, error: &InterpreterError) -> PyErr {
+    made(py, "PredictorError", &error.to_string(), |_| Ok(()))
 }
 
 /// The exception of a run whose thread ended without a result.

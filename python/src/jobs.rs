@@ -15,7 +15,7 @@ use crate::errors;
 use crate::run::{Run, Watch};
 
 /// Options, each as its name and its value in words.
-type Words = Vec<(String, String)>;
+pub(crate) type Words = Vec<(String, String)>;
 
 /// Starts a job on the rows of a file, or continues it. The result is a report (see [`of_session`]).
 #[pyfunction]
@@ -78,14 +78,19 @@ pub(crate) fn resume(
 }
 
 /// The words of a command line that would start the same session.
-fn argv(function: &str, path: &Path, options: Words) -> Vec<String> {
+pub(crate) fn argv(function: &str, path: &Path, options: Words) -> Vec<String> {
     let words = options.into_iter().map(|(name, value)| format!("--{}={value}", name.replace('_', "-")));
     let first = [format!("tokio_asyncio_bridge.{function}"), path.to_string_lossy().into_owned()];
     first.into_iter().chain(words).collect()
 }
 
 /// Runs a session of a job to its end.
-fn run(job: Job, runtime: &Runtime, watch: &mut Watch, control: &Control) -> Result<Value, JobError> {
+pub(crate) fn run(
+    job: Job,
+    runtime: &Runtime,
+    watch: &mut Watch,
+    control: &Control,
+) -> Result<Value, JobError> {
     let files = job.files().clone();
     let answers = if job.is_scratch() { PathBuf::from("/dev/null") } else { files.answers.clone() };
     if job.done()?.is_some() {

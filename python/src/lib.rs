@@ -23,7 +23,7 @@ mod _native {
     #[pymodule_export]
     use crate::jobs::{process, resume};
     #[pymodule_export]
-    use crate::journal::answer_columns;
+    use crate::journal::{Outcomes, answer, answer_columns};
     #[pymodule_export]
     use crate::run::Run;
 

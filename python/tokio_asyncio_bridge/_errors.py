@@ -87,6 +87,10 @@ class BrokenError(BridgeError):
     """
 
 
+class MissingPackageError(BridgeError, ImportError):
+    """A package is not installed. The text has the command that installs it."""
+
+
 class InternalError(BridgeError):
     """A bug in this package."""
 

@@ -1,10 +1,20 @@
 import os
 from collections.abc import Sequence
-from typing import Literal, NoReturn, final
+from typing import Any, Literal, NoReturn, final
 
 Words = list[tuple[str, str]]
 
 def main(arguments: Sequence[str]) -> NoReturn: ...
+def answer(
+    rows: str,
+    answers: str,
+    predictor: object | None,
+    options: Words,
+    *,
+    force: bool,
+    skip_failed: bool,
+    allow_changed: bool,
+) -> Run: ...
 def answer_columns(own: list[str], fields: list[str]) -> tuple[list[str], list[str]]: ...
 
 @final
@@ -32,3 +42,8 @@ def resume(
     only: str | None,
     allow_changed: bool,
 ) -> Run: ...
+
+@final
+class Outcomes:
+    def __new__(cls, journal: str) -> Outcomes: ...
+    def of(self, start: int, end: int) -> list[dict[str, Any] | None]: ...

@@ -27,6 +27,9 @@ pub struct SessionOptions {
     pub predictor: Option<PredictorObject>,
     /// The stream to read the rows from (`-` for standard input); `None` if the job's input is a file.
     pub stream: Option<PathBuf>,
+    /// The rows in JSON Lines, if they come from memory: a file in the directory of the answers, which the job keeps as it
+    /// keeps the copy of a stream.
+    pub rows: Option<TempPath>,
     /// The name of the input in messages; `None` for [`JobSpec::input`].
     pub input: Option<PathBuf>,
     /// The answers file as the user named it, if the user did.
@@ -140,9 +143,20 @@ impl Job {
         let absolute =
             named.absolute().map_err(|error| JobError::new(ErrorKind::Output, error.to_string()))?;
         let SessionOptions {
-            predictor, stream, input, take_up, dry_run, scratch, quiet, prints, argv, ..
+            predictor,
+            stream,
+            rows,
+            input,
+            take_up,
+            dry_run,
+            scratch,
+            quiet,
+            prints,
+            argv,
+            ..
         } = options;
-        let input = if stream.is_some() { Some(named.spool.clone()) } else { input };
+        let spooled = stream.is_some() || rows.is_some();
+        let input = if spooled { Some(named.spool.clone()) } else { input };
         let mut source = spec.source(input.as_deref().unwrap_or(&spec.input));
         let python = spec.predictor.python.as_deref();
         for path in [&*source.at, &*spec.directory].into_iter().chain(python) {
@@ -155,12 +169,13 @@ impl Job {
                 );
             }
         }
-        let mut fresh = None;
+        let mut fresh = rows;
         if let Some(stream) = stream {
+            fresh = Some(files::spooled(&stream, &named.spool, control).await?);
+        }
+        if let Some(fresh) = &fresh {
             spec.input.clone_from(&absolute.spool);
-            let at = files::spooled(&stream, &named.spool, control).await?;
-            source.at = at.to_path_buf();
-            fresh = Some(at);
+            source.at = fresh.to_path_buf();
         }
         let calls = spec.pace.calls();
         let preparing = Preparing { spec, predictor, source, calls, dry_run, quiet, prints, argv };

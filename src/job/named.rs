@@ -1,8 +1,8 @@
 //! Makes the job of an input as `process` does: the format and the files follow from the names that are given.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use tempfile::TempDir;
+use tempfile::{TempDir, TempPath};
 
 use super::begin::{Job, SessionOptions};
 use super::error::{ErrorKind, Explain, JobError};
@@ -35,7 +35,7 @@ pub(crate) fn paths_of(input: &Path, output: Option<&Path>, format: Format) -> J
     output.map_or_else(|| JobPaths::find(&default_answers(input, format)), JobPaths::find)
 }
 
-fn default_answers(input: &Path, format: Format) -> std::path::PathBuf {
+fn default_answers(input: &Path, format: Format) -> PathBuf {
     let extension = if format == Format::Csv { "csv" } else { "jsonl" };
     // The number of a file descriptor makes no good name.
     let input = if is_descriptor(input) { Path::new("-") } else { input };
@@ -59,17 +59,16 @@ impl Job {
         options: SessionOptions,
     ) -> Result<(Self, Option<TempDir>), JobError> {
         let format = format_of(input, &patch.shared.rows)?;
-        let here = Path::new(".");
-        let directory = std::env::current_dir()
-            .explain(ErrorKind::Input, here, || "failed to find the working directory".to_owned())?;
+        let directory = working_directory()?;
         let mut spec = JobSpec::new(&directory, input, format);
         spec.stream = is_stream(input);
         spec.lay_all(patch, &directory);
         let mut scratch = None;
         let mut paths = paths_of(input, output, format);
         if output.is_some_and(is_null) {
-            let made = tempfile::tempdir()
-                .explain(ErrorKind::Output, here, || "failed to make a temporary directory".to_owned())?;
+            let made = tempfile::tempdir().explain(ErrorKind::Output, Path::new("."), || {
+                "failed to make a temporary directory".to_owned()
+            })?;
             paths = JobPaths::of(&scratch.insert(made).path().join(default_answers(input, format)));
         }
         let options = SessionOptions {
@@ -81,4 +80,32 @@ impl Job {
         };
         Ok((Self::new(spec, paths, options)?, scratch))
     }
+
+    /// Begins the job of rows that come from memory, or continues the run that its journal holds. `rows` is a file of them
+    /// in JSON Lines, in the directory of the answers. The job takes it over, and keeps it as it keeps the copy of a
+    /// stream. `options` need not name it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Job::new`].
+    pub fn of_rows(
+        rows: PathBuf,
+        answers: &Path,
+        patch: WholePatch,
+        options: SessionOptions,
+    ) -> Result<Self, JobError> {
+        let rows = TempPath::try_from_path(&rows)
+            .explain(ErrorKind::Output, &rows, || format!("failed to find `{}`", rows.display()))?;
+        let directory = working_directory()?;
+        let mut spec = JobSpec::new(&directory, &rows, Format::Jsonl);
+        spec.stream = true;
+        spec.lay_all(patch, &directory);
+        let options = SessionOptions { rows: Some(rows), output: Some(answers.to_owned()), ..options };
+        Self::new(spec, JobPaths::find(answers), options)
+    }
+}
+
+fn working_directory() -> Result<PathBuf, JobError> {
+    let failed = || "failed to find the working directory".to_owned();
+    std::env::current_dir().explain(ErrorKind::Input, Path::new("."), failed)
 }
