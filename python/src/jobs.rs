@@ -8,36 +8,41 @@ use tokio::runtime::Runtime;
 use tokio_asyncio_bridge::job::rebuilt::rebuilt;
 use tokio_asyncio_bridge::job::spec::{KeywordError, WholePatch, keywords};
 use tokio_asyncio_bridge::job::{
-    Begin, Control, Job, JobError, JobPaths, Level, Observer, Only, Report, SessionOptions, TakeUp, recorded,
+    Begin, Control, Job, JobError, JobPaths, Level, Observer, Only, PredictorObject, Report, SessionOptions,
+    TakeUp, recorded,
 };
 
 use crate::errors;
+use crate::predictor::given;
 use crate::run::{Run, Watch};
 
 /// Options, each as its name and its value in words.
 pub(crate) type Words = Vec<(String, String)>;
 
-/// Starts a job on the rows of a file, or continues it. The result is a report (see [`of_session`]).
+/// Starts a job on the rows of a file, or continues it. `predictor` is an object, if the options name no SPEC. The result
+/// is a report (see [`of_session`]).
 #[pyfunction]
-#[pyo3(signature = (input, output, options, *, force, skip_failed, allow_changed))]
+#[pyo3(signature = (input, output, options, *, predictor, force, skip_failed, allow_changed))]
 pub(crate) fn process(
     py: Python<'_>,
     input: PathBuf,
     output: Option<PathBuf>,
     options: Words,
+    predictor: Option<&Bound<'_, PyAny>>,
     force: bool,
     skip_failed: bool,
     allow_changed: bool,
 ) -> PyResult<Run> {
     let patch: WholePatch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
-    let argv = argv("process", &input, options);
+    let predictor = given(predictor)?;
+    let argv = argv("process", &input, options, predictor.as_ref());
     Run::start(move |runtime, watch, control| {
         let take_up = TakeUp {
             only: skip_failed.then_some(Only::Unfinished),
             allow_changed,
             begin: if force { Begin::Anew } else { Begin::Continue },
         };
-        let session = SessionOptions { take_up, argv, ..SessionOptions::default() };
+        let session = SessionOptions { predictor, take_up, argv, ..SessionOptions::default() };
         // The directory is removed when the job has ended.
         let (job, _scratch) = Job::of_input(&input, output.as_deref(), patch, session)?;
         run(job, runtime, watch, control)
@@ -46,16 +51,18 @@ pub(crate) fn process(
 
 /// Continues the run of an answers file. The result is a report (see [`of_session`]).
 #[pyfunction]
-#[pyo3(signature = (answers, options, *, only, allow_changed))]
+#[pyo3(signature = (answers, options, *, predictor, only, allow_changed))]
 pub(crate) fn resume(
     py: Python<'_>,
     answers: PathBuf,
     options: Words,
+    predictor: Option<&Bound<'_, PyAny>>,
     only: Option<&str>,
     allow_changed: bool,
 ) -> PyResult<Run> {
     let patch: WholePatch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
-    let argv = argv("resume", &answers, options);
+    let predictor = given(predictor)?;
+    let argv = argv("resume", &answers, options, predictor.as_ref());
     let only = match only {
         None => None,
         Some("failed") => Some(Only::Failed),
@@ -72,14 +79,21 @@ pub(crate) fn resume(
         // The predictor runs in the interpreter that runs already.
         spec.predictor.python = None;
         let take_up = TakeUp { only, allow_changed, begin: Begin::Resume };
-        let session = SessionOptions { take_up, argv, ..SessionOptions::default() };
+        let session = SessionOptions { predictor, take_up, argv, ..SessionOptions::default() };
         run(Job::resume(spec, JobPaths::find(&answers), session)?, runtime, watch, control)
     })
 }
 
 /// The words of a command line that would start the same session.
-pub(crate) fn argv(function: &str, path: &Path, options: Words) -> Vec<String> {
-    let words = options.into_iter().map(|(name, value)| format!("--{}={value}", name.replace('_', "-")));
+pub(crate) fn argv(
+    function: &str,
+    path: &Path,
+    options: Words,
+    object: Option<&PredictorObject>,
+) -> Vec<String> {
+    let named = object.map(|object| ("predictor".to_owned(), object.name().to_owned()));
+    let options = options.into_iter().chain(named);
+    let words = options.map(|(name, value)| format!("--{}={value}", name.replace('_', "-")));
     let first = [format!("tokio_asyncio_bridge.{function}"), path.to_string_lossy().into_owned()];
     first.into_iter().chain(words).collect()
 }

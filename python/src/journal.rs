@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use tokio_asyncio_bridge::error::{BRIDGE, CRASH, Failure, INPUT, LOST, OUTPUT, TIMEOUT};
 use tokio_asyncio_bridge::job::spec::keywords;
-use tokio_asyncio_bridge::job::{
-    Begin, Job, JobError, Only, PredictorObject, SessionOptions, TakeUp, outcomes,
-};
+use tokio_asyncio_bridge::job::{Begin, Job, JobError, Only, SessionOptions, TakeUp, outcomes};
 use tokio_asyncio_bridge::outcome::Outcome;
 use tokio_asyncio_bridge::row::Value;
 
 use crate::errors;
 use crate::jobs::{self, Words};
+use crate::predictor::given;
 use crate::run::Run;
 
 /// Starts the job of rows that come from memory, or continues it. `rows` is a file of them in JSON Lines, which the job
@@ -31,9 +30,8 @@ pub(crate) fn answer(
     allow_changed: bool,
 ) -> PyResult<Run> {
     let patch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
-    let argv = jobs::argv("map", &answers, options);
-    let predictor = predictor.map(PredictorObject::new).transpose();
-    let predictor = predictor.map_err(|error| errors::of_interpreter(py, &error))?;
+    let predictor = given(predictor)?;
+    let argv = jobs::argv("map", &answers, options, predictor.as_ref());
     let take_up = TakeUp {
         only: skip_failed.then_some(Only::Unfinished),
         allow_changed,

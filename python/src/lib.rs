@@ -3,6 +3,7 @@
 mod errors;
 mod jobs;
 mod journal;
+mod predictor;
 mod run;
 
 // For the Rust side alone: an extension module's allocator leaves the interpreter's `malloc`, and that of other modules,

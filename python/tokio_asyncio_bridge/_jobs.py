@@ -1,15 +1,13 @@
 """The jobs of the command line as functions."""
 
 import os
-from typing import TypeAlias, Unpack
+from typing import Unpack
 
 from tokio_asyncio_bridge import _native
 from tokio_asyncio_bridge._drive import ProgressCallback, Stop, drive
 from tokio_asyncio_bridge._options import File, ProcessOptions, ResumeOptions, checked, words
+from tokio_asyncio_bridge._predictor import Predictor, given
 from tokio_asyncio_bridge._report import Report, report_of
-
-# What answers the rows: `path/to/file.py:name`, `package.module:name`, or `dspy`.
-Predictor: TypeAlias = str
 
 _OWN = ("predictor", "progress", "stop")
 
@@ -39,7 +37,9 @@ def process(
         input: A `.csv` or `.jsonl` file, a pipe, or `-` for standard input (with `format`).
         output: The answers file; by default the input's stem and `.answers.csv` or `.answers.jsonl`, in the working
             directory.
-        predictor: What answers a row.
+        predictor: What answers a row: a SPEC such as `app.py:answer`, or an object to call, such as an `async def` or
+            a `dspy.Module`, which may be defined in a notebook's cell. Its calls see the context variables of the
+            caller and its `dspy.settings`, as they are now.
         progress: Is called with a `Progress` several times a second, on the calling thread. If it raises, the run is
             stopped and the exception is raised.
         stop: Ends the run when its `stop()` is called.
@@ -59,10 +59,12 @@ def process(
     taken = checked("process", options, ProcessOptions, _OWN)
     force, skip_failed = taken.pop("force", False), taken.pop("skip_failed", False)
     allow_changed = taken.pop("allow_changed", False)
+    spec, target = given(predictor)
     run = _native.process(
         os.fspath(input),
         None if output is None else os.fspath(output),
-        words({"predictor": predictor, **taken}),
+        words({**spec, **taken}),
+        predictor=target,
         force=force,
         skip_failed=skip_failed,
         allow_changed=allow_changed,
@@ -86,7 +88,7 @@ def resume(
 
     Args:
         answers: The answers file of the run.
-        predictor: What answers a row, if not what did so before.
+        predictor: What answers a row, if not what did so before. An object has to be given again.
         progress: As `process` takes it.
         stop: As `process` takes it.
         options: Those of the command line under their own names.
@@ -100,7 +102,8 @@ def resume(
     """
     taken = checked("resume", options, ResumeOptions, _OWN)
     only, allow_changed = taken.pop("only", None), taken.pop("allow_changed", False)
-    if predictor is not None:
-        taken["predictor"] = predictor
-    run = _native.resume(os.fspath(answers), words(taken), only=only, allow_changed=allow_changed)
+    spec, target = ({}, None) if predictor is None else given(predictor)
+    run = _native.resume(
+        os.fspath(answers), words({**spec, **taken}), predictor=target, only=only, allow_changed=allow_changed
+    )
     return drive(run, report_of, stop, progress)

@@ -31,6 +31,7 @@ def process(
     output: str | os.PathLike[str] | None,
     options: Words,
     *,
+    predictor: object | None,
     force: bool,
     skip_failed: bool,
     allow_changed: bool,
@@ -39,6 +40,7 @@ def resume(
     answers: str | os.PathLike[str],
     options: Words,
     *,
+    predictor: object | None,
     only: str | None,
     allow_changed: bool,
 ) -> Run: ...

@@ -1,0 +1,371 @@
+"""Predictors that are Python objects: what may be given, what their calls see, and how a job knows them again."""
+
+import asyncio
+import contextvars
+import csv
+import functools
+import linecache
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tokio_asyncio_bridge as tab
+
+USER = contextvars.ContextVar("USER", default="nobody")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("q.csv").write_text("question,n\na,1\nb,2\n")
+    caplog.set_level(logging.INFO, "tokio_asyncio_bridge")
+    return tmp_path
+
+
+def answers(file: str | Path = "q.answers.csv") -> list[str]:
+    with open(file, newline="") as lines:
+        return [row["answer"] for row in csv.DictReader(lines)]
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+async def shout(question: str) -> str:
+    await asyncio.sleep(0)
+    return question.upper()
+
+
+async def in_chunks(question: str) -> AsyncIterator[str]:
+    for part in (question, "!"):
+        yield part
+
+
+async def with_suffix(question: str, suffix: str) -> str:
+    return question + suffix
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def method(self, question: str) -> str:
+        return f"{question} by method"
+
+    async def __call__(self, question: str, n: int) -> str:
+        self.calls += 1
+        return f"{question} {n + 1}"
+
+
+class Awaited:
+    async def acall(self, question: str) -> str:
+        return f"{question} awaited"
+
+
+def closure() -> Callable[..., Any]:
+    async def inner(question: str) -> str:
+        return f"{question} within"
+
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("predictor", "expected", "name"),
+    [
+        (shout, ["A", "B"], "test_predictor:shout"),
+        (in_chunks, ["a!", "b!"], "test_predictor:in_chunks"),
+        (closure(), ["a within", "b within"], "test_predictor:closure.<locals>.inner"),
+        (lambda question: question * 2, ["aa", "bb"], "test_predictor:<lambda>"),
+        (functools.partial(with_suffix, suffix="?"), ["a?", "b?"], "test_predictor:with_suffix"),
+        (Counter(), ["a 2", "b 3"], "test_predictor:Counter"),
+        (Counter, ["a 2", "b 3"], "test_predictor:Counter"),
+        (Counter().method, ["a by method", "b by method"], "test_predictor:Counter.method"),
+        (Awaited(), ["a awaited", "b awaited"], "test_predictor:Awaited"),
+        ("{question}.".format, ["a.", "b."], "builtins:str.format"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_whatever_can_be_called_is_a_predictor(
+    place: Path, predictor: Callable[..., Any], expected: list[str], name: str
+) -> None:
+    report = tab.process("q.csv", predictor=predictor, concurrency=1)
+    assert report.rows.failed == 0, Path("q.answers.csv").read_text()
+    assert (answers(), report.run.predictor) == (expected, name)
+
+
+def test_an_instance_is_the_callers_own_and_a_class_is_made_for_each_run(place: Path) -> None:
+    counter = Counter()
+    tab.process("q.csv", "one.csv", predictor=counter)
+    tab.process("q.csv", "two.csv", predictor=counter)
+    assert counter.calls == 4
+
+
+def test_nothing_is_imported_and_no_directory_is_searched(place: Path) -> None:
+    before = (list(sys.path), os.getcwd(), {name for name in sys.modules if "tokio_asyncio_bridge" not in name})
+    tab.process("q.csv", predictor=shout)
+    after = (list(sys.path), os.getcwd(), {name for name in sys.modules if "tokio_asyncio_bridge" not in name})
+    assert before[:2] == after[:2]
+    assert not [name for name in after[2] - before[2] if "predictor" in name or "shout" in name]
+
+
+async def whose(question: str) -> str:
+    user = USER.get()
+    USER.set("a call")
+    return user
+
+
+def whose_on_a_thread(question: str) -> str:
+    return USER.get()
+
+
+@pytest.mark.parametrize("predictor", [whose, whose_on_a_thread])
+def test_calls_see_the_context_variables_of_the_caller(place: Path, predictor: Callable[..., Any]) -> None:
+    token = USER.set("Ada")
+    try:
+        tab.process("q.csv", predictor=predictor)
+        assert USER.get() == "Ada"
+    finally:
+        USER.reset(token)
+    assert answers() == ["Ada", "Ada"]
+
+
+def test_each_of_several_callers_has_a_context_of_its_own(place: Path) -> None:
+    def run(user: str) -> None:
+        USER.set(user)
+        tab.process("q.csv", f"{user}.csv", predictor=whose)
+
+    threads = [threading.Thread(target=run, args=(user,)) for user in ("Ada", "Bea", "Eve")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for user in ("Ada", "Bea", "Eve"):
+        assert answers(f"{user}.csv") == [user, user]
+
+
+@pytest.mark.parametrize(
+    ("predictor", "message"),
+    [
+        (3, r"takes a SPEC such as `app.py:answer`, or something to call, not int"),
+        (shout("a"), r"is one call, `shout\(…\)`, and not what to call: give `shout` itself"),
+        (in_chunks("a"), r"is one call, `in_chunks\(…\)`"),
+        (asyncio, r"is the module `asyncio`: give a function of it"),
+        (type("Ask", (), {"__init__": lambda self, key: None}), r"is the class `Ask`, and making one needs .*'key'"),
+    ],
+    ids=["number", "coroutine", "generator", "module", "class"],
+)
+@pytest.mark.filterwarnings("ignore:coroutine 'shout' was never awaited")
+def test_what_cannot_be_called_is_refused_at_once(place: Path, predictor: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=f"`predictor=` {message}"):
+        tab.process("q.csv", predictor=predictor)
+    assert not Path("q.answers.csv.journal").exists()
+
+
+def test_what_takes_no_column_is_refused_with_its_name(place: Path) -> None:
+    with pytest.raises(tab.PredictorError, match="<lambda>`: the predictor takes no argument"):
+        tab.process("q.csv", predictor=lambda: 1)
+
+
+# How a job knows its predictor again.
+
+
+def defined(code: str, file: str = "<cell>") -> Any:
+    """What `predict` is once the code has run, as IPython runs a cell: in `__main__`, known to `linecache`."""
+    code = textwrap.dedent(code)
+    linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)
+    space: dict[str, Any] = {"__name__": "a_notebook"}
+    exec(compile(code, file, "exec"), space)
+    return space["predict"]
+
+
+CELL = """
+async def predict(question: str) -> str:
+    if question == "b" and not allowed():
+        raise ValueError("not yet")
+    return question + " 1"
+
+def allowed() -> bool:
+    import os
+    return os.path.exists("allowed")
+"""
+
+
+def test_the_same_source_goes_on_and_another_is_warned_of(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    report = tab.process("q.csv", predictor=defined(CELL))
+    assert (report.rows.failed, report.run.predictor) == (1, "a_notebook:predict")
+    report = tab.process("q.csv", predictor=defined(CELL, "<another cell>"))
+    assert (report.rows.failed, warnings(caplog)) == (1, [])
+    Path("allowed").touch()
+    report = tab.process("q.csv", predictor=defined(CELL.replace(" 1", " 2")))
+    changed = "the predictor's source has changed since the last session: `a_notebook:predict`"
+    assert (answers(), warnings(caplog)) == (["a 1", "b 2"], [changed])
+    told = [(version.answered, version.changed) for version in report.predictor_versions if version.answered]
+    assert told == [(1, []), (1, ["`a_notebook:predict`"])]
+
+
+def test_another_name_is_refused(place: Path) -> None:
+    tab.process("q.csv", predictor=defined(CELL))
+    with pytest.raises(tab.ChangedError) as refused:
+        tab.process("q.csv", predictor=shout)
+    was = "the predictor was the Python object `a_notebook:predict` in the earlier run"
+    assert f"{was} and is the Python object `test_predictor:shout` now" in str(refused.value)
+    assert str(refused.value.hint).startswith("give the same one, start anew with `force=`, or go on")
+    report = tab.process("q.csv", predictor=shout, allow_changed=True)
+    assert (report.rows.ok, answers()) == (2, ["a 1", "B"])
+
+
+def test_a_partial_of_other_arguments_is_other_source(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    code = "import functools\nasync def answer(question, end):\n    {}\npredict = functools.partial(answer, end='{}')"
+    report = tab.process("q.csv", predictor=defined(code.format("return 1 / (question != 'b')", "?"), "<1>"))
+    assert report.rows.failed == 1
+    tab.process("q.csv", predictor=defined(code.format("return 1 / (question != 'b')", "?"), "<2>"))
+    assert warnings(caplog) == []
+    tab.process("q.csv", predictor=defined(code.format("return 1 / (question != 'b')", "!"), "<3>"))
+    assert warnings(caplog) == ["the predictor's source has changed since the last session: `a_notebook:answer`"]
+
+
+def test_a_callable_without_source_is_known_by_its_name(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in (1, 2):
+        space: dict[str, Any] = {"__name__": "somewhere"}
+        exec(f"async def predict(question):\n    return {number} / (question != 'b')\n", space)
+        report = tab.process("q.csv", predictor=space["predict"])
+        assert (report.rows.failed, report.run.predictor) == (1, "somewhere:predict")
+    assert warnings(caplog) == []
+
+
+def shell(*arguments: str) -> tuple[int, str]:
+    program = [sys.executable, "-m", "tokio_asyncio_bridge", *arguments]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=120)
+    return ended.returncode, ended.stderr
+
+
+def python(code: str, *arguments: str) -> str:
+    """Runs a program in a Python of its own, and returns what it printed."""
+    program = [sys.executable, *(arguments or ("-c", textwrap.dedent(code)))]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+RUN = "\nimport tokio_asyncio_bridge as tab\nprint(tab.process('q.csv', predictor=predict).run.predictor)\n"
+
+
+def test_what_a_notebook_began_goes_on_at_the_shell(place: Path) -> None:
+    assert python(CELL + RUN) == "__main__:predict\n"
+    for arguments in (["resume", "q.answers.csv"], ["process", "q.csv"]):
+        code, said = shell(*arguments)
+        text = "error: the run was started with the Python object `__main__:predict`, which only its own process has"
+        assert (code, text in said) == (2, True), said
+    Path("app.py").write_text(CELL)
+    Path("allowed").touch()
+    code, said = shell("resume", "q.answers.csv", "--predictor", "app.py:predict")
+    assert (code, answers(), "source has changed" in said) == (0, ["a 1", "b 1"], False), said
+
+
+def test_what_the_shell_began_goes_on_with_the_function(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Path("app.py").write_text(CELL)
+    assert shell("process", "q.csv", "--predictor", "app.py:predict")[0] == 3
+    Path("allowed").touch()
+    report = tab.resume("q.answers.csv", predictor=defined(CELL, "<moved>"))
+    assert (report.rows.ok, warnings(caplog)) == (2, [])
+
+
+def test_a_script_is_named_by_its_file(place: Path) -> None:
+    Path("run.py").write_text(CELL + RUN)
+    assert python("", "run.py") == "run.py:predict\n"
+    Path("allowed").touch()
+    assert python("", "run.py") == "run.py:predict\n"
+    assert answers() == ["a 1", "b 1"]
+
+
+# DSPy.
+
+
+@pytest.fixture
+def dspy() -> Any:
+    return pytest.importorskip("dspy")
+
+
+def lm(dspy: Any, name: str) -> Any:
+    """A model that answers anything with its name."""
+    return dspy.utils.DummyLM({"": {"reasoning": "", "answer": name}})
+
+
+def test_the_models_of_the_calling_code_are_asked(place: Path, dspy: Any) -> None:
+    class Quiz(dspy.Module):  # type: ignore[misc, unused-ignore]
+        def __init__(self) -> None:
+            super().__init__()
+            self.ask = dspy.Predict("question -> answer")
+
+        async def aforward(self, question: str) -> Any:
+            return await self.ask.acall(question=question)
+
+    async def within(question: str) -> str:
+        return str((await dspy.Predict("question -> answer").acall(question=question)).answer)
+
+    quiz = Quiz()
+    with dspy.context(lm=lm(dspy, "of the context")):
+        report = tab.process("q.csv", "1.csv", predictor=quiz)
+        tab.process("q.csv", "2.csv", predictor=within)
+        tab.process("q.csv", "3.csv", predictor=dspy.ChainOfThought("question -> answer"))
+    assert report.run.predictor.endswith(":test_the_models_of_the_calling_code_are_asked.<locals>.Quiz")
+    for file in ("1.csv", "2.csv", "3.csv"):
+        assert answers(file) == ["of the context"] * 2
+    assert dspy.settings.lm is None
+
+
+def test_a_configured_model_is_asked_and_stays_configured(place: Path) -> None:
+    code = """
+        import dspy, tokio_asyncio_bridge as tab
+        own = dspy.utils.DummyLM({"": {"answer": "configured"}})
+        dspy.configure(lm=own)
+        ask = dspy.Predict("question -> answer")
+        def run(file, predictor, **options):
+            report = tab.process("q.csv", file, predictor=predictor, **options)
+            print(report.rows.ok, dspy.settings.lm is own, ask.demos, ask.lm)
+        run("1.csv", ask)
+        run("2.csv", ask)
+        # A model that is named takes its place. Nothing listens there.
+        run("3.csv", ask, model="openai/x", api_base="http://127.0.0.1:9/v1", retries=0, max_failures="100%")
+    """
+    assert python(code).splitlines() == ["2 True [] None", "2 True [] None", "0 True [] None"]
+    assert answers("1.csv") == ["configured"] * 2
+
+
+def test_a_saved_program_is_not_loaded_into_the_callers_module(place: Path, dspy: Any) -> None:
+    ask = dspy.Predict("question -> answer")
+    saved = ask.deepcopy()
+    saved.demos = [dspy.Example(question="x", answer="y")]
+    saved.save("program.json")
+    with dspy.context(lm=lm(dspy, "with demos")):
+        tab.process("q.csv", predictor=ask, program="program.json")
+    assert (answers(), ask.demos) == (["with demos"] * 2, [])
+
+
+def test_other_instructions_of_a_module_are_refused(place: Path, dspy: Any) -> None:
+    signature = dspy.Signature("question -> answer", "Be brief.")
+    with dspy.context(lm=lm(dspy, "brief")):
+        tab.process("q.csv", predictor=dspy.Predict(signature), limit=1)
+        with pytest.raises(tab.ChangedError, match=r"instructions of `self` were `Be brief\.` in the earlier run"):
+            tab.process("q.csv", predictor=dspy.Predict(signature.with_instructions("Be long.")))
+
+
+def test_a_client_of_the_notebook_that_repeats_requests_is_told_of(place: Path) -> None:
+    code = """
+        import dspy, logging, tokio_asyncio_bridge as tab
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
+        client = dspy.LM("openai/x", num_retries=5, cache=False)
+        unused = dspy.LM("openai/y", num_retries=7, cache=False)
+        async def predict(question):
+            return str(client.num_retries)
+        tab.process("q.csv", predictor=predict)
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert "`num_retries=5` of `client`" in ended.stderr and "unused" not in ended.stderr, ended.stderr
