@@ -22,7 +22,7 @@ use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{self, Interpreter};
-use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request, Target};
+use tokio_asyncio_bridge::bridge::python::predictor::Request;
 use tokio_asyncio_bridge::bridge::{Attempt, Bridge, Secrets, call_clock};
 use tokio_asyncio_bridge::row::Value;
 
@@ -99,18 +99,7 @@ fn into_future(kind: LoopKind, request: Request) -> Arc<dyn Bridge> {
 /// one thread, and the arguments are kept until the call has ended.
 fn bridge(condition: &Condition, start: Start) -> Cost {
     let kind = if condition.event_loop == "uvloop" { LoopKind::Uvloop } else { LoopKind::Asyncio };
-    let request = Request {
-        exchange: None,
-        target: Target::Spec(format!("benches/script.py:{}", condition.predictor)),
-        signature: String::new(),
-        program: None,
-        calls: condition.in_flight,
-        model: Model {
-            explicit: false,
-            is_local: false,
-            provider: Box::new(|| Ok(ModelSettings::default())),
-        },
-    };
+    let request = Request::of_spec(format!("benches/script.py:{}", condition.predictor), condition.in_flight);
     let rows = condition.rows();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

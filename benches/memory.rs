@@ -13,7 +13,7 @@ use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{self, Interpreter};
-use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request, Target};
+use tokio_asyncio_bridge::bridge::python::predictor::Request;
 use tokio_asyncio_bridge::bridge::{Attempt, Bridge, Secrets, call_clock};
 use tokio_asyncio_bridge::row::Value;
 
@@ -52,18 +52,7 @@ fn in_a_process(design: &str, in_flight: usize) -> f64 {
 
 fn held_by(design: &str, in_flight: usize) -> f64 {
     Interpreter::start(&interpreter::choose(None)).unwrap();
-    let request = Request {
-        exchange: None,
-        target: Target::Spec("benches/script.py:hold".to_owned()),
-        signature: String::new(),
-        program: None,
-        calls: in_flight,
-        model: Model {
-            explicit: false,
-            is_local: false,
-            provider: Box::new(|| Ok(ModelSettings::default())),
-        },
-    };
+    let request = Request::of_spec("benches/script.py:hold".to_owned(), in_flight);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         if design == "python" {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{Interpreter, choose};
-use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request, Target};
+use tokio_asyncio_bridge::bridge::python::predictor::Request;
 use tokio_asyncio_bridge::bridge::{Bridge, Secrets};
 use tokio_asyncio_bridge::input::{Format, Parameter, Source, Wanted, validate, validate_typed};
 
@@ -66,15 +66,7 @@ fn typed() {
             "from datetime import date\nasync def predict(question: str, {parameters}): return ''"
         )
         .unwrap();
-        let provider = Box::new(|| Ok(ModelSettings::default()));
-        let request = Request {
-            exchange: None,
-            target: Target::Spec(format!("{}:predict", code.path().display())),
-            signature: String::new(),
-            program: None,
-            calls: 1,
-            model: Model { explicit: false, is_local: false, provider },
-        };
+        let request = Request::of_spec(format!("{}:predict", code.path().display()), 1);
         let bridge = PythonBridge::start(LoopKind::Asyncio, request, Secrets::default()).unwrap();
         let mut wanted = wanted(&[]);
         wanted.parameters.clone_from(&bridge.describe().parameters);

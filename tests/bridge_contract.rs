@@ -1,6 +1,8 @@
 //! One contract, three bridges: production, textbook (`into_future`) and scripted.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod calls;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,12 +13,13 @@ use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{self, Interpreter};
-use tokio_asyncio_bridge::bridge::python::predictor::{Model, ModelSettings, Request, Target};
+use tokio_asyncio_bridge::bridge::python::predictor::Request;
 use tokio_asyncio_bridge::bridge::scripted::{Script, ScriptedBridge};
-use tokio_asyncio_bridge::bridge::{Attempt, Bridge, CallWatch, Description, Health, Secrets, call_clock};
+use tokio_asyncio_bridge::bridge::{Bridge, Description, Health, Secrets};
 use tokio_asyncio_bridge::error::{BridgeError, CallError};
 use tokio_asyncio_bridge::outcome::Answer;
-use tokio_asyncio_bridge::row::Value;
+
+use self::calls::{attempt, begun, text};
 
 /// What the predictor of a test does.
 #[derive(Clone, Copy)]
@@ -43,19 +46,7 @@ trait Subject: Bridge + Sized {
 }
 
 fn request(name: &str) -> Request {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/predictors/contract.py");
-    Request {
-        exchange: None,
-        target: Target::Spec(format!("{}:{name}", file.display())),
-        signature: String::new(),
-        program: None,
-        calls: 16,
-        model: Model {
-            explicit: false,
-            is_local: false,
-            provider: Box::new(|| Ok(ModelSettings::default())),
-        },
-    }
+    calls::request(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/predictors/contract.py"), name)
 }
 
 fn name_of(behaviour: Behaviour) -> &'static str {
@@ -111,12 +102,6 @@ impl Subject for ScriptedBridge {
     }
 }
 
-fn attempt(row: u64, question: &str) -> (Attempt, CallWatch) {
-    let (clock, watch) = call_clock(Instant::now());
-    let arguments = Arc::new(vec![("question".into(), Value::Text(question.to_owned()))]);
-    (Attempt { row, number: 1, arguments, clock }, watch)
-}
-
 async fn ask(bridge: &impl Bridge, row: u64, question: &str) -> Result<Answer, CallError> {
     bridge.submit(attempt(row, question).0).await
 }
@@ -132,13 +117,6 @@ fn ask_all<B: Bridge + 'static>(
         async move { ask(&*bridge, row, question).await }
     };
     (0..calls).map(ask).collect()
-}
-
-fn text(answer: Result<Answer, CallError>) -> String {
-    match answer.unwrap().fields.into_iter().next().unwrap() {
-        (_, Value::Text(text)) => text,
-        (name, Value::Json(json)) => panic!("field {name} is {json}"),
-    }
 }
 
 const SOON: Duration = Duration::from_secs(5);
@@ -272,6 +250,27 @@ async fn its_health_tells_the_calls_that_are_left<B: Subject>(event_loop: LoopKi
     bridge.end();
 }
 
+/// Calls that hang end as soon as their bridge does, whether it is closed or dropped.
+async fn calls_end_with_their_bridge<B: Subject>(event_loop: LoopKind) {
+    for closes in [true, false] {
+        let bridge = B::make(Behaviour::Sleep, event_loop);
+        let (attempts, watches): (Vec<_>, Vec<_>) = (0..100).map(|row| attempt(row, "30")).unzip();
+        let mut calls: JoinSet<_> = attempts.into_iter().map(|attempt| bridge.submit(attempt)).collect();
+        begun(&watches).await;
+        let before = Instant::now();
+        if closes {
+            bridge.end();
+            let late = ask(&bridge, 100, "0").await;
+            assert!(matches!(late, Err(CallError::Bridge(BridgeError::LoopStopped))), "{late:?}");
+        }
+        drop(bridge);
+        assert!(before.elapsed() < SOON);
+        while let Some(done) = tokio::time::timeout(SOON, calls.join_next()).await.expect("a call hangs") {
+            assert!(matches!(done.unwrap(), Err(CallError::Bridge(BridgeError::LoopStopped))));
+        }
+    }
+}
+
 macro_rules! contract {
     ($($module:ident: $subject:ty, $event_loop:ident;)+) => {$(
         mod $module {
@@ -302,6 +301,10 @@ macro_rules! contract {
                 super::its_health_tells_the_calls_that_are_left::<$subject>(LoopKind::$event_loop).await;
             }
             #[tokio::test]
+            async fn calls_end_with_their_bridge() {
+                super::calls_end_with_their_bridge::<$subject>(LoopKind::$event_loop).await;
+            }
+            #[tokio::test]
             async fn a_failure_in_one_call_harms_no_other() {
                 super::a_failure_in_one_call_harms_no_other::<$subject>(LoopKind::$event_loop).await;
             }
@@ -326,25 +329,6 @@ macro_rules! python_contract {
             fn start(name: &str) -> $subject {
                 python();
                 <$subject>::start(LoopKind::$event_loop, request(name), Secrets::default()).unwrap()
-            }
-
-            #[tokio::test]
-            async fn shutting_down_with_calls_in_flight_ends_them_as_a_stopped_loop() {
-                let bridge = Arc::new(start("sleeper"));
-                let mut calls = JoinSet::new();
-                for row in 0..100 {
-                    let bridge = Arc::clone(&bridge);
-                    calls.spawn(async move { ask(&*bridge, row, "30").await });
-                }
-                // All are on the loop once a later call has been answered.
-                ask(&*bridge, 100, "0").await.unwrap();
-                let before = Instant::now();
-                bridge.end();
-                assert!(before.elapsed() < SOON);
-                while let Some(done) = tokio::time::timeout(SOON, calls.join_next()).await.expect("a call hangs") {
-                    assert!(matches!(done.unwrap(), Err(CallError::Bridge(BridgeError::LoopStopped))));
-                }
-                assert!(matches!(ask(&*bridge, 101, "0").await, Err(CallError::Bridge(BridgeError::LoopStopped))));
             }
 
             #[tokio::test]

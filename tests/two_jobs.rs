@@ -3,6 +3,8 @@
 //! What they share is the process's, so each test has a process of its own.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod calls;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -14,11 +16,11 @@ use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{Interpreter, InterpreterError, choose};
-use tokio_asyncio_bridge::bridge::python::predictor::{LoadError, Model, Request, Target};
-use tokio_asyncio_bridge::bridge::{Attempt, Bridge, Secrets, call_clock};
+use tokio_asyncio_bridge::bridge::python::predictor::{LoadError, Request};
+use tokio_asyncio_bridge::bridge::{Bridge, Reply, Secrets};
 use tokio_asyncio_bridge::error::{BridgeError, CallError};
-use tokio_asyncio_bridge::outcome::Answer;
-use tokio_asyncio_bridge::row::Value;
+
+use self::calls::{attempt, begun};
 
 const SOON: Duration = Duration::from_secs(10);
 /// Names the test that a process is for.
@@ -66,26 +68,15 @@ fn interpreter() -> (Interpreter, Printed) {
     (interpreter, printed)
 }
 
+fn request(directory: &TempDir) -> Request {
+    calls::request(&directory.path().join("predictor.py"), "predict")
+}
+
 /// A job's directory, with a file `predictor.py`.
 fn directory(predictor: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("predictor.py"), predictor).unwrap();
     directory
-}
-
-fn request(directory: &TempDir) -> Request {
-    Request {
-        exchange: None,
-        target: Target::Spec(format!("{}:predict", directory.path().join("predictor.py").display())),
-        signature: String::new(),
-        program: None,
-        calls: 16,
-        model: Model {
-            explicit: false,
-            is_local: false,
-            provider: Box::new(|| Err("no model was configured".to_owned())),
-        },
-    }
 }
 
 fn secrets(value: &str) -> Secrets {
@@ -98,21 +89,12 @@ fn start(kind: LoopKind, directory: &TempDir, secrets: Secrets) -> Result<Arc<dy
     Ok(Arc::new(PythonBridge::start(kind, request(directory), secrets)?))
 }
 
-fn attempt(row: u64, question: &str) -> Attempt {
-    let (clock, _watch) = call_clock(Instant::now());
-    let arguments = Arc::new(vec![("question".into(), Value::Text(question.to_owned()))]);
-    Attempt { row, number: 1, arguments, clock }
-}
-
-async fn ask(bridge: &Arc<dyn Bridge>, question: &str) -> Result<Answer, CallError> {
-    bridge.submit(attempt(0, question)).await
+async fn ask(bridge: &Arc<dyn Bridge>, question: &str) -> Reply {
+    bridge.submit(attempt(0, question).0).await
 }
 
 async fn text(bridge: &Arc<dyn Bridge>, question: &str) -> String {
-    match ask(bridge, question).await.unwrap().fields.into_iter().next().unwrap() {
-        (_, Value::Text(text)) => text,
-        (name, Value::Json(json)) => panic!("field {name} is {json}"),
-    }
+    calls::text(ask(bridge, question).await)
 }
 
 /// What an expression of Python gives, as `str` shows it.
@@ -350,8 +332,9 @@ sys.slow = weakref.ref(predict)
             (LoopKind::Uvloop, "stubborn"),
         ] {
             let bridge = start(kind, &slow, Secrets::default()).unwrap();
-            let calls: Vec<_> = (0..8).map(|row| bridge.submit(attempt(row, question))).collect();
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            let (attempts, watches): (Vec<_>, Vec<_>) = (0..8).map(|row| attempt(row, question)).unzip();
+            let calls: Vec<_> = attempts.into_iter().map(|attempt| bridge.submit(attempt)).collect();
+            begun(&watches).await;
             let dropping = Instant::now();
             drop(bridge);
             assert!(dropping.elapsed() < Duration::from_millis(500));
@@ -409,11 +392,6 @@ predict = Told()
             with(&format!("made = DummyLM([])\nmade.name = '{name}'\ndspy.configure(lm=made)"))
         };
         let (one, other, none) = (configured("one"), configured("other"), with(""));
-        let field = async |bridge: &Arc<dyn Bridge>| {
-            let fields = ask(bridge, "q").await.unwrap().fields;
-            let (_, Value::Text(text)) = &fields[0] else { panic!("{fields:?}") };
-            text.clone()
-        };
         let refused = |directory: &TempDir| {
             let error = start(LoopKind::Asyncio, directory, Secrets::default()).err().unwrap().0;
             assert!(error.contains("no model was configured"), "{error}");
@@ -421,9 +399,9 @@ predict = Told()
         let first = start(LoopKind::Asyncio, &one, Secrets::default()).unwrap();
         refused(&none);
         let second = start(LoopKind::Uvloop, &other, Secrets::default()).unwrap();
-        assert_eq!((field(&first).await, field(&second).await), ("one".to_owned(), "other".to_owned()));
+        assert_eq!((text(&first, "q").await, text(&second, "q").await), ("one".to_owned(), "other".to_owned()));
         drop(first);
-        assert_eq!(field(&second).await, "other");
+        assert_eq!(text(&second, "q").await, "other");
         drop(second);
         // The first job's import of DSPy has registered exit functions: it is taken out when the next one comes.
         becomes("len(sys.modules['_tokio_asyncio_bridge.brought']._jobs)", "1");

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::{Bridge, Call, Description, Health, LaneHealth, Reply};
 use crate::call::Attempt;
-use crate::error::{CallError, Failure, FailureKind};
+use crate::error::{BridgeError, CallError, Failure, FailureKind};
 use crate::input::Parameter;
 use crate::outcome::Answer;
 use crate::row::Value;
@@ -84,6 +85,7 @@ pub struct ScriptedBridge {
     answer: Arc<str>,
     /// How often its lane has died. Each call that has not ended holds one more reference.
     deaths: Arc<AtomicU64>,
+    closed: CancellationToken,
 }
 
 impl ScriptedBridge {
@@ -97,7 +99,13 @@ impl ScriptedBridge {
             parameters: vec![Parameter { name: "question".to_owned(), required: true, kind: None }],
             ..Description::default()
         };
-        Self { script, description, answer: "answer".into(), deaths: Arc::default() }
+        Self {
+            script,
+            description,
+            answer: "answer".into(),
+            deaths: Arc::default(),
+            closed: CancellationToken::new(),
+        }
     }
 }
 
@@ -147,7 +155,11 @@ impl Bridge for ScriptedBridge {
     }
 
     fn submit(&self, attempt: Attempt) -> Call {
-        Call::driven(self.script.call(attempt, Arc::clone(&self.answer), Arc::clone(&self.deaths)))
+        let call = self.script.call(attempt, Arc::clone(&self.answer), Arc::clone(&self.deaths));
+        let closed = self.closed.clone();
+        Call::driven(async move {
+            closed.run_until_cancelled(call).await.unwrap_or_else(|| Err(BridgeError::LoopStopped.into()))
+        })
     }
 
     fn health(&self) -> Health {
@@ -156,7 +168,15 @@ impl Bridge for ScriptedBridge {
         Health { lanes: vec![LaneHealth { calls, deaths, ..LaneHealth::default() }], ..Health::default() }
     }
 
+    /// The calls end when they are next polled, so that there is nothing to wait for.
     fn close(&self, _: Duration) -> bool {
+        self.closed.cancel();
         true
+    }
+}
+
+impl Drop for ScriptedBridge {
+    fn drop(&mut self) {
+        self.closed.cancel();
     }
 }

@@ -290,7 +290,6 @@ mod tests {
     use pyo3::prelude::*;
 
     use super::interpreter::{self, Interpreter};
-    use super::predictor::{Model, ModelSettings, Target};
     use super::*;
     use crate::call::call_clock;
     use crate::row::Value;
@@ -299,18 +298,8 @@ mod tests {
     async fn a_closed_bridge_keeps_neither_its_workers_nor_their_predictor() {
         Interpreter::start(&interpreter::choose(None)).unwrap();
         for kind in [LoopKind::Asyncio, LoopKind::Uvloop] {
-            let provider = Box::new(|| Ok(ModelSettings::default()));
-            let request = Request {
-                target: Target::Spec(format!(
-                    "{}/tests/predictors/contract.py:echo",
-                    env!("CARGO_MANIFEST_DIR")
-                )),
-                signature: String::new(),
-                program: None,
-                calls: 1,
-                exchange: None,
-                model: Model { explicit: false, is_local: false, provider },
-            };
+            let spec = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/predictors/contract.py:echo");
+            let request = Request::of_spec(spec.to_owned(), 1);
             let bridge = PythonBridge::start(kind, request, Secrets::default()).unwrap();
             let arguments = Arc::new(vec![("question".into(), Value::Text("q".to_owned()))]);
             let (clock, _watch) = call_clock(Instant::now());

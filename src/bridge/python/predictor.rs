@@ -95,6 +95,21 @@ pub struct Request {
     pub exchange: Option<Arc<Exchange>>,
 }
 
+impl Request {
+    /// What a SPEC names. There is no model: a DSPy program must configure its own.
+    pub fn of_spec(spec: String, calls: usize) -> Self {
+        let provider = Box::new(|| Err("no model was configured".to_owned()));
+        Self {
+            target: Target::Spec(spec),
+            signature: String::new(),
+            program: None,
+            calls,
+            model: Model { explicit: false, is_local: false, provider },
+            exchange: None,
+        }
+    }
+}
+
 /// The predictor cannot be used. The text holds the reason, Python's traceback if there is one, and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

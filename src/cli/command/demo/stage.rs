@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::bridge::Bridge;
 use crate::bridge::python::PythonBridge;
 use crate::bridge::python::interpreter::{Interpreter, choose};
-use crate::bridge::python::predictor::{LoadError, Model, ModelSettings, Request, Target};
+use crate::bridge::python::predictor::{LoadError, Request};
 use crate::call::{Attempt, call_clock};
 use crate::cli::command::show::ShowOptions;
 use crate::cli::command::streams::Streams;
@@ -116,16 +116,7 @@ impl<'a> Stage<'a> {
 
     /// One of the functions in `functions.py`.
     pub(super) fn function(&mut self, name: &str) -> Result<Predictor, LoadError> {
-        // Only DSPy programs ask for the model.
-        let provider = Box::new(|| Ok(ModelSettings::default()));
-        let request = Request {
-            exchange: None,
-            target: Target::Spec(format!("{FUNCTIONS}:{name}")),
-            signature: String::new(),
-            program: None,
-            calls: CALLS,
-            model: Model { explicit: false, is_local: false, provider },
-        };
+        let request = Request::of_spec(format!("{FUNCTIONS}:{name}"), CALLS);
         let bridge = PythonBridge::start(self.spec.event_loop.into(), request, secrets(&self.spec))?;
         let bridge: Arc<dyn Bridge> = Arc::new(bridge);
         self.bridges.push(Arc::clone(&bridge));
