@@ -184,9 +184,16 @@ fn credentials(url: &str) -> Option<&str> {
     authority.rsplit_once('@').map(|(credentials, _)| credentials)
 }
 
-/// The URL without its user name and password.
+/// The URL with [`MASK`] in place of its user name and password.
 pub(crate) fn without_credentials(url: &str) -> String {
-    credentials(url).map_or(url.to_owned(), |credentials| url.replacen(&format!("{credentials}@"), "", 1))
+    credentials(url).map_or(url.to_owned(), |credentials| {
+        url.replacen(&format!("{credentials}@"), &format!("{MASK}@"), 1)
+    })
+}
+
+/// Whether [`without_credentials`] took the user name and password out of the URL.
+pub(crate) fn lacks_credentials(url: &str) -> bool {
+    credentials(url) == Some(MASK)
 }
 
 #[cfg(test)]
@@ -288,7 +295,12 @@ mod tests {
     fn a_url_is_written_down_without_its_credentials() {
         assert_eq!(
             without_credentials("https://ann:pw@example.org/v1?a=b@c"),
-            "https://example.org/v1?a=b@c"
+            "https://***@example.org/v1?a=b@c"
+        );
+        assert!(lacks_credentials("https://***@example.org/v1?a=b@c"));
+        assert!(
+            !lacks_credentials("https://ann:***@example.org/v1")
+                && !lacks_credentials("https://example.org/")
         );
         assert_eq!(without_credentials("http://127.0.0.1:8080/v1"), "http://127.0.0.1:8080/v1");
     }

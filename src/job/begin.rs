@@ -81,9 +81,9 @@ impl Job {
     /// Fails if the run was given a secret or a Python object, which the journal does not keep, and `spec` or `options`
     /// does not give it again.
     pub fn resume(spec: JobSpec, files: JobPaths, options: SessionOptions) -> Result<Self, JobError> {
-        if let Some(key) = spec.predictor.lm.missing() {
+        if let Some(option) = spec.predictor.missing() {
             let text = format!(
-                "the run was started with `--lm {key}=…`, which is never written down: give it again"
+                "the run was started with `{option}`; the secret in it is never written down: give it again"
             );
             return Err(JobError::new(ErrorKind::Usage, text));
         }

@@ -102,7 +102,7 @@ fn a_key_given_as_an_option_is_masked_and_not_kept_for_resume() {
     let journal = job.read("answers.csv.journal");
     assert!(journal.contains(r#"{"name":"temperature","value":"0.5"}"#));
     assert!(journal.contains(r#"{"name":"api_key","value":null}"#));
-    assert!(journal.contains(r#""api_base":"http://127.0.0.1:9/v1""#));
+    assert!(journal.contains(r#""api_base":"http://***@127.0.0.1:9/v1""#));
 }
 
 #[test]
@@ -145,6 +145,17 @@ fn a_key_given_by_lm_is_asked_for_again_and_never_done_without() {
     let done = job.resume().expect(2).says("`--lm api_key=…`");
     hidden(&job, &done, &["sk-planted-0100"]);
     job.run(&["resume", "answers.csv", "--lm", "api_key=sk-planted-0100"]).expect(3);
+}
+
+#[test]
+fn credentials_in_the_url_of_the_api_are_asked_for_again_and_never_done_without() {
+    let job = Job::new().questions(3).predictor("async def predict(question):\n    raise ValueError\n");
+    job.process_with(&["--api-base", "http://user:planted-0101@127.0.0.1:9/v1"]).expect(3);
+    let done = job.resume().expect(2).says("`--api-base http://***@127.0.0.1:9/v1`");
+    hidden(&job, &done, &["planted-0101"]);
+    for url in ["http://user:planted-0101@127.0.0.1:9/v1", "http://127.0.0.1:9/v1"] {
+        job.resume_with(&["--api-base", url]).expect(3);
+    }
 }
 
 /// A key that Python, JSON and URLs each write in their own way.

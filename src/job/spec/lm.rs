@@ -5,7 +5,7 @@ use std::fmt;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::secret::without_credentials;
+use crate::secret::{lacks_credentials, without_credentials};
 
 /// Arguments of the language model, in the order given. The values of secrets belong to one session: they are
 /// neither serialized nor shown, and a secret that was read back has no value.
@@ -90,7 +90,8 @@ pub fn is_key(name: &str) -> bool {
     name.ends_with("token") || ["key", "secret", "password"].iter().any(|word| name.contains(word))
 }
 
-/// The URL of a model's API. Credentials in it belong to one session and are neither serialized nor shown.
+/// The URL of a model's API. Credentials in it belong to one session and are neither serialized nor shown; a URL that was
+/// read back tells that it had some.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct ApiBase(pub String);
@@ -104,6 +105,13 @@ impl fmt::Debug for ApiBase {
 impl Serialize for ApiBase {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         without_credentials(&self.0).serialize(serializer)
+    }
+}
+
+impl ApiBase {
+    /// Whether an earlier session was given credentials and this one was not.
+    pub fn is_incomplete(&self) -> bool {
+        lacks_credentials(&self.0)
     }
 }
 
@@ -151,8 +159,11 @@ mod tests {
     }
 
     #[test]
-    fn credentials_of_an_address_are_not_written_down() {
+    fn credentials_of_an_address_are_not_written_down_and_are_asked_for_again() {
         let url = ApiBase("http://ada:lovelace@host/v1".to_owned());
-        assert!(!serde_json::to_string(&url).unwrap().contains("lovelace"));
+        let text = serde_json::to_string(&url).unwrap();
+        assert_eq!(text, r#""http://***@host/v1""#);
+        let read: ApiBase = serde_json::from_str(&text).unwrap();
+        assert!(read.is_incomplete() && !url.is_incomplete());
     }
 }

@@ -55,6 +55,13 @@ impl PredictorSpec {
         self.model.as_deref().unwrap_or("local")
     }
 
+    /// The option with a secret that an earlier session was given and this one was not.
+    pub fn missing(&self) -> Option<String> {
+        let key = self.lm.missing().map(|key| format!("--lm {key}=…"));
+        let url = self.api_base.as_ref().filter(|url| url.is_incomplete());
+        key.or_else(|| url.map(|url| format!("--api-base {}", &**url)))
+    }
+
     /// Makes relative paths absolute: those of files in `directory`.
     pub(super) fn anchor(&mut self, directory: &Path) {
         anchor([&mut self.program, &mut self.env_file], &mut self.python, directory);

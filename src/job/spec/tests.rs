@@ -201,9 +201,16 @@ fn secrets_are_never_serialized_or_shown() {
     let spec = laid(&["--lm=api_key=sk-123456", "--api-base=http://ada:lovelace@host/v1"]);
     let text = serde_json::to_string(&spec).unwrap();
     for text in [&text, &format!("{spec:?}")] {
-        assert!(text.contains("api_key") && text.contains("//host/v1"), "{text}");
+        assert!(text.contains("api_key") && text.contains("@host/v1"), "{text}");
         assert!(!text.contains("sk-123456") && !text.contains("lovelace"), "{text}");
     }
     let read: JobSpec = serde_json::from_str(&text).unwrap();
-    assert_eq!(read.predictor.lm.missing(), Some("api_key"));
+    assert_eq!(read.predictor.missing().unwrap(), "--lm api_key=…");
+    let laid = |words: &[&str]| {
+        let mut spec = read.clone();
+        spec.lay_all(patch(words), Path::new("/"));
+        spec.predictor.missing()
+    };
+    assert_eq!(laid(&["--lm=api_key=sk-1"]).unwrap(), "--api-base http://***@host/v1");
+    assert_eq!(laid(&["--lm=api_key=sk-1", "--api-base=http://ada:lovelace@host/v1"]), None);
 }
