@@ -95,8 +95,8 @@ fn into_future(kind: LoopKind, request: Request) -> Arc<dyn Bridge> {
     Arc::new(IntoFutureBridge::start(kind, request, Secrets::default()).unwrap())
 }
 
-/// Makes calls from as many Tokio tasks as there may be calls in flight, each with a timeout. As in the program, there is
-/// one thread, and the arguments are kept until the call has ended.
+/// Makes calls from as many Tokio tasks as there may be calls in flight, each with a timeout. As in the program, there
+/// is one thread, and the arguments are kept until the call has ended.
 fn bridge(condition: &Condition, start: Start) -> Cost {
     let kind = if condition.event_loop == "uvloop" { LoopKind::Uvloop } else { LoopKind::Asyncio };
     let request = Request::of_spec(format!("benches/script.py:{}", condition.predictor), condition.in_flight);

@@ -1,15 +1,15 @@
 //! Checks that `compare` says the same as separate runs of `process`: a predictor of 50 ms, 200 rows, `-c 20`.
 //!
 //! `cargo bench --bench compare` repeats it three times (about two minutes), `cargo bench --bench compare -- 20` twenty
-//! times (about fifteen minutes). Each repetition is one `compare` and one `process` of each mode, so that a busy machine
-//! affects both alike.
+//! times (about fifteen minutes). Each repetition is one `compare` and one `process` of each mode, so that a busy
+//! machine affects both alike.
 //!
-//! With a probability of 92 %, 18 or more of 20 intervals of 95 % contain the true ratio. Two things make it fewer here.
-//! The ratio that they are held against is measured too, with an error that is printed. And it comes from cold processes,
-//! while the runs of `compare` are warm: on an idle machine the first twenty calls of a process take about 1 ms longer,
-//! which is 1/500 of the shorter wall time; on a busy machine up to 16 ms, because the kernel makes the loop's thread wait
-//! after all that it has computed while starting. So the ratio over the runs of all `compare`s, which their intervals are
-//! about, is printed too. Run it when nothing else runs; it prints the load.
+//! With a probability of 92 %, 18 or more of 20 intervals of 95 % contain the true ratio. Two things make it fewer
+//! here. The ratio that they are held against is measured too, with an error that is printed. And it comes from cold
+//! processes, while the runs of `compare` are warm: on an idle machine the first twenty calls of a process take about
+//! 1 ms longer, which is 1/500 of the shorter wall time; on a busy machine up to 16 ms, because the kernel makes the
+//! loop's thread wait after all that it has computed while starting. So the ratio over the runs of all `compare`s,
+//! which their intervals are about, is printed too. Run it when nothing else runs; it prints the load.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and panics")]
 
 use std::fmt::Write;

@@ -1,8 +1,8 @@
-//! Measures DSPy over HTTP: the program against the usual ways of calling DSPy, and against the sum of DSPy's own parts. The
-//! server is scripted and answers at once or after a delay.
+//! Measures DSPy over HTTP: the program against the usual ways of calling DSPy, and against the sum of DSPy's own
+//! parts. The server is scripted and answers at once or after a delay.
 //!
-//! It needs what `make test` sets up: `.venv` and `tests/node_modules`. Words on the command line choose what is measured:
-//! `parts`, or a number of calls in flight.
+//! It needs what `make test` sets up: `.venv` and `tests/node_modules`. Words on the command line choose what is
+//! measured: `parts`, or a number of calls in flight.
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its figures")]
 

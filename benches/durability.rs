@@ -1,5 +1,5 @@
-//! Measures what durability costs: one job at 500 rows a second, with its journal on disk and in memory. The target is at
-//! most 5 %.
+//! Measures what durability costs: one job at 500 rows a second, with its journal on disk and in memory. The target is
+//! at most 5 %.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and fails by panicking")]
 
 use std::fmt::Write;

@@ -1,4 +1,5 @@
-//! Measures what a row costs from file to file, including start and end: the program next to a hand-written asyncio script.
+//! Measures what a row costs from file to file, including start and end: the program next to a hand-written asyncio
+//! script.
 //!
 //! `cargo bench --bench pipeline -- uvloop sleep_zero` measures only the lines that contain all these words.
 #![allow(
@@ -87,7 +88,8 @@ fn by_program(input: &str, output: &str, condition: &Condition) {
     assert!(command.stderr(Stdio::inherit()).status().unwrap().success());
 }
 
-/// Processor time of all child processes so far, in seconds: `cutime` and `cstime` of `proc_pid_stat(5)`, in ticks of 10 ms.
+/// Processor time of all child processes so far, in seconds: `cutime` and `cstime` of `proc_pid_stat(5)`, in ticks of
+/// 10 ms.
 fn processor_s() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();

@@ -1,8 +1,8 @@
 //! Measures how the program fares with servers that refuse at random or limit their requests, then in a real 429 storm.
 //!
-//! The table is simulated: the real engine on a simulated clock, with ten seeds a server. The storm is real: 400 rows, 64
-//! in flight, against a limiter of 50 requests per 2 s that answers after 50 ms, through a small `async def` and through
-//! DSPy. The ideal time is 14 s.
+//! The table is simulated: the real engine on a simulated clock, with ten seeds a server. The storm is real: 400 rows,
+//! 64 in flight, against a limiter of 50 requests per 2 s that answers after 50 ms, through a small `async def` and
+//! through DSPy. The ideal time is 14 s.
 //!
 //! The storm needs what `make test` sets up. A number on the command line sets its rounds; 0 leaves it out.
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]

@@ -1,7 +1,7 @@
 //! Measures how fast files are validated, in MB/s, and what checking types adds for a million rows.
 //!
-//! `cargo bench --bench validate` writes and reads temporary files of about 300 MB in each format; the first reading warms
-//! the page cache. `cargo bench --bench validate -- types` measures only the types.
+//! `cargo bench --bench validate` writes and reads temporary files of about 300 MB in each format; the first reading
+//! warms the page cache. `cargo bench --bench validate -- types` measures only the types.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::io::{BufWriter, Write};

@@ -24,8 +24,8 @@ pub struct Attempt {
 
 /// Something that runs calls side by side, such as an event loop. Its calls cannot go on while it does not turn.
 pub trait Lane: Debug + Send + Sync {
-    /// For how long in all it had not turned at `then`, which is now or a moment ago. Gaps over 250 ms count, including one
-    /// that still lasts.
+    /// For how long in all it had not turned at `then`, which is now or a moment ago. Gaps over 250 ms count, including
+    /// one that still lasts.
     fn stalled_by(&self, then: Instant) -> Duration;
 
     /// For how long it has not been turning until now: zero, or over 250 ms.
@@ -65,8 +65,8 @@ const RUNNING: u8 = 0;
 const AWAITED: u8 = 1;
 const OVER: u8 = 2;
 
-/// The bridge's end of a call's clock. It names the call's lane and marks when the call began and ended. Dropping it says
-/// that nothing of the call is left running.
+/// The bridge's end of a call's clock. It names the call's lane and marks when the call began and ended. Dropping it
+/// says that nothing of the call is left running.
 #[derive(Debug)]
 pub struct CallClock(Arc<Shared>);
 
@@ -88,8 +88,8 @@ pub fn call_clock(handed_over: Instant) -> (CallClock, CallWatch) {
 }
 
 impl CallClock {
-    /// Names the lane that runs the call. Time since the hand-over in which that lane does not turn is excused. Only the
-    /// first lane counts.
+    /// Names the lane that runs the call. Time since the hand-over in which that lane does not turn is excused. Only
+    /// the first lane counts.
     pub fn runs_on(&self, lane: Arc<dyn Lane>) {
         let stalled = lane.stalled_by(self.0.handed_over);
         let _ = self.0.lane.set((lane, stalled));

@@ -64,8 +64,8 @@ const MESSAGE: usize = 400;
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[error("{}{}{message}", self.prefix(), if self.prefix().is_empty() || .message.is_empty() { "" } else { ": " })]
 pub struct Failure {
-    /// The class that failures are counted by: `input`, `timeout`, `output`, `crash`, `lost`, `bridge`, `cancelled`, or the
-    /// name of the exception's class, without its module.
+    /// The class that failures are counted by: `input`, `timeout`, `output`, `crash`, `lost`, `bridge`, `cancelled`, or
+    /// the name of the exception's class, without its module.
     pub class: Arc<str>,
     /// What kind of failure it is, which decides on the retry.
     #[serde(default)]
@@ -88,8 +88,8 @@ pub struct Failure {
     /// Whether a request went out whose reply never came.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unanswered")]
     pub unanswered: Option<Unanswered>,
-    /// Where it was raised. The first line is the innermost line of the user's own code (`file:line in function: source`);
-    /// Python's traceback follows.
+    /// Where it was raised. The first line is the innermost line of the user's own code (`file:line in function:
+    /// source`); Python's traceback follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceback: Option<String>,
 }
@@ -214,8 +214,8 @@ pub enum BridgeError {
 }
 
 impl CallError {
-    /// The class that failures are counted by: `input`, `timeout`, `output`, `crash`, `lost`, `bridge`, or the name of the
-    /// exception's class.
+    /// The class that failures are counted by: `input`, `timeout`, `output`, `crash`, `lost`, `bridge`, or the name of
+    /// the exception's class.
     pub fn class(&self) -> Arc<str> {
         match self {
             Self::Input(_) => INPUT.into(),

@@ -45,8 +45,8 @@ impl Matching {
         passed.map(|place| self.rows[place].1)
     }
 
-    /// Takes the first row with this hash that is left, so that the k-th request gets the k-th row. Must not be mixed with
-    /// [`Self::take`].
+    /// Takes the first row with this hash that is left, so that the k-th request gets the k-th row. Must not be mixed
+    /// with [`Self::take`].
     pub(crate) fn take_first(&mut self, hash: u64) -> Option<u64> {
         let first = self.rows.partition_point(|row| row.0 < hash);
         let end = first + self.rows[first..].partition_point(|row| row.0 == hash);

@@ -1,5 +1,5 @@
-//! What became of a row and of its attempts. The engine makes these types, the journal records them, and the statistics are
-//! folded from them.
+//! What became of a row and of its attempts. The engine makes these types, the journal records them, and the statistics
+//! are folded from them.
 
 #![allow(clippy::result_large_err, reason = "a failure is moved in its outcome's box, and failures are few")]
 
@@ -47,15 +47,16 @@ impl Answer {
     }
 }
 
-/// An attempt that failed or was cancelled while its row had no outcome. A row's last attempt is in its outcome instead.
+/// An attempt that failed or was cancelled while its row had no outcome. A row's last attempt is in its outcome
+/// instead.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailedAttempt {
     /// The row.
     pub row: u64,
     /// Number of the row's attempt, from 1 in each session.
     pub number: u32,
-    /// When the predictor began, counted from the session's first hand-over. If it never began, when the call was handed
-    /// over.
+    /// When the predictor began, counted from the session's first hand-over. If it never began, when the call was
+    /// handed over.
     #[serde(rename = "began_ns", with = "nanos")]
     pub began: Duration,
     /// When it had failed or was given up, likewise.
@@ -84,12 +85,12 @@ pub struct Outcome {
     /// Whether the last attempt ignored its cancellation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not", deserialize_with = "flag")]
     pub abandoned: bool,
-    /// Whether the last attempt has a record of its own, because its row was waiting for another when the row's time was
-    /// up.
+    /// Whether the last attempt has a record of its own, because its row was waiting for another when the row's time
+    /// was up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub told_before: bool,
-    /// What the row's earlier attempts used. Each of them has a record. Version 1 of the journal has the usage of all attempts
-    /// here.
+    /// What the row's earlier attempts used. Each of them has a record. Version 1 of the journal has the usage of all
+    /// attempts here.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "usage")]
     pub earlier_usage: Option<Usage>,
     /// Where the row's time went.
@@ -149,11 +150,11 @@ impl Outcome {
     }
 }
 
-/// Where a row's time went. Each part is measured between two timestamps of its own. Together they are `row`, except for the
-/// moments between them.
+/// Where a row's time went. Each part is measured between two timestamps of its own. Together they are `row`, except
+/// for the moments between them.
 ///
-/// The journal has an array of nanoseconds, in the order of the fields. Names would be a third of the journal and of the
-/// time to write and read it.
+/// The journal has an array of nanoseconds, in the order of the fields. Names would be a third of the journal and of
+/// the time to write and read it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Timing {
     /// From being read to being taken up by the engine. Recording the row's start is part of it.
@@ -168,7 +169,8 @@ pub struct Timing {
     pub backoff: Duration,
     /// Handing the call over to the event loop and the reply back, summed over attempts.
     pub bridge: Duration,
-    /// The last attempt, as seen on the event loop's thread. One that timed out counts for as long as it was waited for.
+    /// The last attempt, as seen on the event loop's thread. One that timed out counts for as long as it was waited
+    /// for.
     pub latency: Duration,
     /// From the outcome to its record, set by the dispatcher.
     pub recording: Duration,

@@ -16,8 +16,8 @@ pub struct Prompt {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub predictors: BTreeMap<String, Parts>,
     /// SHA-256 of each source file: the predictor's own, and those of the user's own modules that were imported. The
-    /// journal names a file below the job's directory relative to it. In place of a file, a Python object that comes from
-    /// none has its name.
+    /// journal names a file below the job's directory relative to it. In place of a file, a Python object that comes
+    /// from none has its name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, String>,
     /// SHA-256 of the text of the predictor's own function or class, by which one is known again that has moved to

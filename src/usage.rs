@@ -71,7 +71,8 @@ pub struct Spent {
     pub usage: Usage,
     /// Attempts that may be billed for more than they told.
     pub untold: u64,
-    /// Calls that may have been in flight when a session died, in addition to the attempts. What became of them is unknown.
+    /// Calls that may have been in flight when a session died, in addition to the attempts. What became of them is
+    /// unknown.
     pub lost: u64,
 }
 

@@ -33,7 +33,8 @@ impl Scene {
     }
 }
 
-/// Runs Python code as a module that comes from a file, and gives what it calls `predict`, as a program in Python would.
+/// Runs Python code as a module that comes from a file, and gives what it calls `predict`, as a program in Python
+/// would.
 fn object_of(module: &str, file: &Path, code: &str) -> PredictorObject {
     Interpreter::find(None).unwrap();
     let [module, file, code] = [module, file.to_str().unwrap(), code].map(|text| CString::new(text).unwrap());

@@ -33,8 +33,8 @@ pub(crate) fn chosen<C: std::fmt::Display>(conditions: impl Iterator<Item = C>) 
     conditions.filter(|condition| words.iter().all(|word| has(&condition.to_string(), word))).collect()
 }
 
-/// Measures every design under every condition, and prints a table of wall times and one of processor times. The figure in
-/// brackets is the ratio to the design `base`.
+/// Measures every design under every condition, and prints a table of wall times and one of processor times. The figure
+/// in brackets is the ratio to the design `base`.
 pub(crate) fn compare<C: std::fmt::Display>(
     title: &str,
     base: usize,

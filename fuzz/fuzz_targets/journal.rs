@@ -1,5 +1,5 @@
-//! Recovery of a journal whose header is followed by anything: nothing is accepted that its checksum contradicts, and to
-//! recover twice comes to the same.
+//! Recovery of a journal whose header is followed by anything: nothing is accepted that its checksum contradicts, and
+//! to recover twice comes to the same.
 //!
 //! The first byte says which copy of the header is damaged. Of what follows, a line that starts with `!` is given its
 //! right checksum, so that what lies beyond it is reached too.

@@ -1,9 +1,9 @@
-//! The textbook bridge: `pyo3_asyncio::tokio::into_future` once for each call. It is the reference for tests, `demo` and
-//! benches. The production bridge is [`super::python`].
+//! The textbook bridge: `pyo3_asyncio::tokio::into_future` once for each call. It is the reference for tests, `demo`
+//! and benches. The production bridge is [`super::python`].
 //!
 //! A Tokio thread attaches to the interpreter, calls the predictor to get a coroutine, turns that into a Rust future,
-//! detaches, and only then awaits it: the GIL is never held across an `.await`. Dropping the future leaves the Python task
-//! running (measured: 50 of 50), so a guard cancels the task explicitly.
+//! detaches, and only then awaits it: the GIL is never held across an `.await`. Dropping the future leaves the Python
+//! task running (measured: 50 of 50), so a guard cancels the task explicitly.
 
 use std::future::ready;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -126,8 +126,8 @@ impl Drop for CancelOnDrop {
 }
 
 impl IntoFutureBridge {
-    /// Starts an event loop and loads the predictor on its thread. The interpreter must be running. Blocks until the predictor
-    /// is loaded.
+    /// Starts an event loop and loads the predictor on its thread. The interpreter must be running. Blocks until the
+    /// predictor is loaded.
     ///
     /// # Errors
     ///

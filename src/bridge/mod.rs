@@ -1,4 +1,5 @@
-//! The seam to whatever answers: one trait, and its implementations. Retries, timeouts and permits belong to the engine.
+//! The seam to whatever answers: one trait, and its implementations. Retries, timeouts and permits belong to the
+//! engine.
 
 pub mod into_future;
 pub mod python;
@@ -29,8 +30,9 @@ pub trait Bridge: Send + Sync + 'static {
 
     /// Hands a call over without waiting. Dropping what is returned cancels the call.
     ///
-    /// The bridge tells the attempt's clock which lane runs the call (`CallClock::runs_on`) if that lane may fail to turn. A
-    /// call whose lane dies ends as `CallError::Lost`, and a call for which no lane is left as `CallError::Bridge`.
+    /// The bridge tells the attempt's clock which lane runs the call (`CallClock::runs_on`) if that lane may fail to
+    /// turn. A call whose lane dies ends as `CallError::Lost`, and a call for which no lane is left as
+    /// `CallError::Bridge`.
     fn submit(&self, attempt: Attempt) -> Call;
 
     /// The state of the bridge. Takes the blockages that were found since the last call.

@@ -116,7 +116,8 @@ fn failure(class: &str, kind: FailureKind) -> CallError {
 impl Script {
     /// One call.
     async fn call(self, attempt: Attempt, field: Arc<str>, deaths: Arc<AtomicU64>) -> Reply {
-        // One generator for the row and one for the attempt, so that the script does not depend on the order of the calls.
+        // One generator for the row and one for the attempt, so that the script does not depend on the order of the
+        // calls.
         let row_seed = self.seed ^ attempt.row.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut row = fastrand::Rng::with_seed(row_seed);
         let mut rng = fastrand::Rng::with_seed(row_seed.rotate_left(17) ^ u64::from(attempt.number));

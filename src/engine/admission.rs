@@ -2,10 +2,10 @@
 //!
 //! While nothing limits the run, rows wait for permits alone: a batch of calls that ends lets as many rows go together,
 //! and the event loop gets them in few turns. Otherwise they wait in one queue. The row at its front takes a permit and
-//! asks the limits. If one of them holds it back, it gives the permit back and waits until the time that the limit gave,
-//! or until a call ends; then it asks again. The rows behind it sleep until they come to the front. A permit travels with
-//! the outcome of its call, so it admits no further call before that outcome is recorded. What the row at the front waits
-//! for is what limits the run.
+//! asks the limits. If one of them holds it back, it gives the permit back and waits until the time that the limit
+//! gave, or until a call ends; then it asks again. The rows behind it sleep until they come to the front. A permit
+//! travels with the outcome of its call, so it admits no further call before that outcome is recorded. What the row at
+//! the front waits for is what limits the run.
 
 mod limiters;
 mod queue;

@@ -53,7 +53,8 @@ impl ArgumentReader {
         Ok(Self::Csv { delimiter: source.delimiter, columns, question, record: csv::StringRecord::new() })
     }
 
-    /// The arguments of a record, or the error with which its row fails without a call. The outer error refuses the file.
+    /// The arguments of a record, or the error with which its row fails without a call. The outer error refuses the
+    /// file.
     pub(super) fn read(&mut self, raw: &str) -> Result<Result<Arguments, CallError>, Fault> {
         match self {
             Self::Csv { delimiter, columns, question, record } => {
@@ -116,8 +117,8 @@ fn read_entries(
     Ok(chosen.into_iter().filter_map(|chosen| argument(chosen).transpose()).collect())
 }
 
-/// What a parameter with a type is given for a blank or null value: null if the type allows it, nothing if the parameter
-/// has a default; otherwise the row fails. All other values pass unchanged.
+/// What a parameter with a type is given for a blank or null value: null if the type allows it, nothing if the
+/// parameter has a default; otherwise the row fails. All other values pass unchanged.
 fn fitting(bound: Option<&Bound>, value: Value, csv: bool) -> Result<Option<Value>, CallError> {
     let Some((bound, kind)) = bound.and_then(|bound| Some((bound, bound.kind.as_ref()?))) else {
         return Ok(Some(value));

@@ -120,8 +120,8 @@ impl Binding {
         (self.takes_all && !column.is_empty()) || self.arguments.iter().any(|bound| &*bound.column == column)
     }
 
-    /// Whether the column is passed to `**row` under its own name: it must have one, and no named parameter may take the
-    /// column or have that name.
+    /// Whether the column is passed to `**row` under its own name: it must have one, and no named parameter may take
+    /// the column or have that name.
     pub(super) fn passes(&self, column: &str) -> bool {
         let taken = |bound: &Bound| &*bound.parameter == column || (&*bound.column == column && !bound.extra);
         self.takes_all && !column.is_empty() && !self.arguments.iter().any(taken)

@@ -51,8 +51,8 @@ impl InputError {
         self.0.first.line
     }
 
-    /// The option or command that mends the first fault. Some hints depend on the first bytes of the file, which are read
-    /// now.
+    /// The option or command that mends the first fault. Some hints depend on the first bytes of the file, which are
+    /// read now.
     pub fn hint(&self) -> Option<String> {
         hint::of(&self.0.source, self.fault())
     }

@@ -98,8 +98,8 @@ pub(super) fn text(raw: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str(raw).ok().map(Cow::Owned)
 }
 
-/// Whether brackets are nested deeper than the limit. `RawValue` skips any depth without recursion, so the parser itself
-/// would not notice.
+/// Whether brackets are nested deeper than the limit. `RawValue` skips any depth without recursion, so the parser
+/// itself would not notice.
 fn deeper_than(raw: &str, limit: usize) -> bool {
     let bytes = raw.as_bytes();
     if memchr_iter(b'[', bytes).count() + memchr_iter(b'{', bytes).count() <= limit {

@@ -69,8 +69,8 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// As [`Records::from_reader`], but a malformed header is returned beside the records, so that further faults of the
-    /// file can be found.
+    /// As [`Records::from_reader`], but a malformed header is returned beside the records, so that further faults of
+    /// the file can be found.
     pub(super) fn start(source: &Source, reader: R) -> Result<(Self, Option<InputError>), InputError> {
         let refuse = |fault: Located| InputError::new(source, fault);
         let reader =
@@ -109,8 +109,8 @@ impl<R: Read> Records<R> {
         self.line_ending
     }
 
-    /// The next record, or `None` at the end of the file. After a malformed record, reading can continue with the one that
-    /// follows.
+    /// The next record, or `None` at the end of the file. After a malformed record, reading can continue with the one
+    /// that follows.
     ///
     /// # Errors
     ///
@@ -175,7 +175,8 @@ impl CsvHeader {
 }
 
 impl Source {
-    /// Whether a CSV record is blank in every field. Such records at the end of a file are not rows. Always false for JSONL.
+    /// Whether a CSV record is blank in every field. Such records at the end of a file are not rows. Always false for
+    /// JSONL.
     pub fn is_empty(&self, record: &RawRecord<'_>) -> bool {
         self.format == Format::Csv && is_empty(record.raw, self.delimiter)
     }

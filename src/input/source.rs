@@ -20,8 +20,8 @@ pub enum Format {
 pub struct Source {
     /// The file as the user named it, for messages.
     pub path: PathBuf,
-    /// The file to read, absolute, since a predictor may change the directory of the process. It must be a regular file:
-    /// it is read at least twice.
+    /// The file to read, absolute, since a predictor may change the directory of the process. It must be a regular
+    /// file: it is read at least twice.
     pub at: PathBuf,
     /// Its format.
     pub format: Format,

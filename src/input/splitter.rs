@@ -1,7 +1,7 @@
 //! Splits a stream of bytes into records and counts its physical lines.
 //!
-//! [`Scanner`] is the state machine, without I/O; [`Splitter`] feeds it. Only quotes and line ends matter here, so `memchr`
-//! can skip everything else many bytes at a time.
+//! [`Scanner`] is the state machine, without I/O; [`Splitter`] feeds it. Only quotes and line ends matter here, so
+//! `memchr` can skip everything else many bytes at a time.
 
 use std::io::Read;
 use std::ops::Range;

@@ -1,4 +1,5 @@
-//! Whole files through [`validate`] and [`RowReader`]: what is refused, with which line and hint, and what rows come out.
+//! Whole files through [`validate`] and [`RowReader`]: what is refused, with which line and hint, and what rows come
+//! out.
 
 use std::io::Write;
 use std::ops::Range;

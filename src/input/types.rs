@@ -55,8 +55,8 @@ pub struct Misfit {
 
 /// Checks values against the types of the parameters. Implemented by the bridge, since only Python knows the types.
 pub trait Types: Sync {
-    /// Checks all batches and passes each value that does not fit its type to `told`, until `told` returns false. A value
-    /// that is a relative path is looked for in `directory` first.
+    /// Checks all batches and passes each value that does not fit its type to `told`, until `told` returns false. A
+    /// value that is a relative path is looked for in `directory` first.
     ///
     /// # Errors
     ///
@@ -137,8 +137,8 @@ impl<'scope> Checking<'scope> {
         }
     }
 
-    /// Waits until all values are checked, and returns the remaining misfits. Fails with the reason if the types cannot be
-    /// used.
+    /// Waits until all values are checked, and returns the remaining misfits. Fails with the reason if the types cannot
+    /// be used.
     pub(super) fn finish(mut self) -> Result<Vec<Misfit>, String> {
         self.flush();
         self.batches = None;

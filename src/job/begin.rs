@@ -27,8 +27,8 @@ pub struct SessionOptions {
     pub predictor: Option<PredictorObject>,
     /// The stream to read the rows from (`-` for standard input); `None` if the job's input is a file.
     pub stream: Option<PathBuf>,
-    /// The rows in JSON Lines, if they come from memory: a file in the directory of the answers, which the job keeps as it
-    /// keeps the copy of a stream.
+    /// The rows in JSON Lines, if they come from memory: a file in the directory of the answers, which the job keeps as
+    /// it keeps the copy of a stream.
     pub rows: Option<TempPath>,
     /// The name of the input in messages; `None` for [`JobSpec::input`].
     pub input: Option<PathBuf>,
@@ -98,8 +98,8 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// Fails if the journal or a saved program cannot be read, or if the job was started with a Python object and neither
-    /// the spec nor the options give a predictor.
+    /// Fails if the journal or a saved program cannot be read, or if the job was started with a Python object and
+    /// neither the spec nor the options give a predictor.
     pub fn done(&self) -> Result<Option<Counts>, JobError> {
         if !self.continuing || self.options.dry_run {
             return Ok(None);

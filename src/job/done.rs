@@ -15,8 +15,8 @@ use crate::report::json;
 ///
 /// # Errors
 ///
-/// Fails if the journal or a saved program cannot be read, or if nothing takes the place of the Python object that the job
-/// was started with.
+/// Fails if the journal or a saved program cannot be read, or if nothing takes the place of the Python object that the
+/// job was started with.
 pub(super) fn done(spec: &JobSpec, paths: &JobPaths, take_up: TakeUp) -> Result<Option<Counts>, JobError> {
     let recovered = Recovered::read(&paths.journal, |_| {})?;
     let header = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;

@@ -102,8 +102,8 @@ impl PreparedMemory {
         self.calls
     }
 
-    /// Calls the predictor for each row, until the feed is closed and each row has its outcome, or until something stops
-    /// the run. Returns what stopped it. The observer is told each outcome, once.
+    /// Calls the predictor for each row, until the feed is closed and each row has its outcome, or until something
+    /// stops the run. Returns what stopped it. The observer is told each outcome, once.
     pub async fn run(self, observer: &mut dyn Observer, control: &Control) -> Option<StopReason> {
         let Self { spec, answerer, exchange, feed, total, calls } = self;
         let estimate = Estimate::unseen(&spec.money, answerer.bridge.describe().metered.clone());

@@ -2,8 +2,8 @@
 //!
 //! A job is plain data: a [`JobSpec`]. One session of it goes through these steps:
 //!
-//! 1. [`Job::new`] begins a job, or continues the one in its journal; [`Job::of_input`] does so from the names of files.
-//!    [`Job::resume`] only continues. All refuse to overwrite files that must stay.
+//! 1. [`Job::new`] begins a job, or continues the one in its journal; [`Job::of_input`] does so from the names of
+//!    files. [`Job::resume`] only continues. All refuse to overwrite files that must stay.
 //! 2. [`Job::prepare`] checks everything and loads the predictor. It calls nothing, so it costs nothing.
 //! 3. [`PreparedJob::open`] locks the journal. For a dry run, use [`PreparedJob::check`] and [`PreparedJob::estimate`]
 //!    instead: they say what would be called.

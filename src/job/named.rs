@@ -81,9 +81,9 @@ impl Job {
         Ok((Self::new(spec, paths, options)?, scratch))
     }
 
-    /// Begins the job of rows that come from memory, or continues the run that its journal holds. `rows` is a file of them
-    /// in JSON Lines, in the directory of the answers. The job takes it over, and keeps it as it keeps the copy of a
-    /// stream. `options` need not name it.
+    /// Begins the job of rows that come from memory, or continues the run that its journal holds. `rows` is a file of
+    /// them in JSON Lines, in the directory of the answers. The job takes it over, and keeps it as it keeps the copy of
+    /// a stream. `options` need not name it.
     ///
     /// # Errors
     ///

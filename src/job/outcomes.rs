@@ -15,8 +15,8 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// Reads which rows the journal decides. It takes no lock, so the run may still go on; outcomes that it records later
-    /// are not seen.
+    /// Reads which rows the journal decides. It takes no lock, so the run may still go on; outcomes that it records
+    /// later are not seen.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Which rows may be to blame for a crash: those that were in flight when a session died. They are to be called alone, and
-//! set aside if the process dies of them again.
+//! Which rows may be to blame for a crash: those that were in flight when a session died. They are to be called alone,
+//! and set aside if the process dies of them again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,8 +86,8 @@ impl CrashBlame {
         self.doubtful = false;
     }
 
-    /// The rows to call first and one at a time, so that the next death has one row to blame. Rows that were never alone at
-    /// a death come first, since they are probably innocent.
+    /// The rows to call first and one at a time, so that the next death has one row to blame. Rows that were never
+    /// alone at a death come first, since they are probably innocent.
     pub fn suspects(&self) -> Vec<u64> {
         let mut rows: Vec<_> = self.open.keys().map(|row| (self.deaths(*row), *row)).collect();
         rows.retain(|(deaths, _)| *deaths < CRASHES);
@@ -131,7 +131,8 @@ mod tests {
     use crate::journal::End;
     use crate::journal::testing::{answered, hash_of, header};
 
-    /// Sessions one after the other, each given as the rows it started, those it decided, and whether it ended in order.
+    /// Sessions one after the other, each given as the rows it started, those it decided, and whether it ended in
+    /// order.
     fn after(sessions: &[(&[u64], &[u64], bool)]) -> CrashBlame {
         let mut blame = CrashBlame::default();
         for (started, decided, in_order) in sessions {

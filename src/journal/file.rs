@@ -145,8 +145,8 @@ fn holder(file: &File, path: &Path) -> Option<(u32, bool)> {
 /// How often the list of locks is read: the kernel gives it in parts, and skips entries while others come and go.
 const LOOKS: usize = 5;
 
-/// The process that holds a lock on the file, if the kernel tells (`man 5 proc_locks`). It does not for every file system,
-/// nor for a process in another namespace.
+/// The process that holds a lock on the file, if the kernel tells (`man 5 proc_locks`). It does not for every file
+/// system, nor for a process in another namespace.
 fn locker(file: &File) -> Option<u32> {
     let metadata = file.metadata().ok()?;
     let (device, inode) = (metadata.dev(), metadata.ino());

@@ -1,8 +1,8 @@
 //! The kinds of records, and how they are told apart.
 //!
-//! A record is a JSON object with one name, its kind. Kinds are critical, like the chunks of a PNG file: a program that does
-//! not know one must not go on, or it would call rows again that are answered. Only a kind whose name begins with `_` may
-//! be skipped. A record of a later version is therefore told from a damaged line, which costs only its own row.
+//! A record is a JSON object with one name, its kind. Kinds are critical, like the chunks of a PNG file: a program that
+//! does not know one must not go on, or it would call rows again that are answered. Only a kind whose name begins with
+//! `_` may be skipped. A record of a later version is therefore told from a damaged line, which costs only its own row.
 
 use std::borrow::Cow;
 

@@ -90,7 +90,8 @@ impl Index {
         wider == self.selection
     }
 
-    /// An index of a selection read from a file; none if the selection ends before it starts, or if memory cannot hold it.
+    /// An index of a selection read from a file; none if the selection ends before it starts, or if memory cannot hold
+    /// it.
     pub(super) fn try_new(selection: Range<u64>) -> Option<Self> {
         let rows = usize::try_from(selection.end.checked_sub(selection.start)?).ok()?;
         let mut slots = Vec::new();

@@ -1,5 +1,5 @@
-//! A journal whose file is cut, moved or removed by somebody else while the run records into it: how that is noticed, and
-//! how the journal is made whole again.
+//! A journal whose file is cut, moved or removed by somebody else while the run records into it: how that is noticed,
+//! and how the journal is made whole again.
 
 use std::fs;
 use std::io::{self, Seek};
@@ -78,8 +78,8 @@ impl Journal {
         Ok(aside)
     }
 
-    /// Reads again what is left of a journal that was cut. From then on the index holds only that. `visit` is given every
-    /// record.
+    /// Reads again what is left of a journal that was cut. From then on the index holds only that. `visit` is given
+    /// every record.
     ///
     /// # Errors
     ///
@@ -93,8 +93,9 @@ impl Journal {
         Ok(())
     }
 
-    /// Checks, before a batch is written, whether somebody else has cut the file or written into it. If so, the batch gets
-    /// a line feed in front, and after a cut the session's header too, so that it can be read whatever is left before it.
+    /// Checks, before a batch is written, whether somebody else has cut the file or written into it. If so, the batch
+    /// gets a line feed in front, and after a cut the session's header too, so that it can be read whatever is left
+    /// before it.
     pub(super) fn mend(&mut self) -> Result<(), JournalError> {
         let length = self.file.metadata().map(|metadata| metadata.len());
         let length = length.map_err(|source| JournalError::Io {

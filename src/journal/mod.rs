@@ -3,8 +3,8 @@
 //!
 //! # The format
 //!
-//! A line is `<CRC-32 of the JSON, 8 hex digits> <JSON>`, so `cut -c10- answers.csv.journal | jq` reads a journal. The JSON
-//! is an object with one name, the kind of the record:
+//! A line is `<CRC-32 of the JSON, 8 hex digits> <JSON>`, so `cut -c10- answers.csv.journal | jq` reads a journal. The
+//! JSON is an object with one name, the kind of the record:
 //!
 //! | kind | says | holds |
 //! | --- | --- | --- |
@@ -27,18 +27,19 @@
 //! <crc> {"end":{"finished_at":"…","exit_code":3,"totals":{…}}}
 //! ```
 //!
-//! - **A row is decided** by its last answer or, without an answer, by its last failure. `started` alone decides nothing.
-//! - **An outcome is about its row's last attempt.** Each failed attempt before it has a record of its own. So a row that is
-//!   answered at once has one record, and what was spent on a row that is left open is known. A call that was in flight
-//!   when the process died leaves nothing but its row's `started`.
+//! - **A row is decided** by its last answer or, without an answer, by its last failure. `started` alone decides
+//!   nothing.
+//! - **An outcome is about its row's last attempt.** Each failed attempt before it has a record of its own. So a row
+//!   that is answered at once has one record, and what was spent on a row that is left open is known. A call that was
+//!   in flight when the process died leaves nothing but its row's `started`.
 //! - **Times** are nanoseconds within the session. `timing_ns` is an array in the order of
 //!   [`Timing`](crate::outcome::Timing).
 //! - **The header is written twice**, so that one damaged line does not lose the session. The blanks behind the copies
 //!   are room for the session's `end` if the disk is full.
-//! - **Damage.** A line whose checksum does not match costs its own record. A last line without its line feed is torn, and is
-//!   cut off when the journal is opened for writing.
-//! - **Later versions.** A program that does not know a kind refuses the journal, or it would call answered rows again. It
-//!   skips only kinds whose name begins with `_`. Journals of version 1 are read, and continued with sessions of
+//! - **Damage.** A line whose checksum does not match costs its own record. A last line without its line feed is torn,
+//!   and is cut off when the journal is opened for writing.
+//! - **Later versions.** A program that does not know a kind refuses the journal, or it would call answered rows again.
+//!   It skips only kinds whose name begins with `_`. Journals of version 1 are read, and continued with sessions of
 //!   version 2.
 //!
 //! # The files

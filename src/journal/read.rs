@@ -54,8 +54,8 @@ impl Reader {
 }
 
 /// Lines of a file by their offsets, read through a few windows. Rows end nearly in order, so the next line is nearly
-/// always in a window that was read already. There are several, because each session of a journal, and the rows that came
-/// late, progress in a place of their own.
+/// always in a window that was read already. There are several, because each session of a journal, and the rows that
+/// came late, progress in a place of their own.
 #[derive(Debug)]
 struct LineCache {
     file: File,
@@ -98,8 +98,8 @@ impl Window {
         Some(start..start + length)
     }
 
-    /// Reads around the offset: a quarter of the window before it, for the rows that were overtaken, and on to the end of
-    /// the line however long that is.
+    /// Reads around the offset: a quarter of the window before it, for the rows that were overtaken, and on to the end
+    /// of the line however long that is.
     fn read(&mut self, file: &File, offset: u64, size: usize) -> io::Result<()> {
         self.start = offset.saturating_sub(size as u64 / 4);
         self.bytes.clear();
@@ -117,8 +117,8 @@ impl Window {
     }
 }
 
-/// Fills the buffer from `filled` on with the file's bytes, and returns how far it is filled. That is short of its end only
-/// at the end of the file.
+/// Fills the buffer from `filled` on with the file's bytes, and returns how far it is filled. That is short of its end
+/// only at the end of the file.
 fn fill(file: &File, buffer: &mut [u8], mut filled: usize, start: u64) -> io::Result<usize> {
     while filled < buffer.len() {
         match file.read_at(&mut buffer[filled..], start + filled as u64) {

@@ -129,7 +129,8 @@ impl Recovered {
                         visit(&record);
                     }
                     Taken::Copy => {}
-                    // Without the selection every row would seem to be outside it, and would be called and billed again.
+                    // Without the selection every row would seem to be outside it, and would be called and billed
+                    // again.
                     Taken::No if recovered.sessions.is_empty() => break 'lines,
                     Taken::No => recovered.damage(position),
                 }

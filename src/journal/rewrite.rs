@@ -45,8 +45,9 @@ pub struct Rewrite {
 }
 
 impl Journal {
-    /// Rewrites this journal for another selection. All sessions stay as they were. Each record moves to the row's new id,
-    /// and records of rows for which `moved` returns none are left out. `visit` is given every record of the new journal.
+    /// Rewrites this journal for another selection. All sessions stay as they were. Each record moves to the row's new
+    /// id, and records of rows for which `moved` returns none are left out. `visit` is given every record of the new
+    /// journal.
     ///
     /// # Errors
     ///
@@ -115,8 +116,8 @@ impl Rewrite {
         self.append(&Record::Gone(Cow::Borrowed(gone)))
     }
 
-    /// Appends the header of the session that goes on and puts the new journal in the old one's place. The old one is kept
-    /// as `<path>.<time>`. If this is killed at any point, one of the two is whole under the name.
+    /// Appends the header of the session that goes on and puts the new journal in the old one's place. The old one is
+    /// kept as `<path>.<time>`. If this is killed at any point, one of the two is whole under the name.
     ///
     /// # Errors
     ///

@@ -102,8 +102,8 @@ pub struct End {
     /// Whether calls in flight were cut off by a second signal or a panic, or their outcomes could not be recorded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hurried: bool,
-    /// Whether the bridge to the predictor broke. Its calls have ended, and as after a crash one of their rows may be to
-    /// blame.
+    /// Whether the bridge to the predictor broke. Its calls have ended, and as after a crash one of their rows may be
+    /// to blame.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub broken: bool,
     /// The session's totals.

@@ -5,8 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// The rest between one sync and the next, unless somebody waits for it. Each sync holds up the writes beside it. Without a
-/// rest, a run of light calls makes ten thousand syncs a second, and no answer is safe any sooner.
+/// The rest between one sync and the next, unless somebody waits for it. Each sync holds up the writes beside it.
+/// Without a rest, a run of light calls makes ten thousand syncs a second, and no answer is safe any sooner.
 const REST: Duration = Duration::from_millis(2);
 
 /// Syncs as long as anything is unsynced. Dropping it waits for a sync that is under way.
@@ -58,8 +58,8 @@ impl Syncer {
         }
     }
 
-    /// Fails if any sync so far has failed. The kernel may have dropped what it could not write and does not tell twice, so
-    /// no failed sync is tried again.
+    /// Fails if any sync so far has failed. The kernel may have dropped what it could not write and does not tell
+    /// twice, so no failed sync is tried again.
     pub(super) fn check(&self) -> Result<(), Arc<io::Error>> {
         self.shared.lock().failure.clone().map_or(Ok(()), Err)
     }

@@ -1,7 +1,7 @@
 //! Turns records of version 1 into today's.
 //!
-//! An outcome of version 1 sums up all attempts of its row, including those with records of their own. Today's is about the
-//! last attempt only.
+//! An outcome of version 1 sums up all attempts of its row, including those with records of their own. Today's is about
+//! the last attempt only.
 
 use std::collections::HashMap;
 

@@ -109,7 +109,8 @@ impl LocalModel {
 
     fn run(mut command: Command, python: &Path, slots: usize) -> Result<Self, ModelError> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // It gets a process group of its own, so that Ctrl-C in the terminal does not end it while calls are still in flight.
+        // It gets a process group of its own, so that Ctrl-C in the terminal does not end it while calls are still in
+        // flight.
         let spawned = command.process_group(0).spawn();
         let mut child = spawned.map_err(|source| ModelError::Spawn { python: python.to_owned(), source })?;
         let errors = child.stderr.take().map(keep_tail);

@@ -29,7 +29,8 @@ pub(crate) struct Inspection<'a> {
     pub source: &'a Source,
     /// The answers file.
     pub answers: &'a Source,
-    /// Ids of the rows that were asked for. Ids beyond the end of the input, and the blank records there, are not missing.
+    /// Ids of the rows that were asked for. Ids beyond the end of the input, and the blank records there, are not
+    /// missing.
     pub selection: Selection,
     /// The journal: its path, its index, and the field names of the predictor.
     pub journal: Option<(&'a Path, &'a Index, &'a Fields)>,
@@ -114,8 +115,8 @@ impl Inspection<'_> {
     ///
     /// # Errors
     ///
-    /// Fails if a file cannot be read, the input is malformed, the answers lack a column, or when cancelled. Other faults of
-    /// the answers are findings.
+    /// Fails if a file cannot be read, the input is malformed, the answers lack a column, or when cancelled. Other
+    /// faults of the answers are findings.
     pub(crate) fn run(&self) -> Result<Findings, OutputError> {
         let mut findings = Findings::default();
         let own = self.own_names()?;
@@ -165,8 +166,8 @@ impl Inspection<'_> {
         Ok(keys.into_iter().collect())
     }
 
-    /// The rows of the input by their fingerprints, and the id after the last row that is not blank. The blank ones after it
-    /// are included because version 0.1 answered them.
+    /// The rows of the input by their fingerprints, and the id after the last row that is not blank. The blank ones
+    /// after it are included because version 0.1 answered them.
     fn rows(&self, own: &[String]) -> Result<(Matching, u64), OutputError> {
         let mut records = Records::open(self.source)?;
         let mut columns = InputColumns::new(self.source, own.to_vec());
@@ -263,7 +264,8 @@ impl Inspection<'_> {
         Ok(strays)
     }
 
-    /// Positions of the added columns among the cells of a record; `None` for those that the file lacks, as an older one may.
+    /// Positions of the added columns among the cells of a record; `None` for those that the file lacks, as an older
+    /// one may.
     fn places(
         &self,
         header: Option<&[String]>,

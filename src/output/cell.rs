@@ -68,7 +68,8 @@ impl<'a> From<&'a Value> for Cell<'a> {
     }
 }
 
-/// Appends the values that the outcome of a row adds: one for each of `fields`, then status, error, attempts and latency.
+/// Appends the values that the outcome of a row adds: one for each of `fields`, then status, error, attempts and
+/// latency.
 pub(super) fn added<'a>(outcome: Option<&'a Outcome>, fields: &[String], cells: &mut Vec<Cell<'a>>) {
     cells.reserve(fields.len() + 4);
     let Some(outcome) = outcome else {

@@ -1,5 +1,5 @@
-//! The answers file: the records of the input, each with the outcome of its row, which comes from the journal. The file is
-//! written whole or not at all.
+//! The answers file: the records of the input, each with the outcome of its row, which comes from the journal. The file
+//! is written whole or not at all.
 //!
 //! | file | what |
 //! | --- | --- |

@@ -6,13 +6,13 @@ use std::collections::VecDeque;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-/// How many blocks a worker may have: one that it works on, and one that waits. The channels have room for both, so that
-/// the threads cannot wait for each other in a circle.
+/// How many blocks a worker may have: one that it works on, and one that waits. The channels have room for both, so
+/// that the threads cannot wait for each other in a circle.
 const UNDER_WAY: usize = 2;
 /// How many results of a worker may wait to be taken, so that the worker need not wait for its turn.
 const PARTS: usize = 2;
-/// How many bytes the blocks in work may have together. Before they exceed it, no further block is made, so that memory does
-/// not grow with the number of long rows.
+/// How many bytes the blocks in work may have together. Before they exceed it, no further block is made, so that memory
+/// does not grow with the number of long rows.
 const WEIGHT: usize = 16 << 20;
 
 /// A block to work on.
@@ -21,11 +21,11 @@ pub(super) trait Weighed: Send {
     fn weight(&self) -> usize;
 }
 
-/// Passes the blocks from `next` to the workers in turn, each on its own thread, and their results to `take`, in the order of
-/// the blocks.
+/// Passes the blocks from `next` to the workers in turn, each on its own thread, and their results to `take`, in the
+/// order of the blocks.
 ///
-/// A worker passes its results to the function it is given, which returns false once they are no longer wanted. Memory is
-/// bounded: by two blocks a worker or [`WEIGHT`], and by a few results of each worker.
+/// A worker passes its results to the function it is given, which returns false once they are no longer wanted. Memory
+/// is bounded: by two blocks a worker or [`WEIGHT`], and by a few results of each worker.
 ///
 /// # Errors
 ///

@@ -49,13 +49,13 @@ pub(crate) struct Projected {
 }
 
 impl Projection<'_> {
-    /// Writes the answers file, whole or not at all: after an error the old file is as it was. `cancelled` is asked every
-    /// thousand rows and every few hundred kilobytes.
+    /// Writes the answers file, whole or not at all: after an error the old file is as it was. `cancelled` is asked
+    /// every thousand rows and every few hundred kilobytes.
     ///
     /// # Errors
     ///
-    /// Fails if the input or the journal cannot be read, a record of the input is not the one that was answered, the file
-    /// cannot be written, or when cancelled.
+    /// Fails if the input or the journal cannot be read, a record of the input is not the one that was answered, the
+    /// file cannot be written, or when cancelled.
     pub(crate) fn write(&self, cancelled: impl Fn() -> bool) -> Result<Projected, OutputError> {
         let records = Records::open(self.source)?;
         let header = records.header().cloned();

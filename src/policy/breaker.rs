@@ -3,23 +3,23 @@
 //! It is fed with the errors of a server that cannot be reached, and with the timeouts of rows that no later call has
 //! overtaken; a row that later calls have overtaken is slow by itself.
 //!
-//! - **Opening.** Failures draw on a budget of tokens, as in tower's `TpsBudget` and in the `standard` retry mode of the
-//!   AWS SDKs. A failure takes one token and an answer returns a quarter, so that up to one failure in five is tolerated.
-//!   The answer to a row that had failed returns a whole token, since all that the row needed was a retry. When the budget
-//!   is used up, the breaker opens.
-//! - **Open.** Only one call at a time is made, as a probe, at growing intervals. Any answer closes the breaker, even the
-//!   answer to a call that began earlier.
-//! - **Timeouts** open the breaker only if as many rows time out with no answer at all in between, because a slow server is
-//!   not an absent one. They do so only while there are rows that have never been called: without such rows, a server that
-//!   hangs cannot be told from rows that are slow.
+//! - **Opening.** Failures draw on a budget of tokens, as in tower's `TpsBudget` and in the `standard` retry mode of
+//!   the AWS SDKs. A failure takes one token and an answer returns a quarter, so that up to one failure in five is
+//!   tolerated. The answer to a row that had failed returns a whole token, since all that the row needed was a retry.
+//!   When the budget is used up, the breaker opens.
+//! - **Open.** Only one call at a time is made, as a probe, at growing intervals. Any answer closes the breaker, even
+//!   the answer to a call that began earlier.
+//! - **Timeouts** open the breaker only if as many rows time out with no answer at all in between, because a slow
+//!   server is not an absent one. They do so only while there are rows that have never been called: without such rows,
+//!   a server that hangs cannot be told from rows that are slow.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 /// What an answer returns to the budget.
 const REFUND: f64 = 0.25;
-/// The least budget, so that a handful of failures does not open the breaker. It is less with one call at a time: then two
-/// rows are in flight, and the budget must be used up before the retries of either are.
+/// The least budget, so that a handful of failures does not open the breaker. It is less with one call at a time: then
+/// two rows are in flight, and the budget must be used up before the retries of either are.
 const LEAST_BUDGET: f64 = 4.0;
 /// How long after the breaker has opened the first probe is made. The interval doubles with each probe.
 const FIRST_PROBE: Duration = Duration::from_millis(500);
@@ -41,7 +41,8 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(3_600);
 pub(crate) struct Breaker {
     budget: f64,
     tokens: f64,
-    /// The row that failed last. Its failures count once, since a row that fails again and again says nothing of others.
+    /// The row that failed last. Its failures count once, since a row that fails again and again says nothing of
+    /// others.
     last_row: Option<u64>,
     /// The rows that have timed out since the last answer.
     silent: HashSet<u64>,
@@ -99,14 +100,14 @@ impl Breaker {
             .then_some(Hopeless { silent_for, hangs: open.hangs })
     }
 
-    /// How many rows are wanted beyond those in flight, because rows that were never called show whether the server or the
-    /// rows are at fault. Without them, a run with one call at a time would call the same two slow rows for ever.
+    /// How many rows are wanted beyond those in flight, because rows that were never called show whether the server or
+    /// the rows are at fault. Without them, a run with one call at a time would call the same two slow rows for ever.
     pub(crate) fn wants_fresh(&self) -> usize {
         self.silent.len() + self.open.as_ref().map_or(0, |open| open.probes as usize).min(MOST_FRESH)
     }
 
-    /// Notes that every row has been called, so that from now on timeouts are put down to the rows. Returns whether that
-    /// closes the breaker.
+    /// Notes that every row has been called, so that from now on timeouts are put down to the rows. Returns whether
+    /// that closes the breaker.
     pub(crate) fn all_asked(&mut self) -> bool {
         self.all_asked = true;
         self.silent.clear();
@@ -118,8 +119,8 @@ impl Breaker {
         self.answered && self.open.is_none() && self.tokens >= self.budget && self.silent.is_empty()
     }
 
-    /// Notes that a call could not reach the server. `begun` is when the call began. Returns the time of the next probe if
-    /// it changes.
+    /// Notes that a call could not reach the server. `begun` is when the call began. Returns the time of the next probe
+    /// if it changes.
     pub(crate) fn failed(&mut self, now: Duration, begun: Duration, row: u64) -> Option<Duration> {
         if let Some(open) = &mut self.open {
             return open.probe_failed(now, begun, false);
@@ -152,8 +153,8 @@ impl Breaker {
         now + interval
     }
 
-    /// Notes that the server answered a call, with an error or not. `begun` is when the call began, `again` says that the
-    /// row's previous attempt failed. Returns whether that closes the breaker.
+    /// Notes that the server answered a call, with an error or not. `begun` is when the call began, `again` says that
+    /// the row's previous attempt failed. Returns whether that closes the breaker.
     pub(crate) fn answered(&mut self, begun: Duration, again: bool) -> bool {
         self.answered = true;
         self.silent.clear();
@@ -162,8 +163,8 @@ impl Breaker {
             self.tokens = (self.tokens + refund).min(self.budget);
             return false;
         };
-        // A call that was in flight when the breaker opened shows only that there was a server then, so the next failure is
-        // to open it again.
+        // A call that was in flight when the breaker opened shows only that there was a server then, so the next
+        // failure is to open it again.
         self.tokens = if begun <= open.since { 0.0 } else { self.budget };
         self.last_row = None;
         true

@@ -1,8 +1,8 @@
 //! `--max-cost` and `--max-total-tokens`: decides whether there is room for one more call.
 //!
-//! Calls in flight count before they end. A call that has not yet reported what it used is budgeted at the mean of those
-//! that have, and before any has, at an estimate. So the bounds are exceeded at most by what the calls in flight use
-//! beyond the mean.
+//! Calls in flight count before they end. A call that has not yet reported what it used is budgeted at the mean of
+//! those that have, and before any has, at an estimate. So the bounds are exceeded at most by what the calls in flight
+//! use beyond the mean.
 
 use serde::{Deserialize, Serialize};
 

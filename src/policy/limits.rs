@@ -83,8 +83,8 @@ impl Limits {
         }
     }
 
-    /// Counts the rows that earlier sessions answered as the first and as finished. Otherwise rows that failed before, which
-    /// are run again first and often fail again, would stop the session.
+    /// Counts the rows that earlier sessions answered as the first and as finished. Otherwise rows that failed before,
+    /// which are run again first and often fail again, would stop the session.
     #[must_use]
     pub(crate) fn resuming(mut self, answered: u64) -> Self {
         self.finished += answered;
@@ -93,9 +93,9 @@ impl Limits {
         self
     }
 
-    /// Decides what a 403 is put down to. Must be called for every outcome, before it is recorded. Rows that failed in an
-    /// earlier session do not count as evidence against the key: `resume` calls them one after the other, and must get to
-    /// the rows after them.
+    /// Decides what a 403 is put down to. Must be called for every outcome, before it is recorded. Rows that failed in
+    /// an earlier session do not count as evidence against the key: `resume` calls them one after the other, and must
+    /// get to the rows after them.
     pub(crate) fn forbidden(&mut self, outcome: &Outcome, failed_before: bool) -> Whose {
         match &outcome.result {
             Err(failure) if failure.kind == FailureKind::Forbidden => {

@@ -1,19 +1,19 @@
 //! Decides how many calls may be in flight while the server refuses some of them with 429.
 //!
-//! Some servers refuse by chance: a gateway with many replicas answers one call in a hundred with 429 because one replica
-//! is busy. Others enforce a limit, and then refuse whatever is sent next, too. One refusal does not tell which, so a
-//! refusal costs little at first and more as the evidence grows:
+//! Some servers refuse by chance: a gateway with many replicas answers one call in a hundred with 429 because one
+//! replica is busy. Others enforce a limit, and then refuse whatever is sent next, too. One refusal does not tell
+//! which, so a refusal costs little at first and more as the evidence grows:
 //!
-//! - **One refusal** lowers the limit of calls in flight by one, and an answer raises it by an eighth. So one refusal in
-//!   nine costs next to nothing, and the limit of a server that takes a fixed number of calls at once is found without a
-//!   pause.
-//! - **A storm** is eight or more refusals among the last 32 replies, or a limit that has fallen below one. If the server
-//!   sent Retry-After, no call is made before the latest time it asked for. If not, the limit is halved, at most once a
-//!   round trip, and when it falls below one, a backoff follows that doubles.
+//! - **One refusal** lowers the limit of calls in flight by one, and an answer raises it by an eighth. So one refusal
+//!   in nine costs next to nothing, and the limit of a server that takes a fixed number of calls at once is found
+//!   without a pause.
+//! - **A storm** is eight or more refusals among the last 32 replies, or a limit that has fallen below one. If the
+//!   server sent Retry-After, no call is made before the latest time it asked for. If not, the limit is halved, at most
+//!   once a round trip, and when it falls below one, a backoff follows that doubles.
 //! - **After a storm** with Retry-After, the server is assumed to count requests in windows, and the next window is
 //!   expected to take as many as the last one did. One call goes first; its answer lets as many follow as are expected,
-//!   and then one more. If that one is refused, the window is full and all calls wait for the next one, so that a window
-//!   costs one refusal. If it is answered, the server takes more, and the limit grows again from two.
+//!   and then one more. If that one is refused, the window is full and all calls wait for the next one, so that a
+//!   window costs one refusal. If it is answered, the server takes more, and the limit grows again from two.
 //!
 //! A row whose refusal came with a Retry-After is not called before then (see `policy::retry`), whatever the others do.
 
@@ -27,8 +27,8 @@ const GROWTH: f64 = 0.25;
 const SLOW_START: f64 = 1.0;
 /// This many refusals among the last 32 replies are a storm,
 const STORM: u32 = 8;
-/// but only if they have lowered the limit to this share of the ceiling: of many calls begun at once, the refused ones may
-/// end first.
+/// but only if they have lowered the limit to this share of the ceiling: of many calls begun at once, the refused ones
+/// may end first.
 const CROWDED: f64 = 0.9;
 /// A refusal means that a window is full if the window has taken this share of what the last one took,
 const NEARLY: f64 = 0.9;
@@ -147,7 +147,8 @@ impl Pace {
     pub(crate) fn sent(&mut self, now: Duration) {
         let Some(window) = &mut self.window else { return };
         if window.stage == Stage::Full {
-            // This is the first call after a pause. What the server took before the pause is expected of the next window.
+            // This is the first call after a pause. What the server took before the pause is expected of the next
+            // window.
             let took = Some(window.sent.saturating_sub(window.refused)).filter(|took| *took > 0);
             let expected = took.or(window.expected);
             let stage = if expected.is_some() { Stage::First } else { Stage::Larger };
@@ -188,8 +189,8 @@ impl Pace {
         }
     }
 
-    /// Notes that a call, begun at that time, was refused. `asked` is the Retry-After, `in_flight` the number of other calls
-    /// in flight.
+    /// Notes that a call, begun at that time, was refused. `asked` is the Retry-After, `in_flight` the number of other
+    /// calls in flight.
     pub(crate) fn refused(
         &mut self,
         now: Duration,

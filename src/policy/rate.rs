@@ -1,14 +1,14 @@
 //! `--rpm` and `--tpm`: limits of requests and tokens a minute.
 //!
-//! Each limit is a token bucket, kept as in the generic cell rate algorithm (ITU-T I.371): as the time at which the bucket
-//! will be full again. The bucket holds a tenth of a second's worth, at least one unit, and is filled more slowly than
-//! the limit by that much, so that no minute sees more than the limit.
+//! Each limit is a token bucket, kept as in the generic cell rate algorithm (ITU-T I.371): as the time at which the
+//! bucket will be full again. The bucket holds a tenth of a second's worth, at least one unit, and is filled more
+//! slowly than the limit by that much, so that no minute sees more than the limit.
 //!
-//! The requests and tokens of a call are estimated and paid for before it is made. When it has ended and reports what it
-//! used, the difference is added to, or taken off, what the next call pays.
+//! The requests and tokens of a call are estimated and paid for before it is made. When it has ended and reports what
+//! it used, the difference is added to, or taken off, what the next call pays.
 //!
-//! If a predictor may make any number of requests a call, the first call goes alone, and what it reports is the estimate
-//! for those that follow.
+//! If a predictor may make any number of requests a call, the first call goes alone, and what it reports is the
+//! estimate for those that follow.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -23,7 +23,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const TENTHS: u32 = 600;
 /// Characters in a token of English text, according to OpenAI's documentation.
 pub(crate) const CHARACTERS_A_TOKEN: u64 = 4;
-/// Tokens that a call is taken to use beyond its arguments, for instructions and the answer, until calls have reported theirs.
+/// Tokens that a call is taken to use beyond its arguments, for instructions and the answer, until calls have reported
+/// theirs.
 pub(crate) const FIRST_OVERHEAD: f64 = 500.0;
 /// The weight of the latest call in the moving means of overhead and requests.
 const WEIGHT: f64 = 0.1;
@@ -146,7 +147,8 @@ impl Rate {
     }
 
     fn settle_requests(&mut self, estimated: u64, told: Option<Usage>, result: &Result<Answer, CallError>) {
-        // Usage counts answered requests only. A request that the server refused or never answered was made all the same.
+        // Usage counts answered requests only. A request that the server refused or never answered was made all the
+        // same.
         let refused = result.as_ref().is_err_and(|error| {
             use FailureKind::{Fatal, Forbidden, Throttled, Unavailable};
             matches!(error, CallError::Predictor(_))

@@ -18,8 +18,8 @@ pub struct RetryPolicy {
     pub cap: Duration,
 }
 
-/// How many failures of a row are put down to an outage. Those beyond use up retries, since it may be the row that breaks
-/// the server.
+/// How many failures of a row are put down to an outage. Those beyond use up retries, since it may be the row that
+/// breaks the server.
 const MOST_EXCUSED: u32 = 20;
 
 /// The retries of one row.
@@ -46,8 +46,8 @@ impl RetryPolicy {
 }
 
 impl Schedule {
-    /// How long to wait before the next attempt; `None` if there must be none. During an outage the failure is not put down
-    /// to the row, which only waits for its turn.
+    /// How long to wait before the next attempt; `None` if there must be none. During an outage the failure is not put
+    /// down to the row, which only waits for its turn.
     pub fn after(&mut self, error: &CallError, outage: bool) -> Option<Duration> {
         match (error.kind(), error.retry_after()) {
             (FailureKind::Permanent | FailureKind::Forbidden | FailureKind::Fatal, _) => return None,
@@ -55,8 +55,8 @@ impl Schedule {
             // No jitter is needed: after a storm, rows come back one by one (see `policy::pace`).
             (FailureKind::Throttled, Some(asked)) => return Some(asked.min(self.cap)),
             (FailureKind::Throttled, None) => {}
-            // An outage of timeouts alone is given up in the end (see `policy::breaker`), and rows that were never called go
-            // first meanwhile.
+            // An outage of timeouts alone is given up in the end (see `policy::breaker`), and rows that were never
+            // called go first meanwhile.
             (FailureKind::Transient, _) if outage && error.is_timeout() => {}
             (FailureKind::Unavailable, _) if outage && self.excused < MOST_EXCUSED => {
                 self.excused += 1;

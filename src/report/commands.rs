@@ -30,8 +30,8 @@ impl Commands {
         self.complete("resume", "")
     }
 
-    /// Completes each command in a text's hints, so that a module that knows neither how the program was called nor where
-    /// the answers are can write a hint as `` `resume --only failed` ``.
+    /// Completes each command in a text's hints, so that a module that knows neither how the program was called nor
+    /// where the answers are can write a hint as `` `resume --only failed` ``.
     pub(crate) fn in_hints<'a>(&self, text: &'a str) -> Cow<'a, str> {
         if !text.contains("hint: ") {
             return Cow::Borrowed(text);

@@ -1,4 +1,5 @@
-//! Reads and writes reports as JSON files. Their shape is that of the types, which `schema/report.schema.json` publishes.
+//! Reads and writes reports as JSON files. Their shape is that of the types, which `schema/report.schema.json`
+//! publishes.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 //!
 //! [`Report`] and [`compare::Comparison`] are plain data: their fields are those of the published JSON. Their views are
 //! [`json`] for programs, [`table`] and [`html`] for people, and [`compare::markdown`] for pages. [`verdict`] and
-//! [`remark`] say what the figures mean. [`progress`] shows a run while it runs, and [`text`] formats figures and foreign
-//! text for all views.
+//! [`remark`] say what the figures mean. [`progress`] shows a run while it runs, and [`text`] formats figures and
+//! foreign text for all views.
 
 pub(crate) mod commands;
 pub(crate) mod compare;
@@ -59,8 +59,8 @@ pub struct Facts {
 
 /// The timing report of a job. Its fields are those of the JSON that scripts rely on.
 ///
-/// Attempts, tokens, cost and times add up over all sessions of the job. Fields that end in `_s` are seconds, those that
-/// end in `_ms` milliseconds.
+/// Attempts, tokens, cost and times add up over all sessions of the job. Fields that end in `_s` are seconds, those
+/// that end in `_ms` milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA_VERSION`] of the program that made it.
@@ -115,8 +115,8 @@ pub struct Report {
     pub run: RunInfo,
 }
 
-/// Counts of the rows that the last session selected, by what became of them in any session: `total` = `ok` + `failed` +
-/// `unfinished`.
+/// Counts of the rows that the last session selected, by what became of them in any session: `total` is the sum of
+/// `ok`, `failed` and `unfinished`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowCounts {
     /// Rows that the last session selected.

@@ -28,7 +28,8 @@ pub(super) fn of(value: &str) -> Vec<String> {
     forms
 }
 
-/// Quoted as a literal of Python or JSON, without the quotation marks around it. `ascii` also escapes all other characters.
+/// Quoted as a literal of Python or JSON, without the quotation marks around it. `ascii` also escapes all other
+/// characters.
 fn quoted(value: &str, quotes: &str, ascii: bool) -> String {
     let mut text = String::new();
     for character in value.chars() {
@@ -78,8 +79,8 @@ fn lower_case(encoded: &str) -> String {
     text
 }
 
-/// The parts of a Base64 text that depend on the value alone, whatever comes before it (`user:`) or after it. The value may
-/// begin at any of three places of a group.
+/// The parts of a Base64 text that depend on the value alone, whatever comes before it (`user:`) or after it. The value
+/// may begin at any of three places of a group.
 fn in_base64(value: &str) -> Vec<String> {
     let mut found = Vec::new();
     for before in 0..3 {

@@ -1,4 +1,5 @@
-//! Distributions of durations in bounded memory: count, least, greatest and mean are exact, percentiles are within 0.1 %.
+//! Distributions of durations in bounded memory: count, least, greatest and mean are exact, percentiles are within
+//! 0.1 %.
 
 use std::time::Duration;
 
@@ -38,8 +39,8 @@ impl Spread {
         self.histogram.len()
     }
 
-    /// The durations recorded, ascending, and how often each was. They are exact to a microsecond or a thousandth, whichever
-    /// is more.
+    /// The durations recorded, ascending, and how often each was. They are exact to a microsecond or a thousandth,
+    /// whichever is more.
     pub(super) fn counts(&self) -> Vec<(Duration, u64)> {
         let recorded = self.histogram.iter_recorded();
         recorded

@@ -1,7 +1,7 @@
 //! The figures of a run, counted as its attempts and outcomes come in.
 //!
-//! A resumed run counts what its journal holds first, then its own: attempts, tokens and times add up over all sessions,
-//! while a row counts once, by its latest outcome.
+//! A resumed run counts what its journal holds first, then its own: attempts, tokens and times add up over all
+//! sessions, while a row counts once, by its latest outcome.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -59,7 +59,8 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Counts an outcome and the last attempt of its row. `failed_before` says whether the row failed in an earlier session.
+    /// Counts an outcome and the last attempt of its row. `failed_before` says whether the row failed in an earlier
+    /// session.
     pub fn outcome(&mut self, outcome: &Outcome, failed_before: bool) {
         let timing = &outcome.timing;
         match &outcome.result {
@@ -137,9 +138,9 @@ impl Stats {
         self.called += took;
     }
 
-    /// Adds the wall time of a session, from its first call to its last recorded outcome or failed attempt, and the greatest
-    /// number of calls in flight. Must be called once for each session whose outcomes are counted; otherwise the rates are
-    /// too high.
+    /// Adds the wall time of a session, from its first call to its last recorded outcome or failed attempt, and the
+    /// greatest number of calls in flight. Must be called once for each session whose outcomes are counted; otherwise
+    /// the rates are too high.
     pub fn add_session(&mut self, wall: Duration, most_in_flight: u64) {
         self.wall += wall;
         self.sessions += u64::from(!wall.is_zero());
@@ -260,14 +261,14 @@ impl Stats {
         self.per_wall_second(self.ok as f64)
     }
 
-    /// The mean number of calls in flight: the time of all calls, divided by the wall time. The time that a call waits for
-    /// the event loop does not count.
+    /// The mean number of calls in flight: the time of all calls, divided by the wall time. The time that a call waits
+    /// for the event loop does not count.
     pub fn mean_in_flight(&self) -> f64 {
         self.per_wall_second(self.called.as_secs_f64())
     }
 
-    /// The greatest number of calls in flight, as far as it is known. A session that was killed did not record it, but it
-    /// cannot be less than the mean.
+    /// The greatest number of calls in flight, as far as it is known. A session that was killed did not record it, but
+    /// it cannot be less than the mean.
     pub fn most_in_flight(&self) -> u64 {
         self.most_in_flight.max(self.mean_in_flight().ceil() as u64)
     }

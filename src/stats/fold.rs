@@ -22,8 +22,8 @@ const CUT_OFF: u8 = 2;
 /// The byte of a failed row is this plus the index of its class.
 const FAILED: u8 = 3;
 
-/// What decided each row: its answer, or else its latest failure. A row counts once, however often it is called. Takes a
-/// byte a row.
+/// What decided each row: its answer, or else its latest failure. A row counts once, however often it is called. Takes
+/// a byte a row.
 #[derive(Debug, Default)]
 struct Latest {
     rows: RowBytes,

@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 /// How many times as fast, with a 95 % confidence interval.
 ///
 /// Both refer to the ratio of the geometric means of the wall times, because the errors of a ratio are multiplicative.
-/// The estimate is `exp(mean ln baseline - mean ln other)`. The interval is `exp` of Welch's interval for that difference
-/// of mean logarithms, `difference ± t(0.975, dof) · sqrt(s1²/n1 + s2²/n2)`, with `dof` after Satterthwaite.
+/// The estimate is `exp(mean ln baseline - mean ln other)`. The interval is `exp` of Welch's interval for that
+/// difference of mean logarithms, `difference ± t(0.975, dof) · sqrt(s1²/n1 + s2²/n2)`, with `dof` after Satterthwaite.
 /// See B. L. Welch, "The generalization of 'Student's' problem when several different population variances are
 /// involved", Biometrika 34 (1947), and F. E. Satterthwaite, Biometrics Bulletin 2 (1946).
 ///
 /// The runs are not paired by round, although the modes alternate, because it makes no difference. Of 96 wall times a
-/// mode, recorded on two cores at a load of 8 to 12, three were drawn at random again and again: Welch's interval held the
-/// ratio of all geometric means in 93.0 % of the draws, the paired interval in 92.9 %. Taken in the order of recording,
-/// they held it 29 and 30 times of 32. Both fall short of 95 % because wall times on such a machine have outliers, and an
-/// interval made from three runs does not know of those that it has not met.
+/// mode, recorded on two cores at a load of 8 to 12, three were drawn at random again and again: Welch's interval held
+/// the ratio of all geometric means in 93.0 % of the draws, the paired interval in 92.9 %. Taken in the order of
+/// recording, they held it 29 and 30 times of 32. Both fall short of 95 % because wall times on such a machine have
+/// outliers, and an interval made from three runs does not know of those that it has not met.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Speedup {
     /// The ratio of geometric means; above 1, the mode is faster than the baseline.
@@ -25,8 +25,8 @@ pub struct Speedup {
 }
 
 impl Speedup {
-    /// The speedup of `other` over the baseline, from wall times in seconds. `None` if either has no runs, or a time is not
-    /// positive.
+    /// The speedup of `other` over the baseline, from wall times in seconds. `None` if either has no runs, or a time is
+    /// not positive.
     pub fn of(baseline: &[f64], other: &[f64]) -> Option<Self> {
         let measured =
             |walls: &[f64]| !walls.is_empty() && walls.iter().all(|wall| wall.is_finite() && *wall > 0.0);

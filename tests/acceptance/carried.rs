@@ -40,8 +40,8 @@ fn what_rows_left_open_have_tried_counts_whether_they_are_still_in_the_input_or_
     // So many calls may be lost, and this is the input then.
     for (signal, lost, rows) in [(Signal::INT, 0, 0..42), (Signal::KILL, 4, 0..42), (Signal::KILL, 4, 50..60)]
     {
-        // What is asked first cannot be parsed, but for one row, so that others are asked while failed ones wait, and for
-        // the rows that come in later.
+        // What is asked first cannot be parsed, but for one row, so that others are asked while failed ones wait, and
+        // for the rows that come in later.
         let fixtures = (0..60).fold(Fixtures::default(), |fixtures, row| {
             let question = format!("Question {row}?");
             let asked =

@@ -1,4 +1,5 @@
-//! The program killed at each of its changes to its files in turn, and disks whose sync fails. Nothing recorded is lost.
+//! The program killed at each of its changes to its files in turn, and disks whose sync fails. Nothing recorded is
+//! lost.
 
 use std::collections::BTreeSet;
 use std::fs;

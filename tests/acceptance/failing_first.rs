@@ -1,4 +1,5 @@
-//! Servers that fail each request once and then answer it, over real sockets. The policy itself is tested on paused time.
+//! Servers that fail each request once and then answer it, over real sockets. The policy itself is tested on paused
+//! time.
 
 use std::time::Duration;
 

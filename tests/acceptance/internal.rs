@@ -1,5 +1,5 @@
-//! Faults of the program itself, and what it reads that cannot be: a panic, figures beyond their bounds, a clock that is
-//! wrong. None of them may hang a run, nor make its sums nonsense.
+//! Faults of the program itself, and what it reads that cannot be: a panic, figures beyond their bounds, a clock that
+//! is wrong. None of them may hang a run, nor make its sums nonsense.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -196,7 +196,8 @@ const HOSTILE: [&str; 20] = [
     "one\r\u{8}\u{8}two\0\u{7f}",
 ];
 
-/// Twenty hostile texts as answers, or raised, or raised as the class of an error; in the names of files and columns too.
+/// Twenty hostile texts as answers, or raised, or raised as the class of an error; in the names of files and columns
+/// too.
 fn planted() -> Job {
     let rows: String = HOSTILE
         .iter()

@@ -1,5 +1,5 @@
-//! Servers that limit, vanish or refuse the key, over real sockets: what the run costs them. The policies themselves are
-//! tested on paused time.
+//! Servers that limit, vanish or refuse the key, over real sockets: what the run costs them. The policies themselves
+//! are tested on paused time.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

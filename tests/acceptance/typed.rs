@@ -1,4 +1,5 @@
-//! Parameters and signature fields with a type: their columns' values are checked before the first call and made for it.
+//! Parameters and signature fields with a type: their columns' values are checked before the first call and made for
+//! it.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! Converts Python values and exceptions to answers and errors, on the event loop's thread. Every failure is a [`CallError`].
+//! Converts Python values and exceptions to answers and errors, on the event loop's thread. Every failure is a
+//! [`CallError`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -158,8 +159,8 @@ impl Converter {
         Answer { fields, usage, finish_reason, request_id, ..Answer::default() }
     }
 
-    /// Tokens, the last finish reason and the last request's id, if the value (a prediction or an exception) tells them and
-    /// they can be read.
+    /// Tokens, the last finish reason and the last request's id, if the value (a prediction or an exception) tells them
+    /// and they can be read.
     fn usage_of(&self, value: &Bound<'_, PyAny>) -> Option<(Usage, [Option<Arc<str>>; 2])> {
         type Told = (u64, u64, u64, Option<f64>, Option<String>, Option<String>);
         let told = self.usage.bind(value.py()).call1((value,)).ok()?;

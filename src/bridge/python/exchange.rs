@@ -1,8 +1,8 @@
-//! Rows and answers of a job in memory. They stay Python objects: calls get the values of the very rows that were handed
-//! in, and whoever takes an outcome gets the very object that the predictor returned.
+//! Rows and answers of a job in memory. They stay Python objects: calls get the values of the very rows that were
+//! handed in, and whoever takes an outcome gets the very object that the predictor returned.
 //!
-//! The run knows a row by its id alone. Everything here happens with the interpreter's lock held, so the table's own lock
-//! is always free; no Python code runs under it.
+//! The run knows a row by its id alone. Everything here happens with the interpreter's lock held, so the table's own
+//! lock is always free; no Python code runs under it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock};

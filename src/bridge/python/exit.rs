@@ -77,7 +77,8 @@ pub(super) fn adopt() {
     state().exit = Exit::Ahead;
 }
 
-/// Has all jobs end before the interpreter that another program runs. A thread that is still in Python then never returns.
+/// Has all jobs end before the interpreter that another program runs. A thread that is still in Python then never
+/// returns.
 pub(super) fn leave_in_time(py: Python<'_>) -> PyResult<()> {
     py.import("atexit")?.call_method1("register", (wrap_pyfunction!(leave, py)?,)).map(drop)
 }
@@ -105,8 +106,8 @@ pub(super) fn has_begun() -> bool {
     matches!(state().exit, Exit::Begun(_))
 }
 
-/// Runs the exit functions unless they have been run or a job still uses the interpreter. Returns whether they are done,
-/// after at most `bound`.
+/// Runs the exit functions unless they have been run or a job still uses the interpreter. Returns whether they are
+/// done, after at most `bound`.
 pub(super) fn run(bound: Duration) -> bool {
     let mut state = state();
     let latch = match &state.exit {

@@ -1,5 +1,5 @@
-//! Whether this process was forked by Python. A child that a predictor forked runs the predictor's code and none of ours.
-//! Any other child may run jobs of its own, unless one was running when it was forked.
+//! Whether this process was forked by Python. A child that a predictor forked runs the predictor's code and none of
+//! ours. Any other child may run jobs of its own, unless one was running when it was forked.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -16,7 +16,8 @@ static CUT_OFF: AtomicBool = AtomicBool::new(false);
 /// Jobs that use the interpreter, or are about to.
 static WORKING: AtomicUsize = AtomicUsize::new(0);
 
-/// A job that uses the interpreter: its threads, and the locks that they hold, would be missed in a child forked meanwhile.
+/// A job that uses the interpreter: its threads, and the locks that they hold, would be missed in a child forked
+/// meanwhile.
 #[derive(Debug)]
 pub(super) struct Working(());
 

@@ -68,7 +68,8 @@ fn add<'py>(py: Python<'py>, name: &str, code: &str) -> PyResult<Bound<'py, PyMo
     Ok(module)
 }
 
-/// The helper for DSPy. It is run at its first use, because importing DSPy takes a second and not every predictor needs it.
+/// The helper for DSPy. It is run at its first use, because importing DSPy takes a second and not every predictor needs
+/// it.
 pub(in crate::bridge) fn dspy(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
     let is_there = py.import("sys")?.getattr("modules")?.contains(format!("{NAME}.{PREDICTOR}"))?;
     let dspy = if is_there { module(py, PREDICTOR) } else { add_dspy(py) }?;

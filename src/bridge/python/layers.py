@@ -1,4 +1,8 @@
-"""Finds what stands between a predictor's call and the model without being seen: retries, caches and limits."""
+"""Finds what stands between a predictor's call and the model without being seen: retries, caches and limits.
+
+A client that repeats requests multiplies load and cost, a cache answers retries with what failed before, and a small
+pool makes `-c` a wish. None of them shows in a run's figures, so each is told before the first call.
+"""
 
 import asyncio
 import concurrent.futures

@@ -1,11 +1,12 @@
-//! The thread that Python takes for its main one: it starts the interpreter, runs an event loop, and the exit functions.
+//! The thread that Python takes for its main one: it starts the interpreter, runs an event loop, and the exit
+//! functions.
 //!
 //! `signal.signal` works only there, and handlers run only there. The kernel delivers a process's signals to the
 //! process's first thread unless that thread blocks them. So the program lends that thread to Python ([`lend`]), and a
 //! handler can interrupt a wait in C too.
 //!
-//! Of several event loops at once, the first has the main thread and each of the others a thread of its own. In a process
-//! whose interpreter another program runs, all have.
+//! Of several event loops at once, the first has the main thread and each of the others a thread of its own. In a
+//! process whose interpreter another program runs, all have.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,8 +61,8 @@ pub(super) fn run(work: impl FnOnce() + Send + 'static) {
     let _ = main().work.send(Box::new(work));
 }
 
-/// Runs long work on the main thread, or on a new thread while the main one does other long work. `ended` is opened once
-/// the work is done and the thread free again.
+/// Runs long work on the main thread, or on a new thread while the main one does other long work. `ended` is opened
+/// once the work is done and the thread free again.
 ///
 /// # Errors
 ///

@@ -2,43 +2,46 @@
 //!
 //! # The way of a call
 //!
-//! 1. A Tokio task queues the call in Rust (`queue`) and wakes the loop through an `eventfd`, unless a wake is pending. No
-//!    Tokio thread ever attaches to the interpreter: each attach would make and destroy a thread state and contend for the
-//!    interpreter's lock (13 futex calls a row in [`super::into_future`]; here 100,000 rows make 34, and 3,900 writes to
-//!    wake the other thread, with 100 in flight).
-//! 2. On the loop's thread a pool of long-lived tasks fetches all calls that wait, under one lock (`pool`). A worker makes
-//!    the arguments, calls the predictor by name without building a dictionary, and steps the coroutine itself, in a fresh
-//!    copy of the context in which the predictor was loaded (`worker`, `step`). So calls see nothing of each other, and
-//!    `asyncio.timeout`, `current_task` and cancellation work inside as in any task.
-//! 3. The worker converts the result and puts it into a batch, which goes to Tokio when it is full or the loop's turn ends.
-//!    One Tokio task settles the futures of a batch. The worker takes its next call in the same turn. When the loop looks
-//!    at the calls that wait, it leaves as many to such workers as they took since the last look. For each of the others it
-//!    wakes or makes a worker.
-//! 4. A dropped future cancels its call: the queue passes the request on to the task that runs the call. A worker whose task
-//!    was ever asked to cancel is not used again.
+//! 1. A Tokio task queues the call in Rust (`queue`) and wakes the loop through an `eventfd`, unless a wake is pending.
+//!    No Tokio thread ever attaches to the interpreter: each attach would make and destroy a thread state and contend
+//!    for the interpreter's lock (13 futex calls a row in [`super::into_future`]; here 100,000 rows make 34, and 3,900
+//!    writes to wake the other thread, with 100 in flight).
+//! 2. On the loop's thread a pool of long-lived tasks fetches all calls that wait, under one lock (`pool`). A worker
+//!    makes the arguments, calls the predictor by name without building a dictionary, and steps the coroutine itself,
+//!    in a fresh copy of the context in which the predictor was loaded (`worker`, `step`). So calls see nothing of each
+//!    other, and `asyncio.timeout`, `current_task` and cancellation work inside as in any task.
+//! 3. The worker converts the result and puts it into a batch, which goes to Tokio when it is full or the loop's turn
+//!    ends. One Tokio task settles the futures of a batch. The worker takes its next call in the same turn. When the
+//!    loop looks at the calls that wait, it leaves as many to such workers as they took since the last look. For each
+//!    of the others it wakes or makes a worker.
+//! 4. A dropped future cancels its call: the queue passes the request on to the task that runs the call. A worker whose
+//!    task was ever asked to cancel is not used again.
 //!
 //! # Several jobs in one process
 //!
-//! A process has one interpreter, and each job has a bridge with an event loop on a thread of its own. These are shared:
+//! A process has one interpreter, and each job has a bridge with an event loop on a thread of its own. These are
+//! shared:
 //!
-//! - The interpreter ends with the process: [`interpreter::Interpreter::run_exit_functions`] does nothing while a bridge is
-//!   in use. It starts once, as one executable: a job that asks for another one is refused.
+//! - The interpreter ends with the process: [`interpreter::Interpreter::run_exit_functions`] does nothing while a
+//!   bridge is in use. It starts once, as one executable: a job that asks for another one is refused.
 //! - What is printed passes `printed`, where the secrets of all bridges that are alive are masked.
-//! - Directories on `sys.path`, modules and DSPy's settings (`brought`): a job takes out at its end what it brought in, and
-//!   jobs are loaded one after the other. A job is refused if it would import another job's module in place of its own.
+//! - Directories on `sys.path`, modules and DSPy's settings (`brought`): a job takes out at its end what it brought in,
+//!   and jobs are loaded one after the other. A job is refused if it would import another job's module in place of its
+//!   own.
 //! - One job's loop runs on Python's main thread (`main_thread`), where signal handlers work.
 //! - The hooks of a fork are registered once, over lists of what is alive (`forks`).
 //! - Loggers: [`interpreter::Interpreter::hush`] holds for all jobs.
 //!
 //! # In somebody else's process
 //!
-//! An interpreter that runs before the first job is another program's, unless it was adopted ([`interpreter::adopt`]). Its
-//! process is as it was found when no job is left:
+//! An interpreter that runs before the first job is another program's, unless it was adopted ([`interpreter::adopt`]).
+//! Its process is as it was found when no job is left:
 //!
 //! - Every loop has a thread of its own, which ends with the loop. Python's main thread, its signal handlers, its exit
 //!   functions and descriptor 1 are not touched.
-//! - What a job needs changed in the process or in other people's modules is put back with the last job (`touched`), the
-//!   variables of an env file with their own job (`variables`). Meanwhile there is a veil over both streams (`printed`).
+//! - What a job needs changed in the process or in other people's modules is put back with the last job (`touched`),
+//!   the variables of an env file with their own job (`variables`). Meanwhile there is a veil over both streams
+//!   (`printed`).
 //! - DSPy's settings are put back as soon as the job is loaded. Its calls have a copy in their context.
 //! - A child that the other program forks may run jobs, unless one was running when it was forked (`forked`).
 //! - Two hooks stay: that of forks, and an exit function that has all jobs end before Python does.
@@ -115,18 +118,18 @@
 //! | 1,000, asyncio | 1.75 | 7.30 (4.2) | 11.4 (6.5) | 36.7 (21) | 2.20 (1.3) |
 //! | 1,000, uvloop | 1.10 | 5.63 (5.1) | 9.20 (8.4) | 31.5 (29) | 1.45 (1.3) |
 //!
-//! Processor time, both threads: 2.8, 2.2, 2.5 and 2.0 (1.9, 2.4, 1.5 and 1.8 floors). `into_future` wakes the other thread
-//! several times a call, which cost it 11 to 40 from one day to another on this machine, a virtual one.
+//! Processor time, both threads: 2.8, 2.2, 2.5 and 2.0 (1.9, 2.4, 1.5 and 1.8 floors). `into_future` wakes the other
+//! thread several times a call, which cost it 11 to 40 from one day to another on this machine, a virtual one.
 //!
 //! A predictor that never suspends costs 0.6 here and 0.2 to 0.4 at the floor, where a call is no more than a Python
-//! function call. One call at a time costs 48 to 59, nearly all of it two threads that wake each other. A call in flight
-//! holds 2.6 kB, an asyncio task with a timeout 2.3 kB (`cargo bench --bench memory`).
+//! function call. One call at a time costs 48 to 59, nearly all of it two threads that wake each other. A call in
+//! flight holds 2.6 kB, an asyncio task with a timeout 2.3 kB (`cargo bench --bench memory`).
 //!
 //! # The whole program
 //!
-//! 200,000 rows of CSV to JSONL, 100 in flight, from the start of the process to its end, microseconds a row against the
-//! faster of two hand-written scripts (`benches/script.py`: workers or a semaphore; timeout, retries, a line flushed an
-//! answer). `cargo bench --bench pipeline`:
+//! 200,000 rows of CSV to JSONL, 100 in flight, from the start of the process to its end, microseconds a row against
+//! the faster of two hand-written scripts (`benches/script.py`: workers or a semaphore; timeout, retries, a line
+//! flushed an answer). `cargo bench --bench pipeline`:
 //!
 //! | loop, predictor | script | this program |
 //! | --- | --- | --- |
@@ -135,17 +138,19 @@
 //! | uvloop, at once | 11.8 | 4.5 (2.6) |
 //! | uvloop, `sleep(0)` | 11.7 | 4.5 (2.6) |
 //!
-//! Of that, six parts in ten are the run, two the writing of the answers on both cores, two starting and reading the input
-//! once before the first call. The script neither checks its input, nor syncs what it writes, nor writes answers in order.
+//! Of that, six parts in ten are the run, two the writing of the answers on both cores, two starting and reading the
+//! input once before the first call. The script neither checks its input, nor syncs what it writes, nor writes answers
+//! in order.
 //!
 //! # What was tried
 //!
 //! - A task a call, over the same queue: half as fast again (3.8 for 2.5 at the time). Hence the pool.
-//! - Batches of 16 to 512 results: with 100 calls in flight 32 to 48 are best, where the wakes of Tokio no longer weigh and
-//!   the loop does not yet wait; with 1,000, all from 96 on (0.85 of the time that 32 take). Hence half the calls in flight.
+//! - Batches of 16 to 512 results: with 100 calls in flight 32 to 48 are best, where the wakes of Tokio no longer weigh
+//!   and the loop does not yet wait; with 1,000, all from 96 on (0.85 of the time that 32 take). Hence half the calls
+//!   in flight.
 //! - A worker for every call that waits: one in five found that another had taken it, and went to wait again.
-//! - A worker that stays for one turn before it waits, answers made on Tokio's side, the memory of a batch touched ahead,
-//!   link-time optimisation: 0 to 3 % each.
+//! - A worker that stays for one turn before it waits, answers made on Tokio's side, the memory of a batch touched
+//!   ahead, link-time optimisation: 0 to 3 % each.
 //! - A future a call was kept: it costs less than the second core has to spare.
 //! - Tokio on one thread: with one or two workers the same run takes 1.1 to 1.3 times as long.
 

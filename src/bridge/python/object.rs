@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use super::interpreter::{Interpreter, InterpreterError};
 use super::{helpers, step};
 
-/// A callable or a `dspy.Module` of whoever starts the job, with the context it is to be called in. It is never imported,
-/// so it may be defined anywhere. Clones stand for the same object.
+/// A callable or a `dspy.Module` of whoever starts the job, with the context it is to be called in. It is never
+/// imported, so it may be defined anywhere. Clones stand for the same object.
 #[derive(Debug, Clone)]
 pub struct PredictorObject(Arc<Given>);
 
@@ -29,8 +29,8 @@ pub enum Target {
 }
 
 impl PredictorObject {
-    /// Takes an object, and a copy of the context variables of the caller, with `dspy.settings` as they are now. All calls
-    /// run in copies of these. So call it on the thread, and within the task, of whoever asks for the answers.
+    /// Takes an object, and a copy of the context variables of the caller, with `dspy.settings` as they are now. All
+    /// calls run in copies of these. So call it on the thread, and within the task, of whoever asks for the answers.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Passes what Python prints on to standard output and error with secrets masked.
 //!
-//! The streams are the process's, so the secrets of all jobs that are alive are masked in whatever is printed, no matter
-//! by which job.
+//! The streams are the process's, so the secrets of all jobs that are alive are masked in whatever is printed, no
+//! matter by which job.
 
 use std::borrow::Cow;
 use std::io;
@@ -43,7 +43,8 @@ struct Held {
 struct Jobs {
     next: u64,
     alive: Vec<(u64, Secrets)>,
-    /// Those of jobs that have ended: unmasked since, until the exit functions run, in which such a job may still print.
+    /// Those of jobs that have ended: unmasked since, until the exit functions run, in which such a job may still
+    /// print.
     ended: Secrets,
     masks_ended: bool,
 }
@@ -53,8 +54,8 @@ static SHOW: OnceLock<Show> = OnceLock::new();
 /// By the number of its descriptor less one.
 static STREAMS: [Stream; 2] = [Stream::new(rustix::stdio::stdout), Stream::new(rustix::stdio::stderr)];
 static JOBS: LazyLock<Mutex<Jobs>> = LazyLock::new(Mutex::default);
-/// The union of the secrets of [`JOBS`], twice. It is changed by threads that do not hold the interpreter's lock, so one of
-/// the two may be locked when another thread forks, and stays so in the child. Never are both.
+/// The union of the secrets of [`JOBS`], twice. It is changed by threads that do not hold the interpreter's lock, so
+/// one of the two may be locked when another thread forks, and stays so in the child. Never are both.
 static MASKED: LazyLock<[Mutex<Arc<Secrets>>; 2]> = LazyLock::new(Default::default);
 /// Wakes the thread that lets go of what is held back.
 static RELEASER: LazyLock<Sender<()>> = LazyLock::new(releaser);
@@ -122,14 +123,14 @@ fn masked() -> Arc<Secrets> {
     }
 }
 
-/// Has all that Python prints shown by `show` instead of written. The streams are the process's: only the first call has
-/// an effect.
+/// Has all that Python prints shown by `show` instead of written. The streams are the process's: only the first call
+/// has an effect.
 pub(super) fn show_by(show: Show) {
     let _ = SHOW.set(show);
 }
 
-/// Puts this file below both of Python's streams, unless it is there already. If another program runs the interpreter, it is
-/// put there when a job starts.
+/// Puts this file below both of Python's streams, unless it is there already. If another program runs the interpreter,
+/// it is put there when a job starts.
 pub(super) fn cover(py: Python<'_>) -> PyResult<()> {
     let streams = helpers::module(py, "printed")?;
     if guest::is_guest() {
@@ -138,8 +139,8 @@ pub(super) fn cover(py: Python<'_>) -> PyResult<()> {
     streams.call_method1("mask", (wrap_pyfunction!(write, py)?,)).map(drop)
 }
 
-/// Draws the veil anew, if another program runs the interpreter: whatever a job has imported may have put streams of its own
-/// in place of Python's.
+/// Draws the veil anew, if another program runs the interpreter: whatever a job has imported may have put streams of
+/// its own in place of Python's.
 pub(super) fn cover_again(py: Python<'_>) -> PyResult<()> {
     if guest::is_guest() {
         return helpers::module(py, "printed")?.call_method0("veil").map(drop);

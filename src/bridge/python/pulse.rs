@@ -22,8 +22,8 @@ pub struct Pulse {
     stepped: AtomicU64,
 }
 
-/// Read and written together: whoever saw the sum of the stalls without the beat that ended the last one would count that
-/// stall twice.
+/// Read and written together: whoever saw the sum of the stalls without the beat that ended the last one would count
+/// that stall twice.
 #[derive(Debug, Default, Clone, Copy)]
 struct Beats {
     last: Duration,

@@ -72,8 +72,8 @@ struct Waiting {
     closed: bool,
 }
 
-/// The loop's side. Its thread takes the lock once for each call and finds it free: others take it only to close the queue
-/// or to count the calls.
+/// The loop's side. Its thread takes the lock once for each call and finds it free: others take it only to close the
+/// queue or to count the calls.
 #[derive(Debug, Default)]
 struct Desk {
     /// Fetched together, and not taken yet.
@@ -92,7 +92,8 @@ struct Desk {
 }
 
 impl Desk {
-    /// Keeps a result for the next batch. Gives back a call that was cancelled meanwhile, whose result nobody waits for.
+    /// Keeps a result for the next batch. Gives back a call that was cancelled meanwhile, whose result nobody waits
+    /// for.
     fn put(&mut self, job: Box<Job>, reply: Reply) -> Option<Box<Job>> {
         if !job.is_wanted() {
             return Some(job);
@@ -130,7 +131,8 @@ pub(super) struct Queue {
 pub(super) struct Look {
     /// The number of calls for which a worker must come.
     pub(super) calls: usize,
-    /// The tasks whose calls are to be cancelled. [`Queue::take`] skips a call that is cancelled while it waits for a worker.
+    /// The tasks whose calls are to be cancelled. [`Queue::take`] skips a call that is cancelled while it waits for a
+    /// worker.
     pub(super) cancelled: Vec<Py<PyAny>>,
 }
 
@@ -170,9 +172,9 @@ impl Queue {
         true
     }
 
-    /// Called by the loop when it was woken. Workers that end a call take the next one themselves. As many calls as they took
-    /// since the last look are left to them, and the loop stays awake to see whether they came: a worker that is woken for
-    /// a call that is gone by then costs as much as the call.
+    /// Called by the loop when it was woken. Workers that end a call take the next one themselves. As many calls as
+    /// they took since the last look are left to them, and the loop stays awake to see whether they came: a worker that
+    /// is woken for a call that is gone by then costs as much as the call.
     pub(super) fn look(&self, py: Python<'_>) -> Look {
         let mut desk = lock(&self.desk);
         let mut waiting = lock(&self.waiting);
@@ -211,8 +213,8 @@ impl Queue {
     }
 
     /// Puts a result in, and takes the next call if `more` are wanted. Returns `true` for the first result of a turn:
-    /// the caller must then see that [`Self::send`] is called at the end of the turn. A full batch goes at once, so that the
-    /// next calls come while the loop still works on others.
+    /// the caller must then see that [`Self::send`] is called at the end of the turn. A full batch goes at once, so
+    /// that the next calls come while the loop still works on others.
     pub(super) fn settle(
         &self,
         entered: bool,

@@ -1,4 +1,8 @@
-"""Lists what a predictor's code can reach by name, without running any of it: no property, no `__getattr__`."""
+"""Lists what a predictor's code can reach by name, without running any of it: no property, no `__getattr__`.
+
+`layers` looks among these objects for clients, pools and models, which predictors keep in attributes, classes, lists,
+closures, defaults, globals, and other modules of the user's.
+"""
 
 import contextlib
 import functools

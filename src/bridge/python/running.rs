@@ -20,7 +20,8 @@ pub(super) struct Running {
     pub(super) coroutine: Py<PyAny>,
     /// The call's own copy of the context in which the predictor was loaded.
     pub(super) context: Py<PyAny>,
-    /// Whether the call waits or has waited for something. Only such a call can be cancelled, so it is entered to be found.
+    /// Whether the call waits or has waited for something. Only such a call can be cancelled, so it is entered to be
+    /// found.
     pub(super) entered: bool,
 }
 

@@ -109,8 +109,8 @@ pub(super) fn run<'py>(
     let py = target.py();
     let arguments = arguments.into_pyobject(py).map_err(Into::into)?;
     let stopped = Stopped;
-    // SAFETY: attached; both are valid objects, the second a tuple; the result is a new reference or null with an exception
-    // set.
+    // SAFETY: attached; both are valid objects, the second a tuple; the result is a new reference or null with an
+    // exception set.
     let result = unsafe {
         let result = raw::PyObject_Call(target.as_ptr(), arguments.as_ptr(), std::ptr::null_mut());
         Bound::from_owned_ptr_or_err(py, result)

@@ -17,8 +17,8 @@ use crate::secret::Secrets;
 /// How often the loop is looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// A loop that is found stalled so many times in a row is blocked. It is looked into then, and after every so many more
-/// looks. Looks are counted instead of timed because a process that was stopped for a while (SIGTSTP) finds its loop late
-/// once and turning at the next look.
+/// looks. Looks are counted instead of timed because a process that was stopped for a while (SIGTSTP) finds its loop
+/// late once and turning at the next look.
 const LOOKS: u32 = 9;
 /// How long to wait for the interpreter's lock. Pure Python gives it up every 5 ms.
 const PATIENCE: Duration = Duration::from_millis(500);

@@ -4,8 +4,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Run by the executable in a process of its own: `python3` may be a shim, and `CPython` accepts a path that does not exist
-/// without an error.
+/// Run by the executable in a process of its own: `python3` may be a shim, and `CPython` accepts a path that does not
+/// exist without an error.
 const ASK: &str = "import sys
 print(sys.executable)
 print('%d.%d' % sys.version_info[:2])

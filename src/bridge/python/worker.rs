@@ -1,9 +1,9 @@
 //! Workers: long-lived tasks that run one call after another, and how they are made and woken.
 //!
-//! A task for each call costs more than everything else in a call together (measured: see the bridge's page). So a worker
-//! steps the predictor's coroutine itself, in a fresh copy of the context in which the predictor was loaded: calls see
-//! nothing of each other. A worker whose task was ever asked to cancel is not used again, because a request that came too
-//! late would hit the next call.
+//! A task for each call costs more than everything else in a call together (measured: see the bridge's page). So a
+//! worker steps the predictor's coroutine itself, in a fresh copy of the context in which the predictor was loaded:
+//! calls see nothing of each other. A worker whose task was ever asked to cancel is not used again, because a request
+//! that came too late would hit the next call.
 
 use std::sync::Arc;
 

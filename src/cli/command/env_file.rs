@@ -1,5 +1,5 @@
-//! Sets the variables of `--env-file` for the whole process. Variables that give options (`TAB_…`) have no effect there,
-//! because they are read before.
+//! Sets the variables of `--env-file` for the whole process. Variables that give options (`TAB_…`) have no effect
+//! there, because they are read before.
 
 use crate::job::env_file::EnvFile;
 

@@ -74,8 +74,8 @@ impl Limiters {
     ///
     /// # Errors
     ///
-    /// Fails if a limit holds the row back, with the time at which to ask again; without a time, ask again when the next
-    /// call ends.
+    /// Fails if a limit holds the row back, with the time at which to ask again; without a time, ask again when the
+    /// next call ends.
     pub(super) fn admit(
         &mut self,
         at: Instant,

@@ -72,8 +72,9 @@ impl Identity {
         ]
     }
 
-    /// Whether this is the predictor of an earlier identity, perhaps with other code. What a SPEC names may be given as a
-    /// Python object too, and what a notebook defines may be moved to a file: then only the ends of the names are the same.
+    /// Whether this is the predictor of an earlier identity, perhaps with other code. What a SPEC names may be given as
+    /// a Python object too, and what a notebook defines may be moved to a file: then only the ends of the names are the
+    /// same.
     pub fn is_predictor_of(&self, before: &Self) -> bool {
         let end = |name: &'_ str| Some(name.rsplit_once(':')?.1.rsplit('.').next()?.to_owned());
         let has_no_file =

@@ -90,8 +90,8 @@ pub fn is_key(name: &str) -> bool {
     name.ends_with("token") || ["key", "secret", "password"].iter().any(|word| name.contains(word))
 }
 
-/// The URL of a model's API. Credentials in it belong to one session and are neither serialized nor shown; a URL that was
-/// read back tells that it had some.
+/// The URL of a model's API. Credentials in it belong to one session and are neither serialized nor shown; a URL that
+/// was read back tells that it had some.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct ApiBase(pub String);

@@ -186,7 +186,8 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    /// A grid of `columns` up to a share of the width; cells are `height` pixels high and have one of `classes` colours.
+    /// A grid of `columns` up to a share of the width; cells are `height` pixels high and have one of `classes`
+    /// colours.
     pub(super) fn new(columns: usize, until: f64, height: f64, classes: usize) -> Self {
         Self { width: ACROSS * until / columns.max(1) as f64, height, paths: vec![String::new(); classes] }
     }

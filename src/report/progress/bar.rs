@@ -50,8 +50,8 @@ fn bar_width(figures: &[String], columns: usize) -> usize {
     if left < LEAST { 0 } else { left.min((columns / 6).max(10)) }
 }
 
-/// Joins the figures that fit into `columns`, the most important first. A figure that is left out makes room for shorter
-/// ones.
+/// Joins the figures that fit into `columns`, the most important first. A figure that is left out makes room for
+/// shorter ones.
 fn fitting(figures: &[String], columns: usize) -> String {
     let mut text = String::new();
     for figure in figures {

@@ -1,10 +1,10 @@
 //! The lines for programs. Each is a JSON object with its `type` and its `time` (RFC 3339, UTC).
 //!
 //! Every second there is a line of type `progress` with the fields of a [`Snapshot`]: the counts of rows `total`,
-//! `resumed`, `ok`, `failed`, `unfinished`, `in_flight` and `waiting_retry`; the count of calls `abandoned`; `cost_usd` of
-//! the whole job (null where no price is known), `rows_per_s`, `limited_by` (`rpm`, `tpm`, `server`, `outage` or null),
-//! `elapsed_s`, and `eta_s` (null before the first outcome). A line of type `status` has the same fields, or none of them
-//! before the first call.
+//! `resumed`, `ok`, `failed`, `unfinished`, `in_flight` and `waiting_retry`; the count of calls `abandoned`; `cost_usd`
+//! of the whole job (null where no price is known), `rows_per_s`, `limited_by` (`rpm`, `tpm`, `server`, `outage` or
+//! null), `elapsed_s`, and `eta_s` (null before the first outcome). A line of type `status` has the same fields, or
+//! none of them before the first call.
 //!
 //! In between are lines of type `message` with `level` (`note`, `warning` or `error`) and `text`. The error that ends a
 //! run has level `error`. A line that Python prints has type `output` and its `text`.
@@ -12,7 +12,8 @@
 //! Each failed attempt has a line of type `attempt` with the fields of its record in the journal.
 //!
 //! The last line of `process`, `resume` and `compare`, whatever ended them, has type `finish`: `exit_code`, the paths
-//! `answers`, `journal`, `report` and `page` (null for files that were not written), and the fields of the last snapshot.
+//! `answers`, `journal`, `report` and `page` (null for files that were not written), and the fields of the last
+//! snapshot.
 
 use std::path::Path;
 use std::time::SystemTime;
