@@ -47,6 +47,7 @@ check: ## check format, lints and unit tests, by cargo alone: under a minute aft
 
 test: $(VENV)/.tools tests/node_modules/.installed ## run all tests
 	cargo test --release --locked --workspace
+	cargo build --release --locked --workspace --all-features
 	$(BIN)/python -m unittest discover --start-directory tests/python
 	$(WHEELS) test
 
@@ -56,8 +57,8 @@ test-wheels: $(VENV)/.tools ## test the wheel for each other Python on this mach
 test-command: $(VENV)/.tools tests/node_modules/.installed ## run tests of the program on the wheel's `tab`, such as TESTS='signals:: resume::'
 	$(WHEELS) test-command $(TESTS)
 
-wheel: $(VENV)/.wheel-tools ## build portable wheels, PYTHONS='3.12 3.13', and a source distribution, into dist/
-	$(WHEELS) portable $(PYTHONS)
+wheel: $(VENV)/.wheel-tools ## build portable wheels, such as PYTHONS='3.12 3.13', and a source distribution, into dist/
+	$(WHEELS) portable $(if $(TARGET),--target $(TARGET)) $(PYTHONS)
 
 torture: $(VENV)/.tools ## kill a job 200 times, fill disks, answer 10,000,000 rows; print a table
 	@$(PRIVATE) mount -t tmpfs tmpfs /mnt || { echo 'make torture mounts small disks, seen by itself alone: run it as' \

@@ -6,6 +6,7 @@ made for one Python again for the next, and so would the program's own build.
 
 import argparse
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -92,15 +93,22 @@ def build(python: Python, out: Path, *options: str) -> None:
 
 
 def begin(target: Path) -> None:
-    """Begins a target directory with what another Python's has: most crates know of none."""
-    others = [other for other in sorted(target.parent.glob("py3.*[0-9]")) if (other / "release").exists()]
-    if others and not target.exists():
-        partial = target.with_name(f"{target.name}-partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        # With their times, by which cargo knows what is up to date.
-        run("cp", "--archive", "--reflink=auto", others[0] / "release", partial)
-        partial.rename(target)
+    """Begins a target directory with the crates of another build: most know of no Python."""
+    builds = [*sorted(target.parent.glob("py3.*")), target.parent]
+    done = [build / "release" for build in builds if (build / "release/deps").exists()]
+    if not done or target.exists():
+        return
+    partial = target.with_name("partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for name in ("build", ".fingerprint", "deps"):
+        shutil.copytree(done[0] / name, partial / "release" / name, ignore=programs, symlinks=True)
+    partial.rename(target)
+
+
+def programs(directory: str, names: list[str]) -> list[str]:
+    """What is no crate among the files of `deps`: programs and their parts."""
+    kept = {".rlib", ".rmeta", ".so", ".d"}
+    return [name for name in names if Path(name).suffix not in kept] if Path(directory).name == "deps" else []
 
 
 def wheel(python: Python) -> Path:
@@ -154,11 +162,9 @@ def test_others(arguments: Sequence[str]) -> None:
 def portable(versions: Sequence[str], triple: str | None) -> None:
     """Builds wheels for any Linux, and a source distribution, into `dist`."""
     dist = PROJECT / "dist"
-    shutil.rmtree(dist, ignore_errors=True)
-    pythons = found()
-    if triple and versions:
-        # maturin knows the Pythons of other machines by their names.
-        pythons = [Python(f"python{version}", version) for version in versions]
+    is_foreign = triple is not None and not triple.startswith(platform.machine())
+    # maturin knows the Pythons of other machines by their names.
+    pythons = [Python(f"python{version}", version) for version in VERSIONS] if is_foreign else found()
     missing = set(versions) - {python.version for python in pythons}
     if missing:
         sys.exit(f"there is no Python {', '.join(sorted(missing))} on this machine, but {', '.join(map(str, pythons))}")

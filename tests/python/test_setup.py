@@ -311,7 +311,7 @@ class Make(Machine):
         self.make("test")
         steps = [line.split(" --")[0] for line in self.ran("venv", "npm", "cargo", "python")]
         packages = ["python -m pip install"] * 3
-        tests = ["cargo test", "python -m unittest discover", "python scripts/wheels.py test"]
+        tests = ["cargo test", "cargo build", "python -m unittest discover", "python scripts/wheels.py test"]
         self.assertEqual(steps, ["venv of one", *packages, "npm install", *tests])
         self.assertEqual(self.chosen(), str(self.bin / "chromium"))
 

@@ -1,0 +1,58 @@
+"""The installation as the README has it, by somebody who has nothing yet: no settings, no cache, no environment."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+# How this machine reaches the package index, if it needs to be told.
+NETWORK = re.compile(r"PIP_|SSL_|REQUESTS_CA|CURL_CA|(HTTPS?|NO)_PROXY", re.IGNORECASE)
+QUESTIONS = "question\nWhat is the capital of France?\nWhat is the largest planet?\nWho painted the Mona Lisa?\n"
+
+
+def instructions() -> str:
+    """The commands of the README that install the package from a checkout."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (PROJECT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    (block,) = [block for block in blocks if "pip install '/path/to/checkout" in block]
+    lines = [line for line in block.splitlines() if not line.endswith("# or this")]
+    assert len(lines) == 3, block
+    return "\n".join(lines).replace("/path/to/checkout", str(PROJECT))
+
+
+@pytest.mark.once
+def test_what_the_readme_says_installs_a_program_that_answers_a_file(tmp_path: Path) -> None:
+    cargo = Path(shutil.which("cargo") or pytest.skip("Rust is needed to install from a checkout")).parent
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    environment = {name: value for name, value in os.environ.items() if NETWORK.match(name)} | {
+        "HOME": str(home),
+        "PATH": f"{cargo}:/usr/local/bin:/usr/bin:/bin",
+        "CARGO_HOME": os.environ.get("CARGO_HOME", f"{Path.home()}/.cargo"),
+        "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", f"{Path.home()}/.rustup"),
+        # Where `make test` has just built for this Python, so that little is left to build.
+        "CARGO_TARGET_DIR": os.environ["WHEEL_TARGET"],
+    }
+
+    def run(script: str) -> str:
+        script = f'set -e\npython3() {{ "{sys._base_executable}" "$@"; }}\n{script}'
+        done = subprocess.run(["bash", "-c", script], cwd=work, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    (work / "questions.csv").write_text(QUESTIONS)
+    run(f"{instructions()}\ndeactivate\nmkdir empty")
+    said = run(f"cd empty && {work}/.venv/bin/tab process ../questions.csv")
+    assert "Answered 3 of 3 rows" in said
+    with (work / "empty/questions.answers.csv").open(newline="") as file:
+        answers = list(csv.DictReader(file))
+    assert [answer["status"] for answer in answers] == ["ok"] * 3
+    assert "Paris" in answers[0]["answer"]
+    # Nothing was left behind in the home directory but caches.
+    assert {path.name for path in home.iterdir()} <= {".cache", ".dspy_cache", ".config", ".local"}
