@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::support::job::Job;
+use super::support::job::{Job, installed_into, python};
 
 /// What the job is refused with; it calls nothing and leaves every file as it was.
 #[track_caller]
@@ -29,7 +29,7 @@ fn refused_with(job: &Job, arguments: &[&str]) -> String {
     let directory = job.path("").canonicalize().unwrap();
     let text = done.stderr.replace(directory.to_str().unwrap(), "DIR");
     let text = text.replace(job.path("").to_str().unwrap().trim_end_matches('/'), "DIR");
-    let text = text.replace(concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/python"), "PYTHON");
+    let text = text.replace(python().to_str().unwrap(), "PYTHON");
     // Python 3.13 underlines more of a traceback's calls than the versions before.
     let underlines = |line: &&str| line.contains('~') && line.trim_matches([' ', '~', '^']).is_empty();
     text.split_inclusive('\n').filter(|line| !underlines(&line.trim_end_matches('\n'))).collect()
@@ -356,7 +356,7 @@ fn a_place_that_cannot_be_written() {
 }
 
 #[test]
-fn a_python_that_is_not_there_or_not_the_one_linked() {
+fn a_python_that_is_not_there_or_not_the_one_that_runs() {
     let job = Job::new().questions(1).echo().args(["--python", "./python"]);
     insta::assert_snapshot!(refused(&job), @r"
     error: failed to run `DIR/python`: No such file or directory (os error 2)
@@ -365,6 +365,11 @@ fn a_python_that_is_not_there_or_not_the_one_linked() {
     let job = job.file("python", "#!/bin/sh\necho /opt/python3.9\necho 3.9\n");
     fs::set_permissions(job.path("python"), fs::Permissions::from_mode(0o755)).unwrap();
     let text = refused(&job);
+    if installed_into().is_some() {
+        let reason =
+            "error: failed to start Python with `/opt/python3.9`: this process already runs `PYTHON`\n";
+        return assert!(text.starts_with(reason), "{text}");
+    }
     assert!(
         text.starts_with("error: `/opt/python3.9` is Python 3.9, this program is linked to libpython 3."),
         "{text}"

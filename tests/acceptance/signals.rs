@@ -42,7 +42,7 @@ fn drains(signal: Signal, code: i32) {
     running.wait_for(".stderr", "stopping: ", 1);
     std::fs::write(job.path("gate"), "").unwrap();
     let done = running.wait().expect(code);
-    assert!(done.stdout.contains("tokio-asyncio-bridge resume answers.csv"), "{}", done.stdout);
+    assert!(done.stdout.contains(&format!("{} resume answers.csv", program().display())), "{}", done.stdout);
     assert_eq!(job.calls().len(), 5, "no new calls");
     for (row, record) in job.answers().iter().enumerate() {
         let status = if (1..=4).contains(&row) { "ok" } else { "unfinished" };

@@ -75,6 +75,8 @@ pub struct Interpreter {
     pub executable: PathBuf,
     /// `major.minor.micro`.
     pub version: String,
+    /// Whether this program started it. Otherwise this program runs inside it, as an extension module.
+    pub is_embedded: bool,
 }
 
 /// Variables of the environment that a job has set.
@@ -322,7 +324,7 @@ fn initialize(python: &Path) -> Result<Interpreter, InterpreterError> {
         let version = format!("{}.{}.{}", info.major, info.minor, info.patch);
         let executable =
             if is_ours { python.to_owned() } else { py.import("sys")?.getattr("executable")?.extract()? };
-        Ok::<_, PyErr>(Interpreter { executable, version })
+        Ok::<_, PyErr>(Interpreter { executable, version, is_embedded: is_ours })
     })?;
     Ok(interpreter)
 }

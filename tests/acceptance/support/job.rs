@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -73,10 +74,26 @@ pub(crate) struct Running {
     patience: Duration,
 }
 
-/// The program under test: that of this build, or the one that `TEST_PROGRAM` names, such as an earlier version.
+/// The program under test: that of this build, or the one that `TEST_PROGRAM` names, such as an earlier version or the
+/// console script of a wheel.
 pub(crate) fn program() -> PathBuf {
     std::env::var_os("TEST_PROGRAM")
         .map_or_else(|| env!("CARGO_BIN_EXE_tokio-asyncio-bridge").into(), PathBuf::from)
+}
+
+/// The Python that the program under test was installed into by pip. `None` for the stand-alone program, which looks for
+/// one.
+pub(crate) fn installed_into() -> Option<PathBuf> {
+    let mut shebang = Vec::new();
+    fs::File::open(program()).unwrap().take(4096).read_to_end(&mut shebang).unwrap();
+    let python = shebang.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    Some(PathBuf::from(OsStr::from_bytes(python)))
+}
+
+/// The Python that runs the predictors of tests.
+pub(crate) fn python() -> PathBuf {
+    let environment = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv");
+    installed_into().unwrap_or_else(|| environment.join("bin/python"))
 }
 
 impl Job {

@@ -25,8 +25,12 @@ pub(super) struct Started {
 pub(super) fn interpreter(options: &PredictorSpec) -> Started {
     match Interpreter::find(options.python.as_deref()) {
         Ok(started) => {
-            let (python, version) = (started.executable.display(), &started.version);
-            let text = format!("{version}, `{python}`, linked to libpython {}", linked_version());
+            let text = format!("{}, `{}`", started.version, started.executable.display());
+            let text = if started.is_embedded {
+                format!("{text}, linked to libpython {}", linked_version())
+            } else {
+                format!("{text}, which runs this program")
+            };
             Started { found: Ok(text), executable: Some(started.executable) }
         }
         Err(error) => {
