@@ -3,8 +3,10 @@
 mod errors;
 mod jobs;
 mod journal;
+mod outcome;
 mod predictor;
 mod run;
+mod session;
 
 // For the Rust side alone: an extension module's allocator leaves the interpreter's `malloc`, and that of other modules,
 // as they are.
@@ -26,7 +28,11 @@ mod _native {
     #[pymodule_export]
     use crate::journal::{Outcomes, answer, answer_columns};
     #[pymodule_export]
+    use crate::outcome::Outcome;
+    #[pymodule_export]
     use crate::run::Run;
+    #[pymodule_export]
+    use crate::session::Session;
 
     /// Runs the program on the interpreter's main thread, to the end of the process. `arguments` are those that it was called
     /// with, its own name first.

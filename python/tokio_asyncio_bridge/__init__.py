@@ -1,5 +1,6 @@
 """Answers files of questions with an async Python program, through a Tokio <-> asyncio bridge."""
 
+from tokio_asyncio_bridge._answers import Answers
 from tokio_asyncio_bridge._drive import Progress, Stop
 from tokio_asyncio_bridge._errors import (
     BridgeError,
@@ -12,18 +13,24 @@ from tokio_asyncio_bridge._errors import (
     PredictorError,
     RowError,
     StoppedError,
+    UnfinishedError,
     UsageError,
 )
 from tokio_asyncio_bridge._jobs import process, resume
+from tokio_asyncio_bridge._map import map
+from tokio_asyncio_bridge._outcome import Outcome, Usage
 from tokio_asyncio_bridge._report import Report
+from tokio_asyncio_bridge._stream import stream
 
 __all__ = [
+    "Answers",
     "BridgeError",
     "BrokenError",
     "ChangedError",
     "InputError",
     "InternalError",
     "JournalError",
+    "Outcome",
     "OutputError",
     "PredictorError",
     "Progress",
@@ -31,7 +38,11 @@ __all__ = [
     "RowError",
     "Stop",
     "StoppedError",
+    "UnfinishedError",
+    "Usage",
     "UsageError",
+    "map",
     "process",
     "resume",
+    "stream",
 ]

@@ -6,10 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from tokio_asyncio_bridge._errors import StoppedError, in_python
-from tokio_asyncio_bridge._native import Run
 
 _LOGGER = logging.getLogger("tokio_asyncio_bridge")
 _LEVELS = {"note": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -63,6 +62,17 @@ class Progress:
         return cls(**{field.name: known[field.name] for field in fields(cls)})
 
 
+class Driven(Protocol):
+    """What can be waited for: a `Run`, or something that does more while it waits."""
+
+    def wait(self, seconds: float, /) -> bool: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+    def standing(self) -> str | None: ...
+    def messages(self) -> list[tuple[Literal["note", "warning", "error"], str]]: ...
+    def result(self) -> str: ...
+
+
 ProgressCallback: TypeAlias = Callable[[Progress], object]
 
 
@@ -89,7 +99,9 @@ class Stop:
         return self._requests
 
 
-def drive(run: Run, made: Callable[[dict[str, Any]], _T], stop: Stop | None, progress: ProgressCallback | None) -> _T:
+def drive(
+    run: Driven, made: Callable[[dict[str, Any]], _T], stop: Stop | None, progress: ProgressCallback | None
+) -> _T:
     """Waits for the end of a run and returns what `made` makes of its result. Raises the run's error if it failed.
 
     The first exception that comes meanwhile, such as KeyboardInterrupt, stops the run, and the second ends it at once.
@@ -122,10 +134,16 @@ def drive(run: Run, made: Callable[[dict[str, Any]], _T], stop: Stop | None, pro
         del raised
 
 
+def log(run: Driven) -> None:
+    """Passes on what a run has told."""
+    for level, text in run.messages():
+        _LOGGER.log(_LEVELS[level], "%s", in_python(text))
+
+
 class _Waiting:
     """A run that is waited for."""
 
-    def __init__(self, run: Run, stop: Stop | None, progress: ProgressCallback | None) -> None:
+    def __init__(self, run: Driven, stop: Stop | None, progress: ProgressCallback | None) -> None:
         self._run = run
         self._stop = stop
         self._progress = progress
@@ -140,8 +158,7 @@ class _Waiting:
         while self._stop is not None and self._taken < self._stop.requests:
             self._taken += 1
             self.end()
-        for level, text in self._run.messages():
-            _LOGGER.log(_LEVELS[level], "%s", in_python(text))
+        log(self._run)
         if self._progress is not None:
             standing = self._run.standing()
             if standing is not None and standing != self._shown:

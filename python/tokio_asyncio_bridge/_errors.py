@@ -91,6 +91,10 @@ class MissingPackageError(BridgeError, ImportError):
     """A package is not installed. The text has the command that installs it."""
 
 
+class UnfinishedError(BridgeError):
+    """The run stopped before every row had its outcome: a budget, `max_failures`, an outage, a refused key."""
+
+
 class InternalError(BridgeError):
     """A bug in this package."""
 

@@ -27,8 +27,8 @@ Names: TypeAlias = Sequence[str]
 Format: TypeAlias = Literal["csv", "jsonl"]
 
 
-class JobOptions(TypedDict, total=False):
-    """The options that all calls take that run a predictor. `docs/options.md` describes each.
+class CallOptions(TypedDict, total=False):
+    """The options about the predictor and its calls. `docs/options.md` describes each.
 
     Durations are in seconds, or `timedelta`, or a text with a unit such as `500ms`.
     """
@@ -39,17 +39,10 @@ class JobOptions(TypedDict, total=False):
     model: str
     api_base: str
     lm: LmArguments
-    env_file: File
     event_loop: Literal["auto", "asyncio", "uvloop"]
     # Rows
     column: str
     map: Columns
-    id_column: str
-    limit: int
-    range: Rows
-    delimiter: str
-    encoding: str
-    format: Format
     # Pace
     rpm: int
     tpm: int
@@ -70,6 +63,29 @@ class JobOptions(TypedDict, total=False):
     price_out: float
     max_cost: float
     max_total_tokens: int
+
+
+class MapOptions(CallOptions, total=False):
+    """The options of `map` and `stream`."""
+
+    # Pace
+    concurrency: int
+    sequential: bool
+    concurrent: bool
+
+
+class JobOptions(CallOptions, total=False):
+    """The options that all calls take that run a predictor on the rows of a file."""
+
+    # Predictor
+    env_file: File
+    # Rows
+    id_column: str
+    limit: int
+    range: Rows
+    delimiter: str
+    encoding: str
+    format: Format
     # Output
     private: bool
 

@@ -224,7 +224,10 @@ impl Predictor {
         secrets.add_environment();
         // It may also have put streams of its own in place of Python's.
         printed::cover_again(py)?;
-        let prompt = Some(prompt(&requested, &target, source.as_deref(), &module, secrets)?);
+        // Without a journal nobody compares it.
+        let compared = exchange.is_none();
+        let prompt =
+            compared.then(|| prompt(&requested, &target, source.as_deref(), &module, secrets)).transpose()?;
         let mut predictor = Self::of(event_loop, spec, &loaded)?;
         predictor.description = Description { outputs, repeating, prompt, ..predictor.description };
         predictor.description.cautions.extend(cautions);

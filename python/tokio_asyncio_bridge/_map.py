@@ -1,0 +1,162 @@
+"""Answers rows in memory: rows in, outcomes out, in the rows' order."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any, Unpack
+
+from tokio_asyncio_bridge._answers import Answers
+from tokio_asyncio_bridge._drive import ProgressCallback, Stop, drive
+from tokio_asyncio_bridge._errors import BrokenError, in_python
+from tokio_asyncio_bridge._native import Outcome, Session
+from tokio_asyncio_bridge._options import MapOptions, Words, checked, words
+from tokio_asyncio_bridge._tables import Rows, Source
+
+# Rows that are handed in together. The calls of the first begin while the next are being handed in.
+_LOT = 8192
+# How long rows may be gathered before those that have come are handed in, in seconds.
+_SOON_S = 0.01
+
+# A SPEC (`path/to/file.py:name`, `package.module:name` or `dspy`), a callable, or a `dspy.Module`.
+Predictor = str | Callable[..., Any]
+
+
+def map(
+    rows: Rows,
+    predictor: Predictor,
+    *,
+    progress: ProgressCallback | None = None,
+    stop: Stop | None = None,
+    **options: Unpack[MapOptions],
+) -> Answers:
+    """Answers rows in memory, and returns the outcomes in the rows' order.
+
+    Rows and answers stay the objects that they are: an outcome has the very row that was given, and the very object
+    that the predictor returned. The predictor runs on an event loop of its own, on another thread, so a call works in a
+    notebook too, whose own loop runs. It cannot use what belongs to the caller's loop.
+
+    Nothing is written down. Every answer there is reaches the caller, however the run ends:
+
+    * If something stops the run, such as `max_failures`, a budget or `stop`, `Answers.stopped` says why. The rows that
+      were not answered have an error of the kind `unfinished`.
+    * Whatever is raised once the predictor is loaded, KeyboardInterrupt included, has the outcomes so far as its
+      attribute `outcomes`. The first Ctrl-C lets calls in flight go on for `grace`, the second cancels them.
+
+    Args:
+        rows: The rows, from any iterable, or a table. A mapping gives the arguments by their names: keys that the
+            predictor does not take are passed over. Any other value is the one argument. An iterable is read while
+            calls are made.
+        predictor: What answers a row: `path/to/file.py:name`, `package.module:name`, `dspy`, a callable or a
+            `dspy.Module`.
+        progress: Is called with a `Progress` several times a second, on the calling thread.
+        stop: Ends the run when its `stop()` is called.
+        options: The options of the command line about the predictor and its calls, under their own names.
+
+    Returns:
+        An outcome for each row, in the rows' order.
+
+    Raises:
+        TypeError: There is no such option, or its value is of the wrong type.
+        UsageError: An option's value does not fit.
+        PredictorError: The predictor cannot be loaded.
+        BrokenError: The run was broken off, for example because the event loop was stopped.
+    """
+    given = checked("map", options, MapOptions, ("predictor", "progress", "stop"))
+    source = Source(rows)
+    outcomes, stopped = outcomes_of(source.rows(), predictor, progress, stop, words(given))
+    return Answers(outcomes, source, stopped)
+
+
+def outcomes_of(
+    rows: Iterable[Any],
+    predictor: Predictor,
+    progress: ProgressCallback | None,
+    stop: Stop | None,
+    options: Words,
+) -> tuple[list[Outcome], str | None]:
+    """The outcome of each row, in the rows' order, and why the run stopped early, if it did.
+
+    A row that the run did not finish has an outcome with an error of the kind `unfinished`. Whatever is raised once the
+    predictor is loaded has the outcomes so far as its attribute `outcomes`.
+    """
+    total = len(rows) if isinstance(rows, Sized) else 0
+    pump = _Pump(Session(predictor, options, total=total, wakes=False), rows)
+    try:
+        told = drive(pump, lambda told: told, stop, progress)
+        if told["code"] == 1:
+            raise BrokenError(told["stop"], called=True)
+    except BaseException as error:
+        error.outcomes = pump.finished()  # type: ignore[attr-defined]
+        raise
+    return pump.all(), told["stop"] and in_python(told["stop"])
+
+
+class _Pump:
+    """A run that `drive` can wait for, and that hands rows in and takes outcomes out meanwhile."""
+
+    def __init__(self, session: Session, rows: Iterable[Any]) -> None:
+        self._run = run = session.run
+        self.stop, self.kill = run.stop, run.kill
+        self.standing, self.messages, self.result = run.standing, run.messages, run.result
+        self._session = session
+        self._rows: Iterator[list[Any]] | None = _lots(rows)
+        self._is_sized = isinstance(rows, Sized)
+        self._outcomes: list[Outcome | None] = []
+
+    def wait(self, seconds: float) -> bool:
+        """Goes on for at most so many seconds, and returns whether the run has ended."""
+        until = time.monotonic() + seconds
+        if not self._session.ready(seconds):
+            return self._run.wait(0.0)
+        while self._rows is not None and time.monotonic() < until:
+            self._hand_in()
+        ended = self._run.wait(max(0.0, until - time.monotonic()))
+        self._session.place(self._outcomes)
+        return ended
+
+    def _hand_in(self) -> None:
+        rows, self._rows = self._rows, None
+        try:
+            lot = next(rows, None) if rows is not None else None
+        except BaseException:
+            self._session.close()
+            raise
+        if lot is None:
+            self._session.close()
+        else:
+            self._session.put(lot)
+            self._rows = rows
+
+    def finished(self) -> list[Outcome]:
+        """The outcomes of the rows that have one."""
+        self._session.place(self._outcomes)
+        return [outcome for outcome in self._outcomes if outcome is not None]
+
+    def all(self) -> list[Outcome]:
+        """The outcomes of all rows, also of those that were left unfinished."""
+        # A list is there as a whole, so that its outcomes are as many. Nobody knows what else an iterable would do.
+        while self._is_sized and self._rows is not None:
+            self._hand_in()
+        left = {outcome.index: outcome for outcome in self._session.unfinished()}
+        if not left:
+            return self._outcomes  # type: ignore[return-value]
+        size = max(len(self._outcomes), max(left) + 1)
+        self._outcomes += [None] * (size - len(self._outcomes))
+        return [left[index] if outcome is None else outcome for index, outcome in enumerate(self._outcomes)]
+
+
+def _lots(rows: Iterable[Any]) -> Iterator[list[Any]]:
+    """Rows in lists: those that come soon, together."""
+    if isinstance(rows, (list, tuple)):
+        for start in range(0, len(rows), _LOT):
+            yield list(rows[start : start + _LOT])
+        return
+    lot: list[Any] = []
+    soon = time.monotonic() + _SOON_S
+    for row in rows:
+        lot.append(row)
+        if len(lot) == _LOT or time.monotonic() > soon:
+            yield lot
+            lot = []
+            soon = time.monotonic() + _SOON_S
+    if lot:
+        yield lot
