@@ -95,7 +95,7 @@ fn a_refused_key_stops_the_run_and_the_rest_is_answered_by_resume() {
     assert!(job.report()["stopped"].as_str().unwrap().contains("LMAuthError"));
 
     let mended = Aimock::start(&Fixtures::numbered(100));
-    job.run(&["resume", "answers.csv", "--api-base", &mended.base_url()]).expect(0);
+    job.resume_with(&["--api-base", &mended.base_url()]).expect(0);
     assert_eq!(job.column("answer"), answers(100));
     assert_eq!(mended.journal().len(), 100);
 }

@@ -57,13 +57,13 @@ fn failed_attempts_survive_kill_9_in_every_figure_and_bound_the_next_session() {
     assert_eq!(report["rows"]["unfinished"], 40);
 
     // Room for 41 calls that are known, 4 that may have been made, and 5 more.
-    job.run(&["resume", "answers.csv", "--max-total-tokens", "5500", "--backoff", "1ms"]).expect(4);
+    job.resume_with(&["--max-total-tokens", "5500", "--backoff", "1ms"]).expect(4);
     assert_eq!(server.journal().len(), 46);
     let report = rebuilt(&job);
     assert_eq!((&report["attempts"]["total"], &report["rows"]["ok"]), (&json!(46), &json!(6)));
     assert_eq!(report["attempts"]["by_error"], json!({"AdapterParseError": 40}));
 
-    job.run(&["resume", "answers.csv", "--max-total-tokens", "100000", "--backoff", "1ms"]).expect(0);
+    job.resume_with(&["--max-total-tokens", "100000", "--backoff", "1ms"]).expect(0);
     assert_eq!(server.journal().len(), 1 + 2 * 40);
     let report = job.report();
     assert_eq!((&report["attempts"]["total"], &report["attempts"]["retries"]), (&json!(81), &json!(0)));
@@ -160,7 +160,7 @@ fn a_call_that_timed_out_keeps_its_room_in_the_budget_over_all_sessions() {
     assert_eq!((report["tokens"]["untold"].as_u64().unwrap(), timeouts >= 2), (timeouts, true));
 
     server.chaos(&json!({"latencyMs": 0}));
-    job.run(&["resume", "answers.csv", "--max-failures", "100%"])
+    job.resume_with(&["--max-failures", "100%"])
         .expect(4)
         .says("`--max-total-tokens 2200`")
         .says("did not report what");
@@ -193,7 +193,7 @@ fn a_timeout_of_the_client_is_bounded_and_told_like_ours() {
     };
     check(&job.report(), 10);
     check(&rebuilt(&job), 10);
-    job.run(&["resume", "answers.csv", "--max-total-tokens", "1760"]).expect(4);
+    job.resume_with(&["--max-total-tokens", "1760"]).expect(4);
     check(&rebuilt(&job), 16);
 }
 

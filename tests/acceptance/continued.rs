@@ -88,7 +88,7 @@ fn parts_that_lie_apart_make_one_job() {
     let ids: Vec<_> = (2..5).chain(20..25).map(|id| id.to_string()).collect();
     assert_eq!((job.column("id"), asked_once(&job)), (ids, 8));
     job.run(&["verify", "questions.csv", "answers.csv"]).expect(0);
-    job.run(&["resume", "answers.csv"]).expect(0);
+    job.resume().expect(0);
     job.process().expect(0).says("continuing: 8 rows answered before, 22 to go");
     assert_eq!((asked_once(&job), job.answers().len(), journals(&job)), (30, 30, 1));
 }

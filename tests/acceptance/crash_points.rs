@@ -92,7 +92,7 @@ fn a_rewriting_killed_at_any_change_leaves_the_old_journal_or_the_new_one_whole(
         }
         let before = job.calls().len();
         job = job.killed_at_change(nth);
-        let code = job.run(&["resume", "answers.csv", "--allow-changed"]).code;
+        let code = job.resume_with(&["--allow-changed"]).code;
         let torn_off = journal.rfind('\n').unwrap() + 1;
         let stands = job.read("answers.csv.journal");
         if stands.starts_with(&journal[..torn_off]) {
@@ -105,7 +105,7 @@ fn a_rewriting_killed_at_any_change_leaves_the_old_journal_or_the_new_one_whole(
         assert!(aside(&job).iter().all(|name| job.read(name) == journal[..torn_off]), "change {nth}");
 
         job = job.without_faults();
-        job.run(&["resume", "answers.csv", "--allow-changed"]).expect(0);
+        job.resume_with(&["--allow-changed"]).expect(0);
         assert_eq!(job.column("answer"), ["QUESTION 2?", "QUESTION 1?", "QUESTION 3?", "NEW?"]);
         let called: BTreeSet<String> = called_since(&job, before).into_iter().collect();
         assert_eq!(called, BTreeSet::from(["New?".to_owned(), "Question 3?".to_owned()]), "change {nth}");

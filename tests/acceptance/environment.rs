@@ -67,7 +67,7 @@ fn a_selection_by_flag_beats_the_other_kind_by_variable_also_for_resume() {
 fn a_selection_given_to_resume_takes_the_place_of_the_other_kind() {
     let job = job();
     job.process_with(&["--range", "3:5"]).expect(0);
-    job.run(&["resume", "answers.csv", "-n", "4"]).expect(0);
+    job.resume_with(&["-n", "4"]).expect(0);
     assert_eq!((job.column("question").len(), job.calls().len()), (5, 2 * 5));
 }
 

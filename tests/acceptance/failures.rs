@@ -121,6 +121,6 @@ async def predict(question, row_id, attempt):
     );
 
     std::fs::write(job.path("mended"), "").unwrap();
-    job.run(&["resume", "answers.csv"]).expect(0);
+    job.resume().expect(0);
     assert_eq!(told(job.report()["failures"].as_array().unwrap()), both, "read back by `resume`");
 }

@@ -32,7 +32,7 @@ fn a_panic_in_a_rows_task_ends_the_run_with_the_row_named_and_all_answers_kept()
     assert!((90..200).contains(&answered), "{answered} rows were answered");
     assert_eq!(statuses[99], "unfinished");
 
-    let resumed = job.run(&["resume", "answers.csv", "--bridge", "fake"]);
+    let resumed = job.resume_with(&["--bridge", "fake"]);
     assert!(!resumed.stderr.contains("torn") && !resumed.stderr.contains("damaged"), "{}", resumed.stderr);
     resumed.expect(0).says(&format!("{answered} rows answered before")).says("(row 99, ");
     assert_eq!(job.column("answer"), job.column("question"));

@@ -107,10 +107,10 @@ fn a_budget_ends_the_run_before_it_is_exceeded_and_bounds_all_sessions_together(
 
     job.resume().expect(4);
     assert_eq!(server.journal().len(), 50, "the same bound leaves nothing to a second session");
-    job.run(&["resume", "answers.csv", "--max-cost", "0.3"]).expect(4);
+    job.resume_with(&["--max-cost", "0.3"]).expect(4);
     assert_eq!(server.journal().len(), 150);
     assert_near(cost(&job), 0.3);
-    job.run(&["resume", "answers.csv", "--max-cost", "1"]).expect(0);
+    job.resume_with(&["--max-cost", "1"]).expect(0);
     assert_eq!(server.journal().len(), 200);
     assert_near(cost(&job), 0.4);
     assert_eq!(job.column("answer"), (0..200).map(|row| format!("Answer {row}")).collect::<Vec<_>>());
@@ -150,7 +150,7 @@ fn what_rows_used_that_were_left_unfinished_is_not_forgotten() {
     assert_eq!(job.report()["tokens"], json!({"input": 70, "output": 1, "calls": 1}));
 
     let mended = Aimock::start(&Fixtures::numbered(2));
-    job.run(&["resume", "answers.csv", "--api-base", &mended.base_url()]).expect(0);
+    job.resume_with(&["--api-base", &mended.base_url()]).expect(0);
     assert_eq!(job.report()["tokens"], json!({"input": 270, "output": 21, "calls": 3}));
 }
 

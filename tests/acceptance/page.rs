@@ -283,7 +283,7 @@ fn no_page_is_written_where_none_is_wanted_and_resume_keeps_to_that() {
     job.process_with(&["--no-html"]).expect(3);
     job.resume().expect(3);
     assert!(!job.path(PAGE).exists());
-    job.run(&["resume", "answers.csv", "--html"]).expect(3).prints(PAGE);
+    job.resume_with(&["--html"]).expect(3).prints(PAGE);
     assert!(job.path(PAGE).exists());
     let job = Job::new().questions(3).echo().env("TAB_NO_HTML", "1");
     job.process().expect(0);

@@ -101,33 +101,17 @@ fn the_options_of_process_hold_again_unless_given_anew() {
     let job = Job::new()
         .file("questions.csv", "text\nyes\nno\n")
         .predictor("async def predict(words):\n    called(words)\n    raise ConnectionError('down')\n");
-    job.run(&[
-        "process",
-        "questions.csv",
-        "-o",
-        "answers.csv",
-        "--predictor",
-        "predictor.py:predict",
-        "--map",
-        "words=text",
-        "-c",
-        "3",
-        "--retries",
-        "1",
-        "--backoff",
-        "1ms",
-    ])
-    .expect(3);
+    job.process_with(&["--map", "words=text", "-c", "3", "--retries", "1", "--backoff", "1ms"]).expect(3);
     assert_eq!(job.calls().len(), 4);
     job.resume().expect(3);
     assert_eq!(job.calls().len(), 8, "`--map` and `--retries 1` hold again");
     assert_eq!(job.report()["concurrency"]["requested"], 3);
-    job.run(&["resume", "answers.csv", "-c", "5", "--retries", "0"]).expect(3);
+    job.resume_with(&["-c", "5", "--retries", "0"]).expect(3);
     assert_eq!(job.calls().len(), 10, "`--retries 0` was given anew");
     assert_eq!(job.report()["concurrency"]["requested"], 5);
     job.resume().expect(3);
     assert_eq!(job.calls().len(), 12, "the last session's options hold");
-    job.run(&["resume", "answers.csv", "--sequential"]).expect(3);
+    job.resume_with(&["--sequential"]).expect(3);
     assert_eq!(job.report()["concurrency"]["requested"], 1);
 }
 
@@ -219,5 +203,5 @@ async def predict(question):
     job.resume().expect(3).says("(30 failed, ");
     let status = job.column("status");
     assert_eq!(status.iter().filter(|status| *status == "ok").count(), 170);
-    job.run(&["resume", "answers.csv", "--max-failures", "20%"]).expect(3);
+    job.resume_with(&["--max-failures", "20%"]).expect(3);
 }

@@ -43,27 +43,16 @@ fn exactly_the_failed_rows_are_called_again_and_figures_add_up() {
 #[test]
 fn only_failed_leaves_the_unfinished_and_only_unfinished_the_failed() {
     let job = Job::new().questions(30).predictor(PICKY).file("bad", "Question 1?");
-    job.run(&[
-        "process",
-        "questions.csv",
-        "-o",
-        "answers.csv",
-        "--predictor",
-        "predictor.py:predict",
-        "--max-failures",
-        "1",
-        "--sequential",
-    ])
-    .expect(4);
+    job.process_with(&["--max-failures", "1", "--sequential"]).expect(4);
     let first = job.calls().len();
     assert!(first < 30, "some rows are unfinished");
     fs::write(job.path("bad"), "").unwrap();
-    job.run(&["resume", "answers.csv", "--only", "failed", "--max-failures", "100%"]).expect(3);
+    job.resume_with(&["--only", "failed", "--max-failures", "100%"]).expect(3);
     assert_eq!(called_since(&job, first), ["Question 1?"]);
     fs::write(job.path("bad"), "Question 20?").unwrap();
-    job.run(&["resume", "answers.csv", "--max-failures", "100%"]).expect(3);
+    job.resume_with(&["--max-failures", "100%"]).expect(3);
     let second = job.calls().len();
-    job.run(&["resume", "answers.csv", "--only", "unfinished"]).expect(3);
+    job.resume_with(&["--only", "unfinished"]).expect(3);
     assert_eq!(job.calls().len(), second, "the one row left has failed");
 }
 
@@ -78,10 +67,10 @@ fn another_option_is_refused_by_name_and_an_operational_one_is_not() {
         (["--column", "id"], "`--column` was not given in the earlier run and is `id` now"),
     ] {
         let [option, value] = arguments;
-        job.run(&["resume", "answers.csv", option, value]).expect(1).says(text).says("`--allow-changed`");
+        job.resume_with(&[option, value]).expect(1).says(text).says("`--allow-changed`");
     }
     assert_eq!(job.calls().len(), 6);
-    job.run(&["resume", "answers.csv", "-c", "2", "--timeout", "5s", "--retries", "0"]).expect(3);
+    job.resume_with(&["-c", "2", "--timeout", "5s", "--retries", "0"]).expect(3);
     assert_eq!(job.calls().len(), 8);
 }
 
@@ -149,9 +138,7 @@ async def predict(question):
 
     // Moved, one copy fewer, one row gone, two new.
     fs::write(job.path("questions.csv"), input(&["new", "c", "a", "bad", "a", "newer"])).unwrap();
-    job.run(&["resume", "answers.csv", "--allow-changed"])
-        .expect(3)
-        .says("3 answers kept, 2 gone from the input");
+    job.resume_with(&["--allow-changed"]).expect(3).says("3 answers kept, 2 gone from the input");
     assert_eq!(called_since(&job, 6), ["bad", "new", "newer"]);
     assert_eq!(job.column("answer"), ["new 1", "c 5", "a 1", "", "a 3", "newer 3"]);
     assert_eq!(job.report()["attempts"]["total"], 6 + 3, "those of the rows that are gone too");
@@ -169,18 +156,8 @@ async def predict(question):
 #[test]
 fn another_selection_is_run_and_keeps_what_was_answered() {
     let job = Job::new().questions(6).echo();
-    job.run(&[
-        "process",
-        "questions.csv",
-        "-o",
-        "answers.csv",
-        "--predictor",
-        "predictor.py:predict",
-        "--range",
-        "1:3",
-    ])
-    .expect(0);
-    job.run(&["resume", "answers.csv", "--range", "2:5"]).expect(0);
+    job.process_with(&["--range", "1:3"]).expect(0);
+    job.resume_with(&["--range", "2:5"]).expect(0);
     assert_eq!(called_since(&job, 2), ["Question 3?", "Question 4?"]);
     assert_eq!(job.column("id"), ["1", "2", "3", "4"]);
     assert_eq!(job.column("answer"), job.column("question"));

@@ -212,6 +212,6 @@ fn another_encoding_is_named_as_what_has_changed() {
         .questions(2)
         .predictor("async def predict(question):\n    called(question)\n    raise ValueError\n");
     job.process().expect(3);
-    let resumed = job.run(&["resume", "answers.csv", "--encoding", "latin1"]).expect(1);
+    let resumed = job.resume_with(&["--encoding", "latin1"]).expect(1);
     resumed.says("`--encoding` was `UTF-8` in the earlier run and is `windows-1252` now");
 }

@@ -28,16 +28,7 @@ fn calls_that_take_50_ms_keep_a_thousand_slots_filled() {
     // The tests that run beside this one take the processor from it now and then, never three times.
     let walls: Vec<f64> = (0..3)
         .map(|_| {
-            job.run(&[
-                "process",
-                "questions.csv",
-                "-o",
-                "answers.csv",
-                "--predictor",
-                "predictor.py:predict",
-                "--force",
-            ])
-            .expect(0);
+            job.process_with(&["--force"]).expect(0);
             job.report()["wall_s"].as_f64().unwrap()
         })
         .collect();

@@ -169,7 +169,7 @@ fn a_key_refused_at_row_60_costs_no_more_requests_than_are_in_flight_and_no_row(
     assert_eq!([&rows["failed"], &rows["ok"]], [&json!(0), &json!(statuses.len() - 1)]);
 
     let mended = Aimock::start(&Fixtures::numbered(200));
-    job.run(&["resume", "answers.csv", "--api-base", &mended.base_url()]).expect(0);
+    job.resume_with(&["--api-base", &mended.base_url()]).expect(0);
     assert_eq!(mended.journal().len(), 200 - (statuses.len() - 1), "answered rows are not asked again");
 }
 
