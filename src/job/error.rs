@@ -8,6 +8,7 @@ use crate::journal::JournalError;
 use crate::output::OutputError;
 use crate::policy::stop::Signal;
 use crate::report::json::ReportError;
+use crate::run::control::Control;
 
 /// The kinds of [`JobError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,14 @@ impl JobError {
     /// Reports a stop before the end of a step that makes no calls.
     pub(crate) fn cut_short(step: &str, signal: Signal) -> Self {
         Self::new(ErrorKind::Stopped(signal), format!("{step} was stopped"))
+    }
+
+    /// Reports why such a step failed, or that `control` stopped it.
+    pub(crate) fn of_step(step: &str, error: OutputError, control: &Control) -> Self {
+        match (error, control.asked()) {
+            (OutputError::Cancelled, Some(signal)) => Self::cut_short(step, signal),
+            (error, _) => error.into(),
+        }
     }
 
     /// Reports a panic on one of this library's threads.

@@ -13,7 +13,6 @@ use crate::fs::{directory_of, sha256};
 use crate::input::{Format, Source};
 use crate::journal::{Counts, Header};
 use crate::observe::{Level, Observer};
-use crate::output::OutputError;
 use crate::run::control::Control;
 
 /// The result of an export.
@@ -63,12 +62,7 @@ pub fn export(
     }
     let stopped = || control.asked().is_some();
     let projected = project(&source, &paths, spec.access.access(), &recovered.index, &fields, stopped);
-    let projected = projected.map_err(|error| match (error, control.asked()) {
-        (OutputError::Cancelled, Some(signal)) => {
-            JobError::cut_short("the export", signal).at(&paths.answers)
-        }
-        (error, _) => error.into(),
-    })?;
+    let projected = projected.map_err(|error| JobError::of_step("the export", error, control))?;
     damage::tell(&recovered, observer);
     for renamed in &projected.renamed {
         observer.message(Level::Warning, &renamed.to_string());

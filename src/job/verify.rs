@@ -14,7 +14,7 @@ use crate::input::{Format, Source};
 use crate::journal::Recovered;
 use crate::observe::Observer;
 pub use crate::output::Findings;
-use crate::output::{Inspection, OutputError};
+use crate::output::Inspection;
 use crate::run::control::Control;
 use crate::selection::Selection;
 
@@ -82,10 +82,7 @@ pub fn verify(
     let journal = recovered.map(|recovered| (&*journal, &*recovered.index, &fields));
     let cancelled = &|| control.asked().is_some();
     let inspection = Inspection { source: &source, answers: &written, selection, journal, cancelled };
-    let findings = inspection.run().map_err(|error| match (error, control.asked()) {
-        (OutputError::Cancelled, Some(signal)) => JobError::cut_short("the check", signal).at(answers),
-        (error, _) => error.into(),
-    })?;
+    let findings = inspection.run().map_err(|error| JobError::of_step("the check", error, control))?;
     if let Some(recovered) = recovered {
         damage::tell(recovered, observer);
     }
