@@ -244,11 +244,11 @@ def instance(target: Any, loop: asyncio.AbstractEventLoop) -> Any:
 
 def named(target: Any) -> Any:
     """What gives a predictor its name: a function or method, what a partial is made of, or the class of an object."""
-    while isinstance(target, functools.partial):
+    while issubclass(type(target), functools.partial):
         target = target.func
     module = module_of(target)
     target = target if module is None else module
-    return target if isinstance(getattr(target, "__qualname__", None), str) else type(target)
+    return target if type(getattr(target, "__qualname__", None)) is str else type(target)
 
 
 def describe(target: Any, source: str | None, kind: str | None) -> Predictor:

@@ -63,10 +63,10 @@ def _reached(target: Any) -> list[str]:
 
 def _home(value: Any) -> str:
     """The name of the module that something comes from; of a module, its own. Instances are asked for nothing."""
-    if isinstance(value, types.ModuleType):
+    kind = type(value)
+    if issubclass(kind, types.ModuleType):
         return str(object.__getattribute__(value, "__dict__").get("__name__"))
-    kind = value if isinstance(value, types.FunctionType | types.MethodType | type) else type(value)
-    return str(kind.__module__)
+    return str((value if issubclass(kind, (types.FunctionType, types.MethodType, type)) else kind).__module__)
 
 
 def code(target: Any) -> str | None:
@@ -75,14 +75,14 @@ def code(target: Any) -> str | None:
     None if Python has no source of it, as of what was made by `exec`.
     """
     bound: list[dict[Any, Any]] = []
-    while isinstance(target, functools.partial):
+    while issubclass(type(target), functools.partial):
         arguments = {**dict(enumerate(target.args)), **target.keywords}
-        bound.append({name: value for name, value in arguments.items() if isinstance(value, _PLAIN)})
+        bound.append({name: value for name, value in arguments.items() if type(value) in _PLAIN})
         target = target.func
     named = loader.named(target)
     # Until Python 3.13, a class of a notebook has no source, but its methods do.
-    parts = [named] if not inspect.isclass(named) else [named, *filter(inspect.isfunction, vars(named).values())]
-    for some in (parts[:1], parts[1:]):
+    held = vars(named).values() if issubclass(type(named), type) else ()
+    for some in ([named], [part for part in held if type(part) is types.FunctionType]):
         texts = [text for part in some if (text := _text(part)) is not None]
         if texts:
             return "\n".join([*texts, *map(repr, bound)])
