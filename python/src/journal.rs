@@ -1,30 +1,30 @@
 //! Rows from memory that are answered with a journal, and the outcomes that a journal holds.
 
-use std::ops::Range;
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
-use tokio_asyncio_bridge::error::{BRIDGE, CRASH, Failure, INPUT, LOST, OUTPUT, TIMEOUT};
+use pyo3::types::{PyDict, PyString};
 use tokio_asyncio_bridge::job::spec::keywords;
-use tokio_asyncio_bridge::job::{Begin, Job, JobError, Only, SessionOptions, TakeUp, outcomes};
-use tokio_asyncio_bridge::outcome::Outcome;
+use tokio_asyncio_bridge::job::{Begin, Job, Only, SessionOptions, TakeUp, outcomes};
+use tokio_asyncio_bridge::outcome::{self, Answer};
 use tokio_asyncio_bridge::row::Value;
 
 use crate::errors;
 use crate::jobs::{self, Words};
+use crate::outcome::{Fault, Outcome};
 use crate::predictor::given;
 use crate::run::Run;
 
 /// Starts the job of rows that come from memory, or continues it. `rows` is a file of them in JSON Lines, which the job
-/// takes over. The result is a report.
+/// takes over. The rest is as `process` takes it.
 #[pyfunction]
-#[pyo3(signature = (rows, answers, predictor, options, *, force, skip_failed, allow_changed))]
-pub(crate) fn answer(
+#[pyo3(signature = (rows, answers, options, *, predictor, force, skip_failed, allow_changed))]
+pub(crate) fn process_rows(
     py: Python<'_>,
     rows: PathBuf,
     answers: PathBuf,
-    predictor: Option<&Bound<'_, PyAny>>,
     options: Words,
+    predictor: Option<&Bound<'_, PyAny>>,
     force: bool,
     skip_failed: bool,
     allow_changed: bool,
@@ -56,75 +56,48 @@ impl Outcomes {
         read.map(Self).map_err(|error| errors::of_job(py, &error))
     }
 
-    /// The outcomes of these rows; `None` for a row that has none.
-    fn of(&mut self, py: Python<'_>, start: u64, end: u64) -> PyResult<Vec<Option<Recorded>>> {
-        let read = py.detach(|| self.read(start..end));
-        read.map_err(|error| errors::of_job(py, &error))
-    }
-}
-
-impl Outcomes {
-    fn read(&mut self, rows: Range<u64>) -> Result<Vec<Option<Recorded>>, JobError> {
-        rows.map(|row| Ok(self.0.of(row)?.map(Recorded::from))).collect()
-    }
-}
-
-/// A row's outcome as plain data.
-#[derive(IntoPyObject)]
-pub(crate) struct Recorded {
-    /// The fields of the answer, each with its name, its value as text, and whether that text is JSON. `None` if the row
-    /// failed.
-    fields: Option<Vec<(String, String, bool)>>,
-    failure: Option<Failed>,
-    attempts: u32,
-    /// Of the last attempt, in seconds.
-    latency: f64,
-    /// Tokens in and out, requests, and US dollars if a price is known.
-    usage: Option<(u64, u64, u64, Option<f64>)>,
-}
-
-/// Why a row has no answer.
-#[derive(IntoPyObject)]
-struct Failed {
-    /// `input`, `timeout`, `output`, `crash`, `lost`, `bridge`, or `predictor` for an exception.
-    kind: String,
-    /// The name of the exception's class, or the kind.
-    r#type: String,
-    message: String,
-    status: Option<u16>,
-    traceback: Option<String>,
-}
-
-impl From<Outcome> for Recorded {
-    fn from(outcome: Outcome) -> Self {
-        let usage = outcome.usage().map(|used| (used.input, used.output, used.calls, used.cost_usd));
-        let (attempts, latency) = (outcome.attempts, outcome.timing.latency.as_secs_f64());
-        let (fields, failure) = match outcome.result {
-            Ok(answer) => {
-                let fields = answer.fields.into_iter().map(|(name, value)| match value {
-                    Value::Text(text) => (name.to_string(), text, false),
-                    Value::Json(json) => (name.to_string(), json.get().to_owned(), true),
-                });
-                (Some(fields.collect()), None)
-            }
-            Err(failure) => (None, Some(failure.into())),
+    /// The outcomes of these rows, of which the first has the index `start`. The answer of a row is the text or JSON value
+    /// that was returned, or a dictionary of the fields.
+    fn of(&mut self, py: Python<'_>, start: u64, rows: Vec<Py<PyAny>>) -> PyResult<Vec<Outcome>> {
+        let end = start + rows.len() as u64;
+        let read: Result<Vec<_>, _> = py.detach(|| (start..end).map(|row| self.0.of(row)).collect());
+        let recorded = read.map_err(|error| errors::of_job(py, &error))?;
+        let loads = py.import("json")?.getattr("loads")?;
+        let outcome = |((index, row), recorded)| match recorded {
+            Some(recorded) => outcome(&loads, index, row, recorded),
+            None => Ok(Outcome::unfinished(index, row)),
         };
-        Self { fields, failure, attempts, latency, usage }
+        (start..).zip(rows).zip(recorded).map(outcome).collect()
     }
 }
 
-impl From<Failure> for Failed {
-    fn from(failure: Failure) -> Self {
-        let ours = [INPUT, TIMEOUT, OUTPUT, CRASH, LOST, BRIDGE];
-        let kind = ours.into_iter().find(|class| *class == &*failure.class).unwrap_or("predictor");
-        Self {
-            kind: kind.to_owned(),
-            r#type: failure.class.to_string(),
-            message: failure.message,
-            status: failure.status,
-            traceback: failure.traceback,
-        }
+fn outcome(
+    loads: &Bound<'_, PyAny>,
+    index: u64,
+    row: Py<PyAny>,
+    recorded: outcome::Outcome,
+) -> PyResult<Outcome> {
+    let used = recorded.usage().map(|used| Box::new(((used.input, used.output, used.calls), used.cost_usd)));
+    let (attempts, latency) = (recorded.attempts, recorded.timing.latency.as_secs_f64());
+    let (answer, fault) = match recorded.result {
+        Ok(given) => (Some(answer(loads, given)?.unbind()), None),
+        Err(failure) => (None, Some(Box::new(Fault::new(failure, None)))),
+    };
+    Ok(Outcome { index, row, answer, fault, attempts, latency, used })
+}
+
+fn answer<'py>(loads: &Bound<'py, PyAny>, answer: Answer) -> PyResult<Bound<'py, PyAny>> {
+    let py = loads.py();
+    let value = |value| match value {
+        Value::Text(text) => Ok(PyString::new(py, &text).into_any()),
+        Value::Json(json) => loads.call1((json.get(),)),
+    };
+    let fields = PyDict::new(py);
+    for (name, given) in answer.fields {
+        fields.set_item(&*name, value(given)?)?;
     }
+    let lone = if fields.len() == 1 { fields.get_item("answer")? } else { None };
+    Ok(lone.unwrap_or_else(|| fields.into_any()))
 }
 
 /// The names of the columns that answers with these fields add to a table whose columns have the names `own`, and a

@@ -26,7 +26,7 @@ mod _native {
     #[pymodule_export]
     use crate::jobs::{process, resume};
     #[pymodule_export]
-    use crate::journal::{Outcomes, answer, answer_columns};
+    use crate::journal::{Outcomes, answer_columns, process_rows};
     #[pymodule_export]
     use crate::outcome::Outcome;
     #[pymodule_export]

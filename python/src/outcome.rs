@@ -6,7 +6,7 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
-use tokio_asyncio_bridge::error::{BRIDGE, CRASH, Failure, INPUT, LOST, OUTPUT, TIMEOUT};
+use tokio_asyncio_bridge::error::{BRIDGE, CRASH, Failure, FailureKind, INPUT, LOST, OUTPUT, TIMEOUT};
 
 /// The classes of failures that are kinds of their own. All others are exceptions of the predictor.
 const KINDS: [&str; 6] = [INPUT, TIMEOUT, OUTPUT, CRASH, LOST, BRIDGE];
@@ -78,7 +78,17 @@ impl Fault {
 }
 
 /// The class of a row that the run has not finished.
-pub(crate) const UNFINISHED: &str = "unfinished";
+const UNFINISHED: &str = "unfinished";
+
+impl Outcome {
+    /// The outcome of a row that the run has not finished.
+    pub(crate) fn unfinished(index: u64, row: Py<PyAny>) -> Self {
+        let text = "the run stopped before the row was answered";
+        let failure = Failure::new(UNFINISHED, FailureKind::Transient, text);
+        let fault = Some(Box::new(Fault::new(failure, None)));
+        Self { index, row, answer: None, fault, attempts: 0, latency: 0.0, used: None }
+    }
+}
 
 #[pymethods]
 impl Outcome {

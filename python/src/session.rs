@@ -12,7 +12,7 @@ use pyo3::types::PyList;
 use rustix::event::{EventfdFlags, eventfd};
 use serde_json::json;
 use tokio_asyncio_bridge::bridge::python::exchange::{Exchange, Taken};
-use tokio_asyncio_bridge::error::{Failure, FailureKind};
+use tokio_asyncio_bridge::error::Failure;
 use tokio_asyncio_bridge::input::Feed;
 use tokio_asyncio_bridge::job::memory::MemoryJob;
 use tokio_asyncio_bridge::job::spec::{WholePatch, keywords};
@@ -23,7 +23,7 @@ use tokio_asyncio_bridge::outcome;
 use tokio_asyncio_bridge::usage::Usage;
 
 use crate::errors;
-use crate::outcome::{Fault, Outcome, UNFINISHED};
+use crate::outcome::{Fault, Outcome};
 use crate::run::{Run, Watch};
 
 /// The number of outcomes that wakes whoever waits for them at once.
@@ -267,26 +267,7 @@ impl Session {
     fn unfinished<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let exchange = self.shared.state().exchange.clone();
         let rest = exchange.map(|exchange| exchange.rest()).unwrap_or_default();
-        let outcomes = rest.into_iter().map(|(row, given)| {
-            let failure = Failure::new(
-                UNFINISHED,
-                FailureKind::Transient,
-                "the run stopped before the row was answered",
-            );
-            let fault = Some(Box::new(Fault::new(failure, None)));
-            Py::new(
-                py,
-                Outcome {
-                    index: row,
-                    row: given,
-                    answer: None,
-                    fault,
-                    attempts: 0,
-                    latency: 0.0,
-                    used: None,
-                },
-            )
-        });
+        let outcomes = rest.into_iter().map(|(row, given)| Py::new(py, Outcome::unfinished(row, given)));
         PyList::new(py, outcomes.collect::<PyResult<Vec<_>>>()?)
     }
 

@@ -9,6 +9,7 @@ from tokio_asyncio_bridge._errors import (
     InputError,
     InternalError,
     JournalError,
+    MissingPackageError,
     OutputError,
     PredictorError,
     RowError,
@@ -16,6 +17,7 @@ from tokio_asyncio_bridge._errors import (
     UnfinishedError,
     UsageError,
 )
+from tokio_asyncio_bridge._evaluate import Evaluation, evaluate
 from tokio_asyncio_bridge._jobs import process, resume
 from tokio_asyncio_bridge._map import map
 from tokio_asyncio_bridge._outcome import Outcome, Usage
@@ -27,9 +29,11 @@ __all__ = [
     "BridgeError",
     "BrokenError",
     "ChangedError",
+    "Evaluation",
     "InputError",
     "InternalError",
     "JournalError",
+    "MissingPackageError",
     "Outcome",
     "OutputError",
     "PredictorError",
@@ -41,6 +45,7 @@ __all__ = [
     "UnfinishedError",
     "Usage",
     "UsageError",
+    "evaluate",
     "map",
     "process",
     "resume",

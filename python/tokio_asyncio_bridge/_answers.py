@@ -68,7 +68,7 @@ class Answers(Sequence["Outcome"]):
     @property
     def counts(self) -> dict[str, int]:
         """How many rows have each status."""
-        return dict(Counter(map(_status, self._outcomes)))
+        return dict(Counter(map(status, self._outcomes)))
 
     @property
     def usage(self) -> "Usage | None":
@@ -129,7 +129,7 @@ class Answers(Sequence["Outcome"]):
         fields = PLAIN.names(answers)
         values: list[list[Any]] = [
             *([answer.get(field) for answer in answers] for field in fields),
-            [_status(outcome) for outcome in self._outcomes],
+            [status(outcome) for outcome in self._outcomes],
             [_error(outcome) for outcome in self._outcomes],
             [outcome.attempts for outcome in self._outcomes],
             [round(outcome.latency * 1e3, 3) if outcome.attempts else None for outcome in self._outcomes],
@@ -146,7 +146,8 @@ def _fields(answer: Any) -> dict[str, Any]:
     return fields
 
 
-def _status(outcome: "Outcome") -> str:
+def status(outcome: "Outcome") -> str:
+    """What became of a row, as an answers file says it."""
     if outcome.error is None:
         return "ok"
     return "unfinished" if outcome.error.kind == "unfinished" else "failed"

@@ -6,9 +6,10 @@ from typing import Any, Unpack
 
 from tokio_asyncio_bridge._answers import Answers
 from tokio_asyncio_bridge._drive import ProgressCallback, Stop, drive
-from tokio_asyncio_bridge._errors import BrokenError, in_python
+from tokio_asyncio_bridge._errors import BrokenError, UsageError, in_python
+from tokio_asyncio_bridge._journal import answered
 from tokio_asyncio_bridge._native import Outcome, Session
-from tokio_asyncio_bridge._options import MapOptions, Words, checked, words
+from tokio_asyncio_bridge._options import File, JournalOptions, MapOptions, Words, checked, words
 from tokio_asyncio_bridge._tables import Rows, Source
 
 # Rows that are handed in together. The calls of the first begin while the next are being handed in.
@@ -24,9 +25,10 @@ def map(
     rows: Rows,
     predictor: Predictor,
     *,
+    journal: File | None = None,
     progress: ProgressCallback | None = None,
     stop: Stop | None = None,
-    **options: Unpack[MapOptions],
+    **options: Unpack[JournalOptions],
 ) -> Answers:
     """Answers rows in memory, and returns the outcomes in the rows' order.
 
@@ -34,22 +36,31 @@ def map(
     that the predictor returned. The predictor runs on an event loop of its own, on another thread, so a call works in a
     notebook too, whose own loop runs. It cannot use what belongs to the caller's loop.
 
-    Nothing is written down. Every answer there is reaches the caller, however the run ends:
+    Without a journal nothing is written down. Every answer there is reaches the caller, however the run ends:
 
     * If something stops the run, such as `max_failures`, a budget or `stop`, `Answers.stopped` says why. The rows that
       were not answered have an error of the kind `unfinished`.
     * Whatever is raised once the predictor is loaded, KeyboardInterrupt included, has the outcomes so far as its
       attribute `outcomes`. The first Ctrl-C lets calls in flight go on for `grace`, the second cancels them.
 
+    With `journal="run.journal"` the run is a job as that of `process`, and survives the process: every outcome is
+    recorded in that file, and a later call with the same rows, or with more rows after them, asks only what has no
+    answer. The rows are read to their end first, and kept in JSON as `run.input` until every one is answered. The
+    answers are also written to `run`, with a report beside them, and at a shell `tokio-asyncio-bridge resume run`
+    continues the run. Each row is a mapping of values that JSON can hold. An answer is what the journal holds, in
+    JSON's types: the text or value that was returned, or a dictionary of the fields.
+
     Args:
-        rows: The rows, from any iterable, or a table. A mapping gives the arguments by their names: keys that the
-            predictor does not take are passed over. Any other value is the one argument. An iterable is read while
-            calls are made.
+        rows: The rows, from any iterable, or a table: of pandas, of polars, a dataset of Hugging Face, or anything with
+            `__arrow_c_stream__`. A mapping gives the arguments by their names: keys that the predictor does not take
+            are passed over. Any other value is the one argument. An iterable is read while calls are made.
         predictor: What answers a row: `path/to/file.py:name`, `package.module:name`, `dspy`, a callable or a
             `dspy.Module`.
+        journal: Where every outcome is recorded. The other files of the job have its name without `.journal`.
         progress: Is called with a `Progress` several times a second, on the calling thread.
         stop: Ends the run when its `stop()` is called.
-        options: The options of the command line about the predictor and its calls, under their own names.
+        options: The options of the command line about the predictor and its calls, under their own names; with a
+            journal, also `force`, `skip_failed`, `allow_changed` and those about the answers file.
 
     Returns:
         An outcome for each row, in the rows' order.
@@ -59,9 +70,17 @@ def map(
         UsageError: An option's value does not fit.
         PredictorError: The predictor cannot be loaded.
         BrokenError: The run was broken off, for example because the event loop was stopped.
+        InputError, OutputError, JournalError, ChangedError: With a journal, the run cannot begin. Values that JSON
+            cannot hold, and rows that are not those of the journal, are named.
+        StoppedError: With a journal, `stop` ended the run before its first call, or at once.
     """
-    given = checked("map", options, MapOptions, ("predictor", "progress", "stop"))
+    given = checked("map", options, JournalOptions, ("predictor", "journal", "progress", "stop"))
     source = Source(rows)
+    if journal is not None:
+        outcomes, report = answered(source.rows(), predictor, journal, progress, stop, given)
+        return Answers(outcomes, source, report.stopped and in_python(report.stopped), report)
+    for name in given.keys() - MapOptions.__annotations__.keys():
+        raise UsageError(f"`{name}=` is about the files of a job, and without `journal=` there are none")
     outcomes, stopped = outcomes_of(source.rows(), predictor, progress, stop, words(given))
     return Answers(outcomes, source, stopped)
 

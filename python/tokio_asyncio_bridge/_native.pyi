@@ -8,12 +8,12 @@ from tokio_asyncio_bridge._outcome import Usage
 Words = list[tuple[str, str]]
 
 def main(arguments: Sequence[str]) -> NoReturn: ...
-def answer(
+def process_rows(
     rows: str,
     answers: str,
-    predictor: object | None,
     options: Words,
     *,
+    predictor: object | None,
     force: bool,
     skip_failed: bool,
     allow_changed: bool,
@@ -51,7 +51,7 @@ def resume(
 @final
 class Outcomes:
     def __new__(cls, journal: str) -> Outcomes: ...
-    def of(self, start: int, end: int) -> list[dict[str, Any] | None]: ...
+    def of(self, start: int, rows: list[Any]) -> list[Outcome]: ...
 
 @final
 class Outcome:

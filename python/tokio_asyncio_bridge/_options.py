@@ -34,15 +34,10 @@ class CallOptions(TypedDict, total=False):
     """
 
     # Predictor
-    signature: str
-    program: File
     model: str
     api_base: str
     lm: LmArguments
     event_loop: Literal["auto", "asyncio", "uvloop"]
-    # Rows
-    column: str
-    map: Columns
     # Pace
     rpm: int
     tpm: int
@@ -65,16 +60,52 @@ class CallOptions(TypedDict, total=False):
     max_total_tokens: int
 
 
-class MapOptions(CallOptions, total=False):
-    """The options of `map` and `stream`."""
+class ArgumentOptions(TypedDict, total=False):
+    """The options about the arguments of a predictor, and about the predictor `dspy`."""
 
-    # Pace
+    # Predictor
+    signature: str
+    program: File
+    # Rows
+    column: str
+    map: Columns
+
+
+class PaceOptions(TypedDict, total=False):
+    """How many calls are in flight."""
+
     concurrency: int
     sequential: bool
     concurrent: bool
 
 
-class JobOptions(CallOptions, total=False):
+class FileOptions(TypedDict, total=False):
+    """The options about the files of a job that is begun or continued."""
+
+    # Output
+    fields: Names
+    html: bool
+    no_html: bool
+    private: bool
+    # Files
+    allow_changed: bool
+    force: bool
+    skip_failed: bool
+
+
+class MapOptions(CallOptions, ArgumentOptions, PaceOptions, total=False):
+    """The options of `map` and `stream`."""
+
+
+class JournalOptions(MapOptions, FileOptions, total=False):
+    """The options of `map`. Those about files are for a run with a journal."""
+
+
+class EvaluateOptions(CallOptions, PaceOptions, FileOptions, total=False):
+    """The options of `evaluate`. Those about files are for a run with a journal."""
+
+
+class JobOptions(CallOptions, ArgumentOptions, total=False):
     """The options that all calls take that run a predictor on the rows of a file."""
 
     # Predictor
@@ -90,13 +121,9 @@ class JobOptions(CallOptions, total=False):
     private: bool
 
 
-class RunOptions(JobOptions, total=False):
+class RunOptions(JobOptions, PaceOptions, total=False):
     """The options that `process` and `resume` share."""
 
-    # Pace
-    concurrency: int
-    sequential: bool
-    concurrent: bool
     # Output
     fields: Names
     html: bool

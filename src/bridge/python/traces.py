@@ -7,7 +7,12 @@ import traceback
 from collections.abc import Iterator
 from types import FrameType
 
-_OURS = "_tokio_asyncio_bridge/"
+_HELPERS = "_tokio_asyncio_bridge/"
+_OURS = (_HELPERS, "<frozen ")
+# The package that brought the bridge in, if one did: it need not lie among the installed ones.
+_PACKAGE = getattr(sys.modules.get("tokio_asyncio_bridge"), "__file__", None)
+if isinstance(_PACKAGE, str):
+    _OURS = (*_OURS, os.path.join(os.path.dirname(os.path.abspath(_PACKAGE)), ""))
 _LIBRARIES = tuple(
     os.path.normcase(path) + os.sep
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
@@ -22,7 +27,7 @@ _LONGEST_TRACEBACK = 4_000
 
 def is_ours(filename: str) -> bool:
     """Whether a file is one of this program, or of the import machinery."""
-    return filename.startswith((_OURS, "<frozen "))
+    return filename.startswith(_OURS)
 
 
 def is_library(filename: str) -> bool:
@@ -150,7 +155,7 @@ def _imported_at(frame: FrameType | None) -> str | None:
 def _row_of(frame: FrameType | None) -> int | None:
     """The row of the `drive` that the frame runs under; None for a task that the predictor itself made."""
     while frame is not None:
-        if frame.f_code.co_filename == f"{_OURS}host.py" and "call" in frame.f_locals:
+        if frame.f_code.co_filename == f"{_HELPERS}host.py" and "call" in frame.f_locals:
             return getattr(frame.f_locals["call"], "row", None)
         frame = frame.f_back
     return None
