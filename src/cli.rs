@@ -135,7 +135,7 @@ impl Command {
         Some(match self {
             Self::Process(options) | Self::Doctor(options) => &options.run.job.shared.predictor,
             Self::Resume(options) => &options.run.job.shared.predictor,
-            Self::Compare(options) => &options.job.predictor,
+            Self::Compare(options) => &options.asked.job.predictor,
             Self::Demo(options) => &options.predictor,
             _ => return None,
         })

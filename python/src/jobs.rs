@@ -1,15 +1,18 @@
-//! The functions that start a job. Options come as pairs of a name and the value that the command line takes.
+//! The functions that start a job. Options come as pairs of a name and the value that the command line takes. Each
+//! function returns a [`Run`] at once, whose result is JSON.
 
 use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+use tokio_asyncio_bridge::job::compare::{CompareOptions, PreparedComparison};
 use tokio_asyncio_bridge::job::rebuilt::rebuilt;
-use tokio_asyncio_bridge::job::spec::{KeywordError, WholePatch, keywords};
+use tokio_asyncio_bridge::job::spec::{FieldPatch, KeywordError, WholePatch, keywords};
+use tokio_asyncio_bridge::job::verify::Reading;
 use tokio_asyncio_bridge::job::{
     Begin, Control, Job, JobError, JobPaths, Level, Observer, Only, PredictorObject, Report, SessionOptions,
-    TakeUp, recorded,
+    TakeUp, export as library_export, recorded, verify as library_verify,
 };
 
 use crate::errors;
@@ -19,39 +22,44 @@ use crate::run::{Run, Watch};
 /// Options, each as its name and its value in words.
 pub(crate) type Words = Vec<(String, String)>;
 
-/// Starts a job on the rows of a file, or continues it. `predictor` is an object, if the options name no SPEC. The result
-/// is a report (see [`of_session`]).
-#[pyfunction]
-#[pyo3(signature = (input, output, options, *, predictor, force, skip_failed, allow_changed))]
-pub(crate) fn process(
-    py: Python<'_>,
-    input: PathBuf,
-    output: Option<PathBuf>,
-    options: Words,
-    predictor: Option<&Bound<'_, PyAny>>,
+/// What a session does with the rows that have an outcome, and with a job that has changed.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct Choices {
     force: bool,
     skip_failed: bool,
     allow_changed: bool,
+}
+
+/// Starts a job on the rows of a file, or continues it. With `dry_run`, only estimates what it would use.
+#[pyfunction]
+pub(crate) fn process(
+    py: Python<'_>,
+    paths: (PathBuf, Option<PathBuf>),
+    options: Words,
+    predictor: Option<&Bound<'_, PyAny>>,
+    choices: Choices,
+    dry_run: bool,
 ) -> PyResult<Run> {
     let patch: WholePatch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
     let predictor = given(predictor)?;
+    let (input, output) = paths;
     let argv = argv("process", &input, options, predictor.as_ref());
     Run::start(move |runtime, watch, control| {
         let take_up = TakeUp {
-            only: skip_failed.then_some(Only::Unfinished),
-            allow_changed,
-            begin: if force { Begin::Anew } else { Begin::Continue },
+            only: choices.skip_failed.then_some(Only::Unfinished),
+            allow_changed: choices.allow_changed,
+            begin: if choices.force { Begin::Anew } else { Begin::Continue },
         };
-        let session = SessionOptions { predictor, take_up, argv, ..SessionOptions::default() };
+        let session = SessionOptions { predictor, take_up, dry_run, argv, ..SessionOptions::default() };
         // The directory is removed when the job has ended.
         let (job, _scratch) = Job::of_input(&input, output.as_deref(), patch, session)?;
-        run(job, runtime, watch, control)
+        if dry_run { estimate(job, runtime, watch, control) } else { run(job, runtime, watch, control) }
     })
 }
 
-/// Continues the run of an answers file. The result is a report (see [`of_session`]).
+/// Continues the run of an answers file.
 #[pyfunction]
-#[pyo3(signature = (answers, options, *, predictor, only, allow_changed))]
 pub(crate) fn resume(
     py: Python<'_>,
     answers: PathBuf,
@@ -84,6 +92,67 @@ pub(crate) fn resume(
     })
 }
 
+/// Times the same rows one call at a time and several at a time.
+#[pyfunction]
+pub(crate) fn compare(
+    py: Python<'_>,
+    input: PathBuf,
+    options: Words,
+    predictor: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Run> {
+    let asked: CompareOptions = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
+    let predictor = given(predictor)?;
+    let argv = argv("compare", &input, options, predictor.as_ref());
+    Run::start(move |runtime, watch, control| {
+        let spec = asked.spec(&input)?;
+        let access = spec.access.access();
+        let session =
+            SessionOptions { predictor, input: Some(input.clone()), argv, ..SessionOptions::default() };
+        let modes = (asked.modes(), asked.runs);
+        let end = runtime.block_on(async {
+            let mut prepared = PreparedComparison::new(spec, modes, session, watch, control).await?;
+            let observer = watch.clone();
+            Ok::<_, JobError>(prepared.run(&|| Box::new(observer.clone()), control).await)
+        })?;
+        asked.write(access, &end.comparison, watch)?;
+        Ok(json!({
+            "comparison": end.comparison,
+            "broken": end.error.map(|error| error.to_string()),
+            "killed": end.killed,
+            "summary": end.comparison.summary(),
+            "markdown": end.comparison.markdown(),
+            "cost_usd": end.cost_usd,
+        }))
+    })
+}
+
+/// Checks an answers file against its input and its journal.
+#[pyfunction]
+pub(crate) fn verify(py: Python<'_>, input: PathBuf, answers: PathBuf, options: Words) -> PyResult<Run> {
+    let reading: Reading = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
+    Run::start(move |_, watch, control| {
+        Ok(library_verify::verify(&input, &answers, &reading, watch, control)?.to_json())
+    })
+}
+
+/// Writes the answers that a run has so far.
+#[pyfunction]
+pub(crate) fn export(
+    py: Python<'_>,
+    answers: PathBuf,
+    output: Option<PathBuf>,
+    options: Words,
+    force: bool,
+) -> PyResult<Run> {
+    let fields: FieldPatch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
+    Run::start(move |_, watch, control| {
+        let written = library_export::export(&answers, output.as_deref(), fields, force, watch, control)?;
+        let rows = written.rows;
+        let (ok, failed, unfinished) = (rows.ok, rows.failed, rows.unfinished);
+        Ok(json!({ "answers": written.answers, "ok": ok, "failed": failed, "unfinished": unfinished }))
+    })
+}
+
 /// The words of a command line that would start the same session.
 pub(crate) fn argv(
     function: &str,
@@ -96,6 +165,22 @@ pub(crate) fn argv(
     let words = options.map(|(name, value)| format!("--{}={value}", name.replace('_', "-")));
     let first = [format!("tokio_asyncio_bridge.{function}"), path.to_string_lossy().into_owned()];
     first.into_iter().chain(words).collect()
+}
+
+/// Estimates what a session of a job would use.
+fn estimate(job: Job, runtime: &Runtime, watch: &mut Watch, control: &Control) -> Result<Value, JobError> {
+    let prepared = runtime.block_on(job.prepare(watch, control))?;
+    let rows = prepared.check(watch)?;
+    let estimate = prepared.estimate(rows);
+    Ok(json!({
+        "rows": rows,
+        "calls": estimate.calls,
+        "input_tokens": estimate.input_tokens,
+        "input_usd": estimate.input_usd,
+        "most_output_tokens": estimate.most_output_tokens,
+        "most_output_usd": estimate.most_output_usd,
+        "text": estimate.to_string(),
+    }))
 }
 
 /// Runs a session of a job to its end.

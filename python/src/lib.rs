@@ -24,7 +24,7 @@ mod _native {
     use tokio_asyncio_bridge::cli;
 
     #[pymodule_export]
-    use crate::jobs::{process, resume};
+    use crate::jobs::{compare, export, process, resume, verify};
     #[pymodule_export]
     use crate::journal::{Outcomes, answer_columns, process_rows};
     #[pymodule_export]

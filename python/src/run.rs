@@ -1,5 +1,7 @@
 //! The class `Run`: a job on a thread of its own, which Python waits for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -14,6 +16,10 @@ use crate::errors;
 
 /// The longest single wait.
 const LONGEST: Duration = Duration::from_secs(1);
+/// How long what a stopped job was doing, such as loading its predictor, may take to end.
+const CLEARING: Duration = Duration::from_secs(30);
+/// How often it is looked whether the job is to end at once meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A job that runs on a thread of its own. If the object is dropped before the job's end, the job is ended at once.
 #[pyclass(frozen, module = "tokio_asyncio_bridge._native")]
@@ -25,6 +31,7 @@ pub(crate) struct Run {
 #[derive(Default)]
 struct Shared {
     control: Control,
+    hurries: AtomicBool,
     state: Mutex<State>,
     ended: Condvar,
 }
@@ -41,6 +48,34 @@ struct State {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kill(&self) {
+        self.hurries.store(true, Ordering::Relaxed);
+        self.control.kill(Signal::Interrupt);
+    }
+
+    /// Waits until nothing of the job runs any more, so that nothing of it is left in the process. A job that is to end at
+    /// once leaves it behind.
+    fn clear(&self, runtime: Runtime) {
+        let (clearing, cleared) = channel::<()>();
+        let clear = move || {
+            runtime.shutdown_timeout(CLEARING);
+            drop(clearing);
+        };
+        if Builder::new().name("tab-clear".to_owned()).spawn(clear).is_err() {
+            return;
+        }
+        let mut told = false;
+        while cleared.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout)
+            && !self.hurries.load(Ordering::Relaxed)
+        {
+            if !told {
+                let text = "stopping: waiting for what was being loaded or read (Ctrl-C again to stop now)";
+                self.state().messages.push(("warning", text.to_owned()));
+            }
+            told = true;
+        }
     }
 }
 
@@ -89,8 +124,7 @@ impl Run {
         let thread = Builder::new().name("tab-run".to_owned()).spawn(move || {
             let shared = &ends.0;
             let result = work(&runtime, &mut Watch(Arc::clone(shared)), &shared.control);
-            // A thread that is still blocked must not delay the end.
-            runtime.shutdown_background();
+            shared.clear(runtime);
             shared.state().result = Some(result);
         })?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
@@ -109,14 +143,14 @@ impl Run {
         })
     }
 
-    /// Asks the job to stop, as the first Ctrl-C at a terminal does; a second time, as the second one does.
+    /// Asks the job to stop, as the first Ctrl-C at a terminal does.
     fn stop(&self) {
         self.shared.control.stop(Signal::Interrupt);
     }
 
     /// Asks the job to end at once.
     fn kill(&self) {
-        self.shared.control.kill(Signal::Interrupt);
+        self.shared.kill();
     }
 
     /// How the job stands, as JSON, or `None` before its first call. Times are in seconds.
@@ -154,7 +188,7 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         if !self.shared.state().has_ended {
-            self.shared.control.kill(Signal::Interrupt);
+            self.shared.kill();
         }
     }
 }

@@ -1,6 +1,7 @@
 """Answers files of questions with an async Python program, through a Tokio <-> asyncio bridge."""
 
 from tokio_asyncio_bridge._answers import Answers
+from tokio_asyncio_bridge._comparison import Comparison
 from tokio_asyncio_bridge._drive import Progress, Stop
 from tokio_asyncio_bridge._errors import (
     BridgeError,
@@ -18,18 +19,23 @@ from tokio_asyncio_bridge._errors import (
     UsageError,
 )
 from tokio_asyncio_bridge._evaluate import Evaluation, evaluate
-from tokio_asyncio_bridge._jobs import process, resume
+from tokio_asyncio_bridge._jobs import compare, estimate, export, process, resume, verify
 from tokio_asyncio_bridge._map import map
 from tokio_asyncio_bridge._outcome import Outcome, Usage
 from tokio_asyncio_bridge._report import Report
+from tokio_asyncio_bridge._results import Audit, Estimate, Exported
 from tokio_asyncio_bridge._stream import stream
 
 __all__ = [
     "Answers",
+    "Audit",
     "BridgeError",
     "BrokenError",
     "ChangedError",
+    "Comparison",
+    "Estimate",
     "Evaluation",
+    "Exported",
     "InputError",
     "InternalError",
     "JournalError",
@@ -45,9 +51,13 @@ __all__ = [
     "UnfinishedError",
     "Usage",
     "UsageError",
+    "compare",
+    "estimate",
     "evaluate",
+    "export",
     "map",
     "process",
     "resume",
     "stream",
+    "verify",
 ]

@@ -123,8 +123,8 @@ def drive(
     try:
         raised.report = None  # type: ignore[attr-defined]
         raised.report = made(waiting.result())  # type: ignore[attr-defined]
-    except StoppedError:
-        pass
+    except StoppedError as stopped:
+        raised.report = stopped.report  # type: ignore[attr-defined]
     except Exception as error:
         raised.add_note(f"the run failed besides: {error}")
     try:

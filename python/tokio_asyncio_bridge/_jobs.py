@@ -1,13 +1,25 @@
 """The jobs of the command line as functions."""
 
 import os
-from typing import Unpack
+from collections.abc import Mapping
+from typing import Any, Unpack
 
 from tokio_asyncio_bridge import _native
+from tokio_asyncio_bridge._comparison import Comparison, comparison_of
 from tokio_asyncio_bridge._drive import ProgressCallback, Stop, drive
-from tokio_asyncio_bridge._options import File, ProcessOptions, ResumeOptions, checked, words
+from tokio_asyncio_bridge._options import (
+    CompareOptions,
+    ExportOptions,
+    File,
+    ProcessOptions,
+    ResumeOptions,
+    VerifyOptions,
+    checked,
+    words,
+)
 from tokio_asyncio_bridge._predictor import Predictor, given
 from tokio_asyncio_bridge._report import Report, report_of
+from tokio_asyncio_bridge._results import Audit, Estimate, Exported, audit_of, estimate_of, exported_of
 
 _OWN = ("predictor", "progress", "stop")
 
@@ -37,9 +49,10 @@ def process(
         input: A `.csv` or `.jsonl` file, a pipe, or `-` for standard input (with `format`).
         output: The answers file; by default the input's stem and `.answers.csv` or `.answers.jsonl`, in the working
             directory.
-        predictor: What answers a row: a SPEC such as `app.py:answer`, or an object to call, such as an `async def` or
-            a `dspy.Module`, which may be defined in a notebook's cell. Its calls see the context variables of the
-            caller and its `dspy.settings`, as they are now.
+        predictor: What answers a row: a SPEC (`path/to/file.py:name`, `package.module:name`, or `dspy`), any callable,
+            or a `dspy.Module`. Its parameters are the columns that it takes. An object may be defined anywhere, also in
+            a notebook's cell. It is called in a copy of the caller's context and recorded by its name, so that the
+            command line asks for `--predictor` to resume the run.
         progress: Is called with a `Progress` several times a second, on the calling thread. If it raises, the run is
             stopped and the exception is raised.
         stop: Ends the run when its `stop()` is called.
@@ -56,20 +69,59 @@ def process(
         StoppedError: `stop` ended the run before its first call, or at once.
         BrokenError: The run was broken off.
     """
-    taken = checked("process", options, ProcessOptions, _OWN)
-    force, skip_failed = taken.pop("force", False), taken.pop("skip_failed", False)
-    allow_changed = taken.pop("allow_changed", False)
-    spec, target = given(predictor)
-    run = _native.process(
-        os.fspath(input),
-        None if output is None else os.fspath(output),
-        words({**spec, **taken}),
-        predictor=target,
-        force=force,
-        skip_failed=skip_failed,
-        allow_changed=allow_changed,
-    )
+    run = _process("process", input, output, predictor, options, dry_run=False)
     return drive(run, report_of, stop, progress)
+
+
+def estimate(
+    input: File,
+    output: File | None = None,
+    *,
+    predictor: Predictor,
+    stop: Stop | None = None,
+    **options: Unpack[ProcessOptions],
+) -> Estimate:
+    """Estimates what `process` with the same arguments would use. Checks all that it checks, and calls nothing.
+
+    It starts the bridge and loads the predictor, reads the whole input, and looks for the run in the journal of
+    `output`, whose answered rows are not counted. It writes nothing.
+
+    Args:
+        input: As `process` takes it.
+        output: As `process` takes it.
+        predictor: As `process` takes it.
+        stop: As `process` takes it.
+        options: As `process` takes them.
+
+    Returns:
+        Rows, calls, tokens, and US dollars where a price is known.
+
+    Raises:
+        BridgeError: The run could not begin; the classes are those of `process`.
+    """
+    run = _process("estimate", input, output, predictor, options, dry_run=True)
+    return drive(run, estimate_of, stop, None)
+
+
+def _process(
+    function: str,
+    input: File,
+    output: File | None,
+    predictor: Predictor,
+    options: Mapping[str, object],
+    *,
+    dry_run: bool,
+) -> _native.Run:
+    taken = checked(function, options, ProcessOptions, _OWN)
+    choices = {name: taken.pop(name, False) for name in ("force", "skip_failed", "allow_changed")}
+    paths = (os.fspath(input), None if output is None else os.fspath(output))
+    return _native.process(paths, *_asked(taken, predictor), choices, dry_run)
+
+
+def _asked(options: dict[str, Any], predictor: Predictor | None) -> tuple[list[tuple[str, str]], object | None]:
+    """The words of the options, and the predictor if it is an object."""
+    spec, target = ({}, None) if predictor is None else given(predictor)
+    return words({**spec, **options}), target
 
 
 def resume(
@@ -102,8 +154,85 @@ def resume(
     """
     taken = checked("resume", options, ResumeOptions, _OWN)
     only, allow_changed = taken.pop("only", None), taken.pop("allow_changed", False)
-    spec, target = ({}, None) if predictor is None else given(predictor)
-    run = _native.resume(
-        os.fspath(answers), words({**spec, **taken}), predictor=target, only=only, allow_changed=allow_changed
-    )
+    run = _native.resume(os.fspath(answers), *_asked(taken, predictor), only, allow_changed)
     return drive(run, report_of, stop, progress)
+
+
+def compare(
+    input: File,
+    *,
+    predictor: Predictor,
+    progress: ProgressCallback | None = None,
+    stop: Stop | None = None,
+    **options: Unpack[CompareOptions],
+) -> Comparison:
+    """Times the same rows one call at a time and several at a time. Keeps no answers.
+
+    By default it makes three runs each of `sequential` and of 16 calls at a time, in turn, after a warm-up. Signals end
+    it as they end `process`; then the attribute `report` of KeyboardInterrupt is the Comparison of the finished runs.
+
+    Args:
+        input: A `.csv` or `.jsonl` file.
+        predictor: As `process` takes it.
+        progress: As `process` takes it; each run begins anew.
+        stop: As `process` takes it.
+        options: Those of the command line under their own names. `concurrency` may be a list.
+
+    Returns:
+        Wall times, rows per second, the speedup and its 95 % confidence interval.
+
+    Raises:
+        BridgeError: The comparison could not begin, or was broken off; the classes are those of `process`.
+    """
+    taken = checked("compare", options, CompareOptions, _OWN)
+    # One that is off must not turn on the other, as in `process`: each of the two adds a mode.
+    taken = {name: value for name, value in taken.items() if value is not False or name == "private"}
+    run = _native.compare(os.fspath(input), *_asked(taken, predictor))
+    return drive(run, comparison_of, stop, progress)
+
+
+def verify(input: File, answers: File, *, stop: Stop | None = None, **options: Unpack[VerifyOptions]) -> Audit:
+    """Checks an answers file against its input, and against the journal beside it if there is one. Changes nothing.
+
+    Args:
+        input: The input of the run.
+        answers: Its answers file.
+        stop: Ends the check when its `stop()` is called.
+        options: How to read the input: `range`, `delimiter`, `encoding`, `format`. What is left out is taken from the
+            journal.
+
+    Returns:
+        The faults by kind. `Audit.ok` says whether there is none.
+
+    Raises:
+        InputError, JournalError: A file cannot be read.
+        StoppedError: `stop` ended the check.
+    """
+    taken = checked("verify", options, VerifyOptions, ("stop",))
+    return drive(_native.verify(os.fspath(input), os.fspath(answers), words(taken)), audit_of, stop, None)
+
+
+def export(
+    answers: File, output: File | None = None, *, stop: Stop | None = None, **options: Unpack[ExportOptions]
+) -> Exported:
+    """Writes the answers that a run has so far, from its journal, even while it goes on. Calls nothing.
+
+    Args:
+        answers: The answers file of the run.
+        output: Another file to write, in place of `answers`.
+        stop: Ends the export when its `stop()` is called. Then the file is left as it was.
+        options: `fields`, the columns of the answers; `force`, to replace a file that this package did not write and
+            keep it under another name.
+
+    Returns:
+        The file that was written, and how many of its rows are answered, failed and unfinished.
+
+    Raises:
+        JournalError: There is no journal, or it cannot be read.
+        OutputError: The file cannot be written, or would replace one that must stay.
+        StoppedError: `stop` ended the export.
+    """
+    taken = checked("export", options, ExportOptions, ("output", "stop"))
+    force = taken.pop("force", False)
+    to = None if output is None else os.fspath(output)
+    return drive(_native.export(os.fspath(answers), to, words(taken), force), exported_of, stop, None)

@@ -1,4 +1,3 @@
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, final
 
@@ -30,23 +29,16 @@ class Run:
     def result(self) -> str: ...
 
 def process(
-    input: str | os.PathLike[str],
-    output: str | os.PathLike[str] | None,
+    paths: tuple[str, str | None],
     options: Words,
-    *,
-    predictor: object | None,
-    force: bool,
-    skip_failed: bool,
-    allow_changed: bool,
+    predictor: object,
+    choices: dict[str, bool],
+    dry_run: bool,
 ) -> Run: ...
-def resume(
-    answers: str | os.PathLike[str],
-    options: Words,
-    *,
-    predictor: object | None,
-    only: str | None,
-    allow_changed: bool,
-) -> Run: ...
+def resume(answers: str, options: Words, predictor: object, only: str | None, allow_changed: bool) -> Run: ...
+def compare(input: str, options: Words, predictor: object) -> Run: ...
+def verify(input: str, answers: str, options: Words) -> Run: ...
+def export(answers: str, output: str | None, options: Words, force: bool) -> Run: ...
 
 @final
 class Outcomes:

@@ -145,6 +145,34 @@ class ResumeOptions(RunOptions, total=False):
     only: Literal["failed", "unfinished"]
 
 
+class CompareOptions(JobOptions, total=False):
+    """The options of `compare`."""
+
+    sequential: bool
+    concurrent: bool
+    concurrency: int | Sequence[int]
+    runs: int
+    export_json: File
+    export_markdown: File
+    force: bool
+
+
+class VerifyOptions(TypedDict, total=False):
+    """The options of `verify`."""
+
+    range: Rows
+    delimiter: str
+    encoding: str
+    format: Format
+
+
+class ExportOptions(TypedDict, total=False):
+    """The options of `export`."""
+
+    fields: Names
+    force: bool
+
+
 # Switches that are opposites of each other: the one that is off turns the other on.
 _OPPOSITES = {"html": "no_html", "no_html": "html", "sequential": "concurrent", "concurrent": "sequential"}
 

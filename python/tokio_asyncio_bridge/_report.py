@@ -22,6 +22,9 @@ from tokio_asyncio_bridge._figures import (
 )
 from tokio_asyncio_bridge._html import table
 
+# Columns before a value in the summary.
+_INDENT = 17
+
 
 @dataclass(frozen=True, repr=False)
 class Report:
@@ -93,7 +96,14 @@ class Report:
 
     def _repr_html_(self) -> str:
         headline, _, lines = repr(self).partition("\n\n")
-        return table(headline, lines)
+        rows: list[tuple[str, str]] = []
+        for line in lines.splitlines():
+            label, value = line[:_INDENT].strip(), line[_INDENT:]
+            # A line without a label belongs to the one before.
+            if not label and rows:
+                label, value = rows[-1][0], f"{rows.pop()[1]}\n{value}"
+            rows.append((label, value))
+        return table(headline, rows)
 
 
 def report_of(result: dict[str, Any]) -> Report:

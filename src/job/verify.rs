@@ -3,12 +3,15 @@
 use std::ops::Range;
 use std::path::Path;
 
+use clap::Args;
 use encoding_rs::Encoding;
+use serde_json::{Value, json};
 
 use super::damage;
 use super::error::JobError;
 use super::export::source_of;
 use super::paths::JobPaths;
+use super::spec::values::{delimiter, encoding, range};
 use super::spec::{self, FormatChoice};
 use crate::input::{Format, Source};
 use crate::journal::Recovered;
@@ -19,15 +22,19 @@ use crate::run::control::Control;
 use crate::selection::Selection;
 
 /// How to read the input. Each field that is `None` is taken from the journal, or else from the input itself.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Reading {
-    /// The rows that were selected, counted from 0, the end exclusive. If neither this nor a journal tells, all rows.
+    /// The rows that the run was asked for: A to B, 0-based, end exclusive [default: what the journal says, or all]
+    #[arg(long, value_name = "A:B", value_parser = range)]
     pub range: Option<Range<u64>>,
-    /// The delimiter of CSV fields.
+    /// The CSV field delimiter [default: what the journal says, or the input's first line (`sep=;`), or ,]
+    #[arg(long, value_name = "CHAR", value_parser = delimiter, env = "TAB_DELIMITER")]
     pub delimiter: Option<u8>,
-    /// The input's encoding.
+    /// The input's encoding [default: what the journal says, or utf-8]
+    #[arg(long, value_name = "LABEL", value_parser = encoding, env = "TAB_ENCODING")]
     pub encoding: Option<&'static Encoding>,
-    /// The input's format.
+    /// The input's format [default: what the journal says, or the extension]
+    #[arg(long, value_name = "FORMAT", env = "TAB_FORMAT")]
     pub format: Option<FormatChoice>,
 }
 
@@ -45,6 +52,15 @@ impl Audit {
     /// The number of faults in the answers file.
     pub fn faults(&self) -> u64 {
         self.findings.faults()
+    }
+
+    /// The audit as JSON, as `verify --json` prints it.
+    pub fn to_json(&self) -> Value {
+        let mut json = json!(self.findings);
+        json["faults"] = self.faults().into();
+        json["journal"] = self.journal_faults.is_some().into();
+        json["journal_faults"] = json!(self.journal_faults);
+        json
     }
 }
 

@@ -1,16 +1,12 @@
 //! The subcommand `verify`, which checks an answers file against its input and its journal.
 
 use std::fmt::Write;
-use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::Args;
-use encoding_rs::Encoding;
 
 use super::show::ShowOptions;
 use super::streams::Streams;
-use crate::job::spec::FormatChoice;
-use crate::job::spec::values::{delimiter, encoding, range};
 use crate::job::verify::{self, Audit, Reading};
 use crate::report::text::{count, counted, escape};
 use crate::run::control::Control;
@@ -25,18 +21,9 @@ pub(crate) struct VerifyOptions {
     /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,
-    /// The rows that the run was asked for: A to B, 0-based, end exclusive [default: what the journal says, or all]
-    #[arg(long, value_name = "A:B", value_parser = range)]
-    pub range: Option<Range<u64>>,
-    /// The CSV field delimiter [default: what the journal says, or the input's first line (`sep=;`), or ,]
-    #[arg(long, value_name = "CHAR", value_parser = delimiter, env = "TAB_DELIMITER")]
-    pub delimiter: Option<u8>,
-    /// The input's encoding [default: what the journal says, or utf-8]
-    #[arg(long, value_name = "LABEL", value_parser = encoding, env = "TAB_ENCODING")]
-    pub encoding: Option<&'static Encoding>,
-    /// The input's format [default: what the journal says, or the extension]
-    #[arg(long, value_name = "FORMAT", env = "TAB_FORMAT")]
-    pub format: Option<FormatChoice>,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub reading: Reading,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub show: ShowOptions,
@@ -52,20 +39,9 @@ pub(crate) fn verify(
     streams: &mut Streams,
     control: &Control,
 ) -> anyhow::Result<u8> {
-    let VerifyOptions { range, delimiter, encoding, format, .. } = options;
-    let reading =
-        Reading { range: range.clone(), delimiter: *delimiter, encoding: *encoding, format: *format };
     // The result lists the faults of the journal, so that no observer has to tell them.
-    let audit = verify::verify(&options.input, &options.answers, &reading, &mut (), control)?;
-    let text = if options.json {
-        let mut json = serde_json::to_value(&audit.findings)?;
-        json["faults"] = audit.faults().into();
-        json["journal"] = audit.journal_faults.is_some().into();
-        json["journal_faults"] = serde_json::json!(audit.journal_faults);
-        format!("{json:#}\n")
-    } else {
-        options.table(&audit)
-    };
+    let audit = verify::verify(&options.input, &options.answers, &options.reading, &mut (), control)?;
+    let text = if options.json { format!("{:#}\n", audit.to_json()) } else { options.table(&audit) };
     streams.say(&options.show, &text)?;
     Ok(u8::from(audit.faults() > 0))
 }

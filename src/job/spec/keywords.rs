@@ -21,8 +21,7 @@ pub(super) fn command<P: Args>() -> Command {
 }
 
 /// Reads a group of options. Each is an identifier, such as `row_timeout`, and the value that the command line takes. An
-/// option that can be repeated may be given several times. A switch is given as `true`, and one without an opposite
-/// may be `false`.
+/// option that can be repeated may be given several times. A switch is `true` or `false`.
 ///
 /// # Errors
 ///
@@ -40,21 +39,25 @@ pub fn keywords<P: Args>(given: &[(String, String)]) -> Result<P, KeywordError> 
         .filter(|argument| is_flag(argument))
         .map(|flag| flag.get_id().clone())
         .collect();
-    let words = given.iter().map(|(name, value)| {
-        let long = name.replace('_', "-");
-        if flags.iter().any(|flag| flag == name) { format!("--{long}") } else { format!("--{long}={value}") }
+    let words = given.iter().filter_map(|(name, value)| {
+        let (is_flag, long) = (flags.iter().any(|flag| flag == name), name.replace('_', "-"));
+        match value.as_str() {
+            "false" if is_flag => None,
+            _ if is_flag => Some(format!("--{long}")),
+            _ => Some(format!("--{long}={value}")),
+        }
     });
     let refused = |error: clap::Error| refused(&error, given);
     let matches = command.try_get_matches_from(words).map_err(refused)?;
     P::from_arg_matches(&matches).map_err(refused)
 }
 
-/// Whether an option is one of two that are opposites, such as `html` and `no_html`.
+/// Whether an option is a switch that can only be turned on, such as `force` or `no_html`.
 fn is_flag(argument: &Arg) -> bool {
     matches!(argument.get_action(), ArgAction::SetTrue)
 }
 
-/// Whether an option is a switch without an opposite.
+/// Whether an option is a switch that can be turned off again, such as `private`.
 fn is_switch(argument: &Arg) -> bool {
     !is_flag(argument) && argument.get_num_args().is_some_and(|values| values.max_values() == 0)
 }

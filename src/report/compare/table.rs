@@ -19,7 +19,15 @@ const HEADINGS: [&str; 6] = ["", "Wall (mean ± σ)", "Rows/s", "In flight", "Ca
 /// What precedes the same figures where a terminal is too narrow for a table.
 const LABELS: [&str; 6] = ["", "Wall (± σ)", "Rows/s", "In flight", "Calls", "Failed"];
 
+/// The width in columns of a summary that is for no terminal.
+const WIDTH: usize = 100;
+
 impl Comparison {
+    /// Summarizes the comparison in text without colours.
+    pub fn summary(&self) -> String {
+        self.table(Look { color: false, width: WIDTH })
+    }
+
     /// Formats the comparison for a terminal.
     pub fn table(&self, look: Look) -> String {
         let mut text = self.figures(look.width);
