@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::support::http;
-use super::support::job::Job;
+use super::support::job::{Job, installed_into};
 
 fn python() -> PathBuf {
     let python = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
@@ -66,6 +66,9 @@ fn a_dry_run_announces_as_many_calls_at_once_as_a_run_makes() {
 
 #[test]
 fn an_environment_without_the_packages_is_refused_with_the_command_that_installs_them() {
+    if installed_into().is_some() {
+        return; // it runs in that Python, and looks for no other
+    }
     let job = Job::new().questions(3);
     let bare = job.path("bare");
     let made = Command::new(python()).args(["-m", "venv", "--without-pip"]).arg(&bare).status().unwrap();

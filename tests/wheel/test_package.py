@@ -34,3 +34,13 @@ def test_the_wheel_needs_no_package_but_those_of_its_extras() -> None:
     needed = importlib.metadata.requires(DISTRIBUTION) or []
     assert [one for one in needed if "extra ==" not in one] == []
     assert set(importlib.metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []) == {"dspy", "notebook"}
+
+
+def test_without_dspy_the_default_predictor_names_the_extra_that_brings_it(tmp_path: Path) -> None:
+    (tmp_path / "questions.csv").write_text("question\nWhy?\n")
+    without = "import sys; sys.modules['dspy'] = None; from tokio_asyncio_bridge._cli import main; main()"
+    command = [sys.executable, "-c", without, "process", "questions.csv", "--model", "openai/gpt-4o-mini"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"hint: run `{sys.executable} -m pip install 'tokio-asyncio-bridge[dspy]'`" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["questions.csv"]
