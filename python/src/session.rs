@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use rustix::event::{EventfdFlags, eventfd};
@@ -17,13 +16,14 @@ use tokio_asyncio_bridge::input::Feed;
 use tokio_asyncio_bridge::job::memory::MemoryJob;
 use tokio_asyncio_bridge::job::spec::{WholePatch, keywords};
 use tokio_asyncio_bridge::job::{
-    Event, Format, JobError, JobSpec, Level, Observer, PredictorObject, SessionOptions, Snapshot,
+    Event, Format, JobError, JobSpec, Level, Observer, SessionOptions, Snapshot,
 };
 use tokio_asyncio_bridge::outcome;
 use tokio_asyncio_bridge::usage::Usage;
 
 use crate::errors;
 use crate::outcome::{Fault, Outcome};
+use crate::predictor::given;
 use crate::run::{Run, Watch};
 
 /// The number of outcomes that wakes whoever waits for them at once.
@@ -177,10 +177,7 @@ impl Session {
         let mut options = SessionOptions::default();
         match predictor.extract::<String>() {
             Ok(name) => spec.predictor.predictor = name,
-            Err(_) => {
-                let object = PredictorObject::new(predictor);
-                options.predictor = Some(object.map_err(|error| PyRuntimeError::new_err(error.to_string()))?);
-            }
+            Err(_) => options.predictor = given(Some(predictor))?,
         }
         let wake =
             eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(std::io::Error::from)?;

@@ -32,8 +32,10 @@ def test_every_row_has_its_outcome_in_the_order_of_the_rows() -> None:
     given = rows(20_000)
     outcomes = tab.map(given, upper, concurrency=100)
     assert [outcome.index for outcome in outcomes] == list(range(20_000))
-    assert all(outcome.ok and outcome.answer == row["question"].upper() for outcome, row in zip(outcomes, given))
-    assert all(outcome.row is row for outcome, row in zip(outcomes, given))
+    assert all(
+        outcome.ok and outcome.answer == row["question"].upper() for outcome, row in zip(outcomes, given, strict=True)
+    )
+    assert all(outcome.row is row for outcome, row in zip(outcomes, given, strict=True))
     assert {outcome.attempts for outcome in outcomes} == {1}
 
 
@@ -59,9 +61,10 @@ def test_an_answer_is_the_very_object_that_was_returned() -> None:
         return things[which]
 
     outcomes = tab.map([{"which": which} for which in range(100)], pick)
-    assert all(outcome.answer is thing for outcome, thing in zip(outcomes, things))
+    assert all(outcome.answer is thing for outcome, thing in zip(outcomes, things, strict=True))
     alive = weakref.ref(things[0])
-    del outcomes, things, pick
+    things.clear()
+    del outcomes
     gc.collect()
     assert alive() is None
 
