@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tokio_asyncio_bridge::job::compare::{CompareOptions, PreparedComparison};
+use tokio_asyncio_bridge::job::compare::{CompareRequest, PreparedComparison};
 use tokio_asyncio_bridge::job::rebuilt::rebuilt;
 use tokio_asyncio_bridge::job::spec::{FieldPatch, KeywordError, WholePatch, keywords};
 use tokio_asyncio_bridge::job::verify::Reading;
@@ -100,7 +100,7 @@ pub(crate) fn compare(
     options: Words,
     predictor: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Run> {
-    let asked: CompareOptions = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
+    let asked: CompareRequest = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
     let predictor = given(predictor)?;
     let argv = argv("compare", &input, options, predictor.as_ref());
     Run::start(move |runtime, watch, control| {

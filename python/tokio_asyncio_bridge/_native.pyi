@@ -4,13 +4,15 @@ from typing import Any, Literal, NoReturn, final
 from tokio_asyncio_bridge._errors import RowError
 from tokio_asyncio_bridge._outcome import Usage
 
-Words = list[tuple[str, str]]
+_Words = list[tuple[str, str]]
+
+__all__: list[str]
 
 def main(arguments: Sequence[str]) -> NoReturn: ...
 def process_rows(
     rows: str,
     answers: str,
-    options: Words,
+    options: _Words,
     *,
     predictor: object | None,
     force: bool,
@@ -30,15 +32,15 @@ class Run:
 
 def process(
     paths: tuple[str, str | None],
-    options: Words,
+    options: _Words,
     predictor: object,
     choices: dict[str, bool],
     dry_run: bool,
 ) -> Run: ...
-def resume(answers: str, options: Words, predictor: object, only: str | None, allow_changed: bool) -> Run: ...
-def compare(input: str, options: Words, predictor: object) -> Run: ...
-def verify(input: str, answers: str, options: Words) -> Run: ...
-def export(answers: str, output: str | None, options: Words, force: bool) -> Run: ...
+def resume(answers: str, options: _Words, predictor: object, only: str | None, allow_changed: bool) -> Run: ...
+def compare(input: str, options: _Words, predictor: object) -> Run: ...
+def verify(input: str, answers: str, options: _Words) -> Run: ...
+def export(answers: str, output: str | None, options: _Words, force: bool) -> Run: ...
 
 @final
 class Outcomes:
@@ -81,7 +83,7 @@ class Outcome:
 
 @final
 class Session:
-    def __new__(cls, predictor: str | Callable[..., Any], options: Words, *, total: int, wakes: bool) -> Session: ...
+    def __new__(cls, predictor: str | Callable[..., Any], options: _Words, *, total: int, wakes: bool) -> Session: ...
     @property
     def run(self) -> Run: ...
     def ready(self, seconds: float) -> bool: ...

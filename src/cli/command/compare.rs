@@ -25,7 +25,7 @@ pub(crate) struct CompareOptions {
     pub dry_run: bool,
     #[allow(missing_docs)]
     #[command(flatten)]
-    pub asked: compare::CompareOptions,
+    pub asked: compare::CompareRequest,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub show: ShowOptions,

@@ -1,12 +1,12 @@
 //! Compares modes: runs the same rows at several concurrencies, in turn, with one predictor.
 
-mod options;
+mod request;
 mod runs;
 mod sample;
 
 use std::time::Duration;
 
-pub use self::options::CompareOptions;
+pub use self::request::CompareRequest;
 pub use self::runs::ComparisonEnd;
 use self::runs::{Rounds, warm_up_rows};
 use super::begin::SessionOptions;

@@ -1,4 +1,4 @@
-//! The options of a comparison: which modes it times, and which files it is written to.
+//! What a comparison is asked for: which modes it times, and which files it is written to.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ use crate::report::json;
 
 /// What a comparison is asked for.
 #[derive(Debug, Clone, Args)]
-pub struct CompareOptions {
+pub struct CompareRequest {
     /// Time one call at a time; alone, time nothing else
     #[arg(long)]
     pub sequential: bool,
@@ -45,7 +45,7 @@ pub struct CompareOptions {
     pub job: Patch,
 }
 
-impl CompareOptions {
+impl CompareRequest {
     /// The job whose rows are timed. Checks before that the input can be read again and the files can be written.
     ///
     /// # Errors

@@ -1,0 +1,79 @@
+"""The types: the package under mypy --strict, the stub of the extension module, and the published schemas."""
+
+import json
+import subprocess
+import sys
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+import tokio_asyncio_bridge as tab
+
+PACKAGE = Path(tab.__file__).parent
+SCHEMAS = Path(__file__).parents[2] / "schema"
+
+
+def checked(*command: str) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_package_passes_mypy_strict(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    checked("mypy", "--strict", "--cache-dir", str(tmp_path), str(PACKAGE))
+
+
+def test_the_stub_is_what_the_extension_module_has() -> None:
+    pytest.importorskip("mypy")
+    checked("mypy.stubtest", "tokio_asyncio_bridge._native")
+
+
+def test_a_wrong_option_is_seen_by_mypy(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import tokio_asyncio_bridge as tab\n"
+        "tab.process('q.csv', predictor='app.py:answer', timeout=30.0, lm={'temperature': 0})\n"
+        "tab.process('q.csv', predictor='app.py:answer', timeout=[30.0])\n"
+        "tab.process('q.csv', predictor='app.py:answer', timout=30.0)\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path), str(script)]
+    told = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent).stdout
+    lines = [int(line.split(":")[1]) for line in told.splitlines() if "error" in line and line.startswith(str(script))]
+    assert lines == [3, 4], told
+
+
+def properties(schema: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in schema:
+        schema = whole["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    if "items" in schema:
+        return properties(schema["items"], whole)
+    found: dict[str, Any] = schema.get("properties", {})
+    return found
+
+
+def compared(kind: type, schema: dict[str, Any], whole: dict[str, Any], own: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    """Compares the fields of a dataclass, and of those inside, with a schema."""
+    described = properties(schema, whole)
+    names = {field.name for field in fields(kind) if not field.name.startswith("_")}
+    assert names - own == described.keys(), kind
+    for name, hint in get_type_hints(kind).items():
+        for part in (hint, *get_args(hint)):
+            if is_dataclass(part) and name in described:
+                compared(part, described[name], whole)  # type: ignore[arg-type]
+
+
+def test_a_report_has_the_fields_of_the_published_schema() -> None:
+    whole = json.loads((SCHEMAS / "report.schema.json").read_text())
+    compared(tab.Report, whole, whole, {"answers", "summary"})
+
+
+def test_a_comparison_has_the_fields_of_the_published_schema() -> None:
+    whole = json.loads((SCHEMAS / "compare.schema.json").read_text())
+    compared(tab.Comparison, whole, whole, {"summary", "cost_usd"})
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    lacking = [name for name in tab.__all__ if not (getattr(tab, name).__doc__ or "").strip()]
+    assert not lacking
