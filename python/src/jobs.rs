@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio_asyncio_bridge::job::compare::{CompareRequest, PreparedComparison};
+use tokio_asyncio_bridge::job::paths::answers_of;
 use tokio_asyncio_bridge::job::rebuilt::rebuilt;
 use tokio_asyncio_bridge::job::spec::{FieldPatch, KeywordError, WholePatch, keywords};
 use tokio_asyncio_bridge::job::verify::Reading;
@@ -69,6 +70,7 @@ pub(crate) fn resume(
     allow_changed: bool,
 ) -> PyResult<Run> {
     let patch: WholePatch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
+    let answers = answers_of(answers);
     let predictor = given(predictor)?;
     let argv = argv("resume", &answers, options, predictor.as_ref());
     let only = match only {
@@ -145,6 +147,7 @@ pub(crate) fn export(
     force: bool,
 ) -> PyResult<Run> {
     let fields: FieldPatch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
+    let answers = answers_of(answers);
     Run::start(move |_, watch, control| {
         let written = library_export::export(&answers, output.as_deref(), fields, force, watch, control)?;
         let rows = written.rows;

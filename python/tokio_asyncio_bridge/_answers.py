@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from tokio_asyncio_bridge import _native
-from tokio_asyncio_bridge._tables import ARROW, PANDAS, PLAIN, POLARS, Columns, Kind, Source, results
+from tokio_asyncio_bridge._tables import ARROW, PANDAS, PLAIN, POLARS, Columns, Kind, Source, Typed, results
 
 if TYPE_CHECKING:
     from tokio_asyncio_bridge._outcome import Outcome, Usage
@@ -26,7 +26,7 @@ class Answers(Sequence["Outcome"]):
 
     Attributes:
         stopped: Why the run stopped before its last row; None if it did not.
-        report: The timing report of a run with a journal; None without one.
+        report: The timing report of a run with a journal; None without one, or without any row.
     """
 
     def __init__(
@@ -129,10 +129,10 @@ class Answers(Sequence["Outcome"]):
         fields = PLAIN.names(answers)
         values: list[list[Any]] = [
             *([answer.get(field) for answer in answers] for field in fields),
-            [status(outcome) for outcome in self._outcomes],
-            [_error(outcome) for outcome in self._outcomes],
-            [outcome.attempts for outcome in self._outcomes],
-            [round(outcome.latency * 1e3, 3) if outcome.attempts else None for outcome in self._outcomes],
+            Typed(str, (status(outcome) for outcome in self._outcomes)),
+            Typed(str, (_error(outcome) for outcome in self._outcomes)),
+            Typed(int, (outcome.attempts for outcome in self._outcomes)),
+            Typed(float, (round(outcome.latency * 1e3, 3) if outcome.attempts else None for outcome in self._outcomes)),
         ]
         names, renamed = _native.answer_columns(own, fields)
         for sentence in renamed:

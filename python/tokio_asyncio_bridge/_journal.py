@@ -11,7 +11,7 @@ from typing import Any
 from tokio_asyncio_bridge import _native
 from tokio_asyncio_bridge._answers import status
 from tokio_asyncio_bridge._drive import ProgressCallback, Stop, drive
-from tokio_asyncio_bridge._errors import BridgeError, ChangedError, InputError, OutputError
+from tokio_asyncio_bridge._errors import BridgeError, InputError, OutputError
 from tokio_asyncio_bridge._options import File, words
 from tokio_asyncio_bridge._outcome import Outcome
 from tokio_asyncio_bridge._predictor import Predictor, given
@@ -30,8 +30,10 @@ def answered(
     progress: ProgressCallback | None,
     stop: Stop | None,
     options: dict[str, Any],
-) -> tuple[list[Outcome], Report]:
+) -> tuple[list[Outcome], Report | None]:
     """The outcome of each row, in the rows' order, and the report of the run. `options` have been checked.
+
+    Without any row there is nothing to do, and no file is written or looked at.
 
     Whatever is raised once the predictor is loaded has the outcomes so far as its attribute `outcomes`.
     """
@@ -42,6 +44,9 @@ def answered(
     allow_changed = options.pop("allow_changed", False)
     named, target = given(predictor)
     file, kept = _spooled(rows, answers.parent)
+    if not kept:
+        os.unlink(file)
+        return [], None
     try:
         run = _native.process_rows(
             file,
@@ -58,9 +63,9 @@ def answered(
     recorded = f"{answers}.journal"
     try:
         report = drive(run, report_of, stop, progress)
-    except ChangedError as error:
-        raise ChangedError(_about_rows(str(error), answers), file=error.file) from None
     except BaseException as error:
+        if isinstance(error, BridgeError):
+            _tell_of_rows(error, answers)
         if os.path.exists(recorded) and (not isinstance(error, BridgeError) or error.called):
             outcomes = _outcomes(recorded, kept)
             error.outcomes = [found for found in outcomes if status(found) != "unfinished"]  # type: ignore[attr-defined]
@@ -72,7 +77,7 @@ def _spooled(rows: Iterable[Any], directory: Path) -> tuple[str, list[Mapping[st
     """Writes the rows to a new file in the directory. Returns its name, and the rows."""
     kept: list[Mapping[str, Any]] = []
     try:
-        descriptor, name = tempfile.mkstemp(suffix=".input", dir=directory)
+        descriptor, name = tempfile.mkstemp(prefix=".tmp", dir=directory)
     except OSError as error:
         raise OutputError(f"failed to write into `{directory}`: {error.strerror}", file=directory) from None
     try:
@@ -140,11 +145,17 @@ def _refusal(index: int, row: Mapping[Any, Any]) -> InputError:
     return InputError(f"row {index} cannot be kept as JSON")
 
 
-def _about_rows(text: str, answers: Path) -> str:
-    """What is said of a file that has changed, about the rows that were kept in it."""
-    text = text.replace(f"`{answers}.input` has changed", "the rows have changed")
+def _tell_of_rows(error: BridgeError, answers: Path) -> None:
+    """Has an error tell of rows and of `journal=`, where it tells of the file of the rows and of `output=`."""
+    file = re.escape(f"`{answers}.input`")
+    (text,) = error.args
+    text = re.sub(rf"failed to read {file}: line (\d+)", lambda found: f"row {int(found[1]) - 1}", text)
     text = re.sub(r"the first on line (\d+)", lambda found: f"the first is row {int(found[1]) - 1}", text)
-    return text.replace("for the file ends before", "for they end before").replace("restore the file", "restore them")
+    text = re.sub(rf"{file} has changed", "the rows have changed", text)
+    text = text.replace("for the file ends before", "for they end before").replace("restore the file", "restore them")
+    text = text.replace("`output=`", "`journal=`")
+    error.args = (text,)
+    error.hint = text.partition("\nhint: ")[2] or None
 
 
 def _outcomes(journal: str, rows: list[Mapping[str, Any]]) -> list[Outcome]:

@@ -78,7 +78,8 @@ def map(
     source = Source(rows)
     if journal is not None:
         outcomes, report = answered(source.rows(), predictor, journal, progress, stop, given)
-        return Answers(outcomes, source, report.stopped and in_python(report.stopped), report)
+        stopped = report.stopped if report is not None else None
+        return Answers(outcomes, source, stopped and in_python(stopped), report)
     for name in given.keys() - MapOptions.__annotations__.keys():
         raise UsageError(f"`{name}=` is about the files of a job, and without `journal=` there are none")
     outcomes, stopped = outcomes_of(source.rows(), predictor, progress, stop, words(given))

@@ -15,6 +15,14 @@ Row = Mapping[str, Any]
 Columns = dict[str, list[Any]]
 
 
+class Typed(list[Any]):
+    """The values of a column whose type is known, also if all of them are null."""
+
+    def __init__(self, kind: type, values: Iterable[Any]) -> None:
+        super().__init__(values)
+        self.kind = kind
+
+
 class ArrowStream(Protocol):
     """A table of any library that speaks Arrow's C stream interface."""
 
@@ -146,6 +154,8 @@ class Polars:
         polars = library("polars")
 
         def series(values: list[Any]) -> Any:
+            if isinstance(values, Typed):
+                return polars.Series(values, dtype=values.kind)
             if {type(value) for value in values} <= SCALARS:
                 return polars.Series(_as_fractions(values), strict=True)
             # A series by itself would look at the first value alone.
@@ -171,18 +181,26 @@ class Arrow:
             yield batch.to_pylist()
 
     def make(self, columns: Columns) -> Any:
-        pyarrow = library("pyarrow")
-        return pyarrow.table({name: _typed(pyarrow.array, values) for name, values in columns.items()})
+        return library("pyarrow").table(self._arrays(columns))
 
     def append(self, table: Any, columns: Columns) -> Any:
-        for name, values in columns.items():
-            table = table.append_column(name, _typed(library("pyarrow").array, values))
+        for name, array in self._arrays(columns).items():
+            table = table.append_column(name, array)
         return table
 
     def convert(self, table: Any) -> Any:
         if _is(table, "datasets", "Dataset"):
             return table.with_format("arrow")[:]
         return library("pyarrow").table(table) if hasattr(table, "__arrow_c_stream__") else None
+
+    def _arrays(self, columns: Columns) -> dict[str, Any]:
+        pyarrow = library("pyarrow")
+        types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
+
+        def array(values: list[Any]) -> Any:
+            return pyarrow.array(values, types[values.kind] if isinstance(values, Typed) else None)
+
+        return {name: _typed(array, values) for name, values in columns.items()}
 
 
 class Datasets:
@@ -225,7 +243,7 @@ class Source:
             self.kind = ARROW
         elif _is(rows, "datasets", "Dataset"):
             self.kind = DATASETS
-        elif hasattr(rows, "__arrow_c_stream__"):
+        elif hasattr(rows, "__arrow_c_stream__") and not _is_series(rows):
             self.kind, self._table = _read_stream(rows)
         elif isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
             raise UsageError(
@@ -286,11 +304,17 @@ def _is(value: object, package: str, name: str) -> bool:
     return kind is not None and isinstance(value, kind)
 
 
+def _is_series(value: object) -> bool:
+    """Whether it is a column, whose values are rows of one argument."""
+    return _is(value, "pandas", "Series") or _is(value, "polars", "Series")
+
+
 def _read_stream(table: Any) -> tuple[Kind, Any]:
     """Reads a table of a library that is not known here, with a library that is."""
     kinds: list[Kind] = [POLARS, ARROW]
-    # One that is imported already costs nothing.
-    kinds.sort(key=lambda kind: kind.name not in sys.modules)
+    # The table's own library comes first, then one that is imported already, which costs nothing.
+    own = type(table).__module__.partition(".")[0]
+    kinds.sort(key=lambda kind: (kind.name != own, kind.name not in sys.modules))
     for kind in kinds:
         try:
             if kind is ARROW:

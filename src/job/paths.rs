@@ -23,6 +23,13 @@ pub fn is_null(path: &Path) -> bool {
     path.canonicalize().is_ok_and(|path| path == Path::new("/dev/null"))
 }
 
+/// The answers file of a run that is named by it or by its journal.
+pub fn answers_of(path: PathBuf) -> PathBuf {
+    let is_journal = path.extension().is_some_and(|extension| extension == "journal") && path.is_file();
+    // Answers may have any name, but then there is a journal beside them.
+    if is_journal && !JobPaths::of(&path).journal.exists() { path.with_extension("") } else { path }
+}
+
 /// The most symbolic links to follow. A longer chain is taken for a circle.
 pub(super) const MOST_LINKS: usize = 40;
 
@@ -157,6 +164,17 @@ mod tests {
         assert_eq!((found.answers, found.journal), (path("runs/1.csv"), path("last.csv.journal")));
         std::fs::write(path("runs/1.csv.journal"), "").unwrap();
         assert_eq!(JobPaths::find(&path("last.csv")), JobPaths::of(&path("runs/1.csv")));
+    }
+
+    #[test]
+    fn a_journal_names_the_answers_of_its_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        assert_eq!(answers_of(path("run.journal")), path("run.journal"));
+        std::fs::write(path("run.journal"), "").unwrap();
+        assert_eq!(answers_of(path("run.journal")), path("run"));
+        std::fs::write(path("run.journal.journal"), "").unwrap();
+        assert_eq!(answers_of(path("run.journal")), path("run.journal"));
     }
 
     #[test]

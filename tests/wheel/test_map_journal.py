@@ -136,6 +136,23 @@ def test_rows_are_kept_for_the_owner_alone_until_all_are_answered(tmp_path: Path
     assert not kept.exists()
 
 
+def test_what_is_wrong_is_told_of_the_rows_and_not_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^row 0 has no column `question`, only `q`"):
+        map([{"q": "a"}], shout, journal=tmp_path / "run.journal")
+    (tmp_path / "mine").write_text("my own")
+    with pytest.raises(OutputError) as refused:
+        map(rows("a"), shout, journal=tmp_path / "mine.journal")
+    assert refused.value.hint is not None
+    assert "`journal=`" in refused.value.hint
+    assert ASKED == []
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_without_rows_nothing_is_written(tmp_path: Path) -> None:
+    answers = map([], shout, journal=tmp_path / "run.journal")
+    assert (len(answers), answers.report, list(tmp_path.iterdir())) == (0, None, [])
+
+
 def test_a_table_with_a_journal_comes_back_as_one(tmp_path: Path) -> None:
     frame = pandas.DataFrame({"question": ["a", "b"], "n": [1, 2]}, index=["x", "y"])
     answered = map(frame, shout, journal=tmp_path / "run.jsonl").table()
@@ -172,7 +189,7 @@ def test_the_shell_continues_what_map_began(tmp_path: Path) -> None:
 
     assert python("'app.py:answer'") == "['A', None, 'C']\n"
     (tmp_path / "mended").touch()
-    resumed = shell("resume", "run.jsonl")
+    resumed = shell("resume", "run.jsonl.journal")
     assert resumed.returncode == 0, resumed.stderr
     assert python("'app.py:answer'") == "['A', 'B', 'C']\n"
     assert sorted((tmp_path / "asked").read_text()) == ["a", "b", "c"]

@@ -79,6 +79,13 @@ def test_any_table_with_an_arrow_stream_is_read() -> None:
     assert answers.to_arrow()["loud"].to_pylist() == LOUD
 
 
+@pytest.mark.parametrize("column", [pandas.Series(["a", "b"]), polars.Series(["a", "b"])], ids=["pandas", "polars"])
+def test_the_values_of_a_column_are_the_one_argument(column: Any) -> None:
+    answers = shouted(column)
+    assert [outcome.answer["loud"] for outcome in answers] == ["A", "B"]
+    assert answers.to_polars()["row"].to_list() == ["a", "b"]
+
+
 def test_mappings_come_back_as_a_list_of_them() -> None:
     answered = shouted(iter([{"question": "what"}, {"question": "", "id": 2}])).table()
     added = ["loud", "length", *OURS]
@@ -152,6 +159,15 @@ def test_columns_that_no_type_holds_are_written_as_json_and_no_value_is_altered(
     assert answers.to_pandas()["mixed"].tolist() == replies
     assert answers.to_polars()["number"].to_list()[:2] == [1.0, 0.5]
     assert answers.to_polars()["record"].to_list()[:2] == [{"a": 1, "b": None}, {"a": None, "b": 2}]
+
+
+def test_the_columns_of_every_run_have_the_same_types_also_without_values() -> None:
+    for rows in ([], [{"question": "what"}], [{"question": ""}]):
+        answers = shouted(rows)
+        types = [polars.String, polars.String, polars.Int64, polars.Float64]
+        assert answers.to_polars().dtypes[-4:] == types
+        types = [pyarrow.string(), pyarrow.string(), pyarrow.int64(), pyarrow.float64()]
+        assert answers.to_arrow().schema.types[-4:] == types
 
 
 def test_two_columns_of_one_name_are_refused() -> None:

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use super::show::ShowOptions;
 use super::streams::Streams;
 use crate::job::export;
+use crate::job::paths::answers_of;
 use crate::job::spec::FieldPatch;
 use crate::report::text::{count, counted, escape};
 use crate::run::control::Control;
@@ -15,6 +17,7 @@ use crate::run::control::Control;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ExportOptions {
     /// The answers file of a run
+    #[arg(value_parser = PathBufValueParser::new().map(answers_of))]
     pub answers: PathBuf,
     /// Write to this file instead of ANSWERS
     #[arg(short, long, value_name = "FILE")]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use super::failures;
 use super::run_job::show_report;
@@ -10,7 +11,7 @@ use super::show::ShowOptions;
 use super::streams::Streams;
 use crate::job::answerer::now;
 use crate::job::destination::{self, Kind};
-use crate::job::paths::JobPaths;
+use crate::job::paths::{JobPaths, answers_of};
 use crate::job::rebuilt::{Rebuilt, rebuilt};
 use crate::report::table::Files;
 use crate::report::{html, json};
@@ -20,6 +21,7 @@ use crate::run::control::Control;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ReportOptions {
     /// The answers file of a run
+    #[arg(value_parser = PathBufValueParser::new().map(answers_of))]
     pub answers: PathBuf,
     /// Also write the report as a page
     #[arg(long, value_name = "FILE")]

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use super::run_job::{RunOptions, run, session_options};
 use super::streams::Streams;
-use crate::job::paths::JobPaths;
+use crate::job::paths::{JobPaths, answers_of};
 use crate::job::spec::JobSpec;
 use crate::job::{Begin, Job, Only, SessionOptions, TakeUp, recorded};
 
@@ -14,6 +15,7 @@ use crate::job::{Begin, Job, Only, SessionOptions, TakeUp, recorded};
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ResumeOptions {
     /// The answers file of the earlier run; its options hold again, except those given now
+    #[arg(value_parser = PathBufValueParser::new().map(answers_of))]
     pub answers: PathBuf,
     /// Run only the rows that failed, or only those without an outcome [default: both]
     #[arg(long, value_name = "STATE")]
