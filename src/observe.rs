@@ -22,7 +22,7 @@ pub enum Level {
 /// How a run stands at a moment. Counts are of rows; those that earlier sessions answered are in `resumed` only.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Snapshot {
-    /// Rows selected.
+    /// Rows selected; 0 if it is not known how many there are.
     pub total: u64,
     /// Rows that earlier sessions answered.
     pub resumed: u64,

@@ -65,4 +65,5 @@ pub use crate::input::Format;
 pub use crate::observe::{Fanout, Level, Observer, Snapshot};
 pub use crate::policy::stop::Signal;
 pub use crate::report::Report;
+pub use crate::report::progress::TerminalBar;
 pub use crate::run::control::Control;

@@ -6,7 +6,6 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use console::Term;
 use indicatif::MultiProgress;
 
 use super::show::ShowOptions;
@@ -14,7 +13,9 @@ use crate::bridge::python::interpreter::Show;
 use crate::job::paths::JobPaths;
 use crate::observe::{Level, Observer};
 use crate::report::commands::Commands;
-use crate::report::progress::{Form, Screen, Showing, Standing, Written, message_line, observer};
+use crate::report::progress::{
+    Form, Screen, Showing, Standing, Written, message_line, observer, stderr_columns,
+};
 use crate::report::text::{Look, escape_lines, show};
 
 /// The width in columns if standard output is no terminal.
@@ -50,7 +51,7 @@ pub(crate) struct JobFiles {
 
 /// The process's standard error, as a screen.
 pub(crate) fn stderr() -> Screen {
-    Screen::new(MultiProgress::new(), io::stderr(), || usize::from(Term::stderr().size().1))
+    Screen::new(MultiProgress::new(), io::stderr(), stderr_columns)
 }
 
 impl Streams {

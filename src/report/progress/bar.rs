@@ -1,7 +1,9 @@
 //! Progress as a bar at the bottom of a terminal. Messages, and what Python prints, scroll by above it.
 
-use console::measure_text_width;
-use indicatif::{ProgressBar, ProgressStyle};
+use std::sync::LazyLock;
+
+use console::{Term, measure_text_width};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{Form, Log, Screen};
 use crate::event::Event;
@@ -14,33 +16,67 @@ const MUST: usize = 6;
 /// A bar with fewer columns would show nothing.
 const LEAST: usize = 5;
 
-pub(super) struct Bar {
-    log: Log,
-    drawn: ProgressBar,
-    screen: Screen,
+/// A bar on a terminal and the figures of a run beside it. It has no thread: whoever has it draws it.
+#[derive(Debug)]
+pub struct TerminalBar {
+    bars: MultiProgress,
+    terminal_columns: fn() -> usize,
     color: bool,
+    drawn: Option<ProgressBar>,
     /// Columns of the bar, without the figures.
     width: usize,
 }
 
-impl Bar {
-    pub(super) fn new(log: Log, screen: &Screen, color: bool) -> Self {
-        let bar = screen.bars().add(ProgressBar::new(0));
-        Self { log, drawn: bar, screen: screen.clone(), color, width: usize::MAX }
+impl TerminalBar {
+    /// A bar on standard error, which should be a terminal. Nothing is drawn yet. Each of several has a line of its own.
+    pub fn stderr() -> Self {
+        static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+        Self::new(BARS.clone(), stderr_columns, console::colors_enabled_stderr())
     }
 
-    /// Sets the columns of the bar.
-    fn widen(&mut self, width: usize) {
+    fn new(bars: MultiProgress, terminal_columns: fn() -> usize, color: bool) -> Self {
+        Self { bars, terminal_columns, color, drawn: None, width: usize::MAX }
+    }
+
+    /// Draws how the run stands, in place of what was drawn before.
+    pub fn draw(&mut self, snapshot: &Snapshot) {
+        // The last column stays free, for some terminals begin a new line after it.
+        let columns = (self.terminal_columns)().saturating_sub(1);
+        let figures = snapshot.figures();
+        let bars = &self.bars;
+        let drawn = self.drawn.get_or_insert_with(|| bars.add(ProgressBar::new(0)));
+        let width = if snapshot.total > 0 { bar_width(&figures, columns) } else { 0 };
         if width != self.width {
-            let color = if self.color { ".green" } else { "" };
-            let template =
-                if width > 0 { format!("{{bar:{width}{color}}}{GAP}{{msg}}") } else { "{msg}".into() };
-            let style =
-                ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            self.drawn.set_style(style.progress_chars("█▉▊▋▌▍▎▏░"));
+            drawn.set_style(style(width, self.color));
             self.width = width;
         }
+        let room = if width > 0 { columns.saturating_sub(width + GAP.len()) } else { columns };
+        drawn.set_length(snapshot.total);
+        drawn.set_position(snapshot.done());
+        drawn.set_message(fitting(&figures, room));
     }
+
+    /// Removes what is drawn. The next [`draw`](Self::draw) draws it again.
+    pub fn clear(&mut self) {
+        if let Some(drawn) = self.drawn.take() {
+            drawn.finish_and_clear();
+            self.bars.remove(&drawn);
+            self.width = usize::MAX;
+        }
+    }
+}
+
+/// The columns of standard error.
+pub(crate) fn stderr_columns() -> usize {
+    usize::from(Term::stderr().size().1)
+}
+
+/// The look of a bar of so many columns.
+fn style(width: usize, color: bool) -> ProgressStyle {
+    let color = if color { ".green" } else { "" };
+    let template = if width > 0 { format!("{{bar:{width}{color}}}{GAP}{{msg}}") } else { "{msg}".into() };
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("█▉▊▋▌▍▎▏░")
 }
 
 /// The columns that the necessary figures leave for the bar.
@@ -64,21 +100,28 @@ fn fitting(figures: &[String], columns: usize) -> String {
     text
 }
 
+/// Shows a run as a bar, with its messages above.
+pub(super) struct Bar {
+    log: Log,
+    bar: TerminalBar,
+    screen: Screen,
+}
+
+impl Bar {
+    pub(super) fn new(log: Log, screen: &Screen, color: bool) -> Self {
+        let bar = TerminalBar::new(screen.bars().clone(), screen.columns(), color);
+        Self { log, bar, screen: screen.clone() }
+    }
+}
+
 impl Observer for Bar {
     fn event(&mut self, event: &Event) {
         self.log.event(event);
     }
 
     fn tick(&mut self, snapshot: &Snapshot) {
-        // The last column stays free, for some terminals begin a new line after it.
-        let columns = self.screen.columns().saturating_sub(1);
-        let figures = snapshot.figures();
-        self.widen(bar_width(&figures, columns));
-        let room = if self.width > 0 { columns.saturating_sub(self.width + GAP.len()) } else { columns };
         self.screen.draws(true);
-        self.drawn.set_length(snapshot.total);
-        self.drawn.set_position(snapshot.done());
-        self.drawn.set_message(fitting(&figures, room));
+        self.bar.draw(snapshot);
     }
 
     fn message(&mut self, level: Level, text: &str) {
@@ -86,7 +129,7 @@ impl Observer for Bar {
     }
 
     fn finish(&mut self, _: &Snapshot) {
-        self.drawn.finish_and_clear();
+        self.bar.clear();
         self.screen.draws(false);
         self.screen.end_line(Form::Text);
     }
@@ -96,7 +139,7 @@ impl Observer for Bar {
 mod tests {
     use std::io::{self, Write};
 
-    use indicatif::{InMemoryTerm, MultiProgress, ProgressDrawTarget, TermLike as _};
+    use indicatif::{InMemoryTerm, ProgressDrawTarget, TermLike as _};
 
     use super::super::Showing;
     use super::super::tests::after;

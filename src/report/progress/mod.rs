@@ -11,6 +11,8 @@ mod snapshot;
 mod standing;
 
 use bar::Bar;
+pub use bar::TerminalBar;
+pub(crate) use bar::stderr_columns;
 use json::JsonLines;
 pub(crate) use line::{Written, message_line};
 use log::Log;
@@ -97,6 +99,8 @@ mod tests {
             troubled.figures().join(", "),
             "10,000/10,000 rows, 100 failed, limited by --rpm, 100 %, 0:10, 1 abandoned, 80.0 rows/s, 16 running, 2 retrying"
         );
+        let endless = Snapshot { total: 0, ..after(10) };
+        assert_eq!(endless.figures().join(", "), "1,800 rows, 0:10, 80.0 rows/s, 16 running");
     }
 
     #[test]

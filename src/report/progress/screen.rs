@@ -38,9 +38,9 @@ impl Screen {
         &self.bars
     }
 
-    /// The columns that it has now.
-    pub(super) fn columns(&self) -> usize {
-        (self.columns)()
+    /// Tells the columns that it has now.
+    pub(super) fn columns(&self) -> fn() -> usize {
+        self.columns
     }
 
     /// Sets whether a bar is drawn from now on.

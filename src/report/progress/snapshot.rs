@@ -22,14 +22,15 @@ impl Snapshot {
     /// The figures, those most wanted first: what went wrong and what it costs, then how far the run is.
     pub(super) fn figures(&self) -> Vec<String> {
         let some = |number: u64, what| (number > 0).then(|| format!("{} {what}", count(number)));
-        let share = 100 * self.done() / self.total.max(1);
+        let done = count(self.done());
+        let known = self.total > 0;
         let left = self.eta().filter(|eta| !eta.is_zero());
         let figures = [
-            Some(format!("{}/{} rows", count(self.done()), count(self.total))),
+            Some(if known { format!("{done}/{} rows", count(self.total)) } else { format!("{done} rows") }),
             some(self.failed, "failed"),
             self.limited_by.map(|limit| limit.to_string()),
             self.cost_usd.filter(|cost| *cost > 0.0).map(dollars),
-            Some(format!("{share} %")),
+            known.then(|| format!("{} %", 100 * self.done() / self.total)),
             Some(clock(self.elapsed)),
             some(self.abandoned, "abandoned"),
             left.map(|eta| format!("{} left", duration(eta))),
@@ -40,8 +41,8 @@ impl Snapshot {
         figures.into_iter().flatten().collect()
     }
 
-    /// All figures on one line.
-    pub(super) fn line(&self) -> String {
+    /// All figures for people, on one line.
+    pub fn line(&self) -> String {
         self.figures().join(", ")
     }
 }
