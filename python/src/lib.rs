@@ -1,5 +1,6 @@
 //! The extension module `tokio_asyncio_bridge._native`: Python's way to the library, without logic of its own.
 
+mod bar;
 mod errors;
 mod jobs;
 mod journal;
@@ -23,6 +24,8 @@ mod _native {
     use tokio_asyncio_bridge::bridge::python::interpreter;
     use tokio_asyncio_bridge::cli;
 
+    #[pymodule_export]
+    use crate::bar::{Bar, figures};
     #[pymodule_export]
     use crate::jobs::{compare, export, process, resume, verify};
     #[pymodule_export]

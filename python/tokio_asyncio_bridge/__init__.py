@@ -2,7 +2,7 @@
 
 from tokio_asyncio_bridge._answers import Answers
 from tokio_asyncio_bridge._comparison import Comparison
-from tokio_asyncio_bridge._drive import Progress, Stop
+from tokio_asyncio_bridge._drive import Stop
 from tokio_asyncio_bridge._errors import (
     BridgeError,
     BrokenError,
@@ -22,6 +22,7 @@ from tokio_asyncio_bridge._evaluate import Evaluation, evaluate
 from tokio_asyncio_bridge._jobs import compare, estimate, export, process, resume, verify
 from tokio_asyncio_bridge._map import map
 from tokio_asyncio_bridge._outcome import Outcome, Usage
+from tokio_asyncio_bridge._progress import Progress, ShowProgress
 from tokio_asyncio_bridge._report import Report
 from tokio_asyncio_bridge._results import Audit, Estimate, Exported
 from tokio_asyncio_bridge._stream import stream
@@ -46,6 +47,7 @@ __all__ = [
     "Progress",
     "Report",
     "RowError",
+    "ShowProgress",
     "Stop",
     "StoppedError",
     "UnfinishedError",

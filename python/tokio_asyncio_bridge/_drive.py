@@ -5,10 +5,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from tokio_asyncio_bridge._errors import StoppedError, in_python
+from tokio_asyncio_bridge._progress import Display, Progress, ShowProgress, display_of
 
 _LOGGER = logging.getLogger("tokio_asyncio_bridge")
 _LEVELS = {"note": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -20,48 +20,6 @@ _AT_ONCE_S = 10.0
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How a run stands at a moment. Counts are of rows; those that earlier sessions answered are in `resumed` only.
-
-    Attributes:
-        total: Rows selected.
-        done: Rows with an outcome, those of earlier sessions included.
-        resumed: Rows that earlier sessions answered.
-        ok: Rows answered in this session.
-        failed: Rows that failed for good in this session.
-        unfinished: Rows left without an outcome because the run is stopping.
-        in_flight: Rows whose call is in flight.
-        waiting_retry: Rows that wait to be tried again.
-        abandoned: Calls that ignored their cancellation and still run.
-        cost_usd: US dollars that the whole job has cost; `None` where no price is known.
-        elapsed_s: Seconds since the session's first call.
-        eta_s: Seconds that the remaining rows will take at this pace; `None` before the first outcome.
-        rows_per_s: The present pace, smoothed.
-        limited_by: What holds the pace below the concurrency: `rpm`, `tpm`, `server` or `outage`.
-    """
-
-    total: int
-    done: int
-    resumed: int
-    ok: int
-    failed: int
-    unfinished: int
-    in_flight: int
-    waiting_retry: int
-    abandoned: int
-    cost_usd: float | None
-    elapsed_s: float
-    eta_s: float | None
-    rows_per_s: float
-    limited_by: str | None
-
-    @classmethod
-    def of(cls, known: dict[str, Any]) -> "Progress":
-        """Reads what a run says of itself."""
-        return cls(**{field.name: known[field.name] for field in fields(cls)})
-
-
 class Driven(Protocol):
     """What can be waited for: a `Run`, or something that does more while it waits."""
 
@@ -71,9 +29,6 @@ class Driven(Protocol):
     def standing(self) -> str | None: ...
     def messages(self) -> list[tuple[Literal["note", "warning", "error"], str]]: ...
     def result(self) -> str: ...
-
-
-ProgressCallback: TypeAlias = Callable[[Progress], object]
 
 
 class Stop:
@@ -99,15 +54,18 @@ class Stop:
         return self._requests
 
 
-def drive(
-    run: Driven, made: Callable[[dict[str, Any]], _T], stop: Stop | None, progress: ProgressCallback | None
-) -> _T:
+def drive(run: Driven, made: Callable[[dict[str, Any]], _T], stop: Stop | None, progress: ShowProgress) -> _T:
     """Waits for the end of a run and returns what `made` makes of its result. Raises the run's error if it failed.
 
     The first exception that comes meanwhile, such as KeyboardInterrupt, stops the run, and the second ends it at once.
     Then the first is raised. Its attribute `report` is what was made of the result, or None.
     """
-    waiting = _Waiting(run, stop, progress)
+    try:
+        telling = Telling(run, display_of(progress))
+    except TypeError:
+        run.kill()
+        raise
+    waiting = _Waiting(run, stop, telling)
     raised: BaseException | None = None
     while True:
         try:
@@ -115,9 +73,10 @@ def drive(
                 pass
             break
         except BaseException as error:
-            waiting.failed()
+            waiting.end()
             if raised is None:
                 raised = error
+    telling.clear()
     if raised is None:
         return made(waiting.result())
     try:
@@ -134,20 +93,44 @@ def drive(
         del raised
 
 
-def log(run: Driven) -> None:
-    """Passes on what a run has told."""
-    for level, text in run.messages():
-        _LOGGER.log(_LEVELS[level], "%s", in_python(text))
+class Telling:
+    """Passes on what a run tells: its messages to `logging`, and its progress to what shows it."""
+
+    def __init__(self, run: Driven, display: Display | None) -> None:
+        self._run = run
+        self._display = display
+        self._shown: str | None = None
+
+    def messages(self) -> None:
+        """Passes on the messages since the last time."""
+        messages = self._run.messages()
+        if messages:
+            self.clear()
+        for level, text in messages:
+            _LOGGER.log(_LEVELS[level], "%s", in_python(text))
+
+    def progress(self) -> None:
+        """Shows how the run stands, if that has changed."""
+        if self._display is None:
+            return
+        standing = self._run.standing()
+        if standing is not None and standing != self._shown:
+            self._shown = standing
+            self._display.show(Progress.of(json.loads(standing)))
+
+    def clear(self) -> None:
+        """Removes what shows the progress at a terminal, until it is shown again."""
+        if self._display is not None:
+            self._display.clear()
 
 
 class _Waiting:
     """A run that is waited for."""
 
-    def __init__(self, run: Driven, stop: Stop | None, progress: ProgressCallback | None) -> None:
+    def __init__(self, run: Driven, stop: Stop | None, telling: Telling) -> None:
         self._run = run
         self._stop = stop
-        self._progress = progress
-        self._shown: str | None = None
+        self._telling = telling
         self._taken = 0
         self._asked = 0
         self._until = float("inf")
@@ -158,18 +141,9 @@ class _Waiting:
         while self._stop is not None and self._taken < self._stop.requests:
             self._taken += 1
             self.end()
-        log(self._run)
-        if self._progress is not None:
-            standing = self._run.standing()
-            if standing is not None and standing != self._shown:
-                self._shown = standing
-                self._progress(Progress.of(json.loads(standing)))
+        self._telling.messages()
+        self._telling.progress()
         return ended or time.monotonic() > self._until
-
-    def failed(self) -> None:
-        """Ends the run for an exception that came while it was waited for. Progress is not shown any more."""
-        self._progress = None
-        self.end()
 
     def end(self) -> None:
         """Stops the run; a second time, ends it at once; a third time, waits no longer."""

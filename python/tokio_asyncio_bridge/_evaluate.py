@@ -10,9 +10,10 @@ from typing import Any, Protocol, Unpack, cast
 
 from tokio_asyncio_bridge import _map
 from tokio_asyncio_bridge._answers import Answers
-from tokio_asyncio_bridge._drive import ProgressCallback, Stop
+from tokio_asyncio_bridge._drive import Stop
 from tokio_asyncio_bridge._errors import UnfinishedError, UsageError
 from tokio_asyncio_bridge._options import EvaluateOptions, File, checked
+from tokio_asyncio_bridge._progress import ShowProgress
 from tokio_asyncio_bridge._tables import results
 
 
@@ -34,7 +35,7 @@ def evaluate(
     *,
     failure_score: float = 0.0,
     journal: File | None = None,
-    progress: ProgressCallback | None = None,
+    progress: ShowProgress = None,
     stop: Stop | None = None,
     **options: Unpack[EvaluateOptions],
 ) -> Evaluation:
@@ -52,7 +53,7 @@ def evaluate(
         journal: A file that keeps every prediction with its score, so that a second call with the same examples asks
             only about those that have none. A prediction of an earlier call is a new `dspy.Prediction` of what the
             journal holds of its fields, which is JSON.
-        progress: Is called with a `Progress` several times a second, on the calling thread.
+        progress: As `process` takes it.
         stop: Ends the run when its `stop()` is called.
         options: The options of `map`, except those about the predictor's arguments.
 

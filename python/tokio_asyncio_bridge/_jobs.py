@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 from tokio_asyncio_bridge import _native
 from tokio_asyncio_bridge._comparison import Comparison, comparison_of
-from tokio_asyncio_bridge._drive import ProgressCallback, Stop, drive
+from tokio_asyncio_bridge._drive import Stop, drive
 from tokio_asyncio_bridge._options import (
     CompareOptions,
     ExportOptions,
@@ -18,6 +18,7 @@ from tokio_asyncio_bridge._options import (
     words,
 )
 from tokio_asyncio_bridge._predictor import Predictor, given
+from tokio_asyncio_bridge._progress import ShowProgress
 from tokio_asyncio_bridge._report import Report, report_of
 from tokio_asyncio_bridge._results import Audit, Estimate, Exported, audit_of, estimate_of, exported_of
 
@@ -29,7 +30,7 @@ def process(
     output: File | None = None,
     *,
     predictor: Predictor,
-    progress: ProgressCallback | None = None,
+    progress: ShowProgress = None,
     stop: Stop | None = None,
     **options: Unpack[ProcessOptions],
 ) -> Report:
@@ -53,8 +54,9 @@ def process(
             or a `dspy.Module`. Its parameters are the columns that it takes. An object may be defined anywhere, also in
             a notebook's cell. It is called in a copy of the caller's context and recorded by its name, so that the
             command line asks for `--predictor` to resume the run.
-        progress: Is called with a `Progress` several times a second, on the calling thread. If it raises, the run is
-            stopped and the exception is raised.
+        progress: What is shown meanwhile: None or "auto" draws a bar at a terminal and in a notebook, True shows lines
+            elsewhere too, False nothing. A function is called with a `Progress` several times a second, on the calling
+            thread. If it raises, the run is stopped and the exception is raised.
         stop: Ends the run when its `stop()` is called.
         options: The options of the command line under their own names. Durations are seconds, `timedelta` or texts
             such as `500ms`; a switch is True or False.
@@ -128,7 +130,7 @@ def resume(
     answers: File,
     *,
     predictor: Predictor | None = None,
-    progress: ProgressCallback | None = None,
+    progress: ShowProgress = None,
     stop: Stop | None = None,
     **options: Unpack[ResumeOptions],
 ) -> Report:
@@ -162,7 +164,7 @@ def compare(
     input: File,
     *,
     predictor: Predictor,
-    progress: ProgressCallback | None = None,
+    progress: ShowProgress = None,
     stop: Stop | None = None,
     **options: Unpack[CompareOptions],
 ) -> Comparison:

@@ -10,11 +10,12 @@ from typing import Any
 
 from tokio_asyncio_bridge import _native
 from tokio_asyncio_bridge._answers import status
-from tokio_asyncio_bridge._drive import ProgressCallback, Stop, drive
+from tokio_asyncio_bridge._drive import Stop, drive
 from tokio_asyncio_bridge._errors import BridgeError, InputError, OutputError
 from tokio_asyncio_bridge._options import File, words
 from tokio_asyncio_bridge._outcome import Outcome
 from tokio_asyncio_bridge._predictor import Predictor, given
+from tokio_asyncio_bridge._progress import ShowProgress
 from tokio_asyncio_bridge._report import Report, report_of
 
 # Outcomes that are read at once.
@@ -27,7 +28,7 @@ def answered(
     rows: Iterable[Any],
     predictor: Predictor,
     journal: File,
-    progress: ProgressCallback | None,
+    progress: ShowProgress,
     stop: Stop | None,
     options: dict[str, Any],
 ) -> tuple[list[Outcome], Report | None]:

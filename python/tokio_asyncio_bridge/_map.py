@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, Unpack
 
 from tokio_asyncio_bridge._answers import Answers
-from tokio_asyncio_bridge._drive import ProgressCallback, Stop, drive
+from tokio_asyncio_bridge._drive import Stop, drive
 from tokio_asyncio_bridge._errors import BrokenError, UsageError, in_python
 from tokio_asyncio_bridge._journal import answered
 from tokio_asyncio_bridge._native import Outcome, Session
 from tokio_asyncio_bridge._options import File, JournalOptions, MapOptions, Words, checked, words
+from tokio_asyncio_bridge._progress import ShowProgress
 from tokio_asyncio_bridge._tables import Rows, Source
 
 # Rows that are handed in together. The calls of the first begin while the next are being handed in.
@@ -26,7 +27,7 @@ def map(
     predictor: Predictor,
     *,
     journal: File | None = None,
-    progress: ProgressCallback | None = None,
+    progress: ShowProgress = None,
     stop: Stop | None = None,
     **options: Unpack[JournalOptions],
 ) -> Answers:
@@ -57,7 +58,7 @@ def map(
         predictor: What answers a row: `path/to/file.py:name`, `package.module:name`, `dspy`, a callable or a
             `dspy.Module`.
         journal: Where every outcome is recorded. The other files of the job have its name without `.journal`.
-        progress: Is called with a `Progress` several times a second, on the calling thread.
+        progress: As `process` takes it.
         stop: Ends the run when its `stop()` is called.
         options: The options of the command line about the predictor and its calls, under their own names; with a
             journal, also `force`, `skip_failed`, `allow_changed` and those about the answers file.
@@ -89,7 +90,7 @@ def map(
 def outcomes_of(
     rows: Iterable[Any],
     predictor: Predictor,
-    progress: ProgressCallback | None,
+    progress: ShowProgress,
     stop: Stop | None,
     options: Words,
 ) -> tuple[list[Outcome], str | None]:

@@ -4,19 +4,22 @@ import asyncio
 import inspect
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sized
 from typing import Any, Unpack
 
-from tokio_asyncio_bridge._drive import log
+from tokio_asyncio_bridge._drive import Telling
 from tokio_asyncio_bridge._errors import BrokenError, UnfinishedError
 from tokio_asyncio_bridge._map import Predictor
 from tokio_asyncio_bridge._native import Outcome, Session
 from tokio_asyncio_bridge._options import MapOptions, Words, checked, words
+from tokio_asyncio_bridge._progress import Display, ShowProgress, display_of
 
 # The most rows that are in hand: read, and their outcomes not taken yet.
 _MOST = 8192
 # How often other tasks of the loop have their turn while outcomes are at hand.
 _TURN = 256
+# How often the progress is shown, in seconds.
+_SHOWN_S = 0.1
 # How long an iterable may be read before other tasks have their turn, in seconds.
 _READ_S = 0.005
 
@@ -26,6 +29,7 @@ def stream(
     predictor: Predictor,
     *,
     ordered: bool = False,
+    progress: ShowProgress = False,
     **options: Unpack[MapOptions],
 ) -> AsyncGenerator[Outcome, None]:
     """Answers rows while they come, and yields each outcome when its row is answered or has failed for good.
@@ -45,6 +49,8 @@ def stream(
         predictor: What answers a row: `path/to/file.py:name`, `package.module:name`, `dspy`, a callable or a
             `dspy.Module`.
         ordered: Yield the outcomes in the order of the rows.
+        progress: As `process` takes it, but nothing is shown unless it is asked for: whoever takes the outcomes may
+            print them.
         options: The options of `map`.
 
     Yields:
@@ -58,8 +64,8 @@ def stream(
             that there are have been yielded.
         BrokenError: The run was broken off. All outcomes that there are have been yielded.
     """
-    given = checked("stream", options, MapOptions, ("predictor", "ordered"))
-    return _Stream(rows, predictor, ordered, words(given)).outcomes()
+    given = checked("stream", options, MapOptions, ("predictor", "ordered", "progress"))
+    return _Stream(rows, predictor, ordered, display_of(progress), words(given)).outcomes()
 
 
 class _Stream:
@@ -70,12 +76,14 @@ class _Stream:
         rows: Iterable[Any] | AsyncIterable[Any],
         predictor: Predictor,
         ordered: bool,
+        display: Display | None,
         options: Words,
     ) -> None:
         self._rows = rows
         self._predictor = predictor
         self._options = options
         self._ordered = ordered
+        self._display = display
         # Rows handed in whose outcomes have not been taken, and how many there may be.
         self._in_hand = 0
         self._window = 0
@@ -85,10 +93,13 @@ class _Stream:
     async def outcomes(self) -> AsyncGenerator[Outcome, None]:
         """Starts the run, yields the outcomes, and ends the run."""
         loop = asyncio.get_running_loop()
-        session = Session(self._predictor, self._options, total=0, wakes=True)
+        total = len(self._rows) if isinstance(self._rows, Sized) else 0
+        session = Session(self._predictor, self._options, total=total, wakes=True)
         self._session = session
+        self._telling = Telling(session.run, self._display)
         loop.add_reader(session.fileno(), self._ring)
         feeding: asyncio.Task[None] | None = None
+        showing = asyncio.create_task(self._show())
         try:
             while not session.ready(0.0) and not session.has_ended():
                 await self._heard()
@@ -111,6 +122,9 @@ class _Stream:
                         # Rows before these have no outcome.
                         outcomes += [held[index] for index in sorted(held)]
                 self._widen()
+                if showing.done():
+                    # What the caller's function raised.
+                    showing.result()
                 for outcome in outcomes:
                     self._in_hand -= 1
                     if self._in_hand < self._window:
@@ -122,12 +136,23 @@ class _Stream:
                 if not outcomes and not ended:
                     await self._heard()
             self._finish()
+            self._telling.progress()
             await feeding
         finally:
             try:
-                await self._leave(feeding)
+                await self._leave(showing, feeding)
             finally:
                 loop.remove_reader(session.fileno())
+                self._telling.clear()
+
+    async def _show(self) -> None:
+        """Shows the progress until it is cancelled."""
+        try:
+            while self._display is not None:
+                self._telling.progress()
+                await asyncio.sleep(_SHOWN_S)
+        finally:
+            self._bell.set()
 
     def _widen(self) -> None:
         """Makes room for more rows if the calls wait for them although no row is held back elsewhere."""
@@ -195,7 +220,7 @@ class _Stream:
     def _ring(self) -> None:
         self._session.heard()
         self._bell.set()
-        log(self._session.run)
+        self._telling.messages()
 
     async def _heard(self) -> None:
         await self._bell.wait()
@@ -211,14 +236,15 @@ class _Stream:
         if told["stop"] is not None:
             raise UnfinishedError(told["stop"], called=True)
 
-    async def _leave(self, feeding: "asyncio.Task[None] | None") -> None:
+    async def _leave(self, *tasks: "asyncio.Task[None] | None") -> None:
         """Ends everything that is left, and waits for it."""
         session, run = self._session, self._session.run
         if not session.has_ended():
             run.kill()
-        if feeding is not None:
-            feeding.cancel()
-            await asyncio.wait([feeding])
+        left = [task for task in tasks if task is not None]
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left)
         if inspect.isasyncgen(self._rows):
             await self._rows.aclose()
         elif inspect.isgenerator(self._rows):
