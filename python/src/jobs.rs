@@ -17,7 +17,7 @@ use tokio_asyncio_bridge::job::{
 };
 
 use crate::errors;
-use crate::predictor::given;
+use crate::predictor::{Given, object};
 use crate::run::{Run, Watch};
 
 /// Options, each as its name and its value in words.
@@ -38,12 +38,12 @@ pub(crate) fn process(
     py: Python<'_>,
     paths: (PathBuf, Option<PathBuf>),
     options: Words,
-    predictor: Option<&Bound<'_, PyAny>>,
+    predictor: Option<PyRef<'_, Given>>,
     choices: Choices,
     dry_run: bool,
 ) -> PyResult<Run> {
     let patch: WholePatch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
-    let predictor = given(predictor)?;
+    let predictor = object(predictor);
     let (input, output) = paths;
     let argv = argv("process", &input, options, predictor.as_ref());
     Run::start(move |runtime, watch, control| {
@@ -65,13 +65,13 @@ pub(crate) fn resume(
     py: Python<'_>,
     answers: PathBuf,
     options: Words,
-    predictor: Option<&Bound<'_, PyAny>>,
+    predictor: Option<PyRef<'_, Given>>,
     only: Option<&str>,
     allow_changed: bool,
 ) -> PyResult<Run> {
     let patch: WholePatch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
     let answers = answers_of(answers);
-    let predictor = given(predictor)?;
+    let predictor = object(predictor);
     let argv = argv("resume", &answers, options, predictor.as_ref());
     let only = match only {
         None => None,
@@ -100,10 +100,10 @@ pub(crate) fn compare(
     py: Python<'_>,
     input: PathBuf,
     options: Words,
-    predictor: Option<&Bound<'_, PyAny>>,
+    predictor: Option<PyRef<'_, Given>>,
 ) -> PyResult<Run> {
     let asked: CompareRequest = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
-    let predictor = given(predictor)?;
+    let predictor = object(predictor);
     let argv = argv("compare", &input, options, predictor.as_ref());
     Run::start(move |runtime, watch, control| {
         let spec = asked.spec(&input)?;

@@ -12,7 +12,7 @@ use tokio_asyncio_bridge::row::Value;
 use crate::errors;
 use crate::jobs::{self, Words};
 use crate::outcome::{Fault, Outcome};
-use crate::predictor::given;
+use crate::predictor::{Given, object};
 use crate::run::Run;
 
 /// Starts the job of rows that come from memory, or continues it. `rows` is a file of them in JSON Lines, which the job
@@ -24,13 +24,13 @@ pub(crate) fn process_rows(
     rows: PathBuf,
     answers: PathBuf,
     options: Words,
-    predictor: Option<&Bound<'_, PyAny>>,
+    predictor: Option<PyRef<'_, Given>>,
     force: bool,
     skip_failed: bool,
     allow_changed: bool,
 ) -> PyResult<Run> {
     let patch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
-    let predictor = given(predictor)?;
+    let predictor = object(predictor);
     let argv = jobs::argv("map", &answers, options, predictor.as_ref());
     let take_up = TakeUp {
         only: skip_failed.then_some(Only::Unfinished),

@@ -33,6 +33,8 @@ mod _native {
     #[pymodule_export]
     use crate::outcome::Outcome;
     #[pymodule_export]
+    use crate::predictor::Given;
+    #[pymodule_export]
     use crate::run::Run;
     #[pymodule_export]
     use crate::session::Session;

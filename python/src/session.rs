@@ -23,7 +23,7 @@ use tokio_asyncio_bridge::usage::Usage;
 
 use crate::errors;
 use crate::outcome::{Fault, Outcome};
-use crate::predictor::given;
+use crate::predictor::{Given, object};
 use crate::run::{Run, Watch};
 
 /// The number of outcomes that wakes whoever waits for them at once.
@@ -159,26 +159,22 @@ impl Drop for Ends {
 
 #[pymethods]
 impl Session {
-    /// Starts a job. `total` is the number of its rows, or 0 if that is not known. With `wakes`, the descriptor becomes
+    /// Starts a job. `predictor` is an object, if the options name no SPEC. `total` is the number of its rows, or 0 if that is not known. With `wakes`, the descriptor becomes
     /// readable as outcomes come.
     #[new]
     #[pyo3(signature = (predictor, options, *, total, wakes))]
     fn new(
-        predictor: &Bound<'_, PyAny>,
+        py: Python<'_>,
+        predictor: Option<PyRef<'_, Given>>,
         options: Vec<(String, String)>,
         total: u64,
         wakes: bool,
     ) -> PyResult<Self> {
-        let py = predictor.py();
         let patch: WholePatch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
         let here = std::env::current_dir()?;
         let mut spec = JobSpec::new(&here, Path::new("rows"), Format::Jsonl);
         spec.lay_all(patch, &here);
-        let mut options = SessionOptions::default();
-        match predictor.extract::<String>() {
-            Ok(name) => spec.predictor.predictor = name,
-            Err(_) => options.predictor = given(Some(predictor))?,
-        }
+        let options = SessionOptions { predictor: object(predictor), ..SessionOptions::default() };
         let wake =
             eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(std::io::Error::from)?;
         let shared = Arc::new(Shared { state: Mutex::default(), ready: Condvar::new(), wake });

@@ -120,7 +120,7 @@ def _process(
     return _native.process(paths, *_asked(taken, predictor), choices, dry_run)
 
 
-def _asked(options: dict[str, Any], predictor: Predictor | None) -> tuple[list[tuple[str, str]], object | None]:
+def _asked(options: dict[str, Any], predictor: Predictor | None) -> tuple[list[tuple[str, str]], _native.Given | None]:
     """The words of the options, and the predictor if it is an object."""
     spec, target = ({}, None) if predictor is None else given(predictor)
     return words({**spec, **options}), target

@@ -1,7 +1,7 @@
 """Answers rows in memory: rows in, outcomes out, in the rows' order."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, Unpack
 
 from tokio_asyncio_bridge._answers import Answers
@@ -10,6 +10,7 @@ from tokio_asyncio_bridge._errors import BrokenError, UsageError, in_python
 from tokio_asyncio_bridge._journal import answered
 from tokio_asyncio_bridge._native import Outcome, Session
 from tokio_asyncio_bridge._options import File, JournalOptions, MapOptions, Words, checked, words
+from tokio_asyncio_bridge._predictor import Predictor, given
 from tokio_asyncio_bridge._progress import ShowProgress
 from tokio_asyncio_bridge._tables import Rows, Source
 
@@ -17,9 +18,6 @@ from tokio_asyncio_bridge._tables import Rows, Source
 _LOT = 8192
 # How long rows may be gathered before those that have come are handed in, in seconds.
 _SOON_S = 0.01
-
-# A SPEC (`path/to/file.py:name`, `package.module:name` or `dspy`), a callable, or a `dspy.Module`.
-Predictor = str | Callable[..., Any]
 
 
 def map(
@@ -75,15 +73,15 @@ def map(
             cannot hold, and rows that are not those of the journal, are named.
         StoppedError: With a journal, `stop` ended the run before its first call, or at once.
     """
-    given = checked("map", options, JournalOptions, ("predictor", "journal", "progress", "stop"))
+    taken = checked("map", options, JournalOptions, ("predictor", "journal", "progress", "stop"))
     source = Source(rows)
     if journal is not None:
-        outcomes, report = answered(source.rows(), predictor, journal, progress, stop, given)
+        outcomes, report = answered(source.rows(), predictor, journal, progress, stop, taken)
         stopped = report.stopped if report is not None else None
         return Answers(outcomes, source, stopped and in_python(stopped), report)
-    for name in given.keys() - MapOptions.__annotations__.keys():
+    for name in taken.keys() - MapOptions.__annotations__.keys():
         raise UsageError(f"`{name}=` is about the files of a job, and without `journal=` there are none")
-    outcomes, stopped = outcomes_of(source.rows(), predictor, progress, stop, words(given))
+    outcomes, stopped = outcomes_of(source.rows(), predictor, progress, stop, words(taken))
     return Answers(outcomes, source, stopped)
 
 
@@ -100,7 +98,8 @@ def outcomes_of(
     predictor is loaded has the outcomes so far as its attribute `outcomes`.
     """
     total = len(rows) if isinstance(rows, Sized) else 0
-    pump = _Pump(Session(predictor, options, total=total, wakes=False), rows)
+    spec, target = given(predictor)
+    pump = _Pump(Session(target, [*words(spec), *options], total=total, wakes=False), rows)
     try:
         told = drive(pump, lambda told: told, stop, progress)
         if told["code"] == 1:

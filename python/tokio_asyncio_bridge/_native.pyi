@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NoReturn, final
 
 from tokio_asyncio_bridge._errors import RowError
@@ -15,12 +15,16 @@ def process_rows(
     answers: str,
     options: _Words,
     *,
-    predictor: object | None,
+    predictor: Given | None,
     force: bool,
     skip_failed: bool,
     allow_changed: bool,
 ) -> Run: ...
 def answer_columns(own: list[str], fields: list[str]) -> tuple[list[str], list[str]]: ...
+
+@final
+class Given:
+    def __new__(cls, predictor: object) -> Given: ...
 
 @final
 class Run:
@@ -34,12 +38,12 @@ class Run:
 def process(
     paths: tuple[str, str | None],
     options: _Words,
-    predictor: object,
+    predictor: Given | None,
     choices: dict[str, bool],
     dry_run: bool,
 ) -> Run: ...
-def resume(answers: str, options: _Words, predictor: object, only: str | None, allow_changed: bool) -> Run: ...
-def compare(input: str, options: _Words, predictor: object) -> Run: ...
+def resume(answers: str, options: _Words, predictor: Given | None, only: str | None, allow_changed: bool) -> Run: ...
+def compare(input: str, options: _Words, predictor: Given | None) -> Run: ...
 def verify(input: str, answers: str, options: _Words) -> Run: ...
 def export(answers: str, output: str | None, options: _Words, force: bool) -> Run: ...
 
@@ -84,7 +88,7 @@ class Outcome:
 
 @final
 class Session:
-    def __new__(cls, predictor: str | Callable[..., Any], options: _Words, *, total: int, wakes: bool) -> Session: ...
+    def __new__(cls, predictor: Given | None, options: _Words, *, total: int, wakes: bool) -> Session: ...
     @property
     def run(self) -> Run: ...
     def ready(self, seconds: float) -> bool: ...

@@ -5,14 +5,16 @@ import types
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from tokio_asyncio_bridge._native import Given
+
 # A SPEC (`path/to/file.py:name`, `package.module:name`, or `dspy`), or what is to be called: an `async def`, an async
 # generator, a plain function, a method, a `functools.partial`, an object with `__call__` or `acall`, a `dspy.Module`.
 # A class is made once for each run, without arguments.
 Predictor: TypeAlias = str | Callable[..., Any]
 
 
-def given(predictor: Predictor) -> tuple[dict[str, str], object | None]:
-    """The option that names a SPEC, or the object that takes its place.
+def given(predictor: Predictor) -> tuple[dict[str, str], Given | None]:
+    """The option that names a SPEC, or the object that takes its place, with the context of the caller.
 
     Raises TypeError for what cannot be called.
     """
@@ -21,7 +23,7 @@ def given(predictor: Predictor) -> tuple[dict[str, str], object | None]:
     reason = _unfit(predictor)
     if reason is not None:
         raise TypeError(f"`predictor=` {reason}")
-    return {}, predictor
+    return {}, Given(predictor)
 
 
 def _unfit(predictor: object) -> str | None:

@@ -9,9 +9,9 @@ from typing import Any, Unpack
 
 from tokio_asyncio_bridge._drive import Telling
 from tokio_asyncio_bridge._errors import BrokenError, UnfinishedError
-from tokio_asyncio_bridge._map import Predictor
-from tokio_asyncio_bridge._native import Outcome, Session
+from tokio_asyncio_bridge._native import Given, Outcome, Session
 from tokio_asyncio_bridge._options import MapOptions, Words, checked, words
+from tokio_asyncio_bridge._predictor import Predictor, given
 from tokio_asyncio_bridge._progress import Display, ShowProgress, display_of
 
 # The most rows that are in hand: read, and their outcomes not taken yet.
@@ -64,8 +64,9 @@ def stream(
             that there are have been yielded.
         BrokenError: The run was broken off. All outcomes that there are have been yielded.
     """
-    given = checked("stream", options, MapOptions, ("predictor", "ordered", "progress"))
-    return _Stream(rows, predictor, ordered, display_of(progress), words(given)).outcomes()
+    taken = checked("stream", options, MapOptions, ("predictor", "ordered", "progress"))
+    spec, target = given(predictor)
+    return _Stream(rows, target, ordered, display_of(progress), words({**spec, **taken})).outcomes()
 
 
 class _Stream:
@@ -74,7 +75,7 @@ class _Stream:
     def __init__(
         self,
         rows: Iterable[Any] | AsyncIterable[Any],
-        predictor: Predictor,
+        predictor: Given | None,
         ordered: bool,
         display: Display | None,
         options: Words,

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import csv
 import functools
+import gc
 import linecache
 import logging
 import os
@@ -11,6 +12,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +153,66 @@ def test_each_of_several_callers_has_a_context_of_its_own(place: Path) -> None:
         assert answers(f"{user}.csv") == [user, user]
 
 
+def test_map_and_stream_see_what_holds_when_they_are_called(place: Path) -> None:
+    async def streamed() -> list[Any]:
+        token = USER.set("Ada")
+        outcomes = tab.stream([{"question": "a"}], whose)
+        USER.reset(token)
+        return [outcome.answer async for outcome in outcomes]
+
+    assert asyncio.run(streamed()) == ["Ada"]
+    token = USER.set("Bea")
+    assert [outcome.answer for outcome in tab.map([{"question": "a"}], whose)] == ["Bea"]
+    USER.reset(token)
+
+
+def test_nothing_is_kept_of_a_predictor_when_its_run_has_ended(place: Path) -> None:
+    class Held:
+        async def __call__(self, question: str) -> str:
+            return question
+
+    class Set:
+        pass
+
+    held, value = Held(), Set()
+    var: contextvars.ContextVar[Set] = contextvars.ContextVar("var")
+    kept = [weakref.ref(held), weakref.ref(value)]
+    context = contextvars.copy_context()
+    context.run(var.set, value)
+    context.run(tab.process, "q.csv", predictor=held)
+    context.run(tab.map, [{"question": "a"}], held)
+    del held, value, context
+    until = time.monotonic() + 10
+    while any(one() is not None for one in kept) and time.monotonic() < until:
+        time.sleep(0.05)
+        gc.collect()
+    assert [one() for one in kept] == [None, None]
+
+
+HOSTILE = """
+def touched(*_):
+    raise SystemExit("touched")
+class Evil:
+    __getattr__ = __getattribute__ = __eq__ = __hash__ = __iter__ = __bool__ = touched
+    __class__ = property(touched)
+class Weird:
+    __module__ = ["no", "name"]
+    __dict__ = property(touched)
+evil, weird = Evil(), Weird()
+class Predict:
+    evil = evil
+    weird = weird
+    async def __call__(self, question):
+        return question
+predict = Predict()
+"""
+
+
+def test_looking_at_a_predictor_runs_none_of_its_code(place: Path) -> None:
+    assert python(HOSTILE + RUN) == "__main__:Predict\n"
+    assert answers() == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("predictor", "message"),
     [
@@ -282,6 +345,41 @@ def test_a_script_is_named_by_its_file(place: Path) -> None:
     assert python("", "run.py") == "run.py:predict\n"
     Path("allowed").touch()
     assert python("", "run.py") == "run.py:predict\n"
+    assert answers() == ["a 1", "b 1"]
+
+
+def test_what_a_notebook_defines_is_known_again_by_its_source(place: Path) -> None:
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+
+    def executed(*cells: str) -> str:
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        nbclient.NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(place)}}).execute()
+        return "".join(output.get("text", "") for cell in notebook.cells for output in cell.outputs)
+
+    run = """
+import logging, tokio_asyncio_bridge as tab
+logging.basicConfig(format="%(message)s", force=True)
+report = tab.process("q.csv", predictor=predict)
+print(report.run.predictor, report.rows.ok)
+"""
+    kind = """
+class Predict:
+    async def __call__(self, question):
+        {}
+        return question + " 1"
+predict = Predict()
+"""
+    failing = kind.format("if question == 'b': raise ValueError")
+    assert executed(CELL, run) == "<notebook>:predict 1\n"
+    assert executed("# Another cell", CELL, run) == "<notebook>:predict 1\n"
+    told = executed("print('predicts')", CELL.replace(" 1", " 2"), run)
+    assert "the predictor's source has changed since the last session: `<notebook>:predict`" in told
+    os.remove("q.answers.csv.journal")
+    # A class of a notebook has no source in Python before 3.13, but its methods do.
+    assert executed(failing, run) == "<notebook>:Predict 1\n"
+    assert executed(failing, run) == "<notebook>:Predict 1\n"
+    told = executed(kind.format("print('asked', question)"), run)
+    assert "source has changed since the last session: `<notebook>:Predict`" in told and "asked b" in told
     assert answers() == ["a 1", "b 1"]
 
 
