@@ -141,7 +141,7 @@ def resume(
     directory stays what it is.
 
     Args:
-        answers: The answers file of the run.
+        answers: The answers file of the run, or its journal.
         predictor: What answers a row, if not what did so before. An object has to be given again.
         progress: As `process` takes it.
         stop: As `process` takes it.
