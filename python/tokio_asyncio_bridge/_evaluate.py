@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import importlib
 import inspect
+import types
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, Unpack, cast
@@ -52,7 +53,8 @@ def evaluate(
         failure_score: The score of an example that failed.
         journal: A file that keeps every prediction with its score, so that a second call with the same examples asks
             only about those that have none. A prediction of an earlier call is a new `dspy.Prediction` of what the
-            journal holds of its fields, which is JSON.
+            journal holds of its fields, which is JSON, and its score is the one of that time. Another program or metric
+            is refused, and a warning says if the code of either has changed.
         progress: As `process` takes it.
         stop: Ends the run when its `stop()` is called.
         options: The options of `map`, except those about the predictor's arguments.
@@ -124,37 +126,42 @@ class _Scorer:
                 self.program = scorer.program
                 self.metric = scorer.metric
 
-        async def aforward(self: Any, row_id: int, **row: Any) -> dict[str, Any]:
-            if row_id not in scorer.predictions:
+        async def aforward(self: Any, /, row_id: int, **row: Any) -> dict[str, Any]:
+            prediction = scorer.predictions.get(row_id)
+            if prediction is None:
                 acall = getattr(scorer.program, "acall", scorer.program)
-                scorer.predictions[row_id] = await acall(**scorer.inputs[row_id])
-            arguments = scorer.examples[row_id], scorer.predictions[row_id]
+                scorer.predictions[row_id] = prediction = await acall(**scorer.inputs[row_id])
+            arguments = scorer.examples[row_id], prediction
             if _is_asynchronous(scorer.metric):
                 score = getattr(scorer.metric, "acall", scorer.metric)(*arguments)
             else:
                 run = contextvars.copy_context().run
                 loop = asyncio.get_running_loop()
                 score = await loop.run_in_executor(scorer.threads, run, scorer.metric, *arguments)
-            return scorer.scored(row_id, await score if inspect.isawaitable(score) else score)
+            return scorer.scored(row_id, prediction, await score if inspect.isawaitable(score) else score)
 
-        def forward(self: Any, row_id: int, **row: Any) -> dict[str, Any]:
-            if row_id not in scorer.predictions:
-                scorer.predictions[row_id] = scorer.program(**scorer.inputs[row_id])
-            score = scorer.metric(scorer.examples[row_id], scorer.predictions[row_id])
+        def forward(self: Any, /, row_id: int, **row: Any) -> dict[str, Any]:
+            prediction = scorer.predictions.get(row_id)
+            if prediction is None:
+                scorer.predictions[row_id] = prediction = scorer.program(**scorer.inputs[row_id])
+            score = scorer.metric(scorer.examples[row_id], prediction)
             if inspect.isawaitable(score):
                 score = asyncio.run(_awaited(score))
-            return scorer.scored(row_id, score)
+            return scorer.scored(row_id, prediction, score)
 
         if _is_asynchronous(self.program):
             Scored.aforward = aforward
         else:
             Scored.forward = forward
+        # A journal notices that the user's own code has changed.
+        for number, function in enumerate([*_functions(self.program), *_functions(self.metric)]):
+            setattr(Scored, f"_code_{number}", function)
         named = _named(self.program)
         Scored.__module__ = named.__module__
         Scored.__qualname__ = f"{named.__qualname__}, {_named(self.metric).__qualname__}"
         return Scored()
 
-    def scored(self, row: int, score: Any) -> dict[str, Any]:
+    def scored(self, row: int, prediction: Any, score: Any) -> dict[str, Any]:
         """The row's answer: the fields of its prediction, and its score as the last one."""
         try:
             float(score)
@@ -163,8 +170,9 @@ class _Scorer:
                 f"the metric returned a value of type {type(score).__name__}, which is no score\n"
                 "hint: return a number, a bool, or a `dspy.Prediction` with a `score`"
             ) from None
-        prediction = self.predictions.pop(row)
         self.results[row] = prediction, score
+        # A call that was given up may have been as far.
+        self.predictions.pop(row, None)
         answer: dict[str, Any] = results().named(prediction)
         name = "score"
         while name in answer:
@@ -196,6 +204,12 @@ def _is_asynchronous(value: Any) -> bool:
         return hasattr(type(value), "aforward")
     body = value if hasattr(value, "__qualname__") else type(value).__call__
     return inspect.iscoroutinefunction(body)
+
+
+def _functions(value: Any) -> list[Any]:
+    """The code of a callable: itself if it is a function, or else the methods of its class."""
+    parts = [value] if isinstance(value, types.FunctionType) else vars(type(value)).values()
+    return [part for part in parts if isinstance(part, types.FunctionType)]
 
 
 def _named(value: Any) -> Any:
