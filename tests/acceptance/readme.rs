@@ -132,7 +132,9 @@ fn every_predictor_in_the_readme_is_one_of_the_samples_and_the_predictors_page_s
     for sample in &samples {
         assert!(page.iter().any(|block| sample.ends_with(block)), "this is not shown as it is: {sample}");
     }
-    for block in blocks(&repository("README.md"), "python") {
-        assert!(samples.iter().any(|sample| sample.ends_with(&block)), "this is no sample: {block}");
+    let blocks = blocks(&repository("README.md"), "python");
+    // The lines that call the package are run by `tests/wheel/test_examples.py`.
+    for block in blocks.iter().filter(|block| !block.contains("import tokio_asyncio_bridge")) {
+        assert!(samples.iter().any(|sample| sample.ends_with(block.as_str())), "this is no sample: {block}");
     }
 }
