@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::bridge::Bridge;
 use crate::bridge::python::PythonBridge;
-use crate::bridge::python::interpreter::{Interpreter, choose};
+use crate::bridge::python::interpreter::Interpreter;
 use crate::bridge::python::predictor::{LoadError, Request};
 use crate::call::{Attempt, call_clock};
 use crate::cli::command::show::ShowOptions;
@@ -87,9 +87,9 @@ impl<'a> Stage<'a> {
         streams: &'a mut Streams,
         show: ShowOptions,
     ) -> anyhow::Result<Self> {
-        let python = choose(spec.python.as_deref());
+        let python = spec.python.clone();
         let start = move || {
-            let interpreter = Interpreter::start(&python)?;
+            let interpreter = Interpreter::find(python.as_deref())?;
             anyhow::Ok(interpreter.define(FUNCTIONS, include_str!("../../../../examples/functions.py"))?)
         };
         tokio::task::spawn_blocking(start).await.map_err(|error| JobError::panicked(&error))??;
