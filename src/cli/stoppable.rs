@@ -28,7 +28,7 @@ pub(super) fn stoppable(
     let control = Control::new();
     let words = streams.last_words(None);
     let hangs = |code, _: &str| {
-        words(code, "a file or the standard output does not respond, so the program was ended")
+        words(code, "a file or the standard output does not respond, so the program was ended");
     };
     let within = runtime.enter();
     let _signals = Signals::forward(&control, GRACE, hangs)?;

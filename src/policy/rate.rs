@@ -67,11 +67,11 @@ pub(crate) struct Due {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Short {
     /// Requests, until that time.
-    OfRequests(Duration),
+    Requests(Duration),
     /// Tokens, until that time.
-    OfTokens(Duration),
+    Tokens(Duration),
     /// The end of the first call, which goes alone.
-    OfKnowledge,
+    Knowledge,
 }
 
 /// The limits and what calls owe them. Times are durations since any one origin.
@@ -124,10 +124,10 @@ impl Rate {
     /// Fails if something is still owed, with what has to be waited for.
     pub(crate) fn pay(&mut self, now: Duration, in_flight: usize) -> Result<(), Short> {
         if self.unknown && in_flight > 0 {
-            return Err(Short::OfKnowledge);
+            return Err(Short::Knowledge);
         }
-        self.requests.as_mut().map_or(Ok(()), |bucket| bucket.pay(now)).map_err(Short::OfRequests)?;
-        self.tokens.as_mut().map_or(Ok(()), |bucket| bucket.pay(now)).map_err(Short::OfTokens)
+        self.requests.as_mut().map_or(Ok(()), |bucket| bucket.pay(now)).map_err(Short::Requests)?;
+        self.tokens.as_mut().map_or(Ok(()), |bucket| bucket.pay(now)).map_err(Short::Tokens)
     }
 
     /// Settles a call that has ended. If it does not report what it used, its estimate stands.
@@ -250,7 +250,7 @@ mod tests {
         let call = |_| {
             rate.owe(due);
             while let Err(short) = rate.pay(now, 0) {
-                let (Short::OfRequests(at) | Short::OfTokens(at)) = short else { panic!("{short:?}") };
+                let (Short::Requests(at) | Short::Tokens(at)) = short else { panic!("{short:?}") };
                 assert!(at > now);
                 now = at;
             }
@@ -345,11 +345,11 @@ mod tests {
         rate.owe(first);
         assert_eq!(rate.pay(Duration::ZERO, 0), Ok(()));
         rate.owe(first);
-        assert_eq!(rate.pay(10 * SECOND, 1), Err(Short::OfKnowledge));
+        assert_eq!(rate.pay(10 * SECOND, 1), Err(Short::Knowledge));
         rate.settle(&Vec::new(), first, &Ok(answer(of_calls(3))));
         assert_eq!(rate.estimate(&Vec::new()).requests, 3);
         // The two that the first made beyond its estimate, and its own: a second each.
-        let Err(Short::OfRequests(at)) = rate.pay(10 * SECOND, 1) else { panic!("nothing is owed") };
+        let Err(Short::Requests(at)) = rate.pay(10 * SECOND, 1) else { panic!("nothing is owed") };
         assert_eq!(at.as_millis(), 11_000);
     }
 
@@ -362,7 +362,7 @@ mod tests {
             rate.settle(&Vec::new(), due, &refusal(told));
             assert_eq!(rate.requests.as_ref().unwrap().owed, made);
             assert_eq!(rate.estimate(&Vec::new()).requests, 2, "it was cut short");
-            assert_eq!(rate.pay(MINUTE, 1), Err(Short::OfKnowledge), "nothing was learned");
+            assert_eq!(rate.pay(MINUTE, 1), Err(Short::Knowledge), "nothing was learned");
         }
     }
 
@@ -372,10 +372,10 @@ mod tests {
         let due = rate.estimate(&Vec::new());
         for silent in [CallError::Timeout(SECOND), CallError::Output("none".to_owned())] {
             rate.settle(&Vec::new(), due, &Err(silent));
-            assert_eq!(rate.pay(MINUTE, 1), Err(Short::OfKnowledge));
+            assert_eq!(rate.pay(MINUTE, 1), Err(Short::Knowledge));
         }
         rate.settle(&Vec::new(), due, &Ok(answer(of_calls(3))));
-        assert_ne!(rate.pay(MINUTE, 1), Err(Short::OfKnowledge));
+        assert_ne!(rate.pay(MINUTE, 1), Err(Short::Knowledge));
         assert_eq!(rate.estimate(&Vec::new()).requests, 3);
     }
 

@@ -109,9 +109,9 @@ impl Limiters {
         }
         match self.rate.pay(now, in_flight) {
             Ok(()) => {}
-            Err(Short::OfRequests(until)) => return Some((Some(LimitedBy::Rpm), Some(until))),
-            Err(Short::OfKnowledge) => return Some((Some(LimitedBy::Rpm), None)),
-            Err(Short::OfTokens(until)) => return Some((Some(LimitedBy::Tpm), Some(until))),
+            Err(Short::Requests(until)) => return Some((Some(LimitedBy::Rpm), Some(until))),
+            Err(Short::Knowledge) => return Some((Some(LimitedBy::Rpm), None)),
+            Err(Short::Tokens(until)) => return Some((Some(LimitedBy::Tpm), Some(until))),
         }
         // Last, since what it lets through is in flight from then on.
         match self.budget.as_mut()?.reserve() {
