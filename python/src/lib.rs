@@ -19,7 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod _native {
     use std::ffi::OsString;
 
-    use pyo3::exceptions::PyRuntimeError;
+    use pyo3::exceptions::{PyImportError, PyRuntimeError};
     use pyo3::prelude::*;
     use tokio_asyncio_bridge::bridge::python::interpreter;
     use tokio_asyncio_bridge::cli;
@@ -38,6 +38,14 @@ mod _native {
     use crate::run::Run;
     #[pymodule_export]
     use crate::session::Session;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        if interpreter::is_main(module.py()) {
+            return Ok(());
+        }
+        Err(PyImportError::new_err("`tokio_asyncio_bridge` cannot be used in a subinterpreter"))
+    }
 
     /// Runs the program on the interpreter's main thread, to the end of the process. `arguments` are those that it was called
     /// with, its own name first.

@@ -120,7 +120,7 @@ impl Run {
         let shared = Arc::<Shared>::default();
         let ends = Ends(Arc::clone(&shared));
         // One thread is enough: the event loop has its own.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let thread = Builder::new().name("tab-run".to_owned()).spawn(move || {
             let shared = &ends.0;
             let result = work(&runtime, &mut Watch(Arc::clone(shared)), &shared.control);

@@ -115,6 +115,9 @@ def _take_out(loop: asyncio.AbstractEventLoop) -> None:
         came = not is_guest or name in job.modules or _is_own(name, module, put)
         if is_file or (came and _is_own(name, module, job.directories) and not _is_own(name, module, needed)):
             del sys.modules[name]
+    # Whatever another job needs is that job's from now on.
+    for other in _jobs.values():
+        other.modules |= job.modules
 
 
 def renew() -> None:

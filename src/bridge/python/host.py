@@ -184,6 +184,12 @@ async def _finish(loop: asyncio.AbstractEventLoop) -> None:
             coroutine = task.get_coro()
             if type(coroutine).__name__ == "Worker":
                 coroutine.close()
+    # A thread that ends too late sets a result that nobody waits for.
+    loop.set_exception_handler(
+        lambda _, told: (
+            isinstance(told.get("exception"), asyncio.InvalidStateError) or loop.default_exception_handler(told)
+        )
+    )
     async with asyncio.timeout(_PATIENCE_S):
         await loop.shutdown_asyncgens()
         await loop.shutdown_default_executor()

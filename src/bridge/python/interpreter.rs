@@ -301,6 +301,11 @@ pub fn adopt() -> Result<(), InterpreterError> {
     Interpreter::running().map(drop)
 }
 
+/// Whether the calling thread, which must be attached, is in the process's main interpreter. No job runs in another one.
+pub fn is_main(_: Python<'_>) -> bool {
+    raw::is_main()
+}
+
 /// Whether two paths lead to the same executable of the same environment: all environments' executables are links to that
 /// which they were made with.
 fn is_same(one: &Path, other: &Path) -> bool {
@@ -352,6 +357,12 @@ mod raw {
     pub(super) fn is_running() -> bool {
         // SAFETY: may be called at any time.
         unsafe { ffi::Py_IsInitialized() != 0 }
+    }
+
+    /// Whether the attached thread is in the main interpreter.
+    pub(super) fn is_main() -> bool {
+        // SAFETY: the thread is attached. The pointers are only compared.
+        unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() }
     }
 
     /// Starts the interpreter and releases the GIL. Returns false if it runs already.

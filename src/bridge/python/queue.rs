@@ -122,7 +122,7 @@ impl Desk {
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     desk: Mutex<Desk>,
-    wake: OwnedFd,
+    wake: Mutex<Option<OwnedFd>>,
     results: mpsc::UnboundedSender<Settled>,
     next_id: AtomicU64,
 }
@@ -139,7 +139,7 @@ pub(super) struct Look {
 impl Queue {
     pub(super) fn new(results: mpsc::UnboundedSender<Settled>) -> rustix::io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        let (waiting, desk) = (Mutex::default(), Mutex::default());
+        let (waiting, desk, wake) = (Mutex::default(), Mutex::default(), Mutex::new(Some(wake)));
         Ok(Self { waiting, desk, wake, results, next_id: AtomicU64::new(0) })
     }
 
@@ -147,9 +147,9 @@ impl Queue {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Readable when the loop is to [`Self::look`].
+    /// Readable when the loop is to [`Self::look`]; -1 once the loop is closed.
     pub(super) fn wake_fd(&self) -> RawFd {
-        self.wake.as_raw_fd()
+        lock(&self.wake).as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 
     /// Queues a call. False once the queue is closed.
@@ -165,9 +165,9 @@ impl Queue {
         change(&mut waiting);
         let wake = !std::mem::replace(&mut waiting.woken, true);
         drop(waiting);
-        if wake {
+        if wake && let Some(wake) = &*lock(&self.wake) {
             // This fails only if the counter is full, and then the loop is awake.
-            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+            let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
         }
         true
     }
@@ -181,8 +181,7 @@ impl Queue {
         let calls = desk.calls.len() + waiting.calls.len();
         let left = std::mem::take(&mut desk.taken).min(calls);
         if left == 0 {
-            let mut counter = [0; 8];
-            let _ = rustix::io::read(&self.wake, &mut counter);
+            let _ = lock(&self.wake).as_ref().map(|wake| rustix::io::read(wake, &mut [0_u8; 8]));
             waiting.woken = false;
         }
         let cancelled = waiting.cancellations.drain(..).filter_map(|call| desk.tasks.get(&call));
@@ -264,10 +263,10 @@ impl Queue {
         drop(left);
     }
 
-    /// Sends the last results and forgets the tasks. For when the loop is closed: its tasks hold this queue.
+    /// Sends the last results, and lets go of the tasks, which hold this queue, and of the descriptor: the loop is closed.
     pub(super) fn end(&self) {
-        let tasks = std::mem::take(&mut lock(&self.desk).tasks);
-        drop(tasks);
+        let held = (std::mem::take(&mut lock(&self.desk).tasks), lock(&self.wake).take());
+        drop(held);
         self.send();
     }
 
@@ -352,7 +351,8 @@ mod tests {
         }
 
         fn is_awake(&self) -> bool {
-            let mut fds = [PollFd::new(&self.queue.wake, PollFlags::IN)];
+            let wake = lock(&self.queue.wake);
+            let mut fds = [PollFd::new(wake.as_ref().unwrap(), PollFlags::IN)];
             poll(&mut fds, Some(&rustix::event::Timespec::default())).unwrap() == 1
         }
     }
