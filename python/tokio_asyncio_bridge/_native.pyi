@@ -7,8 +7,6 @@ from tokio_asyncio_bridge._progress import Progress
 
 _Words = list[tuple[str, str]]
 
-__all__: list[str]
-
 def main(arguments: Sequence[str]) -> NoReturn: ...
 def process_rows(
     rows: str,
