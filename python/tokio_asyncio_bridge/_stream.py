@@ -231,6 +231,7 @@ class _Stream:
         """Raises what ended the run early."""
         run = self._session.run
         run.wait(1.0)
+        self._telling.messages()
         told = json.loads(run.result())
         if told["code"] == 1:
             raise BrokenError(told["stop"], called=True)

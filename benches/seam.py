@@ -1,0 +1,234 @@
+"""Measures `map` and `stream` against a hand-written script: what the seam between Python and the run costs a row.
+
+    python benches/seam.py                   # all conditions, 200,000 rows, 5 rounds
+    python benches/seam.py --rows 20000      # a quick look
+    python benches/seam.py --peers           # asyncio alone, async-batch-llm and dspy.Parallel against the script
+    python benches/seam.py --binary PROGRAM  # `process` from Python against the stand-alone program
+
+Run it with the Python that a release build of this package is installed in, on a quiet machine (`chrt -f 10` in front
+where others build). The predictor is an async function that returns at once, or after one `sleep(0)`. 100 calls are in
+flight. A figure is the time from the call to the list of typed outcomes, starting and ending the event loop included,
+as microseconds a row; in brackets, how many times as fast as the script. All contenders have their turn in each round,
+and the medians are compared.
+
+The script is what one would write: long-lived worker tasks, `asyncio.timeout` around each call, a retry loop, results
+with slots in a list in the rows' order. Variants of it that were tried, with the time that they took relative to it
+(the four conditions of loop and predictor, 100,000 rows, medians of 3):
+
+- a semaphore and a task for each row: 3.3 to 4.0;
+- `asyncio.wait_for` in place of `asyncio.timeout`: 1.4 to 1.6 on asyncio, 0.95 to 1.1 on uvloop;
+- a queue that the workers take rows from, in place of a shared iterator: 1.1 to 1.4;
+- a `TaskGroup` in place of `gather`: 0.97 to 1.25;
+- a dataclass with slots in place of the class: 0.95 to 1.25.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import tokio_asyncio_bridge as tab
+
+CALLS = 100
+
+
+async def at_once(question: str) -> str:
+    return question
+
+
+async def sleep_zero(question: str) -> str:
+    await asyncio.sleep(0)
+    return question
+
+
+class Outcome:
+    __slots__ = ("answer", "attempts", "error", "latency", "row")
+
+    def __init__(
+        self, row: dict[str, str], answer: str | None, error: Exception | None, attempts: int, latency: float
+    ) -> None:
+        self.row = row
+        self.answer = answer
+        self.error = error
+        self.attempts = attempts
+        self.latency = latency
+
+
+async def script(rows: list[dict[str, str]], predict: Callable[..., Awaitable[str]]) -> list[Any]:
+    """The hand-written script."""
+    outcomes: list[Any] = [None] * len(rows)
+    left = iter(enumerate(rows))
+
+    async def work() -> None:
+        for index, row in left:
+            for attempt in range(1, 5):
+                started = time.perf_counter()
+                try:
+                    async with asyncio.timeout(60):
+                        answer = await predict(**row)
+                    outcomes[index] = Outcome(row, answer, None, attempt, time.perf_counter() - started)
+                    break
+                except Exception as error:
+                    if attempt == 4:
+                        outcomes[index] = Outcome(row, None, error, attempt, time.perf_counter() - started)
+                    else:
+                        await asyncio.sleep(2**attempt)
+
+    await asyncio.gather(*(work() for _ in range(CALLS)))
+    return outcomes
+
+
+async def bare(rows: list[dict[str, str]], predict: Callable[..., Awaitable[str]]) -> list[Any]:
+    """The floor: worker tasks without timeout, retries or outcomes."""
+    answers: list[Any] = [None] * len(rows)
+    left = iter(enumerate(rows))
+
+    async def work() -> None:
+        for index, row in left:
+            answers[index] = await predict(**row)
+
+    await asyncio.gather(*(work() for _ in range(CALLS)))
+    return answers
+
+
+async def streamed(rows: list[dict[str, str]], predict: Callable[..., Awaitable[str]], loop: str) -> list[Any]:
+    return [outcome async for outcome in tab.stream(rows, predict, concurrency=CALLS, event_loop=loop)]
+
+
+async def batch_llm(rows: list[dict[str, str]], predict: Callable[..., Awaitable[str]]) -> list[Any]:
+    from async_batch_llm import CallableStrategy, CallOutcome, process_prompts
+
+    async def invoke(prompt: str, *, attempt: int, timeout: float, state: Any) -> Any:
+        return CallOutcome(output=await predict(question=prompt))
+
+    result = await process_prompts(CallableStrategy(invoke), [row["question"] for row in rows], concurrency=CALLS)
+    return list(result.results)
+
+
+def parallel(rows: list[dict[str, str]], predict: Callable[..., Awaitable[str]]) -> list[Any]:
+    import dspy
+
+    class Program(dspy.Module):
+        def forward(self, question: str) -> str:
+            return asyncio.run(predict(question))
+
+    program = Program()
+    examples = [(program, dspy.Example(**row).with_inputs("question")) for row in rows]
+    with contextlib.redirect_stderr(open(os.devnull, "w")):
+        results: list[Any] = dspy.Parallel(num_threads=CALLS, disable_progress_bar=True)(examples)
+    return results
+
+
+Contender = Callable[[list[dict[str, str]], Callable[..., Awaitable[str]], str], list[Any]]
+
+
+def in_loop(main: Callable[..., Any]) -> Contender:
+    """Runs a coroutine function on a new loop of the kind."""
+
+    def run(rows: list[dict[str, str]], predict: Callable[..., Awaitable[str]], loop: str) -> list[Any]:
+        arguments = (rows, predict, loop) if main is streamed else (rows, predict)
+        with asyncio.Runner(loop_factory=factory(loop)) as runner:
+            outcomes: list[Any] = runner.run(main(*arguments))
+            return outcomes
+
+    return run
+
+
+def factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    if loop == "asyncio":
+        return asyncio.new_event_loop
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+CONTENDERS: dict[str, Contender] = {
+    "script": in_loop(script),
+    "map": lambda rows, predict, loop: list(tab.map(rows, predict, concurrency=CALLS, event_loop=loop)),
+    "stream": in_loop(streamed),
+}
+# Each with the rows that it takes no longer than a few seconds for.
+PEERS: dict[str, tuple[Contender, int]] = {
+    "asyncio alone": (in_loop(bare), 200_000),
+    "async-batch-llm": (in_loop(batch_llm), 5_000),
+    "dspy.Parallel": (lambda rows, predict, _: parallel(rows, predict), 2_000),
+}
+
+
+def measured(contender: Contender, count: int, predict: Callable[..., Awaitable[str]], loop: str) -> float:
+    """Microseconds a row."""
+    rows = [{"question": f"q{index}"} for index in range(count)]
+    gc.collect()
+    started = time.perf_counter()
+    outcomes = contender(rows, predict, loop)
+    took = time.perf_counter() - started
+    assert len(outcomes) == count
+    if isinstance(outcomes[0], tab.Outcome):
+        assert all(outcome.answer == outcome.row["question"] for outcome in outcomes)
+    return took / count * 1e6
+
+
+def against_binary(binary: str, count: int, rounds: int) -> None:
+    """Compares whole processes, from start to end: a Python process that calls `process`, and the program."""
+    with tempfile.TemporaryDirectory() as directory:
+        questions, code = Path(directory) / "questions.csv", Path(directory) / "app.py"
+        questions.write_text("question\n" + "".join(f"q{index}\n" for index in range(count)))
+        code.write_text("async def answer(question):\n    return question\n")
+        options = {"predictor": f"{code}:answer", "concurrency": CALLS, "event_loop": "asyncio"}
+        call = f"import tokio_asyncio_bridge as tab; tab.process({str(questions)!r}, 'python.csv', **{options!r})"
+        flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+        commands = {
+            "the program": [binary, "process", str(questions), "-o", "program.csv", "--quiet", *flags],
+            "process from Python": [sys.executable, "-c", call],
+        }
+        took: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in range(rounds):
+            for name, command in commands.items():
+                for file in Path(directory).glob("p*.csv*"):
+                    file.unlink()
+                started = time.perf_counter()
+                subprocess.run(command, cwd=directory, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                took[name].append((time.perf_counter() - started) / count * 1e6)
+        medians = {name: statistics.median(times) for name, times in took.items()}
+        for name, median in medians.items():
+            print(f"{name}: {median:.2f} ({median / medians['the program']:.2f} of the program)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--binary")
+    options = parser.parse_args()
+    if options.binary is not None:
+        return against_binary(os.path.abspath(options.binary), options.rows, options.rounds)
+    contenders = {name: (contender, options.rows) for name, contender in CONTENDERS.items()}
+    if options.peers:
+        contenders = {"script": contenders["script"]}
+        contenders |= {name: (peer, min(count, options.rows)) for name, (peer, count) in PEERS.items()}
+    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, {options.rows} rows, {CALLS} calls in flight")
+    print("| loop, predictor | " + " | ".join(contenders) + " |")
+    print("| --- |" + " --- |" * len(contenders))
+    for loop in ("asyncio", "uvloop"):
+        for predict in (at_once, sleep_zero):
+            took: dict[str, list[float]] = {name: [] for name in contenders}
+            for _ in range(options.rounds):
+                for name, (contender, count) in contenders.items():
+                    took[name].append(measured(contender, count, predict, loop))
+            medians = {name: statistics.median(times) for name, times in took.items()}
+            cells = [f"{medians[name]:.2f} ({medians['script'] / medians[name]:.2f})" for name in contenders]
+            print(f"| {loop}, {predict.__name__} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
