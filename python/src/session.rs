@@ -60,8 +60,8 @@ struct Done {
     row: u64,
     attempts: u32,
     latency: Duration,
-    usage: Option<Usage>,
-    failure: Option<Failure>,
+    usage: Option<Box<Usage>>,
+    failure: Option<Box<Failure>>,
 }
 
 impl Done {
@@ -70,8 +70,8 @@ impl Done {
             row: outcome.row,
             attempts: outcome.attempts,
             latency: outcome.timing.latency,
-            usage: outcome.usage(),
-            failure: outcome.failure().cloned(),
+            usage: outcome.usage().map(Box::new),
+            failure: outcome.failure().cloned().map(Box::new),
         }
     }
 
@@ -86,7 +86,7 @@ impl Done {
             index: self.row,
             row: taken.row,
             answer: answer.filter(|_| self.failure.is_none()),
-            fault: self.failure.map(|failure| Box::new(Fault::new(failure, raised))),
+            fault: self.failure.map(|failure| Box::new(Fault::new(*failure, raised))),
             attempts: self.attempts,
             latency: self.latency.as_secs_f64(),
             used: self
@@ -240,7 +240,7 @@ impl Session {
     /// The outcomes that have come since the last time, in the order in which they came.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let outcomes = PyList::empty(py);
-        self.each(|_, outcome| outcomes.append(Py::new(py, outcome)?))?;
+        self.each(py, |_, outcome| outcomes.append(Py::new(py, outcome)?))?;
         Ok(outcomes)
     }
 
@@ -248,7 +248,7 @@ impl Session {
     /// whose outcomes have yet to come get `None`.
     fn place(&self, outcomes: &Bound<'_, PyList>) -> PyResult<()> {
         let py = outcomes.py();
-        self.each(|index, outcome| {
+        self.each(py, |index, outcome| {
             while outcomes.len() <= index {
                 outcomes.append(py.None())?;
             }
@@ -283,18 +283,41 @@ impl Session {
 
 impl Session {
     /// Passes on the outcomes that have come since the last time, each with the index of its row.
-    fn each(&self, mut pass: impl FnMut(usize, Outcome) -> PyResult<()>) -> PyResult<()> {
+    fn each(&self, py: Python<'_>, mut pass: impl FnMut(usize, Outcome) -> PyResult<()>) -> PyResult<()> {
         let mut state = self.shared.state();
         let done = std::mem::take(&mut state.done);
         let exchange = state.exchange.clone();
         drop(state);
         let Some(exchange) = exchange else { return Ok(()) };
         let taken = exchange.take(done.iter().map(|done| (done.row, done.attempts)));
+        let _paused = GarbagePaused::new(py)?;
         for (done, taken) in done.into_iter().zip(taken) {
             let Some(taken) = taken else { continue };
             pass(done.row as usize, done.with(taken))?;
         }
         Ok(())
+    }
+}
+
+/// Keeps Python's garbage collector from running while it lives. Objects that are made by the thousand would have it look
+/// through all of them again and again. The interpreter's lock is held all that time, so nobody can notice.
+struct GarbagePaused<'py>(Option<Bound<'py, PyModule>>);
+
+impl<'py> GarbagePaused<'py> {
+    fn new(py: Python<'py>) -> PyResult<Self> {
+        let gc = py.import("gc")?;
+        if !gc.call_method0("isenabled")?.is_truthy()? {
+            return Ok(Self(None));
+        }
+        gc.call_method0("disable")?;
+        Ok(Self(Some(gc)))
+    }
+}
+
+impl Drop for GarbagePaused<'_> {
+    fn drop(&mut self) {
+        // It has no reason to fail.
+        let _ = self.0.as_ref().map(|gc| gc.call_method0("enable"));
     }
 }
 
