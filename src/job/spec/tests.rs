@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::input::Format;
+use crate::job::error::ErrorKind;
 use crate::policy::limits::MaxFailures;
 
 fn spec() -> JobSpec {
@@ -213,4 +214,45 @@ fn secrets_are_never_serialized_or_shown() {
     };
     assert_eq!(laid(&["--lm=api_key=sk-1"]).unwrap(), "--api-base http://***@host/v1");
     assert_eq!(laid(&["--lm=api_key=sk-1", "--api-base=http://ada:lovelace@host/v1"]), None);
+}
+
+#[test]
+fn an_object_is_known_by_its_name_and_by_the_end_of_it_where_it_may_have_moved() {
+    let named =
+        |predictor: &str, object| Identity { predictor: predictor.to_owned(), object, ..Identity::default() };
+    let same =
+        |(was, is): ((&str, bool), (&str, bool))| named(is.0, is.1).is_predictor_of(&named(was.0, was.1));
+    let (object, spec) = (true, false);
+    for pair in [
+        (("app:answer", object), ("app:answer", object)),
+        (("<notebook>:answer", object), ("app.py:answer", spec)),
+        (("app.py:answer", spec), ("app:make.<locals>.answer", object)),
+        (("<notebook>:answer", object), ("app:answer", object)),
+        (("app:<lambda>", object), ("__main__:<lambda>", object)),
+    ] {
+        assert!(same(pair) && same((pair.1, pair.0)), "{pair:?}");
+    }
+    for pair in [
+        (("app:answer", object), ("other:answer", object)),
+        (("app.py:answer", spec), ("other.py:answer", spec)),
+        (("<notebook>:answer", object), ("app.py:reply", spec)),
+        (("<notebook>:answer", object), ("dspy", spec)),
+    ] {
+        assert!(!same(pair) && !same((pair.1, pair.0)), "{pair:?}");
+    }
+}
+
+#[test]
+fn a_spec_takes_the_place_of_an_object_and_a_journal_from_before_has_none() {
+    let mut spec = JobSpec::new(Path::new("/work"), Path::new("q.csv"), Format::Csv);
+    assert!(serde_json::to_value(&spec).unwrap().get("object").is_none());
+    spec.object = true;
+    let read: JobSpec = serde_json::from_value(serde_json::to_value(&spec).unwrap()).unwrap();
+    assert_eq!(read.clone().with(None).unwrap_err().kind(), ErrorKind::Usage);
+    let mut patch = WholePatch::default();
+    spec.lay_all(patch.clone(), Path::new("/work"));
+    assert!(spec.object, "nothing was given in its place");
+    patch.shared.predictor.predictor = Some("app.py:answer".to_owned());
+    spec.lay_all(patch, Path::new("/work"));
+    assert!(spec.with(None).is_ok_and(|spec| !spec.object && spec.predictor.predictor == "app.py:answer"));
 }
