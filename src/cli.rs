@@ -142,8 +142,8 @@ impl Command {
     }
 }
 
-/// Runs the program and exits the process. `arguments` are the words that it was called with, its own name first. Must be
-/// called on the process's first thread, which Python takes for its main one.
+/// Runs the program and exits the process. `arguments` are the words that it was called with, its own name first. Must
+/// be called on the process's first thread, which Python takes for its main one.
 pub fn main(arguments: Vec<OsString>) -> ! {
     main_thread::lend(|| program(arguments))
 }

@@ -208,8 +208,8 @@ pub(crate) fn run(
     Ok(of_session(end.report.as_ref(), broken, &answers))
 }
 
-/// The result of a session: its report (null if it was killed), the fault that ended it (null if none did), the summary,
-/// and the answers file.
+/// The result of a session: its report (null if it was killed), the fault that ended it (null if none did), the
+/// summary, and the answers file.
 fn of_session(report: Option<&Report>, broken: Option<String>, answers: &Path) -> Value {
     let summary = report.map(|report| report.summary(answers));
     json!({ "report": report, "broken": broken, "summary": summary, "answers": answers })

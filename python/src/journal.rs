@@ -56,8 +56,8 @@ impl Outcomes {
         read.map(Self).map_err(|error| errors::of_job(py, &error))
     }
 
-    /// The outcomes of these rows, of which the first has the index `start`. The answer of a row is the text or JSON value
-    /// that was returned, or a dictionary of the fields.
+    /// The outcomes of these rows, of which the first has the index `start`. The answer of a row is the text or JSON
+    /// value that was returned, or a dictionary of the fields.
     fn of(&mut self, py: Python<'_>, start: u64, rows: Vec<Py<PyAny>>) -> PyResult<Vec<Outcome>> {
         let end = start + rows.len() as u64;
         let read: Result<Vec<_>, _> = py.detach(|| (start..end).map(|row| self.0.of(row)).collect());

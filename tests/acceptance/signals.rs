@@ -7,7 +7,8 @@ use rustix::process::Signal;
 
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// Row 0 fails and is told to wait for ten minutes, which holds back no other (a 429 would); these wait for the file `gate`.
+/// Row 0 fails and is told to wait for ten minutes, which holds back no other (a 429 would); these wait for the file
+/// `gate`.
 const WAITS: &str = "
 class Failed(Exception):
     status, retry_after = 500, 600

@@ -116,7 +116,8 @@ impl Request {
 pub struct LoadError(pub String);
 
 impl LoadError {
-    /// Makes the text of an exception that was raised during loading: our own refusals as they are, others with a traceback.
+    /// Makes the text of an exception that was raised during loading: our own refusals as they are, others with a
+    /// traceback.
     pub(in crate::bridge) fn of(error: &PyErr, secrets: &Secrets) -> Self {
         Python::attach(|py| {
             // `PyErr::value` would not do: until Python 3.12 it leaves an exception without its traceback.

@@ -20,8 +20,8 @@ pub(super) fn command<P: Args>() -> Command {
     P::augment_args(command).mut_args(|argument| argument.env(None::<&str>))
 }
 
-/// Reads a group of options. Each is an identifier, such as `row_timeout`, and the value that the command line takes. An
-/// option that can be repeated may be given several times. A switch is `true` or `false`.
+/// Reads a group of options. Each is an identifier, such as `row_timeout`, and the value that the command line takes.
+/// An option that can be repeated may be given several times. A switch is `true` or `false`.
 ///
 /// # Errors
 ///

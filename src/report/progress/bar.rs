@@ -28,7 +28,8 @@ pub struct TerminalBar {
 }
 
 impl TerminalBar {
-    /// A bar on standard error, which should be a terminal. Nothing is drawn yet. Each of several has a line of its own.
+    /// A bar on standard error, which should be a terminal. Nothing is drawn yet. Each of several has a line of its
+    /// own.
     pub fn stderr() -> Self {
         static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
         Self::new(BARS.clone(), stderr_columns, console::colors_enabled_stderr())

@@ -81,8 +81,8 @@ pub(crate) fn program() -> PathBuf {
         .map_or_else(|| env!("CARGO_BIN_EXE_tokio-asyncio-bridge").into(), PathBuf::from)
 }
 
-/// The Python that the program under test was installed into by pip. `None` for the stand-alone program, which looks for
-/// one.
+/// The Python that the program under test was installed into by pip. `None` for the stand-alone program, which looks
+/// for one.
 pub(crate) fn installed_into() -> Option<PathBuf> {
     let mut shebang = Vec::new();
     fs::File::open(program()).unwrap().take(4096).read_to_end(&mut shebang).unwrap();
