@@ -88,6 +88,7 @@ class _Stream:
         # Rows handed in whose outcomes have not been taken, and how many there may be.
         self._in_hand = 0
         self._window = 0
+        self._is_left = False
         self._room = asyncio.Event()
         self._bell = asyncio.Event()
 
@@ -221,7 +222,8 @@ class _Stream:
     def _ring(self) -> None:
         self._session.heard()
         self._bell.set()
-        self._telling.messages()
+        if not self._is_left:
+            self._telling.messages()
 
     async def _heard(self) -> None:
         await self._bell.wait()
@@ -242,6 +244,8 @@ class _Stream:
         """Ends everything that is left, and waits for it."""
         session, run = self._session, self._session.run
         if not session.has_ended():
+            # That it ends is no news to whoever left it.
+            self._is_left = True
             run.kill()
         left = [task for task in tasks if task is not None]
         for task in left:

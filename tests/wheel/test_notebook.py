@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -110,6 +111,43 @@ def test_the_stop_button_ends_a_run_that_can_be_resumed() -> None:
         "tab.process('q.csv', 'answers.csv', predictor=answer, concurrency=4, progress=False)",
         "report = tab.resume('answers.csv', predictor=answer, concurrency=100, progress=False); print(report.rows.ok)",
     ]
+    notebook = interrupted(*cells)
+    [error] = [output for output in notebook.cells[1].outputs if output.output_type == "error"]
+    assert error.ename == "KeyboardInterrupt"
+    [told] = notebook.cells[2].outputs
+    assert told.text == "400\n"
+    calls = Path("calls.txt").read_text().split()
+    assert len(calls) == len(set(calls)) == 400
+
+
+def test_the_stop_button_cancels_a_stream_and_leaves_nothing_of_it() -> None:
+    cells = [
+        BEGIN,
+        """
+        rows = ({"question": f"q{row}"} for row in range(10_000))
+        try:
+            async for outcome in tab.stream(rows, answer, concurrency=4):
+                pass
+        except BaseException as error:
+            raised = type(error).__name__
+            raise
+        """,
+        """
+        import threading
+        before = len(open("calls.txt").readlines())
+        await asyncio.sleep(0.5)
+        print(raised, len(open("calls.txt").readlines()) - before)
+        print([thread.name for thread in threading.enumerate() if "tab" in thread.name])
+        """,
+    ]
+    notebook = interrupted(*map(textwrap.dedent, cells))
+    assert not [output.text for output in notebook.cells[1].outputs if output.output_type == "stream"]
+    [told] = notebook.cells[2].outputs
+    assert told.text == "CancelledError 0\n[]\n"
+
+
+def interrupted(*cells: str) -> Any:
+    """A notebook whose stop button was pressed once some rows were answered."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     client = nbclient.NotebookClient(
         notebook, timeout=120, allow_errors=True, interrupt_on_timeout=False, resources={"metadata": {"path": "."}}
@@ -118,12 +156,7 @@ def test_the_stop_button_ends_a_run_that_can_be_resumed() -> None:
     presses.start()
     client.execute()
     presses.join()
-    [error] = [output for output in notebook.cells[1].outputs if output.output_type == "error"]
-    assert error.ename == "KeyboardInterrupt"
-    [told] = notebook.cells[2].outputs
-    assert told.text == "400\n"
-    calls = Path("calls.txt").read_text().split()
-    assert len(calls) == len(set(calls)) == 400
+    return notebook
 
 
 def stopped_in_time(client: Any) -> None:
