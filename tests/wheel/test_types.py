@@ -1,5 +1,6 @@
 """The types: the package under mypy --strict, the stub of the extension module, and the published schemas."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -78,5 +79,7 @@ def test_a_comparison_has_the_fields_of_the_published_schema() -> None:
 
 
 def test_every_public_name_has_a_docstring() -> None:
-    lacking = [name for name in tab.__all__ if not (getattr(tab, name).__doc__ or "").strip()]
+    public = {name: getattr(tab, name) for name in tab.__all__}
+    own = {name: one for name, one in public.items() if inspect.isclass(one) or inspect.isroutine(one)}
+    lacking = [name for name, one in own.items() if not (one.__doc__ or "").strip()]
     assert not lacking
