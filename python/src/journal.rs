@@ -39,7 +39,7 @@ pub(crate) fn process_rows(
     };
     Run::start(move |runtime, watch, control| {
         let session = SessionOptions { predictor, take_up, argv, ..SessionOptions::default() };
-        jobs::run(Job::of_rows(rows, &answers, patch, session)?, runtime, watch, control)
+        jobs::run(Job::of_rows(&rows, &answers, patch, session)?, runtime, watch, control)
     })
 }
 

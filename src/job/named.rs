@@ -89,13 +89,13 @@ impl Job {
     ///
     /// As [`Job::new`].
     pub fn of_rows(
-        rows: PathBuf,
+        rows: &Path,
         answers: &Path,
         patch: WholePatch,
         options: SessionOptions,
     ) -> Result<Self, JobError> {
-        let rows = TempPath::try_from_path(&rows)
-            .explain(ErrorKind::Output, &rows, || format!("failed to find `{}`", rows.display()))?;
+        let rows = TempPath::try_from_path(rows)
+            .explain(ErrorKind::Output, rows, || format!("failed to find `{}`", rows.display()))?;
         let directory = working_directory()?;
         let mut spec = JobSpec::new(&directory, &rows, Format::Jsonl);
         spec.stream = true;
