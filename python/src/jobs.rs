@@ -32,6 +32,17 @@ pub(crate) struct Choices {
     allow_changed: bool,
 }
 
+impl Choices {
+    /// How the session continues the job, where its journal is there.
+    pub(crate) fn take_up(&self) -> TakeUp {
+        TakeUp {
+            only: self.skip_failed.then_some(Only::Unfinished),
+            allow_changed: self.allow_changed,
+            begin: if self.force { Begin::Anew } else { Begin::Continue },
+        }
+    }
+}
+
 /// Starts a job on the rows of a file, or continues it. With `dry_run`, only estimates what it would use.
 #[pyfunction]
 pub(crate) fn process(
@@ -47,11 +58,7 @@ pub(crate) fn process(
     let (input, output) = paths;
     let argv = argv("process", &input, options, predictor.as_ref());
     Run::start(move |runtime, watch, control| {
-        let take_up = TakeUp {
-            only: choices.skip_failed.then_some(Only::Unfinished),
-            allow_changed: choices.allow_changed,
-            begin: if choices.force { Begin::Anew } else { Begin::Continue },
-        };
+        let take_up = choices.take_up();
         let session = SessionOptions { predictor, take_up, dry_run, argv, ..SessionOptions::default() };
         // The directory is removed when the job has ended.
         let (job, _scratch) = Job::of_input(&input, output.as_deref(), patch, session)?;

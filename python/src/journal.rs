@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use tokio_asyncio_bridge::job::spec::keywords;
-use tokio_asyncio_bridge::job::{Begin, Job, Only, SessionOptions, TakeUp, outcomes};
+use tokio_asyncio_bridge::job::{Job, SessionOptions, outcomes};
 use tokio_asyncio_bridge::outcome::{self, Answer};
 use tokio_asyncio_bridge::row::Value;
 
 use crate::errors;
-use crate::jobs::{self, Words};
+use crate::jobs::{self, Choices, Words};
 use crate::outcome::{Fault, Outcome};
 use crate::predictor::{Given, object};
 use crate::run::Run;
@@ -18,26 +18,19 @@ use crate::run::Run;
 /// Starts the job of rows that come from memory, or continues it. `rows` is a file of them in JSON Lines, which the job
 /// takes over. The rest is as `process` takes it.
 #[pyfunction]
-#[pyo3(signature = (rows, answers, options, *, predictor, force, skip_failed, allow_changed))]
 pub(crate) fn process_rows(
     py: Python<'_>,
     rows: PathBuf,
     answers: PathBuf,
     options: Words,
     predictor: Option<PyRef<'_, Given>>,
-    force: bool,
-    skip_failed: bool,
-    allow_changed: bool,
+    choices: Choices,
 ) -> PyResult<Run> {
     let patch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
     let predictor = object(predictor);
     let argv = jobs::argv("map", &answers, options, predictor.as_ref());
-    let take_up = TakeUp {
-        only: skip_failed.then_some(Only::Unfinished),
-        allow_changed,
-        begin: if force { Begin::Anew } else { Begin::Continue },
-    };
     Run::start(move |runtime, watch, control| {
+        let take_up = choices.take_up();
         let session = SessionOptions { predictor, take_up, argv, ..SessionOptions::default() };
         jobs::run(Job::of_rows(&rows, &answers, patch, session)?, runtime, watch, control)
     })

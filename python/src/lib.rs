@@ -1,4 +1,5 @@
 //! The extension module `tokio_asyncio_bridge._native`: Python's way to the library, without logic of its own.
+#![allow(clippy::needless_pass_by_value, reason = "what Python passes is extracted into values")]
 
 mod bar;
 mod errors;

@@ -41,23 +41,14 @@ def answered(
     answers = Path(os.fspath(journal).removesuffix(".journal"))
     if answers.name in ("", "."):
         raise OutputError(f"`{os.fspath(journal)}` is no name of a journal\nhint: give a name such as `run.journal`")
-    force, skip_failed = options.pop("force", False), options.pop("skip_failed", False)
-    allow_changed = options.pop("allow_changed", False)
+    choices = {name: options.pop(name, False) for name in ("force", "skip_failed", "allow_changed")}
     named, target = given(predictor)
     file, kept = _spooled(rows, answers.parent)
     if not kept:
         os.unlink(file)
         return [], None
     try:
-        run = _native.process_rows(
-            file,
-            str(answers),
-            words({**named, **options}),
-            predictor=target,
-            force=force,
-            skip_failed=skip_failed,
-            allow_changed=allow_changed,
-        )
+        run = _native.process_rows(file, str(answers), words({**named, **options}), target, choices)
     except BaseException:
         os.unlink(file)
         raise

@@ -9,14 +9,7 @@ _Words = list[tuple[str, str]]
 
 def main(arguments: Sequence[str]) -> NoReturn: ...
 def process_rows(
-    rows: str,
-    answers: str,
-    options: _Words,
-    *,
-    predictor: Given | None,
-    force: bool,
-    skip_failed: bool,
-    allow_changed: bool,
+    rows: str, answers: str, options: _Words, predictor: Given | None, choices: dict[str, bool]
 ) -> Run: ...
 def answer_columns(own: list[str], fields: list[str]) -> tuple[list[str], list[str]]: ...
 
