@@ -88,6 +88,8 @@ def build(python: Python, out: Path, *options: str) -> None:
     run(
         *(TOOLS / "maturin", "build", "--quiet", "--release", "--locked", *options),
         *("--interpreter", python.executable, "--target-dir", python.target, "--out", out),
+        # Where maturin looks for the Python that has Zig.
+        PATH=f"{TOOLS}:{os.environ['PATH']}",
     )
 
 
