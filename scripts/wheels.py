@@ -132,7 +132,8 @@ def environment(python: Python, built: Path) -> Path:
     # Of the same version, another build would not be installed over it.
     run(*pip, "uninstall", "--yes", NAME)
     run(
-        *(*pip, "install", f"{built}[dspy,notebook]"),
+        # Most of these modules are never imported, so compiling all takes longer than the tests save by it.
+        *(*pip, "install", "--no-compile", f"{built}[dspy,notebook]"),
         *("--constraint", "constraints.txt", "--requirement", "tests/wheel/requirements.txt"),
     )
     return directory
