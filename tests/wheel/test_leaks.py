@@ -16,14 +16,16 @@ from pathlib import Path
 import tokio_asyncio_bridge as tab
 from process_state import differences, settled
 
-Path("q.csv").write_text("question\\n" + "a\\n" * 50)
+Path("q.csv").write_text("question\\n" + "a\\nb\\n" * 25)
 Path("app.py").write_text('''
 import asyncio
 LARGE = bytes(b"x") * 1_000_000
 async def answer(question): await asyncio.sleep(0); return question
 def plain(question): return question
 async def thread(question): return await asyncio.to_thread(str.upper, question)
-async def fails(question): raise ValueError(LARGE[:1000])
+async def fails(question):
+    if question == "b": raise ValueError(LARGE[:1000])
+    return question
 ''')
 NAMES = ("answer", "plain", "thread", "fails")
 
@@ -45,12 +47,14 @@ def objects():
 
 runs(24)
 before, memory, modules, alive = settled(), resident(), len(sys.modules), objects()
+blocks = sys.getallocatedblocks()
 runs(100)
 found = differences(before)
 assert not found, found
 assert len(sys.modules) == modules
 assert objects() == alive, (objects(), alive)
-assert resident() <= memory + 8, f"{memory} MB, then {resident()} MB"
-print(memory, resident())
+# A run that left its module behind would leave a megabyte.
+assert resident() <= memory + 30, f"{memory} MB, then {resident()} MB"
+assert sys.getallocatedblocks() <= blocks + 5_000, (blocks, sys.getallocatedblocks())
 """,
     )
