@@ -10,6 +10,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use serde_json::Value;
 use tokio::runtime::Runtime;
+use tokio_asyncio_bridge::bridge::python::interpreter::InterpreterError;
 use tokio_asyncio_bridge::job::{Control, JobError, Level, Observer, Signal, Snapshot};
 
 use crate::errors;
@@ -26,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) struct Run {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The process that the thread is in.
+    process: u32,
 }
 
 #[derive(Default)]
@@ -127,14 +130,17 @@ impl Run {
             shared.clear(runtime);
             shared.state().result = Some(result);
         })?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        Ok(Self { shared, thread: Mutex::new(Some(thread)), process: std::process::id() })
     }
 }
 
 #[pymethods]
 impl Run {
-    /// Waits for the end, at most so many seconds, and returns whether the job has ended.
+    /// Waits for the end, at most so many seconds, and returns whether the job has ended. In a forked process it has.
     fn wait(&self, py: Python<'_>, seconds: f64) -> bool {
+        if self.is_forked() {
+            return true;
+        }
         let within = Duration::try_from_secs_f64(seconds).unwrap_or_default().min(LONGEST);
         py.detach(|| {
             let state = self.shared.state();
@@ -171,6 +177,9 @@ impl Run {
 
     /// Takes the result of a job that has ended, as JSON. Raises its error if it failed.
     fn result(&self, py: Python<'_>) -> PyResult<String> {
+        if self.is_forked() {
+            return Err(errors::of_interpreter(py, &InterpreterError::Forked));
+        }
         if !self.shared.state().has_ended {
             return Err(PyRuntimeError::new_err("the job has not ended"));
         }
@@ -185,9 +194,16 @@ impl Run {
     }
 }
 
+impl Run {
+    /// Whether this is a process that was forked meanwhile. It has neither the job's thread nor what that thread locked.
+    fn is_forked(&self) -> bool {
+        self.process != std::process::id()
+    }
+}
+
 impl Drop for Run {
     fn drop(&mut self) {
-        if !self.shared.state().has_ended {
+        if !self.is_forked() && !self.shared.state().has_ended {
             self.shared.kill();
         }
     }

@@ -30,6 +30,9 @@ async def slow(question):
     pathlib.Path("begun").touch()
     while not pathlib.Path("go").exists(): await asyncio.sleep(0.01)
     return question.upper()
+async def pause(question):
+    await asyncio.sleep(0.5)
+    return question.upper()
 def forks(question):
     child = os.fork()
     if child == 0: return "of the child"
@@ -129,6 +132,24 @@ if plain == 0:
 assert os.waitstatus_to_exitcode(os.waitpid(plain, 0)[1]) == 0
 end()
 assert answered("after") == 2
+""",
+    )
+
+
+def test_a_child_forked_by_whoever_waits_for_a_job_is_told_so_where_it_waits_on(tmp_path: Path) -> None:
+    forked(
+        tmp_path,
+        """
+parent, children = os.getpid(), []
+def progress(_):
+    if not children:
+        children.append(os.fork())
+try:
+    report = tab.process("q.csv", "a.csv", predictor="app.py:pause", progress=progress)
+except tab.BridgeError as error:
+    os._exit(7 if os.getpid() != parent and "forked while a job was running" in str(error) else 1)
+assert os.getpid() == parent and report.rows.ok == 2
+assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 7
 """,
     )
 
