@@ -147,12 +147,11 @@ impl Outcome {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let what = match self.error(py)? {
-            Some(error) => format!("error={}", error.bind(py).repr()?),
-            None => {
-                let answer = self.answer.as_ref().map(|answer| answer.bind(py).repr()).transpose()?;
-                format!("answer={}", answer.map_or_else(|| "None".to_owned(), |answer| answer.to_string()))
-            }
+        let what = if let Some(error) = self.error(py)? {
+            format!("error={}", error.bind(py).repr()?)
+        } else {
+            let answer = self.answer.as_ref().map(|answer| answer.bind(py).repr()).transpose()?;
+            format!("answer={}", answer.map_or_else(|| "None".to_owned(), |answer| answer.to_string()))
         };
         Ok(format!(
             "Outcome(index={}, row={}, {what}, attempts={}, latency={:.6})",

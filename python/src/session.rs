@@ -11,9 +11,10 @@ use pyo3::types::PyList;
 use rustix::event::{EventfdFlags, eventfd};
 use serde_json::json;
 use tokio_asyncio_bridge::bridge::python::exchange::{Exchange, Taken};
+use tokio_asyncio_bridge::engine::StopReason;
 use tokio_asyncio_bridge::error::Failure;
 use tokio_asyncio_bridge::input::Feed;
-use tokio_asyncio_bridge::job::memory::MemoryJob;
+use tokio_asyncio_bridge::job::memory::{MemoryJob, PreparedMemory};
 use tokio_asyncio_bridge::job::spec::{WholePatch, keywords};
 use tokio_asyncio_bridge::job::{
     Event, Format, JobError, JobSpec, Level, Observer, SessionOptions, Snapshot,
@@ -101,6 +102,15 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes that the predictor is loaded.
+    fn loaded(&self, prepared: &PreparedMemory) {
+        let mut state = self.state();
+        (state.exchange, state.calls) = (Some(Arc::clone(prepared.exchange())), prepared.calls());
+        drop(state);
+        self.ready.notify_all();
+        self.wake();
+    }
+
     fn wake(&self) {
         // This fails only if the counter is full, and then whoever waits is awake.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
@@ -163,6 +173,7 @@ impl Session {
     /// readable as outcomes come.
     #[new]
     #[pyo3(signature = (predictor, options, *, total, wakes))]
+    #[allow(clippy::needless_pass_by_value, reason = "Python's lists are copied")]
     fn new(
         py: Python<'_>,
         predictor: Option<PyRef<'_, Given>>,
@@ -186,14 +197,10 @@ impl Session {
             let mut collector = Collector { watch: watch.clone(), shared, wakes };
             let stop = runtime.block_on(async {
                 let prepared = job.prepare(&mut collector, control).await?;
-                let mut state = collector.shared.state();
-                (state.exchange, state.calls) = (Some(Arc::clone(prepared.exchange())), prepared.calls());
-                drop(state);
-                collector.shared.ready.notify_all();
-                collector.shared.wake();
+                collector.shared.loaded(&prepared);
                 Ok::<_, JobError>(prepared.run(&mut collector, control).await)
             })?;
-            let code = stop.as_ref().map_or(0, |stop| stop.exit_code());
+            let code = stop.as_ref().map_or(0, StopReason::exit_code);
             Ok(json!({ "stop": stop.map(|stop| stop.to_string()), "code": code }))
         })?;
         Ok(Self { run: Py::new(py, run)?, feed, shared })
