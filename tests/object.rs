@@ -82,7 +82,7 @@ fn choosy(scene: &Scene, version: u32) -> String {
     format!(
         "import os\nasync def predict(question):\n    if question == 'q1' and not os.path.exists({:?}):\n        \
          raise ValueError('not yet')\n    return f'{version} {{question}}'\n",
-        scene.path("allowed")
+        scene.path("allowed").to_str().unwrap()
     )
 }
 
