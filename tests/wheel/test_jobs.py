@@ -338,3 +338,28 @@ def test_a_report_is_what_its_file_holds(place: Path) -> None:
     assert repr(report).startswith("Answered 3 of 3 rows in ")
     html = report._repr_html_()
     assert html.startswith("<div><strong>Answered 3 of 3 rows") and "q.answers.csv" in html and len(html) < 5_000
+
+
+def test_a_second_stop_ends_a_run_at_once_and_no_call_goes_on(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SLEEP", "30")
+    stop, raised = tab.Stop(), list[BaseException]()
+
+    def work() -> None:
+        try:
+            tab.process("q.csv", "out.csv", predictor="app.py:answer", stop=stop)
+        except tab.StoppedError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    waited_for(lambda: Path("calls.txt").exists() and len(calls()) == 3)
+    stop.stop()
+    waited_for(lambda: any("waiting up to 20 s for 3 calls" in text for text in caplog.messages))
+    stop.stop()
+    thread.join(10)
+    [error] = raised
+    assert "safe in the journal" in str(error)
+    monkeypatch.setenv("SLEEP", "0")
+    assert tab.resume("out.csv").rows.ok == 3
