@@ -12,6 +12,7 @@ from unittest import mock
 package = ModuleType("_tokio_asyncio_bridge")
 package.__path__ = [str(Path(__file__).parents[2] / "src/bridge/python")]
 package.warn = print
+package.is_guest = False
 sys.modules[package.__name__] = package
 
 from _tokio_asyncio_bridge.threads import Threads  # noqa: E402
