@@ -12,6 +12,8 @@ from datetime import timedelta
 from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias, TypedDict, Union, get_args, get_origin, get_type_hints
 
+from tokio_asyncio_bridge._errors import UsageError
+
 # Seconds, or a text with a unit such as `500ms`, `30s` or `5m`.
 Duration: TypeAlias = float | timedelta | str
 # A path of a file.
@@ -224,7 +226,7 @@ def _words(name: str, value: object) -> Iterator[tuple[str, str]]:
             yield name, _duration(value / timedelta(seconds=1))
         case range():
             if value.step != 1:
-                raise ValueError(f"`{name}=` takes a range without gaps, not {value!r}")
+                raise UsageError(f"`{name}=` takes a range without gaps, not {value!r}")
             yield name, f"{value.start}:{value.stop}"
         case Mapping():
             for key, item in value.items():
