@@ -13,16 +13,7 @@ from jobs import answered, slow
 
 if __name__ == "__main__":
 """
-# What the children import too.
-JOBS = '''
-import threading
-import time
-from pathlib import Path
-
-import tokio_asyncio_bridge as tab
-
-Path("q.csv").write_text("question\\na\\nb\\n")
-Path("app.py").write_text("""
+PREDICTORS = """
 import asyncio, os, pathlib
 async def answer(question): return question.upper()
 def plain(question): return question.upper()
@@ -39,7 +30,14 @@ def forks(question):
     return str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 async def forks_on_the_loop(question):
     return forks(question)
-""")
+"""
+# What the children import too.
+JOBS = '''
+import threading
+import time
+from pathlib import Path
+
+import tokio_asyncio_bridge as tab
 
 def answered(name, predictor="app.py:answer"):
     """Runs a job, and returns how many rows it has answered, or the error."""
@@ -67,6 +65,8 @@ def slow():
 
 def forked(place: Path, code: str) -> str:
     (place / "jobs.py").write_text(JOBS)
+    (place / "app.py").write_text(PREDICTORS)
+    (place / "q.csv").write_text("question\na\nb\n")
     indented = "".join(f"    {line}\n" for line in code.strip().splitlines())
     return run(place, BEGIN + indented)
 
