@@ -10,8 +10,8 @@ mod predictor;
 mod run;
 mod session;
 
-// For the Rust side alone: an extension module's allocator leaves the interpreter's `malloc`, and that of other modules,
-// as they are.
+// For the Rust side alone: an extension module's allocator leaves the interpreter's `malloc`, and that of other
+// modules, as they are.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -48,8 +48,8 @@ mod _native {
         Err(PyImportError::new_err("`tokio_asyncio_bridge` cannot be used in a subinterpreter"))
     }
 
-    /// Runs the program on the interpreter's main thread, to the end of the process. `arguments` are those that it was called
-    /// with, its own name first.
+    /// Runs the program on the interpreter's main thread, to the end of the process. `arguments` are those that it was
+    /// called with, its own name first.
     #[pyfunction]
     fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<()> {
         py.detach(|| {

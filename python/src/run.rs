@@ -58,8 +58,8 @@ impl Shared {
         self.control.kill(Signal::Interrupt);
     }
 
-    /// Waits until nothing of the job runs any more, so that nothing of it is left in the process. A job that is to end at
-    /// once leaves it behind.
+    /// Waits until nothing of the job runs any more, so that nothing of it is left in the process. A job that is to end
+    /// at once leaves it behind.
     fn clear(&self, runtime: Runtime) {
         let (clearing, cleared) = channel::<()>();
         let clear = move || {
@@ -116,7 +116,8 @@ impl Drop for Ends {
 }
 
 impl Run {
-    /// Starts `work` on a new thread, with a Tokio runtime of its own, an observer and a control. The value is the result.
+    /// Starts `work` on a new thread, with a Tokio runtime of its own, an observer and a control. The value is the
+    /// result.
     pub(crate) fn start(
         work: impl FnOnce(&Runtime, &mut Watch, &Control) -> Result<Value, JobError> + Send + 'static,
     ) -> PyResult<Self> {
@@ -195,7 +196,8 @@ impl Run {
 }
 
 impl Run {
-    /// Whether this is a process that was forked meanwhile. It has neither the job's thread nor what that thread locked.
+    /// Whether this is a process that was forked meanwhile. It has neither the job's thread nor what that thread
+    /// locked.
     fn is_forked(&self) -> bool {
         self.process != std::process::id()
     }

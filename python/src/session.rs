@@ -1,5 +1,5 @@
-//! The class `Session`: a job whose rows and answers are Python objects. Rows go in and outcomes come out in batches, each
-//! under one hold of the interpreter's lock.
+//! The class `Session`: a job whose rows and answers are Python objects. Rows go in and outcomes come out in batches,
+//! each under one hold of the interpreter's lock.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -169,8 +169,8 @@ impl Drop for Ends {
 
 #[pymethods]
 impl Session {
-    /// Starts a job. `predictor` is an object, if the options name no SPEC. `total` is the number of its rows, or 0 if that is not known. With `wakes`, the descriptor becomes
-    /// readable as outcomes come.
+    /// Starts a job. `predictor` is an object, if the options name no SPEC. `total` is the number of its rows, or 0 if
+    /// that is not known. With `wakes`, the descriptor becomes readable as outcomes come.
     #[new]
     #[pyo3(signature = (predictor, options, *, total, wakes))]
     #[allow(clippy::needless_pass_by_value, reason = "Python's lists are copied")]
@@ -306,8 +306,8 @@ impl Session {
     }
 }
 
-/// Keeps Python's garbage collector from running while it lives. Objects that are made by the thousand would have it look
-/// through all of them again and again. The interpreter's lock is held all that time, so nobody can notice.
+/// Keeps Python's garbage collector from running while it lives. Objects that are made by the thousand would have it
+/// look through all of them again and again. The interpreter's lock is held all that time, so nobody can notice.
 struct GarbagePaused<'py>(Option<Bound<'py, PyModule>>);
 
 impl<'py> GarbagePaused<'py> {

@@ -144,8 +144,8 @@ impl Interpreter {
         Ok(started.interpreter.clone())
     }
 
-    /// The interpreter that runs in this process already, if it is another program's or was started before; else the one
-    /// that [`choose`] finds. An executable that is asked for must be that of a running one.
+    /// The interpreter that runs in this process already, if it is another program's or was started before; else the
+    /// one that [`choose`] finds. An executable that is asked for must be that of a running one.
     ///
     /// # Errors
     ///
@@ -171,8 +171,8 @@ impl Interpreter {
         Ok(started.interpreter.clone())
     }
 
-    /// Sets those variables of the environment that are not set. If another program runs the interpreter, they are set for
-    /// as long as what is returned lives.
+    /// Sets those variables of the environment that are not set. If another program runs the interpreter, they are set
+    /// for as long as what is returned lives.
     ///
     /// # Errors
     ///
@@ -185,8 +185,9 @@ impl Interpreter {
         .map_err(|error: PyErr| SetError(Python::attach(|py| error.value(py).to_string())))
     }
 
-    /// Lets the libraries that call models log errors only. Loggers are the process's: this holds for all jobs, until a job
-    /// starts while no other is alive. Call it once the predictor is loaded, for libraries set their levels at import.
+    /// Lets the libraries that call models log errors only. Loggers are the process's: this holds for all jobs, until a
+    /// job starts while no other is alive. Call it once the predictor is loaded, for libraries set their levels at
+    /// import.
     pub fn hush(&self) {
         Python::attach(|py| {
             // Libraries that cannot be hushed are no reason to stop.
@@ -201,8 +202,8 @@ impl Interpreter {
         printed::show_by(show);
     }
 
-    /// Closes the file in processes that Python forks from now on, so that they do not hold its lock. Ends with the file:
-    /// a descriptor that is closed here is forgotten.
+    /// Closes the file in processes that Python forks from now on, so that they do not hold its lock. Ends with the
+    /// file: a descriptor that is closed here is forgotten.
     pub fn keep_from_children(&self, file: BorrowedFd<'_>) {
         let file = file.as_raw_fd();
         let (done, wait) = sync_channel(1);
@@ -219,13 +220,13 @@ impl Interpreter {
         }
     }
 
-    /// Runs what `CPython` would run at its exit (waits for non-daemon threads, runs `atexit`, flushes buffers). Call it at
-    /// the end of the process, on any thread, any number of times: they are run once, and nothing may call into Python
-    /// afterwards.
+    /// Runs what `CPython` would run at its exit (waits for non-daemon threads, runs `atexit`, flushes buffers). Call
+    /// it at the end of the process, on any thread, any number of times: they are run once, and nothing may call into
+    /// Python afterwards.
     ///
-    /// Returns whether they are done, after at most `bound`. Does nothing, and returns false, while an event loop is in use
-    /// that nobody has asked to end: they would end what another job stands on. Returns true if another program started the
-    /// interpreter, which then ends it.
+    /// Returns whether they are done, after at most `bound`. Does nothing, and returns false, while an event loop is in
+    /// use that nobody has asked to end: they would end what another job stands on. Returns true if another program
+    /// started the interpreter, which then ends it.
     #[allow(clippy::unused_self, reason = "there is one interpreter a process")]
     pub fn run_exit_functions(&self, bound: Duration) -> bool {
         exit::run(bound)
@@ -267,8 +268,8 @@ pub fn executable(python: Option<&Path>) -> Result<PathBuf, InterpreterError> {
     }
 }
 
-/// Ends Python as [`Interpreter::run_exit_functions`] does, if it runs, in at most three seconds. For the end of a process
-/// that is ours.
+/// Ends Python as [`Interpreter::run_exit_functions`] does, if it runs, in at most three seconds. For the end of a
+/// process that is ours.
 pub fn end() {
     exit::run(if main_thread::is_taken() { END_BLOCKED } else { END });
 }
@@ -301,13 +302,14 @@ pub fn adopt() -> Result<(), InterpreterError> {
     Interpreter::running().map(drop)
 }
 
-/// Whether the calling thread, which must be attached, is in the process's main interpreter. No job runs in another one.
+/// Whether the calling thread, which must be attached, is in the process's main interpreter. No job runs in another
+/// one.
 pub fn is_main(_: Python<'_>) -> bool {
     raw::is_main()
 }
 
-/// Whether two paths lead to the same executable of the same environment: all environments' executables are links to that
-/// which they were made with.
+/// Whether two paths lead to the same executable of the same environment: all environments' executables are links to
+/// that which they were made with.
 fn is_same(one: &Path, other: &Path) -> bool {
     let place = |path: &Path| Some((path.parent()?.canonicalize().ok()?, path.canonicalize().ok()?));
     one == other || place(one).is_some_and(|one| Some(one) == place(other))
@@ -336,8 +338,8 @@ fn initialize(python: &Path) -> Result<Interpreter, InterpreterError> {
 
 #[allow(unsafe_code)]
 mod raw {
-    //! Calls that `pyo3` has no safe form of. `Python::initialize` takes its standard library from the first `python3` on
-    //! the path and ignores the virtual environment. `PyConfig.executable` does not.
+    //! Calls that `pyo3` has no safe form of. `Python::initialize` takes its standard library from the first `python3`
+    //! on the path and ignores the virtual environment. `PyConfig.executable` does not.
 
     use std::ffi::{CStr, CString};
     use std::os::unix::ffi::OsStrExt;

@@ -145,10 +145,10 @@
 //! # Rows in memory
 //!
 //! `map` and `stream` of the Python package keep no journal, and rows and answers stay the objects that they are
-//! (`exchange`). The run knows a row by its number: rows are handed in, and outcomes taken out, by the thousand under one
-//! hold of the interpreter's lock, and no object passes through Tokio. 200,000 rows, 100 in flight, from the call to the
-//! list of typed outcomes, microseconds a row; in brackets how many times as fast as a hand-written script of worker
-//! tasks with `asyncio.timeout` and retries. `benches/seam.py`, medians of 5 on a busy machine:
+//! (`exchange`). The run knows a row by its number: rows are handed in, and outcomes taken out, by the thousand under
+//! one hold of the interpreter's lock, and no object passes through Tokio. 200,000 rows, 100 in flight, from the call
+//! to the list of typed outcomes, microseconds a row; in brackets how many times as fast as a hand-written script of
+//! worker tasks with `asyncio.timeout` and retries. `benches/seam.py`, medians of 5 on a busy machine:
 //!
 //! | loop, predictor | script | `map` | `stream` |
 //! | --- | --- | --- | --- |
@@ -157,10 +157,10 @@
 //! | uvloop, at once | 7.6 | 2.3 (3.3) | 2.9 (2.6) |
 //! | uvloop, `sleep(0)` | 7.4 | 2.5 (2.9) | 3.3 (2.3) |
 //!
-//! Beside them, asyncio's worker tasks without timeout, retries and outcomes take 0.2 to 0.4 at once and 1.3 to 1.7 with
-//! `sleep(0)`; async-batch-llm takes 430 to 620 (5,000 rows), and `dspy.Parallel` 380 to 490 (2,000 rows). `process` from
-//! Python takes 0.95 of the time of the stand-alone program, each as a whole process. Starting and ending a session takes
-//! 10 ms of the time of `map`.
+//! Beside them, asyncio's worker tasks without timeout, retries and outcomes take 0.2 to 0.4 at once and 1.3 to 1.7
+//! with `sleep(0)`; async-batch-llm takes 430 to 620 (5,000 rows), and `dspy.Parallel` 380 to 490 (2,000 rows).
+//! `process` from Python takes 0.95 of the time of the stand-alone program, each as a whole process. Starting and
+//! ending a session takes 10 ms of the time of `map`.
 //!
 //! # What was tried
 //!

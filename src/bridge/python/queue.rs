@@ -263,7 +263,7 @@ impl Queue {
         drop(left);
     }
 
-    /// Sends the last results, and lets go of the tasks, which hold this queue, and of the descriptor: the loop is closed.
+    /// Sends the last results. Lets go of the tasks, which hold this queue, and of the descriptor of the closed loop.
     pub(super) fn end(&self) {
         let held = (std::mem::take(&mut lock(&self.desk).tasks), lock(&self.wake).take());
         drop(held);
