@@ -104,14 +104,14 @@ fn fitting(figures: &[String], columns: usize) -> String {
 /// Shows a run as a bar, with its messages above.
 pub(super) struct Bar {
     log: Log,
-    bar: TerminalBar,
+    line: TerminalBar,
     screen: Screen,
 }
 
 impl Bar {
     pub(super) fn new(log: Log, screen: &Screen, color: bool) -> Self {
-        let bar = TerminalBar::new(screen.bars().clone(), screen.columns(), color);
-        Self { log, bar, screen: screen.clone() }
+        let line = TerminalBar::new(screen.bars().clone(), screen.columns(), color);
+        Self { log, line, screen: screen.clone() }
     }
 }
 
@@ -122,7 +122,7 @@ impl Observer for Bar {
 
     fn tick(&mut self, snapshot: &Snapshot) {
         self.screen.draws(true);
-        self.bar.draw(snapshot);
+        self.line.draw(snapshot);
     }
 
     fn message(&mut self, level: Level, text: &str) {
@@ -130,7 +130,7 @@ impl Observer for Bar {
     }
 
     fn finish(&mut self, _: &Snapshot) {
-        self.bar.clear();
+        self.line.clear();
         self.screen.draws(false);
         self.screen.end_line(Form::Text);
     }
