@@ -32,7 +32,6 @@ pub(crate) struct InstallOptions {
 
 /// What `look.py` finds.
 #[derive(Debug, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "the four are independent, and named as in the JSON")]
 struct Found {
     executable: PathBuf,
     /// The directory that packages are installed into.
