@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Page,
     /// A comparison as a Markdown table.
     Markdown,
+    /// The copy of a stream. Nothing in it tells who wrote it: only the journal beside it does.
+    Rows,
 }
 
 impl Kind {
@@ -42,6 +44,7 @@ impl Kind {
                 Self::Json => json::is_ours(path),
                 Self::Page => html::is_ours(path),
                 Self::Markdown => markdown::is_ours(path),
+                Self::Rows => false,
             }
     }
 }

@@ -81,10 +81,11 @@ fn cannot_write_into(directory: &Path) -> String {
     format!("failed to write into `{}`", directory.display())
 }
 
-/// The files that a job writes at its end, and what they are written as.
-fn kinds<'a>(spec: &JobSpec, paths: &'a JobPaths) -> [(&'a Path, Kind); 3] {
+/// The files that a job without an earlier run replaces, and what they are written as.
+fn kinds<'a>(spec: &JobSpec, paths: &'a JobPaths) -> impl Iterator<Item = (&'a Path, Kind)> {
     let answers = Kind::Answers(spec.rows.delimiter);
-    [(&paths.answers, answers), (&paths.report, Kind::Json), (&paths.page, Kind::Page)]
+    let at_the_end = [(&*paths.answers, answers), (&*paths.report, Kind::Json), (&*paths.page, Kind::Page)];
+    at_the_end.into_iter().chain(spec.stream.then_some((&*paths.spool, Kind::Rows)))
 }
 
 /// Copies a stream to a temporary file beside `spool`. [`keep`] gives the file that name; otherwise it is removed when

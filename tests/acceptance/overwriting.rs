@@ -143,6 +143,18 @@ fn an_input_with_the_name_of_one_of_the_jobs_own_files_is_refused() {
 }
 
 #[test]
+fn a_file_with_the_name_of_a_kept_input_is_kept_where_no_run_stands_beside_it() {
+    let job = Job::new().echo().stdin("question\nWho?\n").file("answers.csv.input", BY_HAND);
+    let process =
+        ["process", "-", "--format", "csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"];
+    refused(&job, &process, "`answers.csv.input` is there, and this program did not write it");
+    let done = job.run(&[&process[..], &["--force"]].concat()).expect(0);
+    done.says("`answers.csv.input` is kept as `answers.csv.input.2");
+    let [aside] = &beside(&job, "answers.csv.input")[..] else { panic!("{:?}", job.files()) };
+    assert_eq!(job.read(aside), BY_HAND);
+}
+
+#[test]
 fn a_file_that_no_run_wrote_is_kept_and_answers_without_their_journal_are_replaced() {
     let job = Job::new().questions(2).echo();
     let process = ["process", "questions.csv", "--predictor", "predictor.py:predict", "-o", "labels.csv"];
