@@ -4,18 +4,24 @@ import asyncio
 import contextvars
 import importlib
 import inspect
+import math
 import types
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, Unpack, cast
 
 from tokio_asyncio_bridge import _map
-from tokio_asyncio_bridge._answers import Answers
+from tokio_asyncio_bridge._answers import LOG, Answers
 from tokio_asyncio_bridge._drive import Stop
 from tokio_asyncio_bridge._errors import UnfinishedError, UsageError
 from tokio_asyncio_bridge._options import EvaluateOptions, File, checked
+from tokio_asyncio_bridge._outcome import Outcome
+from tokio_asyncio_bridge._predictions import Predictions
 from tokio_asyncio_bridge._progress import ShowProgress
-from tokio_asyncio_bridge._tables import results
+from tokio_asyncio_bridge._tables import library, results
+
+# What a journal has in the place of a value that JSON cannot hold: a mapping of this key to the name of its type.
+_UNRECORDED = "__unrecorded__"
 
 
 class Evaluation(Protocol):
@@ -42,19 +48,23 @@ def evaluate(
 ) -> Evaluation:
     """Asks a DSPy program about each example, and scores its predictions.
 
-    An example whose program or metric fails, after its retries, gets an empty prediction and `failure_score`. A
-    prediction whose metric failed is scored again without asking the program again.
+    An example whose program or metric fails, after its retries, gets `failure_score`. Its prediction is empty if the
+    program failed, and else the one that the metric failed on. A retry of the metric does not ask the program again.
 
     Args:
         program: A `dspy.Module`, or another callable that takes the inputs of an example by name.
         devset: Examples, each with its inputs marked by `with_inputs`.
         metric: Called as `metric(example, prediction)`, also as a coroutine function. It returns a number, a bool, or a
-            `dspy.Prediction` with a `score`. A metric that is a plain function runs on a thread of its own.
+            `dspy.Prediction` with a `score`. A score that is not finite is a failure of the metric, so that one of them
+            does not make the whole result NaN. A metric that is a plain function runs on a thread of its own.
         failure_score: The score of an example that failed.
-        journal: A file that keeps every prediction with its score, so that a second call with the same examples asks
-            only about those that have none. A prediction of an earlier call is a new `dspy.Prediction` of what the
-            journal holds of its fields, which is JSON, and its score is the one of that time. Another program or metric
-            is refused, and a warning says if the code of either has changed.
+        journal: A file that keeps every prediction with its score, so that a second call with the same examples scores
+            only those that have no score. It asks the program only about those that have no prediction either; a
+            `dspy.Prediction` is kept beside the journal, as `run.predictions`, until all have scores, unless it has
+            fields that JSON would not give back as they are. A prediction of an earlier call is a new `dspy.Prediction`
+            of what the journal holds of its fields, which is JSON; a warning names fields that are lost. Its score is
+            the one of that time. Another program or metric is refused, and a warning says if the code of either has
+            changed.
         progress: As `process` takes it.
         stop: Ends the run when its `stop()` is called.
         options: The options of `map`, except those about the predictor's arguments.
@@ -65,29 +75,27 @@ def evaluate(
 
     Raises:
         UsageError: There is no example, or one has no inputs.
+        MissingPackageError: DSPy is not installed.
         UnfinishedError: The run stopped before every example had its score, for example at `max_cost`. The error's
             attribute `answers` has the outcomes so far.
         BridgeError: Its other classes, as `map` raises them.
     """
     checked("evaluate", options, EvaluateOptions, ("failure_score", "journal", "progress", "stop"))
-    dspy: Any = importlib.import_module("dspy")
+    dspy = library("dspy", "tokio-asyncio-bridge[dspy]")
     examples = list(devset)
     if not examples:
         raise UsageError("`devset` has no example")
     rows = [dict(example.items()) for example in examples]
-    with _Scorer(program, metric, examples) as scorer:
-        answers = _map.map(rows, scorer.module(dspy.Module), journal=journal, progress=progress, stop=stop, **options)
-    if answers.stopped is not None:
-        # A score of some of the examples would be taken for that of all.
-        unfinished = UnfinishedError(f"not every example has its score: {answers.stopped}", called=True)
-        unfinished.answers = answers  # type: ignore[attr-defined]
-        raise unfinished
-    found = [
-        (scorer.results.get(row) or _rebuilt(outcome.answer, dspy))
-        if outcome.ok
-        else (dspy.Prediction(), failure_score)
-        for row, outcome in enumerate(answers)
-    ]
+    with _Scorer(program, metric, examples, journal, dspy) as scorer:
+        answers = _map.map(rows, scorer.module(), journal=journal, progress=progress, stop=stop, **options)
+        if answers.stopped is not None:
+            # A score of some of the examples would be taken for that of all.
+            unfinished = UnfinishedError(f"not every example has its score: {answers.stopped}", called=True)
+            unfinished.answers = answers  # type: ignore[attr-defined]
+            raise unfinished
+        found = [scorer.found(outcome, failure_score) for outcome in answers]
+        scorer.is_complete = not answers.failed
+    scorer.tell_of_losses()
     score = round(100 * sum(float(score) for _, score in found) / len(examples), 2)
     tuples = [(example, *result) for example, result in zip(examples, found, strict=True)]
     result: Any = importlib.import_module("dspy.evaluate.evaluate").EvaluationResult(score=score, results=tuples)
@@ -98,15 +106,29 @@ def evaluate(
 class _Scorer:
     """The program and its metric as one predictor."""
 
-    def __init__(self, program: Callable[..., Any], metric: Callable[..., Any], examples: list[Any]) -> None:
+    def __init__(
+        self,
+        program: Callable[..., Any],
+        metric: Callable[..., Any],
+        examples: list[Any],
+        journal: File | None,
+        dspy: Any,
+    ) -> None:
         self.program = program
         self.metric = metric
         self.examples = examples
+        self.dspy = dspy
         self.inputs = [_inputs(row, example) for row, example in enumerate(examples)]
+        self.kept = None if journal is None else Predictions(journal)
+        # The last attempt of each row. An earlier one, which was given up, may end after it.
+        self.attempts: dict[int, object] = {}
         # Predictions that have no score yet.
         self.predictions: dict[int, Any] = {}
-        # Predictions and their scores.
-        self.results: dict[int, tuple[Any, Any]] = {}
+        # The answers of each row, of which the run took one at most.
+        self.answers: dict[int, list[_Answer]] = {}
+        # Fields that the journal does not have, and the first row with each.
+        self.lost: dict[str, int] = {}
+        self.is_complete = False
         self.threads = ThreadPoolExecutor(max_workers=1000, thread_name_prefix="metric")
 
     def __enter__(self) -> "_Scorer":
@@ -115,22 +137,24 @@ class _Scorer:
     def __exit__(self, *_: object) -> None:
         # A metric that hangs has been given up.
         self.threads.shutdown(wait=False, cancel_futures=True)
+        if self.kept is not None:
+            self.kept.close(remove=self.is_complete)
 
-    def module(self, base: Any) -> Any:
+    def module(self) -> Any:
         """A `dspy.Module`, so that the program's calls are metered and its prompts belong to the job."""
         scorer = self
 
-        class Scored(base):  # type: ignore[misc]
+        class Scored(self.dspy.Module):  # type: ignore[misc, name-defined]
             def __init__(self) -> None:
                 super().__init__()
                 self.program = scorer.program
                 self.metric = scorer.metric
 
         async def aforward(self: Any, /, row_id: int, **row: Any) -> dict[str, Any]:
-            prediction = scorer.predictions.get(row_id)
+            attempt, prediction = scorer.begun(row_id)
             if prediction is None:
                 acall = getattr(scorer.program, "acall", scorer.program)
-                scorer.predictions[row_id] = prediction = await acall(**scorer.inputs[row_id])
+                prediction = scorer.predicted(row_id, attempt, await acall(**scorer.inputs[row_id]))
             arguments = scorer.examples[row_id], prediction
             if _is_asynchronous(scorer.metric):
                 score = getattr(scorer.metric, "acall", scorer.metric)(*arguments)
@@ -141,9 +165,9 @@ class _Scorer:
             return scorer.scored(row_id, prediction, await score if inspect.isawaitable(score) else score)
 
         def forward(self: Any, /, row_id: int, **row: Any) -> dict[str, Any]:
-            prediction = scorer.predictions.get(row_id)
+            attempt, prediction = scorer.begun(row_id)
             if prediction is None:
-                scorer.predictions[row_id] = prediction = scorer.program(**scorer.inputs[row_id])
+                prediction = scorer.predicted(row_id, attempt, scorer.program(**scorer.inputs[row_id]))
             score = scorer.metric(scorer.examples[row_id], prediction)
             if inspect.isawaitable(score):
                 score = asyncio.run(_awaited(score))
@@ -161,23 +185,117 @@ class _Scorer:
         Scored.__qualname__ = f"{named.__qualname__}, {_named(self.metric).__qualname__}"
         return Scored()
 
+    def begun(self, row: int) -> tuple[object, Any]:
+        """Begins an attempt. Returns it, and the prediction of an earlier one that has no score yet, or None."""
+        attempt = self.attempts[row] = object()
+        return attempt, self.unscored(row)
+
+    def unscored(self, row: int) -> Any:
+        """The row's prediction that has no score yet, or None. It may be of an earlier call."""
+        if row not in self.predictions and self.kept is not None:
+            fields = self.kept.of(row)
+            if fields is not None:
+                self.predictions[row] = self.dspy.Prediction(**fields)
+        return self.predictions.get(row)
+
+    def predicted(self, row: int, attempt: object, prediction: Any) -> Any:
+        """Keeps a prediction until it has its score, unless its attempt was given up meanwhile."""
+        if self.attempts[row] is attempt:
+            self.predictions[row] = prediction
+            if self.kept is not None and type(prediction) is self.dspy.Prediction:
+                self.kept.keep(row, dict(prediction.items()))
+        return prediction
+
     def scored(self, row: int, prediction: Any, score: Any) -> dict[str, Any]:
         """The row's answer: the fields of its prediction, and its score as the last one."""
         try:
-            float(score)
+            number = float(score)
         except (TypeError, ValueError):
             raise TypeError(
                 f"the metric returned a value of type {type(score).__name__}, which is no score\n"
                 "hint: return a number, a bool, or a `dspy.Prediction` with a `score`"
             ) from None
-        self.results[row] = prediction, score
-        # A call that was given up may have been as far.
-        self.predictions.pop(row, None)
-        answer: dict[str, Any] = results().named(prediction)
+        if not math.isfinite(number):
+            raise ValueError(f"the metric returned {number}, which is no score\nhint: return a finite number")
+        fields: dict[str, Any] = results().named(prediction)
         name = "score"
-        while name in answer:
+        while name in fields:
             name = f"metric_{name}"
-        return {**answer, name: score}
+        if self.kept is None:
+            answer = _Answer({**fields, name: score})
+        else:
+            answer = _Answer({**_recordable(fields), name: _recordable_score(score)})
+        answer.result = prediction, score
+        self.answers.setdefault(row, []).append(answer)
+        return answer
+
+    def found(self, outcome: Outcome, failure_score: float) -> tuple[Any, Any]:
+        """The prediction and the score of a row."""
+        if not outcome.ok:
+            prediction = self.unscored(outcome.index)
+            return self.dspy.Prediction() if prediction is None else prediction, failure_score
+        if isinstance(outcome.answer, _Answer):
+            return outcome.answer.result
+        for answer in self.answers.get(outcome.index, ()):
+            # With a journal, an outcome has the answer as it was recorded.
+            if results().plain(answer) == outcome.answer:
+                return answer.result
+        return self.rebuilt(outcome, failure_score)
+
+    def rebuilt(self, outcome: Outcome, failure_score: float) -> tuple[Any, Any]:
+        """A prediction and its score of an earlier call, as the journal holds them."""
+        *fields, (_, score) = outcome.answer.items()
+        prediction = self.dspy.Prediction(**self.held(outcome.index, dict(fields)))
+        if isinstance(score, dict):
+            score = self.dspy.Prediction(**self.held(outcome.index, score))
+        try:
+            float(score)
+        except (TypeError, ValueError):
+            # Journals of earlier versions have null for a score that was not finite.
+            score = failure_score
+        return prediction, score
+
+    def held(self, row: int, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields without those that the journal does not have."""
+        held = {}
+        for name, value in fields.items():
+            if isinstance(value, dict) and [*value] == [_UNRECORDED]:
+                self.lost.setdefault(name, row)
+            else:
+                held[name] = value
+        return held
+
+    def tell_of_losses(self) -> None:
+        for name, row in self.lost.items():
+            LOG.warning(
+                f"predictions lack the field `{name}`, which JSON could not hold; the first is of example {row}"
+            )
+
+
+class _Answer(dict[str, Any]):
+    """What is recorded of a row, with the prediction and the score as they are."""
+
+    result: tuple[Any, Any]
+
+
+def _recordable(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields as a journal can have them: a value that JSON cannot hold must not cost the others."""
+    return {name: value if _has_json(value) else {_UNRECORDED: type(value).__name__} for name, value in fields.items()}
+
+
+def _recordable_score(score: Any) -> Any:
+    """The score as a journal can have it."""
+    if isinstance(score, (bool, int, float)):
+        return score
+    return _recordable(results().named(score)) if hasattr(score, "toDict") else float(score)
+
+
+def _has_json(value: Any) -> bool:
+    try:
+        results().fields({"": value})
+    except results().NotAnAnswer:
+        return False
+    return True
 
 
 def _inputs(row: int, example: Any) -> dict[str, Any]:
@@ -190,12 +308,6 @@ def _inputs(row: int, example: Any) -> dict[str, Any]:
         raise UsageError(
             f"example {row} has no inputs: {error}\nhint: mark them, as in `.with_inputs('question')`"
         ) from None
-
-
-def _rebuilt(answer: dict[str, Any], dspy: Any) -> tuple[Any, Any]:
-    """A prediction and its score of an earlier call, as the journal holds them."""
-    *fields, (_, score) = answer.items()
-    return dspy.Prediction(**dict(fields)), dspy.Prediction(**score) if isinstance(score, dict) else score
 
 
 def _is_asynchronous(value: Any) -> bool:

@@ -284,8 +284,8 @@ class _TableRows:
             yield from batch
 
 
-def library(name: str) -> Any:
-    """Imports a library of tables.
+def library(name: str, install: str | None = None) -> Any:
+    """Imports a library, which pip installs by its name, or as `install`.
 
     Raises:
         MissingPackageError: it is not installed.
@@ -295,7 +295,8 @@ def library(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise MissingPackageError(f"`{name}` is not installed\nhint: run `pip install {name}`") from None
+        hint = f"hint: run `pip install {name if install is None else repr(install)}`"
+        raise MissingPackageError(f"`{name}` is not installed\n{hint}") from None
 
 
 def _is(value: object, package: str, name: str) -> bool:

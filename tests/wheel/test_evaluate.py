@@ -2,16 +2,21 @@
 
 import asyncio
 import json
+import logging
+import math
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dspy
 import pytest
 from dspy.utils import DummyLM
-from tokio_asyncio_bridge import UnfinishedError, UsageError, evaluate
+from tokio_asyncio_bridge import OutputError, UnfinishedError, UsageError, evaluate
 
 PLACES = {"France": "Paris", "Peru": "Lima", "Kenya": "Nairobi", "Japan": "Tokyo"}
 
@@ -192,3 +197,139 @@ def test_the_requests_of_the_program_and_of_the_metric_are_counted() -> None:
     assert found.score == 100
     assert found.answers.usage is not None
     assert found.answers.usage.calls == 4
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_an_attempt_that_was_given_up_does_not_alter_the_result(durable: bool, tmp_path: Path) -> None:
+    class Stubborn(dspy.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = 0
+
+        async def aforward(self, country: str) -> dspy.Prediction:
+            self.calls += 1
+            if country == "Peru":
+                await asyncio.sleep(1)
+            elif self.calls == 1:
+                until = time.monotonic() + 0.7
+                while time.monotonic() < until:
+                    try:
+                        await asyncio.sleep(0.05)
+                    except asyncio.CancelledError:
+                        continue
+                return dspy.Prediction(capital="too late")
+            return dspy.Prediction(capital=PLACES[country])
+
+    journal = tmp_path / "run.journal" if durable else None
+    found = evaluate(Stubborn(), devset()[:2], exact, journal=journal, timeout=0.4, retries=1, backoff=0.01, grace=2)
+    assert found.results[0][1].toDict() == {"capital": "Paris"}
+    assert [score for *_, score in found.results] == [True, 0.0]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_score_that_is_not_finite_is_a_failure_of_the_metric(value: float, tmp_path: Path) -> None:
+    def odd(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        return value if example.country == "France" else 1.0
+
+    program = Capitals()
+    for _ in range(2):
+        found = evaluate(program, devset()[:2], odd, journal=tmp_path / "run.journal", retries=0)
+        assert found.score == 50
+        assert found.answers[0].error is not None
+        assert f"the metric returned {value}" in found.answers[0].error.message
+        assert found.results[0][1].capital == "Paris"
+    assert sorted(program.asked) == ["France", "Peru"]
+
+
+def test_a_prediction_whose_metric_failed_is_returned_and_later_only_scored(tmp_path: Path) -> None:
+    program, journal, broken = Capitals(), tmp_path / "run.journal", True
+
+    def judged(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        if broken and example.country != "Japan":
+            raise ValueError("a bug")
+        return float(prediction.capital == example.capital)
+
+    def predictions(**options: Any) -> list[tuple[Any, Any]]:
+        found = evaluate(program, devset(), judged, journal=journal, retries=0, **options)
+        return [(prediction.toDict().get("capital"), score) for _, prediction, score in found.results]
+
+    failed = [("Paris", 0.0), ("Cusco", 0.0), (None, 0.0), ("Tokyo", 1.0)]
+    assert predictions() == failed
+    assert sorted(program.asked) == sorted(PLACES)
+    assert (tmp_path / "run.predictions").stat().st_mode & 0o777 == 0o600
+    program.asked.clear()
+    # A line that was cut off by the end of a process is passed over.
+    with (tmp_path / "run.predictions").open("a") as file:
+        file.write("[0, {")
+    assert predictions(skip_failed=True) == failed
+    assert program.asked == []
+    broken = False
+    assert predictions() == [("Paris", 1.0), ("Cusco", 0.0), (None, 0.0), ("Tokyo", 1.0)]
+    assert program.asked == ["Kenya"]
+
+
+def test_kept_predictions_belong_to_their_journal(tmp_path: Path) -> None:
+    program, journal, kept = Capitals(), tmp_path / "run.journal", tmp_path / "run.predictions"
+
+    def broken(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        raise ValueError("a bug")
+
+    evaluate(program, devset()[:1], broken, journal=journal, retries=0)
+    assert kept.exists()
+    evaluate(program, devset()[:1], exact, journal=journal, force=True)
+    assert program.asked == ["France", "France"]
+    assert not kept.exists()
+    kept.write_text("mine")
+    with pytest.raises(OutputError, match="holds no predictions"):
+        evaluate(program, devset()[:1], exact, journal=journal)
+    assert kept.read_text() == "mine"
+
+
+def test_a_field_that_json_cannot_hold_costs_neither_the_score_nor_another_call(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Opaque(Capitals):
+        async def aforward(self, country: str) -> dspy.Prediction:
+            return dspy.Prediction(proof=self, **await super().aforward(country))
+
+    def judged(example: dspy.Example, prediction: dspy.Prediction) -> dspy.Prediction:
+        return dspy.Prediction(score=float(prediction.proof is program), judge=prediction.proof)
+
+    program, journal = Opaque(), tmp_path / "run.journal"
+    first = evaluate(program, devset()[:2], judged, journal=journal)
+    assert first.results[0][1].proof is first.results[0][2].judge is program
+    with caplog.at_level(logging.WARNING, "tokio_asyncio_bridge"):
+        again = evaluate(program, devset()[:2], judged, journal=journal)
+    assert first.score == again.score == 100
+    assert len(program.asked) == 2
+    assert again.results[0][1].toDict() == {"capital": "Paris", "sure": True}
+    assert "predictions lack the field `proof`, which JSON could not hold; the first is of example 0" in caplog.messages
+
+
+def test_without_dspy_the_extra_is_named() -> None:
+    script = """
+import sys
+sys.modules["dspy"] = None
+import tokio_asyncio_bridge as tab
+try:
+    tab.evaluate(print, [1], print)
+except tab.MissingPackageError as error:
+    print(error.hint)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "run `pip install 'tokio-asyncio-bridge[dspy]'`\n", done.stderr
+
+
+def test_a_score_that_an_earlier_version_recorded_as_null_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, journal = Capitals(), tmp_path / "run.journal"
+
+    def odd(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        return math.nan
+
+    with monkeypatch.context() as earlier:
+        earlier.setattr("tokio_asyncio_bridge._evaluate.math", SimpleNamespace(isfinite=lambda number: True))
+        evaluate(program, devset()[:1], odd, journal=journal)
+    found = evaluate(program, devset()[:1], odd, journal=journal, failure_score=0.25)
+    assert (found.score, found.results[0][1].capital, program.asked) == (25, "Paris", ["France"])
