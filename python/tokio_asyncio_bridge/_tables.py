@@ -29,8 +29,9 @@ class ArrowStream(Protocol):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
-Rows = Iterable[Row] | ArrowStream
-"""What can be answered: an iterable of mappings, a pandas, polars or Arrow table, or a Hugging Face dataset."""
+Rows = Iterable[Any] | ArrowStream
+"""What can be answered: an iterable of mappings or of single arguments, a pandas, polars or Arrow table, or a Hugging
+Face dataset."""
 
 BATCH = 1024
 """Rows that are read from a table at once."""

@@ -48,6 +48,23 @@ def test_a_wrong_option_is_seen_by_mypy(tmp_path: Path) -> None:
     assert lines == [3, 4], told
 
 
+def test_the_kinds_of_rows_pass_mypy_strict(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import tokio_asyncio_bridge as tab\n"
+        "async def answer(question: str) -> str:\n"
+        "    return question\n"
+        "tab.map(['Why?', 'How?'], answer)\n"
+        "tab.map([{'question': 'Why?'}], answer)\n"
+        "tab.map((question for question in ('Why?',)), answer)\n"
+        "async def each() -> None:\n"
+        "    async for outcome in tab.stream(['Why?'], answer):\n"
+        "        print(outcome.result())\n"
+    )
+    checked("mypy", "--strict", "--cache-dir", str(tmp_path), str(script))
+
+
 def properties(schema: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
     if "$ref" in schema:
         schema = whole["$defs"][schema["$ref"].rsplit("/", 1)[1]]
