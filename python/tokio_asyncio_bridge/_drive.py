@@ -36,7 +36,7 @@ class Stop:
 
     The first `stop()` ends a run as Ctrl-C does: no further calls are made, calls in flight have the grace period to
     end, and the answers and the report are written. The second ends it at once; what was recorded is safe in the
-    journal.
+    journal. A `Stop` that was used stays used: a run that is given it then makes no call and raises `StoppedError`.
     """
 
     def __init__(self) -> None:
@@ -52,6 +52,12 @@ class Stop:
     def requests(self) -> int:
         """How often `stop()` was called."""
         return self._requests
+
+
+def refuse_stopped(stop: Stop | None) -> None:
+    """Raises StoppedError if `stop()` was called already. Nothing of a run is to be started then."""
+    if stop is not None and stop.requests:
+        raise StoppedError("the job was stopped before its first call")
 
 
 def drive(run: Driven, made: Callable[[dict[str, Any]], _T], stop: Stop | None, progress: ShowProgress) -> _T:
@@ -137,13 +143,18 @@ class _Waiting:
 
     def turn(self) -> bool:
         """Waits a moment, and returns whether the run has ended or is given up."""
+        self._obey()
         ended = self._run.wait(_TURN_S)
-        while self._stop is not None and self._taken < self._stop.requests:
-            self._taken += 1
-            self.end()
+        self._obey()
         self._telling.messages()
         self._telling.progress()
         return ended or time.monotonic() > self._until
+
+    def _obey(self) -> None:
+        """Does what `stop` has asked for since the last time."""
+        while self._stop is not None and self._taken < self._stop.requests:
+            self._taken += 1
+            self.end()
 
     def end(self) -> None:
         """Stops the run; a second time, ends it at once; a third time, waits no longer."""

@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 from tokio_asyncio_bridge import _native
 from tokio_asyncio_bridge._comparison import Comparison, comparison_of
-from tokio_asyncio_bridge._drive import Stop, drive
+from tokio_asyncio_bridge._drive import Stop, drive, refuse_stopped
 from tokio_asyncio_bridge._options import (
     CompareOptions,
     ExportOptions,
@@ -57,7 +57,7 @@ def process(
         progress: What is shown meanwhile: None or "auto" draws a bar at a terminal and in a notebook, True shows lines
             elsewhere too, False nothing. A function is called with a `Progress` several times a second, on the calling
             thread. If it raises, the run is stopped and the exception is raised.
-        stop: Ends the run when its `stop()` is called.
+        stop: Ends the run when its `stop()` is called. If that was before, no call is made.
         options: The options of the command line under their own names. Durations are seconds, `timedelta` or texts
             such as `500ms`; a switch is True or False.
 
@@ -71,7 +71,7 @@ def process(
         StoppedError: `stop` ended the run before its first call, or at once.
         BrokenError: The run was broken off.
     """
-    run = _process("process", input, output, predictor, options, dry_run=False)
+    run = _process("process", input, output, predictor, stop, options, dry_run=False)
     return drive(run, report_of, stop, progress)
 
 
@@ -101,7 +101,7 @@ def estimate(
     Raises:
         BridgeError: The run could not begin; the classes are those of `process`.
     """
-    run = _process("estimate", input, output, predictor, options, dry_run=True)
+    run = _process("estimate", input, output, predictor, stop, options, dry_run=True)
     return drive(run, estimate_of, stop, None)
 
 
@@ -110,11 +110,13 @@ def _process(
     input: File,
     output: File | None,
     predictor: Predictor,
+    stop: Stop | None,
     options: Mapping[str, object],
     *,
     dry_run: bool,
 ) -> _native.Run:
     taken = checked(function, options, ProcessOptions, _OWN)
+    refuse_stopped(stop)
     choices = {name: taken.pop(name, False) for name in ("force", "skip_failed", "allow_changed")}
     paths = (os.fspath(input), None if output is None else os.fspath(output))
     return _native.process(paths, *_asked(taken, predictor), choices, dry_run)
@@ -155,6 +157,7 @@ def resume(
         BridgeError: Its other classes, as `process` raises them.
     """
     taken = checked("resume", options, ResumeOptions, _OWN)
+    refuse_stopped(stop)
     only, allow_changed = taken.pop("only", None), taken.pop("allow_changed", False)
     run = _native.resume(os.fspath(answers), *_asked(taken, predictor), only, allow_changed)
     return drive(run, report_of, stop, progress)
@@ -187,6 +190,7 @@ def compare(
         BridgeError: The comparison could not begin, or was broken off; the classes are those of `process`.
     """
     taken = checked("compare", options, CompareOptions, _OWN)
+    refuse_stopped(stop)
     # One that is off must not turn on the other, as in `process`: each of the two adds a mode.
     taken = {name: value for name, value in taken.items() if value is not False or name == "private"}
     run = _native.compare(os.fspath(input), *_asked(taken, predictor))
@@ -211,6 +215,7 @@ def verify(input: File, answers: File, *, stop: Stop | None = None, **options: U
         StoppedError: `stop` ended the check.
     """
     taken = checked("verify", options, VerifyOptions, ("stop",))
+    refuse_stopped(stop)
     return drive(_native.verify(os.fspath(input), os.fspath(answers), words(taken)), audit_of, stop, None)
 
 
@@ -235,6 +240,7 @@ def export(
         StoppedError: `stop` ended the export.
     """
     taken = checked("export", options, ExportOptions, ("output", "stop"))
+    refuse_stopped(stop)
     force = taken.pop("force", False)
     to = None if output is None else os.fspath(output)
     return drive(_native.export(os.fspath(answers), to, words(taken), force), exported_of, stop, None)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tokio_asyncio_bridge import _native
 from tokio_asyncio_bridge._answers import status
-from tokio_asyncio_bridge._drive import Stop, drive
+from tokio_asyncio_bridge._drive import Stop, drive, refuse_stopped
 from tokio_asyncio_bridge._errors import BridgeError, InputError, OutputError
 from tokio_asyncio_bridge._options import File, words
 from tokio_asyncio_bridge._outcome import Outcome
@@ -42,12 +42,14 @@ def answered(
     if answers.name in ("", "."):
         raise OutputError(f"`{os.fspath(journal)}` is no name of a journal\nhint: give a name such as `run.journal`")
     choices = {name: options.pop(name, False) for name in ("force", "skip_failed", "allow_changed")}
+    refuse_stopped(stop)
     named, target = given(predictor)
     file, kept = _spooled(rows, answers.parent)
     if not kept:
         os.unlink(file)
         return [], None
     try:
+        refuse_stopped(stop)
         run = _native.process_rows(file, str(answers), words({**named, **options}), target, choices)
     except BaseException:
         os.unlink(file)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import Any, Unpack
 
 from tokio_asyncio_bridge._answers import Answers
-from tokio_asyncio_bridge._drive import Stop, drive
+from tokio_asyncio_bridge._drive import Stop, drive, refuse_stopped
 from tokio_asyncio_bridge._errors import BrokenError, UsageError, in_python
 from tokio_asyncio_bridge._journal import answered
 from tokio_asyncio_bridge._native import Outcome, Session
@@ -57,7 +57,7 @@ def map(
             `dspy.Module`.
         journal: Where every outcome is recorded. The other files of the job have its name without `.journal`.
         progress: As `process` takes it.
-        stop: Ends the run when its `stop()` is called.
+        stop: Ends the run when its `stop()` is called. If that was before, no call is made.
         options: The options of the command line about the predictor and its calls, under their own names; with a
             journal, also `force`, `skip_failed`, `allow_changed` and those about the answers file.
 
@@ -71,7 +71,7 @@ def map(
         BrokenError: The run was broken off, for example because the event loop was stopped.
         InputError, OutputError, JournalError, ChangedError: With a journal, the run cannot begin. Values that JSON
             cannot hold, and rows that are not those of the journal, are named.
-        StoppedError: With a journal, `stop` ended the run before its first call, or at once.
+        StoppedError: `stop` ended the run before its first call, or at once.
     """
     taken = checked("map", options, JournalOptions, ("predictor", "journal", "progress", "stop"))
     source = Source(rows)
@@ -97,6 +97,7 @@ def outcomes_of(
     A row that the run did not finish has an outcome with an error of the kind `unfinished`. Whatever is raised once the
     predictor is loaded has the outcomes so far as its attribute `outcomes`.
     """
+    refuse_stopped(stop)
     total = len(rows) if isinstance(rows, Sized) else 0
     spec, target = given(predictor)
     pump = _Pump(Session(target, [*words(spec), *options], total=total, wakes=False), rows)

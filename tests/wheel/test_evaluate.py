@@ -16,7 +16,7 @@ from typing import Any
 import dspy
 import pytest
 from dspy.utils import DummyLM
-from tokio_asyncio_bridge import OutputError, UnfinishedError, UsageError, evaluate
+from tokio_asyncio_bridge import OutputError, Stop, StoppedError, UnfinishedError, UsageError, evaluate
 
 PLACES = {"France": "Paris", "Peru": "Lima", "Kenya": "Nairobi", "Japan": "Tokyo"}
 
@@ -185,6 +185,20 @@ def test_what_was_stopped_before_its_end_gets_no_score() -> None:
     with pytest.raises(UnfinishedError, match="not every example has its score") as stopped:
         evaluate(Slow(), devset(), exact, deadline=0.5, grace=0.1)
     assert [outcome.ok for outcome in stopped.value.answers] == [True, False, False, False]
+
+
+def test_a_stop_that_was_used_before_lets_nothing_be_asked() -> None:
+    stop, asked = Stop(), list[str]()
+    stop.stop()
+
+    class Noted(dspy.Module):
+        async def aforward(self, country: str) -> dspy.Prediction:
+            asked.append(country)
+            return dspy.Prediction(capital=PLACES[country])
+
+    with pytest.raises(StoppedError):
+        evaluate(Noted(), devset(), exact, stop=stop)
+    assert not asked
 
 
 def test_the_requests_of_the_program_and_of_the_metric_are_counted() -> None:

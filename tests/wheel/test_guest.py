@@ -74,9 +74,9 @@ def jobs():
     except tab.InputError:
         yield "no input"
     stop = tab.Stop()
-    stop.stop()
+    stops = lambda _: stop.requests or stop.stop()
     with contextlib.suppress(tab.StoppedError):
-        tab.process("q.csv", "s.csv", predictor="app.py:answer", stop=stop, force=True)
+        tab.process("q.csv", "s.csv", predictor="app.py:answer", stop=stop, progress=stops, force=True)
     yield "stopped"
 
 first = settled()

@@ -115,6 +115,29 @@ def test_stop_ends_a_run_on_another_thread(place: Path, monkeypatch: pytest.Monk
     assert 0 < report.rows.ok < 200 and report.rows.ok + report.rows.unfinished == 200
 
 
+@pytest.mark.parametrize("requests", [1, 2])
+def test_a_stop_that_was_used_before_lets_nothing_be_called(place: Path, requests: int) -> None:
+    stop, called = tab.Stop(), list[str]()
+    for _ in range(requests):
+        stop.stop()
+
+    async def answer(question: str) -> str:
+        called.append(question)
+        raise ValueError("no")
+
+    tab.process("q.csv", "begun.csv", predictor=answer, retries=0, max_failures="100%")
+    called.clear()
+    files = sorted(place.iterdir())
+    for _ in range(3):
+        with pytest.raises(tab.StoppedError, match="before its first call"):
+            tab.process("q.csv", predictor=answer, stop=stop)
+        with pytest.raises(tab.StoppedError, match="before its first call"):
+            tab.resume("begun.csv", predictor=answer, stop=stop)
+        with pytest.raises(tab.StoppedError, match="before its first call"):
+            tab.compare("q.csv", predictor=answer, stop=stop)
+    assert not called and sorted(place.iterdir()) == files
+
+
 def waited_for(what: Callable[[], bool], seconds: float = 30.0, pause: float = 0.01) -> None:
     until = time.monotonic() + seconds
     while not what():

@@ -253,6 +253,40 @@ def test_stop_ends_it_from_another_thread() -> None:
     assert answers[0].ok and not answers[999].ok and len(answers) == 1_000
 
 
+@pytest.mark.parametrize("requests", [1, 2])
+@pytest.mark.parametrize("journal", [False, True])
+def test_a_stop_that_was_used_before_lets_nothing_be_called(requests: int, journal: bool, tmp_path: Any) -> None:
+    stop, called = tab.Stop(), list[str]()
+    for _ in range(requests):
+        stop.stop()
+
+    async def predict(question: str) -> str:
+        called.append(question)
+        return question
+
+    kept: dict[str, Any] = {"journal": tmp_path / "run.journal"} if journal else {}
+    for _ in range(3):
+        with pytest.raises(tab.StoppedError, match="before its first call"):
+            tab.map(rows(100), predict, stop=stop, **kept)
+    assert not called and not list(tmp_path.iterdir())
+
+
+def test_a_stop_while_the_rows_of_a_journal_are_read_lets_nothing_be_called(tmp_path: Any) -> None:
+    stop, called = tab.Stop(), list[str]()
+
+    async def predict(question: str) -> str:
+        called.append(question)
+        return question
+
+    def generator() -> Iterator[dict[str, str]]:
+        yield from rows(10)
+        stop.stop()
+
+    with pytest.raises(tab.StoppedError):
+        tab.map(generator(), predict, stop=stop, journal=tmp_path / "run.journal")
+    assert not called and not list(tmp_path.iterdir())
+
+
 SCRIPT = """
     import asyncio, tokio_asyncio_bridge as tab
 
