@@ -2,22 +2,26 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sized
+from itertools import chain
 from typing import Any, Unpack
 
 from tokio_asyncio_bridge._answers import Answers
 from tokio_asyncio_bridge._drive import Stop, drive, refuse_stopped
-from tokio_asyncio_bridge._errors import BrokenError, UsageError, in_python
+from tokio_asyncio_bridge._errors import BrokenError, RowError, UsageError, in_python
 from tokio_asyncio_bridge._journal import answered
 from tokio_asyncio_bridge._native import Outcome, Session
 from tokio_asyncio_bridge._options import File, JournalOptions, MapOptions, Words, checked, words
 from tokio_asyncio_bridge._predictor import Predictor, given
 from tokio_asyncio_bridge._progress import ShowProgress
-from tokio_asyncio_bridge._tables import Rows, Source
+from tokio_asyncio_bridge._tables import Rows, Source, are_at_hand
 
 # Rows that are handed in together. The calls of the first begin while the next are being handed in.
 _LOT = 8192
 # How long rows may be gathered before those that have come are handed in, in seconds.
 _SOON_S = 0.01
+# Rows that may be handed in beyond the last one with an outcome, so that an endless iterable is not read without bound.
+# They are more than are answered while `drive` waits once, so calls do not wait for rows.
+_AHEAD = 65_536
 
 
 def map(
@@ -38,7 +42,8 @@ def map(
     Without a journal nothing is written down. Every answer there is reaches the caller, however the run ends:
 
     * If something stops the run, such as `max_failures`, a budget or `stop`, `Answers.stopped` says why. The rows that
-      were not answered have an error of the kind `unfinished`.
+      were not answered have an error of the kind `unfinished`. A list, a tuple, a range or a table has an outcome for
+      each row. Any other iterable is read no further then, and `len(answers)` is the number of rows that were read.
     * Whatever is raised once the predictor is loaded, KeyboardInterrupt included, has the outcomes so far as its
       attribute `outcomes`. The first Ctrl-C lets calls in flight go on for `grace`, the second cancels them.
 
@@ -47,12 +52,15 @@ def map(
     answer. The rows are read to their end first, and kept in JSON as `run.input` until every one is answered. The
     answers are also written to `run`, with a report beside them, and at a shell `tokio-asyncio-bridge resume run`
     continues the run. Each row is a mapping of values that JSON can hold. An answer is what the journal holds, in
-    JSON's types: the text or value that was returned, or a dictionary of the fields.
+    JSON's types: the text or value that was returned, or a dictionary of the fields. The value of a field `answer` that
+    is the only one stands for the dictionary.
 
     Args:
         rows: The rows, from any iterable, or a table: of pandas, of polars, a dataset of Hugging Face, or anything with
             `__arrow_c_stream__`. A mapping gives the arguments by their names: keys that the predictor does not take
-            are passed over. Any other value is the one argument. An iterable is read while calls are made.
+            are passed over. Any other value is the one argument. An iterable is read while calls are made, up to
+            65,536 rows (or twice the calls in flight) beyond the last one with an outcome. All rows and outcomes are
+            kept to the end, so `stream` is the function for rows without end.
         predictor: What answers a row: `path/to/file.py:name`, `package.module:name`, `dspy`, a callable or a
             `dspy.Module`.
         journal: Where every outcome is recorded. The other files of the job have its name without `.journal`.
@@ -94,8 +102,8 @@ def outcomes_of(
 ) -> tuple[list[Outcome], str | None]:
     """The outcome of each row, in the rows' order, and why the run stopped early, if it did.
 
-    A row that the run did not finish has an outcome with an error of the kind `unfinished`. Whatever is raised once the
-    predictor is loaded has the outcomes so far as its attribute `outcomes`.
+    A row that the run did not finish has an outcome with an error of the kind `unfinished`, if it was read or is at
+    hand. Whatever is raised once the predictor is loaded has the outcomes so far as its attribute `outcomes`.
     """
     refuse_stopped(stop)
     total = len(rows) if isinstance(rows, Sized) else 0
@@ -105,10 +113,10 @@ def outcomes_of(
         told = drive(pump, lambda told: told, stop, progress)
         if told["code"] == 1:
             raise BrokenError(told["stop"], called=True)
+        return pump.all(), told["stop"] and in_python(told["stop"])
     except BaseException as error:
         error.outcomes = pump.finished()  # type: ignore[attr-defined]
         raise
-    return pump.all(), told["stop"] and in_python(told["stop"])
 
 
 class _Pump:
@@ -116,11 +124,12 @@ class _Pump:
 
     def __init__(self, session: Session, rows: Iterable[Any]) -> None:
         self._run = run = session.run
-        self.stop, self.kill = run.stop, run.kill
         self.standing, self.messages, self.result = run.standing, run.messages, run.result
         self._session = session
         self._rows: Iterator[list[Any]] | None = _lots(rows)
-        self._is_sized = isinstance(rows, Sized)
+        self._are_at_hand = are_at_hand(rows)
+        self._is_stopped = False
+        self._handed_in = 0
         self._outcomes: list[Outcome | None] = []
 
     def wait(self, seconds: float) -> bool:
@@ -128,11 +137,26 @@ class _Pump:
         until = time.monotonic() + seconds
         if not self._session.ready(seconds):
             return self._run.wait(0.0)
-        while self._rows is not None and time.monotonic() < until:
+        while self._wants_rows() and time.monotonic() < until:
             self._hand_in()
         ended = self._run.wait(max(0.0, until - time.monotonic()))
         self._session.place(self._outcomes)
         return ended
+
+    def stop(self) -> None:
+        """Stops the run. No further row is read."""
+        self._is_stopped = True
+        self._run.stop()
+
+    def kill(self) -> None:
+        """Ends the run at once. No further row is read."""
+        self._is_stopped = True
+        self._run.kill()
+
+    def _wants_rows(self) -> bool:
+        if self._rows is None or self._is_stopped or self._session.has_ended():
+            return False
+        return self._handed_in - len(self._outcomes) < max(_AHEAD, 2 * self._session.calls())
 
     def _hand_in(self) -> None:
         rows, self._rows = self._rows, None
@@ -145,6 +169,7 @@ class _Pump:
             self._session.close()
         else:
             self._session.put(lot)
+            self._handed_in += len(lot)
             self._rows = rows
 
     def finished(self) -> list[Outcome]:
@@ -153,16 +178,23 @@ class _Pump:
         return [outcome for outcome in self._outcomes if outcome is not None]
 
     def all(self) -> list[Outcome]:
-        """The outcomes of all rows, also of those that were left unfinished."""
-        # A list is there as a whole, so that its outcomes are as many. Nobody knows what else an iterable would do.
-        while self._is_sized and self._rows is not None:
-            self._hand_in()
-        left = {outcome.index: outcome for outcome in self._session.unfinished()}
-        if not left:
-            return self._outcomes  # type: ignore[return-value]
-        size = max(len(self._outcomes), max(left) + 1)
-        self._outcomes += [None] * (size - len(self._outcomes))
-        return [left[index] if outcome is None else outcome for index, outcome in enumerate(self._outcomes)]
+        """The outcomes of all rows that were read or are at hand, also of those that were left unfinished."""
+        outcomes = self._outcomes
+        outcomes += [None] * (self._handed_in - len(outcomes))
+        for outcome in self._session.unfinished():
+            outcomes[outcome.index] = outcome
+        if self._are_at_hand and self._rows is not None:
+            outcomes += [
+                _unasked(index, row) for index, row in enumerate(chain.from_iterable(self._rows), self._handed_in)
+            ]
+        return outcomes  # type: ignore[return-value]
+
+
+def _unasked(index: int, row: Any) -> Outcome:
+    """The outcome of a row that was not handed in."""
+    return Outcome(
+        index=index, row=row, error=RowError("the run stopped before the row was answered", kind="unfinished")
+    )
 
 
 def _lots(rows: Iterable[Any]) -> Iterator[list[Any]]:

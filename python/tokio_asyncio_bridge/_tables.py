@@ -270,6 +270,11 @@ class Source:
         return kind.make({name: [row.get(name) for row in rows] for name in self.names(rows)})
 
 
+def are_at_hand(rows: Iterable[Any]) -> bool:
+    """Whether all rows can be listed without code of the user that may wait or raise."""
+    return type(rows) in (list, tuple, range) or isinstance(rows, _TableRows) or _is_series(rows)
+
+
 class _TableRows:
     """The rows of a table, of which the number is known."""
 
