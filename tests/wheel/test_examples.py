@@ -29,8 +29,6 @@ def test_each_entry_has_an_example() -> None:
 
 @pytest.mark.parametrize("name", TOLD)
 def test_the_example_runs(name: str, tmp_path: Path) -> None:
-    if name == "evaluate":
-        pytest.importorskip("dspy")
     done = subprocess.run(
         [sys.executable, EXAMPLES / f"{name}.py"],
         cwd=tmp_path,

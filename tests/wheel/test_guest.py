@@ -93,7 +93,6 @@ assert atexit._ncallbacks() == first["exit functions"] + 1
 
 
 def test_dspy_and_litellm_are_as_they_were(tmp_path: Path) -> None:
-    pytest.importorskip("dspy")
     run(
         tmp_path,
         BEGIN
@@ -257,7 +256,6 @@ check("two values", before)
 @pytest.mark.parametrize("order", ["first", "last"])
 @pytest.mark.parametrize("module", ["numpy", "pyarrow", "pandas"])
 def test_other_compiled_modules_load_before_and_after(tmp_path: Path, module: str, order: str) -> None:
-    pytest.importorskip(module)
     imports = [f"import {module}", "import tokio_asyncio_bridge as tab"]
     lines = "\n".join(imports if order == "first" else reversed(imports))
     use = {

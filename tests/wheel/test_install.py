@@ -27,7 +27,9 @@ def instructions() -> str:
 
 @pytest.mark.once
 def test_what_the_readme_says_installs_a_program_that_answers_a_file(tmp_path: Path) -> None:
-    cargo = Path(shutil.which("cargo") or pytest.skip("Rust is needed to install from a checkout")).parent
+    found = shutil.which("cargo")
+    assert found, "installing from a checkout needs Rust: https://rustup.rs"
+    cargo = Path(found).parent
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     work.mkdir()
