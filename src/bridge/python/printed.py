@@ -92,10 +92,18 @@ class _Veil:
         return getattr(object.__getattribute__(self, "_veiled"), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._veiled, name, value)
+        # IPython puts a function in place of `write` for each cell, and that function calls the `write` it found. If the
+        # stream below got the function, this veil would call it again, and again.
+        if name == "write":
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._veiled, name, value)
 
     def __delattr__(self, name: str) -> None:
-        delattr(self._veiled, name)
+        if name == "write":
+            object.__delattr__(self, name)
+        else:
+            delattr(self._veiled, name)
 
     def __iter__(self) -> Any:
         return iter(self._veiled)
