@@ -15,8 +15,8 @@ SCHEMAS = Path(__file__).parents[2] / "schema"
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    # Built in place, the package is found beside its sources. Installed, it is found from everywhere, but mypy takes files
-    # beside it for the user's own.
+    # Built in place, the package is found beside its sources. Installed, it is found from everywhere, but mypy takes
+    # files beside it for the user's own.
     is_installed = PACKAGE.parent.name == "site-packages"
     directory = "/" if is_installed else PACKAGE.parent
     return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=directory)

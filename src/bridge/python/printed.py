@@ -92,8 +92,8 @@ class _Veil:
         return getattr(object.__getattribute__(self, "_veiled"), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # IPython puts a function in place of `write` for each cell, and that function calls the `write` it found. If the
-        # stream below got the function, this veil would call it again, and again.
+        # IPython puts a function in place of `write` for each cell, and that function calls the `write` it found. If
+        # the stream below got the function, this veil would call it again, and again.
         if name == "write":
             object.__setattr__(self, name, value)
         else:
