@@ -131,6 +131,9 @@ def _end_after_predictor(innermost: FrameType) -> None:
         # A process of multiprocessing never returns.
         if module.startswith(_OURS) or module == "multiprocessing.popen_fork":
             return
+        # Behind the loop is the console script, which called the program.
+        if module.partition(".")[0] == "tokio_asyncio_bridge":
+            break
         if module.partition(".")[0] not in _RUNNERS:
             outermost = frame
         frame = frame.f_back

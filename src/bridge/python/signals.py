@@ -16,6 +16,8 @@ _OURS = (*KEPT, signal.SIGUSR1)
 # The handlers that the predictor asked for in vain; a child that it forks gets them.
 _wanted: dict[int, Any] = {}
 _set, _register = _signal.signal, faulthandler.register
+# What Python took for their handlers when the program took them over: nothing where it was not told of any.
+_found: dict[int, Any] = {}
 _told = False
 _forking = threading.local()
 
@@ -53,6 +55,7 @@ def keep() -> None:
         else:
             _register(signum, *options, **named)
 
+    _found.update((number, signal.getsignal(number)) for number in _OURS)
     _signal.signal = set_handler
     faulthandler.register = register
 
@@ -80,7 +83,7 @@ def give_back() -> None:
     _signal.signal, faulthandler.register = _set, _register
     defaults = {signal.SIGINT: signal.default_int_handler}
     for number in _OURS:
-        if signal.getsignal(number) is None:
+        if signal.getsignal(number) == _found[number]:
             signal.signal(number, _wanted.get(number, defaults.get(number, signal.SIG_DFL)))
 
 
