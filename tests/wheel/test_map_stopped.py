@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pandas
 import pytest
 import tokio_asyncio_bridge as tab
 
@@ -53,7 +54,7 @@ def test_rows_that_are_at_hand_have_an_outcome_each(kind: Any) -> None:
     count = 100_000
     given: Any = range(count)
     if kind in ("pandas", "series"):
-        given = pytest.importorskip("pandas").DataFrame({"number": given})
+        given = pandas.DataFrame({"number": given})
         given = given["number"] if kind == "series" else given
     elif kind != "range":
         given = kind(given)

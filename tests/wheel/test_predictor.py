@@ -2,10 +2,8 @@
 
 import asyncio
 import contextvars
-import csv
 import functools
 import gc
-import logging
 import os
 import subprocess
 import sys
@@ -19,25 +17,9 @@ from typing import Any
 
 import pytest
 import tokio_asyncio_bridge as tab
+from asked import answers
 
 USER = contextvars.ContextVar("USER", default="nobody")
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
-    monkeypatch.chdir(tmp_path)
-    Path("q.csv").write_text("question,n\na,1\nb,2\n")
-    caplog.set_level(logging.INFO, "tokio_asyncio_bridge")
-    return tmp_path
-
-
-def answers(file: str | Path = "q.answers.csv") -> list[str]:
-    with open(file, newline="") as lines:
-        return [row["answer"] for row in csv.DictReader(lines)]
-
-
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
 def python(code: str, *arguments: str) -> str:
@@ -249,7 +231,9 @@ def test_what_takes_no_column_is_refused_with_its_name(place: Path) -> None:
 
 @pytest.fixture
 def dspy() -> Any:
-    return pytest.importorskip("dspy")
+    import dspy
+
+    return dspy
 
 
 def lm(dspy: Any, name: str) -> Any:

@@ -1,9 +1,7 @@
 """How a job knows its predictor again that is a Python object: by its name and its source, here and at the shell."""
 
 import asyncio
-import csv
 import linecache
-import logging
 import os
 import subprocess
 import sys
@@ -11,25 +9,11 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import nbclient
+import nbformat
 import pytest
 import tokio_asyncio_bridge as tab
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
-    monkeypatch.chdir(tmp_path)
-    Path("q.csv").write_text("question,n\na,1\nb,2\n")
-    caplog.set_level(logging.INFO, "tokio_asyncio_bridge")
-    return tmp_path
-
-
-def answers(file: str | Path = "q.answers.csv") -> list[str]:
-    with open(file, newline="") as lines:
-        return [row["answer"] for row in csv.DictReader(lines)]
-
-
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+from asked import answers, warnings
 
 
 async def shout(question: str) -> str:
@@ -147,7 +131,6 @@ def test_a_script_is_named_by_its_file(place: Path) -> None:
 
 
 def test_what_a_notebook_defines_is_known_again_by_its_source(place: Path) -> None:
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
 
     def executed(*cells: str) -> str:
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
