@@ -18,6 +18,7 @@ mod tests;
 pub(crate) mod values;
 mod whole;
 mod words;
+mod workers;
 
 pub use self::bounds::{
     CutOffChoice, MoneyPatch, MoneySpec, RetryPatch, RetrySpec, StopPatch, StopSpec, TimePatch, TimeSpec,
@@ -33,3 +34,4 @@ pub use self::rows::{FormatChoice, RowPatch, RowSpec};
 pub use self::values::FieldNames;
 pub(in crate::job) use self::whole::lacking;
 pub use self::whole::{JobSpec, Patch, WholePatch};
+pub use self::workers::{Size, WorkerCount, WorkerPatch, WorkerSpec};

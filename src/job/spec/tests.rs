@@ -85,6 +85,7 @@ prop_compose! {
         rows in rows(),
         calls in (any::<bool>(), 1..1_000_000_usize),
         rates in (of(any::<NonZeroU32>()), of(any::<NonZeroU32>())),
+        workers in (0..=1_000_u32, of(1..u64::MAX)),
         spans in proptest::collection::vec(1..1_000_000_000_u64, 6),
         retries in any::<u32>(),
         failures in of(prop_oneof![
@@ -102,6 +103,10 @@ prop_compose! {
             rows,
             pace: PaceSpec { mode: if calls.0 { Mode::Sequential } else { Mode::Concurrent }, concurrency: calls.1 },
             rates: RateSpec { rpm: rates.0, tpm: rates.1 },
+            workers: WorkerSpec {
+                workers: NonZeroU32::new(workers.0).map_or(WorkerCount::Auto, WorkerCount::Number),
+                worker_max_rss: workers.1.map(Size),
+            },
             time: TimeSpec {
                 timeout: span(0), row_timeout: Some(span(1)), deadline: None, stuck_after: span(2), grace: span(3),
             },

@@ -10,6 +10,7 @@ use super::output::{AccessPatch, AccessSpec, FieldPatch, FieldSpec, PagePatch, P
 use super::pace::{PacePatch, PaceSpec, RatePatch, RateSpec};
 use super::predictor::{PredictorPatch, PredictorSpec};
 use super::rows::{RowPatch, RowSpec};
+use super::workers::{WorkerPatch, WorkerSpec};
 use crate::bridge::python::predictor::PredictorObject;
 use crate::input::{Format, Source};
 use crate::job::error::{ErrorKind, JobError};
@@ -45,6 +46,9 @@ pub struct JobSpec {
     /// How many requests and tokens per minute.
     #[serde(default)]
     pub rates: RateSpec,
+    /// Worker processes.
+    #[serde(default)]
+    pub workers: WorkerSpec,
     /// Timeouts.
     #[serde(default)]
     pub time: TimeSpec,
@@ -80,6 +84,8 @@ pub struct Patch {
     pub rows: RowPatch,
     #[command(flatten)]
     pub rates: RatePatch,
+    #[command(flatten)]
+    pub workers: WorkerPatch,
     #[command(flatten)]
     pub time: TimePatch,
     #[command(flatten)]
@@ -119,6 +125,7 @@ impl JobSpec {
             rows: RowSpec::default(),
             pace: PaceSpec::default(),
             rates: RateSpec::default(),
+            workers: WorkerSpec::default(),
             time: TimeSpec::default(),
             retry: RetrySpec::default(),
             stop: StopSpec::default(),
@@ -173,6 +180,7 @@ impl JobSpec {
         self.predictor.lay(patch.predictor);
         self.rows.lay(patch.rows);
         self.rates.lay(patch.rates);
+        self.workers.lay(patch.workers);
         self.time.lay(patch.time);
         self.retry.lay(patch.retry);
         self.stop.lay(patch.stop);
@@ -189,6 +197,7 @@ impl JobSpec {
         self.predictor.words(&mut words);
         self.rows.words(&mut words);
         self.rates.words(&mut words);
+        self.workers.words(&mut words);
         self.time.words(&mut words);
         self.retry.words(&mut words);
         self.stop.words(&mut words);
