@@ -1,25 +1,25 @@
 //! Starts what answers the rows: the interpreter, the predictor and, if needed, the local model. Makes no call.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::env_file::EnvFile;
 use super::error::{ErrorKind, Explain, JobError};
+use super::models::Models;
 use super::spec::{PredictorSpec, RowSpec};
 use crate::bridge::Bridge;
 use crate::bridge::into_future::IntoFutureBridge;
 use crate::bridge::python::PythonBridge;
 use crate::bridge::python::exchange::Exchange;
 use crate::bridge::python::interpreter::{Interpreter, Show, Variables};
-use crate::bridge::python::predictor::{Model, ModelSettings, PredictorObject, Request, Target};
+use crate::bridge::python::load::{Load, StartError};
+use crate::bridge::python::predictor::{PredictorObject, Target};
 use crate::bridge::scripted::ScriptedBridge;
 use crate::fs::sha256;
 use crate::input::Wanted;
 use crate::journal::timestamp;
-use crate::local_model::{LocalModel, ModelError};
 use crate::secret::Secrets;
 
 /// How long the event loop may take to end.
@@ -40,37 +40,74 @@ pub(crate) struct Answerer {
     pub startup: Duration,
     /// What will run, in one line for people.
     pub description: String,
-    model: Arc<Mutex<Option<LocalModel>>>,
+    /// The model; `None` with the scripted bridge.
+    models: Option<Arc<Models>>,
     /// Whether nothing is left for `drop` to end.
     ended: AtomicBool,
     /// What the env file set.
     _variables: Option<Variables>,
 }
 
-/// A local model that is starting on another thread.
-type Starting = JoinHandle<Result<LocalModel, ModelError>>;
+/// What is to be started.
+pub(crate) struct StartOptions<'a> {
+    /// The predictor and its model.
+    pub predictor: &'a PredictorSpec,
+    /// The predictor if it is a Python object, in place of its SPEC.
+    pub object: Option<PredictorObject>,
+    /// The number of calls that will be in flight.
+    pub calls: usize,
+    /// Start no model.
+    pub dry_run: bool,
+    /// Keep Python's libraries from logging a line for each call.
+    pub quiet: bool,
+    /// Texts that must not be shown.
+    pub secrets: &'a Secrets,
+    /// Shows what Python prints; `None` to let Python print to its own streams.
+    pub prints: Option<Show>,
+    /// Passes rows and answers that stay Python objects.
+    pub exchange: Option<Arc<Exchange>>,
+}
+
+impl<'a> StartOptions<'a> {
+    /// What the options ask for, with this many calls in flight.
+    pub(crate) fn new(predictor: &'a PredictorSpec, calls: usize, secrets: &'a Secrets) -> Self {
+        let (object, prints, exchange) = (None, None, None);
+        Self { predictor, object, calls, dry_run: false, quiet: false, secrets, prints, exchange }
+    }
+
+    /// What is to be loaded.
+    fn load(&self) -> Result<Load, JobError> {
+        let options = self.predictor;
+        let file = options.env_file.as_deref().map(EnvFile::read).transpose();
+        let file =
+            file.map_err(|error| JobError::new(ErrorKind::Predictor, error.to_string()).because(error))?;
+        Ok(Load {
+            python: options.python.clone(),
+            variables: file.map(EnvFile::into_variables).unwrap_or_default(),
+            event_loop: options.event_loop.into(),
+            predictor: options.predictor.clone(),
+            signature: options.signature.clone(),
+            program: options.program.clone(),
+            calls: self.calls,
+            names_model: options.model.is_some(),
+            is_model_local: options.model_name() == "local",
+            quiet: self.quiet,
+        })
+    }
+}
 
 impl Answerer {
-    /// Starts what the options ask for, with `object` in place of their SPEC if there is one. `calls` is the number of
-    /// calls that will be in flight. With `dry_run` no model is started. `show` shows what Python prints; without it,
-    /// Python prints to its own streams. Rows and answers that stay Python objects pass through `exchange`.
+    /// Starts what the options ask for.
     ///
     /// Must be called within a Tokio runtime, and may block for seconds.
     ///
     /// # Errors
     ///
     /// Fails if the options name no bridge, or if Python, the predictor or the local model cannot be started.
-    pub(crate) fn start(
-        options: &PredictorSpec,
-        object: Option<PredictorObject>,
-        calls: usize,
-        dry_run: bool,
-        secrets: &Secrets,
-        show: Option<Show>,
-        exchange: Option<Arc<Exchange>>,
-    ) -> Result<Self, JobError> {
+    pub(crate) fn start(options: StartOptions<'_>) -> Result<Self, JobError> {
         let started = Instant::now();
-        if let Some(script) = options.bridge.strip_prefix("fake") {
+        let predictor = options.predictor;
+        if let Some(script) = predictor.bridge.strip_prefix("fake") {
             let script = script.trim_start_matches(':').parse();
             let script = script.map_err(|error: String| JobError::new(ErrorKind::Usage, error))?;
             return Ok(Self {
@@ -78,67 +115,49 @@ impl Answerer {
                 interpreter: None,
                 startup: started.elapsed(),
                 description: "the fake bridge".to_owned(),
-                model: Arc::default(),
+                models: None,
                 ended: AtomicBool::new(false),
                 _variables: None,
             });
         }
-        let through = options.bridge.as_str();
+        let through = predictor.bridge.as_str();
         if !matches!(through, "python" | "into_future") {
             return Err(JobError::new(ErrorKind::Usage, format!("there is no bridge `{through}`")));
         }
-        let interpreter = Interpreter::find(options.python.as_deref())
-            .map_err(|error| JobError::new(ErrorKind::Predictor, error.to_string()).because(error))?;
-        if let Some(show) = show {
+        let load = options.load()?;
+        let (interpreter, variables) = load.interpreter().map_err(|error| not_started(error, predictor))?;
+        if let Some(show) = options.prints {
             interpreter.show_prints_by(show);
         }
-        let variables = options.env_file.as_deref().map(|file| set(file, &interpreter)).transpose()?;
-        let mut secrets = secrets.clone();
+        let mut secrets = options.secrets.clone();
         secrets.add_environment();
-        let is_local = options.model_name() == "local";
-        // The default predictor is sure to need the model, so it loads while Python imports DSPy.
-        let early =
-            (options.predictor == "dspy" && options.program.is_none() && is_local && !dry_run).then(|| {
-                let python = interpreter.executable.clone();
-                std::thread::spawn(move || LocalModel::start(&python, calls))
-            });
-        let model = Arc::<Mutex<Option<LocalModel>>>::default();
-        let request = Request {
-            exchange,
-            target: object.map_or_else(|| Target::Spec(options.predictor.clone()), Target::Object),
-            signature: options.signature.clone(),
-            program: options.program.clone(),
-            calls,
-            model: Model {
-                explicit: options.model.is_some(),
-                is_local,
-                provider: Box::new({
-                    let (options, model) = (options.clone(), Arc::clone(&model));
-                    let python = interpreter.executable.clone();
-                    move || provide(&options, early, &python, calls, dry_run, &model)
-                }),
-            },
-        };
-        let kind = options.event_loop.into();
+        let python = interpreter.executable.clone();
+        let models = Arc::new(Models::new(predictor, python, options.calls, options.dry_run));
+        let target = options.object.map_or_else(|| Target::Spec(load.predictor.clone()), Target::Object);
+        let provider = Box::new({
+            let models = Arc::clone(&models);
+            move || models.provide()
+        });
+        let request = load.request(target, provider, options.exchange);
         let bridge = if through == "python" {
-            PythonBridge::start(kind, request, secrets).map(|b| Arc::new(b) as Arc<dyn Bridge>)
+            PythonBridge::start(load.event_loop, request, secrets).map(|b| Arc::new(b) as Arc<dyn Bridge>)
         } else {
-            IntoFutureBridge::start(kind, request, secrets).map(|b| Arc::new(b) as Arc<dyn Bridge>)
+            IntoFutureBridge::start(load.event_loop, request, secrets).map(|b| Arc::new(b) as Arc<dyn Bridge>)
         };
-        let bridge = bridge.map_err(|error| {
-            let text = format!("failed to load the predictor `{}`", options.predictor);
-            JobError::new(ErrorKind::Predictor, text).because(error)
-        })?;
+        let bridge = bridge.map_err(|error| not_loaded(predictor).because(error))?;
+        if load.quiet {
+            interpreter.hush();
+        }
         let mut answerer = Self {
             bridge,
             interpreter: Some(interpreter),
             startup: started.elapsed(),
             description: String::new(),
-            model,
+            models: Some(models),
             ended: AtomicBool::new(false),
             _variables: variables,
         };
-        answerer.description = answerer.describe(options);
+        answerer.description = answerer.describe(predictor);
         Ok(answerer)
     }
 
@@ -148,8 +167,7 @@ impl Answerer {
         if predictor.spec != "dspy" {
             text = format!("{} ({text})", predictor.spec);
         }
-        let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
-        if model.is_some() {
+        if self.slots().is_some() {
             text += " on the local model SmolLM2-135M-Instruct";
         } else if predictor.spec == "dspy" || options.model.is_some() {
             text += &format!(" on {}", options.model_name());
@@ -160,8 +178,11 @@ impl Answerer {
     /// The most calls in flight: no more than the local model runs at once. Calls that waited in its queue would spend
     /// their timeouts there.
     pub(crate) fn limit(&self, calls: usize) -> usize {
-        let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
-        model.as_ref().map_or(calls, |model| calls.min(model.slots()))
+        self.slots().map_or(calls, |slots| calls.min(slots))
+    }
+
+    fn slots(&self) -> Option<usize> {
+        self.models.as_ref()?.slots()
     }
 
     /// The columns of a row that the predictor wants.
@@ -203,47 +224,25 @@ impl Drop for Answerer {
         let blocked = !self.bridge.health().longest(|lane| lane.stalled_now).is_zero();
         let bound = if blocked { SHUT_DOWN_BLOCKED } else { SHUT_DOWN };
         self.bridge.close(bound);
-        drop(self.model.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.models.iter().for_each(|models| models.end());
     }
 }
 
-/// Sets the variables of an env file for as long as the job lasts.
-fn set(file: &Path, interpreter: &Interpreter) -> Result<Variables, JobError> {
-    let variables = EnvFile::read(file)
-        .map_err(|error| JobError::new(ErrorKind::Predictor, error.to_string()).because(error))?;
-    interpreter.set_variables(variables.into_variables()).map_err(|error| {
-        let text = format!("failed to set the variables of `{}`", file.display());
-        JobError::new(ErrorKind::Predictor, text).because(error)
-    })
+fn not_started(error: StartError, options: &PredictorSpec) -> JobError {
+    match error {
+        StartError::Interpreter(error) => {
+            JobError::new(ErrorKind::Predictor, error.to_string()).because(error)
+        }
+        StartError::Variables(error) => {
+            let file = options.env_file.as_deref().unwrap_or(Path::new(".env"));
+            let text = format!("failed to set the variables of `{}`", file.display());
+            JobError::new(ErrorKind::Predictor, text).because(error)
+        }
+    }
 }
 
-fn provide(
-    options: &PredictorSpec,
-    early: Option<Starting>,
-    python: &Path,
-    calls: usize,
-    dry_run: bool,
-    model: &Mutex<Option<LocalModel>>,
-) -> Result<ModelSettings, String> {
-    let mut settings = ModelSettings {
-        model: options.model_name().to_owned(),
-        api_base: options.api_base.as_ref().map(|url| url.to_string()),
-        options: options.lm.given().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-    };
-    if settings.is_local() && settings.api_base.is_none() {
-        let started = match early {
-            Some(starting) => {
-                starting.join().map_err(|_| "the thread that starts the local model panicked")?
-            }
-            // A dry run looks only at how the LM is set up, and asks it nothing.
-            None if dry_run => LocalModel::look(python, calls),
-            None => LocalModel::start(python, calls),
-        };
-        let started = started.map_err(|error| error.to_string())?;
-        settings.api_base = Some(started.api_base().to_owned());
-        *model.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
-    }
-    Ok(settings)
+fn not_loaded(options: &PredictorSpec) -> JobError {
+    JobError::new(ErrorKind::Predictor, format!("failed to load the predictor `{}`", options.predictor))
 }
 
 /// The secrets in the environment and in the options.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::answerer::{Answerer, secrets};
+use super::answerer::{Answerer, StartOptions, secrets};
 use super::begin::SessionOptions;
 use super::error::{ErrorKind, JobError};
 use super::estimate::Estimate;
@@ -12,7 +12,6 @@ use super::prepare::{fits, warn};
 use super::run::engine;
 use super::spec::JobSpec;
 use crate::bridge::python::exchange::Exchange;
-use crate::bridge::python::interpreter::Interpreter;
 use crate::input::{FedRows, Feed};
 use crate::journal::Index;
 use crate::observe::{Level, Observer};
@@ -81,10 +80,9 @@ impl MemoryJob {
         let SessionOptions { predictor, prints, quiet, .. } = options;
         let asked = spec.predictor.from(&spec.directory);
         let held = Some(Arc::clone(&exchange));
-        let answerer = Answerer::start(&asked, predictor, calls, false, &secrets, prints, held)?;
-        if quiet {
-            answerer.interpreter.iter().for_each(Interpreter::hush);
-        }
+        let starting = StartOptions::new(&asked, calls, &secrets);
+        let starting = StartOptions { object: predictor, quiet, prints, exchange: held, ..starting };
+        let answerer = Answerer::start(starting)?;
         fits(&answerer, &spec)?;
         let calls = answerer.limit(calls);
         Ok(PreparedMemory { spec, answerer, exchange, feed, total, calls })

@@ -39,6 +39,7 @@ pub mod estimate;
 pub mod export;
 pub(crate) mod files;
 pub mod memory;
+mod models;
 pub(crate) mod named;
 pub mod outcomes;
 pub mod paths;

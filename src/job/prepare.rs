@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::answerer::{Answerer, now, predictor_sha256, program_sha256, secrets};
+use super::answerer::{Answerer, StartOptions, now, predictor_sha256, program_sha256, secrets};
 use super::error::{ErrorKind, JobError};
 use super::estimate::{self, Estimate, Estimated};
 use super::rebuilt::{Kept, cores};
 use super::spec::{self, JobSpec, RowSpec};
-use crate::bridge::python::interpreter::{Interpreter, Show};
+use crate::bridge::python::interpreter::Show;
 use crate::bridge::python::predictor::PredictorObject;
 use crate::input::{Format, InputError, Source, Validated, glance, validate, validate_typed};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
@@ -88,12 +88,11 @@ impl Preparing {
         glance(&source)?;
         let program = spec.predictor.program.as_deref().map(program_sha256).transpose()?;
         let options = spec.predictor.from(&spec.directory);
-        let answerer = Answerer::start(&options, predictor, calls, dry_run, &secrets, prints, None)?;
+        let starting = StartOptions::new(&options, calls, &secrets);
+        let answerer =
+            Answerer::start(StartOptions { object: predictor, dry_run, quiet, prints, ..starting })?;
         // Those of the env file are there now.
         secrets.add_environment();
-        if quiet {
-            answerer.interpreter.iter().for_each(Interpreter::hush);
-        }
         fits(&answerer, &spec)?;
         let validating = Instant::now();
         let validated = validated(&answerer, &source, &spec.rows)?;

@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import gc
+import importlib
 import os
 import sys
 import threading
@@ -40,6 +41,10 @@ _lock = threading.Lock()
 _put: set[str] = set()
 # The last job's directories, for a hint.
 _searched: list[str] = []
+# The settings in which DSPy keeps what belongs to the call that is being made.
+_OF_A_CALL = {
+    "branch_idx", "caller_modules", "caller_predict", "send_stream", "stream_listeners", "trace", "usage_tracker"
+}  # fmt: skip
 # The loops of jobs that are to be taken out when the next one comes.
 _late: list[asyncio.AbstractEventLoop] = []
 _garbage = False
@@ -295,6 +300,27 @@ def keep_settings() -> None:
     if store is not None:
         # Not those of a job that is just being loaded.
         underlay(copied(store.main_thread_config if _dspy.kept is None else _dspy.kept[0]))
+
+
+def changed_settings() -> dict[str, Any]:
+    """The settings that DSPy has in this context and did not begin with."""
+    store = _dspy.store()
+    if store is None:
+        return {}
+    settings = {**store.main_thread_config, **store.thread_local_overrides.get()}
+    begun = store.DEFAULT_CONFIG
+    return {
+        name: value for name, value in settings.items() if name not in _OF_A_CALL and value != begun.get(name)
+    }
+
+
+def take_settings(settings: dict[str, Any]) -> None:
+    """Makes these settings those of the process."""
+    if settings:
+        importlib.import_module("dspy")
+        store = _dspy.store()
+        if store is not None:
+            store.main_thread_config.update(settings)
 
 
 _dspy = _Dspy()

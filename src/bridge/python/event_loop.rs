@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 use super::convert::NulledCount;
 use super::exit::{self, InUse};
@@ -25,7 +26,7 @@ use crate::secret::Secrets;
 const FAILED: Duration = Duration::from_secs(2);
 
 /// Which event loop to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum LoopKind {
     /// uvloop if it can be imported, else asyncio's own.
     #[default]

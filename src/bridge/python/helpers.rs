@@ -28,6 +28,7 @@ const FILES: &[(&str, &str)] = &[
     ("loader", include_str!("loader.py")),
     ("sources", include_str!("sources.py")),
     ("objects", include_str!("objects.py")),
+    ("parcel", include_str!("parcel.py")),
     ("surroundings", include_str!("surroundings.py")),
     ("metered", include_str!("metered.py")),
     ("reachable", include_str!("reachable.py")),

@@ -64,7 +64,9 @@
 //! | `helpers.rs` | the Python files of this folder, as the package `_tokio_asyncio_bridge` |
 //! | **The predictor** | |
 //! | `predictor.rs` | the predictor: how it is called and what it takes |
+//! | `load.rs` | what a bridge is loaded from, as data that another process can be given |
 //! | `object.rs`, `objects.py` | one that is an object of this process: its name, and the context of its calls |
+//! | `parcel.rs`, `parcel.py` | one that is packed for another process, with what surrounds it here |
 //! | `loader.py` | finds and imports what a SPEC names, and tells how it wants to be called |
 //! | `brought.py` | what a job has brought into the interpreter, taken out at its end |
 //! | `dspy_predictor.py` | DSPy modules as predictors: their model, saved programs, a meter around each call |
@@ -188,9 +190,11 @@ pub(super) mod helpers;
 pub mod interpreter;
 mod keywords;
 mod latch;
+pub mod load;
 pub mod main_thread;
 mod metered;
 mod object;
+pub mod parcel;
 mod pool;
 pub mod predictor;
 mod printed;

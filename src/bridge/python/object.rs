@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::interpreter::{Interpreter, InterpreterError};
+use super::parcel::Origin;
 use super::{helpers, step};
 
 /// A callable or a `dspy.Module` of whoever starts the job, with the context it is to be called in. It is never
@@ -17,6 +18,8 @@ struct Given {
     target: Py<PyAny>,
     context: Py<PyAny>,
     name: String,
+    /// Where it comes from, if another process sent it.
+    origin: Option<Origin>,
 }
 
 /// What a predictor is loaded from.
@@ -40,12 +43,24 @@ impl PredictorObject {
         // Another thread may hold the interpreter's lock while it loads them.
         py.detach(|| Interpreter::find(None))?;
         let (name, context) = helpers::module(py, "objects")?.call_method1("take", (target,))?.extract()?;
-        Ok(Self(Arc::new(Given { target: target.clone().unbind(), context, name })))
+        Ok(Self(Arc::new(Given { target: target.clone().unbind(), context, name, origin: None })))
+    }
+
+    /// Takes an object that another process sent.
+    pub(super) fn sent(target: &Bound<'_, PyAny>, name: String, origin: Origin) -> PyResult<Self> {
+        let taken = helpers::module(target.py(), "objects")?.call_method1("take", (target,))?;
+        let (_, context): (String, _) = taken.extract()?;
+        Ok(Self(Arc::new(Given { target: target.clone().unbind(), context, name, origin: Some(origin) })))
     }
 
     /// Its name: `module:qualified.name`. In place of `__main__` it has the script's file, or `<notebook>`.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Where it comes from, if another process sent it.
+    pub(super) fn origin(&self) -> Option<&Origin> {
+        self.0.origin.as_ref()
     }
 
     /// The object itself.

@@ -41,9 +41,6 @@ def find(target: Any, loop: asyncio.AbstractEventLoop, to_change: bool) -> tuple
 
     A module `to_change`, because a saved program is to be loaded into it, is copied: it is the caller's.
     """
-    module = sys.modules.get(getattr(loader.named(target), "__module__", None) or "")
-    file = getattr(module, "__file__", None)
-    source = os.path.abspath(file) if isinstance(file, str) and traces.is_own(file) else None
     made = loader.instance(target, loop)
     part = loader.module_of(made) if to_change else None
     if part is not None and part is not made:
@@ -51,4 +48,11 @@ def find(target: Any, loop: asyncio.AbstractEventLoop, to_change: bool) -> tuple
             "`--program` cannot be loaded into what `dspy.streamify` has made of a module\n"
             "hint: load it into the module before: `module.load('program.json')`"
         )
-    return (made if part is None else part.deepcopy()), source
+    return (made if part is None else part.deepcopy()), source(target)
+
+
+def source(target: Any) -> str | None:
+    """The file that the object comes from, if that is the user's own."""
+    module = sys.modules.get(getattr(loader.named(target), "__module__", None) or "")
+    file = getattr(module, "__file__", None)
+    return os.path.abspath(file) if isinstance(file, str) and traces.is_own(file) else None

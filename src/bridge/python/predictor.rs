@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::exchange::Exchange;
 use super::keywords::Keywords;
@@ -18,7 +19,7 @@ use crate::input::Parameter;
 use crate::secret::Secrets;
 
 /// The language model that DSPy predictors are given.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct ModelSettings {
     /// `local`, or what `dspy.LM` takes.
     pub model: String,

@@ -23,15 +23,24 @@ pub(super) fn prompt(
 ) -> PyResult<Prompt> {
     let py = module.py();
     let sources = helpers::module(py, "sources")?;
-    let object = matches!(requested, Target::Object(_)).then_some(target);
-    let files: Vec<(String, PathBuf)> = sources.call_method1("loaded", (source, object))?.extract()?;
+    let (object, origin) = match requested {
+        Target::Object(object) => (Some(target), object.origin()),
+        Target::Spec(_) => (None, None),
+    };
+    let files: Vec<(String, PathBuf)> = match origin {
+        Some(origin) => origin.files.clone(),
+        None => sources.call_method1("loaded", (source, object))?.extract()?,
+    };
     // Hashed here, since Python's `hashlib` loads OpenSSL. A file that cannot be read is left out.
     let hashed = files.into_iter().filter_map(|(name, path)| Some((name, sha256(&path).ok()?)));
     let text = |text: String| {
         let masked = secrets.mask(&text);
         Text::new(sha256_of(masked.as_bytes()), &masked)
     };
-    let code = sources.call_method1("code", (target,))?.extract::<Option<String>>()?;
+    let code = match origin {
+        Some(origin) => origin.code.clone(),
+        None => sources.call_method1("code", (target,))?.extract::<Option<String>>()?,
+    };
     let code = code.map(|code| text(code).sha256);
     let mut prompt = Prompt { sources: hashed.collect(), code, ..Prompt::default() };
     if let (Target::Object(object), None, Some(code)) = (requested, source, &prompt.code) {

@@ -15,7 +15,7 @@ use crate::cli::command::show::ShowOptions;
 use crate::cli::command::streams::Streams;
 use crate::error::CallError;
 use crate::job::JobError;
-use crate::job::answerer::{Answerer, secrets};
+use crate::job::answerer::{Answerer, StartOptions, secrets};
 use crate::job::spec::PredictorSpec;
 use crate::outcome::Answer;
 use crate::report::text::{Look, duration, escape, escape_lines};
@@ -103,7 +103,7 @@ impl<'a> Stage<'a> {
             model
         } else {
             let spec = self.spec.clone();
-            let start = move || Answerer::start(&spec, None, CALLS, false, &secrets(&spec), None, None);
+            let start = move || Answerer::start(StartOptions::new(&spec, CALLS, &secrets(&spec)));
             let model =
                 tokio::task::spawn_blocking(start).await.map_err(|error| JobError::panicked(&error))??;
             self.say(&format!("(asking {})", escape(&model.description)))?;

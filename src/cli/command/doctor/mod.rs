@@ -16,7 +16,7 @@ use super::signals::Signals;
 use super::streams::Streams;
 use crate::input::{Format, Source, glance};
 use crate::job::JobError;
-use crate::job::answerer::{Answerer, secrets};
+use crate::job::answerer::{Answerer, StartOptions, secrets};
 use crate::job::env_file::EnvFile;
 use crate::job::paths::is_stream;
 use crate::job::prepare::{fits, validated};
@@ -114,7 +114,9 @@ fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> (
     let (mut asked, calls) = (spec.predictor.clone(), spec.pace.calls());
     // What is wrong with it is told by itself.
     asked.env_file = asked.env_file.filter(|file| EnvFile::read(file).is_ok());
-    let answerer = match Answerer::start(&asked, None, calls, true, &secrets(&asked), None, None) {
+    let secrets = secrets(&asked);
+    let starting = StartOptions::new(&asked, calls, &secrets);
+    let answerer = match Answerer::start(StartOptions { dry_run: true, ..starting }) {
         Ok(answerer) => answerer,
         Err(error) => return (Err(error.to_string()), input),
     };

@@ -1,0 +1,81 @@
+//! A predictor that is a Python object, and what surrounds it in this process, packed for a process of its own.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use serde::{Deserialize, Serialize};
+
+use super::object::PredictorObject;
+use super::predictor::LoadError;
+use super::{helpers, step};
+use crate::secret::Secrets;
+
+/// What another process needs to call what this one would.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Parcel {
+    /// Where modules are looked for, which warnings are shown, and what `__main__` is.
+    surroundings: Vec<u8>,
+    /// The predictor if it is an object.
+    object: Option<PackedObject>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct PackedObject {
+    name: String,
+    /// The object itself, and DSPy's settings.
+    pickled: Vec<u8>,
+    origin: Origin,
+}
+
+/// Where an object comes from, which a process that it was sent to could not see.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Origin {
+    /// The names and paths of its source files.
+    pub(super) files: Vec<(String, PathBuf)>,
+    /// The text of its own function or class.
+    pub(super) code: Option<String>,
+}
+
+impl Parcel {
+    /// Packs the surroundings that this process gives a predictor, and the predictor if it is an object. The
+    /// interpreter must be running.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the object cannot be pickled, with the reason and the remedy.
+    pub fn pack(object: Option<&PredictorObject>) -> Result<Self, LoadError> {
+        let packed = Python::attach(|py| {
+            let parcel = helpers::module(py, "parcel")?;
+            let surroundings = parcel.call_method0("surroundings")?.extract()?;
+            let pack = |object: &PredictorObject| {
+                let arguments = (object.target(py), object.name());
+                let pack = || parcel.call_method1("pack", arguments);
+                let (pickled, files, code) = step::within(&object.context(py)?, pack)??.extract()?;
+                Ok::<_, PyErr>(PackedObject {
+                    name: object.name().to_owned(),
+                    pickled,
+                    origin: Origin { files, code },
+                })
+            };
+            Ok(Self { surroundings, object: object.map(pack).transpose()? })
+        });
+        packed.map_err(|error: PyErr| LoadError::of(&error, &Secrets::default()))
+    }
+
+    /// Gives this process those surroundings, and makes the object again, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the object cannot be made here, with the reason and the remedy.
+    pub fn unpack(&self) -> Result<Option<PredictorObject>, LoadError> {
+        let unpacked = Python::attach(|py| {
+            let parcel = helpers::module(py, "parcel")?;
+            parcel.call_method1("surround", (PyBytes::new(py, &self.surroundings),))?;
+            let Some(PackedObject { name, pickled, origin }) = &self.object else { return Ok(None) };
+            let target = parcel.call_method1("unpack", (PyBytes::new(py, pickled), name))?;
+            PredictorObject::sent(&target, name.clone(), origin.clone()).map(Some)
+        });
+        unpacked.map_err(|error: PyErr| LoadError::of(&error, &Secrets::default()))
+    }
+}
