@@ -154,11 +154,13 @@ impl Engine {
         let now = Instant::now();
         (timing.row, timing.recorded) = (now - since.read, now - since.first_call);
         let told_before = matches!(result, Err(Last::Told(_)));
+        let set_aside = matches!(result, Err(Last::New(CallError::Crash(_))));
         let result = result.map_err(Last::into_failure);
         let outcome = Outcome {
             attempts,
             abandoned,
             told_before,
+            set_aside,
             earlier_usage,
             timing,
             ..Outcome::new(row.id, row.hash, result)

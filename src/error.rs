@@ -22,7 +22,7 @@ pub enum CallError {
     /// The predictor returned something that cannot be an answer. The text has its `repr`.
     #[error("{0}")]
     Output(String),
-    /// The process died each time this row was alone in flight, so it is not called any more.
+    /// The process that called it died each time this row was alone in flight, so it is not called any more.
     #[error("{0}")]
     Crash(String),
     /// The lane that ran the call died or does not turn any more, while the rest of the bridge goes on.
@@ -41,6 +41,8 @@ pub const TIMEOUT: &str = "timeout";
 pub const OUTPUT: &str = "output";
 /// The class of a row that the process did not survive.
 pub const CRASH: &str = "crash";
+/// The class of a call whose code kept its event loop from turning until the loop's process was ended.
+pub const BLOCKED: &str = "blocked";
 /// The class of a call whose lane died or does not turn any more.
 pub const LOST: &str = "lost";
 /// The class of a call whose bridge broke.
@@ -54,7 +56,14 @@ pub const CUT_OFF: &str = "cut_off";
 /// Whether a call that failed with this class may be billed although it cannot tell what it used. For a predictor's own
 /// exceptions the class does not decide that: see [`CallError::is_untold`].
 pub fn may_be_billed(class: &str) -> bool {
-    matches!(class, TIMEOUT | OUTPUT | LOST | BRIDGE | CANCELLED)
+    matches!(class, TIMEOUT | OUTPUT | CRASH | BLOCKED | LOST | BRIDGE | CANCELLED)
+}
+
+/// What may help against failures of a class, if that is known.
+pub fn hint_of(class: &str) -> Option<&'static str> {
+    const BLOCKS: &str =
+        "allow more time with `--timeout`, or make the predictor a plain `def`, which runs on threads";
+    (class == BLOCKED).then_some(BLOCKS)
 }
 
 /// Characters of a message that [`Failure::brief`] keeps.
@@ -64,8 +73,8 @@ const MESSAGE: usize = 400;
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[error("{}{}{message}", self.prefix(), if self.prefix().is_empty() || .message.is_empty() { "" } else { ": " })]
 pub struct Failure {
-    /// The class that failures are counted by: `input`, `timeout`, `output`, `crash`, `lost`, `bridge`, `cancelled`, or
-    /// the name of the exception's class, without its module.
+    /// The class that failures are counted by: `input`, `timeout`, `output`, `crash`, `blocked`, `lost`, `bridge`,
+    /// `cancelled`, or the name of the exception's class, without its module.
     pub class: Arc<str>,
     /// What kind of failure it is, which decides on the retry.
     #[serde(default)]
@@ -115,6 +124,15 @@ impl Failure {
         Self::new(CANCELLED, FailureKind::Transient, "")
     }
 
+    /// A call whose code kept its event loop from turning for that long, until the loop's process was ended. `stack` is
+    /// where the code was: see [`Self::traceback`].
+    pub fn blocked(lasted: Duration, stack: impl Into<String>) -> Self {
+        let lasted = humantime::format_duration(Duration::from_secs(lasted.as_secs()));
+        let text =
+            format!("the call kept its event loop from turning for {lasted}, and its worker was ended");
+        Self { traceback: Some(stack.into()), ..Self::new(BLOCKED, FailureKind::Permanent, text) }
+    }
+
     /// Whether the attempt may be billed for more than it told.
     pub fn is_untold(&self) -> bool {
         self.unanswered.is_some() || self.usage.is_none() && may_be_billed(&self.class)
@@ -140,7 +158,11 @@ impl Failure {
 
     /// The class, unless it is one of this program's, which say no more than the message.
     fn prefix(&self) -> &str {
-        if [INPUT, TIMEOUT, OUTPUT, CRASH, LOST, BRIDGE].contains(&&*self.class) { "" } else { &self.class }
+        if [INPUT, TIMEOUT, OUTPUT, CRASH, BLOCKED, LOST, BRIDGE].contains(&&*self.class) {
+            ""
+        } else {
+            &self.class
+        }
     }
 }
 
@@ -214,8 +236,8 @@ pub enum BridgeError {
 }
 
 impl CallError {
-    /// The class that failures are counted by: `input`, `timeout`, `output`, `crash`, `lost`, `bridge`, or the name of
-    /// the exception's class.
+    /// The class that failures are counted by: `input`, `timeout`, `output`, `crash`, `blocked`, `lost`, `bridge`, or the
+    /// name of the exception's class.
     pub fn class(&self) -> Arc<str> {
         match self {
             Self::Input(_) => INPUT.into(),
@@ -252,6 +274,15 @@ impl CallError {
     /// Whether it may be billed for more than it told.
     pub fn is_untold(&self) -> bool {
         self.unanswered().is_some() || self.usage().is_none() && may_be_billed(&self.class())
+    }
+
+    /// Whether it tells of what ran the call, and nothing of the server.
+    pub fn is_of_lane(&self) -> bool {
+        match self {
+            Self::Lost(_) | Self::Crash(_) => true,
+            Self::Predictor(failure) => *failure.class == *BLOCKED,
+            _ => false,
+        }
     }
 
     /// The server's HTTP status, if one answered.

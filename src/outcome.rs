@@ -89,6 +89,11 @@ pub struct Outcome {
     /// was up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub told_before: bool,
+    /// Whether the row is set aside: the process that called it died each time it was alone in flight, so it is called
+    /// again only on request. Journals of earlier releases lack this; there, a row with the class `crash` and no attempt
+    /// is set aside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub set_aside: bool,
     /// What the row's earlier attempts used. Each of them has a record. Version 1 of the journal has the usage of all
     /// attempts here.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "usage")]
@@ -108,6 +113,7 @@ impl Outcome {
             attempts: 1,
             abandoned: false,
             told_before: false,
+            set_aside: false,
             earlier_usage: None,
             timing: Timing::default(),
         }

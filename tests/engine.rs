@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_asyncio_bridge::bridge::scripted::{Script, ScriptedBridge};
 use tokio_asyncio_bridge::bridge::{Attempt, Bridge, Call, Description, Health, Lane, LaneHealth};
 use tokio_asyncio_bridge::engine::{Clock, Engine, EngineSettings, Rates, RequestsACall, RetryPolicy, Since};
-use tokio_asyncio_bridge::error::BridgeError;
+use tokio_asyncio_bridge::error::{BridgeError, Failure};
 use tokio_asyncio_bridge::job::Event;
 use tokio_asyncio_bridge::outcome::{Answer, Outcome};
 use tokio_asyncio_bridge::row::{Row, RowHash, Value};
@@ -169,23 +169,46 @@ async fn a_row_timeout_holds_also_for_a_call_that_does_not_begin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_call_is_tried_again_and_uses_up_a_retry() {
-    let ended = run(Script { lost: 0.2, ..latency(SECOND) }, settings(), 100, nothing).await;
-    assert!(ended.retried.len() > 10 && ended.outcomes.len() == 100);
+async fn a_lost_call_is_tried_again_at_once_and_uses_up_no_retry() {
+    let retry = RetryPolicy { retries: 0, ..settings().retry };
+    let once = EngineSettings { retry, ..settings() };
+    let ended = run(Script { lost: 0.5, ..latency(SECOND) }, once, 100, nothing).await;
+    assert!(ended.retried.len() > 50 && ended.outcomes.len() == 100);
     assert!(ended.retried.iter().all(|(_, class)| &**class == "lost"));
+    // Some 200 calls at ten a time: no row waited for a backoff.
+    assert!(ended.took < 30 * SECOND, "{:?}", ended.took);
     // No row pays for the calls of others that were lost.
     for (id, outcome) in &ended.outcomes {
         let lost = ended.retried.iter().filter(|(row, _)| row == id).count();
-        assert_eq!((outcome.attempts as usize, outcome.result.is_ok() || lost == 3), (lost + 1, true));
+        assert!(outcome.result.is_ok() && outcome.attempts as usize == lost + 1, "{outcome:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_whose_calls_are_always_lost_ends_some_day_and_says_nothing_of_the_server() {
     let ended = run(Script { lost: 1.0, ..latency(SECOND) }, settings(), 100, async |engine| {
         tokio::time::sleep(SECOND * 20).await;
-        assert!(engine.admission.outage().is_none(), "a loop that dies says nothing of the server");
+        assert!(engine.admission.outage().is_none());
     })
     .await;
     let lost = |outcome: &Outcome| outcome.failure().is_some_and(|failure| &*failure.class == "lost");
-    assert!(ended.outcomes.values().all(|it| lost(it) && it.attempts == 4 && !it.abandoned));
-    assert_eq!(ended.retried.len(), 300);
+    // Those that are excused, the retries, and the last.
+    assert!(ended.outcomes.values().all(|it| lost(it) && it.attempts == 20 + 3 + 1 && !it.abandoned));
+    assert_eq!(ended.retried.len(), 100 * 23);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_ends_its_process_or_blocks_its_loop_is_not_tried_again_and_only_the_first_is_set_aside() {
+    let ended = run(Script { crash: 0.3, blocked: 0.3, ..latency(SECOND) }, settings(), 100, nothing).await;
+    assert_eq!(ended.retried, []);
+    let mut seen = HashMap::<String, usize>::new();
+    for outcome in ended.outcomes.values() {
+        let class = outcome.failure().map_or_else(String::new, |failure| failure.class.to_string());
+        assert_eq!((outcome.attempts, outcome.set_aside), (1, class == "crash"), "{outcome:?}");
+        assert_eq!(outcome.failure().is_some_and(Failure::is_untold), !class.is_empty(), "it may be billed");
+        *seen.entry(class).or_default() += 1;
+    }
+    assert!(["", "crash", "blocked"].iter().all(|class| seen[*class] > 10), "{seen:?}");
 }
 
 /// A lane that does not turn in one span of the test's time.

@@ -6,10 +6,12 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
-use tokio_asyncio_bridge::error::{BRIDGE, CRASH, Failure, FailureKind, INPUT, LOST, OUTPUT, TIMEOUT};
+use tokio_asyncio_bridge::error::{
+    BLOCKED, BRIDGE, CRASH, Failure, FailureKind, INPUT, LOST, OUTPUT, TIMEOUT,
+};
 
 /// The classes of failures that are kinds of their own. All others are exceptions of the predictor.
-const KINDS: [&str; 6] = [INPUT, TIMEOUT, OUTPUT, CRASH, LOST, BRIDGE];
+const KINDS: [&str; 7] = [INPUT, TIMEOUT, OUTPUT, CRASH, BLOCKED, LOST, BRIDGE];
 
 /// Tokens in, tokens out, and requests to the model.
 type Used = (u64, u64, u64);

@@ -103,8 +103,8 @@ class RowError(BridgeError):
     """Why a row has no answer. The text is that of the error, without its class.
 
     Attributes:
-        kind: What it was: `input`, `timeout`, `output`, `crash`, `lost`, `bridge`, or `predictor` for an exception that
-            the predictor raised.
+        kind: What it was: `input`, `timeout`, `output`, `crash`, `blocked`, `lost`, `bridge`, or `predictor` for an
+            exception that the predictor raised.
         type: The name of the exception's class, without its module; `kind` where there was no exception.
         status: The HTTP status of the server, if one answered.
         traceback: Where the exception was raised: the innermost line of the user's own code, then Python's traceback.

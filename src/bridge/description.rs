@@ -15,6 +15,8 @@ use crate::prompt::Prompt;
 pub struct Description {
     /// The name by which the bridge is chosen.
     pub bridge: String,
+    /// How many processes of their own make the calls; 0 if this process does.
+    pub workers: u64,
     /// The event loop that runs the calls: `asyncio`, `uvloop` or `none`.
     pub event_loop: String,
     /// The SPEC that it was loaded from, or the name of the object that it is.

@@ -31,6 +31,10 @@ pub struct Script {
     pub hang: f64,
     /// The share of attempts whose lane dies, 0 to 1.
     pub lost: f64,
+    /// The share of rows that are found to end the process that calls them, 0 to 1.
+    pub crash: f64,
+    /// The share of rows that block their event loop until it is ended, 0 to 1.
+    pub blocked: f64,
     /// The calls of every Nth row panic: with 10, those of rows 9, 19 and so on. 0 for none.
     pub panic: u64,
 }
@@ -45,6 +49,8 @@ impl Default for Script {
             permanent: 0.0,
             hang: 0.0,
             lost: 0.0,
+            crash: 0.0,
+            blocked: 0.0,
             panic: 0,
         }
     }
@@ -53,7 +59,8 @@ impl Default for Script {
 impl std::str::FromStr for Script {
     type Err = String;
 
-    /// `seed=1,min=5ms,max=20ms,transient=0.1,permanent=0.01,hang=0.001,lost=0.001,panic=100`, each optional.
+    /// `seed=1,min=5ms,max=20ms,transient=0.1,permanent=0.01,hang=0.001,lost=0.001,crash=0.01,blocked=0.01,panic=100`,
+    /// each optional.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut script = Self::default();
         for part in text.split(',').filter(|part| !part.is_empty()) {
@@ -68,6 +75,8 @@ impl std::str::FromStr for Script {
                 "permanent" => script.permanent = share()?,
                 "hang" => script.hang = share()?,
                 "lost" => script.lost = share()?,
+                "crash" => script.crash = share()?,
+                "blocked" => script.blocked = share()?,
                 "panic" => script.panic = value.parse().map_err(|error| format!("`{part}`: {error}"))?,
                 _ => return Err(format!("the fake bridge has no setting `{key}`")),
             }
@@ -132,10 +141,19 @@ impl Script {
         if rng.f64() < self.hang {
             std::future::pending::<()>().await;
         }
-        // Drawn only if it is asked for, so that other draws stay the same.
+        // These are drawn only if they are asked for, so that other draws stay the same.
         if self.lost > 0.0 && rng.f64() < self.lost {
             deaths.fetch_add(1, Ordering::Relaxed);
             return Err(CallError::Lost("the lane died, as the script says".to_owned()));
+        }
+        if self.crash > 0.0 && row.f64() < self.crash {
+            deaths.fetch_add(1, Ordering::Relaxed);
+            return Err(CallError::Crash("the process that called it died, as the script says".to_owned()));
+        }
+        if self.blocked > 0.0 && row.f64() < self.blocked {
+            let failure =
+                Failure::blocked(Duration::from_secs(65), "predictor.py:7 in ask: while True: pass");
+            return Err(CallError::Predictor(Box::new(failure)));
         }
         attempt.clock.ended_after(handed_over.elapsed());
         if row.f64() < self.permanent {

@@ -104,6 +104,7 @@ impl Preparing {
         let versions: BTreeMap<_, _> = answerer.versions().into_iter().collect();
         let kept = Kept {
             calls: calls as u64,
+            workers: answerer.bridge.describe().workers,
             bridge: answerer.bridge.describe().bridge.clone(),
             versions: versions.clone(),
             cores: cores(),

@@ -23,6 +23,9 @@ use crate::stats::Fold;
 pub(super) struct Kept {
     /// The most calls in flight.
     pub calls: u64,
+    /// How many processes of their own made the calls; 0 if the session's process did.
+    #[serde(default)]
+    pub workers: u64,
     /// The name of the bridge.
     pub bridge: String,
     /// Versions of this program, of Python and of its packages, by name.

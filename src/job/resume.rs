@@ -15,7 +15,7 @@ use super::run::Opened;
 use super::spec::{self, JobSpec};
 use crate::error::CallError;
 use crate::fs::directory_of;
-use crate::journal::{CRASHES, Header, Journal, Poison, Recovered, holds_lines};
+use crate::journal::{Header, Journal, Poison, Recovered, holds_lines};
 use crate::observe::{Level, Observer};
 use crate::outcome::Outcome;
 use crate::report::text::{count, counted, numbers};
@@ -227,7 +227,7 @@ fn outcome_of(poison: &Poison) -> Outcome {
         poison.crashes.join(", ")
     );
     let failure = CallError::Crash(text).into();
-    Outcome { attempts: 0, ..Outcome::new(poison.row, poison.hash, Err(failure)) }
+    Outcome { attempts: 0, set_aside: true, ..Outcome::new(poison.row, poison.hash, Err(failure)) }
 }
 
 fn tell_left_out(rows: &BTreeSet<u64>, observer: &mut dyn Observer) {
@@ -235,7 +235,7 @@ fn tell_left_out(rows: &BTreeSet<u64>, observer: &mut dyn Observer) {
         return;
     }
     let text = format!(
-        "the run crashed {CRASHES} times with one row alone in flight: {} set aside (row {})\n\
+        "the process died each time one row was alone in flight: {} set aside (row {})\n\
          hint: `resume --only failed` calls what is set aside again",
         counted(rows.len() as u64, "row"),
         numbers(rows.iter().copied())

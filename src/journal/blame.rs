@@ -9,7 +9,7 @@ use crate::outcome::Outcome;
 use crate::row::RowHash;
 
 /// A row is set aside once it was alone in flight at this many deaths of the process.
-pub const CRASHES: usize = 3;
+const CRASHES: usize = 3;
 
 /// The rows that sessions left in flight when they did not end in order.
 #[derive(Debug, Default)]
@@ -17,8 +17,9 @@ pub struct CrashBlame {
     /// When the session being read started.
     session: String,
     in_flight: BTreeMap<u64, RowHash>,
-    /// Whether the session has an end, which may stand before its rows: see `Journal::mark_ended`.
-    ended: bool,
+    /// Whether no row can be to blame for the session's death: it has an end, which may stand before its rows (see
+    /// `Journal::mark_ended`), or other processes made its calls.
+    blameless: bool,
     /// Whether a line of the session cannot be read. It may have named further rows.
     doubtful: bool,
     /// Rows that were in flight at a death and have no outcome since.
@@ -46,11 +47,12 @@ impl CrashBlame {
             Record::Header(header) => {
                 self.close();
                 self.session.clone_from(&header.started_at);
+                self.blameless = header.has_workers();
             }
             Record::Started(rows) => self.in_flight.extend(rows.iter().copied()),
             Record::Attempt(_) | Record::Gone(_) => {}
             Record::Outcome(outcome) => self.decided(outcome),
-            Record::End(end) => self.ended |= !end.broken,
+            Record::End(end) => self.blameless |= !end.broken,
         }
     }
 
@@ -74,7 +76,7 @@ impl CrashBlame {
     /// Ends the session being read. Rows still in flight were so at its death.
     pub(super) fn close(&mut self) {
         let mut in_flight = std::mem::take(&mut self.in_flight);
-        if std::mem::take(&mut self.ended) {
+        if std::mem::take(&mut self.blameless) {
             in_flight.clear();
         }
         if let (1, Some(&row)) = (in_flight.len(), in_flight.keys().next())
@@ -117,10 +119,11 @@ impl CrashBlame {
     }
 }
 
-/// Whether the outcome stands for crashes. One that a predictor made has attempts, even if it raises a class called
-/// `crash`.
+/// Whether the outcome stands for crashes. Earlier releases did not mark it, but it had no attempts: a predictor that
+/// raises a class called `crash` was called.
 fn sets_aside(outcome: &Outcome) -> bool {
-    outcome.attempts == 0 && outcome.failure().is_some_and(|failure| *failure.class == *CRASH)
+    outcome.set_aside
+        || outcome.attempts == 0 && outcome.failure().is_some_and(|failure| *failure.class == *CRASH)
 }
 
 #[cfg(test)]
@@ -128,6 +131,7 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
+    use crate::error::{Failure, FailureKind};
     use crate::journal::End;
     use crate::journal::testing::{answered, hash_of, header};
 
@@ -157,6 +161,36 @@ mod tests {
         }
         blame.close();
         blame
+    }
+
+    #[test]
+    fn no_row_is_to_blame_for_the_death_of_a_session_whose_calls_other_processes_made() {
+        let mut blame = after(&[(&[1, 2], &[], false)]);
+        for _ in 0..3 {
+            let mut header = header(1, 0..100);
+            header.settings = serde_json::json!({"run": {"calls": 16, "workers": 2}});
+            blame.see(&Record::Header(Cow::Owned(header)));
+            blame.see(&Record::Started(Cow::Owned(vec![(7, hash_of(7))])));
+        }
+        blame.close();
+        assert_eq!((blame.poison(), blame.suspects()), (vec![], vec![1, 2]));
+    }
+
+    #[test]
+    fn a_row_that_crashed_its_worker_is_set_aside_and_an_exception_called_crash_is_not() {
+        let failure = || Err(Failure::new(CRASH, FailureKind::Permanent, ""));
+        let outcome = |row, attempts, set_aside| Outcome {
+            attempts,
+            set_aside,
+            ..Outcome::new(row, hash_of(row), failure())
+        };
+        let mut blame = CrashBlame::default();
+        for outcome in [outcome(1, 0, false), outcome(2, 2, true), outcome(3, 1, false)] {
+            blame.see(&Record::Outcome(Cow::Owned(outcome)));
+        }
+        assert_eq!(blame.set_aside().iter().collect::<Vec<_>>(), [&1, &2]);
+        blame.see(&Record::Outcome(Cow::Owned(outcome(2, 1, false))));
+        assert_eq!(blame.set_aside().iter().collect::<Vec<_>>(), [&1]);
     }
 
     #[test]

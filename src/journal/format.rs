@@ -207,7 +207,7 @@ mod tests {
         #[test]
         fn an_outcome_comes_back_as_it_was_recorded(
             result in prop_oneof![answer().prop_map(Ok), failure().prop_map(Err)],
-            row in any::<u64>(), attempts in any::<u32>(), flags in any::<[bool; 2]>(), earlier_usage in usage(),
+            row in any::<u64>(), attempts in any::<u32>(), flags in any::<[bool; 3]>(), earlier_usage in usage(),
             times in any::<[u32; 3]>(),
         ) {
             let [starting, latency, recorded] = times.map(|time| Duration::from_nanos(time.into()));
@@ -215,6 +215,7 @@ mod tests {
                 attempts,
                 abandoned: flags[0],
                 told_before: flags[1],
+                set_aside: flags[2],
                 earlier_usage,
                 timing: Timing { starting, latency, recorded, ..Timing::default() },
                 ..Outcome::new(row, RowHash(row), result)

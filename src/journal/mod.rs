@@ -86,7 +86,7 @@ mod tests;
 mod version_1;
 mod write;
 
-pub use blame::{CRASHES, CrashBlame, Poison};
+pub use blame::{CrashBlame, Poison};
 pub use error::JournalError;
 pub use fields::Fields;
 pub use file::{holds_lines, is_journal, set_aside};

@@ -52,6 +52,11 @@ impl Header {
     pub fn calls(&self) -> Option<u64> {
         self.settings[RUN]["calls"].as_u64()
     }
+
+    /// Whether other processes made the session's calls, so that no call can have ended the session.
+    pub fn has_workers(&self) -> bool {
+        self.settings[RUN]["workers"].as_u64().is_some_and(|workers| workers > 0)
+    }
 }
 
 /// What identifies the input file and how it was read.

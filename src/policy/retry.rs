@@ -18,8 +18,8 @@ pub struct RetryPolicy {
     pub cap: Duration,
 }
 
-/// How many failures of a row are put down to an outage. Those beyond use up retries, since it may be the row that
-/// breaks the server.
+/// How many failures of a row are put down to an outage or to the lane that was lost. Those beyond use up retries, since
+/// it may be the row that breaks the server or the lane.
 const MOST_EXCUSED: u32 = 20;
 
 /// The retries of one row.
@@ -27,7 +27,7 @@ const MOST_EXCUSED: u32 = 20;
 pub struct Schedule {
     /// Retries left.
     left: u32,
-    /// Failures that were put down to an outage.
+    /// Failures that were put down to an outage or to a lost lane.
     excused: u32,
     /// Whether a doubtful failure has been retried.
     doubted: bool,
@@ -46,9 +46,10 @@ impl RetryPolicy {
 }
 
 impl Schedule {
-    /// How long to wait before the next attempt; `None` if there must be none. During an outage the failure is not put
-    /// down to the row, which only waits for its turn.
+    /// How long to wait before the next attempt; `None` if there must be none. During an outage, and where the call's
+    /// lane was lost, the failure is not put down to the row, which only waits for its turn.
     pub fn after(&mut self, error: &CallError, outage: bool) -> Option<Duration> {
+        let is_lost = matches!(error, CallError::Lost(_));
         match (error.kind(), error.retry_after()) {
             (FailureKind::Permanent | FailureKind::Forbidden | FailureKind::Fatal, _) => return None,
             (FailureKind::Doubtful, _) if std::mem::replace(&mut self.doubted, true) => return None,
@@ -58,7 +59,9 @@ impl Schedule {
             // An outage of timeouts alone is given up in the end (see `policy::breaker`), and rows that were never
             // called go first meanwhile.
             (FailureKind::Transient, _) if outage && error.is_timeout() => {}
-            (FailureKind::Unavailable, _) if outage && self.excused < MOST_EXCUSED => {
+            (kind, _)
+                if (is_lost || outage && kind == FailureKind::Unavailable) && self.excused < MOST_EXCUSED =>
+            {
                 self.excused += 1;
                 return Some(Duration::ZERO);
             }
@@ -140,6 +143,14 @@ mod tests {
         assert!(waits[..20].iter().all(Duration::is_zero));
         let mut schedule = policy().schedule(fastrand::Rng::with_seed(1));
         assert_eq!(std::iter::from_fn(|| schedule.after(&error, false)).count(), 3);
+    }
+
+    #[test]
+    fn a_lost_call_is_made_again_at_once_and_excused_but_not_without_end() {
+        let mut schedule = policy().schedule(fastrand::Rng::with_seed(1));
+        let lost = CallError::Lost(String::new());
+        assert!((0..20).all(|_| schedule.after(&lost, false) == Some(Duration::ZERO)));
+        assert_eq!(std::iter::from_fn(|| schedule.after(&lost, false)).count(), 3);
     }
 
     #[test]

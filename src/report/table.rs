@@ -9,7 +9,7 @@ use super::text::{
     Look, brief, count, counted, dollars, escape, figure, list, millis, reason, seconds, wrapped,
 };
 use super::{Distribution, Report, versions};
-use crate::error::CANCELLED;
+use crate::error::{BLOCKED, CANCELLED, CRASH, hint_of};
 
 /// Columns before a line's value.
 const INDENT: usize = 17;
@@ -102,6 +102,9 @@ impl Table {
                     [vec![total.trim_end().to_owned()], classes].concat().join(&format!("\n{:INDENT$}", ""));
             }
             self.line("Failed", &self.look.paint(Style::new().red(), &text));
+        }
+        if let Some(hint) = hint_of(BLOCKED).filter(|_| rows.failed_by_class.get(BLOCKED) > 0) {
+            self.wrapped_line("Blocked", hint, " ");
         }
         if rows.cut_off > 0 {
             let text =
@@ -219,7 +222,7 @@ impl Table {
         if left > 0 && files.answers != Path::new("/dev/null") {
             let mut command = files.resume.to_owned();
             // Rows that were set aside are called again only on request.
-            if report.rows.failed_by_class.get("crash") == left {
+            if report.rows.failed_by_class.get(CRASH) == left {
                 command += " --only failed";
             }
             let which = if left == 1 { "row that is" } else { "rows that are" };

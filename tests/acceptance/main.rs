@@ -64,6 +64,7 @@ mod resume_changed;
 mod resume_refused;
 mod scale;
 mod secrets;
+mod set_aside;
 mod signals;
 mod storm;
 mod surroundings;

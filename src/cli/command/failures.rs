@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::show::ShowOptions;
 use super::streams::Streams;
-use crate::error::Failure;
+use crate::error::{Failure, hint_of};
 use crate::job::{JobError, damage};
 use crate::journal::{Index, Reader, Record, Status};
 use crate::outcome::Outcome;
@@ -86,6 +86,9 @@ fn told(outcome: &Outcome, earlier: Vec<String>) -> Option<String> {
     text.push('\n');
     for line in failure.trace().lines() {
         let _ = writeln!(text, "  {}", escape(line));
+    }
+    if let Some(hint) = hint_of(&failure.class) {
+        let _ = writeln!(text, "  hint: {hint}");
     }
     Some(text)
 }

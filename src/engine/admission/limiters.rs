@@ -231,7 +231,7 @@ impl Limiters {
         let again = side == Side::Again;
         match result {
             // It does not show whether there is a server.
-            Err(CallError::Lost(_)) => {}
+            Err(error) if error.is_of_lane() => {}
             Err(error) if shows_no_server(error) => {
                 let probe_at = match error {
                     _ if error.is_timeout() => self.breaker.timed_out(now, begun, row),
@@ -264,5 +264,5 @@ fn shows_no_server(error: &CallError) -> bool {
 
 /// Whether an error came from a server.
 fn comes_from_server(error: &CallError) -> bool {
-    !shows_no_server(error) && !matches!(error, CallError::Lost(_))
+    !shows_no_server(error) && !error.is_of_lane()
 }

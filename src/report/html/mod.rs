@@ -22,6 +22,7 @@ use super::text::{
 };
 use super::verdict::verdict;
 use super::{Distribution, Report, versions};
+use crate::error::hint_of;
 use crate::fs::{Access, replace};
 use crate::outcome::FailedAttempt;
 use crate::stats::{Fold, Span};
@@ -249,7 +250,8 @@ fn classes(report: &Report, fold: &Fold) -> Vec<Class> {
             attempts: count(attempts),
             rows: count(failed.get(class)),
             example: example.map_or_else(String::new, |(_, row, message)| {
-                format!("row {row}: {}", brief(message, MESSAGE))
+                let hint = hint_of(class).map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+                format!("row {row}: {}{hint}", brief(message, MESSAGE))
             }),
         }
     };

@@ -9,7 +9,7 @@ use console::Style;
 use rustc_hash::FxBuildHasher;
 
 use super::{Form, Screen, Showing, message_line};
-use crate::error::{CANCELLED, Failure};
+use crate::error::{CANCELLED, Failure, hint_of};
 use crate::event::{Blockage, Blocker, Event};
 use crate::observe::{Level, Observer};
 use crate::outcome::{FailedAttempt, Outcome};
@@ -74,18 +74,21 @@ impl Log {
         failure.trace().lines().flat_map(|line| ["\n  ", line]).collect()
     }
 
-    /// Shows a row's failure: each one with its traceback if asked to, else the first of its class.
+    /// Shows a row's failure: each one with its traceback if asked to, else the first of its class. The first of a class
+    /// comes with what may help.
     fn failed(&mut self, outcome: &Outcome, failure: &Failure) {
         let Outcome { row, attempts, .. } = outcome;
         let after = if *attempts > 1 { format!(" after {attempts} attempts") } else { String::new() };
         let text = format!("row {row} failed{after}: {}", told(failure));
+        let first = self.seen.len() < MOST_CLASSES && self.seen.insert(Arc::clone(&failure.class));
+        let hint = hint_of(&failure.class).filter(|_| first);
+        let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
         if self.showing.verbose > 0 {
-            let text = text + &self.raised(failure);
-            return self.message(Level::Warning, &text);
-        }
-        if self.seen.len() < MOST_CLASSES && self.seen.insert(Arc::clone(&failure.class)) {
+            let text = text + &self.raised(failure) + &hint;
+            self.message(Level::Warning, &text);
+        } else if first {
             let class = brief(&failure.class, CLASS_WIDTH);
-            let text = format!("{text} (further failures of class `{class}` are only counted)");
+            let text = format!("{text} (further failures of class `{class}` are only counted){hint}");
             self.message(Level::Warning, &text);
         }
     }
@@ -178,6 +181,28 @@ mod tests {
                 "warning: row 7 failed after 2 attempts: the predictor returned `\\u{1b}[2J` (further failures of class \
                  `output` are only counted)\n"
             );
+        }
+    }
+
+    #[test]
+    fn the_first_failure_of_a_class_comes_with_what_may_help() {
+        for verbose in [0, 1] {
+            let out = Captured::default();
+            let mut log = log(&out, false, verbose);
+            for row in [7, 9] {
+                let failure = Failure::blocked(Duration::from_millis(65_200), "p.py:3 in ask: spin()");
+                log.event(&outcome(row, failure));
+            }
+            let text = out.text();
+            assert!(text.contains(
+                "row 7 failed after 2 attempts: the call kept its event loop from turning for 1m 5s"
+            ));
+            assert_eq!(
+                text.matches("\nhint: allow more time with `--timeout`, or make").count(),
+                1,
+                "{text}"
+            );
+            assert_eq!(text.contains("p.py:3 in ask: spin()"), verbose > 0, "{text}");
         }
     }
 

@@ -44,6 +44,20 @@ fn a_run_with_failures_names_them_and_the_command_that_takes_them_up() {
 }
 
 #[test]
+fn rows_that_blocked_their_event_loop_come_with_what_may_help() {
+    let mut report = sample();
+    report.rows.failed_by_class = ClassCounts::default();
+    report.rows.failed_by_class.add_many("blocked", 4);
+    let shown = shown(&report);
+    let told = "
+  Failed         4 rows: 4 blocked
+  Blocked        allow more time with `--timeout`, or make the predictor a plain
+                 `def`, which runs on threads
+";
+    assert!(shown.contains(told), "{shown}");
+}
+
+#[test]
 fn a_run_without_failures_says_only_what_there_is_to_say() {
     let mut report = sample();
     report.rows = RowCounts { total: 1, ok: 1, failed: 0, unfinished: 0, resumed: 0, ..report.rows };
