@@ -18,7 +18,8 @@ pub struct Health {
     pub nulled: Option<Nulled>,
 }
 
-/// The state of a lane of a bridge. As a rule a lane is an event loop.
+/// The state of a lane of a bridge. As a rule a lane is an event loop. If it died and was restarted, counts and times add
+/// up over its lives.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneHealth {
     /// The total time in which it did not turn (gaps over 250 ms, including the present one).
@@ -31,10 +32,20 @@ pub struct LaneHealth {
     pub blockages: Vec<Blockage>,
     /// The calls that it was given and that have not ended, including cancelled ones.
     pub calls: u64,
+    /// The calls that were made on it. A bridge with one lane need not count them.
+    pub made: u64,
+    /// The calls that it answered, likewise.
+    pub answered: u64,
+    /// The processor time of its own thread.
+    pub busy: Duration,
+    /// The time in which its own thread used more than 90 % of a processor.
+    pub saturated: Duration,
     /// The processor time that its process has used, all jobs included.
     pub processor: Duration,
     /// The resident memory of its process, in bytes.
     pub memory: u64,
+    /// The most resident memory that its process has had, in bytes.
+    pub peak_memory: u64,
     /// How often it has died and been restarted.
     pub deaths: u64,
 }

@@ -37,6 +37,8 @@ pub struct Script {
     pub blocked: f64,
     /// The calls of every Nth row panic: with 10, those of rows 9, 19 and so on. 0 for none.
     pub panic: u64,
+    /// How many workers it says that it has, among which the rows go round. 0 for none.
+    pub workers: u64,
 }
 
 impl Default for Script {
@@ -52,6 +54,7 @@ impl Default for Script {
             crash: 0.0,
             blocked: 0.0,
             panic: 0,
+            workers: 0,
         }
     }
 }
@@ -59,8 +62,8 @@ impl Default for Script {
 impl std::str::FromStr for Script {
     type Err = String;
 
-    /// `seed=1,min=5ms,max=20ms,transient=0.1,permanent=0.01,hang=0.001,lost=0.001,crash=0.01,blocked=0.01,panic=100`,
-    /// each optional.
+    /// `seed=1,min=5ms,max=20ms,transient=0.1,permanent=0.01,hang=0.001,lost=0.001,crash=0.01,blocked=0.01,panic=100,
+    /// workers=2`, each optional.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut script = Self::default();
         for part in text.split(',').filter(|part| !part.is_empty()) {
@@ -78,6 +81,7 @@ impl std::str::FromStr for Script {
                 "crash" => script.crash = share()?,
                 "blocked" => script.blocked = share()?,
                 "panic" => script.panic = value.parse().map_err(|error| format!("`{part}`: {error}"))?,
+                "workers" => script.workers = value.parse().map_err(|error| format!("`{part}`: {error}"))?,
                 _ => return Err(format!("the fake bridge has no setting `{key}`")),
             }
         }
@@ -92,9 +96,16 @@ pub struct ScriptedBridge {
     script: Script,
     description: Description,
     answer: Arc<str>,
-    /// How often its lane has died. Each call that has not ended holds one more reference.
-    deaths: Arc<AtomicU64>,
+    lanes: Vec<Arc<Lane>>,
     closed: CancellationToken,
+}
+
+/// What its lane counts. Each call that has not ended holds one more reference.
+#[derive(Debug, Default)]
+struct Lane {
+    made: AtomicU64,
+    answered: AtomicU64,
+    deaths: AtomicU64,
 }
 
 impl ScriptedBridge {
@@ -102,6 +113,7 @@ impl ScriptedBridge {
     pub fn new(script: Script) -> Self {
         let description = Description {
             bridge: "fake".to_owned(),
+            workers: script.workers,
             event_loop: "none".to_owned(),
             spec: "fake".to_owned(),
             kind: "the fake bridge".to_owned(),
@@ -112,7 +124,7 @@ impl ScriptedBridge {
             script,
             description,
             answer: "answer".into(),
-            deaths: Arc::default(),
+            lanes: (0..script.workers.max(1)).map(|_| Arc::default()).collect(),
             closed: CancellationToken::new(),
         }
     }
@@ -124,7 +136,8 @@ fn failure(class: &str, kind: FailureKind) -> CallError {
 
 impl Script {
     /// One call.
-    async fn call(self, attempt: Attempt, field: Arc<str>, deaths: Arc<AtomicU64>) -> Reply {
+    async fn call(self, attempt: Attempt, field: Arc<str>, lane: Arc<Lane>) -> Reply {
+        lane.made.fetch_add(1, Ordering::Relaxed);
         // One generator for the row and one for the attempt, so that the script does not depend on the order of the
         // calls.
         let row_seed = self.seed ^ attempt.row.wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -143,11 +156,11 @@ impl Script {
         }
         // These are drawn only if they are asked for, so that other draws stay the same.
         if self.lost > 0.0 && rng.f64() < self.lost {
-            deaths.fetch_add(1, Ordering::Relaxed);
+            lane.deaths.fetch_add(1, Ordering::Relaxed);
             return Err(CallError::Lost("the lane died, as the script says".to_owned()));
         }
         if self.crash > 0.0 && row.f64() < self.crash {
-            deaths.fetch_add(1, Ordering::Relaxed);
+            lane.deaths.fetch_add(1, Ordering::Relaxed);
             return Err(CallError::Crash("the process that called it died, as the script says".to_owned()));
         }
         if self.blocked > 0.0 && row.f64() < self.blocked {
@@ -164,6 +177,7 @@ impl Script {
         }
         let value =
             attempt.arguments.first().map_or_else(|| Value::Text(String::new()), |(_, value)| value.clone());
+        lane.answered.fetch_add(1, Ordering::Relaxed);
         Ok(Answer { fields: vec![(field, value)], ..Answer::default() })
     }
 }
@@ -174,7 +188,8 @@ impl Bridge for ScriptedBridge {
     }
 
     fn submit(&self, attempt: Attempt) -> Call {
-        let call = self.script.call(attempt, Arc::clone(&self.answer), Arc::clone(&self.deaths));
+        let lane = &self.lanes[attempt.row as usize % self.lanes.len()];
+        let call = self.script.call(attempt, Arc::clone(&self.answer), Arc::clone(lane));
         let closed = self.closed.clone();
         Call::driven(async move {
             closed.run_until_cancelled(call).await.unwrap_or_else(|| Err(BridgeError::LoopStopped.into()))
@@ -182,9 +197,14 @@ impl Bridge for ScriptedBridge {
     }
 
     fn health(&self) -> Health {
-        let calls = Arc::strong_count(&self.deaths) as u64 - 1;
-        let deaths = self.deaths.load(Ordering::Relaxed);
-        Health { lanes: vec![LaneHealth { calls, deaths, ..LaneHealth::default() }], ..Health::default() }
+        let lane = |lane: &Arc<Lane>| LaneHealth {
+            calls: Arc::strong_count(lane) as u64 - 1,
+            made: lane.made.load(Ordering::Relaxed),
+            answered: lane.answered.load(Ordering::Relaxed),
+            deaths: lane.deaths.load(Ordering::Relaxed),
+            ..LaneHealth::default()
+        };
+        Health { lanes: self.lanes.iter().map(lane).collect(), ..Health::default() }
     }
 
     /// The calls end when they are next polled, so that there is nothing to wait for.

@@ -170,6 +170,8 @@ impl EventLoop {
 
     /// The state of the loop, which has so many calls, and what was found in their answers.
     pub(in crate::bridge) fn health(&self, calls: u64, nulled: &NulledCount) -> Health {
+        let (busy, saturated) = self.pulse.busy();
+        let [memory, peak_memory] = resident().unwrap_or_default();
         let lane = LaneHealth {
             stalled: self.pulse.stalled_by(Instant::now()),
             stalled_now: self.pulse.stalled_now(),
@@ -177,8 +179,11 @@ impl EventLoop {
             blockages: self.watchdog.longest(&self.pulse),
             calls,
             processor: clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default(),
-            memory: resident().unwrap_or_default(),
-            deaths: 0,
+            busy,
+            saturated,
+            memory,
+            peak_memory,
+            ..LaneHealth::default()
         };
         Health { lanes: vec![lane], blocked: self.watchdog.news(), nulled: nulled.get() }
     }
@@ -217,11 +222,14 @@ impl Drop for EventLoop {
     }
 }
 
-/// Resident memory of this process, in bytes.
-fn resident() -> Option<u64> {
+/// Resident memory of this process, in bytes: now, and the most so far.
+fn resident() -> Option<[u64; 2]> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"))?;
-    Some(kilobytes.trim().parse::<u64>().ok()? * 1024)
+    let of = |name| {
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix("kB"))?;
+        Some(kilobytes.trim().parse::<u64>().ok()? * 1024)
+    };
+    Some([of("VmRSS:")?, of("VmHWM:")?])
 }
 
 /// What the loop's thread works with.

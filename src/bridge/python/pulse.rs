@@ -1,10 +1,11 @@
-//! The event loop's heartbeat, which tells for how long the loop did not turn.
+//! The event loop's heartbeat, which tells for how long the loop did not turn, and how busy its thread is.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::call::Lane;
 
@@ -12,6 +13,10 @@ use crate::call::Lane;
 const INTERVAL: Duration = Duration::from_millis(50);
 /// A longer gap between two beats is a stall. A shorter one is ordinary work, and charged to the calls.
 const STALL: Duration = Duration::from_millis(250);
+/// How busy the thread is, is judged over about this long at a time.
+const WINDOW: Duration = Duration::from_secs(1);
+/// A thread that uses more than this share of a processor is saturated.
+const SATURATED: f64 = 0.9;
 
 /// The beats of one event loop, readable on any thread. All times count from `origin`.
 #[derive(Debug)]
@@ -30,6 +35,45 @@ struct Beats {
     stalled: Duration,
     longest_lag: Duration,
     last_stall: Duration,
+    busy: Busy,
+}
+
+/// The processor time of the loop's thread.
+#[derive(Debug, Default, Clone, Copy)]
+struct Busy {
+    /// On the thread's clock, when it began to be counted.
+    from: Duration,
+    /// So far.
+    time: Duration,
+    /// When the present window began, and how much there was by then.
+    window: (Duration, Duration),
+    /// How long the windows were in which the thread was saturated.
+    saturated: Duration,
+}
+
+impl Busy {
+    /// Begins to count at `now`, when the thread's clock showed `clock`.
+    fn since(now: Duration, clock: Duration) -> Self {
+        Self { from: clock, window: (now, Duration::ZERO), ..Self::default() }
+    }
+
+    /// Takes in what the thread's clock shows now.
+    fn read(&mut self, now: Duration, clock: Duration) {
+        self.time = clock.saturating_sub(self.from);
+        let (began, before) = self.window;
+        let lasted = now.saturating_sub(began);
+        if lasted >= WINDOW {
+            if self.time.saturating_sub(before) > lasted.mul_f64(SATURATED) {
+                self.saturated += lasted;
+            }
+            self.window = (now, self.time);
+        }
+    }
+}
+
+/// The processor time that this thread has used.
+fn thread_clock() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
 impl Default for Pulse {
@@ -43,9 +87,18 @@ impl Pulse {
         self.beats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Begins to watch. What loading the predictor took is not counted. Called on the loop's thread.
+    fn start(&self) {
+        let mut beats = self.beats();
+        beats.last = self.origin.elapsed();
+        beats.busy = Busy::since(beats.last, thread_clock());
+    }
+
+    /// Called on the loop's thread.
     fn beat(&self) {
         let mut beats = self.beats();
         let now = self.origin.elapsed();
+        beats.busy.read(now, thread_clock());
         let gap = now.saturating_sub(beats.last);
         let lag = gap.saturating_sub(INTERVAL);
         beats.longest_lag = beats.longest_lag.max(lag);
@@ -82,6 +135,13 @@ impl Pulse {
     pub fn longest_lag(&self) -> Duration {
         self.beats().longest_lag
     }
+
+    /// The processor time of the loop's thread up to the last beat, and for how long the thread used more than 90 % of
+    /// a processor.
+    pub fn busy(&self) -> (Duration, Duration) {
+        let busy = self.beats().busy;
+        (busy.time, busy.saturated)
+    }
 }
 
 impl Lane for Pulse {
@@ -104,8 +164,7 @@ pub(super) struct Ticker {
 
 impl Ticker {
     pub(super) fn start(event_loop: &Bound<'_, PyAny>, pulse: &Arc<Pulse>) -> PyResult<()> {
-        // Do not count the time that loading the predictor took.
-        pulse.beats().last = pulse.origin.elapsed();
+        pulse.start();
         let ticker = Self { pulse: Arc::clone(pulse), event_loop: event_loop.clone().unbind() };
         let ticker = Bound::new(event_loop.py(), ticker)?;
         event_loop.call_method1("call_soon", (ticker,))?;
@@ -140,6 +199,36 @@ mod tests {
         pulse.beat();
         assert_eq!(pulse.stalled_now(), Duration::ZERO);
         assert!(pulse.stalled_by(Instant::now()) >= Duration::from_millis(250));
+    }
+
+    #[test]
+    fn a_thread_is_saturated_in_seconds_of_which_it_works_more_than_nine_tenths() {
+        let mut busy = Busy::since(Duration::from_secs(5), Duration::from_secs(2));
+        // How much of each tenth of a second the thread worked, for a second each.
+        let (mut now, mut clock) = (Duration::from_secs(5), Duration::from_secs(2));
+        for worked in [100, 95, 50, 89, 91] {
+            for _ in 0..10 {
+                now += Duration::from_millis(100);
+                clock += Duration::from_millis(worked);
+                busy.read(now, clock);
+            }
+        }
+        // A turn of three seconds is one window.
+        busy.read(now + Duration::from_secs(3), clock + Duration::from_secs(3));
+        assert_eq!((busy.time.as_millis(), busy.saturated), (7_250, Duration::from_secs(6)));
+    }
+
+    #[test]
+    fn a_beat_reads_the_clock_of_its_thread() {
+        let pulse = Pulse::default();
+        pulse.start();
+        let until = Instant::now() + Duration::from_millis(30);
+        while Instant::now() < until {}
+        std::thread::sleep(Duration::from_millis(60));
+        pulse.beat();
+        let (busy, saturated) = pulse.busy();
+        assert!(busy > Duration::ZERO && busy < Duration::from_millis(60), "{busy:?}");
+        assert_eq!(saturated, Duration::ZERO);
     }
 
     #[test]
