@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-pub use super::printed::Show;
+pub use super::printed::{Show, tell};
 use super::which::{PythonError, fitting};
 pub use super::which::{choose, linked_version};
 use super::{exit, forked, guest, helpers, main_thread, printed};
@@ -195,6 +195,19 @@ impl Interpreter {
         });
     }
 
+    /// Has the signals that end a job kill this process. By default the program handles them, or else Python would.
+    #[allow(clippy::unused_self, reason = "there is one interpreter a process")]
+    pub fn die_of_signals(&self) {
+        let (done, wait) = sync_channel(1);
+        main_thread::run(move || {
+            let died = Python::attach(|py| helpers::module(py, "signals")?.call_method0("die").map(drop));
+            let _ = done.send(died.map_err(|error| error.to_string()));
+        });
+        if let Ok(Err(error)) = wait.recv() {
+            tracing::warn!("signals will not end the process: {error}");
+        }
+    }
+
     /// Has what Python prints from now on shown by `show` instead of written. The streams are the process's: only the
     /// first call has an effect.
     #[allow(clippy::unused_self, reason = "there is one interpreter a process")]
@@ -254,6 +267,20 @@ impl Interpreter {
             names.iter().filter_map(version).collect()
         })
     }
+}
+
+/// The interpreter that [`Interpreter::find`] returns if it runs already, and its executable. Starts none, but checks
+/// that it could.
+///
+/// # Errors
+///
+/// As [`Interpreter::start`].
+pub fn located(python: Option<&Path>) -> Result<(PathBuf, Option<Interpreter>), InterpreterError> {
+    if raw::is_running() {
+        let interpreter = Interpreter::find(python)?;
+        return Ok((interpreter.executable.clone(), Some(interpreter)));
+    }
+    Ok((fitting(&choose(python))?, None))
 }
 
 /// The executable of the interpreter that [`Interpreter::find`] returns, without starting one or checking that it fits.

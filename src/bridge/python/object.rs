@@ -1,11 +1,12 @@
 //! A predictor that is a Python object of this process, in place of what a SPEC names.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::interpreter::{Interpreter, InterpreterError};
-use super::parcel::Origin;
 use super::{helpers, step};
 
 /// A callable or a `dspy.Module` of whoever starts the job, with the context it is to be called in. It is never
@@ -20,6 +21,15 @@ struct Given {
     name: String,
     /// Where it comes from, if another process sent it.
     origin: Option<Origin>,
+}
+
+/// Where an object comes from, which a process that it was sent to could not see.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Origin {
+    /// The names and paths of its source files.
+    pub(super) files: Vec<(String, PathBuf)>,
+    /// The text of its own function or class.
+    pub(super) code: Option<String>,
 }
 
 /// What a predictor is loaded from.

@@ -1,12 +1,10 @@
 //! A predictor that is a Python object, and what surrounds it in this process, packed for a process of its own.
 
-use std::path::PathBuf;
-
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde::{Deserialize, Serialize};
 
-use super::object::PredictorObject;
+use super::object::{Origin, PredictorObject};
 use super::predictor::LoadError;
 use super::{helpers, step};
 use crate::secret::Secrets;
@@ -26,15 +24,6 @@ struct PackedObject {
     /// The object itself, and DSPy's settings.
     pickled: Vec<u8>,
     origin: Origin,
-}
-
-/// Where an object comes from, which a process that it was sent to could not see.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Origin {
-    /// The names and paths of its source files.
-    pub(super) files: Vec<(String, PathBuf)>,
-    /// The text of its own function or class.
-    pub(super) code: Option<String>,
 }
 
 impl Parcel {

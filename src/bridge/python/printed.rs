@@ -129,6 +129,22 @@ pub(super) fn show_by(show: Show) {
     let _ = SHOW.set(show);
 }
 
+/// Writes to standard error. If another program runs the interpreter, that is what it takes for it, such as a cell of
+/// a notebook.
+pub fn tell(bytes: &[u8]) {
+    let told = guest::is_guest().then(|| {
+        Python::try_attach(|py| {
+            let stream = py.import("sys")?.getattr("stderr")?;
+            stream.call_method1("write", (String::from_utf8_lossy(bytes),))?;
+            stream.call_method0("flush").map(drop)
+        })
+    });
+    if !matches!(told, Some(Some(Ok(())))) {
+        // There is nobody to report an error to.
+        let _ = io::Write::write_all(&mut io::stderr(), bytes);
+    }
+}
+
 /// Puts this file below both of Python's streams, unless it is there already. If another program runs the interpreter,
 /// it is put there when a job starts.
 pub(super) fn cover(py: Python<'_>) -> PyResult<()> {

@@ -60,6 +60,12 @@ def keep() -> None:
     faulthandler.register = register
 
 
+def die() -> None:
+    """Gives the signals that end a job their default effect, in a process that another one looks after."""
+    for number in KEPT:
+        _set(number, signal.SIG_DFL)
+
+
 def forget() -> None:
     """Called when a loop is closed: the handlers were those of the job whose loop had the main thread."""
     global _told
