@@ -35,6 +35,7 @@ use self::command::streams::{Streams, stderr};
 use self::command::verify::{VerifyOptions, verify};
 use self::stoppable::stoppable;
 use crate::bridge::python::{interpreter, main_thread};
+use crate::environment;
 use crate::input::Format;
 use crate::job::env_file::EnvFile;
 use crate::job::spec::{JobSpec, PredictorPatch, WholePatch};
@@ -162,7 +163,7 @@ fn program(arguments: Vec<OsString>) -> u8 {
     let form = form::of(&arguments);
     form::tell_panics(form);
     let program = arguments.first().cloned().unwrap_or_else(|| env!("CARGO_PKG_NAME").into());
-    let (cli, matches) = match parsed(&arguments) {
+    let (cli, matches) = match environment::locked(|| parsed(&arguments)) {
         Ok(parsed) => parsed,
         Err(error) if form == Form::Json && error.use_stderr() => {
             let text = error.render().to_string();
@@ -280,7 +281,7 @@ fn without_hidden(mut error: clap::Error, command: &clap::Command) -> clap::Erro
 /// Warns of options and variables that have no effect, or probably not the one that was meant.
 fn doubt(command: &Command, matches: &ArgMatches, streams: &Streams) {
     let Some(show) = command.show() else { return };
-    let mut doubts = variables::unknown(&Cli::command(), &variables::SWITCHES, std::env::vars_os());
+    let mut doubts = variables::unknown(&Cli::command(), &variables::SWITCHES, environment::variables());
     let lm = command.predictor().and_then(|predictor| predictor.lm.as_deref()).unwrap_or_default();
     doubts.extend(lm.iter().filter_map(|(name, _)| near::misspelt(name)));
     if matches!(command, Command::Process(_) | Command::Resume(_)) {
@@ -391,5 +392,7 @@ fn idle_concurrency(matches: &ArgMatches) -> Option<usize> {
 /// The text of an error and its causes, with secrets masked.
 fn told(error: &anyhow::Error) -> String {
     let text = with_causes(&error.to_string(), error.source());
-    Secrets::from_environment().mask(&text).into_owned()
+    let mut secrets = Secrets::default();
+    secrets.add_variables(environment::last_variables());
+    secrets.mask(&text).into_owned()
 }

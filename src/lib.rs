@@ -43,7 +43,7 @@
 //! | 4 | [`engine`] [`stats`] | permits, attempts and deadlines; counts and histograms |
 //! | 3 | [`input`] [`output`] [`journal`] [`bridge`] [`local_model`] | file formats; the record of every attempt and outcome; the way to Python; a model on this machine |
 //! | 2 | [`event`] [`observe`] [`policy`] [`secret`] | events, and observers of them; retries, limits and pace as pure code; masking |
-//! | 1 | [`row`] [`call`] [`outcome`] [`usage`] [`error`] [`matching`] [`prompt`] [`selection`] [`fs`] | types: rows, calls, their outcomes, usage and errors; rows matched by hash; what a predictor asks; which rows were selected; files replaced and hashed |
+//! | 1 | [`row`] [`call`] [`outcome`] [`usage`] [`error`] [`matching`] [`prompt`] [`selection`] [`fs`] [`environment`] | types: rows, calls, their outcomes, usage and errors; rows matched by hash; what a predictor asks; which rows were selected; files replaced and hashed; the environment beside Python code |
 //!
 //! A program that runs jobs needs [`job`] alone. The modules below it that are public are the seams: [`bridge`] and
 //! [`engine`] for another way to make the calls, [`input`] and [`journal`] for programs that read these files, and the
@@ -72,6 +72,7 @@ pub mod bridge;
 pub(crate) mod call;
 pub mod cli;
 pub mod engine;
+pub(crate) mod environment;
 pub mod error;
 pub(crate) mod event;
 pub(crate) mod fs;

@@ -3,9 +3,12 @@
 mod forms;
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::sync::OnceLock;
 
 use aho_corasick::{AhoCorasick, MatchKind};
+
+use crate::environment;
 
 /// Replaces a secret.
 const MASK: &str = "***";
@@ -39,7 +42,12 @@ impl Secrets {
 
     /// Adds those that have come into the environment since: a predictor's file may have read them from another file.
     pub fn add_environment(&mut self) {
-        for (name, value) in std::env::vars_os() {
+        self.add_variables(environment::variables());
+    }
+
+    /// Adds those among the values of these variables.
+    pub(crate) fn add_variables(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) {
+        for (name, value) in variables {
             let name = name.to_string_lossy().to_uppercase();
             if SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
                 self.add(&value.to_string_lossy());

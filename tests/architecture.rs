@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The modules of each layer, from 1 upwards, as the map in `src/lib.rs` has them.
 const LAYERS: [&[&str]; 7] = [
-    &["row", "call", "outcome", "usage", "error", "matching", "prompt", "selection", "fs"],
+    &["row", "call", "outcome", "usage", "error", "matching", "prompt", "selection", "fs", "environment"],
     &["event", "observe", "policy", "secret"],
     &["input", "output", "journal", "bridge", "local_model"],
     &["engine", "stats"],
@@ -193,7 +193,7 @@ fn the_pages_of_the_journal_and_of_the_python_bridge_list_every_file() {
 const OF_THE_PROCESS: [&str; 18] = [
     "args_os",
     "env::args",
-    "env::var",
+    "environment::variable",
     "env::set_var",
     "set_current_dir",
     "process::exit",
@@ -214,9 +214,9 @@ const OF_THE_PROCESS: [&str; 18] = [
 /// The exceptions, each with its reason.
 const ALLOWED: [(&str, &str); 4] = [
     // Every variable that looks like a key holds a secret, whoever uses it.
-    ("secret", "env::var"),
+    ("secret", "environment::variable"),
     // Finds the active virtual environment as Python itself does.
-    ("bridge::python::which", "env::var"),
+    ("bridge::python::which", "environment::variable"),
     // Runs on the process's first thread, and passes on the exit code of the command line.
     ("bridge::python::main_thread", "process::exit"),
     // Ends a forked child, which must not go on as a second run.
@@ -239,6 +239,26 @@ fn only_the_command_line_does_what_concerns_the_whole_process() {
             if found && !ALLOWED.contains(&(&*module, word)) {
                 faults.push(format!("{module} uses {word}"));
             }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// What reads the environment, as the start of a program does too.
+const OF_THE_ENVIRONMENT: [&str; 5] =
+    ["env::var", "env::temp_dir", "tempfile::tempdir()", ".spawn()", ".output()"];
+
+/// These do it while no Python code can change it.
+const LOCKED: [&str; 2] = ["environment", "cli::command::env_file"];
+
+#[test]
+fn the_environment_is_read_while_no_python_code_can_change_it() {
+    let mut faults = Vec::new();
+    for (module, text) in &Sources::read().files {
+        let (is_test, module) = (module.last().is_some_and(|name| name == "tests"), module.join("::"));
+        if !is_test && !LOCKED.contains(&&*module) {
+            let found = OF_THE_ENVIRONMENT.iter().filter(|word| text.contains(*word));
+            faults.extend(found.map(|word| format!("{module} uses {word}")));
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));

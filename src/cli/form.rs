@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::panic;
 
+use crate::environment;
 use crate::observe::Level;
 use crate::report::progress::{Form, message_line};
 
@@ -16,7 +17,7 @@ pub(super) fn of(arguments: &[OsString]) -> Form {
         Some(value) => value.strip_prefix('=').map(str::to_owned),
         None => None,
     });
-    let kind = last.or_else(|| std::env::var("TAB_PROGRESS").ok());
+    let kind = last.or_else(|| environment::variable("TAB_PROGRESS")?.into_string().ok());
     if kind.as_deref() == Some("json") { Form::Json } else { Form::Text }
 }
 

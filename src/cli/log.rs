@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::command::show::ShowOptions;
+use crate::environment::locked;
 use crate::observe::Level;
 use crate::report::progress::{Form, Screen, message_line};
 use crate::secret::Secrets;
@@ -15,7 +16,7 @@ pub(super) fn start(show: Option<&ShowOptions>, screen: &Screen) {
     let verbose = show.map_or(0, |show| show.verbose);
     let form = show.map_or(Form::Text, |show| show.progress.form());
     let level = ["warn", "info", "debug"][usize::from(verbose.min(2))];
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = locked(EnvFilter::try_from_default_env).unwrap_or_else(|_| EnvFilter::new(level));
     let masked = Masked { screen: screen.clone(), form, secrets: Secrets::from_environment() };
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || masked.clone());
     // Fails only where a test has set one up already.

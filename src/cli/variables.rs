@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::{ArgAction, Command};
 
 use super::near::nearest;
+use crate::environment;
 use crate::job::spec::WholePatch;
 
 /// The prefix of all variables.
@@ -64,7 +65,7 @@ fn opposites(one: &str, is_on: bool, other: &str, other_is_on: bool) -> Result<(
 
 /// Whether an environment variable turns a switch on.
 fn switched_on(name: &str) -> Result<bool, String> {
-    let value = std::env::var(name).unwrap_or_default();
+    let value = environment::variable(name).and_then(|value| value.into_string().ok()).unwrap_or_default();
     switch(&value).map_err(|expected| format!("`{name}={value}`: {expected}"))
 }
 
@@ -73,7 +74,7 @@ fn switched_on(name: &str) -> Result<bool, String> {
 pub(super) fn unknown(
     command: &Command,
     further: &[&str],
-    variables: impl Iterator<Item = (OsString, OsString)>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Vec<String> {
     let arguments = command.get_subcommands().flat_map(Command::get_arguments);
     let shown = arguments.filter(|argument| !argument.is_hide_set());
@@ -83,6 +84,7 @@ pub(super) fn unknown(
     known.extend(further.iter().map(|name| (*name).to_owned()));
     let hidden: Vec<String> = hidden.filter_map(name).collect();
     let mut unknown: Vec<String> = variables
+        .into_iter()
         .map(|(name, _)| name.to_string_lossy().into_owned())
         .filter(|name| name.starts_with(PREFIX) && !known.contains(name) && !hidden.contains(name))
         .collect();
@@ -120,7 +122,7 @@ mod tests {
             "TABLE",
         ];
         let variables = names.map(|name| (name.into(), OsString::new()));
-        insta::assert_snapshot!(unknown(&command, &["TAB_HTML"], variables.into_iter()).join("\n"), @r"
+        insta::assert_snapshot!(unknown(&command, &["TAB_HTML"], variables).join("\n"), @r"
         `TAB_CONCURENCY` belongs to no option
         hint: did you mean `TAB_CONCURRENCY`?
         `TAB_FORCE` has no effect

@@ -8,6 +8,7 @@ use super::begin::{Job, SessionOptions};
 use super::error::{ErrorKind, Explain, JobError};
 use super::paths::{JobPaths, is_descriptor, is_null, is_stream};
 use super::spec::{JobSpec, RowPatch, WholePatch};
+use crate::environment;
 use crate::input::Format;
 
 /// The format of an input.
@@ -66,9 +67,11 @@ impl Job {
         let mut scratch = None;
         let mut paths = paths_of(input, output, format);
         if output.is_some_and(is_null) {
-            let made = tempfile::tempdir().explain(ErrorKind::Output, Path::new("."), || {
-                "failed to make a temporary directory".to_owned()
-            })?;
+            let made = tempfile::tempdir_in(environment::temporary_directory()).explain(
+                ErrorKind::Output,
+                Path::new("."),
+                || "failed to make a temporary directory".to_owned(),
+            )?;
             paths = JobPaths::of(&scratch.insert(made).path().join(default_answers(input, format)));
         }
         let options = SessionOptions {

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::environment;
+
 const SERVER: &str = include_str!("server.py");
 const REQUIREMENTS: &str = include_str!("requirements.txt");
 /// How long the server may take to be ready. Loading takes half a second, or more from a cold disk.
@@ -111,7 +113,7 @@ impl LocalModel {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // It gets a process group of its own, so that Ctrl-C in the terminal does not end it while calls are still in
         // flight.
-        let spawned = command.process_group(0).spawn();
+        let spawned = environment::spawn(command.process_group(0));
         let mut child = spawned.map_err(|source| ModelError::Spawn { python: python.to_owned(), source })?;
         let errors = child.stderr.take().map(keep_tail);
         let stdout = child.stdout.take();

@@ -64,6 +64,34 @@ fn a_dry_run_announces_as_many_calls_at_once_as_a_run_makes() {
     assert!(!planned.contains("; 64 calls at once"), "{planned}");
 }
 
+/// Sets and removes variables on a thread of its own while the model is started. DSPy and what it needs are imported
+/// before, for some of it reads the environment without the interpreter's lock.
+const RESTLESS: &str = r#"
+import collections, threading
+import dspy, litellm
+
+def restless():
+    names = [f"RESTLESS_{i}".encode() for i in range(200)]
+    values = [b"x"] * len(names)
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        collections.deque(map(os.putenv, names, values), maxlen=0)
+        collections.deque(map(os.unsetenv, names), maxlen=0)
+
+threading.Thread(target=restless, daemon=True).start()
+
+async def predict(question):
+    return question
+"#;
+
+#[test]
+fn it_starts_while_python_code_changes_the_environment() {
+    let job = Job::new().questions(1).predictor(RESTLESS).args(["--model", "local", "--dry-run"]);
+    for _ in 0..2 {
+        job.process().expect(0).says("on the local model");
+    }
+}
+
 #[test]
 fn an_environment_without_the_packages_is_refused_with_the_command_that_installs_them() {
     if installed_into().is_some() {

@@ -4,6 +4,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::environment;
+
 /// Run by the executable in a process of its own: `python3` may be a shim, and `CPython` accepts a path that does not
 /// exist without an error.
 const ASK: &str = "import sys
@@ -74,7 +76,9 @@ pub fn choose(option: Option<&Path>) -> PathBuf {
         return python.to_owned();
     }
     // Whether it exists is not checked: an environment that was activated and is gone must be reported.
-    if let Some(environment) = std::env::var_os("VIRTUAL_ENV").filter(|environment| !environment.is_empty()) {
+    if let Some(environment) =
+        environment::variable("VIRTUAL_ENV").filter(|environment| !environment.is_empty())
+    {
         return PathBuf::from(environment).join("bin/python");
     }
     let here = std::env::current_dir().unwrap_or_default();
@@ -92,8 +96,9 @@ pub(super) fn fitting(python: &Path) -> Result<PathBuf, PythonError> {
         reason,
         hint: "give the virtual environment's interpreter with `--python PATH`, or run `make setup`",
     };
-    let output = Command::new(python).args(["-I", "-S", "-c", ASK]).output();
-    let output = output.map_err(|error| not_found(error.to_string()))?;
+    let mut command = Command::new(python);
+    command.args(["-I", "-S", "-c", ASK]);
+    let output = environment::output(&mut command).map_err(|error| not_found(error.to_string()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines = text.lines();
     let (true, Some(executable), Some(found)) = (output.status.success(), lines.next(), lines.next()) else {

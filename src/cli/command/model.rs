@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::streams::Streams;
 use crate::bridge::python::interpreter;
+use crate::environment;
 use crate::local_model::packages;
 use crate::report::text::argument;
 
@@ -79,8 +80,9 @@ pub(crate) fn model(command: &ModelCommand, streams: &mut Streams) -> anyhow::Re
         );
     }
     // Its output goes to standard error: see `Streams::take`.
-    let status = Command::new(&words[0]).args(&words[1..]).stdin(Stdio::null()).status();
-    let status = status.with_context(|| format!("failed to run `{install}`"))?;
+    let started = environment::spawn(Command::new(&words[0]).args(&words[1..]).stdin(Stdio::null()));
+    let status =
+        started.and_then(|mut child| child.wait()).with_context(|| format!("failed to run `{install}`"))?;
     if !status.success() {
         bail!("failed to install the local model: `{install}` ended with {status}");
     }
@@ -91,7 +93,7 @@ pub(crate) fn model(command: &ModelCommand, streams: &mut Streams) -> anyhow::Re
 /// Looks into a Python, in a process of its own.
 fn look(python: &Path) -> anyhow::Result<Found> {
     let failed = || format!("failed to look into `{}`", python.display());
-    let output = Command::new(python).args(["-P", "-c", LOOK]).args(packages()).stdin(Stdio::null()).output();
+    let output = environment::output(Command::new(python).args(["-P", "-c", LOOK]).args(packages()));
     let output = output.with_context(failed)?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -128,6 +130,6 @@ impl Found {
 
 /// Whether a command is on the path.
 fn is_on_path(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = environment::variable("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }

@@ -32,14 +32,12 @@ pub(crate) struct ShowOptions {
 }
 
 impl ShowOptions {
-    /// Whether to colour the text on a stream, which may be a terminal.
-    pub(crate) fn colored(&self, is_terminal: bool) -> bool {
+    /// Whether to colour the text on a stream that `suits` colours.
+    pub(crate) fn colored(&self, suits: bool) -> bool {
         match self.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
-            ColorChoice::Auto => {
-                is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            }
+            ColorChoice::Auto => suits,
         }
     }
 }

@@ -10,6 +10,7 @@ use indicatif::MultiProgress;
 
 use super::show::ShowOptions;
 use crate::bridge::python::interpreter::Show;
+use crate::environment;
 use crate::job::paths::JobPaths;
 use crate::observe::{Level, Observer};
 use crate::report::commands::Commands;
@@ -34,6 +35,8 @@ pub(crate) struct Streams {
     pub standing: Standing,
     /// Whether standard error is written for people or for programs.
     form: Form,
+    /// Whether `NO_COLOR` is set.
+    no_color: bool,
     /// The files that the job has written so far.
     pub files: JobFiles,
 }
@@ -66,13 +69,14 @@ impl Streams {
         rustix::stdio::dup2_stdout(io::stderr())?;
         let screen = stderr();
         let standing = Standing::new(screen.clone(), form);
-        Ok(Self { arguments, out, screen, commands, standing, form, files: JobFiles::default() })
+        let no_color = environment::variable("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Ok(Self { arguments, out, screen, commands, standing, form, no_color, files: JobFiles::default() })
     }
 
     /// Shows what Python prints, if its own writes would break a progress bar or JSON lines on standard error.
     pub(super) fn show(&self, options: &ShowOptions) -> Option<Show> {
         let (screen, form) = (self.screen.clone(), self.form);
-        let torn = form == Form::Json || showing(options).has_bar();
+        let torn = form == Form::Json || self.showing(options).has_bar();
         torn.then(|| Box::new(move |text: &[u8]| screen.print(text, form)) as Show)
     }
 
@@ -111,7 +115,7 @@ impl Streams {
         let size = rustix::termios::tcgetwinsize(&self.out);
         let width = size.map_or(0, |size| usize::from(size.ws_col));
         let width = if width == 0 { WIDTH } else { width };
-        Look { color: options.colored(self.out.is_terminal()), width }
+        Look { color: options.colored(self.out.is_terminal() && !self.no_color), width }
     }
 
     /// Writes to standard output. It is no error if its reader has gone away.
@@ -136,7 +140,19 @@ impl Streams {
 
     /// An observer that shows progress and messages on standard error.
     pub(crate) fn observer(&self, options: &ShowOptions) -> Box<dyn Observer> {
-        Box::new(observer(showing(options), &self.screen, &self.standing, &self.commands))
+        Box::new(observer(self.showing(options), &self.screen, &self.standing, &self.commands))
+    }
+
+    /// How the options want standard error to be written.
+    fn showing(&self, options: &ShowOptions) -> Showing {
+        let is_terminal = io::stderr().is_terminal();
+        Showing {
+            kind: options.progress,
+            is_terminal,
+            quiet: options.quiet,
+            verbose: options.verbose,
+            color: options.colored(is_terminal && !self.no_color),
+        }
     }
 }
 
@@ -145,17 +161,5 @@ fn complain(screen: &Screen, commands: &Commands, form: Form, error: &str) {
     match form {
         Form::Json => screen.lines(&message_line(Level::Error, &error)),
         Form::Text => screen.lines(&format!("error: {}", escape_lines(&error))),
-    }
-}
-
-/// How the options want standard error to be written.
-fn showing(options: &ShowOptions) -> Showing {
-    let is_terminal = io::stderr().is_terminal();
-    Showing {
-        kind: options.progress,
-        is_terminal,
-        quiet: options.quiet,
-        verbose: options.verbose,
-        color: options.colored(is_terminal),
     }
 }

@@ -4,6 +4,7 @@ mod request;
 mod runs;
 mod sample;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::request::CompareRequest;
@@ -14,6 +15,7 @@ use super::error::{JobError, refuse};
 use super::estimate::Estimated;
 use super::prepare::{Prepared, Preparing};
 use super::spec::JobSpec;
+use crate::environment;
 use crate::observe::Observer;
 pub use crate::report::compare::{Comparison, Mode, ModeRuns, RunFigures, Stopped, WarmUp, Warning};
 use crate::run::control::Control;
@@ -25,6 +27,8 @@ pub struct PreparedComparison {
     modes: Vec<ModeRuns>,
     runs: u32,
     deadline: Option<Duration>,
+    /// The directory of the runs' journals.
+    directory: PathBuf,
 }
 
 impl PreparedComparison {
@@ -55,6 +59,8 @@ impl PreparedComparison {
             prints: options.prints,
             argv: options.argv,
         };
+        // Before there is a predictor that could hold this up.
+        let directory = environment::temporary_directory();
         let prepared = preparing.run(control).await?;
         prepared.announce(observer);
         if prepared.validated.selected.is_empty() {
@@ -73,7 +79,7 @@ impl PreparedComparison {
                 mode.concurrency = calls;
             }
         }
-        Ok(Self { prepared, modes, runs, deadline })
+        Ok(Self { prepared, modes, runs, deadline, directory })
     }
 
     /// Estimates the tokens and the cost of all calls, including the warm-up.
@@ -93,7 +99,7 @@ impl PreparedComparison {
         control: &Control,
     ) -> ComparisonEnd {
         let modes = (std::mem::take(&mut self.modes), self.runs);
-        Rounds::new(&self.prepared, observers, control, modes, self.deadline).run().await
+        Rounds::new((&self.prepared, &self.directory), observers, control, modes, self.deadline).run().await
     }
 
     /// Leaves everything running that dropping this would end, because the process is about to end.

@@ -1,5 +1,6 @@
 //! Runs a comparison: the warm-up, then the modes in turn, until something stops it.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::sample::{FirstAnswers, Measured, Measuring, Ran};
@@ -23,6 +24,8 @@ const LONG: Duration = Duration::from_secs(60);
 pub(super) struct Rounds<'a> {
     /// The job.
     pub prepared: &'a Prepared,
+    /// The directory of the runs' journals.
+    pub directory: &'a Path,
     /// Makes the observer of each run.
     pub observers: &'a dyn Fn() -> Box<dyn Observer>,
     /// What ends it early.
@@ -87,7 +90,7 @@ impl From<JournalError> for Halt {
 impl<'a> Rounds<'a> {
     /// A comparison whose modes have no runs yet. The deadline counts from now.
     pub(super) fn new(
-        prepared: &'a Prepared,
+        (prepared, directory): (&'a Prepared, &'a Path),
         observers: &'a dyn Fn() -> Box<dyn Observer>,
         control: &'a Control,
         (modes, runs): (Vec<ModeRuns>, u32),
@@ -95,7 +98,7 @@ impl<'a> Rounds<'a> {
     ) -> Self {
         let deadline = deadline.and_then(|limit| Instant::now().checked_add(limit));
         let (warm_up, first, used, at) = Default::default();
-        Self { prepared, observers, control, runs, deadline, modes, warm_up, first, used, at }
+        Self { prepared, directory, observers, control, runs, deadline, modes, warm_up, first, used, at }
     }
 
     /// Warms up and makes all runs, until something stops it.
@@ -203,8 +206,8 @@ impl<'a> Rounds<'a> {
         let mut observer = (self.observers)();
         observer.message(Level::Note, title);
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let (prepared, calls) = (self.prepared, calls as usize);
-        let measuring = Measuring { prepared, validated, calls, left, used: &mut self.used };
+        let (prepared, directory, calls) = (self.prepared, self.directory, calls as usize);
+        let measuring = Measuring { prepared, directory, validated, calls, left, used: &mut self.used };
         match measuring.run(observer.as_mut(), self.control).await? {
             Ran::Whole(measured, stop) => Ok((*measured, stop)),
             Ran::Stopped { reason, finished } => Err(Halt::Stopped { reason, whole: false, finished }),

@@ -1,6 +1,7 @@
 //! Measures one run of a comparison, and compares its answers with those of the first run.
 
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -54,6 +55,8 @@ impl FirstAnswers {
 pub(super) struct Measuring<'a> {
     /// The job.
     pub prepared: &'a Prepared,
+    /// The directory of its journal.
+    pub directory: &'a Path,
     /// The input, with the rows of this run selected.
     pub validated: &'a Validated,
     /// The most calls in flight.
@@ -87,9 +90,9 @@ pub(super) struct Measured {
 impl Measuring<'_> {
     /// Runs the rows with an anonymous temporary journal, which is gone when the process ends, however it ends.
     pub(super) async fn run(self, observer: &mut dyn Observer, control: &Control) -> Result<Ran, JobError> {
-        let Self { prepared, validated, calls, left, used } = self;
+        let Self { prepared, directory, validated, calls, left, used } = self;
         let header = Header { selection: validated.selected.clone(), ..prepared.header.clone() };
-        let journal = Journal::unnamed(&std::env::temp_dir(), &header)?;
+        let journal = Journal::unnamed(directory, &header)?;
         let mut session = Session::new(prepared, Opened::new(journal, &header), calls);
         session.validated = validated;
         session.budget = prepared.budget(used);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::check::Finding;
 use super::python::{Inspected, Models, needs_dspy};
+use crate::environment;
 use crate::job::env_file::EnvFile;
 use crate::job::spec::PredictorSpec;
 use crate::report::text::seconds;
@@ -20,7 +21,10 @@ fn given(options: &PredictorSpec) -> Option<&str> {
 
 /// The key that a run would send.
 pub(super) fn secret_key(options: &PredictorSpec) -> Option<String> {
-    let from_environment = || std::env::var(variable(options)?).ok().filter(|key| !key.is_empty());
+    let from_environment = || {
+        let key = environment::variable(&variable(options)?)?.into_string().ok()?;
+        (!key.is_empty()).then_some(key)
+    };
     given(options).map(str::to_owned).or_else(from_environment)
 }
 

@@ -1,13 +1,14 @@
 //! Checks of the Python side: the interpreter, its packages, the local model.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use serde::Deserialize;
 
 use super::check::Finding;
 use crate::bridge::python::interpreter::{Interpreter, linked_version};
+use crate::environment;
 use crate::job::spec::{LoopChoice, PredictorSpec};
 use crate::local_model::LocalModel;
 use crate::report::text::duration;
@@ -99,7 +100,7 @@ impl Inspected {
         if let Some(key) = key {
             command.env("DOCTOR_KEY", key);
         }
-        let output = command.stdin(Stdio::null()).output().map_err(|error| failed(&error.to_string()))?;
+        let output = environment::output(&mut command).map_err(|error| failed(&error.to_string()))?;
         let text = String::from_utf8_lossy(&output.stdout);
         if let Some(told) = text.lines().last().and_then(|line| serde_json::from_str(line).ok()) {
             return Ok(Self { python, told });
