@@ -141,7 +141,7 @@ pub fn tell(bytes: &[u8]) {
     });
     if !matches!(told, Some(Some(Ok(())))) {
         // There is nobody to report an error to.
-        let _ = io::Write::write_all(&mut io::stderr(), bytes);
+        let _ = write_all(rustix::stdio::stderr(), bytes);
     }
 }
 
@@ -226,20 +226,13 @@ impl Stream {
         Self { to, held: Mutex::new(Held { bytes: Vec::new(), at: None, secrets: None }) }
     }
 
-    fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
         // A forked child has no progress bar, and inherits locks that nobody will open.
         if let Some(show) = SHOW.get().filter(|_| !forked::is_child()) {
             show(bytes);
             return Ok(());
         }
-        while !bytes.is_empty() {
-            match rustix::io::write((self.to)(), bytes) {
-                Ok(written) => bytes = &bytes[written..],
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+        write_all((self.to)(), bytes)
     }
 
     fn release(&self, held: &mut Held) {
@@ -250,6 +243,17 @@ impl Stream {
             let _ = self.write(&secrets.mask_bytes(&bytes));
         }
     }
+}
+
+fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 fn releaser() -> Sender<()> {
