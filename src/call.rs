@@ -95,9 +95,14 @@ impl CallClock {
         let _ = self.0.lane.set((lane, stalled));
     }
 
+    /// How long ago the call was handed over.
+    pub fn elapsed(&self) -> Duration {
+        self.0.handed_over.elapsed()
+    }
+
     /// Marks that the predictor starts to run. Called on the thread that runs it.
     pub fn begin(&self) {
-        self.begun_after(self.0.handed_over.elapsed());
+        self.begun_after(self.elapsed());
     }
 
     /// Marks that the predictor started to run that long after the hand-over, as another process or clock measured.
@@ -107,7 +112,7 @@ impl CallClock {
 
     /// Marks that the predictor has returned or raised. Called on the thread that runs it.
     pub fn end(&self) {
-        self.ended_after(self.0.handed_over.elapsed());
+        self.ended_after(self.elapsed());
     }
 
     /// Marks that the predictor returned or raised that long after the hand-over, as another process or clock measured.
@@ -145,6 +150,11 @@ impl CallWatch {
     /// For how long the call's lane has not been turning until now: zero, or over 250 ms.
     pub fn stalled_now(&self) -> Duration {
         self.0.lane.get().map_or(Duration::ZERO, |(lane, _)| lane.stalled_now())
+    }
+
+    /// Whether nothing of the call is left running.
+    pub fn is_over(&self) -> bool {
+        self.0.state.load(Ordering::Acquire) == OVER
     }
 
     /// Resolves once nothing of the call is left running. Cancel-safe; there must be only one waiter.

@@ -222,7 +222,7 @@ pub enum Unanswered {
 }
 
 /// What broke between Tokio and asyncio.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum BridgeError {
     /// The interpreter is finalizing or was never started.
     #[error("the Python interpreter is gone")]

@@ -1,21 +1,26 @@
-//! One contract, three bridges: production, textbook (`into_future`) and scripted.
+//! One contract, four bridges: production, the same at the other end of a connection (`remote`), textbook
+//! (`into_future`) and scripted.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod calls;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
+use tokio::io::duplex;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
 use tokio_asyncio_bridge::bridge::into_future::IntoFutureBridge;
 use tokio_asyncio_bridge::bridge::python::PythonBridge;
 use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{self, Interpreter};
-use tokio_asyncio_bridge::bridge::python::predictor::Request;
+use tokio_asyncio_bridge::bridge::python::predictor::{LoadError, Request};
+use tokio_asyncio_bridge::bridge::remote::{Host, Remote, Started, StreamTransport, serve};
 use tokio_asyncio_bridge::bridge::scripted::{Script, ScriptedBridge};
-use tokio_asyncio_bridge::bridge::{Bridge, Description, Health, Secrets};
+use tokio_asyncio_bridge::bridge::{Attempt, Bridge, Call, Description, Health, Secrets};
 use tokio_asyncio_bridge::error::{BridgeError, CallError};
 use tokio_asyncio_bridge::outcome::Answer;
 
@@ -79,6 +84,59 @@ impl Subject for PythonBridge {
     }
     fn seconds(event_loop: LoopKind) -> Option<&'static str> {
         Some(if event_loop == LoopKind::Uvloop { "31" } else { "32" })
+    }
+}
+
+/// The production bridge at the other end of a connection.
+struct RemoteBridge(Remote);
+
+/// Where the calling ends are served: a test may block its own runtime.
+static CONNECTIONS: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
+
+impl RemoteBridge {
+    fn start(event_loop: LoopKind, request: Request, secrets: Secrets) -> Result<Self, LoadError> {
+        let (here, there) = duplex(64 << 10);
+        let start = move || {
+            let bridge =
+                PythonBridge::start(event_loop, request, secrets).map_err(|error| error.to_string())?;
+            Ok(Started { bridge: Arc::new(bridge), facts: Vec::new() })
+        };
+        thread::spawn(move || {
+            let worker = Builder::new_current_thread().enable_all().build().unwrap();
+            worker.block_on(serve(StreamTransport(there), move |_, _| start()))
+        });
+        let host = Host { model: Box::new(|| Err("there is none".to_owned())), printed: Box::new(|_| {}) };
+        let home = Handle::current();
+        let connecting =
+            move || CONNECTIONS.block_on(Remote::connect(StreamTransport(here), b"", host, &home));
+        let connected = thread::spawn(connecting).join().unwrap();
+        connected.map(Self).map_err(|error| LoadError(error.to_string()))
+    }
+}
+
+impl Bridge for RemoteBridge {
+    fn describe(&self) -> &Description {
+        self.0.describe()
+    }
+    fn submit(&self, attempt: Attempt) -> Call {
+        self.0.submit(attempt)
+    }
+    fn health(&self) -> Health {
+        self.0.health()
+    }
+    fn close(&self, within: Duration) -> bool {
+        self.0.close(within)
+    }
+}
+
+impl Subject for RemoteBridge {
+    fn make(behaviour: Behaviour, event_loop: LoopKind) -> Self {
+        python();
+        Self::start(event_loop, request(name_of(behaviour)), Secrets::default()).unwrap()
+    }
+    fn seconds(event_loop: LoopKind) -> Option<&'static str> {
+        Some(if event_loop == LoopKind::Uvloop { "35" } else { "36" })
     }
 }
 
@@ -315,6 +373,8 @@ macro_rules! contract {
 contract! {
     production_on_uvloop: PythonBridge, Uvloop;
     production_on_asyncio: PythonBridge, Asyncio;
+    remote_on_uvloop: RemoteBridge, Uvloop;
+    remote_on_asyncio: RemoteBridge, Asyncio;
     into_future_on_uvloop: IntoFutureBridge, Uvloop;
     into_future_on_asyncio: IntoFutureBridge, Asyncio;
     scripted: ScriptedBridge, Auto;
@@ -437,6 +497,8 @@ macro_rules! python_contract {
 python_contract! {
     production_python_on_uvloop: PythonBridge, Uvloop;
     production_python_on_asyncio: PythonBridge, Asyncio;
+    remote_python_on_uvloop: RemoteBridge, Uvloop;
+    remote_python_on_asyncio: RemoteBridge, Asyncio;
     into_future_python_on_uvloop: IntoFutureBridge, Uvloop;
     into_future_python_on_asyncio: IntoFutureBridge, Asyncio;
 }

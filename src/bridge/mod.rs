@@ -3,6 +3,7 @@
 
 pub mod into_future;
 pub mod python;
+pub mod remote;
 pub mod scripted;
 
 mod call;
