@@ -105,7 +105,12 @@ fn kill_one_job(seed: u64, reference: &str, killed: &mut Killed) {
         unrecorded_in_all += unrecorded.len();
         killed.most_unrecorded = killed.most_unrecorded.max(unrecorded.len());
     }
-    go_on(&job).wait().expect(0);
+    let ended = go_on(&job).wait();
+    if ended.code != 0 {
+        // A row that happened to be alone in flight at three kills is set aside, as if it had crashed the process.
+        ended.expect(3).says("3 times with one row alone in flight");
+        job.resume_with(&["--only", "failed"]).expect(0);
+    }
     assert_eq!(lasting(&job), reference, "seed {seed}");
     let calls = called(&job);
     assert_eq!(calls.iter().collect::<BTreeSet<_>>().len(), ROWS);
