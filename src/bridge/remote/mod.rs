@@ -60,6 +60,8 @@ mod message;
 mod outbox;
 mod serve;
 mod serving;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use self::calling::{ConnectError, Host, Remote};
