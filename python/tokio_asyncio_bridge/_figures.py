@@ -173,6 +173,29 @@ class EventLoop:
 
 
 @dataclass(frozen=True, slots=True)
+class Worker:
+    """A process that made calls, over all its lives in the last session.
+
+    Attributes:
+        rows: Calls that it answered.
+        calls: Calls that were made on it.
+        deaths: How often it died.
+        processor_s: The processor time of its process.
+        event_loop_s: The part of it that its event loop's thread used.
+        stalled_s: For how long its event loop did not turn, counting gaps over 250 ms.
+        memory_bytes: The most resident memory of its process.
+    """
+
+    rows: int
+    calls: int
+    deaths: int
+    processor_s: float
+    event_loop_s: float
+    stalled_s: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class PredictorVersion:
     """A predictor as it was in one or several sessions, and the rows whose answers are from these.
 

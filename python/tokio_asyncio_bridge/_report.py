@@ -18,6 +18,7 @@ from tokio_asyncio_bridge._figures import (
     RunInfo,
     TimeSums,
     Tokens,
+    Worker,
     built,
 )
 from tokio_asyncio_bridge._html import table
@@ -55,6 +56,7 @@ class Report:
         tokens: Tokens and requests.
         cost_usd: US dollars, as far as prices are known; None where no price is.
         event_loop: The bridge's event loop.
+        workers: The worker processes of the last session; empty where there were none.
         run: What was run.
         answers: The answers file.
         summary: The summary that the command line prints.
@@ -85,6 +87,7 @@ class Report:
     failures: list[dict[str, Any]] = field(default_factory=list)
     sessions: int = 0
     predictor_versions: list[PredictorVersion] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
     _json: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def to_dict(self) -> dict[str, Any]:

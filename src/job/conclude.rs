@@ -82,7 +82,9 @@ impl Session<'_> {
         }
         let report = self.report(resumed, projecting.elapsed(), stop.as_ref());
         // A budget keeps calls waiting, and then few calls in flight are no mistake.
-        if let Some(remark) = report::remark::underused(&report).filter(|_| !bounded) {
+        let underused = || report::remark::underused(&report).filter(|_| !bounded);
+        let saturated = self.prepared.answerer.bridge.health().longest(|lane| lane.saturated);
+        if let Some(remark) = report::remark::saturated(&report, saturated, ended.took).or_else(underused) {
             observer.message(Level::Warning, &remark);
         }
         report::json::write(&paths.report, self.access(), &report)?;
@@ -215,6 +217,9 @@ impl Session<'_> {
         let health = bridge.health();
         let lag = health.longest(|lane| lane.longest_lag);
         let journal = self.journal.stats();
+        // The one event loop of this process has the whole report to itself.
+        let has_workers = bridge.describe().workers > 0 || health.lanes.len() > 1;
+        let workers = if has_workers { health.lanes.iter().map(Into::into).collect() } else { Vec::new() };
         let blocked = health.lanes.into_iter().flat_map(|lane| lane.blockages).map(Into::into).collect();
         let facts = Facts {
             selected: self.validated.selected.clone(),
@@ -235,6 +240,7 @@ impl Session<'_> {
                 max_lag_ms: lag.as_secs_f64() * 1e3,
                 blocked,
             },
+            workers,
             run: report::RunInfo { finished_at: now(), ..self.prepared.facts() },
         };
         Report::new(&self.fold, facts)

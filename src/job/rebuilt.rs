@@ -126,6 +126,7 @@ fn facts(
         stopped,
         journal: JournalFigures { bytes: metadata.len(), ..JournalFigures::default() },
         event_loop: EventLoop::default(),
+        workers: Vec::new(),
         run: RunInfo {
             argv: header.argv.clone(),
             input: header.input.path.clone(),

@@ -9,12 +9,14 @@ pub(crate) mod commands;
 pub(crate) mod compare;
 pub(crate) mod html;
 pub(crate) mod json;
+mod lanes;
 pub(crate) mod progress;
 pub(crate) mod remark;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod verdict;
 mod versions;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -22,7 +24,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Blockage;
+pub(crate) use self::lanes::{EventLoop, Worker};
 use crate::outcome::FailedAttempt;
 use crate::stats::{AttemptCounts, Decided, Distribution, Fold, LimitedTimes, PredictorVersion, TimeSums};
 use crate::usage::ClassCounts;
@@ -53,6 +55,8 @@ pub struct Facts {
     pub journal: JournalFigures,
     /// Python's event loop.
     pub event_loop: EventLoop,
+    /// The workers; none if the calls were made in this process.
+    pub workers: Vec<Worker>,
     /// What was run.
     pub run: RunInfo,
 }
@@ -111,6 +115,9 @@ pub struct Report {
     pub cost_usd: Option<f64>,
     /// Python's event loop.
     pub event_loop: EventLoop,
+    /// The workers in the last session; none if the calls were made in its own process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workers: Vec<Worker>,
     /// What was run.
     pub run: RunInfo,
 }
@@ -189,36 +196,6 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Python's event loop.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct EventLoop {
-    /// `asyncio` or `uvloop`.
-    pub name: String,
-    /// The longest time for which it did not turn, in milliseconds.
-    pub max_lag_ms: f64,
-    /// The calls that blocked it.
-    pub blocked: Vec<Blocked>,
-}
-
-/// One call that kept the event loop from turning.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Blocked {
-    /// The row whose call it was; null where that is not known.
-    #[serde(default)]
-    pub row: Option<u64>,
-    /// The innermost line of the user's code: `file:line in function`.
-    pub place: String,
-    /// For how many milliseconds.
-    pub ms: f64,
-}
-
-impl From<Blockage> for Blocked {
-    fn from(blockage: Blockage) -> Self {
-        let place = blockage.by.to_string();
-        Self { row: blockage.row, place, ms: blockage.lasted.as_secs_f64() * 1e3 }
-    }
-}
-
 /// What was run, where and when. Secrets in it are masked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunInfo {
@@ -292,6 +269,7 @@ impl Report {
             },
             cost_usd: usage.cost_usd,
             event_loop: facts.event_loop,
+            workers: facts.workers,
             run: facts.run,
         }
     }
@@ -299,6 +277,7 @@ impl Report {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::lanes::Blocked;
     use super::*;
     use crate::error::{Failure, FailureKind};
     use crate::outcome::{Answer, Outcome, Timing};
@@ -330,6 +309,22 @@ pub(crate) mod tests {
         Report { predictor_versions: vec![version(1, 1_196)], ..Report::new(&fold, facts()) }
     }
 
+    /// Two workers that answered the rows of the sample. One of them died twice.
+    pub(crate) fn workers() -> Vec<Worker> {
+        let worker = Worker {
+            rows: 600,
+            calls: 603,
+            deaths: 0,
+            processor_s: 30.25,
+            event_loop_s: 28.5,
+            stalled_s: 0.0,
+            memory_bytes: 210_000_000,
+        };
+        let died =
+            Worker { rows: 596, calls: 605, deaths: 2, processor_s: 31.5, stalled_s: 1.5, ..worker.clone() };
+        vec![worker, Worker { memory_bytes: 1_520_000_000, ..died }]
+    }
+
     /// A version of the predictor that answered so many rows.
     pub(crate) fn version(number: u64, answered: u64) -> PredictorVersion {
         let changed = ["instructions of `predict`".to_owned(), "`helper.py`".to_owned()];
@@ -358,6 +353,7 @@ pub(crate) mod tests {
                 max_lag_ms: 25.0,
                 blocked: vec![Blocked { row: Some(7), place: "predictor.py:12 in answer".into(), ms: 25.0 }],
             },
+            workers: Vec::new(),
             run: RunInfo {
                 argv: vec!["tokio-asyncio-bridge".into(), "process".into(), "questions.csv".into()],
                 input: "questions.csv".into(),

@@ -8,7 +8,7 @@ use console::Style;
 use super::text::{
     Look, brief, count, counted, dollars, escape, figure, list, millis, reason, seconds, wrapped,
 };
-use super::{Distribution, Report, versions};
+use super::{Distribution, Report, versions, workers};
 use crate::error::{BLOCKED, CANCELLED, CRASH, hint_of};
 
 /// Columns before a line's value.
@@ -205,6 +205,9 @@ impl Table {
             let cost = report.cost_usd.map_or_else(String::new, |cost| format!(", {}", dollars(cost)));
             let tokens = format!("{} in, {} out{cost}", count(tokens.input), count(tokens.output));
             self.wrapped_line("Tokens", &tokens, ", ");
+        }
+        if let Some(workers) = workers::line(report) {
+            self.wrapped_line("Workers", &workers, ", ");
         }
         if let Some(worst) = report.event_loop.blocked.iter().max_by(|a, b| a.ms.total_cmp(&b.ms)) {
             let place = brief(&worst.place, self.look.width.max(80).saturating_sub(INDENT + 28));

@@ -64,6 +64,8 @@ pub(crate) struct Ended {
     pub hurried: bool,
     /// The last error of the outage during which the run was stopped, if there was one.
     pub outage: Option<String>,
+    /// How long it lasted.
+    pub took: Duration,
 }
 
 /// A run, and everything that it works with.
@@ -292,13 +294,14 @@ impl Dispatcher<'_> {
         if self.disk_full && !self.hurried {
             self.wait_for_space().await;
         }
+        let took = self.started.elapsed();
         let snapshot = self.snapshot();
         self.run.observer.finish(&snapshot);
         self.run.fold.close_live_session(
             self.run.engine.gauges.most_in_flight.load(Ordering::Relaxed) as u64,
             self.run.engine.admission.limited_for().into(),
         );
-        Ended { stop: self.stop, hurried: self.hurried, outage: self.outage }
+        Ended { stop: self.stop, hurried: self.hurried, outage: self.outage, took }
     }
 
     /// Tries to record the outcomes in memory until there is space on the disk, the grace period has passed once more,

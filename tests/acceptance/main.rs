@@ -72,3 +72,4 @@ mod terminal;
 mod threads;
 mod typed;
 mod verify;
+mod workers_told;

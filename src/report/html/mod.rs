@@ -5,6 +5,7 @@
 
 mod chart;
 mod charts;
+mod workers;
 
 use std::io;
 use std::path::Path;
@@ -62,6 +63,8 @@ struct Page {
     failures: Vec<Failure>,
     more_failures: u64,
     slowest: Vec<Slow>,
+    processor: Option<Chart>,
+    workers: Vec<[String; 8]>,
     tokens: Vec<(&'static str, String)>,
     settings: Vec<(&'static str, String)>,
     program: &'static str,
@@ -152,6 +155,8 @@ fn page(answers: &Path, report: &Report, fold: &Fold) -> askama::Result<String> 
         more_failures: report.attempts.by_error.total().saturating_sub(report.failures.len() as u64),
         failures: report.failures.iter().map(failure).collect(),
         slowest: course.slowest().into_iter().filter(|span| span.attempts > 0).map(slow).collect(),
+        processor: workers::processor(report),
+        workers: workers::lines(report),
         tokens: tokens(report),
         settings: settings(report),
         program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")),

@@ -1,7 +1,7 @@
 //! What the summary of a run looks like, at several widths.
 
 use super::*;
-use crate::report::tests::sample;
+use crate::report::tests::{sample, workers};
 use crate::report::{RowCounts, Tokens};
 use crate::stats::Stats;
 use crate::usage::ClassCounts;
@@ -53,6 +53,16 @@ fn rows_that_blocked_their_event_loop_come_with_what_may_help() {
   Failed         4 rows: 4 blocked
   Blocked        allow more time with `--timeout`, or make the predictor a plain
                  `def`, which runs on threads
+";
+    assert!(shown.contains(told), "{shown}");
+}
+
+#[test]
+fn workers_are_on_a_line_of_their_own() {
+    let shown = shown(&Report { workers: workers(), ..sample() });
+    let told = "
+  Workers        2 with 603 to 605 calls each, 2 deaths,
+                 1 m 02 s of processor time, up to 1.52 GB each
 ";
     assert!(shown.contains(told), "{shown}");
 }
