@@ -178,11 +178,10 @@ mod tests {
 
     #[test]
     fn a_row_that_crashed_its_worker_is_set_aside_and_an_exception_called_crash_is_not() {
-        let failure = || Err(Failure::new(CRASH, FailureKind::Permanent, ""));
         let outcome = |row, attempts, set_aside| Outcome {
             attempts,
             set_aside,
-            ..Outcome::new(row, hash_of(row), failure())
+            ..Outcome::new(row, hash_of(row), Err(Failure::new(CRASH, FailureKind::Permanent, "")))
         };
         let mut blame = CrashBlame::default();
         for outcome in [outcome(1, 0, false), outcome(2, 2, true), outcome(3, 1, false)] {

@@ -8,6 +8,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::engine::settings::Clock;
+use crate::error::{Failure, FailureKind};
 use crate::policy::budget::Bounds;
 use crate::policy::rate::{Rates, RequestsACall};
 use crate::policy::retry::RetryPolicy;
@@ -167,6 +168,35 @@ async fn a_budget_holds_rows_back_until_a_call_ends_or_is_not_made_and_tells_whe
     assert!(look(&mut fourth).is_none() && admission.exhausted().is_none());
     third.pass.cut_off();
     assert!(look(&mut fourth).is_none() && admission.exhausted().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_befalls_a_lane_neither_begins_an_outage_nor_ends_one() {
+    let admission = admission(4, None);
+    let call = async |row, result: Result<Answer, CallError>| {
+        let admitted = admission.admit(row, Side::Again, &NONE).await.unwrap();
+        let begun = admitted.pass.begun();
+        admitted.pass.ended(begun, &result);
+        admission.outage().is_some()
+    };
+    let of_lane = || {
+        let blocked = Failure::blocked(SECOND, "");
+        [
+            CallError::Lost(String::new()),
+            CallError::Crash(String::new()),
+            CallError::Predictor(Box::new(blocked)),
+        ]
+    };
+    for (row, error) in (0..60).zip(of_lane().into_iter().cycle()) {
+        assert!(!call(row, Err(error)).await);
+    }
+    let down = || CallError::Predictor(Box::new(Failure::new("Down", FailureKind::Unavailable, "")));
+    let mut rows = 60..100;
+    while !call(rows.next().expect("an outage is noticed"), Err(down())).await {}
+    for (row, error) in (100..).zip(of_lane()) {
+        assert!(call(row, Err(error)).await, "the server has not answered");
+    }
+    assert!(!call(104, Ok(Answer::default())).await);
 }
 
 #[tokio::test(start_paused = true)]
