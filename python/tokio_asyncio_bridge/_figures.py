@@ -184,6 +184,7 @@ class Worker:
         event_loop_s: The part of it that its event loop's thread used.
         stalled_s: For how long its event loop did not turn, counting gaps over 250 ms.
         memory_bytes: The most resident memory of its process.
+        for_suspects: Whether it only made calls of rows that may have ended another worker, one at a time.
     """
 
     rows: int
@@ -193,6 +194,7 @@ class Worker:
     event_loop_s: float
     stalled_s: float
     memory_bytes: int
+    for_suspects: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ use crate::observe::{Level, Observer};
 use crate::output::Projected;
 use crate::policy::stop::{Signal, StopReason};
 use crate::report::text::{count, counted};
-use crate::report::{self, EventLoop, Facts, JournalFigures, Report};
+use crate::report::{self, EventLoop, Facts, JournalFigures, Report, Worker};
 use crate::run::Ended;
 use crate::run::control::Control;
 use crate::stats::Fold;
@@ -217,9 +217,7 @@ impl Session<'_> {
         let health = bridge.health();
         let lag = health.longest(|lane| lane.longest_lag);
         let journal = self.journal.stats();
-        // The one event loop of this process has the whole report to itself.
-        let has_workers = bridge.describe().workers > 0 || health.lanes.len() > 1;
-        let workers = if has_workers { health.lanes.iter().map(Into::into).collect() } else { Vec::new() };
+        let workers = Worker::of_lanes(&health.lanes, bridge.describe().workers);
         let blocked = health.lanes.into_iter().flat_map(|lane| lane.blockages).map(Into::into).collect();
         let facts = Facts {
             selected: self.validated.selected.clone(),

@@ -39,6 +39,9 @@ impl From<Blockage> for Blocked {
 /// restarted, they add up over its lives.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Worker {
+    /// Whether it only made calls of rows that may have ended another worker, one at a time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub for_suspects: bool,
     /// Calls that it answered.
     pub rows: u64,
     /// Calls that were made on it.
@@ -55,9 +58,21 @@ pub struct Worker {
     pub memory_bytes: u64,
 }
 
-impl From<&LaneHealth> for Worker {
-    fn from(lane: &LaneHealth) -> Self {
+impl Worker {
+    /// The figures of a bridge's lanes, of which `ordinary` are of workers that any row may get. None if the lanes are not
+    /// of workers but the one event loop of this process.
+    pub(crate) fn of_lanes(lanes: &[LaneHealth], ordinary: u64) -> Vec<Self> {
+        if ordinary == 0 && lanes.len() <= 1 {
+            return Vec::new();
+        }
+        let worker =
+            |(place, lane)| Self { for_suspects: ordinary > 0 && place >= ordinary, ..Self::of(lane) };
+        (0..).zip(lanes).map(worker).collect()
+    }
+
+    fn of(lane: &LaneHealth) -> Self {
         Self {
+            for_suspects: false,
             rows: lane.answered,
             calls: lane.made,
             deaths: lane.deaths,
@@ -66,5 +81,21 @@ impl From<&LaneHealth> for Worker {
             stalled_s: lane.stalled.as_secs_f64(),
             memory_bytes: lane.peak_memory.max(lane.memory),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_lane_of_this_process_is_no_worker_and_one_beyond_the_ordinary_workers_is_for_suspects() {
+        let told = |lanes, ordinary| {
+            let workers = Worker::of_lanes(&vec![LaneHealth::default(); lanes], ordinary);
+            workers.iter().map(|worker| worker.for_suspects).collect::<Vec<_>>()
+        };
+        assert_eq!((told(1, 0), told(2, 0)), (vec![], vec![false, false]));
+        assert_eq!((told(1, 1), told(2, 1)), (vec![false], vec![false, true]));
+        assert_eq!(told(3, 2), [false, false, true]);
     }
 }

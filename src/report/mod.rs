@@ -312,6 +312,7 @@ pub(crate) mod tests {
     /// Two workers that answered the rows of the sample. One of them died twice.
     pub(crate) fn workers() -> Vec<Worker> {
         let worker = Worker {
+            for_suspects: false,
             rows: 600,
             calls: 603,
             deaths: 0,

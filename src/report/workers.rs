@@ -1,20 +1,24 @@
 //! The workers of a run on one line.
 
-use super::Report;
 use super::text::{count, counted, figure, seconds};
+use super::{Report, Worker};
 
 /// How many workers there were, and what calls, deaths, processor time and memory they came to; `None` without workers.
 pub(super) fn line(report: &Report) -> Option<String> {
     let workers = &report.workers;
-    let calls = || workers.iter().map(|worker| worker.calls);
+    let (alone, ordinary): (Vec<&Worker>, Vec<_>) = workers.iter().partition(|worker| worker.for_suspects);
+    let calls = || ordinary.iter().map(|worker| worker.calls);
     let (fewest, most) = (calls().min()?, calls().max()?);
-    let each = if workers.len() > 1 { " each" } else { "" };
+    let each = if ordinary.len() > 1 { " each" } else { "" };
     let calls = if fewest == most {
         counted(most, "call")
     } else {
         format!("{} to {}", count(fewest), counted(most, "call"))
     };
-    let mut line = format!("{} with {calls}{each}", count(workers.len() as u64));
+    let mut line = format!("{} with {calls}{each}", count(ordinary.len() as u64));
+    for worker in alone {
+        line += &format!(", one for {} of suspects", counted(worker.calls, "call"));
+    }
     let deaths: u64 = workers.iter().map(|worker| worker.deaths).sum();
     if deaths > 0 {
         line += &format!(", {}", counted(deaths, "death"));
@@ -51,6 +55,13 @@ mod tests {
         assert_eq!(
             told(workers()).as_deref(),
             Some("2 with 603 to 605 calls each, 2 deaths, 1 m 02 s of processor time, up to 1.52 GB each")
+        );
+        let mut with_another = workers();
+        with_another.push(Worker { for_suspects: true, calls: 4, ..with_another[0].clone() });
+        let text = told(with_another).unwrap();
+        assert!(
+            text.starts_with("2 with 603 to 605 calls each, one for 4 calls of suspects, 2 deaths"),
+            "{text}"
         );
         let mut one = workers();
         one.truncate(1);

@@ -14,7 +14,7 @@ const FEW: usize = 30;
 pub(super) fn lines(report: &Report) -> Vec<[String; 8]> {
     let line = |(number, worker): (u64, &Worker)| {
         [
-            count(number),
+            if worker.for_suspects { "for suspects".to_owned() } else { count(number) },
             count(worker.rows),
             count(worker.calls),
             count(worker.deaths),
