@@ -29,8 +29,9 @@ class RunFigures:
         in_flight_mean: Calls running, on average.
         in_flight_max: The most calls in flight.
         limited_s: How long a limit held rows back.
-        cpu_s: Processor time of this process.
+        cpu_s: Processor time of this process and its workers.
         stalled_s: How long the event loop did not turn.
+        workers: Worker processes; 0 if this process made the calls.
     """
 
     wall_s: float
@@ -43,6 +44,7 @@ class RunFigures:
     limited_s: LimitedTimes
     cpu_s: float
     stalled_s: float
+    workers: int = 0
 
 
 @dataclass(frozen=True, slots=True)

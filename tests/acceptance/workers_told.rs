@@ -99,3 +99,14 @@ async def predict(question, row_id):
         assert!(done.stderr.contains(&hint), "{share}: {}", done.stderr);
     }
 }
+
+#[test]
+fn a_comparison_tells_how_many_workers_made_its_calls() {
+    let job = Job::new().questions(20);
+    let compare = ["compare", "questions.csv", "-c", "4", "--runs", "1", "--export-json", "compared.json"];
+    for (bridge, workers) in [("fake:min=1ms", None), ("fake:min=1ms,workers=2", Some(2))] {
+        job.run(&[&compare[..], &["--bridge", bridge]].concat()).expect(0);
+        let compared: Value = serde_json::from_str(&job.read("compared.json")).unwrap();
+        assert_eq!(compared["modes"][0]["runs"][0]["workers"].as_u64(), workers, "{compared}");
+    }
+}

@@ -99,6 +99,14 @@ impl Measuring<'_> {
         session.deadline = left;
         let bridge = &prepared.answerer.bridge;
         let stalled = || bridge.health().longest(|lane| lane.stalled);
+        let workers = bridge.describe().workers;
+        let processor_time = || match workers {
+            0 => own_processor_time(),
+            _ => {
+                own_processor_time()
+                    + bridge.health().lanes.iter().map(|lane| lane.processor).sum::<Duration>()
+            }
+        };
         let (cpu, stalled_before) = (processor_time(), stalled());
         let Timed { stop, report, spent, journal } = session.measure(observer, control).await?;
         let (cpu, stalled) = (processor_time().saturating_sub(cpu), stalled().saturating_sub(stalled_before));
@@ -125,6 +133,7 @@ impl Measuring<'_> {
             in_flight_max: report.concurrency.achieved_max,
             limited_s: report.limited_s,
             cpu_s: cpu.as_secs_f64(),
+            workers,
             stalled_s: stalled.as_secs_f64(),
         };
         Ok(Ran::Whole(Box::new(Measured { figures, journal }), stop))
@@ -164,7 +173,7 @@ impl Measured {
 }
 
 /// The processor time of all threads of this process so far.
-fn processor_time() -> Duration {
+fn own_processor_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }

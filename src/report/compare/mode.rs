@@ -28,10 +28,18 @@ pub struct RunFigures {
     pub in_flight_max: u64,
     /// For how many seconds a limit held rows back, by limit.
     pub limited_s: LimitedTimes,
-    /// Processor time of this process, all threads, in seconds.
+    /// Processor time of this process and its workers, all threads, in seconds.
     pub cpu_s: f64,
+    /// Worker processes; 0 if this process made the calls.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub workers: u64,
     /// For how many seconds the event loop did not turn, counting stalls of a quarter of a second and longer.
     pub stalled_s: f64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+pub(super) fn is_none(workers: &u64) -> bool {
+    *workers == 0
 }
 
 /// What was measured of one mode.

@@ -105,6 +105,8 @@ fn what_limited_a_mode_is_named_with_its_remedy() {
         warnings(&changed(|run| run.limited_s.server = run.wall_s * 0.4)),
         warnings(&changed(|run| run.limited_s.outage = run.wall_s * 0.4)),
         warnings(&changed(|run| run.cpu_s = run.wall_s * 0.97)),
+        warnings(&changed(|run| (run.cpu_s, run.workers) = (run.wall_s * 1.9, 2))),
+        warnings(&changed(|run| (run.cpu_s, run.workers) = (run.wall_s * 1.7, 2))),
         warnings(&changed(|run| run.stalled_s = run.wall_s * 0.5)),
         warnings(&changed(|run| run.call_ms = Some(500.0))),
         warnings(&changed(|run| run.in_flight_mean = 2.5)),
@@ -116,6 +118,8 @@ fn what_limited_a_mode_is_named_with_its_remedy() {
     `concurrent -c 16` was held back 40 % of its time by the server's refusals: lower `-c` or set `--rpm`
     `concurrent -c 16` was held back 40 % of its time by an outage of the server: compare again
     `concurrent -c 16` used 97 % of a core, and Python runs on one: a greater `-c` gives nothing
+    `concurrent -c 16` used 95 % of a core for each of 2 workers: a greater `-c` gives nothing
+
     in `concurrent -c 16` the predictor blocked the event loop 50 % of the time: await what it waits for
     calls of `concurrent -c 16` took 4.17 times as long: the server, a pool of threads or of connections takes fewer at once: lower `-c`
     `concurrent -c 16` had only 2.50 calls in flight: they are too short for more: lower `-c`

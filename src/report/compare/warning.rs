@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::mode::{Mode, shown};
+use super::mode::{Mode, is_none, shown};
 use crate::event::LimitedBy;
 use crate::report::text::{counted, figure, seconds};
 
@@ -76,8 +76,11 @@ pub enum Doubt {
     },
     /// The processor was the limit.
     Busy {
-        /// Processor time over wall time.
+        /// Processor time over wall time, of each worker where there are workers.
         share: f64,
+        /// Worker processes; 0 if the calls were made in this process.
+        #[serde(default, skip_serializing_if = "is_none")]
+        workers: u64,
     },
     /// The predictor kept the event loop from turning.
     Stalled {
@@ -134,7 +137,13 @@ impl fmt::Display for Warning {
                 };
                 write!(f, "`{mode}` was held back {} of its time by {by}: {remedy}", percent(share))
             }
-            Doubt::Busy { share } => write!(
+            Doubt::Busy { share, workers: workers @ 1.. } => write!(
+                f,
+                "`{mode}` used {} of a core for each of {}: a greater `-c` gives nothing",
+                percent(share),
+                counted(workers, "worker")
+            ),
+            Doubt::Busy { share, .. } => write!(
                 f,
                 "`{mode}` used {} of a core, and Python runs on one: a greater `-c` gives nothing",
                 percent(share)
@@ -216,13 +225,15 @@ fn limit(rows: u64, mode: &Mode, baseline: &Mode) -> Option<Doubt> {
     {
         return Some(Doubt::Limited { by, share });
     }
-    let (stalled, busy) = (mode.share(|run| run.stalled_s), mode.share(|run| run.cpu_s));
+    let workers = mode.runs.iter().map(|run| run.workers).max().unwrap_or_default();
+    let busy = mode.share(|run| run.cpu_s) / workers.max(1) as f64;
+    let stalled = mode.share(|run| run.stalled_s);
     let times = mode.call_ms().zip(baseline.call_ms()).map_or(1.0, |(here, there)| here / there);
     let in_flight = mode.in_flight_mean;
     let few = in_flight < LEAST_IN_FLIGHT * mode.concurrency as f64;
     match mode.concurrency {
         0 | 1 => None,
-        _ if busy > BUSY => Some(Doubt::Busy { share: busy }),
+        _ if busy > BUSY => Some(Doubt::Busy { share: busy, workers }),
         _ if stalled > LEAST_SHARE => Some(Doubt::Stalled { share: stalled }),
         _ if times > SLOWER => Some(Doubt::SlowerCalls { times }),
         calls => (few && rows > 2 * calls).then_some(Doubt::FewInFlight { in_flight }),
