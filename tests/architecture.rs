@@ -212,7 +212,7 @@ const OF_THE_PROCESS: [&str; 18] = [
 ];
 
 /// The exceptions, each with its reason.
-const ALLOWED: [(&str, &str); 4] = [
+const ALLOWED: [(&str, &str); 6] = [
     // Every variable that looks like a key holds a secret, whoever uses it.
     ("secret", "environment::variable"),
     // Finds the active virtual environment as Python itself does.
@@ -221,6 +221,10 @@ const ALLOWED: [(&str, &str); 4] = [
     ("bridge::python::main_thread", "process::exit"),
     // Ends a forked child, which must not go on as a second run.
     ("bridge::python::forked", "process::abort"),
+    // A worker's standard input is the socket, and not what the predictor reads.
+    ("bridge::workers::child", "dup2"),
+    // Ends a worker whose coordinator is gone, if even a SIGKILL does not.
+    ("bridge::workers::child", "process::abort"),
 ];
 
 #[test]

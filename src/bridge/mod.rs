@@ -5,6 +5,7 @@ pub mod into_future;
 pub mod python;
 pub mod remote;
 pub mod scripted;
+pub mod workers;
 
 mod call;
 mod description;

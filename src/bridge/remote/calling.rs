@@ -15,7 +15,7 @@ use super::link::{Connection, Link, Settled};
 use super::message::{FromWorker, Ready, ToWorker, VERSION, WireEnded, WireTyped};
 use super::wire::{Bytes, Names, WireValue};
 use crate::bridge::{Bridge, Call, Description, Health};
-use crate::call::Attempt;
+use crate::call::{Attempt, Lane};
 use crate::error::{BridgeError, CallError};
 use crate::input::{Misfit, TypedValue, Types};
 
@@ -107,11 +107,26 @@ impl Remote {
         self.link.len()
     }
 
+    /// The worker's event loop, as its pulses tell.
+    pub fn lane(&self) -> Arc<dyn Lane> {
+        Arc::clone(&self.link.lane) as Arc<dyn Lane>
+    }
+
+    /// The number of calls that have ended.
+    pub fn ended(&self) -> u64 {
+        self.link.ended_calls()
+    }
+
     /// Resolves once the connection has ended. The worker may be alive all the same, and a process that it forked may
     /// keep the connection when it is dead.
     pub async fn disconnected(&self) {
         let mut connection = self.link.connection.subscribe();
         let _ = connection.wait_for(|connection| *connection != Connection::Open).await;
+    }
+
+    /// Whether it has not.
+    pub fn is_connected(&self) -> bool {
+        *self.link.connection.borrow() == Connection::Open
     }
 
     /// How long ago the worker has given a sign of life.

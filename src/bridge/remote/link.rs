@@ -1,6 +1,7 @@
 //! What the calling end's bridge and its connection share: the calls that have not ended, and what the worker told.
 
 use std::future::ready;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -71,6 +72,7 @@ pub(super) struct Link {
     pub(super) checking: Mutex<Option<SyncSender<Checked>>>,
     calls: Mutex<Calls>,
     told: Mutex<Told>,
+    answered: AtomicU64,
     settled: mpsc::UnboundedSender<Settled>,
 }
 
@@ -88,6 +90,7 @@ impl Link {
             checking: Mutex::default(),
             calls: Mutex::default(),
             told: Mutex::default(),
+            answered: AtomicU64::new(0),
             settled,
         }
     }
@@ -139,6 +142,8 @@ impl Link {
     /// Gives replies to the futures that wait for them, on the runtime where those are.
     pub(super) fn settle(&self, settled: Settled) {
         if !settled.is_empty() {
+            let answers = settled.iter().filter(|(_, reply)| reply.is_ok()).count();
+            self.answered.fetch_add(answers as u64, Ordering::Relaxed);
             // Nobody listens once that runtime is gone.
             let _ = self.settled.send(settled);
         }
@@ -163,7 +168,10 @@ impl Link {
             health.lanes.push(LaneHealth::default());
         }
         let lane = &mut health.lanes[0];
-        lane.calls = lock(&self.calls).open.len() as u64;
+        let calls = lock(&self.calls);
+        (lane.calls, lane.made) = (calls.open.len() as u64, calls.next);
+        drop(calls);
+        lane.answered = self.answered.load(Ordering::Relaxed);
         lane.stalled = self.lane.stalled_by(Instant::now());
         lane.stalled_now = self.lane.stalled_now();
         health
@@ -178,6 +186,12 @@ impl Link {
         lock(&self.calls).open.len()
     }
 
+    /// The number of calls that have ended on the other side.
+    pub(super) fn ended_calls(&self) -> u64 {
+        let calls = lock(&self.calls);
+        calls.next - calls.open.len() as u64
+    }
+
     /// Takes no more calls, which end as `after`, and ends those that are open, as `verdict` says of their row.
     pub(super) fn end_calls(&self, after: CallError, mut verdict: impl FnMut(u64) -> CallError) {
         let mut calls = lock(&self.calls);
@@ -190,8 +204,9 @@ impl Link {
             settled.extend(sender.map(|sender| (sender, Err(verdict(row)))));
             clocks.push(clock);
         }
-        self.settle(settled);
+        // First, so that whoever has the reply knows that nothing is left running.
         drop(clocks);
+        self.settle(settled);
     }
 
     /// The connection has ended in this way.

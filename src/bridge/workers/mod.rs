@@ -1,0 +1,271 @@
+//! Worker processes as one bridge: each has an interpreter, an event loop and the predictor, and is reached over a
+//! socket ([`super::remote`]). What happens to them stays here; the engine learns that calls were lost.
+//!
+//! # Who takes a call
+//!
+//! The ready worker with the fewest calls. While none is ready, calls wait, and the wait is charged to no timeout.
+//!
+//! # A worker's death
+//!
+//! A worker is dead when it was waited for ([`process`]): an end of the connection proves nothing, since a process that
+//! the predictor forked may hold it, and a worker without it may still run its calls. Only when it was reaped, and what
+//! it has started was killed, do its calls end, so that no row is called while an earlier call of it runs. Another
+//! worker takes its place: the first at once, later ones after longer and longer waits if they are of no use.
+//!
+//! The rows that a worker held at its death are suspects ([`blame`]). The engine hands them over again, and then each is
+//! called alone, on a worker of their own, which is started when there are suspects. The others go on meanwhile. A
+//! suspect whose call ends is cleared. A row that was alone at two or three deaths is set aside.
+//!
+//! # A worker that is ended
+//!
+//! One whose event loop has not turned for `kill_after` is killed. If its pulses come and name the row that holds the
+//! loop up, that row fails for good. If they come and name none, because code holds the interpreter's lock, the rows
+//! are suspects, and the one that holds up its loop alone fails. If no pulses come, because the worker was stopped, no
+//! row is to blame. Nor is any for a worker that is replaced because it takes too much memory: it gets no more calls,
+//! and is closed when those it has are over.
+//!
+//! # The end of the coordinator
+//!
+//! A worker ends itself as soon as it sees its coordinator go, without asking the interpreter ([`child`]).
+//!
+//! # The files
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `mod.rs` | [`Workers`]: the bridge as the engine sees it |
+//! | `settings.rs` | what workers are started with |
+//! | `pool.rs` | who takes a call, and who waits |
+//! | `place.rs` | a place for a worker, and what is told of all that it had |
+//! | `keeper.rs` | keeps a place filled: starts, ends, judges and replaces its worker |
+//! | `watching.rs` | when a worker is to be ended, and why |
+//! | `blame.rs` | which rows are suspects, and which are set aside |
+//! | `death.rs` | how a process died |
+//! | `lane.rs` | the lanes of calls, as the engine sees them |
+//! | `process.rs` | processes that are killed with all that they have started |
+//! | `memory.rs` | how many workers fit into memory |
+//! | `child.rs` | the worker's end |
+
+mod blame;
+mod child;
+mod death;
+mod keeper;
+mod lane;
+mod memory;
+mod place;
+mod pool;
+mod process;
+mod settings;
+mod watching;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Handle};
+use tokio::task::JoinSet;
+
+pub use self::child::serve_coordinator;
+use self::keeper::{CannotStart, Live};
+use self::pool::{Pool, State};
+pub use self::process::{Program, resume, suspend};
+use self::process::{Starter, await_reaped};
+pub use self::settings::{Count, Settings};
+use super::python::predictor::LoadError;
+use super::{Bridge, Call, Description, Health};
+use crate::call::Attempt;
+use crate::input::{Misfit, TypedValue, Types};
+
+/// How long workers whose bridge is dropped may take to end.
+const DROPPED: Duration = Duration::from_secs(3);
+/// How long before its time is up a worker that has not ended is killed.
+const KILL: Duration = Duration::from_millis(300);
+
+/// Worker processes as one bridge. They end by [`Bridge::close`], or unobserved once this is dropped.
+pub struct Workers {
+    pool: Arc<Pool>,
+    description: Description,
+    is_typed: bool,
+    facts: Vec<u8>,
+    note: String,
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers").field("note", &self.note).finish_non_exhaustive()
+    }
+}
+
+impl Workers {
+    /// Starts the workers, side by side. Call it within a Tokio runtime, on which the calls will be awaited. Blocks
+    /// until all are ready.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no worker can load the predictor, with the reason that the first gave, or if the machine has no room
+    /// for that many processes.
+    pub fn start(settings: Settings) -> Result<Self, LoadError> {
+        let home = Handle::current();
+        let failed = |error: std::io::Error| LoadError(CannotStart::from(error).to_string());
+        let starter = Starter::new().map_err(failed)?;
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let (told, started) = sync_channel(1);
+        // A runtime of their own, so that workers are heard also while the job's thread writes to a slow disk.
+        let run = move || runtime.block_on(run(settings, starter, home, &told));
+        std::thread::Builder::new().name("pool".into()).spawn(run).map_err(failed)?;
+        started.recv().map_err(|_| LoadError("the thread of the workers has panicked".to_owned()))?
+    }
+
+    /// What the first worker told when it was ready.
+    pub fn facts(&self) -> &[u8] {
+        &self.facts
+    }
+
+    /// How many workers there are, and why.
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+}
+
+/// Starts the workers, tells the bridge, and keeps the workers until the bridge is closed.
+async fn run(
+    settings: Settings,
+    starter: Starter,
+    home: Handle,
+    told: &SyncSender<Result<Workers, LoadError>>,
+) {
+    let (pool, lives, note) = match start(settings, starter, home).await {
+        Ok(started) => started,
+        Err(error) => {
+            let _ = told.send(Err(LoadError(error.to_string())));
+            return;
+        }
+    };
+    let Some(first) = lives.iter().flatten().next() else { return };
+    let remote = &first.worker.remote;
+    let workers = Workers {
+        description: Description { workers: lives.len() as u64, ..remote.describe().clone() },
+        is_typed: remote.types().is_some(),
+        facts: remote.facts().to_owned(),
+        pool: Arc::clone(&pool),
+        note,
+    };
+    let mut keepers = JoinSet::new();
+    for (index, live) in lives.into_iter().enumerate() {
+        if let Some(live) = &live {
+            pool.enter(&pool.ordinary()[index], &live.worker);
+        }
+        keepers.spawn(Arc::clone(&pool).keep(Some(index), live));
+    }
+    keepers.spawn(Arc::clone(&pool).keep(None, None));
+    // If nobody waits any more, the bridge is dropped here, and its workers end.
+    let _ = told.send(Ok(workers));
+    keepers.join_all().await;
+}
+
+/// What was started at each place.
+type Started = (Arc<Pool>, Vec<Option<Live>>, String);
+
+async fn start(settings: Settings, starter: Starter, home: Handle) -> Result<Started, CannotStart> {
+    let (most, is_bound) = match settings.count {
+        Count::Exactly(number) => (number.get(), false),
+        Count::UpTo(number) => (number.get(), true),
+    };
+    let pool = Arc::new(Pool::new(settings, starter, home, most));
+    if !is_bound {
+        let lives = start_at(&pool, 0, most).await?;
+        let note = if most == 1 { "1 worker".to_owned() } else { format!("{most} workers") };
+        return Ok((pool, lives, note));
+    }
+    let mut lives = start_at(&pool, 0, 1).await?;
+    let resident = lives.iter().flatten().find_map(|live| memory::resident(live.process.pid));
+    let (fit, note) = memory::fitting(most, resident, memory::available());
+    pool.use_only(fit);
+    if fit > 1 {
+        lives.append(&mut start_at(&pool, 1, fit).await?);
+    }
+    Ok((pool, lives, note))
+}
+
+/// Starts workers at the places, side by side. Those that failed are tried again later, unless all have.
+async fn start_at(pool: &Arc<Pool>, from: usize, to: usize) -> Result<Vec<Option<Live>>, CannotStart> {
+    let mut starting = JoinSet::new();
+    for index in from..to {
+        let pool = Arc::clone(pool);
+        starting.spawn(async move { (index, pool.start(&pool.ordinary()[index]).await) });
+    }
+    let mut lives: Vec<_> = (from..to).map(|_| None).collect();
+    let mut first = None;
+    while let Some(started) = starting.join_next().await {
+        match started {
+            Ok((index, Ok(live))) => lives[index - from] = Some(live),
+            // The others are killed.
+            Ok((_, Err(error @ CannotStart::NoProcess(_)))) => return Err(error),
+            Ok((index, Err(error))) => {
+                if first.as_ref().is_none_or(|(other, _)| index < *other) {
+                    first = Some((index, error));
+                }
+            }
+            Err(panic) => return Err(std::io::Error::other(panic).into()),
+        }
+    }
+    match first {
+        Some((_, error)) if lives.iter().all(Option::is_none) => Err(error),
+        Some((_, error)) => {
+            tracing::warn!("a worker could not be started, and is tried again: {error}");
+            Ok(lives)
+        }
+        None => Ok(lives),
+    }
+}
+
+impl Bridge for Workers {
+    fn describe(&self) -> &Description {
+        &self.description
+    }
+
+    fn types(&self) -> Option<&dyn Types> {
+        self.is_typed.then_some(self)
+    }
+
+    fn submit(&self, attempt: Attempt) -> Call {
+        self.pool.submit(attempt)
+    }
+
+    fn health(&self) -> Health {
+        self.pool.health()
+    }
+
+    fn close(&self, within: Duration) -> bool {
+        let until = Instant::now() + within;
+        self.pool.end(State::Closing(within));
+        let processes = self.pool.pids();
+        if await_reaped(&processes, until - KILL.min(within / 2)) {
+            return true;
+        }
+        self.pool.processes().iter().for_each(|process| process.kill());
+        await_reaped(&processes, until)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.pool.end(State::Closing(DROPPED));
+    }
+}
+
+impl Types for Workers {
+    fn check(
+        &self,
+        directory: &Path,
+        batches: &mut (dyn Iterator<Item = Vec<TypedValue>> + Send),
+        told: &mut dyn FnMut(Misfit) -> bool,
+    ) -> Result<(), String> {
+        let worker = self.pool.least_loaded().ok_or("there is no worker left that knows the types")?;
+        worker.remote.types().map_or(Ok(()), |types| types.check(directory, batches, told))
+    }
+}
+
+#[cfg(test)]
+mod tests;

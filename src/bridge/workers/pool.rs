@@ -1,0 +1,316 @@
+//! What the workers of a job share: who takes the next call, who is suspected, and whether calls are taken at all.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use rustix::process::Pid;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::time::sleep;
+
+use super::blame::Blame;
+use super::lane::WaitingLane;
+use super::place::{Place, Worker, sum};
+use super::process::{Process, Starter};
+use super::settings::Settings;
+use crate::bridge::{Call, Health, Reply};
+use crate::call::{Attempt, Lane};
+use crate::error::{BridgeError, CallError};
+use crate::event::Blockage;
+
+/// How often it is looked whether the worker of the suspects has got rid of the last call.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Whether calls are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Open,
+    /// No worker can be had any more.
+    Failed,
+    /// The workers are to end within this time.
+    Closing(Duration),
+}
+
+/// See the module's page.
+pub(super) struct Pool {
+    pub(super) settings: Settings,
+    pub(super) starter: Starter,
+    /// The runtime where calls are awaited.
+    pub(super) home: Handle,
+    /// The places of the ordinary workers, and last that of the worker for suspects.
+    places: Vec<Place>,
+    /// How many of them are for ordinary workers that are used.
+    used: AtomicUsize,
+    /// The ordinary workers that take calls.
+    ready: RwLock<Vec<Arc<Worker>>>,
+    /// Changes when calls are taken no more, and is touched when a worker is ready.
+    state: watch::Sender<State>,
+    pub(super) blame: Mutex<Blame>,
+    /// Whether there ever was a suspect.
+    suspicious: AtomicBool,
+    pub(super) alone: Alone,
+    /// Blockages that nobody has asked for yet.
+    news: Mutex<Vec<Blockage>>,
+}
+
+/// The calls of suspects.
+pub(super) struct Alone {
+    /// One call at a time, in the order in which they came.
+    turn: Semaphore,
+    /// Calls that want a worker of their own or have it.
+    wanted: AtomicUsize,
+    /// One more wants it.
+    pub(super) called: Notify,
+    /// Whether the worker has a call that somebody waits for.
+    busy: AtomicBool,
+}
+
+impl Alone {
+    /// Whether a call wants the worker or has it.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether the worker has a call that somebody waits for.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
+    }
+}
+
+/// A suspect's wish for the worker, and then its turn.
+struct Wish<'a>(&'a Alone, Option<SemaphorePermit<'a>>);
+
+impl<'a> Wish<'a> {
+    fn new(alone: &'a Alone) -> Self {
+        alone.wanted.fetch_add(1, Ordering::AcqRel);
+        alone.called.notify_one();
+        Self(alone, None)
+    }
+
+    async fn turn(&mut self) {
+        // The semaphore is never closed.
+        self.1 = self.0.turn.acquire().await.ok();
+    }
+
+    /// The worker has the call now.
+    fn begins(&self) {
+        self.0.busy.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Wish<'_> {
+    fn drop(&mut self) {
+        if self.1.is_some() {
+            self.0.busy.store(false, Ordering::Release);
+        }
+        self.0.wanted.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Pool {
+    pub(super) fn new(settings: Settings, starter: Starter, home: Handle, workers: usize) -> Self {
+        Self {
+            settings,
+            starter,
+            home,
+            places: (0..=workers).map(Place::new).collect(),
+            used: AtomicUsize::new(workers),
+            ready: RwLock::default(),
+            state: watch::Sender::new(State::Open),
+            blame: Mutex::default(),
+            suspicious: AtomicBool::new(false),
+            alone: Alone {
+                turn: Semaphore::new(1),
+                wanted: AtomicUsize::new(0),
+                called: Notify::new(),
+                busy: AtomicBool::new(false),
+            },
+            news: Mutex::default(),
+        }
+    }
+
+    /// Leaves the places beyond these without a worker.
+    pub(super) fn use_only(&self, workers: usize) {
+        self.used.store(workers, Ordering::Release);
+    }
+
+    /// The places of the ordinary workers.
+    pub(super) fn ordinary(&self) -> &[Place] {
+        &self.places[..self.used.load(Ordering::Acquire)]
+    }
+
+    /// The place of the worker for suspects.
+    pub(super) fn for_suspects(&self) -> &Place {
+        &self.places[self.places.len() - 1]
+    }
+
+    /// Whether the place is that of the worker for suspects.
+    pub(super) fn is_for_suspects(&self, place: &Place) -> bool {
+        place.index + 1 == self.places.len()
+    }
+
+    /// The number of the place's worker, counted from 1, as users see it.
+    pub(super) fn number(&self, place: &Place) -> usize {
+        if self.is_for_suspects(place) { self.ordinary().len() + 1 } else { place.index + 1 }
+    }
+
+    /// The processes that were started and have not been reaped.
+    pub(super) fn processes(&self) -> Vec<Arc<Process>> {
+        self.places.iter().filter_map(Place::process).collect()
+    }
+
+    pub(super) fn pids(&self) -> Vec<Pid> {
+        self.processes().iter().map(|process| process.pid).collect()
+    }
+
+    /// Calls may be given to the worker from now on.
+    pub(super) fn enter(&self, place: &Place, worker: &Arc<Worker>) {
+        place.enter(Arc::clone(worker));
+        if !self.is_for_suspects(place) {
+            self.ready.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(worker));
+        }
+        // Whoever waits for a worker looks again.
+        self.state.send_modify(|_| {});
+    }
+
+    /// No call is given to the worker any more.
+    pub(super) fn leave(&self, place: &Place, worker: &Arc<Worker>) {
+        place.leave();
+        self.ready.write().unwrap_or_else(PoisonError::into_inner).retain(|one| !Arc::ptr_eq(one, worker));
+    }
+
+    /// The ordinary worker with the fewest calls.
+    pub(super) fn least_loaded(&self) -> Option<Arc<Worker>> {
+        let ready = self.ready.read().unwrap_or_else(PoisonError::into_inner);
+        ready.iter().min_by_key(|worker| worker.remote.calls()).cloned()
+    }
+
+    pub(super) fn state(&self) -> State {
+        *self.state.borrow()
+    }
+
+    /// Takes no more calls. The first reason holds.
+    pub(super) fn end(&self, how: State) {
+        self.state.send_if_modified(|state| {
+            // Workers are closed also if no others can be had.
+            let news = *state == State::Open || *state == State::Failed && matches!(how, State::Closing(_));
+            if news {
+                *state = how;
+            }
+            news
+        });
+    }
+
+    /// Resolves once the workers are to end, to the time that they have for it.
+    pub(super) async fn closing(&self) -> Duration {
+        let mut state = self.state.subscribe();
+        let closing = state.wait_for(|state| matches!(state, State::Closing(_))).await;
+        match closing.map(|state| *state) {
+            Ok(State::Closing(within)) => within,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Judges rows, after which there may be suspects.
+    pub(super) fn blame<T>(&self, judge: impl FnOnce(&mut Blame) -> T) -> T {
+        self.suspicious.store(true, Ordering::Release);
+        judge(&mut self.blame.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn suspects(&self, row: u64) -> bool {
+        self.suspicious.load(Ordering::Acquire)
+            && self.blame.lock().unwrap_or_else(PoisonError::into_inner).suspects(row)
+    }
+
+    /// Hands a call over to the worker with the fewest calls, or has it wait until one can take it.
+    pub(super) fn submit(self: &Arc<Self>, attempt: Attempt) -> Call {
+        if self.state() == State::Open
+            && !self.suspects(attempt.row)
+            && let Some(worker) = self.least_loaded()
+        {
+            return worker.submit(attempt);
+        }
+        let pool = Arc::clone(self);
+        let lane = Arc::new(WaitingLane::new());
+        attempt.clock.runs_on(Arc::clone(&lane) as Arc<dyn Lane>);
+        Call::driven(async move {
+            let reply = if pool.suspects(attempt.row) {
+                pool.call_alone(attempt, &lane).await
+            } else {
+                pool.call_later(attempt, &lane).await
+            };
+            reply.unwrap_or_else(|| Err(BridgeError::LoopStopped.into()))
+        })
+    }
+
+    /// Makes the call once there is a worker that takes it. None if there will be none.
+    async fn call_later(&self, attempt: Attempt, lane: &WaitingLane) -> Option<Reply> {
+        let worker = self.wait_for(|| self.least_loaded()).await?;
+        Some(given(&worker, attempt, lane).await)
+    }
+
+    /// Makes the call once the worker for suspects has no other. None if there will be no such worker.
+    async fn call_alone(&self, attempt: Attempt, lane: &WaitingLane) -> Option<Reply> {
+        let mut wish = Wish::new(&self.alone);
+        wish.turn().await;
+        let row = attempt.row;
+        let place = self.for_suspects();
+        let worker = loop {
+            let worker = self.wait_for(|| place.taker()).await?;
+            // What is left of a call that was cancelled would be blamed too.
+            if worker.remote.calls() == 0 {
+                break worker;
+            }
+            sleep(LOOK).await;
+        };
+        wish.begins();
+        let reply = given(&worker, attempt, lane).await;
+        // The worker has survived it, alone.
+        let is_cleared = match &reply {
+            Ok(_) => true,
+            Err(CallError::Bridge(_)) => false,
+            Err(error) => !error.is_of_lane(),
+        };
+        if is_cleared {
+            self.blame(|blame| blame.clear(row));
+        }
+        Some(reply)
+    }
+
+    /// Waits until there is something, each time a worker is ready. None if no worker will be.
+    async fn wait_for<T>(&self, look: impl Fn() -> Option<T>) -> Option<T> {
+        let mut state = self.state.subscribe();
+        loop {
+            if *state.borrow_and_update() != State::Open {
+                return None;
+            }
+            if let Some(found) = look() {
+                return Some(found);
+            }
+            state.changed().await.ok()?;
+        }
+    }
+
+    /// Keeps blockages until they are asked for.
+    pub(super) fn note(&self, blocked: &mut Vec<Blockage>) {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).append(blocked);
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let mut health = Health::default();
+        for (lane, nulled, mut news) in self.places.iter().filter_map(Place::health) {
+            self.note(&mut news);
+            health.lanes.push(lane);
+            health.nulled = sum(health.nulled, nulled);
+        }
+        health.blocked = std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));
+        health
+    }
+}
+
+/// Gives a call that has waited to the worker.
+async fn given(worker: &Worker, attempt: Attempt, lane: &WaitingLane) -> Reply {
+    lane.goes_on_in(Arc::clone(&worker.lane));
+    worker.submit(attempt).await
+}
