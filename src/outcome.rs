@@ -192,6 +192,14 @@ impl Timing {
         self.starting + self.paced + self.queued
     }
 
+    /// All parts in nanoseconds, in the order of the fields.
+    pub(crate) fn nanos(&self) -> [u64; 10] {
+        let Self { starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded } =
+            self;
+        [starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded]
+            .map(|part| part.as_nanos() as u64)
+    }
+
     /// Adds the time for which the outcome waited to be recorded.
     pub fn add_recording(&mut self, waited: Duration) {
         self.recording += waited;
@@ -202,11 +210,7 @@ impl Timing {
 
 impl Serialize for Timing {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded } =
-            self;
-        [starting, paced, queued, running, backoff, bridge, latency, recording, row, recorded]
-            .map(|part| part.as_nanos() as u64)
-            .serialize(serializer)
+        self.nanos().serialize(serializer)
     }
 }
 

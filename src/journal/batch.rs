@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use super::encode;
 use super::error::JournalError;
 use super::format::Record;
 use super::index::Status;
 use super::line;
 use super::session::Header;
 use crate::outcome::Outcome;
+use crate::row::RowHash;
 
 /// Lines that wait to be written in one write.
 #[derive(Debug, Default)]
@@ -34,9 +36,17 @@ impl Batch {
         Ok(line::append(&mut self.bytes, record)?)
     }
 
+    pub(super) fn started(&mut self, rows: &[(u64, RowHash)]) -> Result<(), JournalError> {
+        let write = |json: &mut Vec<u8>| {
+            encode::started(rows, json);
+            Ok(())
+        };
+        Ok(line::append_with(&mut self.bytes, write)?)
+    }
+
     pub(super) fn outcome(&mut self, outcome: &Outcome) -> Result<(), JournalError> {
         let at = self.bytes.len();
-        self.append(&Record::Outcome(Cow::Borrowed(outcome)))?;
+        line::append_with(&mut self.bytes, |json| encode::outcome(outcome, json))?;
         let status = Status::of(outcome);
         self.decided.push(Decided { row: outcome.row, status, at });
         Ok(())

@@ -25,8 +25,8 @@ pub(super) fn append(buffer: &mut Vec<u8>, record: &impl Serialize) -> serde_jso
     append_with(buffer, |buffer| serde_json::to_writer(buffer, record))
 }
 
-/// Appends a line whose JSON `write` appends.
-fn append_with(
+/// Appends a line whose JSON `write` appends. On an error the buffer is left as it was.
+pub(super) fn append_with(
     buffer: &mut Vec<u8>,
     write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
 ) -> serde_json::Result<()> {

@@ -48,6 +48,7 @@
 //! | --- | --- |
 //! | `session.rs` | a session as a whole: its header and its end |
 //! | `format.rs` | the kinds of records, and how they are told apart |
+//! | `encode.rs` | the JSON of the records that every row has |
 //! | `line.rs` | one line: checksum and JSON |
 //! | `file.rs` | the journal as a file: created, locked, set aside |
 //! | `write.rs` | [`Journal`], the one writer: append, commit, checkpoint |
@@ -67,6 +68,7 @@
 
 mod batch;
 mod blame;
+mod encode;
 mod error;
 mod fields;
 mod file;

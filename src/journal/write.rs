@@ -182,7 +182,7 @@ impl Journal {
     ///
     /// Fails if the record has no form in JSON.
     pub fn append_started(&mut self, rows: &[(u64, RowHash)]) -> Result<(), JournalError> {
-        self.batch.append(&Record::Started(Cow::Borrowed(rows)))
+        self.batch.started(rows)
     }
 
     /// Appends a failed attempt to the batch.
