@@ -73,8 +73,9 @@ struct Waiting {
 }
 
 /// The loop's side. Its thread takes the lock once for each call and finds it free: others take it only to close the
-/// queue or to count the calls.
+/// queue or to count the calls. It shares no cache line with what Tokio's thread writes for each call.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 struct Desk {
     /// Fetched together, and not taken yet.
     calls: VecDeque<Box<Job>>,
