@@ -16,7 +16,10 @@ pub fn fields(raw: &str, delimiter: u8, into: &mut csv::StringRecord) {
 
 /// Whether every field of the record is blank, as in the `;;;;` that spreadsheets put at the end of a file.
 pub(super) fn is_empty(raw: &str, delimiter: u8) -> bool {
-    RawFields::new(raw, delimiter).all(|field| unquote(field).trim().is_empty())
+    // Most records begin with a value. One look at it spares them the search.
+    let begins_with_value = |first: u8| first.is_ascii_alphanumeric() && first != delimiter;
+    !raw.bytes().next().is_some_and(begins_with_value)
+        && RawFields::new(raw, delimiter).all(|field| unquote(field).trim().is_empty())
 }
 
 /// Counts the fields of a record. Refuses NUL, text after a closing quote, and a quote inside an unquoted field, which
@@ -114,7 +117,7 @@ mod tests {
         for raw in [";;;", "", " ; ", "\"\";\"\""] {
             assert!(is_empty(raw, b';'), "{raw}");
         }
-        for raw in [";;0", ",", "\"\"\"\";"] {
+        for raw in [";;0", ",", "\"\"\"\";", "a;"] {
             assert!(!is_empty(raw, b';'), "{raw}");
         }
     }
