@@ -1,6 +1,7 @@
 //! Prepares a job: checks everything and loads the predictor, but calls and writes nothing.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
 use super::answerer::{Answerer, StartOptions, now, predictor_sha256, program_sha256, secrets};
@@ -95,13 +96,18 @@ impl Preparing {
         secrets.add_environment();
         fits(&answerer, &spec)?;
         let validating = Instant::now();
-        let validated = validated(&answerer, &source, &spec.rows)?;
-        let validate = validating.elapsed();
+        // Python looks for its packages meanwhile, which takes it as long as reading a small input takes.
+        let (validated, validate, versions) = std::thread::scope(|scope| {
+            let versions = scope.spawn(|| answerer.versions());
+            let validated = validated(&answerer, &source, &spec.rows);
+            (validated, validating.elapsed(), versions.join())
+        });
+        let (validated, versions) = (validated?, versions.unwrap_or_else(|panic| resume_unwind(panic)));
         let estimate = Estimate::new(&spec.money, answerer.bridge.describe().metered.clone(), &validated);
         let calls = answerer.limit(calls);
         let mut settings = spec::settings(&spec);
         // `report` needs these if this session dies before it writes its own report.
-        let versions: BTreeMap<_, _> = answerer.versions().into_iter().collect();
+        let versions: BTreeMap<_, _> = versions.into_iter().collect();
         let kept = Kept {
             calls: calls as u64,
             workers: answerer.bridge.describe().workers,
