@@ -90,7 +90,11 @@ impl Dispatcher<'_> {
                 self.stop(reason);
             }
         }
-        drop(permits);
+        // All at once, since each time the semaphore is locked.
+        drop(permits.into_iter().flatten().reduce(|mut all, permit| {
+            all.merge(permit);
+            all
+        }));
         if !rows.is_empty() && self.stop.is_none() {
             let since = Since { read: now, first_call: *self.first_call.get_or_insert_with(Instant::now) };
             for row in rows {
