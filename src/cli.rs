@@ -33,6 +33,7 @@ use self::command::show::ShowOptions;
 use self::command::signals::{self, outlive_file_size_limit};
 use self::command::streams::{Streams, stderr};
 use self::command::verify::{VerifyOptions, verify};
+use self::command::worker::{WORKER, worker};
 use self::stoppable::stoppable;
 use crate::bridge::python::{interpreter, main_thread};
 use crate::environment;
@@ -151,6 +152,10 @@ pub fn main(arguments: Vec<OsString>) -> ! {
 
 /// Runs the program and returns its exit code.
 fn program(arguments: Vec<OsString>) -> u8 {
+    if arguments.get(1).is_some_and(|word| word == WORKER) {
+        let _ends = PythonEnds;
+        return worker(&arguments[2..]);
+    }
     // One thread is enough: the event loop has its own, and two cores suffice for both.
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -82,6 +82,16 @@ impl Secrets {
         other.values.iter().for_each(|value| self.insert(value.clone()));
     }
 
+    /// The values, which [`Self::of`] takes again in another process.
+    pub(crate) fn values(&self) -> &[String] {
+        &self.values
+    }
+
+    /// The secrets with these values.
+    pub(crate) fn of(values: Vec<String>) -> Self {
+        Self { values, forms: OnceLock::new() }
+    }
+
     /// Makes ready what masking needs, which is done at its first use otherwise.
     pub fn prepare(&self) {
         self.forms();

@@ -14,7 +14,7 @@ from tokio_asyncio_bridge import _map
 from tokio_asyncio_bridge._answers import LOG, Answers
 from tokio_asyncio_bridge._drive import Stop
 from tokio_asyncio_bridge._errors import UnfinishedError, UsageError
-from tokio_asyncio_bridge._options import EvaluateOptions, File, checked
+from tokio_asyncio_bridge._options import EvaluateOptions, File, checked, refuse_workers
 from tokio_asyncio_bridge._outcome import Outcome
 from tokio_asyncio_bridge._predictions import Predictions
 from tokio_asyncio_bridge._progress import ShowProgress
@@ -80,6 +80,7 @@ def evaluate(
             attribute `answers` has the outcomes so far.
         BridgeError: Its other classes, as `map` raises them.
     """
+    refuse_workers(options, "leave it out: predictions and scores stay objects of this process")
     checked("evaluate", options, EvaluateOptions, ("failure_score", "journal", "progress", "stop"))
     dspy = library("dspy", "tokio-asyncio-bridge[dspy]")
     examples = list(devset)

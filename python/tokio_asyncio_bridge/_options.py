@@ -81,6 +81,13 @@ class PaceOptions(TypedDict, total=False):
     concurrent: bool
 
 
+class WorkerOptions(TypedDict, total=False):
+    """The options about worker processes, for a job with files."""
+
+    workers: int | Literal["auto"]
+    worker_max_rss: str
+
+
 class FileOptions(TypedDict, total=False):
     """The options about the files of a job that is begun or continued."""
 
@@ -99,15 +106,15 @@ class MapOptions(CallOptions, ArgumentOptions, PaceOptions, total=False):
     """The options of `map` and `stream`."""
 
 
-class JournalOptions(MapOptions, FileOptions, total=False):
-    """The options of `map`. Those about files are for a run with a journal."""
+class JournalOptions(MapOptions, WorkerOptions, FileOptions, total=False):
+    """The options of `map`. Those about files and worker processes are for a run with a journal."""
 
 
 class EvaluateOptions(CallOptions, PaceOptions, FileOptions, total=False):
     """The options of `evaluate`. Those about files are for a run with a journal."""
 
 
-class JobOptions(CallOptions, ArgumentOptions, total=False):
+class JobOptions(CallOptions, ArgumentOptions, WorkerOptions, total=False):
     """The options that all calls take that run a predictor on the rows of a file."""
 
     # Predictor
@@ -173,6 +180,13 @@ class ExportOptions(TypedDict, total=False):
 
     fields: Names
     force: bool
+
+
+def refuse_workers(given: Mapping[str, object], remedy: str) -> None:
+    """Refuses worker processes where rows and answers are objects of this process."""
+    for name in WorkerOptions.__annotations__:
+        if given.get(name) is not None:
+            raise UsageError(f"`{name}=` needs rows and answers that can be sent to another process\nhint: {remedy}")
 
 
 # Switches that are opposites of each other: the one that is off turns the other on.

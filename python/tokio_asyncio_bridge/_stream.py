@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from tokio_asyncio_bridge._drive import Telling
 from tokio_asyncio_bridge._errors import BrokenError, UnfinishedError
 from tokio_asyncio_bridge._native import Given, Outcome, Session
-from tokio_asyncio_bridge._options import MapOptions, Words, checked, words
+from tokio_asyncio_bridge._options import MapOptions, Words, checked, refuse_workers, words
 from tokio_asyncio_bridge._predictor import Predictor, given
 from tokio_asyncio_bridge._progress import Display, ShowProgress, display_of
 
@@ -64,6 +64,7 @@ def stream(
             that there are have been yielded.
         BrokenError: The run was broken off. All outcomes that there are have been yielded.
     """
+    refuse_workers(options, "use `map` with `journal=`, or `process`")
     taken = checked("stream", options, MapOptions, ("predictor", "ordered", "progress"))
     spec, target = given(predictor)
     return _Stream(rows, target, ordered, display_of(progress), words({**spec, **taken})).outcomes()

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use super::env_file::EnvFile;
 use super::error::{ErrorKind, Explain, JobError};
+use super::in_workers::{self, InWorkers, WorkerOptions};
 use super::models::Models;
+use super::prints::Prints;
 use super::spec::{PredictorSpec, RowSpec};
 use crate::bridge::Bridge;
 use crate::bridge::into_future::IntoFutureBridge;
 use crate::bridge::python::PythonBridge;
 use crate::bridge::python::exchange::Exchange;
-use crate::bridge::python::interpreter::{Interpreter, Show, Variables};
+use crate::bridge::python::interpreter::{Interpreter, Variables};
 use crate::bridge::python::load::{Load, StartError};
 use crate::bridge::python::predictor::{PredictorObject, Target};
 use crate::bridge::scripted::ScriptedBridge;
@@ -27,25 +29,27 @@ const SHUT_DOWN: Duration = Duration::from_secs(3);
 /// How long a blocked event loop may take to end.
 const SHUT_DOWN_BLOCKED: Duration = Duration::from_millis(500);
 /// Python packages whose versions the report names.
-const PACKAGES: [&str; 5] = ["dspy", "litellm", "openai", "uvloop", "xllamacpp"];
+pub(super) const PACKAGES: [&str; 5] = ["dspy", "litellm", "openai", "uvloop", "xllamacpp"];
 
 /// A predictor that is ready to be called. Dropping it ends the event loop and the local model in bounded time, however
 /// the job ends. Python itself ends with the process, which may run other jobs.
 pub(crate) struct Answerer {
     /// The bridge to the predictor.
     pub bridge: Arc<dyn Bridge>,
-    /// The interpreter; `None` with the scripted bridge.
+    /// The interpreter of this process; `None` if it has none.
     pub interpreter: Option<Interpreter>,
     /// How long the start took.
     pub startup: Duration,
     /// What will run, in one line for people.
     pub description: String,
+    /// What worker processes have told, if there are any.
+    pub workers: Option<InWorkers>,
     /// The model; `None` with the scripted bridge.
-    models: Option<Arc<Models>>,
+    pub(super) models: Option<Arc<Models>>,
     /// Whether nothing is left for `drop` to end.
-    ended: AtomicBool,
+    pub(super) ended: AtomicBool,
     /// What the env file set.
-    _variables: Option<Variables>,
+    pub(super) _variables: Option<Variables>,
 }
 
 /// What is to be started.
@@ -62,8 +66,10 @@ pub(crate) struct StartOptions<'a> {
     pub quiet: bool,
     /// Texts that must not be shown.
     pub secrets: &'a Secrets,
-    /// Shows what Python prints; `None` to let Python print to its own streams.
-    pub prints: Option<Show>,
+    /// How what Python prints is shown.
+    pub prints: Prints,
+    /// The worker processes that make the calls; `None` to make them in this process.
+    pub workers: Option<WorkerOptions<'a>>,
     /// Passes rows and answers that stay Python objects.
     pub exchange: Option<Arc<Exchange>>,
 }
@@ -71,12 +77,13 @@ pub(crate) struct StartOptions<'a> {
 impl<'a> StartOptions<'a> {
     /// What the options ask for, with this many calls in flight.
     pub(crate) fn new(predictor: &'a PredictorSpec, calls: usize, secrets: &'a Secrets) -> Self {
-        let (object, prints, exchange) = (None, None, None);
-        Self { predictor, object, calls, dry_run: false, quiet: false, secrets, prints, exchange }
+        let (object, workers, exchange) = (None, None, None);
+        let prints = Prints::default();
+        Self { predictor, object, calls, dry_run: false, quiet: false, secrets, prints, workers, exchange }
     }
 
     /// What is to be loaded.
-    fn load(&self) -> Result<Load, JobError> {
+    pub(super) fn load(&self) -> Result<Load, JobError> {
         let options = self.predictor;
         let file = options.env_file.as_deref().map(EnvFile::read).transpose();
         let file =
@@ -105,6 +112,9 @@ impl Answerer {
     ///
     /// Fails if the options name no bridge, or if Python, the predictor or the local model cannot be started.
     pub(crate) fn start(options: StartOptions<'_>) -> Result<Self, JobError> {
+        if let Some(workers) = options.workers {
+            return in_workers::start(options, workers);
+        }
         let started = Instant::now();
         let predictor = options.predictor;
         if let Some(script) = predictor.bridge.strip_prefix("fake") {
@@ -115,6 +125,7 @@ impl Answerer {
                 interpreter: None,
                 startup: started.elapsed(),
                 description: "the fake bridge".to_owned(),
+                workers: None,
                 models: None,
                 ended: AtomicBool::new(false),
                 _variables: None,
@@ -126,7 +137,7 @@ impl Answerer {
         }
         let load = options.load()?;
         let (interpreter, variables) = load.interpreter().map_err(|error| not_started(error, predictor))?;
-        if let Some(show) = options.prints {
+        if let Some(show) = options.prints.show {
             interpreter.show_prints_by(show);
         }
         let mut secrets = options.secrets.clone();
@@ -153,6 +164,7 @@ impl Answerer {
             interpreter: Some(interpreter),
             startup: started.elapsed(),
             description: String::new(),
+            workers: None,
             models: Some(models),
             ended: AtomicBool::new(false),
             _variables: variables,
@@ -161,7 +173,7 @@ impl Answerer {
         Ok(answerer)
     }
 
-    fn describe(&self, options: &PredictorSpec) -> String {
+    pub(super) fn describe(&self, options: &PredictorSpec) -> String {
         let predictor = self.bridge.describe();
         let mut text = predictor.kind.clone();
         if predictor.spec != "dspy" {
@@ -200,7 +212,9 @@ impl Answerer {
     /// The versions that the report names: of this program, of Python and of its packages.
     pub(super) fn versions(&self) -> Vec<(String, String)> {
         let mut versions = vec![(env!("CARGO_PKG_NAME").to_owned(), env!("CARGO_PKG_VERSION").to_owned())];
-        if let Some(interpreter) = &self.interpreter {
+        if let Some(workers) = &self.workers {
+            versions.extend_from_slice(&workers.facts.versions);
+        } else if let Some(interpreter) = &self.interpreter {
             versions.push(("python".to_owned(), interpreter.version.clone()));
             versions.extend(interpreter.package_versions(&PACKAGES));
         }
@@ -228,7 +242,7 @@ impl Drop for Answerer {
     }
 }
 
-fn not_started(error: StartError, options: &PredictorSpec) -> JobError {
+pub(super) fn not_started(error: StartError, options: &PredictorSpec) -> JobError {
     match error {
         StartError::Interpreter(error) => {
             JobError::new(ErrorKind::Predictor, error.to_string()).because(error)
@@ -241,7 +255,7 @@ fn not_started(error: StartError, options: &PredictorSpec) -> JobError {
     }
 }
 
-fn not_loaded(options: &PredictorSpec) -> JobError {
+pub(super) fn not_loaded(options: &PredictorSpec) -> JobError {
     JobError::new(ErrorKind::Predictor, format!("failed to load the predictor `{}`", options.predictor))
 }
 

@@ -10,10 +10,10 @@ use super::estimate::Estimated;
 use super::files::{self, remove_spool};
 use super::paths::JobPaths;
 use super::prepare::{Prepared, Preparing};
+use super::prints::Prints;
 use super::resume::{Begin, TakeUp};
 use super::run::{Opened, Session, SessionEnd};
 use super::spec::JobSpec;
-use crate::bridge::python::interpreter::Show;
 use crate::bridge::python::predictor::PredictorObject;
 use crate::journal::Counts;
 use crate::observe::{Level, Observer};
@@ -42,8 +42,11 @@ pub struct SessionOptions {
     pub scratch: bool,
     /// Keep Python's libraries from logging a line for each call.
     pub quiet: bool,
-    /// Shows what Python prints; `None` to let Python print to its own streams.
-    pub prints: Option<Show>,
+    /// How what Python prints is shown.
+    pub prints: Prints,
+    /// The program that becomes a worker process if its arguments are `worker` and a number. It is needed for a job
+    /// with worker processes, unless Python runs in this process.
+    pub worker_program: Option<PathBuf>,
     /// The command line that started the session, for the journal and the report. Secrets in it are masked.
     pub argv: Vec<String>,
 }
@@ -152,6 +155,7 @@ impl Job {
             scratch,
             quiet,
             prints,
+            worker_program,
             argv,
             ..
         } = options;
@@ -178,7 +182,8 @@ impl Job {
             source.at = fresh.to_path_buf();
         }
         let calls = spec.pace.calls();
-        let preparing = Preparing { spec, predictor, source, calls, dry_run, quiet, prints, argv };
+        let preparing =
+            Preparing { spec, predictor, source, calls, dry_run, quiet, prints, worker_program, argv };
         let mut prepared = preparing.run(control).await?;
         prepared.announce(observer);
         if fresh.is_some() {

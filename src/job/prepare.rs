@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::answerer::{Answerer, StartOptions, now, predictor_sha256, program_sha256, secrets};
 use super::error::{ErrorKind, JobError};
 use super::estimate::{self, Estimate, Estimated};
+use super::in_workers::WorkerOptions;
+use super::prints::Prints;
 use super::rebuilt::{Kept, cores};
 use super::spec::{self, JobSpec, RowSpec};
-use crate::bridge::python::interpreter::Show;
 use crate::bridge::python::predictor::PredictorObject;
 use crate::input::{Format, InputError, Source, Validated, glance, validate, validate_typed};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
@@ -36,8 +38,10 @@ pub(super) struct Preparing {
     pub dry_run: bool,
     /// Keep Python's libraries from logging a line for each call.
     pub quiet: bool,
-    /// Shows what Python prints; `None` to let Python print to its own streams.
-    pub prints: Option<Show>,
+    /// How what Python prints is shown.
+    pub prints: Prints,
+    /// The program that becomes a worker process.
+    pub worker_program: Option<PathBuf>,
     /// The command line that started the session. Secrets in it are masked in the header.
     pub argv: Vec<String>,
 }
@@ -78,7 +82,7 @@ impl Preparing {
     }
 
     fn prepare(self) -> Result<Prepared, JobError> {
-        let Self { spec, predictor, mut source, calls, dry_run, quiet, prints, argv } = self;
+        let Self { spec, predictor, mut source, calls, dry_run, quiet, prints, worker_program, argv } = self;
         // Only now: standard input has just been copied to a file.
         source.delimiter = spec.rows.delimiter_of(&source);
         let mut secrets = secrets(&spec.predictor);
@@ -90,8 +94,10 @@ impl Preparing {
         let program = spec.predictor.program.as_deref().map(program_sha256).transpose()?;
         let options = spec.predictor.from(&spec.directory);
         let starting = StartOptions::new(&options, calls, &secrets);
-        let answerer =
-            Answerer::start(StartOptions { object: predictor, dry_run, quiet, prints, ..starting })?;
+        let workers = WorkerOptions::new(&spec.workers, spec.time.timeout, worker_program.as_deref());
+        let workers = workers.map(|workers| workers.only_one(dry_run));
+        let starting = StartOptions { object: predictor, dry_run, quiet, prints, workers, ..starting };
+        let answerer = Answerer::start(starting)?;
         // Those of the env file are there now.
         secrets.add_environment();
         fits(&answerer, &spec)?;
@@ -229,6 +235,9 @@ impl Prepared {
             observer.message(Level::Warning, &warning.to_string());
         }
         warn(&self.answerer, &self.spec, observer);
+        if let Some(note) = self.answerer.workers.as_ref().and_then(|workers| workers.note.as_ref()) {
+            observer.message(Level::Note, &format!("`--workers auto`: {note}"));
+        }
         let predictor = self.answerer.bridge.describe();
         let rows = self.validated.selected.end - self.validated.selected.start;
         let mut text = format!("{}: {}", self.source.path.display(), counted(rows, "row"));
@@ -244,6 +253,9 @@ impl Prepared {
             counted(self.calls as u64, "call"),
             predictor.event_loop
         );
+        if let Some(workers) = &self.answerer.workers {
+            text += &format!(" in {}", workers.number);
+        }
         if self.dry_run {
             text += "; dry run: nothing is called";
         }

@@ -72,4 +72,6 @@ mod terminal;
 mod threads;
 mod typed;
 mod verify;
+#[cfg(target_os = "linux")]
+mod workers;
 mod workers_told;

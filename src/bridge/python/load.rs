@@ -54,9 +54,20 @@ impl Load {
     /// Fails if Python cannot be started, or if another job has set one of the variables to another value.
     pub fn interpreter(&self) -> Result<(Interpreter, Option<Variables>), StartError> {
         let interpreter = Interpreter::find(self.python.as_deref())?;
-        let variables = (!self.variables.is_empty()).then(|| self.variables.clone());
-        let variables = variables.map(|variables| interpreter.set_variables(variables)).transpose()?;
+        let variables = self.set_variables(&interpreter)?;
         Ok((interpreter, variables))
+    }
+
+    /// Sets the variables in a running interpreter, for as long as what is returned lives.
+    ///
+    /// # Errors
+    ///
+    /// Fails if another job has set one of them to another value.
+    pub fn set_variables(&self, interpreter: &Interpreter) -> Result<Option<Variables>, SetError> {
+        if self.variables.is_empty() {
+            return Ok(None);
+        }
+        interpreter.set_variables(self.variables.clone()).map(Some)
     }
 
     /// The request of a bridge. `object` takes the place of the SPEC.

@@ -3,6 +3,7 @@
 import io
 import linecache
 import pickle
+import subprocess
 import sys
 import types
 import warnings
@@ -12,6 +13,17 @@ from _tokio_asyncio_bridge import brought, loader, objects, sources, traces
 
 # The program's own, which still runs when another takes its place.
 _main: Any = None
+
+
+def program() -> list[str]:
+    """The command that starts a worker in a process of this interpreter's kind."""
+    if not sys.executable:
+        raise loader.LoadError(
+            "this process does not know its Python, which worker processes run (`sys.executable` is empty)"
+            "\nhint: leave out `workers=`"
+        )
+    options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return [sys.executable, *options, "-m", "tokio_asyncio_bridge", "worker"]
 
 
 def surroundings() -> bytes:

@@ -26,6 +26,16 @@ struct PackedObject {
     origin: Origin,
 }
 
+/// The command that starts a worker with the interpreter that runs in this process, and with its options.
+///
+/// # Errors
+///
+/// Fails if the interpreter does not know its executable.
+pub fn program() -> Result<Vec<String>, LoadError> {
+    let command = Python::attach(|py| helpers::module(py, "parcel")?.call_method0("program")?.extract());
+    command.map_err(|error: PyErr| LoadError::of(&error, &Secrets::default()))
+}
+
 impl Parcel {
     /// Packs the surroundings that this process gives a predictor, and the predictor if it is an object. The
     /// interpreter must be running.

@@ -63,7 +63,7 @@ def keep() -> None:
 def die() -> None:
     """Gives the signals that end a job their default effect, in a process that another one looks after."""
     for number in KEPT:
-        _set(number, signal.SIG_DFL)
+        _set(number, _signal.SIG_DFL)
 
 
 def forget() -> None:

@@ -16,6 +16,7 @@ pub(crate) mod show;
 pub(crate) mod signals;
 pub(crate) mod streams;
 pub(crate) mod verify;
+pub(crate) mod worker;
 
 use std::fmt;
 

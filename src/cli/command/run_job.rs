@@ -8,8 +8,9 @@ use clap::Args;
 use super::show::ShowOptions;
 use super::signals::Signals;
 use super::streams::Streams;
+use super::worker::worker_program;
 use crate::job::spec::WholePatch;
-use crate::job::{Job, SessionOptions};
+use crate::job::{Job, Prints, SessionOptions};
 use crate::observe::Level;
 use crate::report::Report;
 use crate::report::table::{self, Files};
@@ -36,7 +37,8 @@ pub(crate) struct RunOptions {
 pub(super) fn session_options(show: &ShowOptions, streams: &Streams) -> SessionOptions {
     SessionOptions {
         quiet: show.quiet,
-        prints: streams.show(show),
+        prints: Prints { show: streams.show(show), names_workers: show.verbose > 0 },
+        worker_program: worker_program(),
         argv: streams.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         ..SessionOptions::default()
     }

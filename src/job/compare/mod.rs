@@ -57,6 +57,7 @@ impl PreparedComparison {
             dry_run: options.dry_run,
             quiet: options.quiet,
             prints: options.prints,
+            worker_program: options.worker_program,
             argv: options.argv,
         };
         // Before there is a predictor that could hold this up.

@@ -16,11 +16,11 @@ group! {
         /// Make the calls in N worker processes, each with its own Python and predictor; `auto` takes as many as there
         /// are cores and memory for, 0 makes them in this process. `-c`, `--rpm` and budgets hold for all workers
         /// together; a class is instantiated once in each
-        [value_name = "N|auto", hide = true, env = "TAB_WORKERS"]
+        [value_name = "N|auto", env = "TAB_WORKERS"]
         workers: WorkerCount as (WorkerCount) = WorkerCount::InProcess,
         /// Replace a worker whose resident memory has grown beyond SIZE, such as `2GB` or `500MiB`, once its calls have
         /// ended
-        [value_name = "SIZE", hide = true, env = "TAB_WORKER_MAX_RSS"]
+        [value_name = "SIZE", env = "TAB_WORKER_MAX_RSS"]
         worker_max_rss: Option<Size> as (Size) = None,
     }
 }

@@ -14,15 +14,17 @@ use self::python::{Inspected, dspy, event_loop, interpreter, local_model, virtua
 use super::process::{NO_INPUT, ProcessOptions};
 use super::signals::Signals;
 use super::streams::Streams;
+use super::worker::worker_program;
 use crate::input::{Format, Source, glance};
 use crate::job::JobError;
 use crate::job::answerer::{Answerer, StartOptions, secrets};
 use crate::job::env_file::EnvFile;
+use crate::job::in_workers::WorkerOptions;
 use crate::job::paths::is_stream;
 use crate::job::prepare::{fits, validated};
-use crate::job::spec::JobSpec;
+use crate::job::spec::{JobSpec, WorkerCount};
 use crate::policy::stop::StopReason;
-use crate::report::text::counted;
+use crate::report::text::{counted, duration};
 use crate::run::control::Control;
 
 /// Runs `doctor`: exit code 1 if anything is wrong.
@@ -70,11 +72,15 @@ fn checks(options: &ProcessOptions, spec: &JobSpec) -> Vec<Check> {
                 checks.extend(local_model(&inspected, asked).map(|found| ("Local model", found)));
                 checks.extend(key(&inspected, asked).map(|found| ("Key", found)));
                 // Without an input, nothing of the default predictor on the local model is left to check.
-                let wanted = input.is_some() || asked.predictor != "dspy" || asked.model_name() != "local";
+                let wanted = input.is_some()
+                    || asked.predictor != "dspy"
+                    || asked.model_name() != "local"
+                    || spec.workers.workers != WorkerCount::InProcess;
                 if wanted && checks.iter().all(|(_, found)| found.is_ok()) {
-                    let (found, rows) = predictor(options, spec, input.take());
-                    checks.push(("Predictor", found));
-                    input = rows;
+                    let loaded = predictor(options, spec, input.take());
+                    checks.extend(loaded.workers.map(|told| ("Workers", Ok(told))));
+                    checks.push(("Predictor", loaded.found));
+                    input = loaded.input;
                 }
                 checks.extend(api(&inspected, asked).map(|found| ("API", found)));
             }
@@ -109,18 +115,31 @@ fn input(options: &ProcessOptions, spec: &JobSpec) -> Option<Read> {
     Some(looked.map_err(|error| error.to_string()))
 }
 
+/// What came of loading the predictor.
+struct Loaded {
+    found: Finding,
+    /// How many worker processes have loaded it, if any.
+    workers: Option<String>,
+    input: Option<Read>,
+}
+
 /// Loads the predictor as a run does, and checks the whole input against it. It calls nothing.
-fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> (Finding, Option<Read>) {
+fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> Loaded {
     let (mut asked, calls) = (spec.predictor.clone(), spec.pace.calls());
     // What is wrong with it is told by itself.
     asked.env_file = asked.env_file.filter(|file| EnvFile::read(file).is_ok());
-    let secrets = secrets(&asked);
+    let (secrets, program) = (secrets(&asked), worker_program());
+    let workers = WorkerOptions::new(&spec.workers, spec.time.timeout, program.as_deref());
     let starting = StartOptions::new(&asked, calls, &secrets);
-    let answerer = match Answerer::start(StartOptions { dry_run: true, ..starting }) {
+    let answerer = match Answerer::start(StartOptions { dry_run: true, workers, ..starting }) {
         Ok(answerer) => answerer,
-        Err(error) => return (Err(error.to_string()), input),
+        Err(error) => return Loaded { found: Err(error.to_string()), workers: None, input },
     };
-    let read = input.map(|read| match read {
+    let workers = answerer.workers.as_ref().map(|workers| {
+        let why = workers.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
+        format!("{}{why}, ready after {}", workers.number, duration(answerer.startup))
+    });
+    let input = input.map(|read| match read {
         Ok((Some(source), _)) => {
             let validated = validated(&answerer, &source, &spec.rows).map_err(|error| error.to_string())?;
             let rows = validated.selected.end - validated.selected.start;
@@ -130,5 +149,5 @@ fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> (
         read => read,
     });
     let fits = fits(&answerer, spec).map_err(|error| error.to_string());
-    (fits.map(|()| answerer.description.clone()), read)
+    Loaded { found: fits.map(|()| answerer.description.clone()), workers, input }
 }

@@ -1,0 +1,61 @@
+//! The subcommand `worker`, which only the program itself runs: one of the processes of `--workers`.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use tokio::runtime::Builder;
+use tracing_subscriber::EnvFilter;
+
+use super::signals::outlive_file_size_limit;
+use crate::bridge::remote::Served;
+use crate::bridge::workers::serve_coordinator;
+use crate::job::order::load;
+
+/// The word that makes the program a worker, in place of a subcommand. No help lists it.
+pub(crate) const WORKER: &str = "worker";
+
+/// The program that becomes a worker: this one, also if its file has been replaced or removed.
+pub(crate) fn worker_program() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    Some(if program.exists() { program } else { PathBuf::from("/proc/self/exe") })
+}
+
+/// Serves the program that has started this process, and returns the exit code. `arguments` hold the number of the
+/// process of that program.
+///
+/// The signals that end a job keep their default effect, for that program has its own handlers, and looks after this
+/// process.
+pub(crate) fn worker(arguments: &[OsString]) -> u8 {
+    match serve(arguments) {
+        Ok(Served::Closed | Served::Refused) => 0,
+        Ok(Served::Gone) => 1,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: failed to start a worker: {error}");
+            1
+        }
+    }
+}
+
+fn serve(arguments: &[OsString]) -> io::Result<Served> {
+    let parent = arguments.first().and_then(|number| number.to_str()?.parse().ok());
+    let alone = || io::Error::other("`worker` is for the program itself, with `--workers`");
+    let parent = parent.ok_or_else(alone)?;
+    // One thread is enough: the event loop has its own.
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let within = runtime.enter();
+    let _outlive = outlive_file_size_limit()?;
+    drop(within);
+    log();
+    let served = runtime.block_on(serve_coordinator(parent, load));
+    // A thread that is still blocked must not delay the end of the process.
+    runtime.shutdown_background();
+    served
+}
+
+/// Starts logging to standard error, as the program does.
+fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let _ = subscriber.with_ansi(false).without_time().try_init();
+}

@@ -1,0 +1,168 @@
+//! Starts what answers the rows in worker processes. This process needs no interpreter for it.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use super::answerer::{Answerer, PACKAGES, StartOptions, not_loaded, not_started};
+use super::error::{ErrorKind, JobError};
+use super::models::Models;
+use super::order::{Facts, Order, read, written};
+use super::prints::Printer;
+use super::spec::{WorkerCount, WorkerSpec};
+use crate::bridge::Bridge;
+use crate::bridge::python::interpreter::located;
+use crate::bridge::python::parcel::{self, Parcel};
+use crate::bridge::remote::Host;
+use crate::bridge::workers::{Count, Program, Settings, Workers};
+
+/// How much longer than the timeout a worker's event loop may not turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a job says of its worker processes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WorkerOptions<'a> {
+    spec: &'a WorkerSpec,
+    timeout: Duration,
+    program: Option<&'a Path>,
+    /// Whether one is enough to know them all.
+    only_one: bool,
+}
+
+impl<'a> WorkerOptions<'a> {
+    /// The worker processes that make the calls, each of which has this much time; `None` if they are made in this
+    /// process. `program` becomes a worker if its arguments are `worker` and the number of this process. It is not
+    /// needed where Python runs in this process.
+    pub(crate) fn new(spec: &'a WorkerSpec, timeout: Duration, program: Option<&'a Path>) -> Option<Self> {
+        (spec.workers != WorkerCount::InProcess).then_some(Self { spec, timeout, program, only_one: false })
+    }
+
+    /// Starts only one, unless that decides how many there are.
+    pub(crate) fn only_one(self, only_one: bool) -> Self {
+        Self { only_one, ..self }
+    }
+
+    /// How many are to be started.
+    fn count(self) -> Count {
+        match self.spec.workers {
+            WorkerCount::Auto => Count::UpTo(available_parallelism().unwrap_or(NonZeroUsize::MIN)),
+            WorkerCount::Number(number) if !self.only_one => {
+                Count::Exactly(number.try_into().unwrap_or(NonZeroUsize::MIN))
+            }
+            WorkerCount::Number(_) | WorkerCount::InProcess => Count::Exactly(NonZeroUsize::MIN),
+        }
+    }
+}
+
+/// What is known of the worker processes of a job.
+#[derive(Debug)]
+pub(crate) struct InWorkers {
+    /// How many there are, in words: `2 worker processes`.
+    pub number: String,
+    /// How many there are and why, if the program decided that.
+    pub note: Option<String>,
+    /// What the first has told of its interpreter.
+    pub(super) facts: Facts,
+    _printer: Printer,
+}
+
+/// Starts the workers that the options ask for.
+pub(super) fn start(options: StartOptions<'_>, workers: WorkerOptions<'_>) -> Result<Answerer, JobError> {
+    let started = Instant::now();
+    let (predictor, dry_run, calls) = (options.predictor, options.dry_run, options.calls);
+    if predictor.bridge != "python" {
+        let text = format!("the bridge `{}` has no worker processes", predictor.bridge);
+        return Err(JobError::new(ErrorKind::Usage, text));
+    }
+    let mut load = options.load()?;
+    let (python, interpreter) =
+        located(predictor.python.as_deref()).map_err(|error| not_started(error.into(), predictor))?;
+    // The variables of an env file are there for whatever this process starts, or were set before.
+    let variables = interpreter.as_ref().map(|interpreter| load.set_variables(interpreter)).transpose();
+    let variables = variables.map_err(|error| not_started(error.into(), predictor))?.flatten();
+    let is_guest = interpreter.as_ref().is_some_and(|interpreter| !interpreter.is_embedded);
+    load.python = (!is_guest).then(|| python.clone());
+    let program = if is_guest {
+        let words = parcel::program().map_err(|error| not_loaded(predictor).because(error))?;
+        command(words.into_iter().map(Into::into))
+    } else {
+        workers.program.and_then(|program| command([program.into(), "worker".into()].into_iter()))
+    };
+    let Some(program) = program else {
+        let text = "worker processes need the program `tokio-asyncio-bridge`: no `worker_program` was given";
+        return Err(JobError::new(ErrorKind::Usage, text));
+    };
+    let parcel = (is_guest || options.object.is_some()).then(|| Parcel::pack(options.object.as_ref()));
+    let parcel = parcel.transpose().map_err(|error| not_loaded(predictor).because(error))?;
+    let order = Order {
+        load,
+        parcel,
+        secrets: options.secrets.values().to_vec(),
+        packages: PACKAGES.map(str::to_owned).into(),
+    };
+    let models = Arc::new(Models::new(predictor, python, calls, dry_run));
+    let printer = Printer::new(options.prints);
+    let settings = Settings {
+        program,
+        load: written(&order),
+        host: host(&models, &printer),
+        count: workers.count(),
+        kill_after: workers.timeout.saturating_add(PATIENCE),
+        max_rss: workers.spec.worker_max_rss.map(|size| size.0),
+    };
+    let bridge = Workers::start(settings).map_err(|error| not_loaded(predictor).because(error))?;
+    let facts = read(bridge.facts()).map_err(|error| JobError::new(ErrorKind::Internal, error))?;
+    let told = InWorkers {
+        number: number(workers, bridge.describe().workers),
+        note: (workers.spec.workers == WorkerCount::Auto).then(|| bridge.note().to_owned()),
+        facts,
+        _printer: printer,
+    };
+    let mut answerer = Answerer {
+        bridge: Arc::new(bridge),
+        interpreter,
+        startup: started.elapsed(),
+        description: String::new(),
+        workers: Some(told),
+        models: Some(models),
+        ended: AtomicBool::new(false),
+        _variables: variables,
+    };
+    answerer.description = answerer.describe(predictor);
+    Ok(answerer)
+}
+
+/// The program with its arguments, and the number of this process as the last one.
+fn command(mut words: impl Iterator<Item = OsString>) -> Option<Program> {
+    let path = words.next()?.into();
+    Some(Program { path, arguments: words.chain([std::process::id().to_string().into()]).collect() })
+}
+
+/// What is done for each worker.
+fn host(models: &Arc<Models>, printer: &Printer) -> Box<dyn Fn(usize) -> Host + Send + Sync> {
+    let (models, printed) = (Arc::clone(models), printer.printed());
+    Box::new(move |number| {
+        let (models, printed) = (Arc::clone(&models), Arc::clone(&printed));
+        Host {
+            model: Box::new(move || models.provide().map(|settings| written(&settings))),
+            printed: Box::new(move |bytes| printed(number, bytes)),
+        }
+    })
+}
+
+/// How many worker processes there are, in words.
+fn number(workers: WorkerOptions<'_>, started: u64) -> String {
+    let words = |number: u64| {
+        if number == 1 { "1 worker process".to_owned() } else { format!("{number} worker processes") }
+    };
+    match workers.spec.workers {
+        WorkerCount::Number(number) if workers.only_one && number.get() > 1 => {
+            format!("{}, of which 1 was started", words(number.get().into()))
+        }
+        _ => words(started),
+    }
+}

@@ -1,0 +1,82 @@
+//! What a worker process is told to load, and what it tells of itself once it is ready.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::bridge::Bridge;
+use crate::bridge::python::PythonBridge;
+use crate::bridge::python::load::Load;
+use crate::bridge::python::parcel::Parcel;
+use crate::bridge::python::predictor::{ModelSettings, Target};
+use crate::bridge::remote::{Asking, Started};
+use crate::secret::Secrets;
+
+/// What a worker is told to load, so that it is what this process would load itself.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Order {
+    /// The predictor.
+    pub(super) load: Load,
+    /// What comes from the interpreter of this process, if one runs.
+    pub(super) parcel: Option<Parcel>,
+    /// Texts that must not be shown.
+    pub(super) secrets: Vec<String>,
+    /// The Python packages whose versions are wanted.
+    pub(super) packages: Vec<String>,
+}
+
+/// What a worker tells of its interpreter.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Facts {
+    /// Its executable.
+    pub(super) python: PathBuf,
+    /// Its version, and those of the packages that it has, by name.
+    pub(super) versions: Vec<(String, String)>,
+}
+
+/// The value as bytes, which [`read`] takes.
+pub(super) fn written(value: &impl Serialize) -> Vec<u8> {
+    rmp_serde::to_vec_named(value).unwrap_or_default()
+}
+
+/// The value of bytes that the same program has written.
+///
+/// # Errors
+///
+/// Fails if they are none.
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    rmp_serde::from_slice(bytes).map_err(|error| format!("failed to read a message: {error}"))
+}
+
+/// Loads what a worker process was told to, as the process that gave the order would itself. `asking` is how it asks
+/// that process. To be called within a Tokio runtime, on a thread that may block.
+///
+/// # Errors
+///
+/// Fails with the reason and the remedy.
+pub(crate) fn load(order: &[u8], asking: Asking) -> Result<Started, String> {
+    let Order { load, parcel, secrets, packages } = read(order)?;
+    let (interpreter, variables) = load.interpreter().map_err(|error| error.to_string())?;
+    // They are there to the end of the process.
+    std::mem::forget(variables);
+    interpreter.die_of_signals();
+    let shown = asking.clone();
+    interpreter.show_prints_by(Box::new(move |bytes| shown.print(bytes)));
+    let mut secrets = Secrets::of(secrets);
+    secrets.add_environment();
+    let object = parcel.map(|parcel| parcel.unpack()).transpose().map_err(|error| error.to_string())?;
+    let target = object.flatten().map_or_else(|| Target::Spec(load.predictor.clone()), Target::Object);
+    let provider = Box::new(move || read::<ModelSettings>(&asking.model()?));
+    let request = load.request(target, provider, None);
+    let bridge = PythonBridge::start(load.event_loop, request, secrets).map_err(|error| error.to_string())?;
+    if load.quiet {
+        interpreter.hush();
+    }
+    let packages: Vec<_> = packages.iter().map(String::as_str).collect();
+    let mut versions = vec![("python".to_owned(), interpreter.version.clone())];
+    versions.extend(interpreter.package_versions(&packages));
+    let facts = written(&Facts { python: interpreter.executable, versions });
+    Ok(Started { bridge: Arc::new(bridge) as Arc<dyn Bridge>, facts })
+}

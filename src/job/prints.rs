@@ -1,0 +1,136 @@
+//! Shows what the predictors of worker processes print: whole lines, in the order in which they came.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+use crate::bridge::python::interpreter::{Show, tell};
+
+/// How many pieces may wait to be shown. A predictor that prints more waits itself.
+const WAITING: usize = 256;
+/// A longer line, in bytes, is shown in parts.
+const LONGEST: usize = 64 << 10;
+
+/// How what Python prints is shown.
+#[derive(Default)]
+pub struct Prints {
+    /// Shows it; `None` to write it to Python's own streams, or from worker processes to standard error.
+    pub show: Option<Show>,
+    /// Whether each line of a worker process begins with the number of the worker.
+    pub names_workers: bool,
+}
+
+impl fmt::Debug for Prints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prints").finish_non_exhaustive()
+    }
+}
+
+/// A thread that shows what workers print. Dropping it shows what is left.
+#[derive(Debug)]
+pub(super) struct Printer {
+    pieces: SyncSender<Piece>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A worker, and what it printed; or nothing at the end.
+type Piece = Option<(usize, Vec<u8>)>;
+
+/// Is told which worker printed what.
+pub(super) type Printed = Arc<dyn Fn(usize, &[u8]) + Send + Sync>;
+
+impl Printer {
+    /// Starts the thread. If it cannot be started, nothing is shown.
+    pub(super) fn new(prints: Prints) -> Self {
+        let (pieces, inbox) = sync_channel(WAITING);
+        let thread = Builder::new().name("prints".into()).spawn(move || show_all(&inbox, &prints));
+        Self { pieces, thread: thread.ok() }
+    }
+
+    /// What is to be told of prints. Later ones, from when this is dropped, are not shown.
+    pub(super) fn printed(&self) -> Printed {
+        let pieces = self.pieces.clone();
+        Arc::new(move |worker, bytes| {
+            // Fails once the thread has ended.
+            let _ = pieces.send(Some((worker, bytes.to_vec())));
+        })
+    }
+}
+
+impl Drop for Printer {
+    fn drop(&mut self) {
+        let _ = self.pieces.send(None);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn show_all(inbox: &Receiver<Piece>, prints: &Prints) {
+    let mut begun = BTreeMap::<usize, Vec<u8>>::new();
+    let mut lines = Vec::new();
+    while let Ok(Some((worker, bytes))) = inbox.recv() {
+        let held = begun.entry(worker).or_default();
+        held.extend_from_slice(&bytes);
+        let whole = if held.len() > LONGEST {
+            held.len()
+        } else {
+            memchr::memrchr(b'\n', held).map_or(0, |at| at + 1)
+        };
+        if whole > 0 {
+            named(prints, worker, &held[..whole], &mut lines);
+            held.drain(..whole);
+            show(prints, &mut lines);
+        }
+    }
+    for (worker, held) in begun {
+        named(prints, worker, &held, &mut lines);
+    }
+    show(prints, &mut lines);
+}
+
+/// Appends the lines, each with the number of its worker if that is asked for.
+fn named(prints: &Prints, worker: usize, bytes: &[u8], lines: &mut Vec<u8>) {
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        if prints.names_workers {
+            lines.extend_from_slice(format!("[worker {worker}] ").as_bytes());
+        }
+        lines.extend_from_slice(line);
+        if !line.ends_with(b"\n") {
+            lines.push(b'\n');
+        }
+    }
+}
+
+fn show(prints: &Prints, lines: &mut Vec<u8>) {
+    if !lines.is_empty() {
+        prints.show.as_ref().map_or_else(|| tell(lines), |show| show(lines));
+        lines.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn the_lines_of_two_workers_are_not_mixed_and_the_last_one_is_ended() {
+        for names_workers in [true, false] {
+            let shown = Arc::<Mutex<Vec<u8>>>::default();
+            let kept = Arc::clone(&shown);
+            let show: Show = Box::new(move |bytes| kept.lock().unwrap().extend_from_slice(bytes));
+            let printer = Printer::new(Prints { show: Some(show), names_workers });
+            let printed = printer.printed();
+            for (worker, text) in [(1, "on"), (2, "two\nand"), (1, "e\n"), (2, " three")] {
+                printed(worker, text.as_bytes());
+            }
+            drop((printed, printer));
+            let named = "[worker 2] two\n[worker 1] one\n[worker 2] and three\n";
+            let text = String::from_utf8(shown.lock().unwrap().clone()).unwrap();
+            let plain = "two\none\nand three\n";
+            assert_eq!(text, if names_workers { named } else { plain });
+        }
+    }
+}

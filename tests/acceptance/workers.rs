@@ -1,0 +1,367 @@
+//! Calls in worker processes: answers, limits and messages are those of calls in one process.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::support::aimock::{Aimock, Fixtures};
+use super::support::job::{Done, Job};
+
+const TWO: [&str; 2] = ["--workers", "2"];
+
+/// A predictor that notes when each call begins and ends, and answers with the number of its process.
+const MARKED: &str = "
+async def predict(question):
+    called({'begin': os.getpid()})
+    await asyncio.sleep(0.03)
+    called({'end': os.getpid()})
+    return os.getpid()";
+
+/// The most calls of a [`MARKED`] predictor in flight at once, and the processes that made them.
+fn in_flight(job: &Job) -> (u64, BTreeSet<u64>) {
+    let (mut running, mut most, mut processes) = (0, 0, BTreeSet::new());
+    for mark in job.calls() {
+        if let Some(process) = mark["begin"].as_u64() {
+            processes.insert(process);
+            running += 1;
+            most = most.max(running);
+        } else {
+            running -= 1;
+        }
+    }
+    (most, processes)
+}
+
+/// The records of `answers.csv` without what no two runs have in common.
+fn lasting(job: &Job) -> Vec<BTreeMap<String, String>> {
+    let without = |mut record: BTreeMap<String, String>| {
+        record.remove("latency_ms");
+        record
+    };
+    job.answers().into_iter().map(without).collect()
+}
+
+/// Runs the predictor on questions, in one process and in two workers, and returns the second job. The answers of both
+/// are the same.
+#[track_caller]
+fn alike(code: &str, options: &[&str], exit: i32) -> Job {
+    let run = |workers: &[&str]| {
+        let job = Job::new().questions(40).predictor(code).args(["--backoff", "1ms"]);
+        job.process_with(&[options, workers].concat()).expect(exit);
+        job
+    };
+    let (one, two) = (run(&[]), run(&TWO));
+    assert_eq!(lasting(&two), lasting(&one));
+    assert_eq!(two.calls().len(), one.calls().len());
+    two
+}
+
+#[test]
+fn calls_are_made_by_two_processes_of_which_none_is_the_programs() {
+    let job = Job::new().questions(40).predictor(MARKED);
+    let running = job.spawn(
+        &[
+            &["process", "questions.csv", "-o", "answers.csv", "-c", "8"][..],
+            &TWO,
+            &["--predictor", "predictor.py:predict"],
+        ]
+        .concat(),
+    );
+    let program = u64::from(running.pid());
+    running.wait().expect(0);
+    let (most, processes) = in_flight(&job);
+    assert_eq!((most, processes.len()), (8, 2), "`-c` holds for both together");
+    assert!(!processes.contains(&program));
+    for process in processes {
+        assert!(!std::path::Path::new(&format!("/proc/{process}")).exists(), "a worker is left");
+    }
+    job.run(&["verify", "questions.csv", "answers.csv"]).expect(0);
+}
+
+#[test]
+fn answers_errors_and_retries_are_those_of_one_process() {
+    let job = alike(
+        "class Odd:
+    def __repr__(self):
+        return 'odd'
+async def predict(question, row_id, attempt):
+             called(row_id)
+             await asyncio.sleep(0.001)
+             if row_id % 10 == 1:
+                 raise ValueError(f'no {question}')
+             if row_id % 10 == 2 and attempt == 1:
+                 raise ConnectionError('again')
+             if row_id % 10 == 3:
+                 return Odd()
+             return {'answer': question.upper(), 'n': row_id, 'nested': {'é': [1.5, None]}}",
+        &[],
+        3,
+    );
+    let failures = job.run(&["report", "answers.csv", "--failures"]).expect(0);
+    failures
+        .prints("ValueError: no Question 1?")
+        .prints("predictor.py")
+        .prints("raise ValueError(f'no {question}')");
+}
+
+#[test]
+fn json_lines_keep_their_types() {
+    let rows: String =
+        (0..20).map(|row| json!({"row": {"a": [row, null, 1.5]}, "big": 1e300}).to_string() + "\n").collect();
+    let code =
+        "async def predict(row, big):\n    return {'row': row, 'big': big, 'kind': type(big).__name__}\n";
+    let answers = [&[][..], &TWO].map(|workers| {
+        let job = Job::new().file("rows.jsonl", &rows).predictor(code);
+        let process = ["process", "rows.jsonl", "-o", "answers.jsonl", "--predictor", "predictor.py:predict"];
+        job.run(&[&process[..], workers].concat()).expect(0);
+        let lines = job.lines("answers.jsonl").into_iter();
+        lines
+            .map(|line| [&line["predicted_row"], &line["predicted_big"], &line["kind"]].map(Clone::clone))
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[1][3], [json!({"a": [3, null, 1.5]}), json!(1e300), json!("float")]);
+}
+
+#[test]
+fn a_plain_function_has_a_thread_for_each_call_of_its_worker() {
+    // Nobody passes the barrier before 10 are there.
+    let job = Job::new().questions(40).args(["-c", "20", "--timeout", "20s"]).predictor(
+        "import threading
+barrier = threading.Barrier(10)
+def predict(question):
+    barrier.wait(15)
+    return question",
+    );
+    job.process_with(&TWO).expect(0);
+    assert_eq!(job.column("answer"), job.column("question"));
+}
+
+#[test]
+fn the_first_chunk_of_a_generator_is_timed_in_its_worker() {
+    let job = Job::new().questions(6).predictor(
+        "async def predict(question):
+             await asyncio.sleep(0.05)
+             for letter in question:
+                 yield letter
+             await asyncio.sleep(0.2)",
+    );
+    job.process_with(&TWO).expect(0);
+    assert_eq!(job.column("answer"), job.column("question"));
+    let report = job.report();
+    assert_eq!(report["first_chunk_ms"]["count"], 6);
+    let median = |times: &Value| times["p50"].as_f64().unwrap();
+    let (first, whole) = (median(&report["first_chunk_ms"]), median(&report["latency_ms"]["ok"]));
+    assert!(first >= 45.0 && whole >= first + 190.0, "{first} of {whole}");
+}
+
+#[test]
+fn a_class_is_made_once_in_each_worker() {
+    let job = Job::new().questions(40).args(["-c", "8"]).predictor(
+        "class predict:
+             def __init__(self):
+                 called('made')
+             async def __call__(self, question):
+                 await asyncio.sleep(0.01)
+                 return question",
+    );
+    job.process_with(&TWO).expect(0);
+    assert_eq!(job.calls(), ["made", "made"]);
+}
+
+#[test]
+fn values_that_do_not_fit_their_parameter_are_refused_before_any_call() {
+    let rows: String = (0..6)
+        .map(|row| format!("{}\n", if row == 4 { "four".to_owned() } else { row.to_string() }))
+        .collect();
+    let code = "async def predict(n: int):\n    called(n)\n    return n + 1\n";
+    let job = Job::new().file("questions.csv", format!("n\n{rows}")).predictor(code);
+    job.process_with(&TWO).expect(1).says("line 6 has `four` in the column `n`, which is not a valid `int`");
+    assert!(job.calls().is_empty() && !job.path("answers.csv.journal").exists());
+    let job = job.file("questions.csv", "n\n1\n2\n");
+    job.process_with(&TWO).expect(0);
+    assert_eq!(job.column("answer"), ["2", "3"]);
+}
+
+#[test]
+fn a_predictor_that_cannot_be_loaded_is_refused_with_its_traceback() {
+    let job = Job::new().questions(3).predictor("import nowhere_at_all\n");
+    let one = job.process().expect(1);
+    let two = job.process_with(&TWO).expect(1);
+    assert_eq!(two.stderr, one.stderr);
+    assert!(two.stderr.contains("No module named 'nowhere_at_all'"), "{}", two.stderr);
+}
+
+#[test]
+fn what_is_printed_is_masked_and_whole_and_has_its_worker_at_v() {
+    let printing = "import sys
+async def predict(question):
+    sys.stdout.write('on')
+    sys.stdout.flush()
+    await asyncio.sleep(0.001)
+    print('e line with', os.environ['MY_TOKEN'], file=sys.stderr)
+    print('e line with', os.environ['MY_TOKEN'])
+    return question";
+    let job = Job::new().questions(30).env("MY_TOKEN", "tok-planted-0007").predictor(printing).args(TWO);
+    let done = job.process().expect(0);
+    assert_eq!(done.stdout.matches("e line").count(), 0);
+    assert_eq!(done.stderr.matches("e line with ***\n").count(), 60, "{}", done.stderr);
+    let whole = done.stderr.lines().filter(|line| line.contains("line with"));
+    assert!(!done.stderr.contains("tok-planted-0007") && whole.clone().all(|line| line.ends_with("***")));
+    let done = job.process_with(&["--force", "-v"]).expect(0);
+    let numbered = |number: u32| {
+        done.stderr.lines().filter(|line| line.starts_with(&format!("[worker {number}] "))).count()
+    };
+    assert!(numbered(1) > 0 && numbered(2) > 0, "{}", done.stderr);
+    let lines = job.process_with(&["--force", "--progress", "json"]).expect(0);
+    for line in lines.stderr.lines() {
+        serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{line}"));
+    }
+    assert!(lines.stderr.contains(r#""type":"output""#), "{}", lines.stderr);
+}
+
+#[test]
+fn a_rate_holds_for_all_workers_together() {
+    let job = Job::new().questions(16).predictor(&MARKED.replace("0.03", "0.3"));
+    job.process_with(&["--rpm", "600", "--workers", "2", "-c", "16"]).expect(0);
+    let report = job.report();
+    let wall = report["wall_s"].as_f64().unwrap();
+    assert!(wall > 1.2, "16 rows at 10 a second took {wall} s");
+    assert_eq!(in_flight(&job).1.len(), 2);
+}
+
+/// `process questions.csv` on the server with two workers.
+fn ask(job: &Job, server: &Aimock, options: &[&str]) -> Done {
+    let base = server.base_url();
+    let all =
+        ["process", "questions.csv", "-o", "answers.csv", "--model", "openai/gpt-4o-mini", "--api-base"];
+    job.run(&[&all[..], &[&base], &TWO, options].concat())
+}
+
+#[test]
+fn dspy_is_asked_once_a_row_and_its_usage_is_counted() {
+    let server = Aimock::start(&Fixtures::numbered(20));
+    let job = Job::new().questions(20);
+    let done = ask(&job, &server, &["--lm", "api_key=sk-planted-0008", "-v"]).expect(0);
+    assert_eq!(job.column("answer"), (0..20).map(|row| format!("Answer {row}")).collect::<Vec<_>>());
+    assert_eq!(server.journal().len(), 20, "one request a row");
+    assert_eq!(job.report()["tokens"], json!({"input": 2_000, "output": 200, "calls": 20}));
+    assert!(job.report()["run"]["versions"]["dspy"].is_string(), "{}", job.report()["run"]["versions"]);
+    for text in [&done.stderr, &job.read("answers.csv.journal")] {
+        assert!(!text.contains("sk-planted-0008"), "{text}");
+    }
+}
+
+#[test]
+fn a_budget_holds_for_all_workers_together() {
+    let server = Aimock::start(&Fixtures::numbered(60));
+    let job = Job::new().questions(60);
+    let prices = ["--price-in", "10", "--price-out", "10"];
+    ask(&job, &server, &[&prices[..], &["--max-cost", "0.022", "-c", "8"]].concat()).expect(4);
+    assert_eq!(server.journal().len(), 20, "every call costs 0.0011");
+}
+
+#[test]
+fn a_run_goes_on_with_another_number_of_workers() {
+    let job = Job::new().questions(30).predictor(
+        "async def predict(question, row_id):
+             called(os.getpid())
+             if row_id >= 20 and not os.path.exists('well'):
+                 raise ValueError('not yet')
+             return question",
+    );
+    job.process_with(&["--workers", "2", "--max-failures", "100%"]).expect(3);
+    let recorded = job.read("answers.csv.journal");
+    assert!(recorded.contains(r#""workers":"2""#), "{recorded}");
+    let job = job.file("well", "");
+    let done = job.resume_with(&["--workers", "1"]).expect(0);
+    assert!(!done.stderr.contains("changed"), "{}", done.stderr);
+    assert_eq!(job.calls().len(), 40);
+    let processes: BTreeSet<_> = job.calls()[30..].iter().map(ToString::to_string).collect();
+    assert_eq!(processes.len(), 1);
+    assert_eq!(job.column("answer"), job.column("question"));
+    let appended = job.read("questions.csv") + "30,Question 30?\n";
+    let job = job.file("questions.csv", appended);
+    job.process_with(&["--workers", "0"]).expect(0);
+    assert_eq!(job.calls().len(), 41);
+}
+
+#[test]
+fn a_comparison_times_its_modes_on_workers() {
+    let job = Job::new().questions(16).predictor(MARKED);
+    let compare =
+        ["compare", "questions.csv", "--predictor", "predictor.py:predict", "-c", "8", "--runs", "1"];
+    job.run(&[&compare[..], &TWO].concat()).expect(0).prints("concurrent -c 8");
+    assert_eq!(in_flight(&job).1.len(), 2);
+}
+
+#[test]
+fn a_worker_has_no_descriptor_of_the_program_nor_its_input() {
+    let job = Job::new().questions(8).file("leak", "").predictor(
+        "import sys
+def links():
+    for name in os.listdir('/proc/self/fd'):
+        try:
+            yield int(name), os.readlink(f'/proc/self/fd/{name}')
+        except OSError:
+            pass
+async def predict(question):
+    inherited = [link for number, link in links() if number > 2 and 'calls' not in link]
+    return {'read': sys.stdin.read(), 'in': os.readlink('/proc/self/fd/0'), 'out': os.readlink('/proc/self/fd/1'),
+            'files': [link for link in inherited if link.startswith('/') and not link.startswith(('/dev', '/proc'))]}",
+    );
+    let script = "exec 9>leak; echo secret | \"$PROGRAM\" process questions.csv -o answers.csv \
+        --predictor predictor.py:predict --workers 2";
+    job.bash(script).expect(0);
+    for answer in job.answers() {
+        let [read, input, output, files] = ["read", "in", "out", "files"].map(|name| &*answer[name]);
+        assert_eq!((read, input, files), ("", "/dev/null", "[]"));
+        assert!(output.contains(".stderr"), "{output}");
+    }
+}
+
+#[test]
+fn a_worker_has_the_programs_directory_and_environment() {
+    let job =
+        Job::new().questions(4).file("some.env", "FROM_FILE=file\n").env("FROM_PARENT", "parent").predictor(
+            "import sys
+async def predict(question):
+    return {'cwd': os.getcwd(), 'parent': os.environ['FROM_PARENT'], 'file': os.environ['FROM_FILE'],
+            'python': sys.executable}",
+        );
+    let mut answers = [&[][..], &TWO].map(|workers| {
+        job.process_with(&[&["--force", "--env-file", "some.env"][..], workers].concat()).expect(0);
+        lasting(&job)
+    });
+    let two = std::mem::take(&mut answers[1]);
+    assert_eq!(two, answers[0]);
+    assert_eq!((&*two[0]["parent"], &*two[0]["file"]), ("parent", "file"));
+}
+
+#[test]
+fn a_dry_run_and_doctor_load_the_predictor_in_a_worker() {
+    let job = Job::new()
+        .questions(4)
+        .predictor("called(os.getpid())\nasync def predict(question):\n    called('call')\n");
+    job.process_with(&["--workers", "3", "--dry-run"]).expect(0).says("3 worker processes");
+    assert_eq!(job.calls().len(), 1, "one is enough");
+    let doctor = ["doctor", "questions.csv", "--predictor", "predictor.py:predict", "--workers", "2"];
+    job.run(&doctor).expect(0).prints("Workers").prints("2 worker processes");
+    assert!(job.calls().iter().all(Value::is_u64), "{:?}", job.calls());
+}
+
+#[test]
+fn workers_are_as_many_as_there_are_cores_or_as_asked_for() {
+    let job = Job::new().questions(40).predictor(MARKED);
+    let cores = std::thread::available_parallelism().unwrap().get();
+    job.process_with(&["--workers", "auto", "-c", "20"]).expect(0).says("worker process");
+    let processes = in_flight(&job).1.len();
+    assert!((1..=cores).contains(&processes), "{processes} of {cores}");
+    job.process_with(&["--workers", "many"])
+        .expect(2)
+        .says("expected `auto` or a whole number from 0 to 1000");
+    job.process_with(&["--worker-max-rss", "2"]).expect(2).says("expected a size such as `2GB` or `500MiB`");
+    job.run(&["process", "--help"]).expect(0).prints("--workers <N|auto>").prints("--worker-max-rss <SIZE>");
+    let help = job.run(&["help"]).expect(0).stdout;
+    assert!(!help.contains("worker"), "{help}");
+}
