@@ -1,7 +1,10 @@
 //! Calls in worker processes: answers, limits and messages are those of calls in one process.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::support::aimock::{Aimock, Fixtures};
@@ -348,6 +351,57 @@ fn a_dry_run_and_doctor_load_the_predictor_in_a_worker() {
     let doctor = ["doctor", "questions.csv", "--predictor", "predictor.py:predict", "--workers", "2"];
     job.run(&doctor).expect(0).prints("Workers").prints("2 worker processes");
     assert!(job.calls().iter().all(Value::is_u64), "{:?}", job.calls());
+}
+
+/// The state of a process, such as `T` for one that is stopped; `None` if there is none.
+fn state(process: &Value) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit(") ").next()?.chars().next()
+}
+
+#[test]
+fn control_z_suspends_the_workers_too_and_they_go_on_with_the_program() {
+    let job =
+        Job::new().questions(60).args(["--workers", "2", "-c", "4", "--timeout", "1s", "--retries", "0"]);
+    let job = job
+        .predictor("async def predict(question):\n    called(os.getpid())\n    await asyncio.sleep(0.05)\n");
+    let mut running = job.start();
+    running.wait_for_calls(8);
+    running.signal(Signal::TSTP);
+    running.wait_until_stopped();
+    let workers: BTreeSet<_> = job.calls().into_iter().map(|process| process.to_string()).collect();
+    let workers: Vec<Value> = workers.iter().map(|process| process.parse().unwrap()).collect();
+    let until = Instant::now() + Duration::from_secs(5);
+    while workers.iter().any(|process| state(process) != Some('T')) {
+        assert!(Instant::now() < until, "they go on");
+    }
+    let calls = running.calls();
+    sleep(Duration::from_secs(2));
+    assert_eq!(running.calls(), calls);
+    running.signal(Signal::CONT);
+    running.wait().expect(0);
+    assert_eq!(job.calls().len(), 60, "none is lost, and none times out");
+}
+
+#[test]
+fn a_signal_to_a_worker_alone_kills_it_and_its_rows_are_called_again() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let job = Job::new().questions(60).args(["--workers", "2", "-c", "4", "--retries", "0"]);
+        let job = job.predictor(
+            "import signal
+async def predict(question):
+    called(os.getpid())
+    await asyncio.sleep(0.05)
+    return question",
+        );
+        let mut running = job.start();
+        running.wait_for_calls(8);
+        let victim = Pid::from_raw(job.calls()[0].as_i64().unwrap() as i32).unwrap();
+        kill_process(victim, signal).unwrap();
+        running.wait().expect(0);
+        assert_eq!(job.column("answer"), job.column("question"));
+        assert!((61..=64).contains(&job.calls().len()), "{} calls", job.calls().len());
+    }
 }
 
 #[test]

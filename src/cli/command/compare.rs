@@ -6,11 +6,12 @@ use clap::Args;
 
 use super::run_job::session_options;
 use super::show::ShowOptions;
-use super::signals::Signals;
+use super::signals::{Signals, suspend_workers};
 use super::streams::Streams;
 use crate::fs::Access;
 use crate::job::SessionOptions;
 use crate::job::compare::{self, PreparedComparison};
+use crate::job::spec::WorkerCount;
 use crate::observe::Level;
 use crate::report::compare::Comparison;
 use crate::run::control::Control;
@@ -42,6 +43,9 @@ pub(crate) async fn compare(options: CompareOptions, streams: &mut Streams) -> a
     let access = spec.access.access();
     let control = Control::new();
     let signals = Signals::forward(&control, spec.time.grace, streams.last_words(None))?;
+    if spec.workers.workers != WorkerCount::InProcess {
+        suspend_workers()?;
+    }
     let session =
         SessionOptions { input: Some(input.clone()), dry_run: *dry_run, ..session_options(show, streams) };
     let mut observer = streams.observer(show);

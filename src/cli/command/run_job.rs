@@ -6,10 +6,10 @@ use anyhow::anyhow;
 use clap::Args;
 
 use super::show::ShowOptions;
-use super::signals::Signals;
+use super::signals::{Signals, suspend_workers};
 use super::streams::Streams;
 use super::worker::worker_program;
-use crate::job::spec::WholePatch;
+use crate::job::spec::{WholePatch, WorkerCount};
 use crate::job::{Job, Prints, SessionOptions};
 use crate::observe::Level;
 use crate::report::Report;
@@ -50,6 +50,9 @@ pub(super) async fn run(job: Job, options: &RunOptions, streams: &mut Streams) -
     let control = Control::new();
     let words = streams.last_words(Some(job.files().journal.clone()));
     let signals = Signals::forward(&control, job.spec().time.grace, words)?;
+    if job.spec().workers.workers != WorkerCount::InProcess {
+        suspend_workers()?;
+    }
     let (named, scratch) = (job.files().clone(), job.is_scratch());
     let page = job.writes_page().then(|| named.page.clone());
     let mut observer = streams.observer(show);

@@ -2,6 +2,7 @@
 
 mod last_resort;
 mod streams;
+mod suspended;
 
 use std::io;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::task::AbortHandle;
 
 use self::streams::Streams;
+pub(crate) use self::suspended::suspend_workers;
 use crate::run::control::Control;
 
 /// Passes the signals that end a job on to its control, for as long as the value lives. Make it before Python starts:
