@@ -7,7 +7,6 @@ import sys
 import textwrap
 import threading
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ def test_a_function_and_what_it_refers_to_is_sent(place: Path) -> None:
     assert report.rows.ok == 2
     assert [line.split(",")[2:4] for line in answers()] == [["a!", str(place)], ["b!", str(place)]]
     assert str(os.getpid()) not in CALLS.read_text().split()
-    # A worker that was started for one call takes the same job over from this process, and gives it back.
+    # The job goes on in this process, and then in a worker again.
     Path("q.csv").write_text("question,n\na,1\nb,2\nc,3\n")
     assert tab.process("q.csv", "a.csv", predictor=answer).rows.ok == 3
     Path("q.csv").write_text("question,n\na,1\nb,2\nc,3\nd,4\n")
@@ -73,7 +72,8 @@ def test_what_cannot_be_sent_is_refused_with_the_reason(place: Path) -> None:
         with lock:
             return question
 
-    with pytest.raises(tab.PredictorError, match="cannot be sent to a worker process: TypeError: cannot pickle") as raised:
+    reason = "cannot be sent to a worker process: TypeError: cannot pickle"
+    with pytest.raises(tab.PredictorError, match=reason) as raised:
         tab.process("q.csv", predictor=locked, workers=2)
     assert raised.value.hint is not None and "path/to/file.py:name" in raised.value.hint
 
@@ -134,9 +134,10 @@ def test_a_script_and_its_options_are_those_of_the_caller(place: Path) -> None:
         )
     )
     subprocess.run([sys.executable, "-X", "dev", "script.py", "word"], check=True)
-    without_times = [[line.rsplit(",", 1)[0] for line in Path(f).read_text().splitlines()[1:]] for f in ("a.csv", "here.csv")]
-    assert without_times[0] == without_times[1]
-    assert "kept,true,\"[\"\"word\"\"]\"" in without_times[0][0]
+    records = [Path(file).read_text().splitlines()[1:] for file in ("a.csv", "here.csv")]
+    sent, here = ([line.rpartition(",")[0] for line in lines] for lines in records)
+    assert sent == here
+    assert 'kept,true,"[""word""]"' in sent[0]
 
 
 def test_what_is_printed_reaches_standard_error(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -199,9 +200,6 @@ def test_a_dspy_module_is_sent_with_the_settings_of_its_caller(place: Path) -> N
 def test_a_number_that_does_not_fit_is_told(place: Path, workers: Any, told: str) -> None:
     with pytest.raises(tab.UsageError, match=told):
         tab.process("q.csv", predictor="app.py:answer", workers=workers)
-
-
-Executed = Callable[..., Any]
 
 
 @pytest.mark.notebook

@@ -309,9 +309,7 @@ def changed_settings() -> dict[str, Any]:
         return {}
     settings = {**store.main_thread_config, **store.thread_local_overrides.get()}
     begun = store.DEFAULT_CONFIG
-    return {
-        name: value for name, value in settings.items() if name not in _OF_A_CALL and value != begun.get(name)
-    }
+    return {name: value for name, value in settings.items() if name not in _OF_A_CALL and value != begun.get(name)}
 
 
 def take_settings(settings: dict[str, Any]) -> None:

@@ -79,7 +79,8 @@ def pack(target: Any, name: str) -> tuple[bytes, list[tuple[str, str]], str | No
     except ImportError:
         raise loader.LoadError(
             f"`{name}` is an object of this process, and worker processes need `cloudpickle` to get it"
-            f"\nhint: run `{sys.executable} -m pip install cloudpickle`, or name the predictor as `path/to/file.py:name`"
+            f"\nhint: run `{sys.executable} -m pip install cloudpickle`, or name the predictor as "
+            "`path/to/file.py:name`"
         ) from None
     parts = {"": target, **brought.changed_settings()}
     for part, value in parts.items():
