@@ -197,7 +197,9 @@ fn a_predictor_that_cannot_be_loaded_is_refused_with_its_traceback() {
 
 #[test]
 fn what_is_printed_is_masked_and_whole_and_has_its_worker_at_v() {
-    let printing = "import sys
+    // The handler is one that is never called, which is logged.
+    let printing = "import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: None)
 async def predict(question):
     sys.stdout.write('on')
     sys.stdout.flush()
@@ -216,7 +218,7 @@ async def predict(question):
         done.stderr.lines().filter(|line| line.starts_with(&format!("[worker {number}] "))).count()
     };
     assert!(numbered(1) > 0 && numbered(2) > 0, "{}", done.stderr);
-    let lines = job.process_with(&["--force", "--progress", "json"]).expect(0);
+    let lines = job.process_with(&["--force", "--progress", "json"]).expect(0).says("the handler of SIGTERM");
     for line in lines.stderr.lines() {
         serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{line}"));
     }
@@ -253,6 +255,26 @@ fn dspy_is_asked_once_a_row_and_its_usage_is_counted() {
     for text in [&done.stderr, &job.read("answers.csv.journal")] {
         assert!(!text.contains("sk-planted-0008"), "{text}");
     }
+}
+
+#[test]
+fn the_local_model_is_served_once_for_all_workers() {
+    let job = Job::new().questions(2).predictor(
+        "import dspy, glob
+class predict(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.step = dspy.Predict('question -> answer')
+    async def aforward(self, question):
+        lists = glob.glob(f'/proc/{os.getppid()}/task/*/children')
+        children = ' '.join(open(one).read() for one in lists).split()
+        called([open(f'/proc/{child}/cmdline').read().count('n_parallel') for child in children])
+        return dspy.Prediction(answer=question)",
+    );
+    job.process_with(&TWO).expect(0).says("1 call at once on").says("on the local model");
+    let [servers, ..] = &job.calls()[..] else { panic!("no call") };
+    let servers = servers.as_array().unwrap().iter().filter(|server| **server != 0).count();
+    assert_eq!(servers, 1, "{:?}", job.calls());
 }
 
 #[test]

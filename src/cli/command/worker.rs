@@ -3,14 +3,17 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::Builder;
 
-use tokio::runtime::Builder;
+use tokio::runtime;
 use tracing_subscriber::EnvFilter;
 
 use super::signals::outlive_file_size_limit;
-use crate::bridge::remote::Served;
+use crate::bridge::remote::{Asking, Served};
 use crate::bridge::workers::serve_coordinator;
 use crate::job::order::load;
+use crate::secret::Secrets;
 
 /// The word that makes the program a worker, in place of a subcommand. No help lists it.
 pub(crate) const WORKER: &str = "worker";
@@ -42,20 +45,52 @@ fn serve(arguments: &[OsString]) -> io::Result<Served> {
     let alone = || io::Error::other("`worker` is for the program itself, with `--workers`");
     let parent = parent.ok_or_else(alone)?;
     // One thread is enough: the event loop has its own.
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let within = runtime.enter();
     let _outlive = outlive_file_size_limit()?;
     drop(within);
-    log();
-    let served = runtime.block_on(serve_coordinator(parent, load));
+    let logged = log();
+    let served = runtime.block_on(serve_coordinator(parent, move |order, asking| {
+        show(logged, asking.clone())?;
+        load(order, asking)
+    }));
     // A thread that is still blocked must not delay the end of the process.
     runtime.shutdown_background();
     served
 }
 
-/// Starts logging to standard error, as the program does.
-fn log() {
+/// Starts logging, and returns what is logged. The program shows it, for standard error may have a bar or be JSON.
+fn log() -> Receiver<Vec<u8>> {
+    let (sender, logged) = channel();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let masked = Masked { secrets: Secrets::from_environment(), sender };
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || masked.clone());
     let _ = subscriber.with_ansi(false).without_time().try_init();
+    logged
+}
+
+/// Has the program show what is logged, on a thread that may block.
+fn show(logged: Receiver<Vec<u8>>, asking: Asking) -> Result<(), String> {
+    let show = move || logged.iter().for_each(|line| asking.print(&line));
+    let thread = Builder::new().name("log".into()).spawn(show);
+    thread.map(drop).map_err(|error| format!("failed to start a thread: {error}"))
+}
+
+/// Passes on what is logged, with secrets masked.
+#[derive(Clone)]
+struct Masked {
+    secrets: Secrets,
+    sender: Sender<Vec<u8>>,
+}
+
+impl Write for Masked {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        // Fails once nobody shows it.
+        let _ = self.sender.send(self.secrets.mask(&String::from_utf8_lossy(text)).as_bytes().to_vec());
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
