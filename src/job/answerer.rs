@@ -5,19 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::env_file::EnvFile;
 use super::error::{ErrorKind, Explain, JobError};
-use super::in_workers::{self, InWorkers, WorkerOptions};
+use super::in_workers::{self, InWorkers};
 use super::models::Models;
-use super::prints::Prints;
 use super::spec::{PredictorSpec, RowSpec};
+use super::starting::{PACKAGES, StartOptions, not_loaded, not_started};
 use crate::bridge::Bridge;
 use crate::bridge::into_future::IntoFutureBridge;
 use crate::bridge::python::PythonBridge;
-use crate::bridge::python::exchange::Exchange;
 use crate::bridge::python::interpreter::{Interpreter, Variables};
-use crate::bridge::python::load::{Load, StartError};
-use crate::bridge::python::predictor::{PredictorObject, Target};
+use crate::bridge::python::predictor::Target;
 use crate::bridge::scripted::ScriptedBridge;
 use crate::fs::sha256;
 use crate::input::Wanted;
@@ -28,8 +25,6 @@ use crate::secret::Secrets;
 const SHUT_DOWN: Duration = Duration::from_secs(3);
 /// How long a blocked event loop may take to end.
 const SHUT_DOWN_BLOCKED: Duration = Duration::from_millis(500);
-/// Python packages whose versions the report names.
-pub(super) const PACKAGES: [&str; 5] = ["dspy", "litellm", "openai", "uvloop", "xllamacpp"];
 
 /// A predictor that is ready to be called. Dropping it ends the event loop and the local model in bounded time, however
 /// the job ends. Python itself ends with the process, which may run other jobs.
@@ -45,62 +40,11 @@ pub(crate) struct Answerer {
     /// What worker processes have told, if there are any.
     pub workers: Option<InWorkers>,
     /// The model; `None` with the scripted bridge.
-    pub(super) models: Option<Arc<Models>>,
+    models: Option<Arc<Models>>,
     /// Whether nothing is left for `drop` to end.
-    pub(super) ended: AtomicBool,
+    ended: AtomicBool,
     /// What the env file set.
-    pub(super) _variables: Option<Variables>,
-}
-
-/// What is to be started.
-pub(crate) struct StartOptions<'a> {
-    /// The predictor and its model.
-    pub predictor: &'a PredictorSpec,
-    /// The predictor if it is a Python object, in place of its SPEC.
-    pub object: Option<PredictorObject>,
-    /// The number of calls that will be in flight.
-    pub calls: usize,
-    /// Start no model.
-    pub dry_run: bool,
-    /// Keep Python's libraries from logging a line for each call.
-    pub quiet: bool,
-    /// Texts that must not be shown.
-    pub secrets: &'a Secrets,
-    /// How what Python prints is shown.
-    pub prints: Prints,
-    /// The worker processes that make the calls; `None` to make them in this process.
-    pub workers: Option<WorkerOptions<'a>>,
-    /// Passes rows and answers that stay Python objects.
-    pub exchange: Option<Arc<Exchange>>,
-}
-
-impl<'a> StartOptions<'a> {
-    /// What the options ask for, with this many calls in flight.
-    pub(crate) fn new(predictor: &'a PredictorSpec, calls: usize, secrets: &'a Secrets) -> Self {
-        let (object, workers, exchange) = (None, None, None);
-        let prints = Prints::default();
-        Self { predictor, object, calls, dry_run: false, quiet: false, secrets, prints, workers, exchange }
-    }
-
-    /// What is to be loaded.
-    pub(super) fn load(&self) -> Result<Load, JobError> {
-        let options = self.predictor;
-        let file = options.env_file.as_deref().map(EnvFile::read).transpose();
-        let file =
-            file.map_err(|error| JobError::new(ErrorKind::Predictor, error.to_string()).because(error))?;
-        Ok(Load {
-            python: options.python.clone(),
-            variables: file.map(EnvFile::into_variables).unwrap_or_default(),
-            event_loop: options.event_loop.into(),
-            predictor: options.predictor.clone(),
-            signature: options.signature.clone(),
-            program: options.program.clone(),
-            calls: self.calls,
-            names_model: options.model.is_some(),
-            is_model_local: options.model_name() == "local",
-            quiet: self.quiet,
-        })
-    }
+    _variables: Option<Variables>,
 }
 
 impl Answerer {
@@ -112,11 +56,24 @@ impl Answerer {
     ///
     /// Fails if the options name no bridge, or if Python, the predictor or the local model cannot be started.
     pub(crate) fn start(options: StartOptions<'_>) -> Result<Self, JobError> {
-        if let Some(workers) = options.workers {
-            return in_workers::start(options, workers);
-        }
         let started = Instant::now();
         let predictor = options.predictor;
+        if let Some(workers) = options.workers {
+            let in_workers::Started { bridge, interpreter, workers, models, variables } =
+                in_workers::start(options, workers)?;
+            let mut answerer = Self {
+                bridge,
+                interpreter,
+                startup: started.elapsed(),
+                description: String::new(),
+                workers: Some(workers),
+                models: Some(models),
+                ended: AtomicBool::new(false),
+                _variables: variables,
+            };
+            answerer.description = answerer.describe(predictor);
+            return Ok(answerer);
+        }
         if let Some(script) = predictor.bridge.strip_prefix("fake") {
             let script = script.trim_start_matches(':').parse();
             let script = script.map_err(|error: String| JobError::new(ErrorKind::Usage, error))?;
@@ -173,7 +130,7 @@ impl Answerer {
         Ok(answerer)
     }
 
-    pub(super) fn describe(&self, options: &PredictorSpec) -> String {
+    fn describe(&self, options: &PredictorSpec) -> String {
         let predictor = self.bridge.describe();
         let mut text = predictor.kind.clone();
         if predictor.spec != "dspy" {
@@ -240,23 +197,6 @@ impl Drop for Answerer {
         self.bridge.close(bound);
         self.models.iter().for_each(|models| models.end());
     }
-}
-
-pub(super) fn not_started(error: StartError, options: &PredictorSpec) -> JobError {
-    match error {
-        StartError::Interpreter(error) => {
-            JobError::new(ErrorKind::Predictor, error.to_string()).because(error)
-        }
-        StartError::Variables(error) => {
-            let file = options.env_file.as_deref().unwrap_or(Path::new(".env"));
-            let text = format!("failed to set the variables of `{}`", file.display());
-            JobError::new(ErrorKind::Predictor, text).because(error)
-        }
-    }
-}
-
-pub(super) fn not_loaded(options: &PredictorSpec) -> JobError {
-    JobError::new(ErrorKind::Predictor, format!("failed to load the predictor `{}`", options.predictor))
 }
 
 /// The secrets in the environment and in the options.

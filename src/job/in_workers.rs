@@ -2,61 +2,24 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::answerer::{Answerer, PACKAGES, StartOptions, not_loaded, not_started};
 use super::error::{ErrorKind, JobError};
 use super::models::Models;
 use super::order::{Facts, Order, read, written};
 use super::prints::Printer;
-use super::spec::{WorkerCount, WorkerSpec};
+use super::spec::WorkerCount;
+use super::starting::{PACKAGES, StartOptions, WorkerOptions, not_loaded, not_started};
 use crate::bridge::Bridge;
-use crate::bridge::python::interpreter::located;
+use crate::bridge::python::interpreter::{Interpreter, Variables, located};
 use crate::bridge::python::parcel::{self, Parcel};
 use crate::bridge::remote::Host;
 use crate::bridge::workers::{Count, Program, Settings, Workers};
 
 /// How much longer than the timeout a worker's event loop may not turn.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What a job says of its worker processes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct WorkerOptions<'a> {
-    spec: &'a WorkerSpec,
-    timeout: Duration,
-    program: Option<&'a Path>,
-    /// Whether one is enough to know them all.
-    only_one: bool,
-}
-
-impl<'a> WorkerOptions<'a> {
-    /// The worker processes that make the calls, each of which has this much time; `None` if they are made in this
-    /// process. `program` becomes a worker if its arguments are `worker` and the number of this process. It is not
-    /// needed where Python runs in this process.
-    pub(crate) fn new(spec: &'a WorkerSpec, timeout: Duration, program: Option<&'a Path>) -> Option<Self> {
-        (spec.workers != WorkerCount::InProcess).then_some(Self { spec, timeout, program, only_one: false })
-    }
-
-    /// Starts only one, unless that decides how many there are.
-    pub(crate) fn only_one(self, only_one: bool) -> Self {
-        Self { only_one, ..self }
-    }
-
-    /// How many are to be started.
-    fn count(self) -> Count {
-        match self.spec.workers {
-            WorkerCount::Auto => Count::UpTo(available_parallelism().unwrap_or(NonZeroUsize::MIN)),
-            WorkerCount::Number(number) if !self.only_one => {
-                Count::Exactly(number.try_into().unwrap_or(NonZeroUsize::MIN))
-            }
-            WorkerCount::Number(_) | WorkerCount::InProcess => Count::Exactly(NonZeroUsize::MIN),
-        }
-    }
-}
 
 /// What is known of the worker processes of a job.
 #[derive(Debug)]
@@ -70,9 +33,19 @@ pub(crate) struct InWorkers {
     _printer: Printer,
 }
 
+/// Workers that were started, and what they stand on.
+pub(super) struct Started {
+    pub(super) bridge: Arc<dyn Bridge>,
+    /// The interpreter of this process, if it has one.
+    pub(super) interpreter: Option<Interpreter>,
+    pub(super) workers: InWorkers,
+    pub(super) models: Arc<Models>,
+    /// What the env file set.
+    pub(super) variables: Option<Variables>,
+}
+
 /// Starts the workers that the options ask for.
-pub(super) fn start(options: StartOptions<'_>, workers: WorkerOptions<'_>) -> Result<Answerer, JobError> {
-    let started = Instant::now();
+pub(super) fn start(options: StartOptions<'_>, workers: WorkerOptions<'_>) -> Result<Started, JobError> {
     let (predictor, dry_run, calls) = (options.predictor, options.dry_run, options.calls);
     if predictor.bridge != "python" {
         let text = format!("the bridge `{}` has no worker processes", predictor.bridge);
@@ -110,7 +83,7 @@ pub(super) fn start(options: StartOptions<'_>, workers: WorkerOptions<'_>) -> Re
         program,
         load: written(&order),
         host: host(&models, &printer),
-        count: workers.count(),
+        count: count(workers),
         kill_after: workers.timeout.saturating_add(PATIENCE),
         max_rss: workers.spec.worker_max_rss.map(|size| size.0),
     };
@@ -122,18 +95,18 @@ pub(super) fn start(options: StartOptions<'_>, workers: WorkerOptions<'_>) -> Re
         facts,
         _printer: printer,
     };
-    let mut answerer = Answerer {
-        bridge: Arc::new(bridge),
-        interpreter,
-        startup: started.elapsed(),
-        description: String::new(),
-        workers: Some(told),
-        models: Some(models),
-        ended: AtomicBool::new(false),
-        _variables: variables,
-    };
-    answerer.description = answerer.describe(predictor);
-    Ok(answerer)
+    Ok(Started { bridge: Arc::new(bridge), interpreter, workers: told, models, variables })
+}
+
+/// How many workers are to be started.
+fn count(workers: WorkerOptions<'_>) -> Count {
+    match workers.spec.workers {
+        WorkerCount::Auto => Count::UpTo(available_parallelism().unwrap_or(NonZeroUsize::MIN)),
+        WorkerCount::Number(number) if !workers.only_one => {
+            Count::Exactly(number.try_into().unwrap_or(NonZeroUsize::MIN))
+        }
+        WorkerCount::Number(_) | WorkerCount::InProcess => Count::Exactly(NonZeroUsize::MIN),
+    }
 }
 
 /// The program with its arguments, and the number of this process as the last one.

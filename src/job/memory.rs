@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use super::answerer::{Answerer, StartOptions, secrets};
+use super::answerer::{Answerer, secrets};
 use super::begin::SessionOptions;
 use super::error::{ErrorKind, JobError};
 use super::estimate::Estimate;
 use super::prepare::{fits, warn};
 use super::run::engine;
 use super::spec::JobSpec;
+use super::starting::StartOptions;
 use crate::bridge::python::exchange::Exchange;
 use crate::input::{FedRows, Feed};
 use crate::journal::Index;

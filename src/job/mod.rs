@@ -38,7 +38,7 @@ mod error;
 pub mod estimate;
 pub mod export;
 pub(crate) mod files;
-pub(crate) mod in_workers;
+mod in_workers;
 pub mod memory;
 mod models;
 pub(crate) mod named;
@@ -53,6 +53,7 @@ mod rematch;
 mod resume;
 mod run;
 pub mod spec;
+pub(crate) mod starting;
 pub mod verify;
 
 pub use self::begin::{Job, OpenJob, PreparedJob, SessionOptions};

@@ -5,13 +5,13 @@ use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::answerer::{Answerer, StartOptions, now, predictor_sha256, program_sha256, secrets};
+use super::answerer::{Answerer, now, predictor_sha256, program_sha256, secrets};
 use super::error::{ErrorKind, JobError};
 use super::estimate::{self, Estimate, Estimated};
-use super::in_workers::WorkerOptions;
 use super::prints::Prints;
 use super::rebuilt::{Kept, cores};
 use super::spec::{self, JobSpec, RowSpec};
+use super::starting::{StartOptions, WorkerOptions};
 use crate::bridge::python::predictor::PredictorObject;
 use crate::input::{Format, InputError, Source, Validated, glance, validate, validate_typed};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
