@@ -43,6 +43,24 @@ pub struct Description {
     pub cautions: Vec<String>,
 }
 
+impl Description {
+    /// How the predictor differs from one that was loaded later from the same place, in words; `None` if it is the same.
+    pub fn difference(&self, later: &Self) -> Option<String> {
+        let (was, is) = (self.prompt.as_ref(), later.prompt.as_ref());
+        if let Some((was, is)) = was.zip(is) {
+            let changed: Vec<_> = was.changed_sources(is).map(|file| format!("`{file}`")).collect();
+            if !changed.is_empty() {
+                return Some(format!("{} changed", changed.join(", ")));
+            }
+            if let Some(difference) = was.differences(is).first() {
+                return Some(format!("the {difference} changed"));
+            }
+        }
+        let of = |one: &Self| (one.kind.clone(), one.parameters.clone(), one.takes_all, one.outputs.clone());
+        (of(self) != of(later)).then(|| "what it takes and returns changed".to_owned())
+    }
+}
+
 /// What is known, before any call, of the requests of a predictor whose calls report their tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metered {

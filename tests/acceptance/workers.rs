@@ -196,6 +196,24 @@ fn a_predictor_that_cannot_be_loaded_is_refused_with_its_traceback() {
 }
 
 #[test]
+fn a_predictor_that_changes_from_one_worker_to_the_next_is_refused() {
+    let code = "import fcntl
+with open('lock', 'a') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    number = lock.tell()
+    lock.write('x')
+if number == 1:
+    time.sleep(1)
+    open(__file__, 'a').write('# changed')
+async def predict(question):
+    called(question)
+    return question";
+    let job = Job::new().questions(4).predictor(code).args(["--workers", "2"]);
+    job.process().expect(1).says("predictor.py` changed meanwhile");
+    assert!(job.calls().is_empty());
+}
+
+#[test]
 fn what_is_printed_is_masked_and_whole_and_has_its_worker_at_v() {
     // The handler is one that is never called, which is logged.
     let printing = "import signal, sys

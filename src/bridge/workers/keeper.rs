@@ -43,6 +43,12 @@ pub(super) enum CannotStart {
     /// The predictor cannot be loaded. The text holds the reason and the remedy.
     #[error("{0}")]
     Refused(String),
+    /// It has loaded another predictor than the workers before it.
+    #[error(
+        "the predictor is not the one that the run began with: {0} meanwhile\nhint: put back what it was; \
+         or end the run, and `resume` goes on with what it is now"
+    )]
+    Changed(String),
     /// It died before it was ready.
     #[error("worker {0} {1} before it was ready")]
     Died(usize, Death),
@@ -113,7 +119,10 @@ impl Pool {
             _ = self.closing() => return Err(CannotStart::Closing),
         };
         match (connected, death) {
-            (Some(Ok(remote)), None) => Ok(remote),
+            (Some(Ok(remote)), None) => match self.loaded(remote.describe()) {
+                Some(difference) => Err(CannotStart::Changed(difference)),
+                None => Ok(remote),
+            },
             (Some(Err(ConnectError::Refused(reason))), _) => Err(CannotStart::Refused(reason)),
             (_, Some(death)) => Err(CannotStart::Died(self.number(place), death)),
             (_, None) => {
@@ -176,7 +185,9 @@ impl Pool {
     fn cannot_start(&self, place: &Place, error: &CannotStart) {
         let failures = place.failures.fetch_add(1, Ordering::Relaxed) + 1;
         let number = self.number(place);
-        tracing::warn!("worker {number} cannot be replaced yet: {error}");
+        if failures.is_power_of_two() {
+            tracing::warn!("worker {number} cannot be replaced yet: {error}");
+        }
         let hopeless = |place: &Place| place.failures.load(Ordering::Relaxed) >= GIVE_UP;
         let no_worker = self.least_loaded().is_none() && self.ordinary().iter().all(hopeless);
         if no_worker || self.is_for_suspects(place) && failures >= GIVE_UP {

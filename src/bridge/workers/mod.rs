@@ -201,7 +201,7 @@ async fn start_at(pool: &Arc<Pool>, from: usize, to: usize) -> Result<Vec<Option
         match started {
             Ok((index, Ok(live))) => lives[index - from] = Some(live),
             // The others are killed.
-            Ok((_, Err(error @ CannotStart::NoProcess(_)))) => return Err(error),
+            Ok((_, Err(error @ (CannotStart::NoProcess(_) | CannotStart::Changed(_))))) => return Err(error),
             Ok((index, Err(error))) => {
                 if first.as_ref().is_none_or(|(other, _)| index < *other) {
                     first = Some((index, error));

@@ -1,7 +1,7 @@
 //! What the workers of a job share: who takes the next call, who is suspected, and whether calls are taken at all.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -14,7 +14,7 @@ use super::lane::WaitingLane;
 use super::place::{Place, Worker, sum};
 use super::process::{Process, Starter};
 use super::settings::Settings;
-use crate::bridge::{Call, Health, Reply};
+use crate::bridge::{Call, Description, Health, Reply};
 use crate::call::{Attempt, Lane};
 use crate::error::{BridgeError, CallError};
 use crate::event::Blockage;
@@ -38,6 +38,8 @@ pub(super) struct Pool {
     pub(super) starter: Starter,
     /// The runtime where calls are awaited.
     pub(super) home: Handle,
+    /// What the first worker has loaded.
+    loaded: OnceLock<Description>,
     /// The places of the ordinary workers, and last that of the worker for suspects.
     places: Vec<Place>,
     /// How many of them are for ordinary workers that are used.
@@ -114,6 +116,7 @@ impl Pool {
             settings,
             starter,
             home,
+            loaded: OnceLock::new(),
             places: (0..=workers).map(Place::new).collect(),
             used: AtomicUsize::new(workers),
             ready: RwLock::default(),
@@ -128,6 +131,11 @@ impl Pool {
             },
             news: Mutex::default(),
         }
+    }
+
+    /// Notes what a worker has loaded. Returns how it differs from what the first has, in words.
+    pub(super) fn loaded(&self, description: &Description) -> Option<String> {
+        self.loaded.get_or_init(|| description.clone()).difference(description)
     }
 
     /// Leaves the places beyond these without a worker.
