@@ -1,40 +1,62 @@
 //! Gives Python the Python files of this folder, as the package `_tokio_asyncio_bridge`.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyBytes, PyList};
 
 use super::guest;
 
 const NAME: &str = "_tokio_asyncio_bridge";
 const PACKAGE: &CStr = c"_tokio_asyncio_bridge";
 const PREDICTOR: &str = "dspy_predictor";
+
+/// One of the files.
+struct File {
+    name: &'static str,
+    source: &'static str,
+    /// The file as the Python of the build compiled it, in the format of a `.pyc` file. Empty if it did not.
+    compiled: &'static [u8],
+}
+
+/// Length of the head of a `.pyc` file. It begins with the magic number of the Python that can run it.
+const PYC_HEAD: usize = 16;
+
+macro_rules! file {
+    ($name:literal) => {
+        File {
+            name: $name,
+            source: include_str!(concat!($name, ".py")),
+            compiled: include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".pyc")),
+        }
+    };
+}
+
 /// Each file comes after those that it imports.
-const FILES: &[(&str, &str)] = &[
-    ("touched", include_str!("touched.py")),
-    ("variables", include_str!("variables.py")),
-    ("traces", include_str!("traces.py")),
-    ("signals", include_str!("signals.py")),
-    ("printed", include_str!("printed.py")),
-    ("forks", include_str!("forks.py")),
-    ("reply", include_str!("reply.py")),
-    ("brought", include_str!("brought.py")),
-    ("failure", include_str!("failure.py")),
-    ("results", include_str!("results.py")),
-    ("streams", include_str!("streams.py")),
-    ("threads", include_str!("threads.py")),
-    ("typed", include_str!("typed.py")),
-    ("loader", include_str!("loader.py")),
-    ("sources", include_str!("sources.py")),
-    ("objects", include_str!("objects.py")),
-    ("parcel", include_str!("parcel.py")),
-    ("surroundings", include_str!("surroundings.py")),
-    ("metered", include_str!("metered.py")),
-    ("reachable", include_str!("reachable.py")),
-    ("layers", include_str!("layers.py")),
-    ("warm", include_str!("warm.py")),
-    ("host", include_str!("host.py")),
+const FILES: &[File] = &[
+    file!("touched"),
+    file!("variables"),
+    file!("traces"),
+    file!("signals"),
+    file!("printed"),
+    file!("forks"),
+    file!("reply"),
+    file!("brought"),
+    file!("failure"),
+    file!("results"),
+    file!("streams"),
+    file!("threads"),
+    file!("typed"),
+    file!("loader"),
+    file!("sources"),
+    file!("objects"),
+    file!("parcel"),
+    file!("surroundings"),
+    file!("metered"),
+    file!("reachable"),
+    file!("layers"),
+    file!("warm"),
+    file!("host"),
 ];
 
 /// Makes the package. Call it once, when the interpreter has started.
@@ -43,7 +65,7 @@ pub(in crate::bridge) fn install(py: Python<'_>) -> PyResult<()> {
     package.setattr("__path__", PyList::empty(py))?;
     package.setattr("warn", wrap_pyfunction!(warn, py)?)?;
     package.setattr("is_guest", guest::is_guest())?;
-    FILES.iter().try_for_each(|(name, code)| add(py, name, code).map(drop))?;
+    FILES.iter().try_for_each(|file| add(py, file.name, file).map(drop))?;
     if !guest::is_guest() {
         module(py, "signals")?.call_method0("keep")?;
     }
@@ -61,12 +83,33 @@ fn warn(py: Python<'_>, text: &str) -> PyResult<()> {
     Ok(())
 }
 
-fn add<'py>(py: Python<'py>, name: &str, code: &str) -> PyResult<Bound<'py, PyModule>> {
-    let file = CString::new(format!("{NAME}/{name}.py"))?;
-    let full = CString::new(format!("{NAME}.{name}"))?;
-    let module = PyModule::from_code(py, &CString::new(code)?, &file, &full)?;
+/// Runs a file as the module of that name.
+fn add<'py>(py: Python<'py>, name: &str, file: &File) -> PyResult<Bound<'py, PyModule>> {
+    let full = format!("{NAME}.{name}");
+    let path = format!("{NAME}/{name}.py");
+    let module = PyModule::new(py, &full)?;
+    module.setattr("__file__", &path)?;
+    let modules = py.import("sys")?.getattr("modules")?;
+    modules.set_item(&full, &module)?;
+    let run = |code| py.import("builtins")?.call_method1("exec", (code, module.dict()));
+    if let Err(error) = file.code(py, &path).and_then(run) {
+        modules.del_item(full)?;
+        return Err(error);
+    }
     py.import(NAME)?.setattr(name, &module)?;
     Ok(module)
+}
+
+impl File {
+    /// The file's code, compiled now unless it was compiled for this Python.
+    fn code<'py>(&self, py: Python<'py>, path: &str) -> PyResult<Bound<'py, PyAny>> {
+        let magic: Vec<u8> = py.import("importlib.util")?.getattr("MAGIC_NUMBER")?.extract()?;
+        if self.compiled.starts_with(&magic) {
+            let code = PyBytes::new(py, &self.compiled[PYC_HEAD..]);
+            return py.import("marshal")?.call_method1("loads", (code,));
+        }
+        py.import("builtins")?.call_method1("compile", (self.source, path, "exec"))
+    }
 }
 
 /// The helper for DSPy. It is run at its first use, because importing DSPy takes a second and not every predictor needs
@@ -80,22 +123,41 @@ pub(in crate::bridge) fn dspy(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
 
 fn add_dspy(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
     module(py, "loader")?.call_method0("require_dspy")?;
-    add(py, "dspy_replies", include_str!("dspy_replies.py"))?;
-    if let Err(error) = add(py, "dspy_engine", include_str!("dspy_engine.py")) {
+    add(py, "dspy_replies", &file!("dspy_replies"))?;
+    if let Err(error) = add(py, "dspy_engine", &file!("dspy_engine")) {
         warn(
             py,
             &format!("this release of DSPy is run without tuning, and makes fewer calls a second: {error}"),
         )?;
-        add(py, "dspy_engine", include_str!("dspy_untuned.py"))?;
+        add(py, "dspy_engine", &file!("dspy_untuned"))?;
     }
-    add(py, "dspy_provider", include_str!("dspy_provider.py"))?;
-    add(py, "dspy_meter", include_str!("dspy_meter.py"))?;
-    add(py, "dspy_local", include_str!("dspy_local.py"))?;
-    add(py, "dspy_prompt", include_str!("dspy_prompt.py"))?;
-    add(py, PREDICTOR, include_str!("dspy_predictor.py"))
+    add(py, "dspy_provider", &file!("dspy_provider"))?;
+    add(py, "dspy_meter", &file!("dspy_meter"))?;
+    add(py, "dspy_local", &file!("dspy_local"))?;
+    add(py, "dspy_prompt", &file!("dspy_prompt"))?;
+    add(py, PREDICTOR, &file!("dspy_predictor"))
 }
 
 /// One of the files.
 pub(in crate::bridge) fn module<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyModule>> {
     py.import(format!("_tokio_asyncio_bridge.{name}").as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::interpreter::{self, Interpreter};
+    use super::*;
+
+    #[test]
+    fn files_are_compiled_by_the_build_and_else_from_their_source() {
+        Interpreter::start(&interpreter::choose(None)).unwrap();
+        Python::attach(|py| {
+            let magic: Vec<u8> =
+                py.import("importlib.util").unwrap().getattr("MAGIC_NUMBER").unwrap().extract().unwrap();
+            assert!(FILES.iter().all(|file| file.compiled.starts_with(&magic)));
+            let file = File { name: "another", source: "answer = 42", compiled: b"of another Python" };
+            let module = add(py, file.name, &file).unwrap();
+            assert_eq!(module.getattr("answer").unwrap().extract::<u8>().unwrap(), 42);
+        });
+    }
 }
