@@ -18,7 +18,8 @@ use crate::bridge::python::parcel::{self, Parcel};
 use crate::bridge::remote::Host;
 use crate::bridge::workers::{Count, Program, Settings, Workers};
 
-/// How much longer than the timeout a worker's event loop may not turn.
+/// How much longer than the timeout a worker's event loop may not turn, at the most. The run ends when a loop has been
+/// stuck for longer, so its worker must be ended by then.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is known of the worker processes of a job.
@@ -84,7 +85,7 @@ pub(super) fn start(options: StartOptions<'_>, workers: WorkerOptions<'_>) -> Re
         load: written(&order),
         host: host(&models, &printer),
         count: count(workers),
-        kill_after: workers.timeout.saturating_add(PATIENCE),
+        kill_after: workers.time.timeout.saturating_add(PATIENCE.min(workers.time.stuck_after)),
         max_rss: workers.spec.worker_max_rss.map(|size| size.0),
     };
     let bridge = Workers::start(settings).map_err(|error| not_loaded(predictor).because(error))?;

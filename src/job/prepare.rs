@@ -94,7 +94,7 @@ impl Preparing {
         let program = spec.predictor.program.as_deref().map(program_sha256).transpose()?;
         let options = spec.predictor.from(&spec.directory);
         let starting = StartOptions::new(&options, calls, &secrets);
-        let workers = WorkerOptions::new(&spec.workers, spec.time.timeout, worker_program.as_deref());
+        let workers = WorkerOptions::new(&spec.workers, &spec.time, worker_program.as_deref());
         let workers = workers.map(|workers| workers.only_one(dry_run));
         let starting = StartOptions { object: predictor, dry_run, quiet, prints, workers, ..starting };
         let answerer = Answerer::start(starting)?;

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::env_file::EnvFile;
 use super::error::{ErrorKind, JobError};
 use super::prints::Prints;
-use super::spec::{PredictorSpec, WorkerCount, WorkerSpec};
+use super::spec::{PredictorSpec, TimeSpec, WorkerCount, WorkerSpec};
 use crate::bridge::python::exchange::Exchange;
 use crate::bridge::python::load::{Load, StartError};
 use crate::bridge::python::predictor::PredictorObject;
@@ -73,7 +72,7 @@ pub(crate) struct WorkerOptions<'a> {
     /// How many, and how large.
     pub(super) spec: &'a WorkerSpec,
     /// How much time a call has.
-    pub(super) timeout: Duration,
+    pub(super) time: &'a TimeSpec,
     /// The program that becomes a worker.
     pub(super) program: Option<&'a Path>,
     /// Whether one is enough to know them all.
@@ -84,8 +83,8 @@ impl<'a> WorkerOptions<'a> {
     /// The worker processes that make the calls, each of which has this much time; `None` if they are made in this
     /// process. `program` becomes a worker if its arguments are `worker` and the number of this process. It is not
     /// needed where Python runs in this process.
-    pub(crate) fn new(spec: &'a WorkerSpec, timeout: Duration, program: Option<&'a Path>) -> Option<Self> {
-        (spec.workers != WorkerCount::InProcess).then_some(Self { spec, timeout, program, only_one: false })
+    pub(crate) fn new(spec: &'a WorkerSpec, time: &'a TimeSpec, program: Option<&'a Path>) -> Option<Self> {
+        (spec.workers != WorkerCount::InProcess).then_some(Self { spec, time, program, only_one: false })
     }
 
     /// Starts only one, unless that decides how many there are.

@@ -34,7 +34,7 @@ pub(crate) struct Killed {
 }
 
 /// What the journal holds: answered rows, and those that may have been under way. Nothing before it is created.
-fn recorded(job: &Job) -> (BTreeSet<u64>, BTreeSet<u64>) {
+pub(crate) fn recorded(job: &Job) -> (BTreeSet<u64>, BTreeSet<u64>) {
     let path = job.path("answers.csv.journal");
     if !path.exists() {
         return Default::default();
@@ -44,7 +44,7 @@ fn recorded(job: &Job) -> (BTreeSet<u64>, BTreeSet<u64>) {
     (recovered.index.selection().rows().filter(answered).collect(), recovered.in_flight)
 }
 
-fn called(job: &Job) -> Vec<u64> {
+pub(crate) fn called(job: &Job) -> Vec<u64> {
     job.calls().iter().map(|row| row.as_u64().unwrap()).collect()
 }
 

@@ -74,4 +74,6 @@ mod typed;
 mod verify;
 #[cfg(target_os = "linux")]
 mod workers;
+#[cfg(target_os = "linux")]
+mod workers_faults;
 mod workers_told;

@@ -129,7 +129,7 @@ fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> L
     // What is wrong with it is told by itself.
     asked.env_file = asked.env_file.filter(|file| EnvFile::read(file).is_ok());
     let (secrets, program) = (secrets(&asked), worker_program());
-    let workers = WorkerOptions::new(&spec.workers, spec.time.timeout, program.as_deref());
+    let workers = WorkerOptions::new(&spec.workers, &spec.time, program.as_deref());
     let starting = StartOptions::new(&asked, calls, &secrets);
     let answerer = match Answerer::start(StartOptions { dry_run: true, workers, ..starting }) {
         Ok(answerer) => answerer,

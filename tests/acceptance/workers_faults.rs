@@ -1,0 +1,366 @@
+//! Workers that die, hang, are stopped or killed, and a program whose workers must not outlive it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+
+use super::kill::{called, recorded};
+use super::support::job::{Job, Running};
+
+/// How long workers may live without the program.
+const SOON: Duration = Duration::from_secs(1);
+const CALLS: usize = 8;
+
+/// A job on two workers, where no retry of its own is allowed: what is lost with a worker uses up none.
+fn job(rows: usize, code: &str) -> Job {
+    let job = Job::new().questions(rows).predictor(code).env("TAB_STUCK_AFTER", "500ms");
+    job.args(["--workers", "2", "-c", &CALLS.to_string(), "--retries", "0", "--timeout", "1s"])
+}
+
+/// The processes that run in the job's directory: the program, its workers and what they have started.
+fn processes(job: &Job) -> BTreeSet<i32> {
+    let directory = fs::canonicalize(job.path(".")).unwrap();
+    let all = Path::new("/proc")
+        .read_dir()
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    all.filter(|process: &i32| {
+        fs::read_link(format!("/proc/{process}/cwd")).is_ok_and(|cwd| cwd == directory)
+    })
+    .collect()
+}
+
+/// The workers of the program.
+fn workers(job: &Job, running: &Running) -> Vec<i32> {
+    let mut all = processes(job);
+    all.remove(&(running.pid() as i32));
+    all.into_iter().collect()
+}
+
+/// Checks that no process is left, soon.
+#[track_caller]
+fn none_is_left(job: &Job) {
+    let since = Instant::now();
+    while !processes(job).is_empty() {
+        assert!(since.elapsed() < SOON, "processes {:?} are left", processes(job));
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn send(process: i32, signal: Signal) {
+    // It may have died meanwhile.
+    let _ = kill_process(Pid::from_raw(process).unwrap(), signal);
+}
+
+/// How many rows failed with each class.
+fn failures(job: &Job) -> BTreeMap<String, u64> {
+    let report = job.report();
+    let classes = report["attempts"]["by_error"].as_object().unwrap().iter();
+    classes
+        .map(|(class, count)| (class.clone(), count.as_u64().unwrap()))
+        .filter(|(class, _)| class != "lost")
+        .collect()
+}
+
+/// Checks that exactly these rows have no answer.
+#[track_caller]
+fn are_answered_but(job: &Job, failed: &[usize]) {
+    let answers = job.answers();
+    let not: Vec<_> = (0..answers.len()).filter(|row| answers[*row]["status"] != "ok").collect();
+    assert_eq!(not, failed);
+    for record in answers.iter().filter(|record| record["status"] == "ok") {
+        assert!(record["answer"].starts_with(&record["question"]), "{record:?}");
+    }
+}
+
+/// Notes row and process of each call, and answers with the process.
+const MARKED: &str = "
+async def predict(question, row_id):
+    called([row_id, os.getpid()])
+    await asyncio.sleep(0.01)
+    return f'{question} {os.getpid()}'
+";
+
+#[test]
+fn each_row_is_answered_once_though_a_random_worker_is_killed_a_hundred_times() {
+    const ROWS: usize = 2_000;
+    const KILLS: usize = 100;
+    let job = job(ROWS, MARKED);
+    let mut running = job.start();
+    let mut killed = BTreeSet::new();
+    while killed.len() < KILLS {
+        running.wait_for_calls((killed.len() + 1) * (ROWS - 200) / KILLS);
+        let alive = workers(&job, &running);
+        if let Some(victim) = fastrand::choice(alive) {
+            send(victim, Signal::KILL);
+            killed.insert(victim);
+        }
+    }
+    let done = running.wait();
+    let mut calls = job.calls();
+    if done.code != 0 {
+        // A row that happened to be alone in its worker at three kills.
+        done.expect(3);
+        assert_eq!(failures(&job).into_keys().collect::<Vec<_>>(), ["crash"]);
+        job.resume_with(&["--only", "failed"]).expect(0);
+        calls = job.calls();
+    }
+    are_answered_but(&job, &[]);
+    assert_eq!(job.answers().len(), ROWS);
+    job.run(&["verify", "questions.csv", "answers.csv"]).expect(0);
+    // Each other call was in flight in a worker when that was killed.
+    let by: Vec<_> = job
+        .column("answer")
+        .iter()
+        .map(|answer| answer.rsplit(' ').next().unwrap().parse::<i64>().unwrap())
+        .collect();
+    let mut lost = BTreeMap::<i64, usize>::new();
+    let mut given = BTreeSet::new();
+    for call in &calls {
+        let (row, process) = (call[0].as_u64().unwrap() as usize, call[1].as_i64().unwrap());
+        if by[row] != process || !given.insert(row) {
+            *lost.entry(process).or_default() += 1;
+        }
+    }
+    assert_eq!(given.len(), ROWS);
+    for (process, calls) in lost {
+        assert!(
+            killed.contains(&(process as i32)),
+            "{calls} calls of {process}, which lived, were made again"
+        );
+        assert!(calls <= CALLS, "{calls} calls were in flight in {process}");
+    }
+    none_is_left(&job);
+}
+
+#[test]
+fn two_rows_that_segfault_and_one_that_spins_cost_only_themselves() {
+    let job = job(
+        300,
+        "
+import ctypes
+async def predict(question, row_id):
+    called(row_id)
+    await asyncio.sleep(0.01)
+    if row_id in (50, 200):
+        ctypes.string_at(0)
+    while row_id == 120:
+        pass
+    return question
+",
+    );
+    job.process().expect(3);
+    are_answered_but(&job, &[50, 120, 200]);
+    let expected = [("blocked".to_owned(), 1), ("crash".to_owned(), 2)];
+    assert_eq!(failures(&job), BTreeMap::from(expected));
+    let report = job.run(&["report", "answers.csv", "--failures"]).expect(3);
+    report
+        .prints("the worker crashed 2 times while this row alone was in flight: it died (SIGSEGV), then died (SIGSEGV)")
+        .prints("while row_id == 120:")
+        .prints("hint: allow more time with `--timeout`");
+    let calls = job.calls();
+    let times = |row: usize| calls.iter().filter(|call| **call == row).count();
+    assert_eq!(times(120), 1, "a row that is seen to block is not called again");
+    // It may have been alone in its worker by chance.
+    assert!([50, 200].into_iter().all(|row| (2..=3).contains(&times(row))));
+    assert!(
+        (0..300).all(|row| times(row) <= 4),
+        "the others were called again for each worker that died at most"
+    );
+    none_is_left(&job);
+    // What was set aside stays so.
+    job.resume().expect(3);
+    assert_eq!(job.calls().len(), calls.len());
+}
+
+#[test]
+fn a_row_whose_c_code_keeps_the_interpreters_lock_is_found_by_calling_each_alone() {
+    let job = job(
+        40,
+        "
+import re
+async def predict(question, row_id):
+    called(row_id)
+    await asyncio.sleep(0.01)
+    if row_id == 20:
+        re.match('(a|aa)+$', 'a' * 100 + 'b')
+    return question
+",
+    );
+    job.process().expect(3);
+    are_answered_but(&job, &[20]);
+    assert_eq!(failures(&job), BTreeMap::from([("blocked".to_owned(), 1)]));
+}
+
+#[test]
+fn a_worker_that_is_stopped_is_killed_and_its_rows_are_called_elsewhere() {
+    let job = job(200, MARKED);
+    let mut running = job.start();
+    running.wait_for_calls(40);
+    let stopped = workers(&job, &running)[0];
+    send(stopped, Signal::STOP);
+    running.wait().expect(0);
+    are_answered_but(&job, &[]);
+    assert!(job.calls().len() <= 200 + CALLS);
+    assert!(job.column("answer").iter().any(|answer| !answer.ends_with(&stopped.to_string())));
+    none_is_left(&job);
+}
+
+#[test]
+fn workers_that_flood_standard_error_hold_up_nothing() {
+    let job = job(
+        100,
+        "
+import sys
+async def predict(question):
+    for _ in range(10):
+        print('x' * 20_000, file=sys.stderr)
+        os.write(2, b'y' * 20_000 + b'\\n')
+    return question
+",
+    );
+    let done = job.process().expect(0);
+    are_answered_but(&job, &[]);
+    assert_eq!(done.stderr.matches('x').count() / 20_000, 1_000);
+}
+
+#[test]
+fn what_ends_its_worker_is_set_aside_and_an_exit_of_a_thread_is_an_ordinary_failure() {
+    let code = "
+import sys, threading
+def predict(question, row_id):
+    called(row_id)
+    if row_id == 3:
+        os._exit(3)
+    if row_id == 5:
+        thread = threading.Thread(target=sys.exit)
+        thread.start()
+        thread.join()
+    if row_id == 7:
+        sys.exit('enough')
+    if row_id == 9:
+        if os.fork() == 0:
+            # It holds the worker's end of the connection.
+            time.sleep(1000)
+        os.kill(os.getpid(), 6)
+    time.sleep(0.01)
+    return question
+";
+    let job = job(40, code);
+    job.process().expect(3);
+    are_answered_but(&job, &[3, 7, 9]);
+    let failures = job.run(&["report", "answers.csv", "--failures"]).expect(3);
+    failures
+        .prints("it exited (code 3), then exited (code 3)")
+        .prints("it died (SIGABRT), then died (SIGABRT)");
+    none_is_left(&job);
+}
+
+/// Lets the program open no files beyond those that it has, or any number.
+fn limit_open_files(running: &Running, is_limited: bool) {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let current = if is_limited { Some(3) } else { maximum };
+    let pid = Pid::from_raw(running.pid() as i32);
+    prlimit(pid, Resource::Nofile, Rlimit { current, maximum }).unwrap();
+}
+
+#[test]
+fn a_program_that_can_open_no_files_waits_for_its_workers_until_it_can() {
+    let job = job(200, MARKED);
+    let mut running = job.start();
+    running.wait_for_calls(40);
+    limit_open_files(&running, true);
+    for worker in workers(&job, &running) {
+        send(worker, Signal::KILL);
+    }
+    running.wait_for(".stderr", "cannot be replaced yet", 2);
+    limit_open_files(&running, false);
+    running.wait().expect(0).says("lower `--workers`");
+    are_answered_but(&job, &[]);
+    assert!(job.calls().len() <= 200 + CALLS);
+}
+
+#[test]
+fn a_predictor_that_loads_no_more_ends_the_run_which_can_be_resumed() {
+    let code = "
+if os.path.exists('broken'):
+    raise ValueError('it is broken')
+async def predict(question):
+    called(question)
+    await asyncio.sleep(0.01)
+    return question
+";
+    let job = job(200, code);
+    let mut running = job.start();
+    running.wait_for_calls(40);
+    fs::write(job.path("broken"), "").unwrap();
+    for worker in workers(&job, &running) {
+        send(worker, Signal::KILL);
+    }
+    running.wait().expect(1).says("it is broken");
+    none_is_left(&job);
+    fs::remove_file(job.path("broken")).unwrap();
+    job.resume().expect(0);
+    are_answered_but(&job, &[]);
+}
+
+#[test]
+fn nothing_recorded_is_asked_again_and_no_worker_is_left_however_often_the_program_is_killed() {
+    const ROWS: usize = 600;
+    let job = job(
+        ROWS,
+        "
+async def predict(question, row_id):
+    called(row_id)
+    await asyncio.sleep(0.02)
+    return question
+",
+    );
+    for kill in 0..20 {
+        let (before, _) = recorded(&job);
+        let calls_before = called(&job).len();
+        let mut running = if kill == 0 { job.start() } else { job.spawn(&["resume", "answers.csv"]) };
+        running.wait_for_calls(calls_before + fastrand::usize(1..25));
+        running.signal(Signal::KILL);
+        assert_eq!(running.wait().code, -9);
+        none_is_left(&job);
+        let (after, _) = recorded(&job);
+        let calls = &called(&job)[calls_before..];
+        let again: Vec<_> = calls.iter().filter(|row| before.contains(row)).collect();
+        assert!(again.is_empty(), "answered rows {again:?} were asked again");
+        assert!(before.is_subset(&after), "answers were lost");
+        let unrecorded: BTreeSet<_> = calls.iter().filter(|row| !after.contains(row)).collect();
+        assert!(
+            unrecorded.len() <= super::kill::MOST_UNRECORDED,
+            "{} calls are unrecorded",
+            unrecorded.len()
+        );
+    }
+    job.resume().expect(0);
+    are_answered_but(&job, &[]);
+    none_is_left(&job);
+}
+
+#[test]
+fn workers_end_with_a_killed_program_also_while_python_is_in_c_and_has_children() {
+    let job = job(
+        4,
+        "
+import re, subprocess
+async def predict(question, row_id):
+    subprocess.Popen(['sleep', '1000'])
+    called(row_id)
+    re.match('(a|aa)+$', 'a' * 100 + 'b')
+",
+    );
+    let mut running = job.start();
+    running.wait_for_calls(2);
+    assert!(processes(&job).len() >= 5, "the program, two workers, and their children");
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().code, -9);
+    none_is_left(&job);
+}
