@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd};
 use rustix::process::{
-    Signal, getpgrp, getpid, getppid, kill_current_process_group, kill_process,
+    PidfdFlags, Signal, getpgrp, getpid, getppid, kill_current_process_group, kill_process, pidfd_open,
     set_parent_process_death_signal,
 };
 
@@ -73,12 +73,16 @@ fn close_if_inherited(number: i32) {
 /// Ends this process once the other end of the socket is gone, or the coordinator is: a process that the coordinator
 /// forked may hold the socket.
 fn end_with(parent: u32, socket: &UnixStream) {
-    // This holds as long as the thread that asks for it.
-    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    let coordinator = getppid().and_then(|parent| pidfd_open(parent, PidfdFlags::empty()).ok());
+    // A process that is stopped goes on, and ends what it has started too. This holds as long as the thread that asks
+    // for it.
+    let signal = if coordinator.is_some() { Signal::CONT } else { Signal::KILL };
+    let _ = set_parent_process_death_signal(Some(signal));
     if getppid().is_none_or(|present| present.as_raw_pid() as u32 != parent) {
         end();
     }
-    let mut watched = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::RDHUP)];
+    let mut watched = vec![PollFd::new(socket, PollFlags::RDHUP)];
+    watched.extend(coordinator.iter().map(|coordinator| PollFd::new(coordinator, PollFlags::IN)));
     while poll(&mut watched, None) == Err(Errno::INTR) {}
     end();
 }
