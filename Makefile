@@ -10,6 +10,7 @@ PRIVATE := unshare --map-root-user --mount
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 WHEELS := $(BIN)/python scripts/wheels.py
+CARGO_TEST := cargo test --release --locked --config tests/profile.toml --target-dir target/tests
 TOGETHER := $(BIN)/python scripts/together.py
 
 FUZZ_SECONDS ?= 600
@@ -48,9 +49,9 @@ check: ## check format, lints and unit tests, by cargo alone: under a minute aft
 	cargo test --lib --locked -- --skip no_flipped_bit --skip hundred_megabytes
 
 test: $(VENV)/.tools tests/node_modules/.installed ## run all tests
-	cargo test --release --locked --workspace --no-run
+	$(CARGO_TEST) --workspace --no-run
 	$(BIN)/python -m unittest discover --start-directory tests/python
-	$(TOGETHER) 'cargo test --release --locked --workspace' '$(WHEELS) test'
+	$(TOGETHER) '$(CARGO_TEST) --workspace' '$(WHEELS) test'
 
 test-wheels: $(VENV)/.tools ## test the wheel for each other Python on this machine
 	$(WHEELS) test-others

@@ -22,6 +22,8 @@ NAME = "tokio-asyncio-bridge"
 VERSIONS = ["3.11", "3.12", "3.13", "3.14"]
 # The oldest glibc that the portable wheels run with; that of any Linux since 2014.
 GLIBC = (2, 17)
+# What the tests are compiled with: see there.
+PROFILE = ("--config", "tests/profile.toml")
 # What shows the same with every Python, or takes long.
 ONCE = "not notebook and not leaks and not once"
 
@@ -102,7 +104,7 @@ def build(python: Python, out: Path, *options: str) -> None:
 def begin(target: Path) -> None:
     """Begins a target directory with the crates of another build: most know of no Python."""
     # Not those of other Pythons, which may be under way.
-    builds = [own().target, target.parent]
+    builds = [own().target, target.with_name("tests"), target.parent]
     done = [build / "release" for build in builds if (build / "release/deps").exists()]
     if not done or target.exists():
         return
@@ -120,10 +122,10 @@ def programs(directory: str, names: list[str]) -> list[str]:
 
 
 def wheel(python: Python) -> Path:
-    """Builds the wheel for a Python as `pip install` does here, and returns its path."""
+    """Builds the wheel for a Python, and returns its path. That for `.venv`'s is what `pip install` makes here."""
     out = python.target / "wheels"
     shutil.rmtree(out, ignore_errors=True)
-    build(python, out, "--compatibility", "linux")
+    build(python, out, "--compatibility", "linux", *(() if python.version == own().version else PROFILE))
     (path,) = out.glob("*.whl")
     return path
 
@@ -228,8 +230,8 @@ def test_command(arguments: Sequence[str]) -> None:
         directory / "bin/python",
     ]
     run(*pip, "install", "--no-deps", wheel(python))
-    acceptance = ["cargo", "test", "--release", "--locked", "--test", "acceptance", "--", *arguments]
-    run(*acceptance, TEST_PROGRAM=str(directory / "bin/tab"))
+    cargo = ["cargo", "test", "--release", "--locked", *PROFILE, "--target-dir", "target/tests"]
+    run(*cargo, "--test", "acceptance", "--", *arguments, TEST_PROGRAM=str(directory / "bin/tab"))
 
 
 match sys.argv[1:]:
