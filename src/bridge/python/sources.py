@@ -8,7 +8,7 @@ import textwrap
 import types
 from typing import Any
 
-from _tokio_asyncio_bridge import brought, loader, traces
+from _tokio_asyncio_bridge import brought, is_guest, loader, traces
 
 # Arguments of a `functools.partial` that make it another predictor.
 _PLAIN = (str, int, float, bool, type(None))
@@ -33,6 +33,8 @@ def _imported() -> list[str]:
     No attribute is asked for: that would import a module that is lazy.
     """
     others = brought.of_others()
+    if not is_guest:
+        others.add("__main__")  # The script that starts the program, such as `tab`, is none of the user's.
     imported = (module for name, module in list(sys.modules.items()) if name not in others)
     modules = [module for module in imported if isinstance(module, types.ModuleType)]
     files = (object.__getattribute__(module, "__dict__").get("__file__") for module in modules)
