@@ -136,8 +136,8 @@ fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> L
         Err(error) => return Loaded { found: Err(error.to_string()), workers: None, input },
     };
     let workers = answerer.workers.as_ref().map(|workers| {
-        let why = workers.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
-        format!("{}{why}, ready after {}", workers.number, duration(answerer.startup))
+        let number = workers.note.as_ref().unwrap_or(&workers.number);
+        format!("{number}; ready after {}", duration(answerer.startup))
     });
     let input = input.map(|read| match read {
         Ok((Some(source), _)) => {
