@@ -37,7 +37,7 @@ fn processes(job: &Job) -> BTreeSet<i32> {
 /// The workers of the program.
 fn workers(job: &Job, running: &Running) -> Vec<i32> {
     let mut all = processes(job);
-    all.remove(&(running.pid() as i32));
+    all.remove(&(running.pid().cast_signed()));
     all.into_iter().collect()
 }
 
@@ -264,7 +264,7 @@ def predict(question, row_id):
 fn limit_open_files(running: &Running, is_limited: bool) {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let current = if is_limited { Some(3) } else { maximum };
-    let pid = Pid::from_raw(running.pid() as i32);
+    let pid = Pid::from_raw(running.pid().cast_signed());
     prlimit(pid, Resource::Nofile, Rlimit { current, maximum }).unwrap();
 }
 

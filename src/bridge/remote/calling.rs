@@ -22,12 +22,15 @@ use crate::input::{Misfit, TypedValue, Types};
 /// How long a worker whose bridge is dropped may take to end its calls.
 const DROPPED: Duration = Duration::from_secs(3);
 
+/// Shows what was printed.
+pub type Show = Box<dyn Fn(&[u8]) + Send + Sync>;
+
 /// What the calling end's owner does for the worker.
 pub struct Host {
     /// How the model is reached, or why there is none. Asked at most once, on a thread that may block.
     pub model: Box<dyn Fn() -> Result<Vec<u8>, String> + Send + Sync>,
     /// Shows what Python printed there. It holds up the connection, so it must not take long.
-    pub printed: Box<dyn Fn(&[u8]) + Send + Sync>,
+    pub printed: Show,
 }
 
 impl fmt::Debug for Host {
@@ -286,7 +289,10 @@ impl Receiver {
     fn loaded(&mut self, loaded: Loaded) {
         // The worker has just begun to turn.
         self.link.lane.excuse_silence();
-        let _ = self.ready.take().map(|ready| ready.send(loaded));
+        if let Some(ready) = self.ready.take() {
+            // Fails if nobody waits any more.
+            let _ = ready.send(loaded);
+        }
     }
 
     fn provide_model(&self) {

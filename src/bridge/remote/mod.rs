@@ -64,6 +64,6 @@ mod serving;
 mod tests;
 mod wire;
 
-pub use self::calling::{ConnectError, Host, Remote};
+pub use self::calling::{ConnectError, Host, Remote, Show};
 pub use self::frame::{FrameSink, FrameSource, StreamTransport, Transport};
 pub use self::serve::{Asking, Served, Started, serve};

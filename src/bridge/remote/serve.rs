@@ -41,11 +41,14 @@ pub enum Served {
     Gone,
 }
 
+/// How the model is reached, or why there is none, as the other end answers.
+type Models = Receiver<Result<Vec<u8>, String>>;
+
 /// Asks the other end, and tells it what is printed. Its methods block the thread.
 #[derive(Clone)]
 pub struct Asking {
     outbox: Arc<Outbox>,
-    model: Arc<Mutex<Receiver<Result<Vec<u8>, String>>>>,
+    model: Arc<Mutex<Models>>,
 }
 
 impl fmt::Debug for Asking {

@@ -27,8 +27,8 @@ fn host() -> Host {
     Host { model: Box::new(|| Err("there is none".to_owned())), printed: Box::new(|_| {}) }
 }
 
-fn scripted() -> Result<Started, String> {
-    Ok(Started { bridge: Arc::new(ScriptedBridge::new(Script::default())), facts: b"facts".to_vec() })
+fn scripted() -> Started {
+    Started { bridge: Arc::new(ScriptedBridge::new(Script::default())), facts: b"facts".to_vec() }
 }
 
 fn attempt(row: u64, value: Value) -> Attempt {
@@ -43,7 +43,7 @@ fn json(text: &str) -> Value {
 /// A worker in this process, and the stream that leads to it.
 fn worker() -> (DuplexStream, tokio::task::JoinHandle<Served>) {
     let (here, there) = duplex(64 << 10);
-    (here, tokio::spawn(serve(StreamTransport(there), |_, _| scripted())))
+    (here, tokio::spawn(serve(StreamTransport(there), |_, _| Ok(scripted()))))
 }
 
 async fn connect(stream: DuplexStream) -> Result<Remote, ConnectError> {
@@ -107,7 +107,7 @@ async fn cut(asked: usize, told: usize) -> (Option<(usize, usize)>, Served, usiz
             for call in calls.drain(..).skip(answered) {
                 match timeout(SOON, call).await.expect("a call hangs") {
                     Err(CallError::Lost(row)) => {
-                        assert!(open.iter().any(|open| row == format!("row {open}")))
+                        assert!(open.iter().any(|open| row == format!("row {open}")));
                     }
                     // It came with the last bytes.
                     other => assert_eq!(answer(other).unwrap(), json("[1, 2]")),

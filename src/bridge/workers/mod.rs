@@ -238,10 +238,11 @@ impl Bridge for Workers {
     }
 
     fn close(&self, within: Duration) -> bool {
-        let until = Instant::now() + within;
+        let begun = Instant::now();
+        let (until, kill) = (begun + within, begun + within.saturating_sub(KILL.min(within / 2)));
         self.pool.end(State::Closing(within));
         let processes = self.pool.pids();
-        if await_reaped(&processes, until - KILL.min(within / 2)) {
+        if await_reaped(&processes, kill) {
             return true;
         }
         self.pool.processes().iter().for_each(|process| process.kill());
