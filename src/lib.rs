@@ -61,7 +61,7 @@
 //! 4. The engine makes attempts until there is an outcome. Each attempt waits until the limits admit a call, and the
 //!    call has a timeout: `engine.rs`, `engine/admission.rs`, `engine/attempt.rs`.
 //! 5. The bridge makes the call. `bridge/mod.rs` has the trait, and the page of [`bridge::python`] tells what happens
-//!    there.
+//!    there. With `--workers`, [`bridge::workers`] passes it on to a process that has such a bridge.
 //! 6. The outcome comes back to the dispatcher as an event that carries the call's permit. It is written to the
 //!    journal; then the permit is given back, and the outcome is counted and shown: `event.rs`, `run/batch.rs`,
 //!    `journal/write.rs`, `stats/fold.rs`, `observe.rs`.

@@ -27,7 +27,7 @@ where
     S: FnOnce(&[u8], Asking) -> Result<Started, String> + Send + 'static,
 {
     let socket = take_socket()?;
-    close_inherited(&socket)?;
+    close_inherited(&socket);
     let watched = socket.try_clone()?;
     std::thread::Builder::new().name("coordinator".into()).spawn(move || end_with(parent, &watched))?;
     socket.set_nonblocking(true)?;
@@ -50,14 +50,13 @@ fn take_socket() -> io::Result<UnixStream> {
 
 /// Closes what was inherited beside the three streams. Whatever this process has opened itself is closed where another
 /// program is run, so what is not was open before.
-fn close_inherited(socket: &UnixStream) -> io::Result<()> {
-    let numbers = std::fs::read_dir("/proc/self/fd")?;
+fn close_inherited(socket: &UnixStream) {
+    let Ok(numbers) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers: Vec<i32> =
         numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     for number in numbers.into_iter().filter(|number| *number > 2 && *number != socket.as_raw_fd()) {
         close_if_inherited(number);
     }
-    Ok(())
 }
 
 #[expect(unsafe_code, reason = "descriptors that nobody in this process owns")]
