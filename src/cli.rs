@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use tokio::runtime::{Builder, Runtime};
@@ -291,7 +290,7 @@ fn doubt(command: &Command, matches: &ArgMatches, streams: &Streams) {
     doubts.extend(lm.iter().filter_map(|(name, _)| near::misspelt(name)));
     if matches!(command, Command::Process(_) | Command::Resume(_)) {
         doubts.extend(
-            idle_concurrency(matches)
+            opposites::idle_concurrency(matches)
                 .map(|calls| format!("`--sequential` makes one call at a time: `-c {calls}` has no effect")),
         );
     }
@@ -384,14 +383,6 @@ fn completions(shell: Shell, streams: &mut Streams) -> anyhow::Result<u8> {
     let [broken, whole] = ["__subcmd__", "__"].map(|joint| name.replace('-', joint));
     streams.print(&String::from_utf8(script)?.replace(&broken, &whole))?;
     Ok(0)
-}
-
-/// The value of `-c`, if it was given together with `--sequential`.
-fn idle_concurrency(matches: &ArgMatches) -> Option<usize> {
-    let (_, options) = matches.subcommand()?;
-    let given = |id| options.value_source(id) == Some(ValueSource::CommandLine);
-    let idle = given("concurrency") && given("sequential") && options.get_flag("sequential");
-    idle.then(|| options.get_one("concurrency").copied()).flatten()
 }
 
 /// The text of an error and its causes, with secrets masked.

@@ -27,3 +27,11 @@ pub(super) fn beaten(matches: &ArgMatches) -> Result<Vec<&'static str>, String> 
     }
     Ok(beaten)
 }
+
+/// The value of `-c`, if it was given together with `--sequential`.
+pub(super) fn idle_concurrency(matches: &ArgMatches) -> Option<usize> {
+    let (_, options) = matches.subcommand()?;
+    let given = |id| options.value_source(id) == Some(CommandLine);
+    let idle = given("concurrency") && given("sequential") && options.get_flag("sequential");
+    idle.then(|| options.get_one("concurrency").copied()).flatten()
+}
