@@ -27,7 +27,7 @@ use self::gauges::Counted;
 pub use self::gauges::Gauges;
 pub use self::settings::{Clock, EngineSettings, Since};
 use self::tally::{Tally, Unfinished};
-use crate::bridge::Bridge;
+use crate::bridge::{AwaitTurn, Bridge, Turn};
 use crate::error::{CUT_OFF, CallError, Failure, FailureKind};
 use crate::event::{Blockage, Event};
 use crate::outcome::{Answer, Outcome};
@@ -184,6 +184,12 @@ impl Engine {
         loop {
             let failed = last.as_ref().is_some_and(|error| !error.is_timeout());
             let side = if failed { Side::Again } else { Side::Fresh };
+            // Boxed because it is rare, as below.
+            let (_turn, waited) = match self.caller.turn(row.id) {
+                Some(turn) => Box::pin(self.await_turn(turn, tally)).await?,
+                None => (None, Duration::ZERO),
+            };
+            row_deadline = row_deadline.map(|deadline| deadline + waited);
             let admitted = self.admission.admit(row.id, side, arguments).await;
             // No call is admitted once the run is stopping.
             let Admitted { at, paced, queued, held, in_flight, permit, pass } =
@@ -234,6 +240,21 @@ impl Engine {
             Box::pin(self.wait(row.id, tally, &error, delay, events)).await?;
             last = Some(error);
         }
+    }
+
+    /// Waits until the bridge can take the row's call. Returns what the row keeps until the call has ended, and how long it
+    /// waited.
+    async fn await_turn(
+        &self,
+        turn: AwaitTurn,
+        tally: &mut Tally,
+    ) -> Result<(Option<Turn>, Duration), Unfinished> {
+        let waiting = Instant::now();
+        let _counted = Counted::new(&self.gauges.waiting_retry);
+        let turn = self.stopping.run_until_cancelled(turn).await;
+        let waited = waiting.elapsed();
+        tally.timing.queued += waited;
+        Ok((Some(turn.ok_or(Unfinished(None))?), waited))
     }
 
     /// Reports a failed attempt and waits until the next one may be made.

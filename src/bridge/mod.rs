@@ -11,6 +11,7 @@ mod call;
 mod description;
 mod health;
 
+use std::pin::Pin;
 use std::time::Duration;
 
 pub use self::call::{Call, CancelCall, Reply};
@@ -19,6 +20,12 @@ pub use self::health::{Health, LaneHealth, Nulled};
 pub use crate::call::{Attempt, CallClock, CallWatch, Lane, call_clock};
 use crate::input::Types;
 pub use crate::secret::Secrets;
+
+/// What a row keeps from the moment at which its call can be handed over until the call has ended.
+pub type Turn = Box<dyn Send + Sync>;
+
+/// Resolves when a row's call can be handed over.
+pub type AwaitTurn = Pin<Box<dyn Future<Output = Turn> + Send>>;
 
 /// Runs predictor calls.
 pub trait Bridge: Send + Sync + 'static {
@@ -36,6 +43,13 @@ pub trait Bridge: Send + Sync + 'static {
     /// turn. A call whose lane dies ends as `CallError::Lost`, and a call for which no lane is left as
     /// `CallError::Bridge`.
     fn submit(&self, attempt: Attempt) -> Call;
+
+    /// The wait for the moment at which a call for this row can be handed over; `None` where that is now, as a rule. The
+    /// row holds no permit meanwhile, and keeps its turn until the call has ended.
+    fn turn(&self, row: u64) -> Option<AwaitTurn> {
+        let _ = row;
+        None
+    }
 
     /// The state of the bridge. Takes the blockages that were found since the last call.
     fn health(&self) -> Health;

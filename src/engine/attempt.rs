@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::gauges::{Counted, Gauges};
 use super::settings::{Clock, EngineSettings};
 use super::tally::Tally;
-use crate::bridge::{Bridge, Health, LaneHealth};
+use crate::bridge::{AwaitTurn, Bridge, Health, LaneHealth};
 use crate::call::{Attempt, CallWatch, call_clock};
 use crate::error::{BridgeError, CallError};
 use crate::event::Blockage;
@@ -57,6 +57,11 @@ impl Caller {
     /// The same with a price for the tokens.
     pub(super) fn priced(self, price: Option<Price>) -> Self {
         Self { price, ..self }
+    }
+
+    /// The wait of a row for the moment at which its call can be handed over, if it is not now.
+    pub(super) fn turn(&self, row: u64) -> Option<AwaitTurn> {
+        self.bridge.turn(row)
     }
 
     /// Cuts off the calls in flight.

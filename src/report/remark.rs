@@ -38,7 +38,10 @@ pub(crate) fn underused(report: &Report) -> Option<String> {
     let held_back = limited.server + limited.outage + limited.rpm + limited.tpm;
     let waiting = (report.time_ms.queued + report.time_ms.bridge) / 1e3 / wall_s;
     let mean = report.concurrency.achieved_mean;
-    let odd = wall_s >= SHORTEST_S
+    // Rows also wait while a worker is replaced, and then for their turn alone.
+    let died = report.workers.iter().any(|worker| worker.deaths > 0);
+    let odd = !died
+        && wall_s >= SHORTEST_S
         && mean < FEW * requested
         && waiting >= FEW * requested
         && held_back < LIMITED * wall_s;

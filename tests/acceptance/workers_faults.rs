@@ -177,6 +177,93 @@ async def predict(question, row_id):
     assert_eq!(job.calls()[calls.len()..], [120]);
 }
 
+/// A row that ends its worker at its first call, while others are in flight. Each call notes its beginning and its end.
+const FALLING: &str = "
+import ctypes
+async def predict(question, row_id):
+    called([row_id, 1, time.monotonic()])
+    if row_id == 3 and not os.path.exists('fallen'):
+        await asyncio.sleep(0.1)
+        open('fallen', 'w').close()
+        ctypes.string_at(0)
+    await asyncio.sleep(0.4)
+    called([row_id, -1, time.monotonic()])
+    return question
+";
+
+#[test]
+fn the_others_go_on_at_full_width_while_suspects_are_called_alone() {
+    let job = job(60, FALLING);
+    job.process().expect(0);
+    are_answered_but(&job, &[]);
+    let row = |call: &serde_json::Value| call[0].as_u64().unwrap();
+    let calls = job.calls();
+    // Those that were in flight in the worker that died were called twice.
+    let begun = |of: u64| calls.iter().filter(|call| row(call) == of && call[1] == 1).count();
+    let suspects: BTreeSet<u64> = (0..60).filter(|row| begun(*row) > 1).collect();
+    assert!(suspects.len() > 2, "{suspects:?}");
+    let mut events: Vec<_> = calls.iter().map(|call| (call[2].as_f64().unwrap(), call)).collect();
+    events.sort_by(|one, other| one.0.total_cmp(&other.0));
+    // How many others were in flight, on average, from the first turn of a suspect to the third.
+    let mut called = BTreeSet::new();
+    let (mut others, mut turns, mut last) = (0.0, Vec::new(), 0.0);
+    let mut sum = 0.0;
+    for (at, call) in events {
+        if (1..3).contains(&turns.len()) {
+            sum += others * (at - last);
+        }
+        last = at;
+        let is_first = call[1] == 1 && called.insert(row(call));
+        if !suspects.contains(&row(call)) {
+            others += call[1].as_f64().unwrap();
+        } else if call[1] == 1 && !is_first {
+            turns.push(at);
+        }
+    }
+    let mean = sum / (turns[2] - turns[0]);
+    assert!(mean > CALLS as f64 - 2.0, "{mean} others were in flight beside suspects {suspects:?}");
+    none_is_left(&job);
+}
+
+#[test]
+fn suspects_that_wait_for_their_turn_are_not_called_once_the_run_is_stopping() {
+    let job = job(60, FALLING).args(["--workers", "1"]);
+    let mut running = job.start();
+    // The worker has died, and its rows wait.
+    running.wait_for("calls", "[", CALLS + 2);
+    running.signal(Signal::INT);
+    sleep(Duration::from_millis(150));
+    let begun = |job: &Job| job.calls().iter().filter(|call| call[1] == 1).count();
+    let before = begun(&job);
+    running.wait().expect(130);
+    assert_eq!(begun(&job), before, "calls were begun after the signal");
+    job.resume().expect(0);
+    are_answered_but(&job, &[]);
+}
+
+#[test]
+fn an_answer_that_was_sent_before_its_worker_died_is_kept() {
+    let job = job(
+        CALLS,
+        "
+async def predict(question, row_id):
+    called(row_id)
+    await asyncio.sleep(0.5)
+    return question
+",
+    );
+    let mut running = job.start();
+    running.wait_for_calls(CALLS);
+    let workers = workers(&job, &running);
+    running.signal(Signal::STOP);
+    sleep(Duration::from_secs(1));
+    workers.iter().for_each(|worker| send(*worker, Signal::KILL));
+    running.signal(Signal::CONT);
+    running.wait().expect(0);
+    are_answered_but(&job, &[]);
+    assert_eq!(job.calls().len(), CALLS, "a row was called again though its answer had been sent");
+}
+
 #[test]
 fn a_row_whose_c_code_keeps_the_interpreters_lock_is_found_by_calling_each_alone() {
     let job = job(

@@ -157,6 +157,10 @@ impl Pool {
             place.failures.store(0, Ordering::Relaxed);
             let worker = Arc::clone(&present.worker);
             let (death, why) = self.watch(place, present).await;
+            // Replies that it sent before it died are still to be read: their rows were answered. The wait is bounded
+            // because a process that left its group may hold the connection.
+            self.leave(place, &worker);
+            let _ = timeout(PARTING, worker.remote.disconnected()).await;
             // Before its calls are ended.
             let was_of_use = worker.was_of_use() || matches!(why, Some(Why::Idle | Why::Large));
             self.settle(place, &worker, death, why.as_ref());
@@ -239,7 +243,6 @@ impl Pool {
 
     /// Ends the calls of a worker that was reaped.
     fn settle(&self, place: &Place, worker: &Arc<Worker>, death: Death, why: Option<&Why>) {
-        self.leave(place, worker);
         let rows = worker.rows();
         let mut verdict = None;
         let mut is_death = true;

@@ -3,7 +3,8 @@
 //!
 //! # Who takes a call
 //!
-//! The ready worker with the fewest calls. While none is ready, calls wait, and the wait is charged to no timeout.
+//! The ready worker with the fewest calls. While none is ready, rows wait without a permit for their turn
+//! ([`Bridge::turn`]). A call that finds none all the same waits too, and the wait is charged to no timeout.
 //!
 //! # A worker's death
 //!
@@ -13,8 +14,8 @@
 //! worker takes its place: the first at once, later ones after longer and longer waits if they are of no use.
 //!
 //! The rows that a worker held at its death are suspects ([`blame`]). The engine hands them over again, and then each is
-//! called alone, on a worker of their own, which is started when there are suspects. The others go on meanwhile. A
-//! suspect whose call ends is cleared. A row that was alone at two or three deaths is set aside.
+//! called alone, on a worker of their own, which is started when there are suspects. They wait for their turn without a
+//! permit, and the others go on meanwhile at full width. A suspect whose call ends is cleared. A row that was alone at two or three deaths is set aside.
 //!
 //! # A worker that is ended
 //!
@@ -73,7 +74,7 @@ pub use self::process::{Program, resume, suspend};
 use self::process::{Starter, await_reaped};
 pub use self::settings::{Count, Settings};
 use super::python::predictor::LoadError;
-use super::{Bridge, Call, Description, Health};
+use super::{AwaitTurn, Bridge, Call, Description, Health};
 use crate::call::Attempt;
 use crate::input::{Misfit, TypedValue, Types};
 
@@ -231,6 +232,10 @@ impl Bridge for Workers {
 
     fn submit(&self, attempt: Attempt) -> Call {
         self.pool.submit(attempt)
+    }
+
+    fn turn(&self, row: u64) -> Option<AwaitTurn> {
+        self.pool.turn(row)
     }
 
     fn health(&self) -> Health {

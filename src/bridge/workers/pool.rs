@@ -1,12 +1,13 @@
 //! What the workers of a job share: who takes the next call, who is suspected, and whether calls are taken at all.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::future::ready;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustix::process::Pid;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
 use super::blame::Blame;
@@ -14,11 +15,13 @@ use super::lane::WaitingLane;
 use super::place::{Place, Worker, sum};
 use super::process::{Process, Starter};
 use super::settings::Settings;
-use crate::bridge::{Call, Description, Health, Reply};
+use crate::bridge::{AwaitTurn, Call, Description, Health, Turn};
 use crate::call::{Attempt, Lane};
 use crate::error::{BridgeError, CallError};
 use crate::event::Blockage;
 
+/// No row: there is none with this number.
+const NOBODY: u64 = u64::MAX;
 /// How often it is looked whether the worker of the suspects has got rid of the last call.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -58,8 +61,10 @@ pub(super) struct Pool {
 
 /// The calls of suspects.
 pub(super) struct Alone {
-    /// One call at a time, in the order in which they came.
-    turn: Semaphore,
+    /// One row at a time, in the order in which they came.
+    turn: Arc<Semaphore>,
+    /// The row that has its turn, or [`NOBODY`].
+    has_turn: AtomicU64,
     /// Calls that want a worker of their own or have it.
     wanted: AtomicUsize,
     /// One more wants it.
@@ -81,32 +86,44 @@ impl Alone {
 }
 
 /// A suspect's wish for the worker, and then its turn.
-struct Wish<'a>(&'a Alone, Option<SemaphorePermit<'a>>);
+struct Wish {
+    pool: Arc<Pool>,
+    row: u64,
+    turn: Option<OwnedSemaphorePermit>,
+}
 
-impl<'a> Wish<'a> {
-    fn new(alone: &'a Alone) -> Self {
-        alone.wanted.fetch_add(1, Ordering::AcqRel);
-        alone.called.notify_one();
-        Self(alone, None)
+impl Wish {
+    fn new(pool: Arc<Pool>, row: u64) -> Self {
+        pool.alone.wanted.fetch_add(1, Ordering::AcqRel);
+        pool.alone.called.notify_one();
+        Self { pool, row, turn: None }
     }
 
-    async fn turn(&mut self) {
+    /// Waits until no other suspect has its turn, and the worker is ready and has no call. Without a worker the turn comes
+    /// too, and the call ends as of a broken bridge.
+    async fn turn(mut self) -> Self {
         // The semaphore is never closed.
-        self.1 = self.0.turn.acquire().await.ok();
-    }
-
-    /// The worker has the call now.
-    fn begins(&self) {
-        self.0.busy.store(true, Ordering::Release);
+        self.turn = Arc::clone(&self.pool.alone.turn).acquire_owned().await.ok();
+        self.pool.alone.has_turn.store(self.row, Ordering::Release);
+        while let Some(worker) = self.pool.wait_for(|| self.pool.for_suspects().taker()).await {
+            // What is left of a call that was cancelled would be blamed too.
+            if worker.remote.calls() == 0 {
+                break;
+            }
+            sleep(LOOK).await;
+        }
+        self
     }
 }
 
-impl Drop for Wish<'_> {
+impl Drop for Wish {
     fn drop(&mut self) {
-        if self.1.is_some() {
-            self.0.busy.store(false, Ordering::Release);
+        let alone = &self.pool.alone;
+        if self.turn.is_some() {
+            alone.busy.store(false, Ordering::Release);
+            alone.has_turn.store(NOBODY, Ordering::Release);
         }
-        self.0.wanted.fetch_sub(1, Ordering::AcqRel);
+        alone.wanted.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -124,7 +141,8 @@ impl Pool {
             blame: Mutex::default(),
             suspicious: AtomicBool::new(false),
             alone: Alone {
-                turn: Semaphore::new(1),
+                turn: Arc::new(Semaphore::new(1)),
+                has_turn: AtomicU64::new(NOBODY),
                 wanted: AtomicUsize::new(0),
                 called: Notify::new(),
                 busy: AtomicBool::new(false),
@@ -231,59 +249,75 @@ impl Pool {
             && self.blame.lock().unwrap_or_else(PoisonError::into_inner).suspects(row)
     }
 
-    /// Hands a call over to the worker with the fewest calls, or has it wait until one can take it.
-    pub(super) fn submit(self: &Arc<Self>, attempt: Attempt) -> Call {
-        if self.state() == State::Open
-            && !self.suspects(attempt.row)
-            && let Some(worker) = self.least_loaded()
-        {
-            return worker.submit(attempt);
+    /// The wait of a suspect for the worker that it has to itself, or of any row while no worker is ready.
+    pub(super) fn turn(self: &Arc<Self>, row: u64) -> Option<AwaitTurn> {
+        let pool = Arc::clone(self);
+        if self.suspects(row) {
+            return Some(Box::pin(async move { Box::new(Wish::new(pool, row).turn().await) as Turn }));
         }
+        if self.state() == State::Open && self.least_loaded().is_none() {
+            return Some(Box::pin(async move {
+                pool.wait_for(|| pool.least_loaded()).await;
+                Box::new(()) as Turn
+            }));
+        }
+        None
+    }
+
+    /// Hands a call over: that of a suspect to the worker for suspects, and any other to the worker with the fewest calls.
+    pub(super) fn submit(self: &Arc<Self>, attempt: Attempt) -> Call {
+        if self.state() != State::Open {
+            return Call::driven(ready(Err(BridgeError::LoopStopped.into())));
+        }
+        if self.suspects(attempt.row) {
+            return self.call_alone(attempt);
+        }
+        match self.least_loaded() {
+            Some(worker) => worker.submit(attempt),
+            None => self.call_later(attempt),
+        }
+    }
+
+    /// Makes the call once there is a worker that takes it: the last one has died since the row had its turn.
+    fn call_later(self: &Arc<Self>, attempt: Attempt) -> Call {
         let pool = Arc::clone(self);
         let lane = Arc::new(WaitingLane::new());
         attempt.clock.runs_on(Arc::clone(&lane) as Arc<dyn Lane>);
         Call::driven(async move {
-            let reply = if pool.suspects(attempt.row) {
-                pool.call_alone(attempt, &lane).await
-            } else {
-                pool.call_later(attempt, &lane).await
+            let Some(worker) = pool.wait_for(|| pool.least_loaded()).await else {
+                return Err(BridgeError::LoopStopped.into());
             };
-            reply.unwrap_or_else(|| Err(BridgeError::LoopStopped.into()))
+            lane.goes_on_in(Arc::clone(&worker.lane));
+            worker.submit(attempt).await
         })
     }
 
-    /// Makes the call once there is a worker that takes it. None if there will be none.
-    async fn call_later(&self, attempt: Attempt, lane: &WaitingLane) -> Option<Reply> {
-        let worker = self.wait_for(|| self.least_loaded()).await?;
-        Some(given(&worker, attempt, lane).await)
-    }
-
-    /// Makes the call once the worker for suspects has no other. None if there will be no such worker.
-    async fn call_alone(&self, attempt: Attempt, lane: &WaitingLane) -> Option<Reply> {
-        let mut wish = Wish::new(&self.alone);
-        wish.turn().await;
+    /// Makes the call of a suspect that has its turn. One that has not was in no doubt when it asked for it, and one whose
+    /// worker has died since asks for it again: both are lost without having been made.
+    fn call_alone(self: &Arc<Self>, attempt: Attempt) -> Call {
         let row = attempt.row;
-        let place = self.for_suspects();
-        let worker = loop {
-            let worker = self.wait_for(|| place.taker()).await?;
-            // What is left of a call that was cancelled would be blamed too.
-            if worker.remote.calls() == 0 {
-                break worker;
+        let taker =
+            self.for_suspects().taker().filter(|_| self.alone.has_turn.load(Ordering::Acquire) == row);
+        let Some(worker) = taker else {
+            let text = "the call was not made, for the row's worker died before it";
+            return Call::driven(ready(Err(CallError::Lost(text.to_owned()))));
+        };
+        self.alone.busy.store(true, Ordering::Release);
+        let call = worker.submit(attempt);
+        let pool = Arc::clone(self);
+        Call::driven(async move {
+            let reply = call.await;
+            // The worker has survived it, alone.
+            let is_cleared = match &reply {
+                Ok(_) => true,
+                Err(CallError::Bridge(_)) => false,
+                Err(error) => !error.is_of_lane(),
+            };
+            if is_cleared {
+                pool.blame(|blame| blame.clear(row));
             }
-            sleep(LOOK).await;
-        };
-        wish.begins();
-        let reply = given(&worker, attempt, lane).await;
-        // The worker has survived it, alone.
-        let is_cleared = match &reply {
-            Ok(_) => true,
-            Err(CallError::Bridge(_)) => false,
-            Err(error) => !error.is_of_lane(),
-        };
-        if is_cleared {
-            self.blame(|blame| blame.clear(row));
-        }
-        Some(reply)
+            reply
+        })
     }
 
     /// Waits until there is something, each time a worker is ready. None if no worker will be.
@@ -315,10 +349,4 @@ impl Pool {
         health.blocked = std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));
         health
     }
-}
-
-/// Gives a call that has waited to the worker.
-async fn given(worker: &Worker, attempt: Attempt, lane: &WaitingLane) -> Reply {
-    lane.goes_on_in(Arc::clone(&worker.lane));
-    worker.submit(attempt).await
 }
