@@ -10,7 +10,7 @@ PRIVATE := unshare --map-root-user --mount
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 WHEELS := $(BIN)/python scripts/wheels.py
-CARGO_TEST := cargo test --release --locked --config tests/profile.toml --target-dir target/tests
+CARGO_TEST := cargo test --release --locked
 TOGETHER := $(BIN)/python scripts/together.py
 
 FUZZ_SECONDS ?= 600

@@ -22,7 +22,7 @@ NAME = "tokio-asyncio-bridge"
 VERSIONS = ["3.11", "3.12", "3.13", "3.14"]
 # The oldest glibc that the portable wheels run with; that of any Linux since 2014.
 GLIBC = (2, 17)
-# What the tests are compiled with: see there.
+# What the wheels for other Pythons are compiled with: see there.
 PROFILE = ("--config", "tests/profile.toml")
 # What shows the same with every Python, or takes long.
 ONCE = "not notebook and not leaks and not once"
@@ -104,7 +104,7 @@ def build(python: Python, out: Path, *options: str) -> None:
 def begin(target: Path) -> None:
     """Begins a target directory with the crates of another build: most know of no Python."""
     # Not those of other Pythons, which may be under way.
-    builds = [own().target, target.with_name("tests"), target.parent]
+    builds = [own().target, target.parent]
     done = [build / "release" for build in builds if (build / "release/deps").exists()]
     if not done or target.exists():
         return
@@ -230,7 +230,7 @@ def test_command(arguments: Sequence[str]) -> None:
         directory / "bin/python",
     ]
     run(*pip, "install", "--no-deps", wheel(python))
-    cargo = ["cargo", "test", "--release", "--locked", *PROFILE, "--target-dir", "target/tests"]
+    cargo = ["cargo", "test", "--release", "--locked"]
     run(*cargo, "--test", "acceptance", "--", *arguments, TEST_PROGRAM=str(directory / "bin/tab"))
 
 

@@ -185,7 +185,7 @@ impl Engine {
             let failed = last.as_ref().is_some_and(|error| !error.is_timeout());
             let side = if failed { Side::Again } else { Side::Fresh };
             // Boxed because it is rare, as below.
-            let (_turn, waited) = match self.caller.turn(row.id) {
+            let (turn, waited) = match self.caller.turn(row.id) {
                 Some(turn) => Box::pin(self.await_turn(turn, tally)).await?,
                 None => (None, Duration::ZERO),
             };
@@ -235,7 +235,7 @@ impl Engine {
             let Some(delay) = delay.filter(|delay| !too_late(*delay)) else {
                 return Ok((Err(Last::New(error)), permit));
             };
-            drop(permit);
+            drop((permit, turn));
             // Boxed because it is rare, and a row's future always has room for its largest branch.
             Box::pin(self.wait(row.id, tally, &error, delay, events)).await?;
             last = Some(error);

@@ -8,7 +8,7 @@ use rustix::process::{Signal, getpid, getppid, kill_process, test_kill_process};
 
 use super::*;
 use crate::bridge::remote::{Host, Served, Started};
-use crate::bridge::{LaneHealth, Reply};
+use crate::bridge::{LaneHealth, Reply, Turn};
 use crate::call::{CallClock, CallWatch, call_clock};
 use crate::error::{BLOCKED, BridgeError, CallError};
 use crate::event::{Blockage, Blocker};
@@ -134,11 +134,19 @@ impl Asked {
         (self.0.submit(Attempt { row, number, arguments, clock }), watch)
     }
 
+    /// The row's turn, as the engine waits for it.
+    async fn turn(&self, row: u64) -> Option<Turn> {
+        match self.0.turn(row) {
+            Some(turn) => Some(tokio::time::timeout(PATIENCE, turn).await.unwrap()),
+            None => None,
+        }
+    }
+
     /// The final reply, and how often the call was lost before, in words.
     async fn ask(&self, row: u64, what: &'static str) -> (Reply, Vec<String>) {
         let mut lost = Vec::new();
         for number in 1.. {
-            let (call, watch) = self.submit(row, number, what);
+            let (_turn, (call, watch)) = (self.turn(row).await, self.submit(row, number, what));
             match tokio::time::timeout(PATIENCE, call).await.unwrap() {
                 Err(CallError::Lost(text)) => lost.push(text),
                 reply => return (reply, lost),
@@ -275,8 +283,10 @@ async fn a_suspect_that_does_not_end_does_not_hold_up_the_next_one() {
     assert!(
         matches!(killed.await, Err(CallError::Lost(_))) && matches!(never.await, Err(CallError::Lost(_)))
     );
+    let turn = asked.turn(1).await;
     let (never, _watch) = asked.submit(1, 2, "never ends");
     assert!(tokio::time::timeout(Duration::from_secs(2), never).await.is_err());
+    drop(turn);
     text_of(&asked.ask(2, "fine").await.0);
     asked.close().await;
 }
