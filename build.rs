@@ -19,7 +19,8 @@ for file in pathlib.Path(sys.argv[1]).glob('*.py'):
 fn main() -> io::Result<()> {
     pyo3_build_config::add_libpython_rpath_link_args();
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={FOLDER}");
+    // With the list of the files. The folder itself also changes when Python writes its caches there.
+    println!("cargo:rerun-if-changed={FOLDER}/helpers.rs");
     let Some(out) = env::var_os("OUT_DIR") else { return Err(io::ErrorKind::NotFound.into()) };
     compile(Path::new(&out))
 }
@@ -30,6 +31,7 @@ fn compile(out: &Path) -> io::Result<()> {
     for file in fs::read_dir(FOLDER)? {
         let file = file?.path();
         if let Some(name) = file.file_stem().filter(|_| file.extension().is_some_and(|kind| kind == "py")) {
+            println!("cargo:rerun-if-changed={}", file.display());
             fs::write(out.join(name).with_extension("pyc"), "")?;
         }
     }
