@@ -128,16 +128,23 @@ fn json_lines_keep_their_types() {
 
 #[test]
 fn a_plain_function_has_a_thread_for_each_call_of_its_worker() {
-    // Nobody passes the barrier before 10 are there.
-    let job = Job::new().questions(40).args(["-c", "20", "--timeout", "20s"]).predictor(
-        "import threading
-barrier = threading.Barrier(10)
-def predict(question):
-    barrier.wait(15)
+    // More than Python's own pool has, which is as wide as four threads and the cores.
+    let job = Job::new().questions(40).args(["-c", "40"]).predictor(
+        "def predict(question):
+    called(['begins', time.monotonic()])
+    time.sleep(1)
+    called(['ends', time.monotonic()])
     return question",
     );
     job.process_with(&TWO).expect(0);
     assert_eq!(job.column("answer"), job.column("question"));
+    let calls = job.calls();
+    let times = |what: &str| {
+        let times = calls.iter().filter(|call| call[0] == *what).map(|call| call[1].as_f64().unwrap());
+        times.collect::<Vec<_>>()
+    };
+    let first_end = times("ends").into_iter().fold(f64::INFINITY, f64::min);
+    assert_eq!(times("begins").iter().filter(|at| **at < first_end).count(), 40);
 }
 
 #[test]
