@@ -15,7 +15,8 @@ starting Python and importing the predictor are not in it; the processor time is
 - `two halves`: two programs at the same time, each with half of the rows and half of the calls in flight. They share
   no journal, no pace and no budget, and write two answers files: the most that two cores can give.
 - `pool`: `concurrent.futures.ProcessPoolExecutor` with two processes and an event loop in each; `loky`: joblib's
-  processes in its place. Rows are handed to them in chunks of 1,000. They write nothing.
+  processes in its place. Rows are handed to them in chunks of 1,000. They write nothing. loky's processes outlive the
+  measurement, so their processor time is not told.
 """
 
 import argparse
@@ -157,9 +158,9 @@ def chunked(rows: int) -> list[list[str]]:
     return [[f"q{row}" for row in range(start, min(start + CHUNK, rows))] for start in range(0, rows, CHUNK)]
 
 
-@functools.cache
 def loaded(directory: str, spec: str) -> Callable[[str], Any]:
-    sys.path.insert(0, directory)
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
     file, name = spec.split(":")
     module = __import__(Path(file).stem)
     found: Callable[[str], Any] = getattr(module, "answer" if name == "predict" else name)
