@@ -50,6 +50,18 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     rmp_serde::from_slice(bytes).map_err(|error| format!("failed to read a message: {error}"))
 }
 
+/// The texts that a worker process must not show: those that it was told, and the secrets in its environment.
+///
+/// # Errors
+///
+/// Fails if `order` is none.
+pub(crate) fn secrets(order: &[u8]) -> Result<Secrets, String> {
+    let Order { secrets, .. } = read(order)?;
+    let mut secrets = Secrets::of(secrets);
+    secrets.add_environment();
+    Ok(secrets)
+}
+
 /// Loads what a worker process was told to, as the process that gave the order would itself. `asking` is how it asks
 /// that process. To be called within a Tokio runtime, on a thread that may block.
 ///

@@ -53,6 +53,7 @@
 //! | **Start and end** | |
 //! | `which.rs` | which Python the program takes, and whether it fits the linked libpython |
 //! | `interpreter.rs` | starts the one embedded interpreter |
+//! | `raw.rs` | starts `CPython` with a configuration of its own; the unsafe code of that |
 //! | `exit.rs` | runs Python's exit functions, once, when no job is left |
 //! | `guest.rs` | whether another program runs the interpreter |
 //! | `touched.py` | what jobs change in the process, put back when no job is left |
@@ -201,6 +202,7 @@ mod printed;
 mod prompt;
 pub mod pulse;
 mod queue;
+mod raw;
 mod running;
 mod step;
 pub(crate) mod types;

@@ -25,6 +25,9 @@ const DROPPED: Duration = Duration::from_secs(3);
 /// Shows what was printed.
 pub type Show = Box<dyn Fn(&[u8]) + Send + Sync>;
 
+/// Why values are not checked.
+const GONE: &str = "the worker that checks them has ended";
+
 /// What the calling end's owner does for the worker.
 pub struct Host {
     /// How the model is reached, or why there is none. Asked at most once, on a thread that may block.
@@ -203,14 +206,14 @@ impl Types for Remote {
             let (sender, checked) = sync_channel(1);
             *self.link.checking.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
             if *self.link.connection.borrow() != Connection::Open {
-                return Err(ConnectError::Gone.to_string());
+                return Err(GONE.to_owned());
             }
             let values = batch
                 .iter()
                 .map(|one| WireTyped(one.line, Cow::Borrowed(&*one.parameter), WireValue::of(&one.value)))
                 .collect();
             self.link.outbox.push(&ToWorker::Check(directory.to_owned(), values));
-            let misfits = checked.recv().map_err(|_| ConnectError::Gone.to_string())??;
+            let misfits = checked.recv().map_err(|_| GONE.to_owned())??;
             for (line, parameter, reason) in misfits {
                 let value = batch.iter().find(|one| one.line == line && *one.parameter == *parameter);
                 let known = self.description.parameters.iter().find(|known| known.name == parameter);

@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use super::signals::outlive_file_size_limit;
 use crate::bridge::remote::{Asking, Served};
 use crate::bridge::workers::serve_coordinator;
-use crate::job::order::load;
+use crate::job::order::{load, secrets};
 use crate::secret::Secrets;
 
 /// The word that makes the program a worker, in place of a subcommand. No help lists it.
@@ -51,7 +51,7 @@ fn serve(arguments: &[OsString]) -> io::Result<Served> {
     drop(within);
     let logged = log();
     let served = runtime.block_on(serve_coordinator(parent, move |order, asking| {
-        show(logged, asking.clone())?;
+        show(logged, secrets(order)?, asking.clone())?;
         load(order, asking)
     }));
     // A thread that is still blocked must not delay the end of the process.
@@ -63,30 +63,26 @@ fn serve(arguments: &[OsString]) -> io::Result<Served> {
 fn log() -> Receiver<Vec<u8>> {
     let (sender, logged) = channel();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let masked = Masked { secrets: Secrets::from_environment(), sender };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || masked.clone());
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || Lines(sender.clone()));
     let _ = subscriber.with_ansi(false).without_time().try_init();
     logged
 }
 
-/// Has the program show what is logged, on a thread that may block.
-fn show(logged: Receiver<Vec<u8>>, asking: Asking) -> Result<(), String> {
-    let show = move || logged.iter().for_each(|line| asking.print(&line));
+/// Has the program show what is logged, with secrets masked, on a thread that may block.
+fn show(logged: Receiver<Vec<u8>>, secrets: Secrets, asking: Asking) -> Result<(), String> {
+    let show = move || logged.iter().for_each(|line| asking.print(&secrets.mask_bytes(&line)));
     let thread = Builder::new().name("log".into()).spawn(show);
     thread.map(drop).map_err(|error| format!("failed to start a thread: {error}"))
 }
 
-/// Passes on what is logged, with secrets masked.
-#[derive(Clone)]
-struct Masked {
-    secrets: Secrets,
-    sender: Sender<Vec<u8>>,
-}
+/// Passes on what is logged, a line at a time.
+struct Lines(Sender<Vec<u8>>);
 
-impl Write for Masked {
+impl Write for Lines {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         // Fails once nobody shows it.
-        let _ = self.sender.send(self.secrets.mask(&String::from_utf8_lossy(text)).as_bytes().to_vec());
+        let _ = self.0.send(text.to_vec());
         Ok(text.len())
     }
 

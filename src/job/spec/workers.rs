@@ -15,7 +15,8 @@ group! {
     [next_help_heading = "Workers"] WorkerSpec WorkerPatch {
         /// Make the calls in N worker processes, each with its own Python and predictor; `auto` takes as many as there
         /// are cores and memory for, 0 makes them in this process. `-c`, `--rpm` and budgets hold for all workers
-        /// together; a class is instantiated once in each
+        /// together; a class is instantiated once in each, which also keeps what a generator or a limiter of your own
+        /// remembers
         [value_name = "N|auto", env = "TAB_WORKERS"]
         workers: WorkerCount as (WorkerCount) = WorkerCount::InProcess,
         /// Replace a worker whose resident memory has grown beyond SIZE, such as `2GB` or `500MiB`, once its calls have
