@@ -292,8 +292,8 @@ impl Pool {
         })
     }
 
-    /// Makes the call of a suspect that has its turn. One that has not was in no doubt when it asked for it, and one whose
-    /// worker has died since asks for it again: both are lost without having been made.
+    /// Makes the call of a suspect that has its turn. The row may have become a suspect only after it asked for its turn, or
+    /// the worker may have died since. Then the call is lost without having been made, and the row asks again.
     fn call_alone(self: &Arc<Self>, attempt: Attempt) -> Call {
         let row = attempt.row;
         let taker =
