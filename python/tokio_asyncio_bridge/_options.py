@@ -24,7 +24,9 @@ Rows: TypeAlias = range | str
 LmArguments: TypeAlias = Mapping[str, Any]
 # Columns by the parameters that they are for.
 Columns: TypeAlias = Mapping[str, str]
-# The columns of the answers, in their order.
+# Amounts by the names of what they are of.
+Amounts: TypeAlias = Mapping[str, float]
+# Names in their order, such as the columns of the answers.
 Names: TypeAlias = Sequence[str]
 Format: TypeAlias = Literal["csv", "jsonl"]
 
@@ -88,6 +90,18 @@ class WorkerOptions(TypedDict, total=False):
     worker_max_rss: str
 
 
+class RayOptions(TypedDict, total=False):
+    """The options about a Ray cluster, for a job with files."""
+
+    ray: bool | str
+    ray_actors: int
+    ray_cpus: float
+    ray_gpus: float
+    ray_resources: Amounts
+    ray_runtime_env: File
+    ray_env: Names
+
+
 class FileOptions(TypedDict, total=False):
     """The options about the files of a job that is begun or continued."""
 
@@ -106,15 +120,15 @@ class MapOptions(CallOptions, ArgumentOptions, PaceOptions, total=False):
     """The options of `map` and `stream`."""
 
 
-class JournalOptions(MapOptions, WorkerOptions, FileOptions, total=False):
-    """The options of `map`. Those about files and worker processes are for a run with a journal."""
+class JournalOptions(MapOptions, WorkerOptions, RayOptions, FileOptions, total=False):
+    """The options of `map`. Those about files, worker processes and Ray are for a run with a journal."""
 
 
 class EvaluateOptions(CallOptions, PaceOptions, FileOptions, total=False):
     """The options of `evaluate`. Those about files are for a run with a journal."""
 
 
-class JobOptions(CallOptions, ArgumentOptions, WorkerOptions, total=False):
+class JobOptions(CallOptions, ArgumentOptions, WorkerOptions, RayOptions, total=False):
     """The options that all calls take that run a predictor on the rows of a file."""
 
     # Predictor
@@ -183,8 +197,8 @@ class ExportOptions(TypedDict, total=False):
 
 
 def refuse_workers(given: Mapping[str, object], remedy: str) -> None:
-    """Refuses worker processes where rows and answers are objects of this process."""
-    for name in WorkerOptions.__annotations__:
+    """Refuses worker processes and Ray where rows and answers are objects of this process."""
+    for name in (*WorkerOptions.__annotations__, *RayOptions.__annotations__):
         if given.get(name) is not None:
             raise UsageError(f"`{name}=` needs rows and answers that can be sent to another process\nhint: {remedy}")
 

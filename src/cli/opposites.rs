@@ -5,7 +5,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource::{CommandLine, EnvVariable};
 
 /// Pairs of options that exclude each other. Clap's own conflicts do not distinguish flags from variables.
-const OPPOSITES: [(&str, &str); 1] = [("limit", "range")];
+const OPPOSITES: [(&str, &str); 2] = [("limit", "range"), ("ray", "workers")];
 
 /// The options whose variables are overridden by a flag. Refuses two flags, and two variables.
 pub(super) fn beaten(matches: &ArgMatches) -> Result<Vec<&'static str>, String> {

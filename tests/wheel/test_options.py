@@ -62,6 +62,10 @@ def test_values_become_words() -> None:
         "concurrency": [1, 2],
         "price_in": 0.15,
         "model": None,
+        "ray": True,
+        "ray_cpus": 0.5,
+        "ray_resources": {"disk": 1},
+        "ray_env": ["A_KEY", "B"],
     }
     hints = {
         **get_type_hints(_options.ProcessOptions),
@@ -86,6 +90,11 @@ def test_values_become_words() -> None:
         ("concurrency", "1"),
         ("concurrency", "2"),
         ("price_in", "0.15"),
+        ("ray", "true"),
+        ("ray_cpus", "0.5"),
+        ("ray_resources", "disk=1"),
+        ("ray_env", "A_KEY"),
+        ("ray_env", "B"),
     ]
 
 
@@ -105,6 +114,7 @@ def process(**options: object) -> None:
         ({"lm": "temperature=1"}, "`lm=` takes a mapping, not str"),
         ({"program": 1}, "`program=` takes a text or a path, not int"),
         ({"format": 1}, "`format=` takes 'csv' or 'jsonl', not int"),
+        ({"ray": 1}, "`ray=` takes True or False or a text, not int"),
     ],
 )
 def test_an_unknown_option_or_a_wrong_type_is_a_type_error(options: dict[str, object], told: str) -> None:
@@ -124,6 +134,10 @@ def test_an_unknown_option_or_a_wrong_type_is_a_type_error(options: dict[str, ob
         ({"range": range(0, 9, 2)}, r"`range=` takes a range without gaps, not range\(0, 9, 2\)"),
         ({"limit": 1, "range": range(5)}, "`limit=` cannot be given with `range=`"),
         ({"price_in": 1.0}, "`price_out=` is needed by another option that is given"),
+        ({"ray": "head"}, "`ray=` cannot be `head`: expected `auto`, `local`, `none` or the `HOST:PORT`"),
+        ({"ray": "ray://head:10001"}, "`ray=` cannot be `ray://head:10001`: .*\n.*`ray job submit"),
+        ({"ray": True, "workers": 2}, "`ray=` cannot be given with `workers=`"),
+        ({"ray_env": ["KEY=sk-1"]}, "`ray_env=` cannot be taken: expected the name of a variable"),
         ({"concurrency": 0}, "`concurrency=` cannot be `0`: at least one call must be allowed"),
     ],
 )

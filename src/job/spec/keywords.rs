@@ -28,9 +28,11 @@ pub(super) fn command<P: Args>() -> Command {
 /// Fails if there is no such option, or if a value does not fit.
 pub fn keywords<P: Args>(given: &[(String, String)]) -> Result<P, KeywordError> {
     let is_given = |name: &str| given.iter().any(|(option, _)| option == name);
-    if is_given("limit") && is_given("range") {
-        let reason = "cannot be given with `range=`".to_owned();
-        return Err(KeywordError { name: "limit".to_owned(), reason });
+    for (one, other) in [("limit", "range"), ("ray", "workers")] {
+        if is_given(one) && is_given(other) {
+            let reason = format!("cannot be given with `{other}=`");
+            return Err(KeywordError { name: one.to_owned(), reason });
+        }
     }
     let command = command::<P>()
         .mut_args(|argument| if is_switch(&argument) { argument.num_args(1) } else { argument });
@@ -71,8 +73,9 @@ fn refused(error: &clap::Error, given: &[(String, String)]) -> KeywordError {
     // An argument is told as `--timeout <DURATION>`.
     let told = texts(ContextKind::InvalidArg).into_iter().next().unwrap_or_default();
     let name = told.trim_start_matches('-').split([' ', '=']).next().unwrap_or_default().replace('-', "_");
-    // The arguments of a model may be secrets.
-    let value = given.iter().find(|(option, _)| *option == name && name != "lm").map(|(_, value)| value);
+    // The arguments of a model may be secrets, and so may what is given in place of a variable's name.
+    let is_shown = !["lm", "ray_env"].contains(&&*name);
+    let value = given.iter().find(|(option, _)| *option == name && is_shown).map(|(_, value)| value);
     let cannot = value.map_or_else(|| "cannot be taken".to_owned(), |value| format!("cannot be `{value}`"));
     let reason = match error.kind() {
         ErrorKind::UnknownArgument => "is no option here".to_owned(),

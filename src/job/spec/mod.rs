@@ -12,6 +12,7 @@ mod lm;
 mod output;
 mod pace;
 mod predictor;
+mod ray;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use self::lm::{ApiBase, LmArguments, is_key};
 pub use self::output::{AccessPatch, AccessSpec, FieldPatch, FieldSpec, PagePatch, PageSpec};
 pub use self::pace::{Mode, PacePatch, PaceSpec, RatePatch, RateSpec};
 pub use self::predictor::{LoopChoice, PredictorPatch, PredictorSpec};
+pub use self::ray::{RayAddress, RayPatch, RaySpec};
 pub use self::rows::{FormatChoice, RowPatch, RowSpec};
 pub use self::values::FieldNames;
 pub(in crate::job) use self::whole::lacking;

@@ -80,12 +80,34 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn rays()(
+        ray in prop_oneof![Just("none"), Just("auto"), Just("local"), Just("head:6379")],
+        actors in of(any::<NonZeroU32>()),
+        shares in (of(0.0..1e3_f64), of(0.0..1e3_f64)),
+        resources in proptest::collection::vec(("[a-z]{1,9}", 0.0..1e3_f64), 0..3),
+        runtime_env in of("/[a-z]{1,9}\\.yaml"),
+        env in proptest::collection::vec("[A-Z_]{1,9}", 0..3),
+    ) -> RaySpec {
+        RaySpec {
+            ray: ray.parse().unwrap(),
+            ray_actors: actors,
+            ray_cpus: shares.0,
+            ray_gpus: shares.1,
+            ray_resources: resources,
+            ray_runtime_env: runtime_env.map(Into::into),
+            ray_env: env,
+        }
+    }
+}
+
+prop_compose! {
     fn specs()(
         predictor in predictors(),
         rows in rows(),
         calls in (any::<bool>(), 1..1_000_000_usize),
         rates in (of(any::<NonZeroU32>()), of(any::<NonZeroU32>())),
         workers in (0..=1_000_u32, of(1..u64::MAX)),
+        ray in rays(),
         spans in proptest::collection::vec(1..1_000_000_000_u64, 6),
         retries in any::<u32>(),
         failures in of(prop_oneof![
@@ -107,6 +129,7 @@ prop_compose! {
                 workers: NonZeroU32::new(workers.0).map_or(WorkerCount::Auto, WorkerCount::Number),
                 worker_max_rss: workers.1.map(Size),
             },
+            ray,
             time: TimeSpec {
                 timeout: span(0), row_timeout: Some(span(1)), deadline: None, stuck_after: span(2), grace: span(3),
             },
@@ -161,6 +184,22 @@ fn what_is_given_replaces_what_was_recorded() {
     assert_eq!((spec.rows.limit, spec.rows.selection()), (None, 2..4));
     assert_eq!((spec.pace.mode, spec.page.html), (Mode::Concurrent, false));
     assert_eq!(spec.time.timeout, Duration::from_secs(1));
+}
+
+#[test]
+fn calls_are_made_in_workers_or_on_a_cluster_whichever_was_given_last() {
+    let mut spec = laid(&["--ray", "--ray-actors=3", "--ray-env=A,B", "--ray-env", "C"]);
+    let of = |spec: &JobSpec| (spec.ray.ray.clone(), spec.workers.workers);
+    assert_eq!(of(&spec), (RayAddress::Auto, WorkerCount::InProcess));
+    assert_eq!(spec.ray.ray_env, ["A", "B", "C"]);
+    spec.lay_all(patch(&["--workers=auto"]), Path::new("/jobs"));
+    assert_eq!(of(&spec), (RayAddress::None, WorkerCount::Auto));
+    spec.lay_all(patch(&["--ray=local", "--ray-runtime-env=env.yaml"]), Path::new("/else"));
+    assert_eq!(of(&spec), (RayAddress::Local, WorkerCount::InProcess));
+    assert_eq!(
+        (spec.ray.ray_actors, spec.ray.ray_runtime_env),
+        (NonZeroU32::new(3), Some("/else/env.yaml".into()))
+    );
 }
 
 #[test]

@@ -9,8 +9,9 @@ use super::bounds::{MoneyPatch, MoneySpec, RetryPatch, RetrySpec, StopPatch, Sto
 use super::output::{AccessPatch, AccessSpec, FieldPatch, FieldSpec, PagePatch, PageSpec};
 use super::pace::{PacePatch, PaceSpec, RatePatch, RateSpec};
 use super::predictor::{PredictorPatch, PredictorSpec};
+use super::ray::{RayAddress, RayPatch, RaySpec};
 use super::rows::{RowPatch, RowSpec};
-use super::workers::{WorkerPatch, WorkerSpec};
+use super::workers::{WorkerCount, WorkerPatch, WorkerSpec};
 use crate::bridge::python::predictor::PredictorObject;
 use crate::input::{Format, Source};
 use crate::job::error::{ErrorKind, JobError};
@@ -49,6 +50,9 @@ pub struct JobSpec {
     /// Worker processes.
     #[serde(default)]
     pub workers: WorkerSpec,
+    /// A Ray cluster.
+    #[serde(default)]
+    pub ray: RaySpec,
     /// Timeouts.
     #[serde(default)]
     pub time: TimeSpec,
@@ -86,6 +90,8 @@ pub struct Patch {
     pub rates: RatePatch,
     #[command(flatten)]
     pub workers: WorkerPatch,
+    #[command(flatten)]
+    pub ray: RayPatch,
     #[command(flatten)]
     pub time: TimePatch,
     #[command(flatten)]
@@ -126,6 +132,7 @@ impl JobSpec {
             pace: PaceSpec::default(),
             rates: RateSpec::default(),
             workers: WorkerSpec::default(),
+            ray: RaySpec::default(),
             time: TimeSpec::default(),
             retry: RetrySpec::default(),
             stop: StopSpec::default(),
@@ -157,6 +164,7 @@ impl JobSpec {
     pub(crate) fn anchored(mut self) -> Self {
         self.input = self.directory.join(&self.input);
         self.predictor.anchor(&self.directory);
+        self.ray.anchor(&self.directory);
         self
     }
 
@@ -171,9 +179,16 @@ impl JobSpec {
     /// As [`Self::lay_all`], for the options that all commands share that make calls.
     pub fn lay(&mut self, mut patch: Patch, given_in: &Path) {
         patch.predictor.resolve(given_in, &self.directory);
-        // Only one of the two can hold, and the patch is later.
+        patch.ray.resolve(given_in);
+        // Only one of two can hold, and the patch is later.
         if patch.rows.limit.is_some() || patch.rows.range.is_some() {
             (self.rows.limit, self.rows.range) = (None, None);
+        }
+        if patch.workers.workers.is_some() {
+            self.ray.ray = RayAddress::None;
+        }
+        if patch.ray.ray.is_some() {
+            self.workers.workers = WorkerCount::InProcess;
         }
         self.object &= patch.predictor.predictor.is_none();
         self.access.lay(patch.access);
@@ -181,6 +196,7 @@ impl JobSpec {
         self.rows.lay(patch.rows);
         self.rates.lay(patch.rates);
         self.workers.lay(patch.workers);
+        self.ray.lay(patch.ray);
         self.time.lay(patch.time);
         self.retry.lay(patch.retry);
         self.stop.lay(patch.stop);
@@ -198,6 +214,7 @@ impl JobSpec {
         self.rows.words(&mut words);
         self.rates.words(&mut words);
         self.workers.words(&mut words);
+        self.ray.words(&mut words);
         self.time.words(&mut words);
         self.retry.words(&mut words);
         self.stop.words(&mut words);

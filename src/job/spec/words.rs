@@ -112,6 +112,18 @@ impl Words for Vec<(String, String)> {
     }
 }
 
+impl Words for Vec<(String, f64)> {
+    fn words(&self) -> Vec<String> {
+        self.iter().map(|(name, amount)| format!("{name}={amount}")).collect()
+    }
+}
+
+impl Words for Vec<String> {
+    fn words(&self) -> Vec<String> {
+        self.clone()
+    }
+}
+
 impl Words for LmArguments {
     fn words(&self) -> Vec<String> {
         self.given().map(|(name, value)| format!("{name}={value}")).collect()
