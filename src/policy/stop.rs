@@ -82,6 +82,8 @@ pub enum StopReason {
     },
     /// `--deadline` has passed.
     Deadline,
+    /// The cluster that made the calls is gone.
+    ClusterLost,
     /// A signal was received.
     Signal(Signal),
     /// The bridge to the predictor failed.
@@ -98,14 +100,21 @@ pub enum StopReason {
 }
 
 impl StopReason {
-    /// The exit code of the process (`docs/contract.md`, "Exit codes").
+    /// The exit code of the process (`docs/contract.md`, "Exit codes"). After 4 the same command would stop again; after
+    /// 5 it may finish the job.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Bridge(_) | Self::Panicked { .. } | Self::Failed(_) => 1,
             Self::Signal(Signal::Hangup) => 129,
             Self::Signal(Signal::Interrupt) => 130,
             Self::Signal(Signal::Terminate) => 143,
-            _ => 4,
+            Self::Fatal { .. }
+            | Self::Broken { .. }
+            | Self::MaxFailures { .. }
+            | Self::MaxCost { .. }
+            | Self::MaxTokens { .. }
+            | Self::Abandoned { .. } => 4,
+            Self::Unreachable { .. } | Self::Deadline | Self::ClusterLost => 5,
         }
     }
 
@@ -124,15 +133,27 @@ impl StopReason {
 
     fn weight(&self) -> u8 {
         match self.exit_code() {
-            1 => 2,
-            4 => 0,
-            _ => 1,
+            1 => 3,
+            4 => 1,
+            5 => 0,
+            _ => 2,
         }
     }
 
     /// Whether this reason replaces one that already stops the run.
     pub fn outweighs(&self, other: &Self) -> bool {
         self.weight() > other.weight()
+    }
+}
+
+impl From<BridgeError> for StopReason {
+    fn from(error: BridgeError) -> Self {
+        match error {
+            BridgeError::ClusterLost => Self::ClusterLost,
+            BridgeError::InterpreterGone | BridgeError::LoopStopped | BridgeError::HandoverStuck => {
+                Self::Bridge(error)
+            }
+        }
     }
 }
 
@@ -200,6 +221,9 @@ impl std::fmt::Display for StopReason {
                 write!(f, "{calls} calls ignore their cancellation and are still running")
             }
             Self::Deadline => f.write_str("the deadline has passed"),
+            Self::ClusterLost => {
+                f.write_str("the cluster is lost\nhint: `resume` goes on, with or without `--ray`")
+            }
             Self::Signal(Signal::Hangup) => f.write_str("hung up (SIGHUP)"),
             Self::Signal(Signal::Interrupt) => f.write_str("interrupted (SIGINT)"),
             Self::Signal(Signal::Terminate) => f.write_str("terminated (SIGTERM)"),
@@ -226,4 +250,61 @@ fn taken(untold: u64, a_call: &str) -> String {
 fn three_digits(dollars: f64) -> String {
     let decimals = if dollars > 0.0 { (2.0 - dollars.log10().floor()).clamp(2.0, 9.0) } else { 2.0 };
     format!("{dollars:.*}", decimals as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reason of each kind, from the weightiest code to the lightest.
+    fn reasons() -> Vec<(u8, StopReason)> {
+        let error = || "as the test says".to_owned();
+        let unreachable =
+            |hangs, answers| StopReason::Unreachable { error: error(), silent_for: None, hangs, answers };
+        vec![
+            (1, StopReason::Bridge(BridgeError::LoopStopped)),
+            (1, StopReason::Panicked { row: 0, text: error() }),
+            (1, StopReason::Failed(error())),
+            (129, StopReason::Signal(Signal::Hangup)),
+            (130, StopReason::Signal(Signal::Interrupt)),
+            (143, StopReason::Signal(Signal::Terminate)),
+            (4, StopReason::Fatal { error: error(), forbidden: false }),
+            (4, StopReason::Fatal { error: error(), forbidden: true }),
+            (4, StopReason::Broken { rows: 20, class: "ValueError".into(), error: error() }),
+            (4, StopReason::MaxFailures { failed: 1, finished: 1 }),
+            (4, StopReason::MaxCost { spent: 1.0, a_call: 0.1, untold: 0, max: 1.0 }),
+            (4, StopReason::MaxTokens { spent: 10, a_call: 1, untold: 0, max: 10 }),
+            (4, StopReason::Abandoned { calls: 3 }),
+            (5, unreachable(false, false)),
+            (5, unreachable(true, false)),
+            (5, unreachable(false, true)),
+            (5, StopReason::Deadline),
+            (5, StopReason::from(BridgeError::ClusterLost)),
+        ]
+    }
+
+    #[test]
+    fn every_reason_has_its_exit_code() {
+        for (code, reason) in reasons() {
+            assert_eq!(reason.exit_code(), code, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn the_contracts_order_decides_between_reasons_and_among_equals_the_first_one() {
+        let order = |code: u8| match code {
+            1 => 0,
+            129.. => 1,
+            code => code - 2,
+        };
+        for (code, reason) in reasons() {
+            for (other_code, other) in reasons() {
+                assert_eq!(
+                    reason.outweighs(&other),
+                    order(code) < order(other_code),
+                    "{reason:?} and {other:?}"
+                );
+            }
+        }
+    }
 }

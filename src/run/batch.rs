@@ -50,7 +50,7 @@ impl Dispatcher<'_> {
                     self.stop(StopReason::Panicked { row, text });
                 }
                 Event::Broken { error, permit } => {
-                    self.stop(StopReason::Bridge(error));
+                    self.stop(error.into());
                     // The calls in flight cannot end either.
                     self.run.engine.kill();
                     drop(permit);

@@ -309,7 +309,7 @@ fn a_long_comparison_is_announced_and_leaves_nothing_behind_however_it_ends() {
 fn the_deadline_bounds_all_runs_together() {
     // A run of each mode alone would be over in time.
     let job = job();
-    compare(&job, &["--runs", "8", "-c", "4", "--deadline", "2s"]).expect(4).says("the deadline has passed");
+    compare(&job, &["--runs", "8", "-c", "4", "--deadline", "2s"]).expect(5).says("the deadline has passed");
     let exported = exported(&job);
     assert_eq!(exported["stopped"]["reason"], "the deadline has passed");
     assert!(job.calls().len() < 4 + 12 * 16, "{exported}");

@@ -135,7 +135,7 @@ fn what_comes_between_two_runs_ends_the_comparison_before_the_next_one() {
     let pause = Duration::from_secs(2);
     for (job, options, code) in [
         (ending(100, "hang").interrupted_at_rewind(), &["-c", "3"][..], 130),
-        (ending(100, "hang").waits_at_rewind(pause), &["-c", "3", "--deadline", "2s"], 4),
+        (ending(100, "hang").waits_at_rewind(pause), &["-c", "3", "--deadline", "2s"], 5),
     ] {
         compare(&job, options).expect(code).says("stopping: ");
         assert_eq!(job.calls().len(), 3 + 6);
@@ -147,8 +147,8 @@ fn what_comes_between_two_runs_ends_the_comparison_before_the_next_one() {
 #[test]
 fn a_deadline_that_has_passed_before_the_first_row_makes_no_call() {
     let job = ending(100, "hang");
-    compare(&job, &["-c", "3", "--deadline", "1ns"]).expect(4);
+    compare(&job, &["-c", "3", "--deadline", "1ns"]).expect(5);
     assert_eq!((job.calls().len(), &exported(&job)["stopped"]["at"]), (0, &json!("in the warm-up")));
-    job.process_with(&["--deadline", "1ns"]).expect(4);
+    job.process_with(&["--deadline", "1ns"]).expect(5);
     assert_eq!(job.calls().len(), 0);
 }

@@ -157,7 +157,7 @@ proptest! {
         };
         for session in sessions.into_iter().chain([last]) {
             let code = session.run(&job);
-            prop_assert!([0, 3, 4, 130, 143, -2, -9, -15].contains(&code), "{code} from {session:?}");
+            prop_assert!([0, 3, 4, 5, 130, 143, -2, -9, -15].contains(&code), "{code} from {session:?}");
             let (after, announced) = recovered(&job, rows);
             let kept = before.iter().zip(&after).all(|(before, after)| *before != Some(Status::Ok) || after == before);
             prop_assert!(kept, "an answer was lost by {session:?}");

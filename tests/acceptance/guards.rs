@@ -1,4 +1,4 @@
-//! When a run stops by itself before all rows are done: exit code 4, nothing lost, the rest unfinished.
+//! When a run stops by itself before all rows are done: exit code 4 or 5, nothing lost, the rest unfinished.
 
 use std::collections::BTreeMap;
 
@@ -117,16 +117,18 @@ fn a_share_of_failures_stops_the_run_from_20_finished_rows_on() {
 }
 
 #[test]
-fn a_refused_key_stops_the_run_at_once() {
-    let job = Job::new().questions(100).args(["--sequential"]).predictor(
-        "class Refused(Exception):
-             status_code = 401
+fn a_refused_key_or_payment_stops_the_run_at_once() {
+    for status in [401, 402] {
+        let job = Job::new().questions(100).args(["--sequential"]).predictor(&format!(
+            "class Refused(Exception):
+                 status_code = {status}
 async def predict(question):
     called(question)
-    raise Refused('incorrect API key provided')",
-    );
-    job.process().expect(4).says("every row would meet this error: Refused: incorrect API key provided");
-    assert_eq!(job.calls().len(), 1);
+    raise Refused('incorrect API key provided')"
+        ));
+        job.process().expect(4).says("every row would meet this error: Refused: incorrect API key provided");
+        assert_eq!(job.calls().len(), 1);
+    }
 }
 
 #[test]
@@ -151,11 +153,27 @@ fn at_its_deadline_a_run_ends_with_what_it_has() {
              await asyncio.sleep(0.1)
              return question",
     );
-    let done = job.process().expect(4).says("the deadline has passed").prints("resume answers.csv");
+    let done = job.process().expect(5).says("the deadline has passed").prints("resume answers.csv");
     assert!(done.took.as_secs_f64() < 30.0, "{:?}", done.took);
     let calls = job.calls().len();
     assert!((4..100).contains(&calls), "{calls}");
     let counts = statuses(&job);
     // The calls in flight were let finish.
     assert_eq!([counts["ok"], counts["unfinished"]], [calls, 100 - calls]);
+}
+
+#[test]
+fn a_key_refused_after_the_deadline_is_what_a_scheduler_is_told() {
+    let job = Job::new().questions(100).args(["--deadline", "300ms", "-c", "4"]).predictor(
+        "class Refused(Exception):
+             status_code = 401
+async def predict(question, row_id):
+    called(question)
+    await asyncio.sleep(1)
+    if row_id == 3:
+        raise Refused('expired')
+    return question",
+    );
+    job.process().expect(4).says("stopping: the deadline has passed").prints("Refused: expired");
+    assert_eq!(statuses(&job)["unfinished"], 97);
 }

@@ -76,7 +76,7 @@ fn a_server_that_accepts_and_never_answers_ends_the_run_soon_naming_the_timeout(
     let job = Job::new().questions(100);
     let process = ["process", "questions.csv", "-o", "answers.csv", "--model", "openai/gpt-4o-mini"];
     let options = ["--api-base", &base, "-c", "4", "--timeout", "1s"];
-    let done = job.run(&[&process[..], &options].concat()).expect(4);
+    let done = job.run(&[&process[..], &options].concat()).expect(5);
     assert!(done.took < Duration::from_secs(60), "{:?}", done.took);
     done.says("no call was answered yet").says("no answer within 1s").says("hint: is `--timeout` too short");
     let report = job.report();
@@ -88,7 +88,7 @@ fn a_server_that_accepts_and_never_answers_ends_the_run_soon_naming_the_timeout(
 #[test]
 fn without_retries_rows_that_all_time_out_end_the_run_too() {
     let job = Job::new().questions(100).predictor(HANGING).file("hang", "");
-    let done = job.process_with(&["--sequential", "--retries", "0", "--timeout", "300ms"]).expect(4);
+    let done = job.process_with(&["--sequential", "--retries", "0", "--timeout", "300ms"]).expect(5);
     done.says("no answer within 300ms").says("`--timeout`");
     assert!(job.report()["rows"]["failed"].as_u64().unwrap() <= 2, "{}", job.report()["rows"]);
 }
@@ -106,7 +106,7 @@ fn a_deadline_in_an_outage_names_what_the_server_said_last() {
     server.chaos(&json!({"dropRate": 1.0}));
     running.wait_for(".stderr", r#""limited_by":"outage""#, 1);
     let said = "the deadline has passed; the last call failed: LMServerError: ";
-    running.wait().expect(4).says(&format!("stopping: {said}")).prints(said.split(':').next().unwrap());
+    running.wait().expect(5).says(&format!("stopping: {said}")).prints(said.split(':').next().unwrap());
     let told = |report: &Value| assert!(report["stopped"].as_str().unwrap().starts_with(said), "{report}");
     told(&job.report());
     fs::remove_file(job.path("answers.csv.report.json")).unwrap();
@@ -150,7 +150,7 @@ fn a_run_that_ends_hanging_lasts_to_its_last_call_and_tells_of_those_cut_off() {
              return question",
     );
     let options = ["-c", "4", "--timeout", "60s", "--deadline", "2s", "--grace", "100ms"];
-    job.process_with(&options).expect(4).prints("4 cancelled");
+    job.process_with(&options).expect(5).prints("4 cancelled");
     let report = job.report();
     let wall = report["wall_s"].as_f64().unwrap();
     assert!(wall > 1.9, "{report}");

@@ -102,7 +102,7 @@ fn a_server_that_sends_nothing_but_pages_is_quoted_and_not_called_absent() {
 fn a_server_that_fails_every_call_is_not_called_absent() {
     let server = Scripted::start(|_, _| reply("502", "", "<html>bad gateway</html>"));
     let job = Job::new().questions(40);
-    let done = process(&job, &server, &[]).expect(4);
+    let done = process(&job, &server, &[]).expect(5);
     let done = done.says("the server fails each of them").says("HTTP 502");
     assert!(!done.stderr.contains("not there"), "{}", done.stderr);
 }

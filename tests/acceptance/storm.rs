@@ -127,7 +127,7 @@ fn an_outage_costs_few_calls_and_no_row_and_its_end_is_noticed_soon() {
 #[test]
 fn a_server_that_was_never_there_ends_the_run_soon_and_leaves_the_rows_open() {
     let job = Job::new().questions(200);
-    let done = job.run(&on("http://127.0.0.1:9/v1", &["-c", "8"])).expect(4);
+    let done = job.run(&on("http://127.0.0.1:9/v1", &["-c", "8"])).expect(5);
     done.says("no call was answered yet").says("`--api-base`").prints("resume answers.csv");
     let report = job.report();
     assert_eq!([&report["rows"]["failed"], &report["rows"]["unfinished"]], [0, 200]);
@@ -145,7 +145,7 @@ fn a_resume_whose_server_is_gone_speaks_of_its_own_session() {
     );
     job.process().expect(3);
     let job = job.file("down", "");
-    job.resume().expect(4).says("10 rows answered before").says("no call was answered yet in this session");
+    job.resume().expect(5).says("10 rows answered before").says("no call was answered yet in this session");
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn every_command_that_is_hinted_can_be_pasted_as_it_stands() {
     );
     let options = ["--backoff", "1ms", "--backoff-max", "10ms", "-c", "4"];
     let done = job.process_with(&options);
-    assert_eq!(done.code, 4, "{}", done.stderr);
+    assert_eq!(done.code, 5, "{}", done.stderr);
     std::fs::write(job.path("go"), "").unwrap();
     let output = pasted(&job, &done.stderr, "is `--api-base` right? `");
     assert_eq!(output.status.code(), Some(0), "{}\n{output:?}", done.stderr);
