@@ -29,10 +29,11 @@ WHICH := -c 'import sys; print(sys.version, sys.base_prefix)'
 MADE_OF_ANOTHER := $(shell [ ! -e $(VENV) ] || [ "`$(PYTHON) $(WHICH) 2>&1`" = "`$(BIN)/python $(WHICH) 2>&1`" ] || echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run check test test-wheels test-command wheel torture fuzz bench lint clean prerequisites always
+.PHONY: help setup build run check test test-wheels test-command wheel torture torture-scale fuzz bench lint clean \
+  prerequisites always
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## make the virtual environment: DSPy, uvloop, the local model
 
@@ -68,6 +69,9 @@ torture: $(VENV)/.tools ## kill a job 200 times, fill disks, answer 10,000,000 r
 	  'kernel.apparmor_restrict_unprivileged_userns=0)'; exit 1; }
 	cargo test --release --locked --test torture --no-run
 	$(PRIVATE) cargo test --release --locked --test torture
+
+torture-scale: build ## answer ROWS=100000000 rows by the scripted bridge, kill the job and resume it; print a table
+	$(BIN)/python tests/torture/scale.py $(PROGRAM) $(ROWS)
 
 fuzz: $(CARGO_FUZZ) ## fuzz the readers of CSV, JSONL and the journal, FUZZ_SECONDS=600 each
 	@for target in csv jsonl journal; do \
