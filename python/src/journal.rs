@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use tokio_asyncio_bridge::bridge::python::crossing::received;
 use tokio_asyncio_bridge::job::spec::keywords;
 use tokio_asyncio_bridge::job::{Job, SessionOptions, outcomes};
-use tokio_asyncio_bridge::outcome::{self, Answer};
-use tokio_asyncio_bridge::row::Value;
+use tokio_asyncio_bridge::outcome;
 
 use crate::errors;
 use crate::jobs::{self, Choices, Words};
@@ -55,42 +54,22 @@ impl Outcomes {
         let end = start + rows.len() as u64;
         let read: Result<Vec<_>, _> = py.detach(|| (start..end).map(|row| self.0.of(row)).collect());
         let recorded = read.map_err(|error| errors::of_job(py, &error))?;
-        let loads = py.import("json")?.getattr("loads")?;
         let outcome = |((index, row), recorded)| match recorded {
-            Some(recorded) => outcome(&loads, index, row, recorded),
+            Some(recorded) => outcome(py, index, row, recorded),
             None => Ok(Outcome::unfinished(index, row)),
         };
         (start..).zip(rows).zip(recorded).map(outcome).collect()
     }
 }
 
-fn outcome(
-    loads: &Bound<'_, PyAny>,
-    index: u64,
-    row: Py<PyAny>,
-    recorded: outcome::Outcome,
-) -> PyResult<Outcome> {
+fn outcome(py: Python<'_>, index: u64, row: Py<PyAny>, recorded: outcome::Outcome) -> PyResult<Outcome> {
     let used = recorded.usage().map(|used| Box::new(((used.input, used.output, used.calls), used.cost_usd)));
     let (attempts, latency) = (recorded.attempts, recorded.timing.latency.as_secs_f64());
     let (answer, fault) = match recorded.result {
-        Ok(given) => (Some(answer(loads, given)?.unbind()), None),
+        Ok(answer) => (Some(received(py, &answer)?), None),
         Err(failure) => (None, Some(Box::new(Fault::new(failure, None)))),
     };
     Ok(Outcome { index, row, answer, fault, attempts, latency, used })
-}
-
-fn answer<'py>(loads: &Bound<'py, PyAny>, answer: Answer) -> PyResult<Bound<'py, PyAny>> {
-    let py = loads.py();
-    let value = |value| match value {
-        Value::Text(text) => Ok(PyString::new(py, &text).into_any()),
-        Value::Json(json) => loads.call1((json.get(),)),
-    };
-    let fields = PyDict::new(py);
-    for (name, given) in answer.fields {
-        fields.set_item(&*name, value(given)?)?;
-    }
-    let lone = if fields.len() == 1 { fields.get_item("answer")? } else { None };
-    Ok(lone.unwrap_or_else(|| fields.into_any()))
 }
 
 /// The names of the columns that answers with these fields add to a table whose columns have the names `own`, and a

@@ -1,5 +1,5 @@
-//! The class `Session`: a job whose rows and answers are Python objects. Rows go in and outcomes come out in batches,
-//! each under one hold of the interpreter's lock.
+//! The class `Session`: a job whose rows and answers are Python objects, or are made of the values that came from other
+//! processes. Rows go in and outcomes come out in batches, each under one hold of the interpreter's lock.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use rustix::event::{EventfdFlags, eventfd};
 use serde_json::json;
+use tokio_asyncio_bridge::bridge::python::crossing::received;
 use tokio_asyncio_bridge::bridge::python::exchange::{Exchange, Taken};
 use tokio_asyncio_bridge::engine::StopReason;
 use tokio_asyncio_bridge::error::Failure;
@@ -19,7 +20,7 @@ use tokio_asyncio_bridge::job::spec::{WholePatch, keywords};
 use tokio_asyncio_bridge::job::{
     Event, Format, JobError, JobSpec, Level, Observer, SessionOptions, Snapshot,
 };
-use tokio_asyncio_bridge::outcome;
+use tokio_asyncio_bridge::outcome::{self, Answer};
 use tokio_asyncio_bridge::usage::Usage;
 
 use crate::errors;
@@ -63,11 +64,16 @@ struct Done {
     latency: Duration,
     usage: Option<Box<Usage>>,
     failure: Option<Box<Failure>>,
+    /// What answers the row, where that is no object of this process.
+    values: Option<Box<Answer>>,
 }
 
 impl Done {
-    fn of(outcome: &outcome::Outcome) -> Self {
+    /// `gives_values` says whether its answer is no object of this process.
+    fn of(outcome: &outcome::Outcome, gives_values: bool) -> Self {
+        let answer = outcome.result.as_ref().ok().filter(|_| gives_values);
         Self {
+            values: answer.map(|answer| Box::new(answer.clone())),
             row: outcome.row,
             attempts: outcome.attempts,
             latency: outcome.timing.latency,
@@ -77,13 +83,13 @@ impl Done {
     }
 
     /// The outcome with its objects.
-    fn with(self, taken: Taken) -> Outcome {
+    fn with(self, py: Python<'_>, taken: Taken) -> PyResult<Outcome> {
         let (answer, raised) = match taken.result {
             Some(Ok(answer)) => (Some(answer), None),
             Some(Err(raised)) => (None, Some(raised)),
-            None => (None, None),
+            None => (self.values.map(|values| received(py, &values)).transpose()?, None),
         };
-        Outcome {
+        Ok(Outcome {
             index: self.row,
             row: taken.row,
             answer: answer.filter(|_| self.failure.is_none()),
@@ -93,7 +99,7 @@ impl Done {
             used: self
                 .usage
                 .map(|usage| Box::new(((usage.input, usage.output, usage.calls), usage.cost_usd))),
-        }
+        })
     }
 }
 
@@ -129,7 +135,8 @@ impl Observer for Collector {
     fn event(&mut self, event: &Event) {
         let Event::Finished { outcome, .. } = event else { return };
         let mut state = self.shared.state();
-        state.done.push(Done::of(outcome));
+        let gives_values = state.exchange.as_ref().is_some_and(|exchange| exchange.gives_values());
+        state.done.push(Done::of(outcome, gives_values));
         let waiting = state.done.len();
         drop(state);
         if self.wakes && waiting == LOT {
@@ -300,7 +307,7 @@ impl Session {
         let _paused = GarbagePaused::new(py)?;
         for (done, taken) in done.into_iter().zip(taken) {
             let Some(taken) = taken else { continue };
-            pass(done.row as usize, done.with(taken))?;
+            pass(done.row as usize, done.with(py, taken)?)?;
         }
         Ok(())
     }

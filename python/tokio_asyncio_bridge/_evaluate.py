@@ -5,22 +5,24 @@ import contextvars
 import importlib
 import inspect
 import math
+import os
 import types
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol, Unpack, cast
 
 from tokio_asyncio_bridge import _map
 from tokio_asyncio_bridge._answers import LOG, Answers
 from tokio_asyncio_bridge._drive import Stop
 from tokio_asyncio_bridge._errors import UnfinishedError, UsageError
-from tokio_asyncio_bridge._options import EvaluateOptions, File, checked, refuse_workers
+from tokio_asyncio_bridge._options import EvaluateOptions, File, are_elsewhere, checked
 from tokio_asyncio_bridge._outcome import Outcome
 from tokio_asyncio_bridge._predictions import Predictions
 from tokio_asyncio_bridge._progress import ShowProgress
 from tokio_asyncio_bridge._tables import library, results
 
-# What a journal has in the place of a value that JSON cannot hold: a mapping of this key to the name of its type.
+# What an answer has in the place of a value that JSON cannot hold: a mapping of this key to the name of its type.
 _UNRECORDED = "__unrecorded__"
 
 
@@ -51,6 +53,10 @@ def evaluate(
     An example whose program or metric fails, after its retries, gets `failure_score`. Its prediction is empty if the
     program failed, and else the one that the metric failed on. A retry of the metric does not ask the program again.
 
+    With `workers=2` other processes make the calls. Each gets a copy of the program, the examples and the metric, and
+    scores its own predictions: a metric sees the very prediction, and the metric's code uses more than one core, too.
+    The result then has new predictions of what JSON holds of their fields, as of an earlier call with `journal=`.
+
     Args:
         program: A `dspy.Module`, or another callable that takes the inputs of an example by name.
         devset: Examples, each with its inputs marked by `with_inputs`.
@@ -80,14 +86,13 @@ def evaluate(
             attribute `answers` has the outcomes so far.
         BridgeError: Its other classes, as `map` raises them.
     """
-    refuse_workers(options, "leave it out: predictions and scores stay objects of this process")
     checked("evaluate", options, EvaluateOptions, ("failure_score", "journal", "progress", "stop"))
     dspy = library("dspy", "tokio-asyncio-bridge[dspy]")
     examples = list(devset)
     if not examples:
         raise UsageError("`devset` has no example")
     rows = [dict(example.items()) for example in examples]
-    with _Scorer(program, metric, examples, journal, dspy) as scorer:
+    with _Scorer(program, metric, examples, journal, dspy, are_elsewhere=are_elsewhere(options)) as scorer:
         answers = _map.map(rows, scorer.module(), journal=journal, progress=progress, stop=stop, **options)
         if answers.stopped is not None:
             # A score of some of the examples would be taken for that of all.
@@ -114,23 +119,42 @@ class _Scorer:
         examples: list[Any],
         journal: File | None,
         dspy: Any,
+        *,
+        are_elsewhere: bool,
     ) -> None:
         self.program = program
         self.metric = metric
         self.examples = examples
         self.dspy = dspy
         self.inputs = [_inputs(row, example) for row, example in enumerate(examples)]
-        self.kept = None if journal is None else Predictions(journal)
+        # Nothing of the examples has to cross: whoever makes the calls has them.
+        self.takes_rows = not are_elsewhere or journal is not None
+        self.scratch = None if self.takes_rows else TemporaryDirectory()
+        if self.scratch is not None:
+            journal = os.path.join(self.scratch.name, "run.journal")
+        self.kept = None if journal is None else Predictions(journal, has_journal=self.scratch is None)
+        self.is_copy = False
+        self.begin()
+
+    def begin(self) -> None:
         # The last attempt of each row. An earlier one, which was given up, may end after it.
         self.attempts: dict[int, object] = {}
         # Predictions that have no score yet.
         self.predictions: dict[int, Any] = {}
         # The answers of each row, of which the run took one at most.
         self.answers: dict[int, list[_Answer]] = {}
-        # Fields that the journal does not have, and the first row with each.
+        # Fields that JSON could not hold, and the first row with each.
         self.lost: dict[str, int] = {}
         self.is_complete = False
         self.threads = ThreadPoolExecutor(max_workers=1000, thread_name_prefix="metric")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs to make the calls."""
+        return {name: vars(self)[name] for name in ("program", "metric", "examples", "dspy", "inputs", "kept")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, is_copy=True)
+        self.begin()
 
     def __enter__(self) -> "_Scorer":
         return self
@@ -140,6 +164,8 @@ class _Scorer:
         self.threads.shutdown(wait=False, cancel_futures=True)
         if self.kept is not None:
             self.kept.close(remove=self.is_complete)
+        if self.scratch is not None:
+            self.scratch.cleanup()
 
     def module(self) -> Any:
         """A `dspy.Module`, so that the program's calls are metered and its prompts belong to the job."""
@@ -174,6 +200,11 @@ class _Scorer:
                 score = asyncio.run(_awaited(score))
             return scorer.scored(row_id, prediction, score)
 
+        if not self.takes_rows:
+            own = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)]
+            row_id = inspect.Parameter("row_id", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            for function in (aforward, forward):
+                vars(function)["__signature__"] = inspect.Signature([*own, row_id])
         if _is_asynchronous(self.program):
             Scored.aforward = aforward
         else:
@@ -226,6 +257,10 @@ class _Scorer:
             answer = _Answer({**fields, name: score})
         else:
             answer = _Answer({**_recordable(fields), name: _recordable_score(score)})
+        if self.is_copy:
+            # The score goes to another process, and nobody here asks for it.
+            self.predictions.pop(row, None)
+            return answer
         answer.result = prediction, score
         self.answers.setdefault(row, []).append(answer)
         return answer
@@ -238,13 +273,13 @@ class _Scorer:
         if isinstance(outcome.answer, _Answer):
             return outcome.answer.result
         for answer in self.answers.get(outcome.index, ()):
-            # With a journal, an outcome has the answer as it was recorded.
+            # With a journal, an outcome has the answer as it was recorded. That of another process is not here.
             if results().plain(answer) == outcome.answer:
                 return answer.result
         return self.rebuilt(outcome, failure_score)
 
     def rebuilt(self, outcome: Outcome, failure_score: float) -> tuple[Any, Any]:
-        """A prediction and its score of an earlier call, as the journal holds them."""
+        """A prediction and its score of an earlier call or of another process, as the outcome holds them."""
         *fields, (_, score) = outcome.answer.items()
         prediction = self.dspy.Prediction(**self.held(outcome.index, dict(fields)))
         if isinstance(score, dict):
@@ -280,12 +315,12 @@ class _Answer(dict[str, Any]):
 
 
 def _recordable(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields as a journal can have them: a value that JSON cannot hold must not cost the others."""
+    """The fields as JSON can have them: a value that it cannot hold must not cost the others."""
     return {name: value if _has_json(value) else {_UNRECORDED: type(value).__name__} for name, value in fields.items()}
 
 
 def _recordable_score(score: Any) -> Any:
-    """The score as a journal can have it."""
+    """The score as JSON can have it."""
     if isinstance(score, (bool, int, float)):
         return score
     return _recordable(results().named(score)) if hasattr(score, "toDict") else float(score)

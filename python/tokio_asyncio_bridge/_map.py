@@ -10,7 +10,7 @@ from tokio_asyncio_bridge._drive import Stop, drive, refuse_stopped
 from tokio_asyncio_bridge._errors import BrokenError, RowError, UsageError, in_python
 from tokio_asyncio_bridge._journal import answered
 from tokio_asyncio_bridge._native import Outcome, Session
-from tokio_asyncio_bridge._options import File, JournalOptions, MapOptions, Words, checked, refuse_workers, words
+from tokio_asyncio_bridge._options import File, JournalOptions, MapOptions, Words, checked, words
 from tokio_asyncio_bridge._predictor import Predictor, given
 from tokio_asyncio_bridge._progress import ShowProgress
 from tokio_asyncio_bridge._tables import Rows, Source, are_at_hand
@@ -55,6 +55,10 @@ def map(
     JSON's types: the text or value that was returned, or a dictionary of the fields. The value of a field `answer` that
     is the only one stands for the dictionary.
 
+    With `workers=2` other processes make the calls, and get a copy of the predictor. Answers are then as with a
+    journal, and a row whose arguments JSON cannot hold fails, with an error of the kind `input`. An outcome still has
+    the very row that was given.
+
     Args:
         rows: The rows, from any iterable, or a table: of pandas, of polars, a dataset of Hugging Face, or anything with
             `__arrow_c_stream__`. A mapping gives the arguments by their names: keys that the predictor does not take
@@ -67,7 +71,7 @@ def map(
         progress: As `process` takes it.
         stop: Ends the run when its `stop()` is called. If that was before, no call is made.
         options: The options of the command line about the predictor and its calls, under their own names; with a
-            journal, also `force`, `skip_failed`, `allow_changed`, `workers`, and those about the answers file.
+            journal, also `force`, `skip_failed`, `allow_changed`, and those about the answers file.
 
     Returns:
         An outcome for each row, in the rows' order.
@@ -87,7 +91,6 @@ def map(
         outcomes, report = answered(source.rows(), predictor, journal, progress, stop, taken)
         stopped = report.stopped if report is not None else None
         return Answers(outcomes, source, stopped and in_python(stopped), report)
-    refuse_workers(taken, "give `journal=`, with which they are JSON")
     for name in taken.keys() - MapOptions.__annotations__.keys():
         raise UsageError(f"`{name}=` is about the files of a job, and without `journal=` there are none")
     outcomes, stopped = outcomes_of(source.rows(), predictor, progress, stop, words(taken))

@@ -84,14 +84,14 @@ class PaceOptions(TypedDict, total=False):
 
 
 class WorkerOptions(TypedDict, total=False):
-    """The options about worker processes, for a job with files."""
+    """The options about the processes that make the calls. `are_elsewhere` looks at them."""
 
     workers: int | Literal["auto"]
     worker_max_rss: str
 
 
 class RayOptions(TypedDict, total=False):
-    """The options about a Ray cluster, for a job with files."""
+    """The options about a Ray cluster. `are_elsewhere` looks at them."""
 
     ray: bool | str
     ray_actors: int
@@ -116,15 +116,15 @@ class FileOptions(TypedDict, total=False):
     skip_failed: bool
 
 
-class MapOptions(CallOptions, ArgumentOptions, PaceOptions, total=False):
+class MapOptions(CallOptions, ArgumentOptions, PaceOptions, WorkerOptions, RayOptions, total=False):
     """The options of `map` and `stream`."""
 
 
-class JournalOptions(MapOptions, WorkerOptions, RayOptions, FileOptions, total=False):
-    """The options of `map`. Those about files, worker processes and Ray are for a run with a journal."""
+class JournalOptions(MapOptions, FileOptions, total=False):
+    """The options of `map`. Those about files are for a run with a journal."""
 
 
-class EvaluateOptions(CallOptions, PaceOptions, FileOptions, total=False):
+class EvaluateOptions(CallOptions, PaceOptions, WorkerOptions, RayOptions, FileOptions, total=False):
     """The options of `evaluate`. Those about files are for a run with a journal."""
 
 
@@ -196,11 +196,9 @@ class ExportOptions(TypedDict, total=False):
     force: bool
 
 
-def refuse_workers(given: Mapping[str, object], remedy: str) -> None:
-    """Refuses worker processes and Ray where rows and answers are objects of this process."""
-    for name in (*WorkerOptions.__annotations__, *RayOptions.__annotations__):
-        if given.get(name) is not None:
-            raise UsageError(f"`{name}=` needs rows and answers that can be sent to another process\nhint: {remedy}")
+def are_elsewhere(given: Mapping[str, object]) -> bool:
+    """Whether other processes make the calls, so that rows and answers cross as values that JSON holds."""
+    return str(given.get("workers") or 0) != "0" or given.get("ray") not in (None, False, "none")
 
 
 # Switches that are opposites of each other: the one that is off turns the other on.

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from tokio_asyncio_bridge._drive import Telling
 from tokio_asyncio_bridge._errors import BrokenError, UnfinishedError
 from tokio_asyncio_bridge._native import Given, Outcome, Session
-from tokio_asyncio_bridge._options import MapOptions, Words, checked, refuse_workers, words
+from tokio_asyncio_bridge._options import MapOptions, Words, checked, words
 from tokio_asyncio_bridge._predictor import Predictor, given
 from tokio_asyncio_bridge._progress import Display, ShowProgress, display_of
 
@@ -37,7 +37,8 @@ def stream(
     Rows are read as they are needed: twice as many as calls may be in flight at first, and up to 8,192 where the calls
     are so short that they would wait for rows. A row counts until its outcome is taken, so a slow consumer holds rows
     back. The predictor runs on an event loop of its own, on another thread: it cannot use what belongs to the loop of
-    the caller, such as an `aiohttp.ClientSession` that was made there. Context variables are those of the caller.
+    the caller, such as an `aiohttp.ClientSession` that was made there. Context variables are those of the caller. With
+    `workers=`, other processes make the calls: see `map`.
 
     If the loop over the outcomes is left early (`break`, an exception, cancellation), the calls in flight are
     cancelled, and a generator that gave the rows is closed. To wait for that after a `break`, use
@@ -64,7 +65,6 @@ def stream(
             that there are have been yielded.
         BrokenError: The run was broken off. All outcomes that there are have been yielded.
     """
-    refuse_workers(options, "use `map` with `journal=`, or `process`")
     taken = checked("stream", options, MapOptions, ("predictor", "ordered", "progress"))
     spec, target = given(predictor)
     return _Stream(rows, target, ordered, display_of(progress), words({**spec, **taken})).outcomes()

@@ -184,11 +184,10 @@ impl Answerer {
         // Dropping the bridge would cancel its calls.
         std::mem::forget(Arc::clone(&self.bridge));
     }
-}
 
-impl Drop for Answerer {
-    fn drop(&mut self) {
-        if self.ended.load(Ordering::Relaxed) {
+    /// Ends the event loop and the local model, in bounded time. What the bridge tells of its health is whole then.
+    pub(super) fn close(&self) {
+        if self.ended.swap(true, Ordering::Relaxed) {
             return;
         }
         // A blocked loop will hardly end, and what blocks it may hold the interpreter's lock.
@@ -196,6 +195,12 @@ impl Drop for Answerer {
         let bound = if blocked { SHUT_DOWN_BLOCKED } else { SHUT_DOWN };
         self.bridge.close(bound);
         self.models.iter().for_each(|models| models.end());
+    }
+}
+
+impl Drop for Answerer {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

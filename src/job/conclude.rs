@@ -11,7 +11,7 @@ use super::error::{ErrorKind, Explain, JobError, refuse};
 use super::paths::JobPaths;
 use super::project::project;
 use super::run::{Session, SessionEnd};
-use crate::bridge::Nulled;
+use crate::bridge::{Bridge, Nulled};
 use crate::fs::Access;
 use crate::journal::{End, JournalError, Loss};
 use crate::observe::{Level, Observer};
@@ -28,6 +28,17 @@ const TIDYING: Duration = Duration::from_millis(300);
 
 /// Shown instead of where the answers are, when they are discarded.
 const SCRATCH: &str = "ended at once; no answer is kept, as `/dev/null` asked";
+
+/// Warns of numbers in answers that JSON cannot hold.
+pub(super) fn tell_of_nulled(bridge: &dyn Bridge, observer: &mut dyn Observer) {
+    let Some(Nulled { numbers, first_row: row }) = bridge.health().nulled else { return };
+    let (what, are) = (counted(numbers, "number"), if numbers == 1 { "is" } else { "are" });
+    let text = format!(
+        "{what} in the answers {are} not finite (NaN or infinity), which JSON cannot hold, and {are} kept as null; \
+         the first is in row {row}"
+    );
+    observer.message(Level::Warning, &text);
+}
 
 impl Session<'_> {
     /// Writes the answers file and the report.
@@ -72,14 +83,7 @@ impl Session<'_> {
         for renamed in &projected.renamed {
             observer.message(Level::Warning, &renamed.to_string());
         }
-        if let Some(Nulled { numbers, first_row: row }) = self.prepared.answerer.bridge.health().nulled {
-            let (what, are) = (counted(numbers, "number"), if numbers == 1 { "is" } else { "are" });
-            let text = format!(
-                "{what} in the answers {are} not finite (NaN or infinity), which JSON cannot hold, and {are} kept as null; \
-                 the first is in row {row}"
-            );
-            observer.message(Level::Warning, &text);
-        }
+        tell_of_nulled(&*self.prepared.answerer.bridge, observer);
         let report = self.report(resumed, projecting.elapsed(), stop.as_ref());
         // A budget keeps calls waiting, and then few calls in flight are no mistake.
         let underused = || report::remark::underused(&report).filter(|_| !bounded);

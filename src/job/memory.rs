@@ -1,4 +1,5 @@
-//! A job without files: its rows are Python objects that come while it runs, and its outcomes go to an observer.
+//! A job without files: its rows are Python objects that come while it runs, and its outcomes go to an observer. The
+//! calls get these objects themselves, or, where other processes make them, values in their place.
 //!
 //! Nothing of it is recorded. Everything else is as in any job: the same engine, limits, retries and timeouts.
 
@@ -6,13 +7,14 @@ use std::sync::Arc;
 
 use super::answerer::{Answerer, secrets};
 use super::begin::SessionOptions;
+use super::conclude::tell_of_nulled;
 use super::error::{ErrorKind, JobError};
 use super::estimate::Estimate;
-use super::prepare::{fits, warn};
+use super::prepare::{fits, tell_of_workers, warn};
 use super::run::engine;
-use super::spec::JobSpec;
-use super::starting::StartOptions;
-use crate::bridge::python::exchange::Exchange;
+use super::spec::{JobSpec, RayAddress};
+use super::starting::{StartOptions, WorkerOptions};
+use crate::bridge::python::exchange::{Carried, Exchange};
 use crate::input::{FedRows, Feed};
 use crate::journal::Index;
 use crate::observe::{Level, Observer};
@@ -63,6 +65,7 @@ impl MemoryJob {
             signal = control.next() => return Err(JobError::stopped(signal)),
         };
         warn(&prepared.answerer, &prepared.spec, observer);
+        tell_of_workers(&prepared.answerer, observer);
         Ok(prepared)
     }
 
@@ -73,17 +76,30 @@ impl MemoryJob {
             let text = format!("the bridge `{}` takes no rows from memory", spec.predictor.bridge);
             return Err(JobError::new(ErrorKind::Usage, text));
         }
+        if spec.ray.ray != RayAddress::None {
+            let text =
+                "rows from memory are not answered on a Ray cluster: use `process`, or `map` with `journal=`";
+            return Err(JobError::new(ErrorKind::Usage, text));
+        }
         let secrets = secrets(&spec.predictor);
         let rows = &spec.rows;
-        let weighs = spec.rates.rates().tpm.is_some();
-        let exchange = Arc::new(Exchange::new(rows.map.clone(), rows.column.clone(), weighs));
+        let SessionOptions { predictor, prints, quiet, worker_program, .. } = options;
+        let workers = WorkerOptions::new(&spec.workers, &spec.time, worker_program.as_deref());
+        let carried = match workers {
+            Some(_) => Carried::Values,
+            None => Carried::Objects { weighed: spec.rates.rates().tpm.is_some() },
+        };
+        let exchange = Arc::new(Exchange::new(rows.map.clone(), rows.column.clone(), carried));
         let calls = spec.pace.calls();
-        let SessionOptions { predictor, prints, quiet, .. } = options;
         let asked = spec.predictor.from(&spec.directory);
         let held = Some(Arc::clone(&exchange));
         let starting = StartOptions::new(&asked, calls, &secrets);
-        let starting = StartOptions { object: predictor, quiet, prints, exchange: held, ..starting };
+        let starting = StartOptions { object: predictor, quiet, prints, workers, exchange: held, ..starting };
         let answerer = Answerer::start(starting)?;
+        if exchange.gives_values() {
+            let bound = exchange.bind_elsewhere(answerer.bridge.describe());
+            bound.map_err(|error| JobError::new(ErrorKind::Internal, error.to_string()))?;
+        }
         fits(&answerer, &spec)?;
         let calls = answerer.limit(calls);
         Ok(PreparedMemory { spec, answerer, exchange, feed, total, calls })
@@ -127,7 +143,10 @@ impl PreparedMemory {
         if ended.hurried {
             observer.message(Level::Warning, "ended at once");
         }
-        drop((answerer, exchange));
+        answerer.close();
+        if exchange.gives_values() {
+            tell_of_nulled(&*answerer.bridge, observer);
+        }
         // Not what the last outcome may have brought about.
         ended.stop
     }

@@ -215,6 +215,13 @@ pub(super) fn warn(answerer: &Answerer, spec: &JobSpec, observer: &mut dyn Obser
     }
 }
 
+/// Tells the observer how many worker processes there are, if the program decided that.
+pub(super) fn tell_of_workers(answerer: &Answerer, observer: &mut dyn Observer) {
+    if let Some(note) = answerer.workers.as_ref().and_then(|workers| workers.note.as_ref()) {
+        observer.message(Level::Note, &format!("`--workers auto`: {note}"));
+    }
+}
+
 fn input_identity(source: &Source, validated: &Validated) -> InputIdentity {
     InputIdentity {
         path: source.at.to_string_lossy().into_owned(),
@@ -235,9 +242,7 @@ impl Prepared {
             observer.message(Level::Warning, &warning.to_string());
         }
         warn(&self.answerer, &self.spec, observer);
-        if let Some(note) = self.answerer.workers.as_ref().and_then(|workers| workers.note.as_ref()) {
-            observer.message(Level::Note, &format!("`--workers auto`: {note}"));
-        }
+        tell_of_workers(&self.answerer, observer);
         let predictor = self.answerer.bridge.describe();
         let rows = self.validated.selected.end - self.validated.selected.start;
         let mut text = format!("{}: {}", self.source.path.display(), counted(rows, "row"));

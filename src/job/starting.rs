@@ -33,7 +33,7 @@ pub(crate) struct StartOptions<'a> {
     pub prints: Prints,
     /// The worker processes that make the calls; `None` to make them in this process.
     pub workers: Option<WorkerOptions<'a>>,
-    /// Passes rows and answers that stay Python objects.
+    /// Passes rows and answers that stay Python objects. Worker processes make no use of it.
     pub exchange: Option<Arc<Exchange>>,
 }
 

@@ -149,7 +149,7 @@ def test_what_is_printed_reaches_standard_error(place: Path, capfd: pytest.Captu
     assert sorted(capfd.readouterr().err.splitlines()) == ["answering a", "answering b"]
 
 
-def test_map_with_a_journal_takes_workers_and_without_refuses_them(place: Path) -> None:
+def test_map_with_a_journal_takes_workers(place: Path) -> None:
     async def answer(question: str, n: int) -> dict[str, Any]:
         return {"n": n + 1, "question": question, "pid": os.getpid()}
 
@@ -157,12 +157,6 @@ def test_map_with_a_journal_takes_workers_and_without_refuses_them(place: Path) 
     outcomes = tab.map(rows, answer, journal="run.journal", workers=2)
     assert [outcome.answer["n"] for outcome in outcomes] == [2, 3]
     assert os.getpid() not in {outcome.answer["pid"] for outcome in outcomes}
-    with pytest.raises(tab.UsageError, match="give `journal=`"):
-        tab.map(rows, answer, workers=2)
-    with pytest.raises(tab.UsageError, match="use `map` with `journal=`"):
-        tab.stream(rows, answer, workers=2)  # type: ignore[call-arg]
-    with pytest.raises(tab.UsageError, match="leave it out"):
-        tab.evaluate(answer, [], answer, workers=2)  # type: ignore[call-arg]
 
 
 def test_compare_and_estimate_take_workers(place: Path) -> None:

@@ -235,7 +235,7 @@ impl Predictor {
         predictor.description.cautions.extend(cautions);
         predictor.exchange = exchange;
         if let Some(exchange) = &predictor.exchange {
-            exchange.bind(py, &predictor.description, &offered);
+            exchange.bind(py, &predictor.description, &offered)?;
         }
         Ok(predictor)
     }
