@@ -1,7 +1,7 @@
 //! One attempt at a row: what the bridge is given, and what it reports while the call runs.
 
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -59,6 +59,8 @@ struct Shared {
     /// [`RUNNING`], [`AWAITED`] or [`OVER`]. Nobody waits for the end of most calls, and then nobody is woken.
     state: AtomicU8,
     over: Notify,
+    /// Whether nobody saw its end.
+    unseen: AtomicBool,
 }
 
 const RUNNING: u8 = 0;
@@ -83,6 +85,7 @@ pub fn call_clock(handed_over: Instant) -> (CallClock, CallWatch) {
         lane: OnceLock::new(),
         state: AtomicU8::new(RUNNING),
         over: Notify::new(),
+        unseen: AtomicBool::new(false),
     });
     (CallClock(Arc::clone(&shared)), CallWatch(shared))
 }
@@ -118,6 +121,11 @@ impl CallClock {
     /// Marks that the predictor returned or raised that long after the hand-over, as another process or clock measured.
     pub fn ended_after(&self, after: Duration) {
         self.0.ended.set(after);
+    }
+
+    /// Marks that nobody sees the call's end, although it must have come by now: what ran it cannot be reached.
+    pub fn end_unseen(&self) {
+        self.0.unseen.store(true, Ordering::Release);
     }
 }
 
@@ -155,6 +163,11 @@ impl CallWatch {
     /// Whether nothing of the call is left running.
     pub fn is_over(&self) -> bool {
         self.0.state.load(Ordering::Acquire) == OVER
+    }
+
+    /// Whether nobody saw the call's end, which must have come.
+    pub fn was_unseen(&self) -> bool {
+        self.0.unseen.load(Ordering::Acquire)
     }
 
     /// Resolves once nothing of the call is left running. Cancel-safe; there must be only one waiter.

@@ -48,6 +48,8 @@ pub struct LaneHealth {
     pub peak_memory: u64,
     /// How often it has died and been restarted.
     pub deaths: u64,
+    /// Whether it runs only calls of rows that may have killed another lane.
+    pub for_suspects: bool,
 }
 
 /// Numbers (NaN, the infinities) that became null.

@@ -89,7 +89,7 @@ impl Caller {
         let (begun, mut ended) = (watch.begun(), watch.ended());
         let (began, seen) = (begun.unwrap_or_default(), ended.unwrap_or(received));
         tally.last = (handed_over, began, seen);
-        tally.abandoned = false;
+        tally.abandoned = watch.was_unseen();
         tally.timing.latency = seen.saturating_sub(began);
         let mut result = result?;
         self.put_price(&mut result);

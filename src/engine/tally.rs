@@ -22,7 +22,7 @@ pub(super) struct Tally {
     pub(super) last: (Instant, Duration, Duration),
     /// When the session handed over its first call.
     first_call: Instant,
-    /// Whether the last attempt ignored its cancellation.
+    /// Whether the last attempt ignored its cancellation, or its end was not seen.
     pub(super) abandoned: bool,
     pub(super) timing: Timing,
 }

@@ -16,7 +16,7 @@ use crate::bridge::Bridge;
 use crate::bridge::python::interpreter::{Interpreter, Variables, located};
 use crate::bridge::python::parcel::{self, Parcel};
 use crate::bridge::remote::Host;
-use crate::bridge::workers::{Count, Program, Settings, Workers};
+use crate::bridge::workers::{Count, Node, Program, Settings, Which, Workers};
 
 /// How much longer than the timeout a worker's event loop may not turn, at the most. The run ends when a loop has been
 /// stuck for longer, so its worker must be ended by then.
@@ -81,14 +81,13 @@ pub(super) fn start(options: StartOptions<'_>, workers: WorkerOptions<'_>) -> Re
     let models = Arc::new(Models::new(predictor, python, calls, dry_run));
     let printer = Printer::new(options.prints);
     let settings = Settings {
-        program,
         load: written(&order),
         host: host(&models, &printer),
-        count: count(workers),
         kill_after: workers.time.timeout.saturating_add(PATIENCE.min(workers.time.stuck_after)),
         max_rss: workers.spec.worker_max_rss.map(|size| size.0),
     };
-    let bridge = Workers::start(settings).map_err(|error| not_loaded(predictor).because(error))?;
+    let bridge = Workers::start(settings, Which::Processes { program, count: count(workers) });
+    let bridge = bridge.map_err(|error| not_loaded(predictor).because(error))?;
     let facts = read(bridge.facts()).map_err(|error| JobError::new(ErrorKind::Internal, error))?;
     let told = InWorkers {
         number: number(workers, bridge.describe().workers),
@@ -117,9 +116,9 @@ fn command(mut words: impl Iterator<Item = OsString>) -> Option<Program> {
 }
 
 /// What is done for each worker.
-fn host(models: &Arc<Models>, printer: &Printer) -> Box<dyn Fn(usize) -> Host + Send + Sync> {
+fn host(models: &Arc<Models>, printer: &Printer) -> Box<dyn Fn(usize, &Node) -> Host + Send + Sync> {
     let (models, printed) = (Arc::clone(models), printer.printed());
-    Box::new(move |number| {
+    Box::new(move |number, _| {
         let (models, printed) = (Arc::clone(&models), Arc::clone(&printed));
         Host {
             model: Box::new(move || models.provide().map(|settings| written(&settings))),

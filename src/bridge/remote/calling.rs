@@ -147,11 +147,11 @@ impl Remote {
 
     /// Ends the calls that are open as `verdict` says of their row, and later ones as `after`. To be called only when
     /// the process at the other end, and whatever it has started, is known to be dead: nothing of the calls is left
-    /// running then.
-    pub fn lose(&self, after: CallError, verdict: impl FnMut(u64) -> CallError) {
+    /// running then. `is_seen` says whether that was seen, or is only certain by now.
+    pub fn lose(&self, after: CallError, is_seen: bool, verdict: impl FnMut(u64) -> CallError) {
         self.link.outbox.end();
         self.link.disconnect(Connection::Gone);
-        self.link.end_calls(after, verdict);
+        self.link.end_calls(after, is_seen, verdict);
     }
 
     /// Asks the worker to cancel its calls and to end within this time.
@@ -182,7 +182,7 @@ impl Bridge for Remote {
         self.ask_to_close(within);
         let ended = self.link.wait_ended(within);
         let stopped = || CallError::Bridge(BridgeError::LoopStopped);
-        self.link.end_calls(stopped(), |_| stopped());
+        self.link.end_calls(stopped(), true, |_| stopped());
         ended
     }
 }
@@ -191,7 +191,7 @@ impl Drop for Remote {
     fn drop(&mut self) {
         self.ask_to_close(DROPPED);
         let stopped = || CallError::Bridge(BridgeError::LoopStopped);
-        self.link.end_calls(stopped(), |_| stopped());
+        self.link.end_calls(stopped(), true, |_| stopped());
     }
 }
 

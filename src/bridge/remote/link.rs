@@ -192,8 +192,14 @@ impl Link {
         calls.next - calls.open.len() as u64
     }
 
-    /// Takes no more calls, which end as `after`, and ends those that are open, as `verdict` says of their row.
-    pub(super) fn end_calls(&self, after: CallError, mut verdict: impl FnMut(u64) -> CallError) {
+    /// Takes no more calls, which end as `after`, and ends those that are open, as `verdict` says of their row. `is_seen`
+    /// says whether their end was seen.
+    pub(super) fn end_calls(
+        &self,
+        after: CallError,
+        is_seen: bool,
+        mut verdict: impl FnMut(u64) -> CallError,
+    ) {
         let mut calls = lock(&self.calls);
         calls.closed.get_or_insert(after);
         let open = std::mem::take(&mut calls.open);
@@ -202,6 +208,9 @@ impl Link {
         let mut clocks = Vec::with_capacity(open.len());
         for (_, Open { row, clock, sender, .. }) in open {
             settled.extend(sender.map(|sender| (sender, Err(verdict(row)))));
+            if !is_seen {
+                clock.end_unseen();
+            }
             clocks.push(clock);
         }
         // First, so that whoever has the reply knows that nothing is left running.

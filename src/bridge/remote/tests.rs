@@ -103,7 +103,8 @@ async fn cut(asked: usize, told: usize) -> (Option<(usize, usize)>, Served, usiz
                 remote.ask_to_close(SOON);
                 timeout(SOON, remote.disconnected()).await.expect("it does not close");
             }
-            remote.lose(CallError::Lost("late".to_owned()), |row| CallError::Lost(format!("row {row}")));
+            remote
+                .lose(CallError::Lost("late".to_owned()), true, |row| CallError::Lost(format!("row {row}")));
             for call in calls.drain(..).skip(answered) {
                 match timeout(SOON, call).await.expect("a call hangs") {
                     Err(CallError::Lost(row)) => {

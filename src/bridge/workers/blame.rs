@@ -28,11 +28,11 @@ impl Blame {
 
     /// Notes that a worker died which the coordinator had not killed, and the rows that it held. Returns the row that is
     /// to be set aside, with the reason.
-    pub(super) fn died(&mut self, rows: &BTreeSet<u64>, death: Death) -> Option<(u64, String)> {
+    pub(super) fn died(&mut self, rows: &BTreeSet<u64>, death: &Death) -> Option<(u64, String)> {
         self.suspect(rows);
         let (&row, 1) = (rows.first()?, rows.len()) else { return None };
         let deaths = self.suspects.entry(row).or_default();
-        deaths.push(death);
+        deaths.push(death.clone());
         let own = deaths.iter().filter(|death| death.is_its_own()).count();
         if own < CRASHES_OF_ITS_OWN && deaths.len() < CRASHES {
             return None;
@@ -84,7 +84,7 @@ mod tests {
         let mut blame = Blame::default();
         let aside = deaths
             .iter()
-            .map(|(rows, death)| blame.died(&rows.iter().copied().collect(), *death).map(|(row, _)| row));
+            .map(|(rows, death)| blame.died(&rows.iter().copied().collect(), death).map(|(row, _)| row));
         let aside = aside.collect();
         (blame, aside)
     }
@@ -101,22 +101,24 @@ mod tests {
     #[test]
     fn a_row_is_set_aside_when_its_worker_crashed_twice_with_it_alone() {
         for death in [4, 6, 7, 8, 11].map(Death::Signal).into_iter().chain([Death::Exit(0), Death::Exit(3)]) {
-            assert_eq!(after(&[(&[1, 2], death), (&[1], death), (&[1], death)]).1, [None, None, Some(1)]);
+            let deaths = [(&[1, 2][..], death.clone()), (&[1], death.clone()), (&[1], death)];
+            assert_eq!(after(&deaths).1, [None, None, Some(1)]);
         }
     }
 
     #[test]
     fn a_row_is_set_aside_at_the_third_death_that_may_be_somebody_elses_doing() {
         for death in [KILLED, Death::Signal(15), Death::Unknown] {
-            let alone: (&[u64], Death) = (&[1], death);
-            assert_eq!(after(&[(&[1, 2], death), alone, alone, alone]).1, [None, None, None, Some(1)]);
+            let alone: (&[u64], Death) = (&[1], death.clone());
+            let deaths = [(&[1, 2][..], death), alone.clone(), alone.clone(), alone];
+            assert_eq!(after(&deaths).1, [None, None, None, Some(1)]);
         }
         assert_eq!(after(&[(&[1], KILLED), (&[1], SEGFAULT), (&[1], SEGFAULT)]).1, [None, None, Some(1)]);
     }
 
     #[test]
     fn rows_that_are_not_alone_are_never_set_aside() {
-        let (blame, aside) = after(&[(&[1, 2][..], SEGFAULT); 9]);
+        let (blame, aside) = after(&vec![(&[1, 2][..], SEGFAULT); 9]);
         assert_eq!(aside, [None; 9]);
         assert!(blame.suspects(1) && blame.suspects(2));
     }
@@ -125,7 +127,7 @@ mod tests {
     fn a_row_that_ended_alone_starts_with_a_clean_name() {
         let (mut blame, _) = after(&[(&[1], SEGFAULT)]);
         blame.clear(1);
-        assert_eq!(blame.died(&BTreeSet::from([1]), SEGFAULT), None);
+        assert_eq!(blame.died(&BTreeSet::from([1]), &SEGFAULT), None);
     }
 
     #[test]
@@ -142,8 +144,8 @@ mod tests {
     fn the_reason_tells_how_often_and_how() {
         let mut blame = Blame::default();
         let alone = BTreeSet::from([7]);
-        assert_eq!(blame.died(&alone, Death::Exit(3)), None);
-        let (row, text) = blame.died(&alone, SEGFAULT).unwrap();
+        assert_eq!(blame.died(&alone, &Death::Exit(3)), None);
+        let (row, text) = blame.died(&alone, &SEGFAULT).unwrap();
         assert_eq!(row, 7);
         assert_eq!(
             text,

@@ -10,9 +10,9 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::death::Death;
+use super::life::{Died, Life, Node, Started};
 use super::place::{Place, Worker};
 use super::pool::{Pool, State};
-use super::process::{Died, Process, Started};
 use super::watching::{PARTING, Watching, Why, lost};
 use crate::bridge::Bridge as _;
 use crate::bridge::remote::{ConnectError, Remote, StreamTransport};
@@ -33,7 +33,7 @@ const GIVE_UP: usize = 8;
 /// A worker that is alive.
 pub(super) struct Live {
     pub(super) worker: Arc<Worker>,
-    pub(super) process: Arc<Process>,
+    pub(super) life: Arc<dyn Life>,
     died: Died,
 }
 
@@ -58,6 +58,9 @@ pub(super) enum CannotStart {
     /// The job has ended meanwhile.
     #[error("the workers are to end")]
     Closing,
+    /// It leaves its room to the worker for suspects.
+    #[error("another worker needs its room")]
+    Yields,
 }
 
 /// The remedy where the machine has no room for a process.
@@ -82,20 +85,22 @@ fn wait_after(useless: u32) -> Duration {
 impl Pool {
     /// Starts a worker and waits until it is ready. It takes no calls yet.
     pub(super) async fn start(&self, place: &Place) -> Result<Live, CannotStart> {
-        let Started { process, socket, mut died } = self.starter.start(self.settings.program.clone()).await?;
-        let process = Arc::new(process);
-        place.started(Arc::clone(&process));
-        let connected = self.connect(place, socket, &mut died).await;
+        let Started { life, socket, mut died, node } = self.kind.start().await?;
+        place.started(Arc::clone(&life));
+        let connected = self.connect(place, socket, &mut died, &node).await;
         let error = match connected {
             Ok(remote) => {
                 let worker = Arc::new(Worker::new(self.number(place), remote, self.settings.kill_after));
-                return Ok(Live { worker, process, died });
+                return Ok(Live { worker, life, died });
             }
             Err(error) => error,
         };
-        process.kill();
+        life.kill();
         died.wait().await;
         place.gone(None, false);
+        if matches!(error, CannotStart::Refused(_)) {
+            place.refused(life, node);
+        }
         Err(error)
     }
 
@@ -104,10 +109,11 @@ impl Pool {
         place: &Place,
         socket: std::os::unix::net::UnixStream,
         died: &mut Died,
+        node: &Node,
     ) -> Result<Remote, CannotStart> {
         socket.set_nonblocking(true)?;
         let transport = StreamTransport(UnixStream::from_std(socket)?);
-        let host = (self.settings.host)(self.number(place));
+        let host = (self.settings.host)(self.number(place), node);
         let connecting = Remote::connect(transport, &self.settings.load, host, &self.home);
         tokio::pin!(connecting);
         let (connected, death) = tokio::select! {
@@ -117,6 +123,7 @@ impl Pool {
                 (timeout(PARTING, &mut connecting).await.ok(), Some(death))
             }
             _ = self.closing() => return Err(CannotStart::Closing),
+            () = self.must_yield(place) => return Err(CannotStart::Yields),
         };
         match (connected, death) {
             (Some(Ok(remote)), None) => match self.loaded(remote.describe()) {
@@ -124,6 +131,7 @@ impl Pool {
                 None => Ok(remote),
             },
             (Some(Err(ConnectError::Refused(reason))), _) => Err(CannotStart::Refused(reason)),
+            (_, Some(Death::NotMade(reason))) => Err(CannotStart::Refused(reason.to_string())),
             (_, Some(death)) => Err(CannotStart::Died(self.number(place), death)),
             (_, None) => {
                 let death = timeout(PARTING, died.wait()).await.unwrap_or(Death::Unknown);
@@ -137,8 +145,8 @@ impl Pool {
     pub(super) async fn keep(self: Arc<Self>, index: Option<usize>, mut live: Option<Live>) {
         let place = index.map_or_else(|| self.for_suspects(), |index| &self.ordinary()[index]);
 
-        let mut useless = u32::from(live.is_none() && index.is_some());
-        loop {
+        let mut useless = u32::from(live.is_none() && index.is_some() && !self.is_unready());
+        while !self.is_over() {
             let present = match live.take() {
                 Some(live) => live,
                 None => match self.next(place, useless).await {
@@ -147,9 +155,18 @@ impl Pool {
                         live
                     }
                     Err(CannotStart::Closing) => return,
-                    Err(error) => {
-                        useless += 1;
+                    Err(CannotStart::Yields) => continue,
+                    Err(error) if self.is_unready() => {
+                        if !self.others_load(place, &error).await {
+                            return;
+                        }
                         self.cannot_start(place, &error);
+                        useless += 1;
+                        continue;
+                    }
+                    Err(error) => {
+                        self.cannot_start(place, &error);
+                        useless += 1;
                         continue;
                     }
                 },
@@ -162,11 +179,8 @@ impl Pool {
             self.leave(place, &worker);
             let _ = timeout(PARTING, worker.remote.disconnected()).await;
             // Before its calls are ended.
-            let was_of_use = worker.was_of_use() || matches!(why, Some(Why::Idle | Why::Large));
-            self.settle(place, &worker, death, why.as_ref());
-            if matches!(self.state(), State::Closing(_)) {
-                return;
-            }
+            let was_of_use = worker.was_of_use() || matches!(why, Some(Why::Idle | Why::Leaving));
+            self.settle(place, &worker, &death, why.as_ref());
             useless = if was_of_use { 0 } else { useless + 1 };
         }
     }
@@ -177,6 +191,9 @@ impl Pool {
             while self.is_for_suspects(place) && !self.alone.is_wanted() {
                 self.alone.called.notified().await;
             }
+            while self.yields(place) {
+                sleep(LOOK).await;
+            }
             sleep(wait_after(useless)).await;
         };
         tokio::select! {
@@ -185,24 +202,52 @@ impl Pool {
         }
     }
 
+    /// Resolves once the place is to leave its room to the worker for suspects.
+    async fn must_yield(&self, place: &Place) {
+        while !self.yields(place) {
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Notes that a worker could not be started before another one has loaded what it is asked for, and waits for one
+    /// that has: what none could load is not tried again. Returns whether there is one.
+    async fn others_load(&self, place: &Place, error: &CannotStart) -> bool {
+        self.unready.get_or_init(|| error.to_string());
+        place.failures.fetch_add(1, Ordering::Relaxed);
+        if self.ordinary().iter().all(|place| place.failures.load(Ordering::Relaxed) > 0) {
+            self.end(State::Failed(BridgeError::LoopStopped));
+        }
+        let loaded = self.is_loaded().await;
+        place.failures.store(0, Ordering::Relaxed);
+        loaded
+    }
+
     /// Notes that a worker could not be started. If there is none and none could be started for long, the run ends.
     fn cannot_start(&self, place: &Place, error: &CannotStart) {
         let failures = place.failures.fetch_add(1, Ordering::Relaxed) + 1;
         let number = self.number(place);
-        if failures.is_power_of_two() {
-            tracing::warn!("worker {number} cannot be replaced yet: {error}");
+        match place.shun() {
+            Some(node) => {
+                tracing::warn!(
+                    "worker {number} cannot be started on {node}, which gets no more workers: {error}"
+                );
+            }
+            None if failures.is_power_of_two() => {
+                tracing::warn!("worker {number} cannot be replaced yet: {error}");
+            }
+            None => {}
         }
         let hopeless = |place: &Place| place.failures.load(Ordering::Relaxed) >= GIVE_UP;
         let no_worker = self.least_loaded().is_none() && self.ordinary().iter().all(hopeless);
         if no_worker || self.is_for_suspects(place) && failures >= GIVE_UP {
             tracing::error!("worker {number} could not be replaced {failures} times in a row: {error}");
-            self.end(State::Failed);
+            self.end(State::Failed(BridgeError::LoopStopped));
         }
     }
 
-    /// Watches a worker until it was reaped. Returns how it died, and why, if the coordinator ended it.
+    /// Watches a worker until its end is known. Returns how it died, and why, if the coordinator ended it.
     async fn watch(&self, place: &Place, live: Live) -> (Death, Option<Why>) {
-        let Live { worker, process, mut died } = live;
+        let Live { worker, life, mut died } = live;
         let mut watching = Watching::new(self, place, &worker);
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -220,7 +265,7 @@ impl Pool {
                 _ = looks.tick() => {}
             }
             if until.is_some_and(|until| Instant::now() > until) {
-                process.kill();
+                life.kill();
             }
             if why.is_some() {
                 continue;
@@ -228,28 +273,29 @@ impl Pool {
             why = watching.look();
             match &why {
                 None => {}
-                Some(Why::Large | Why::Idle) => {
+                Some(Why::Leaving | Why::Idle) => {
                     self.leave(place, &worker);
                     worker.remote.ask_to_close(LEAVING);
                     until = Some(Instant::now() + LEAVING);
                 }
                 Some(_) => {
                     self.leave(place, &worker);
-                    process.kill();
+                    life.kill();
                 }
             }
         }
     }
 
-    /// Ends the calls of a worker that was reaped.
-    fn settle(&self, place: &Place, worker: &Arc<Worker>, death: Death, why: Option<&Why>) {
+    /// Ends the calls of a worker whose end is known.
+    fn settle(&self, place: &Place, worker: &Arc<Worker>, death: &Death, why: Option<&Why>) {
         let rows = worker.rows();
         let mut verdict = None;
         let mut is_death = true;
         match why {
             None => {
                 tracing::info!("worker {} {death} with {} calls in flight", worker.number, rows.len());
-                let crash = self.blame(|blame| blame.died(&rows, death));
+                // What cut a worker off is not to be found in its rows.
+                let crash = if death.is_seen() { self.blame(|blame| blame.died(&rows, death)) } else { None };
                 verdict = crash.map(|(row, text)| (row, CallError::Crash(text)));
             }
             Some(Why::Blocked(lasted, by)) => {
@@ -263,10 +309,11 @@ impl Pool {
                 }
             }
             Some(Why::Silent(_) | Why::Cut | Why::Held) => {}
-            Some(Why::Large | Why::Idle | Why::Closing) => is_death = false,
+            Some(Why::Leaving | Why::Idle | Why::Closing) => is_death = false,
         }
         let after = match why {
-            Some(Why::Closing) => CallError::Bridge(BridgeError::LoopStopped),
+            Some(Why::Closing) => CallError::Bridge(self.end_of_calls()),
+            _ if matches!(self.state(), State::Failed(_)) => CallError::Bridge(self.end_of_calls()),
             _ => CallError::Lost(lost(worker.number, death, why)),
         };
         let others = after.clone();
@@ -274,7 +321,7 @@ impl Pool {
         let mut last = worker.remote.health();
         self.note(&mut last.blocked);
         place.gone(Some(last), is_death);
-        worker.remote.lose(after, |row| match &verdict {
+        worker.remote.lose(after, death.is_seen(), |row| match &verdict {
             Some((blamed, error)) if *blamed == row => error.clone(),
             _ => others.clone(),
         });

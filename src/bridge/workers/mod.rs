@@ -39,22 +39,28 @@
 //! | `place.rs` | a place for a worker, and what is told of all that it had |
 //! | `keeper.rs` | keeps a place filled: starts, ends, judges and replaces its worker |
 //! | `watching.rs` | when a worker is to be ended, and why |
+//! | `growing.rs` | as many workers as a cluster holds |
 //! | `blame.rs` | which rows are suspects, and which are set aside |
 //! | `death.rs` | how a process died |
 //! | `lane.rs` | the lanes of calls, as the engine sees them |
+//! | `life.rs` | what a worker lives in, whatever that is |
 //! | `process.rs` | processes that are killed with all that they have started |
+//! | `ray/` | actors on a Ray cluster, and the process that reaches them |
 //! | `memory.rs` | how many workers fit into memory |
 //! | `child.rs` | the worker's end |
 
 mod blame;
 mod child;
 mod death;
+mod growing;
 mod keeper;
 mod lane;
+mod life;
 mod memory;
 mod place;
 mod pool;
 mod process;
+mod ray;
 mod settings;
 mod watching;
 
@@ -69,10 +75,14 @@ use tokio::task::JoinSet;
 
 pub use self::child::serve_coordinator;
 use self::keeper::{CannotStart, Live};
+use self::life::Kind;
+pub use self::life::Node;
 use self::pool::{Pool, State};
+use self::process::{Processes, Starter};
 pub use self::process::{Program, resume, suspend};
-use self::process::{Starter, await_reaped};
-pub use self::settings::{Count, Settings};
+use self::ray::Relay;
+pub use self::ray::{Cluster, Connect};
+pub use self::settings::{Count, Settings, Which};
 use super::python::predictor::LoadError;
 use super::{AwaitTurn, Bridge, Call, Description, Health};
 use crate::call::Attempt;
@@ -80,6 +90,8 @@ use crate::input::{Misfit, TypedValue, Types};
 
 /// How long workers whose bridge is dropped may take to end.
 const DROPPED: Duration = Duration::from_secs(3);
+/// The most actors that a cluster is asked for, unless the user says how many.
+const MOST_ACTORS: usize = 1_000;
 /// How long before its time is up a worker that has not ended is killed.
 const KILL: Duration = Duration::from_millis(300);
 
@@ -106,14 +118,13 @@ impl Workers {
     ///
     /// Fails if no worker can load the predictor, with the reason that the first gave, or if the machine has no room
     /// for that many processes.
-    pub fn start(settings: Settings) -> Result<Self, LoadError> {
+    pub fn start(settings: Settings, which: Which) -> Result<Self, LoadError> {
         let home = Handle::current();
         let failed = |error: std::io::Error| LoadError(CannotStart::from(error).to_string());
-        let starter = Starter::new().map_err(failed)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (told, started) = sync_channel(1);
         // A runtime of their own, so that workers are heard also while the job's thread writes to a slow disk.
-        let run = move || runtime.block_on(run(settings, starter, home, &told));
+        let run = move || runtime.block_on(run(settings, which, home, &told));
         std::thread::Builder::new().name("pool".into()).spawn(run).map_err(failed)?;
         started.recv().map_err(|_| LoadError("the thread of the workers has panicked".to_owned()))?
     }
@@ -130,29 +141,59 @@ impl Workers {
 }
 
 /// Starts the workers, tells the bridge, and keeps the workers until the bridge is closed.
-async fn run(
-    settings: Settings,
-    starter: Starter,
-    home: Handle,
-    told: &SyncSender<Result<Workers, LoadError>>,
-) {
-    let (pool, lives, note) = match start(settings, starter, home).await {
-        Ok(started) => started,
-        Err(error) => {
-            let _ = told.send(Err(LoadError(error.to_string())));
-            return;
-        }
-    };
-    let Some(first) = lives.iter().flatten().next() else { return };
-    let remote = &first.worker.remote;
-    let workers = Workers {
-        description: Description { workers: lives.len() as u64, ..remote.describe().clone() },
-        is_typed: remote.types().is_some(),
-        facts: remote.facts().to_owned(),
-        pool: Arc::clone(&pool),
-        note,
-    };
+async fn run(settings: Settings, which: Which, home: Handle, told: &SyncSender<Result<Workers, LoadError>>) {
     let mut keepers = JoinSet::new();
+    let begun = match which {
+        Which::Processes { program, count } => with_processes(settings, program, count, home, &mut keepers)
+            .await
+            .map_err(|error| error.to_string()),
+        Which::Actors(cluster) => with_actors(settings, *cluster, home, &mut keepers).await,
+    };
+    let started = begun.and_then(|(pool, note)| {
+        let first = pool.least_loaded().ok_or("the worker has ended as soon as it was ready")?;
+        let remote = &first.remote;
+        Ok(Workers {
+            description: Description { workers: pool.ordinary().len() as u64, ..remote.describe().clone() },
+            is_typed: remote.types().is_some(),
+            facts: remote.facts().to_owned(),
+            pool,
+            note,
+        })
+    });
+    // If nobody waits any more, the bridge is dropped here, and its workers end.
+    let _ = told.send(started.map_err(LoadError));
+    keepers.join_all().await;
+}
+
+/// A pool with workers, and how many there are, in words.
+type Begun = (Arc<Pool>, String);
+
+async fn with_processes(
+    settings: Settings,
+    program: Program,
+    count: Count,
+    home: Handle,
+    keepers: &mut JoinSet<()>,
+) -> Result<Begun, CannotStart> {
+    let (most, is_bound) = match count {
+        Count::Exactly(number) => (number.get(), false),
+        Count::UpTo(number) => (number.get(), true),
+    };
+    let kind = Arc::new(Processes { starter: Starter::new()?, program });
+    let pool = Arc::new(Pool::new(settings, kind, home, most));
+    let (lives, note) = if is_bound {
+        let mut lives = start_at(&pool, 0, 1).await?;
+        let pid = lives.iter().flatten().find_map(|live| live.life.pid());
+        let (fit, note) = memory::fitting(most, pid.and_then(memory::resident), memory::available());
+        pool.use_only(fit);
+        if fit > 1 {
+            lives.append(&mut start_at(&pool, 1, fit).await?);
+        }
+        (lives, note)
+    } else {
+        let note = if most == 1 { "1 worker".to_owned() } else { format!("{most} workers") };
+        (start_at(&pool, 0, most).await?, note)
+    };
     for (index, live) in lives.into_iter().enumerate() {
         if let Some(live) = &live {
             pool.enter(&pool.ordinary()[index], &live.worker);
@@ -160,33 +201,26 @@ async fn run(
         keepers.spawn(Arc::clone(&pool).keep(Some(index), live));
     }
     keepers.spawn(Arc::clone(&pool).keep(None, None));
-    // If nobody waits any more, the bridge is dropped here, and its workers end.
-    let _ = told.send(Ok(workers));
-    keepers.join_all().await;
+    Ok((pool, note))
 }
 
-/// What was started at each place.
-type Started = (Arc<Pool>, Vec<Option<Live>>, String);
-
-async fn start(settings: Settings, starter: Starter, home: Handle) -> Result<Started, CannotStart> {
-    let (most, is_bound) = match settings.count {
-        Count::Exactly(number) => (number.get(), false),
-        Count::UpTo(number) => (number.get(), true),
-    };
-    let pool = Arc::new(Pool::new(settings, starter, home, most));
-    if !is_bound {
-        let lives = start_at(&pool, 0, most).await?;
-        let note = if most == 1 { "1 worker".to_owned() } else { format!("{most} workers") };
-        return Ok((pool, lives, note));
+async fn with_actors(
+    settings: Settings,
+    cluster: Cluster,
+    home: Handle,
+    keepers: &mut JoinSet<()>,
+) -> Result<Begun, String> {
+    let asked = cluster.connect.actors;
+    let (relay, connected) = Relay::start(cluster).await?;
+    let relay = Arc::new(relay);
+    let kind = Arc::clone(&relay) as Arc<dyn Kind>;
+    let pool = Arc::new(Pool::new(settings, kind, home, asked.unwrap_or(MOST_ACTORS)));
+    let filled = pool.fill(&relay, keepers).await;
+    if let Err(error) = filled {
+        pool.end(State::Closing(DROPPED));
+        return Err(error);
     }
-    let mut lives = start_at(&pool, 0, 1).await?;
-    let resident = lives.iter().flatten().find_map(|live| memory::resident(live.process.pid));
-    let (fit, note) = memory::fitting(most, resident, memory::available());
-    pool.use_only(fit);
-    if fit > 1 {
-        lives.append(&mut start_at(&pool, 1, fit).await?);
-    }
-    Ok((pool, lives, note))
+    Ok((pool, connected.note))
 }
 
 /// Starts workers at the places, side by side. Those that failed are tried again later, unless all have.
@@ -246,12 +280,13 @@ impl Bridge for Workers {
         let begun = Instant::now();
         let (until, kill) = (begun + within, begun + within.saturating_sub(KILL.min(within / 2)));
         self.pool.end(State::Closing(within));
-        let processes = self.pool.pids();
-        if await_reaped(&processes, kill) {
-            return true;
+        let lives = self.pool.lives();
+        // A worker that was killed is waited for too.
+        if !lives.iter().all(|life| life.await_end(kill)) {
+            self.pool.lives().iter().for_each(|life| life.kill());
         }
-        self.pool.processes().iter().for_each(|process| process.kill());
-        await_reaped(&processes, until)
+        let ended = lives.iter().all(|life| life.await_end(until));
+        self.pool.kind.close(until) && ended
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::lane::WorkerLane;
-use super::process::Process;
+use super::life::{Life, Node};
 use crate::bridge::remote::Remote;
 use crate::bridge::{Bridge as _, Call, Health, LaneHealth, Nulled};
 use crate::call::{Attempt, Lane};
@@ -58,7 +58,7 @@ pub(super) struct Place {
 
 #[derive(Default)]
 struct Held {
-    process: Option<Arc<Process>>,
+    life: Option<Arc<dyn Life>>,
     worker: Option<Arc<Worker>>,
     /// Whether the worker takes calls.
     takes_calls: bool,
@@ -67,6 +67,8 @@ struct Held {
     nulled: Option<Nulled>,
     /// Whether it had a worker.
     used: bool,
+    /// What could not load the predictor, and is yet to be judged.
+    refused: Option<(Arc<dyn Life>, Node)>,
 }
 
 impl Place {
@@ -78,12 +80,13 @@ impl Place {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn started(&self, process: Arc<Process>) {
-        self.held().process = Some(process);
+    pub(super) fn started(&self, life: Arc<dyn Life>) {
+        self.held().life = Some(life);
     }
 
-    pub(super) fn process(&self) -> Option<Arc<Process>> {
-        self.held().process.clone()
+    /// What the worker lives in, until its end is known.
+    pub(super) fn life(&self) -> Option<Arc<dyn Life>> {
+        self.held().life.clone()
     }
 
     pub(super) fn enter(&self, worker: Arc<Worker>) {
@@ -102,10 +105,23 @@ impl Place {
         held.worker.clone().filter(|_| held.takes_calls)
     }
 
-    /// The process was reaped. What its worker told is added to what is told of the place.
+    /// What has just ended could not load the predictor.
+    pub(super) fn refused(&self, life: Arc<dyn Life>, node: Node) {
+        self.held().refused = Some((life, node));
+    }
+
+    /// Keeps later workers from the machine where the last one could not load the predictor, which others could. Returns
+    /// its name.
+    pub(super) fn shun(&self) -> Option<String> {
+        let (life, node) = self.held().refused.take()?;
+        life.is_refused();
+        node.get().cloned()
+    }
+
+    /// The worker has ended. What its worker told is added to what is told of the place.
     pub(super) fn gone(&self, last: Option<Health>, died: bool) {
         let mut held = self.held();
-        (held.process, held.worker) = (None, None);
+        (held.life, held.worker) = (None, None);
         held.past.deaths += u64::from(died);
         let Some(last) = last else { return };
         held.nulled = sum(held.nulled, last.nulled);

@@ -5,17 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use rustix::process::Pid;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
 use super::blame::Blame;
 use super::lane::WaitingLane;
+use super::life::{Kind, Life};
 use super::place::{Place, Worker, sum};
-use super::process::{Process, Starter};
 use super::settings::Settings;
-use crate::bridge::{AwaitTurn, Call, Description, Health, Turn};
+use crate::bridge::{AwaitTurn, Call, Description, Health, LaneHealth, Turn};
 use crate::call::{Attempt, Lane};
 use crate::error::{BridgeError, CallError};
 use crate::event::Blockage;
@@ -29,8 +28,8 @@ const LOOK: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Open,
-    /// No worker can be had any more.
-    Failed,
+    /// No worker can be had any more, and calls end for this reason.
+    Failed(BridgeError),
     /// The workers are to end within this time.
     Closing(Duration),
 }
@@ -38,15 +37,19 @@ pub(super) enum State {
 /// See the module's page.
 pub(super) struct Pool {
     pub(super) settings: Settings,
-    pub(super) starter: Starter,
+    pub(super) kind: Arc<dyn Kind>,
     /// The runtime where calls are awaited.
     pub(super) home: Handle,
     /// What the first worker has loaded.
     loaded: OnceLock<Description>,
+    /// Why the first that could not start could not, while none has loaded anything.
+    pub(super) unready: OnceLock<String>,
     /// The places of the ordinary workers, and last that of the worker for suspects.
     places: Vec<Place>,
     /// How many of them are for ordinary workers that are used.
     used: AtomicUsize,
+    /// How many workers there is room for, the one for suspects included.
+    room: AtomicUsize,
     /// The ordinary workers that take calls.
     ready: RwLock<Vec<Arc<Worker>>>,
     /// Changes when calls are taken no more, and is touched when a worker is ready.
@@ -128,14 +131,17 @@ impl Drop for Wish {
 }
 
 impl Pool {
-    pub(super) fn new(settings: Settings, starter: Starter, home: Handle, workers: usize) -> Self {
+    /// A pool with so many places for ordinary workers, all of which are used.
+    pub(super) fn new(settings: Settings, kind: Arc<dyn Kind>, home: Handle, workers: usize) -> Self {
         Self {
             settings,
-            starter,
+            kind,
             home,
             loaded: OnceLock::new(),
+            unready: OnceLock::new(),
             places: (0..=workers).map(Place::new).collect(),
             used: AtomicUsize::new(workers),
+            room: AtomicUsize::new(usize::MAX),
             ready: RwLock::default(),
             state: watch::Sender::new(State::Open),
             blame: Mutex::default(),
@@ -156,9 +162,36 @@ impl Pool {
         self.loaded.get_or_init(|| description.clone()).difference(description)
     }
 
+    /// Waits until a worker has loaded something and was ready. Returns whether one was.
+    pub(super) async fn is_loaded(&self) -> bool {
+        self.wait_for(|| self.loaded.get()).await.is_some()
+    }
+
+    /// Whether no worker has loaded anything yet.
+    pub(super) fn is_unready(&self) -> bool {
+        self.loaded.get().is_none()
+    }
+
     /// Leaves the places beyond these without a worker.
     pub(super) fn use_only(&self, workers: usize) {
         self.used.store(workers, Ordering::Release);
+    }
+
+    /// Notes how many workers there is room for, the one for suspects included.
+    pub(super) fn has_room_for(&self, workers: usize) {
+        self.room.store(workers, Ordering::Release);
+    }
+
+    /// Whether the place is to leave its room to the worker for suspects.
+    pub(super) fn yields(&self, place: &Place) -> bool {
+        place.index + 1 >= self.room.load(Ordering::Acquire)
+            && self.alone.is_wanted()
+            && !self.is_for_suspects(place)
+    }
+
+    /// How many places there are for ordinary workers, used or not.
+    pub(super) fn most(&self) -> usize {
+        self.places.len() - 1
     }
 
     /// The places of the ordinary workers.
@@ -181,13 +214,9 @@ impl Pool {
         if self.is_for_suspects(place) { self.ordinary().len() + 1 } else { place.index + 1 }
     }
 
-    /// The processes that were started and have not been reaped.
-    pub(super) fn processes(&self) -> Vec<Arc<Process>> {
-        self.places.iter().filter_map(Place::process).collect()
-    }
-
-    pub(super) fn pids(&self) -> Vec<Pid> {
-        self.processes().iter().map(|process| process.pid).collect()
+    /// What was started and has not ended.
+    pub(super) fn lives(&self) -> Vec<Arc<dyn Life>> {
+        self.places.iter().filter_map(Place::life).collect()
     }
 
     /// Calls may be given to the worker from now on.
@@ -220,12 +249,26 @@ impl Pool {
     pub(super) fn end(&self, how: State) {
         self.state.send_if_modified(|state| {
             // Workers are closed also if no others can be had.
-            let news = *state == State::Open || *state == State::Failed && matches!(how, State::Closing(_));
+            let news =
+                *state == State::Open || matches!((*state, how), (State::Failed(_), State::Closing(_)));
             if news {
                 *state = how;
             }
             news
         });
+    }
+
+    /// How calls end that are not taken any more.
+    pub(super) fn end_of_calls(&self) -> BridgeError {
+        match self.state() {
+            State::Failed(error) => error,
+            State::Open | State::Closing(_) => BridgeError::LoopStopped,
+        }
+    }
+
+    /// Whether no worker is started any more.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state(), State::Closing(_) | State::Failed(BridgeError::ClusterLost))
     }
 
     /// Resolves once the workers are to end, to the time that they have for it.
@@ -267,7 +310,7 @@ impl Pool {
     /// Hands a call over: that of a suspect to the worker for suspects, and any other to the worker with the fewest calls.
     pub(super) fn submit(self: &Arc<Self>, attempt: Attempt) -> Call {
         if self.state() != State::Open {
-            return Call::driven(ready(Err(BridgeError::LoopStopped.into())));
+            return Call::driven(ready(Err(self.end_of_calls().into())));
         }
         if self.suspects(attempt.row) {
             return self.call_alone(attempt);
@@ -285,7 +328,7 @@ impl Pool {
         attempt.clock.runs_on(Arc::clone(&lane) as Arc<dyn Lane>);
         Call::driven(async move {
             let Some(worker) = pool.wait_for(|| pool.least_loaded()).await else {
-                return Err(BridgeError::LoopStopped.into());
+                return Err(pool.end_of_calls().into());
             };
             lane.goes_on_in(Arc::clone(&worker.lane));
             worker.submit(attempt).await
@@ -321,7 +364,7 @@ impl Pool {
     }
 
     /// Waits until there is something, each time a worker is ready. None if no worker will be.
-    async fn wait_for<T>(&self, look: impl Fn() -> Option<T>) -> Option<T> {
+    pub(super) async fn wait_for<T>(&self, look: impl Fn() -> Option<T>) -> Option<T> {
         let mut state = self.state.subscribe();
         loop {
             if *state.borrow_and_update() != State::Open {
@@ -341,9 +384,10 @@ impl Pool {
 
     pub(super) fn health(&self) -> Health {
         let mut health = Health::default();
-        for (lane, nulled, mut news) in self.places.iter().filter_map(Place::health) {
+        for place in &self.places {
+            let Some((lane, nulled, mut news)) = place.health() else { continue };
             self.note(&mut news);
-            health.lanes.push(lane);
+            health.lanes.push(LaneHealth { for_suspects: self.is_for_suspects(place), ..lane });
             health.nulled = sum(health.nulled, nulled);
         }
         health.blocked = std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));

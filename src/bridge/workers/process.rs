@@ -6,15 +6,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{ChildStderr, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::sync::{oneshot, watch};
 
 use super::death::Death;
+use super::life::{Died, Kind, Life, Node, Started, Starting};
 use crate::environment;
 
 /// The processes that have not been reaped, and the event that one was. A process leads a group of the same number, and
@@ -36,9 +37,9 @@ pub struct Program {
 #[derive(Debug, Clone)]
 pub(super) struct Starter(Sender<Order>);
 
-/// What to start, whom to tell, and what keeps the thread alive meanwhile.
+/// What to start, whether its standard error is to be read, whom to tell, and what keeps the thread alive meanwhile.
 #[derive(Debug)]
-struct Order(Program, oneshot::Sender<io::Result<Started>>, Starter);
+struct Order(Program, bool, oneshot::Sender<io::Result<Spawned>>, Starter);
 
 /// A process that was started. Dropping this kills it and all that it has started itself.
 #[derive(Debug)]
@@ -49,22 +50,30 @@ pub(super) struct Process {
 
 /// A process that has just been started.
 #[derive(Debug)]
-pub(super) struct Started {
+pub(super) struct Spawned {
     pub(super) process: Process,
     /// The other end of what the process has as its standard input.
     pub(super) socket: UnixStream,
+    /// How it died, once it was reaped.
     pub(super) died: Died,
+    /// Its standard error, if that is to be read.
+    pub(super) stderr: Option<ChildStderr>,
 }
 
-/// How a process died, once it was reaped.
+/// Workers that are processes of this machine.
 #[derive(Debug)]
-pub(super) struct Died(watch::Receiver<Option<Death>>);
+pub(super) struct Processes {
+    pub(super) starter: Starter,
+    pub(super) program: Program,
+}
 
-impl Died {
-    /// Waits until the process was reaped. Cancel-safe, and may be asked again.
-    pub(super) async fn wait(&mut self) -> Death {
-        let died = self.0.wait_for(Option::is_some).await;
-        died.ok().and_then(|died| *died).unwrap_or(Death::Unknown)
+impl Kind for Processes {
+    fn start(&self) -> Starting<'_> {
+        Box::pin(async {
+            let Spawned { process, socket, died, .. } =
+                self.starter.start(self.program.clone(), false).await?;
+            Ok(Started { life: Arc::new(process), socket, died, node: Node::default() })
+        })
     }
 }
 
@@ -75,9 +84,9 @@ impl Starter {
     pub(super) fn new() -> io::Result<Self> {
         let (orders, inbox) = channel::<Order>();
         let start = move || {
-            for Order(program, reply, starter) in inbox {
+            for Order(program, reads_stderr, reply, starter) in inbox {
                 // If nobody waits any more, the process is killed.
-                let _ = reply.send(start(&program, starter));
+                let _ = reply.send(start(&program, reads_stderr, starter));
             }
         };
         std::thread::Builder::new().name("workers".into()).spawn(start)?;
@@ -85,26 +94,30 @@ impl Starter {
     }
 
     /// Starts a process in a group of its own, with this process's environment and current directory. What it writes to
-    /// its standard output goes to standard error.
+    /// its standard output goes to standard error, which is that of this process unless it is to be read.
     ///
     /// # Errors
     ///
     /// Fails if the machine is out of processes, memory or descriptors, or the program cannot be run.
-    pub(super) async fn start(&self, program: Program) -> io::Result<Started> {
+    pub(super) async fn start(&self, program: Program, reads_stderr: bool) -> io::Result<Spawned> {
         let (reply, started) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts the workers is gone");
-        self.0.send(Order(program, reply, self.clone())).map_err(|_| gone())?;
+        self.0.send(Order(program, reads_stderr, reply, self.clone())).map_err(|_| gone())?;
         started.await.map_err(|_| gone())?
     }
 }
 
-fn start(program: &Program, starter: Starter) -> io::Result<Started> {
+fn start(program: &Program, reads_stderr: bool, starter: Starter) -> io::Result<Spawned> {
     // Both are closed where a program is run, but for the copy that becomes the standard input.
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = Command::new(&program.path);
     command.args(&program.arguments).process_group(0);
     command.stdin(OwnedFd::from(theirs)).stdout(rustix::stdio::stderr().try_clone_to_owned()?);
-    let pid = Pid::from_child(&environment::spawn(&mut command)?);
+    if reads_stderr {
+        command.stderr(Stdio::piped());
+    }
+    let mut child = environment::spawn(&mut command)?;
+    let pid = Pid::from_child(&child);
     alive().push(pid);
     let process = Process { pid, _starter: starter };
     let (tell, died) = watch::channel(None);
@@ -117,7 +130,7 @@ fn start(program: &Program, starter: Starter) -> io::Result<Started> {
         reap(pid);
         return Err(error);
     }
-    Ok(Started { process, socket: ours, died: Died(died) })
+    Ok(Spawned { process, socket: ours, died: Died(died), stderr: child.stderr.take() })
 }
 
 fn alive() -> MutexGuard<'static, Vec<Pid>> {
@@ -153,13 +166,21 @@ fn wait(pid: Pid, options: WaitIdOptions) -> Death {
     }
 }
 
-impl Process {
-    /// Kills it and all that it has started itself, also if it is stopped.
-    pub(super) fn kill(&self) {
+impl Life for Process {
+    /// Kills it also if it is stopped.
+    fn kill(&self) {
         let alive = alive();
         if alive.contains(&self.pid) {
             let _ = kill_process_group(self.pid, Signal::KILL);
         }
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        Some(self.pid)
+    }
+
+    fn await_end(&self, until: Instant) -> bool {
+        await_reaped(self.pid, until)
     }
 }
 
@@ -169,10 +190,10 @@ impl Drop for Process {
     }
 }
 
-/// Waits until all these processes were reaped, or the time has come. Returns whether they were.
-pub(super) fn await_reaped(pids: &[Pid], until: Instant) -> bool {
+/// Waits until the process was reaped, or the time has come. Returns whether it was.
+pub(super) fn await_reaped(pid: Pid, until: Instant) -> bool {
     let mut alive = alive();
-    while pids.iter().any(|pid| alive.contains(pid)) {
+    while alive.contains(&pid) {
         let Some(left) = until.checked_duration_since(Instant::now()) else { return false };
         alive = REAPED.wait_timeout(alive, left).unwrap_or_else(PoisonError::into_inner).0;
     }
@@ -206,9 +227,9 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    async fn shell(script: &str) -> Started {
+    async fn shell(script: &str) -> Spawned {
         let arguments = vec!["-c".into(), script.into()];
-        Starter::new().unwrap().start(Program { path: "/bin/sh".into(), arguments }).await.unwrap()
+        Starter::new().unwrap().start(Program { path: "/bin/sh".into(), arguments }, false).await.unwrap()
     }
 
     /// The numbers that the process tells, one a line.
@@ -275,7 +296,7 @@ mod tests {
         let (pid, child) = (started.process.pid, told(&mut started.socket));
         drop(started.process);
         assert_eq!(started.died.wait().await, Death::Signal(9));
-        assert!(await_reaped(&[pid], Instant::now()));
+        assert!(await_reaped(pid, Instant::now()));
         assert!(ends(child).await);
     }
 
@@ -290,15 +311,15 @@ mod tests {
     async fn the_wait_for_the_end_is_bounded() {
         let started = shell("sleep 1000").await;
         let pid = started.process.pid;
-        assert!(!await_reaped(&[pid], Instant::now() + Duration::from_millis(20)));
+        assert!(!await_reaped(pid, Instant::now() + Duration::from_millis(20)));
         started.process.kill();
-        assert!(await_reaped(&[pid], Instant::now() + PATIENCE));
+        assert!(await_reaped(pid, Instant::now() + PATIENCE));
     }
 
     #[tokio::test]
     async fn a_program_that_is_not_there_is_an_error() {
         let program = Program { path: "/nowhere/at/all".into(), arguments: vec![] };
-        let error = Starter::new().unwrap().start(program).await.unwrap_err();
+        let error = Starter::new().unwrap().start(program, false).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

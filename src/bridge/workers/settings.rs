@@ -4,7 +4,9 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::life::Node;
 use super::process::Program;
+use super::ray::Cluster;
 use crate::bridge::remote::Host;
 
 /// How many workers there are to be.
@@ -16,16 +18,26 @@ pub enum Count {
     UpTo(NonZeroUsize),
 }
 
+/// What workers are.
+#[derive(Debug)]
+pub enum Which {
+    /// Processes of this machine.
+    Processes {
+        /// The program that serves as a worker.
+        program: Program,
+        /// How many there are to be.
+        count: Count,
+    },
+    /// Actors on a cluster.
+    Actors(Box<Cluster>),
+}
+
 /// What workers are started with.
 pub struct Settings {
-    /// The program that serves as a worker.
-    pub program: Program,
     /// What each is told to load.
     pub load: Vec<u8>,
-    /// What is done for the worker with this number, counted from 1.
-    pub host: Box<dyn Fn(usize) -> Host + Send + Sync>,
-    /// How many there are to be.
-    pub count: Count,
+    /// What is done for the worker with this number, counted from 1, and on this machine.
+    pub host: Box<dyn Fn(usize, &Node) -> Host + Send + Sync>,
     /// A worker whose event loop has not turned for this long is killed.
     pub kill_after: Duration,
     /// A worker that takes more resident memory, in bytes, is replaced.
@@ -35,8 +47,8 @@ pub struct Settings {
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
-            .field("program", &self.program)
-            .field("count", &self.count)
+            .field("kill_after", &self.kill_after)
+            .field("max_rss", &self.max_rss)
             .finish_non_exhaustive()
     }
 }

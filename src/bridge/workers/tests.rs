@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use rustix::process::{Signal, getpid, getppid, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process, test_kill_process};
 
 use super::*;
 use crate::bridge::remote::{Host, Served, Started};
@@ -103,19 +103,26 @@ impl Bridge for Fatal {
     }
 }
 
-fn settings(workers: usize) -> Settings {
+fn which(workers: usize) -> Which {
     let name = "bridge::workers::tests::a_worker";
+    let program = Program {
+        path: std::fs::read_link("/proc/self/exe").unwrap(),
+        arguments: ["-q", "--nocapture", "--exact", name].map(Into::into).into(),
+    };
+    Which::Processes { program, count: Count::Exactly(NonZeroUsize::new(workers).unwrap()) }
+}
+
+fn settings() -> Settings {
     Settings {
-        program: Program {
-            path: std::fs::read_link("/proc/self/exe").unwrap(),
-            arguments: ["-q", "--nocapture", "--exact", name].map(Into::into).into(),
-        },
         load: Vec::new(),
-        host: Box::new(|_| Host { model: Box::new(|| Err(String::new())), printed: Box::new(|_| ()) }),
-        count: Count::Exactly(NonZeroUsize::new(workers).unwrap()),
+        host: Box::new(|_, _| Host { model: Box::new(|| Err(String::new())), printed: Box::new(|_| ()) }),
         kill_after: Duration::from_millis(600),
         max_rss: None,
     }
+}
+
+async fn start(settings: Settings, which: Which) -> Result<Workers, LoadError> {
+    tokio::task::spawn_blocking(|| Workers::start(settings, which)).await.unwrap()
 }
 
 /// A bridge whose calls are lost as an engine loses them: they are handed over again.
@@ -123,9 +130,8 @@ fn settings(workers: usize) -> Settings {
 struct Asked(Arc<Workers>);
 
 impl Asked {
-    async fn new(settings: Settings) -> Self {
-        let workers = tokio::task::spawn_blocking(|| Workers::start(settings)).await.unwrap();
-        Self(Arc::new(workers.unwrap()))
+    async fn new(settings: Settings, which: Which) -> Self {
+        Self(Arc::new(start(settings, which).await.unwrap()))
     }
 
     fn submit(&self, row: u64, number: u32, what: &str) -> (Call, CallWatch) {
@@ -174,8 +180,12 @@ impl Asked {
         self.0.health().lanes.iter().map(|lane| lane.deaths).sum()
     }
 
+    fn pids(&self) -> Vec<Pid> {
+        self.0.pool.lives().iter().filter_map(|life| life.pid()).collect()
+    }
+
     async fn close(self) {
-        let pids = self.0.pool.pids();
+        let pids = self.pids();
         assert!(!pids.is_empty());
         assert!(tokio::task::spawn_blocking(move || self.0.close(PATIENCE)).await.unwrap());
         assert!(pids.into_iter().all(|pid| test_kill_process(pid).is_err()));
@@ -196,14 +206,14 @@ fn are_answered(replies: &[(Reply, Vec<String>)]) {
 
 #[tokio::test]
 async fn calls_go_round_the_workers_and_all_end_with_the_bridge() {
-    let asked = Asked::new(settings(3)).await;
+    let asked = Asked::new(settings(), which(3)).await;
     assert_eq!(
         (asked.0.note(), asked.0.facts(), asked.0.describe().workers),
         ("3 workers", &b"facts"[..], 3)
     );
     let replies = asked.ask_all(&["slow"; 9]).await;
     let by = |process: &str| replies.iter().filter(|(reply, _)| text_of(reply).ends_with(process)).count();
-    let pids: Vec<_> = asked.0.pool.pids().iter().map(ToString::to_string).collect();
+    let pids: Vec<_> = asked.pids().iter().map(ToString::to_string).collect();
     assert_eq!(pids.iter().map(|pid| by(pid)).collect::<Vec<_>>(), [3, 3, 3]);
     let health = asked.0.health();
     assert_eq!(health.lanes.iter().map(|lane| (lane.made, lane.answered)).collect::<Vec<_>>(), [(3, 3); 3]);
@@ -215,7 +225,7 @@ async fn calls_go_round_the_workers_and_all_end_with_the_bridge() {
 
 #[tokio::test]
 async fn a_row_that_crashes_its_worker_twice_alone_is_set_aside_and_costs_the_others_a_retry() {
-    let asked = Asked::new(settings(2)).await;
+    let asked = Asked::new(settings(), which(2)).await;
     let mut replies = asked.ask_all(&["slow", "slow", "segfault", "slow"]).await;
     let (crash, lost) = replies.remove(2);
     let text = "the worker crashed 2 times while this row alone was in flight: it died (SIGSEGV), then died (SIGSEGV)";
@@ -230,7 +240,7 @@ async fn a_row_that_crashes_its_worker_twice_alone_is_set_aside_and_costs_the_ot
 
 #[tokio::test]
 async fn a_row_whose_worker_was_killed_three_times_is_set_aside_and_after_two_it_may_still_be_answered() {
-    let asked = Asked::new(settings(1)).await;
+    let asked = Asked::new(settings(), which(1)).await;
     let (crash, lost) = asked.ask(7, "killed").await;
     assert!(matches!(&crash, Err(CallError::Crash(text)) if text.contains("3 times")), "{crash:?}");
     assert_eq!(lost, ["worker 1 died (SIGKILL)", "worker 2 died (SIGKILL)"]);
@@ -242,7 +252,7 @@ async fn a_row_whose_worker_was_killed_three_times_is_set_aside_and_after_two_it
 
 #[tokio::test]
 async fn the_row_that_is_seen_to_block_its_loop_fails_and_the_others_are_called_again() {
-    let asked = Asked::new(settings(1)).await;
+    let asked = Asked::new(settings(), which(1)).await;
     let mut replies = asked.ask_all(&["slow", "blocks", "slow"]).await;
     let (blocked, lost) = replies.remove(1);
     let Err(CallError::Predictor(failure)) = blocked else { panic!("{blocked:?}") };
@@ -255,7 +265,7 @@ async fn the_row_that_is_seen_to_block_its_loop_fails_and_the_others_are_called_
 
 #[tokio::test]
 async fn a_row_that_holds_the_lock_is_found_by_calling_each_alone() {
-    let asked = Asked::new(settings(1)).await;
+    let asked = Asked::new(settings(), which(1)).await;
     let mut replies = asked.ask_all(&["slow", "holds the lock", "slow"]).await;
     let (blocked, lost) = replies.remove(1);
     let Err(CallError::Predictor(failure)) = blocked else { panic!("{blocked:?}") };
@@ -266,7 +276,8 @@ async fn a_row_that_holds_the_lock_is_found_by_calling_each_alone() {
 
 #[tokio::test]
 async fn a_worker_that_was_stopped_is_killed_and_blames_no_row() {
-    let asked = Asked::new(Settings { kill_after: Duration::from_millis(1_500), ..settings(1) }).await;
+    let asked =
+        Asked::new(Settings { kill_after: Duration::from_millis(1_500), ..settings() }, which(1)).await;
     let replies = asked.ask_all(&["slow", "stopped once", "slow"]).await;
     are_answered(&replies);
     assert!(replies[1].1[0].contains("it gave no sign of life for"), "{replies:?}");
@@ -277,7 +288,7 @@ async fn a_worker_that_was_stopped_is_killed_and_blames_no_row() {
 
 #[tokio::test]
 async fn a_suspect_that_does_not_end_does_not_hold_up_the_next_one() {
-    let asked = Asked::new(settings(1)).await;
+    let asked = Asked::new(settings(), which(1)).await;
     let (never, _watch) = asked.submit(1, 1, "never ends");
     let (killed, _) = asked.submit(2, 1, "killed");
     assert!(
@@ -293,7 +304,7 @@ async fn a_suspect_that_does_not_end_does_not_hold_up_the_next_one() {
 
 #[tokio::test]
 async fn the_wait_for_the_next_worker_is_excused() {
-    let asked = Asked::new(settings(1)).await;
+    let asked = Asked::new(settings(), which(1)).await;
     let (killed, _) = asked.submit(1, 1, "killed");
     killed.await.unwrap_err();
     let (late, watch) = asked.submit(2, 1, "fine");
@@ -305,7 +316,7 @@ async fn the_wait_for_the_next_worker_is_excused() {
 
 #[tokio::test]
 async fn a_worker_that_has_grown_too_large_is_replaced_when_its_calls_have_ended() {
-    let asked = Asked::new(Settings { max_rss: Some(99), ..settings(1) }).await;
+    let asked = Asked::new(Settings { max_rss: Some(99), ..settings() }, which(1)).await;
     let replies = asked.ask_all(&["slow"; 4]).await;
     are_answered(&replies);
     assert!(replies.iter().all(|(_, lost)| lost.is_empty()));
@@ -321,31 +332,32 @@ async fn workers_that_cannot_load_the_predictor_are_refused_with_the_reason() {
     for (load, reason) in
         [(REFUSED, "there is no such predictor"), (DEADLY, "worker 1 died (SIGSEGV) before it was ready")]
     {
-        let settings = Settings { load: load.to_vec(), ..settings(2) };
-        let refused = tokio::task::spawn_blocking(|| Workers::start(settings)).await.unwrap();
+        let refused = start(Settings { load: load.to_vec(), ..settings() }, which(2)).await;
         assert_eq!(refused.unwrap_err().to_string(), reason);
     }
     let program = Program { path: PathBuf::from("/nowhere/at/all"), arguments: Vec::new() };
-    let settings = Settings { program, ..settings(2) };
-    let refused = tokio::task::spawn_blocking(|| Workers::start(settings)).await.unwrap();
+    let count = Count::Exactly(NonZeroUsize::MIN);
+    let refused = start(settings(), Which::Processes { program, count }).await;
     assert!(refused.unwrap_err().to_string().starts_with("failed to start a worker: No such file"));
 }
 
 #[tokio::test]
 async fn workers_end_when_their_bridge_is_dropped_and_its_calls_with_them() {
-    let asked = Asked::new(settings(2)).await;
-    let pids = asked.0.pool.pids();
+    let asked = Asked::new(settings(), which(2)).await;
+    let lives = asked.0.pool.lives();
     let (never, _watch) = asked.submit(1, 1, "never ends");
     drop(asked);
     assert!(matches!(never.await, Err(CallError::Bridge(BridgeError::LoopStopped))));
-    let ended = tokio::task::spawn_blocking(move || await_reaped(&pids, Instant::now() + PATIENCE));
+    let all_end = move || lives.iter().all(|life| life.await_end(Instant::now() + PATIENCE));
+    let ended = tokio::task::spawn_blocking(all_end);
     assert!(ended.await.unwrap());
 }
 
 #[tokio::test]
 async fn as_many_workers_as_fit_are_started_and_told() {
     let count = Count::UpTo(NonZeroUsize::new(2).unwrap());
-    let asked = Asked::new(Settings { count, ..settings(1) }).await;
+    let Which::Processes { program, .. } = which(1) else { unreachable!() };
+    let asked = Asked::new(settings(), Which::Processes { program, count }).await;
     assert_eq!((asked.0.note(), asked.0.health().lanes.len()), ("2 workers, for 2 cores", 2));
     asked.close().await;
 }

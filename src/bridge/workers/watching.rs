@@ -34,8 +34,8 @@ pub(super) enum Why {
     Cut,
     /// A call of a suspect did not end when it was cancelled.
     Held,
-    /// It took too much memory.
-    Large,
+    /// It took too much memory, or leaves its room to another.
+    Leaving,
     /// It is not needed any more.
     Idle,
     /// The bridge is closed.
@@ -43,14 +43,14 @@ pub(super) enum Why {
 }
 
 /// What a call that is lost with the worker is told.
-pub(super) fn lost(number: usize, death: Death, why: Option<&Why>) -> String {
+pub(super) fn lost(number: usize, death: &Death, why: Option<&Why>) -> String {
     let how = match why {
         None => return format!("worker {number} {death}"),
         Some(Why::Blocked(lasted, _)) => format!("its event loop did not turn for {}", whole(*lasted)),
         Some(Why::Silent(lasted)) => format!("it gave no sign of life for {}", whole(*lasted)),
         Some(Why::Cut) => "its connection was gone".to_owned(),
         Some(Why::Held) => "a call in it did not end when it was cancelled".to_owned(),
-        Some(Why::Large | Why::Idle | Why::Closing) => "it was not needed any more".to_owned(),
+        Some(Why::Leaving | Why::Idle | Why::Closing) => "it was not needed any more".to_owned(),
     };
     format!("worker {number} was ended, for {how}")
 }
@@ -131,13 +131,14 @@ impl<'a> Watching<'a> {
         if lasts(&mut self.cut, !remote.is_connected(), PARTING) {
             return Some(Why::Cut);
         }
-        if pool.settings.max_rss.is_some_and(|most| lane.memory > most) && !self.leaving {
+        let is_large = || pool.settings.max_rss.is_some_and(|most| lane.memory > most);
+        if !self.leaving && (is_large() || pool.yields(self.place)) {
             self.leaving = true;
             pool.leave(self.place, self.worker);
         }
         let calls = remote.calls();
         if self.leaving && calls == 0 {
-            return Some(Why::Large);
+            return Some(Why::Leaving);
         }
         if self.for_suspects {
             let alone = &pool.alone;
@@ -158,10 +159,10 @@ mod tests {
 
     #[test]
     fn a_lost_call_is_told_which_worker_died_and_how() {
-        assert_eq!(lost(2, Death::Signal(11), None), "worker 2 died (SIGSEGV)");
-        assert_eq!(lost(1, Death::Exit(3), None), "worker 1 exited (code 3)");
+        assert_eq!(lost(2, &Death::Signal(11), None), "worker 2 died (SIGSEGV)");
+        assert_eq!(lost(1, &Death::Exit(3), None), "worker 1 exited (code 3)");
         let blocked = Why::Blocked(Duration::from_millis(65_300), None);
         let text = "worker 3 was ended, for its event loop did not turn for 1m 5s";
-        assert_eq!(lost(3, Death::Signal(9), Some(&blocked)), text);
+        assert_eq!(lost(3, &Death::Signal(9), Some(&blocked)), text);
     }
 }

@@ -1,0 +1,72 @@
+//! Workers of a cluster: as many as it holds. The first that is ready begins, and the others join.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::pool::{Pool, State};
+use super::ray::Relay;
+use crate::error::BridgeError;
+
+impl Pool {
+    /// Starts workers at the places that are used, and at more of them when the cluster grows, until one is ready. Those
+    /// that are not yet go on.
+    ///
+    /// # Errors
+    ///
+    /// Fails if none can be ready, with the reason that the first gave.
+    pub(super) async fn fill(
+        self: &Arc<Self>,
+        relay: &Arc<Relay>,
+        keepers: &mut JoinSet<()>,
+    ) -> Result<(), String> {
+        keepers.spawn(Arc::clone(self).keep(None, None));
+        keepers.spawn(Arc::clone(self).grow(Arc::clone(relay)));
+        let lost = async {
+            let reason = relay.lost().await;
+            format!("the Ray cluster is lost: {reason}")
+        };
+        tokio::select! {
+            biased;
+            lost = lost => Err(lost),
+            ready = self.wait_for(|| self.least_loaded()) => match ready {
+                Some(_) => Ok(()),
+                None => Err(self.unready.get().cloned().unwrap_or_default()),
+            },
+        }
+    }
+
+    /// Keeps the places that are used filled, until the bridge is closed or the cluster is lost.
+    async fn grow(self: Arc<Self>, relay: Arc<Relay>) {
+        let mut keepers = JoinSet::new();
+        let mut capacity = relay.capacity();
+        let mut filled = 0;
+        loop {
+            let room = *capacity.borrow_and_update();
+            self.has_room_for(room);
+            let wanted = room.clamp(1, self.most());
+            if wanted > filled {
+                self.use_only(wanted);
+                for index in filled..wanted {
+                    keepers.spawn(Arc::clone(&self).keep(Some(index), None));
+                }
+                filled = wanted;
+            }
+            tokio::select! {
+                changed = capacity.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                }
+                reason = relay.lost() => {
+                    tracing::error!("the Ray cluster is lost: {reason}");
+                    self.end(State::Failed(BridgeError::ClusterLost));
+                    relay.give_up();
+                    break;
+                }
+                _ = self.closing() => break,
+            }
+        }
+        keepers.join_all().await;
+    }
+}
