@@ -5,7 +5,7 @@
  *                     file f.met appears when one hangs.
  * Everywhere:
  *   FAULTS_CLOCK=n    sets the time of day, in seconds since 1970.
- * When any file is read again from its beginning for the first time:
+ * When a file that has no name is read again from its beginning for the first time (Python, too, does so with others):
  *   FAULTS_REWIND=n   waits for n milliseconds; for 0, raises SIGINT, which is taken before the call returns. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -112,10 +113,16 @@ int fdatasync(int file) {
     CHANGE(is_our_file(file), NEXT(fdatasync)(file));
 }
 
+static int is_nameless(int file) {
+    struct stat about;
+    return !fstat(file, &about) && !about.st_nlink;
+}
+
 off64_t lseek64(int file, off64_t offset, int whence) {
     static atomic_flag done = ATOMIC_FLAG_INIT;
     const char *pause_ms = getenv("FAULTS_REWIND");
-    if (pause_ms && !offset && whence == SEEK_SET && !atomic_flag_test_and_set(&done)) {
+    int rewinds = pause_ms && !offset && whence == SEEK_SET && is_nameless(file);
+    if (rewinds && !atomic_flag_test_and_set(&done)) {
         if (atol(pause_ms))
             usleep(atol(pause_ms) * 1000);
         else

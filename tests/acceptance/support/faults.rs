@@ -40,12 +40,12 @@ impl Job {
         self.preloaded().env("FAULTS_CLOCK", &seconds.to_string())
     }
 
-    /// Interrupts later runs when they first read a file again from its beginning.
+    /// Interrupts later runs when they first read a file without a name again from its beginning.
     pub(crate) fn interrupted_at_rewind(self) -> Self {
         self.preloaded().env("FAULTS_REWIND", "0")
     }
 
-    /// Makes later runs wait when they first read a file again from its beginning.
+    /// Makes later runs wait when they first read a file without a name again from its beginning.
     pub(crate) fn waits_at_rewind(self, time: Duration) -> Self {
         self.preloaded().env("FAULTS_REWIND", &time.as_millis().to_string())
     }
