@@ -1,65 +1,27 @@
 """Answers files of questions with an async Python program, through a Tokio <-> asyncio bridge."""
 
-from tokio_asyncio_bridge._answers import Answers
-from tokio_asyncio_bridge._comparison import Comparison
-from tokio_asyncio_bridge._drive import Stop
-from tokio_asyncio_bridge._errors import (
-    BridgeError,
-    BrokenError,
-    ChangedError,
-    InputError,
-    InternalError,
-    JournalError,
-    MissingPackageError,
-    OutputError,
-    PredictorError,
-    RowError,
-    StoppedError,
-    UnfinishedError,
-    UsageError,
-)
-from tokio_asyncio_bridge._evaluate import Evaluation, evaluate
-from tokio_asyncio_bridge._jobs import compare, estimate, export, process, resume, verify
-from tokio_asyncio_bridge._map import map
-from tokio_asyncio_bridge._outcome import Outcome, Usage
-from tokio_asyncio_bridge._progress import Progress, ShowProgress
-from tokio_asyncio_bridge._report import Report
-from tokio_asyncio_bridge._results import Audit, Estimate, Exported
-from tokio_asyncio_bridge._stream import stream
+from tokio_asyncio_bridge import _native as _native
 
-__all__ = [
-    "Answers",
-    "Audit",
-    "BridgeError",
-    "BrokenError",
-    "ChangedError",
-    "Comparison",
-    "Estimate",
-    "Evaluation",
-    "Exported",
-    "InputError",
-    "InternalError",
-    "JournalError",
-    "MissingPackageError",
-    "Outcome",
-    "OutputError",
-    "PredictorError",
-    "Progress",
-    "Report",
-    "RowError",
-    "ShowProgress",
-    "Stop",
-    "StoppedError",
-    "UnfinishedError",
-    "Usage",
-    "UsageError",
-    "compare",
-    "estimate",
-    "evaluate",
-    "export",
-    "map",
-    "process",
-    "resume",
-    "stream",
-    "verify",
-]
+# As in `typing`, whose import takes time.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from tokio_asyncio_bridge._api import *  # noqa: F403
+    from tokio_asyncio_bridge._api import __all__ as __all__
+else:
+    # The console scripts import this package, too. Without what only the API needs they start in half the time, and
+    # the sooner handle Ctrl-C.
+    def __getattr__(name: str) -> object:
+        # An import looks here for a module of the package before it loads it.
+        if name == "__all__" or not name.startswith("_"):
+            import tokio_asyncio_bridge._api as api
+
+            if name in ("__all__", *api.__all__):
+                value = globals()[name] = getattr(api, name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        import tokio_asyncio_bridge._api as api
+
+        return api.__all__

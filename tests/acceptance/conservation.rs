@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use rustix::process::Signal;
 use tokio_asyncio_bridge::journal::{Record, Recovered, Status};
 
-use super::support::job::Job;
+use super::support::job::{Job, installed_into};
 
 /// How a session is brought to its end, after so many milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +88,12 @@ impl Session {
             sleep(Duration::from_millis(ms));
             running.signal(signal);
         }
-        running.wait().code
+        let done = running.wait();
+        // The console script was interrupted while Python itself was starting: nothing of ours was run.
+        let too_early = installed_into().is_some()
+            && matches!(self.end, End::Signal(_, Signal::INT))
+            && done.stderr.starts_with("Fatal Python error: init_");
+        if too_early { -2 } else { done.code }
     }
 }
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tokio_asyncio_bridge as tab
 
 SCRIPTS = Path(sys.executable).parent
 DISTRIBUTION = "tokio-asyncio-bridge"
@@ -28,6 +29,22 @@ def test_the_import_brings_no_package_that_an_extra_stands_for() -> None:
     code = "import sys, tokio_asyncio_bridge; print(*{name.partition('.')[0] for name in sys.modules})"
     imported = set(run(sys.executable, "-c", code).split())
     assert not imported & {"dspy", "litellm", "uvloop", "pandas", "polars", "pyarrow", "tqdm", "ipywidgets"}
+
+
+def test_the_console_scripts_load_nothing_of_the_api() -> None:
+    # It takes longer than all else until Ctrl-C ends the program without a traceback.
+    code = "import sys; before = {*sys.modules}; import tokio_asyncio_bridge._cli; print(*{*sys.modules} - before)"
+    imported = set(run(sys.executable, "-c", code).split())
+    own = {name for name in imported if name.startswith("tokio_asyncio_bridge")}
+    assert own == {"tokio_asyncio_bridge", "tokio_asyncio_bridge._cli", "tokio_asyncio_bridge._native"}
+    assert not imported & {"asyncio", "dataclasses", "logging", "typing"}
+
+
+def test_the_package_shows_its_public_names_and_no_other() -> None:
+    assert dir(tab) == sorted(tab.__all__)
+    assert all(getattr(tab, name) is not None for name in tab.__all__)
+    with pytest.raises(AttributeError, match="'tokio_asyncio_bridge' has no attribute 'answer'"):
+        tab.answer  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_the_wheel_needs_no_package_but_those_of_its_extras() -> None:
