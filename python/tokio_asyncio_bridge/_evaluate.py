@@ -43,6 +43,7 @@ def evaluate(
     metric: Callable[..., Any],
     *,
     failure_score: float = 0.0,
+    display_table: bool | int = False,
     journal: File | None = None,
     progress: ShowProgress = None,
     stop: Stop | None = None,
@@ -64,6 +65,8 @@ def evaluate(
             `dspy.Prediction` with a `score`. A score that is not finite is a failure of the metric, so that one of them
             does not make the whole result NaN. A metric that is a plain function runs on a thread of its own.
         failure_score: The score of an example that failed.
+        display_table: Shows the examples, predictions and scores as a table, or the first so many of them, as
+            `dspy.Evaluate` does. Needs pandas.
         journal: A file that keeps every prediction with its score, so that a second call with the same examples scores
             only those that have no score. It asks the program only about those that have no prediction either; a
             `dspy.Prediction` is kept beside the journal, as `run.predictions`, until all have scores, unless it has
@@ -81,13 +84,15 @@ def evaluate(
 
     Raises:
         UsageError: There is no example, or one has no inputs.
-        MissingPackageError: DSPy is not installed.
+        MissingPackageError: DSPy is not installed, or pandas for a table.
         UnfinishedError: The run stopped before every example had its score, for example at `max_cost`. The error's
             attribute `answers` has the outcomes so far.
         BridgeError: Its other classes, as `map` raises them.
     """
-    checked("evaluate", options, EvaluateOptions, ("failure_score", "journal", "progress", "stop"))
+    checked("evaluate", options, EvaluateOptions, ("failure_score", "display_table", "journal", "progress", "stop"))
     dspy = library("dspy", "tokio-asyncio-bridge[dspy]")
+    if display_table:
+        library("pandas")
     examples = list(devset)
     if not examples:
         raise UsageError("`devset` has no example")
@@ -106,7 +111,22 @@ def evaluate(
     tuples = [(example, *result) for example, result in zip(examples, found, strict=True)]
     result: Any = importlib.import_module("dspy.evaluate.evaluate").EvaluationResult(score=score, results=tuples)
     result.answers = answers
+    if display_table:
+        _show_table(tuples, metric, display_table)
     return cast(Evaluation, result)
+
+
+def _show_table(results: list[tuple[Any, Any, Any]], metric: Callable[..., Any], rows: bool | int) -> None:
+    """Shows the results as DSPy does. These methods of DSPy are its own: where they fail, the results are not lost."""
+    pandas, width = library("pandas"), "display.max_colwidth"
+    name = _named(metric).__name__
+    try:
+        shows = importlib.import_module("dspy.evaluate.evaluate").Evaluate(devset=[])
+        # In a notebook, DSPy sets this option for good.
+        with pandas.option_context(width, pandas.get_option(width)):
+            shows._display_result_table(shows._construct_result_table(results, name), rows, name)
+    except Exception as error:
+        LOG.warning(f"failed to display the table: {type(error).__name__}: {error}")
 
 
 class _Scorer:

@@ -16,7 +16,15 @@ from typing import Any
 import dspy
 import pytest
 from dspy.utils import DummyLM
-from tokio_asyncio_bridge import OutputError, Stop, StoppedError, UnfinishedError, UsageError, evaluate
+from tokio_asyncio_bridge import (
+    MissingPackageError,
+    OutputError,
+    Stop,
+    StoppedError,
+    UnfinishedError,
+    UsageError,
+    evaluate,
+)
 
 PLACES = {"France": "Paris", "Peru": "Lima", "Kenya": "Nairobi", "Japan": "Tokyo"}
 
@@ -67,6 +75,36 @@ def test_the_result_is_that_of_dspy() -> None:
     assert [outcome.ok for outcome in found.answers] == [True, True, False, True]
     assert found.answers[2].error is not None
     assert found.answers[2].error.message == "no idea"
+
+
+@pytest.mark.parametrize("rows", [True, 2])
+def test_the_table_is_that_of_dspy(rows: bool | int, capsys: pytest.CaptureFixture[str]) -> None:
+    class Both(Capitals):
+        def forward(self, country: str) -> dspy.Prediction:
+            return asyncio.run(self.aforward(country))
+
+    examples = devset()
+    dspy.Evaluate(devset=examples, metric=exact, max_errors=9, display_table=rows)(Both())
+    expected = capsys.readouterr().out
+    evaluate(Capitals(), examples, exact, display_table=rows)
+    assert capsys.readouterr().out == expected
+    assert "Cusco" in expected and ("Japan" in expected) == (rows is True)
+    evaluate(Capitals(), examples, exact)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_table_that_cannot_be_shown_does_not_cost_the_result(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delattr(dspy.evaluate.evaluate.Evaluate, "_display_result_table")
+    assert evaluate(Capitals(), devset(), exact, display_table=True).score == 50
+    assert "failed to display the table: AttributeError: " in caplog.text
+    # Nothing is asked if it is known before.
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    program = Capitals()
+    with pytest.raises(MissingPackageError, match="`pandas` is not installed"):
+        evaluate(program, devset(), exact, display_table=True)
+    assert program.asked == []
 
 
 @pytest.mark.parametrize("kind", ["function", "coroutine function", "module"])
