@@ -79,7 +79,8 @@ impl Control {
 
     /// Takes the next request if one has come, also a signal that the runtime has not looked for yet.
     pub(crate) async fn come(&self) -> Option<Signal> {
-        // The runtime looks for signals, and the task that passes them on has its turn, before this goes on.
+        // The runtime looks for signals before this goes on, and then the task that passes them on has its turn.
+        yield_now().await;
         yield_now().await;
         self.take()
     }
