@@ -182,9 +182,10 @@ impl Job {
             source.at = fresh.to_path_buf();
         }
         let calls = spec.pace.calls();
+        let files = Some(absolute.clone());
         let preparing =
-            Preparing { spec, predictor, source, calls, dry_run, quiet, prints, worker_program, argv };
-        let mut prepared = preparing.run(control).await?;
+            Preparing { spec, predictor, source, files, calls, dry_run, quiet, prints, worker_program, argv };
+        let mut prepared = preparing.run(observer, control).await?;
         prepared.announce(observer);
         if fresh.is_some() {
             prepared.header.input.path = absolute.spool.to_string_lossy().into_owned();

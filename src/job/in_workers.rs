@@ -70,11 +70,12 @@ pub(super) fn start(options: StartOptions<'_>, workers: WorkerOptions<'_>) -> Re
         let text = "worker processes need the program `tokio-asyncio-bridge`: no `worker_program` was given";
         return Err(JobError::new(ErrorKind::Usage, text));
     };
-    let parcel = (is_guest || options.object.is_some()).then(|| Parcel::pack(options.object.as_ref()));
+    let parcel = (is_guest || options.object.is_some()).then(|| Parcel::pack(options.object.as_ref(), true));
     let parcel = parcel.transpose().map_err(|error| not_loaded(predictor).because(error))?;
     let order = Order {
         load,
         parcel,
+        variables: Vec::new(),
         secrets: options.secrets.values().to_vec(),
         packages: PACKAGES.map(str::to_owned).into(),
     };

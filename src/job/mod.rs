@@ -48,6 +48,8 @@ pub mod paths;
 pub(crate) mod prepare;
 mod prints;
 mod project;
+#[allow(dead_code, reason = "wired with the pool of actors")]
+mod ray;
 pub mod rebuilt;
 mod rematch;
 mod resume;

@@ -21,6 +21,8 @@ pub(super) struct Order {
     pub(super) load: Load,
     /// What comes from the interpreter of this process, if one runs.
     pub(super) parcel: Option<Parcel>,
+    /// Variables that are set before anything is loaded, in place of those that the worker has.
+    pub(super) variables: Vec<(String, String)>,
     /// Texts that must not be shown.
     pub(super) secrets: Vec<String>,
     /// The Python packages whose versions are wanted.
@@ -32,6 +34,8 @@ pub(super) struct Order {
 pub(super) struct Facts {
     /// Its executable.
     pub(super) python: PathBuf,
+    /// Its working directory.
+    pub(super) directory: PathBuf,
     /// Its version, and those of the packages that it has, by name.
     pub(super) versions: Vec<(String, String)>,
 }
@@ -69,10 +73,13 @@ pub(crate) fn secrets(order: &[u8]) -> Result<Secrets, String> {
 ///
 /// Fails with the reason and the remedy.
 pub(crate) fn load(order: &[u8], asking: Asking) -> Result<Started, String> {
-    let Order { load, parcel, secrets, packages } = read(order)?;
-    let (interpreter, variables) = load.interpreter().map_err(|error| error.to_string())?;
+    let Order { load, parcel, variables, secrets, packages } = read(order)?;
+    let directory = std::env::current_dir().unwrap_or_default();
+    let interpreter = load.found().map_err(|error| error.to_string())?;
+    interpreter.replace_variables(variables).map_err(|error| error.to_string())?;
+    let lent = load.set_variables(&interpreter).map_err(|error| error.to_string())?;
     // They are there to the end of the process.
-    std::mem::forget(variables);
+    std::mem::forget(lent);
     interpreter.die_of_signals();
     let shown = asking.clone();
     interpreter.show_prints_by(Box::new(move |bytes| shown.print(bytes)));
@@ -89,6 +96,6 @@ pub(crate) fn load(order: &[u8], asking: Asking) -> Result<Started, String> {
     let packages: Vec<_> = packages.iter().map(String::as_str).collect();
     let mut versions = vec![("python".to_owned(), interpreter.version.clone())];
     versions.extend(interpreter.package_versions(&packages));
-    let facts = written(&Facts { python: interpreter.executable, versions });
+    let facts = written(&Facts { python: interpreter.executable, directory, versions });
     Ok(Started { bridge: Arc::new(bridge) as Arc<dyn Bridge>, facts })
 }

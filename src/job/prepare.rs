@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use super::answerer::{Answerer, now, predictor_sha256, program_sha256, secrets};
 use super::error::{ErrorKind, JobError};
 use super::estimate::{self, Estimate, Estimated};
+use super::paths::JobPaths;
 use super::prints::Prints;
+use super::ray::Sent;
 use super::rebuilt::{Kept, cores};
 use super::spec::{self, JobSpec, RowSpec};
-use super::starting::{StartOptions, WorkerOptions};
+use super::starting::{RayOptions, StartOptions, Tell, WorkerOptions, telling};
 use crate::bridge::python::predictor::PredictorObject;
 use crate::input::{Format, InputError, Source, Validated, glance, validate, validate_typed};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
@@ -32,6 +34,8 @@ pub(super) struct Preparing {
     pub predictor: Option<PredictorObject>,
     /// The input.
     pub source: Source,
+    /// The files that the job writes, if it writes any.
+    pub files: Option<JobPaths>,
     /// The most calls in flight.
     pub calls: usize,
     /// Check everything, call nothing.
@@ -72,17 +76,28 @@ pub(super) struct Prepared {
 }
 
 impl Preparing {
-    /// Prepares the job on another thread. A stop ends the wait for it at once.
-    pub(super) async fn run(self, control: &Control) -> Result<Prepared, JobError> {
-        let preparing = tokio::task::spawn_blocking(move || self.prepare());
-        tokio::select! {
-            prepared = preparing => prepared.map_err(|error| JobError::panicked(&error))?,
-            signal = control.next() => Err(JobError::stopped(signal)),
+    /// Prepares the job on another thread. A stop ends the wait for it at once. The observer is told what happens
+    /// meanwhile.
+    pub(super) async fn run(
+        self,
+        observer: &mut dyn Observer,
+        control: &Control,
+    ) -> Result<Prepared, JobError> {
+        let (tell, mut told) = telling();
+        let mut preparing = tokio::task::spawn_blocking(move || self.prepare(&tell));
+        loop {
+            tokio::select! {
+                biased;
+                Some((level, text)) = told.recv() => observer.message(level, &text),
+                prepared = &mut preparing => return prepared.map_err(|error| JobError::panicked(&error))?,
+                signal = control.next() => return Err(JobError::stopped(signal)),
+            }
         }
     }
 
-    fn prepare(self) -> Result<Prepared, JobError> {
-        let Self { spec, predictor, mut source, calls, dry_run, quiet, prints, worker_program, argv } = self;
+    fn prepare(self, tell: &Tell) -> Result<Prepared, JobError> {
+        let Self { spec, predictor, mut source, files, calls, dry_run, quiet, prints, worker_program, argv } =
+            self;
         // Only now: standard input has just been copied to a file.
         source.delimiter = spec.rows.delimiter_of(&source);
         let mut secrets = secrets(&spec.predictor);
@@ -92,11 +107,17 @@ impl Preparing {
         }
         glance(&source)?;
         let program = spec.predictor.program.as_deref().map(program_sha256).transpose()?;
+        let sent = Sent::of(&spec, predictor.as_ref(), files.as_ref())?;
+        if let Some(sent) = &sent {
+            sent.hide(&mut secrets);
+            tell(Level::Note, &sent.note);
+        }
         let options = spec.predictor.from(&spec.directory);
         let starting = StartOptions::new(&options, calls, &secrets);
+        let ray = sent.as_ref().map(|sent| RayOptions::new(&spec, sent, dry_run, tell));
         let workers = WorkerOptions::new(&spec.workers, &spec.time, worker_program.as_deref());
         let workers = workers.map(|workers| workers.only_one(dry_run));
-        let starting = StartOptions { object: predictor, dry_run, quiet, prints, workers, ..starting };
+        let starting = StartOptions { object: predictor, dry_run, quiet, prints, workers, ray, ..starting };
         let answerer = Answerer::start(starting)?;
         // Those of the env file are there now.
         secrets.add_environment();

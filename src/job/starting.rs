@@ -3,13 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
 use super::env_file::EnvFile;
 use super::error::{ErrorKind, JobError};
 use super::prints::Prints;
-use super::spec::{PredictorSpec, TimeSpec, WorkerCount, WorkerSpec};
+use super::ray::Sent;
+use super::spec::{JobSpec, PredictorSpec, RaySpec, TimeSpec, WorkerCount, WorkerSpec};
 use crate::bridge::python::exchange::Exchange;
 use crate::bridge::python::load::{Load, StartError};
 use crate::bridge::python::predictor::PredictorObject;
+use crate::observe::Level;
 use crate::secret::Secrets;
 
 /// Python packages whose versions the report names.
@@ -33,16 +37,57 @@ pub(crate) struct StartOptions<'a> {
     pub prints: Prints,
     /// The worker processes that make the calls; `None` to make them in this process.
     pub workers: Option<WorkerOptions<'a>>,
+    /// The Ray cluster whose actors make the calls; `None` to make them on this machine.
+    #[allow(dead_code, reason = "until the pool of actors takes it")]
+    pub ray: Option<RayOptions<'a>>,
     /// Passes rows and answers that stay Python objects. Worker processes make no use of it.
     pub exchange: Option<Arc<Exchange>>,
+}
+
+/// Is told what happens while something is being started.
+pub(crate) type Tell = Arc<dyn Fn(Level, &str) + Send + Sync>;
+
+/// A [`Tell`], and where what it is told comes out.
+pub(crate) fn telling() -> (Tell, UnboundedReceiver<(Level, String)>) {
+    let (sender, receiver) = unbounded_channel();
+    // Whoever listened may have gone.
+    let tell = move |level, text: &str| drop(sender.send((level, text.to_owned())));
+    (Arc::new(tell), receiver)
+}
+
+/// What a job says of the Ray cluster that makes its calls.
+#[derive(Clone)]
+#[allow(dead_code, reason = "until the pool of actors takes it")]
+pub(crate) struct RayOptions<'a> {
+    /// Where it is, and what an actor takes of it.
+    pub(super) spec: &'a RaySpec,
+    /// How much time a call has.
+    pub(super) time: &'a TimeSpec,
+    /// What is sent there.
+    pub(super) sent: &'a Sent,
+    /// Whether one actor is enough to know them all.
+    pub(super) only_one: bool,
+    /// Is told what happens meanwhile.
+    pub(super) tell: Tell,
 }
 
 impl<'a> StartOptions<'a> {
     /// What the options ask for, with this many calls in flight.
     pub(crate) fn new(predictor: &'a PredictorSpec, calls: usize, secrets: &'a Secrets) -> Self {
-        let (object, workers, exchange) = (None, None, None);
+        let (object, workers, ray, exchange) = (None, None, None, None);
         let prints = Prints::default();
-        Self { predictor, object, calls, dry_run: false, quiet: false, secrets, prints, workers, exchange }
+        Self {
+            predictor,
+            object,
+            calls,
+            dry_run: false,
+            quiet: false,
+            secrets,
+            prints,
+            workers,
+            ray,
+            exchange,
+        }
     }
 
     /// What is to be loaded.
@@ -63,6 +108,13 @@ impl<'a> StartOptions<'a> {
             is_model_local: options.model_name() == "local",
             quiet: self.quiet,
         })
+    }
+}
+
+impl<'a> RayOptions<'a> {
+    /// The cluster that a job asks for, which is sent this.
+    pub(crate) fn new(spec: &'a JobSpec, sent: &'a Sent, only_one: bool, tell: &Tell) -> Self {
+        Self { spec: &spec.ray, time: &spec.time, sent, only_one, tell: Arc::clone(tell) }
     }
 }
 

@@ -185,6 +185,19 @@ impl Interpreter {
         .map_err(|error: PyErr| SetError(Python::attach(|py| error.value(py).to_string())))
     }
 
+    /// Sets variables for the rest of the process, whether or not they are set.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a variable cannot have this name or value.
+    #[allow(clippy::unused_self, reason = "there is one interpreter a process")]
+    pub fn replace_variables(&self, variables: Vec<(String, String)>) -> Result<(), SetError> {
+        let replaced = Python::attach(|py| {
+            helpers::module(py, "variables")?.call_method1("replace", (variables,)).map(drop)
+        });
+        replaced.map_err(|error: PyErr| SetError(Python::attach(|py| error.value(py).to_string())))
+    }
+
     /// Lets the libraries that call models log errors only. Loggers are the process's: this holds for all jobs, until a
     /// job starts while no other is alive. Call it once the predictor is loaded, for libraries set their levels at
     /// import.

@@ -53,9 +53,18 @@ impl Load {
     ///
     /// Fails if Python cannot be started, or if another job has set one of the variables to another value.
     pub fn interpreter(&self) -> Result<(Interpreter, Option<Variables>), StartError> {
-        let interpreter = Interpreter::find(self.python.as_deref())?;
+        let interpreter = self.found()?;
         let variables = self.set_variables(&interpreter)?;
         Ok((interpreter, variables))
+    }
+
+    /// Finds or starts the interpreter.
+    ///
+    /// # Errors
+    ///
+    /// Fails if Python cannot be started.
+    pub fn found(&self) -> Result<Interpreter, InterpreterError> {
+        Interpreter::find(self.python.as_deref())
     }
 
     /// Sets the variables in a running interpreter, for as long as what is returned lives.

@@ -1,5 +1,6 @@
 //! A predictor that is a Python object of this process, in place of what a SPEC names.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,8 +27,8 @@ struct Given {
 /// Where an object comes from, which a process that it was sent to could not see.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Origin {
-    /// The names and paths of its source files.
-    pub(super) files: Vec<(String, PathBuf)>,
+    /// The names of its source files, each with its SHA-256.
+    pub(super) sources: BTreeMap<String, String>,
     /// The text of its own function or class.
     pub(super) code: Option<String>,
 }
@@ -66,6 +67,17 @@ impl PredictorObject {
     /// Its name: `module:qualified.name`. In place of `__main__` it has the script's file, or `<notebook>`.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The source files that it comes from: those of the user's own modules that lead to it. Empty if Python cannot tell.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let files = Python::attach(|py| {
+            let target = self.target(py);
+            let source = helpers::module(py, "objects")?.call_method1("source", (target,))?;
+            let loaded = helpers::module(py, "sources")?.call_method1("loaded", (source, target))?;
+            loaded.extract::<Vec<(String, PathBuf)>>()
+        });
+        files.unwrap_or_default().into_iter().map(|(_, file)| file).collect()
     }
 
     /// Where it comes from, if another process sent it.

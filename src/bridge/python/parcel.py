@@ -69,16 +69,18 @@ def _unpacked(packed: bytes) -> Any:
         return None
 
 
-def pack(target: Any, name: str) -> tuple[bytes, list[tuple[str, str]], str | None]:
+def pack(target: Any, name: str, is_near: bool) -> tuple[bytes, list[tuple[str, str]], str | None]:
     """The object with DSPy's settings, pickled; the source files that it comes from; and the text of its own code.
 
-    To be called in the context of its calls. Raises LoadError for one that cannot be pickled.
+    It is for a worker process of this machine, or for an actor of Ray. To be called in the context of its calls. Raises
+    LoadError for one that cannot be pickled.
     """
+    where, option = ("a worker process", "workers=") if is_near else ("the Ray cluster", "ray=")
     try:
         import cloudpickle
     except ImportError:
         raise loader.LoadError(
-            f"`{name}` is an object of this process, and worker processes need `cloudpickle` to get it"
+            f"`{name}` is an object of this process, and sending it to {where} needs `cloudpickle`"
             f"\nhint: run `{sys.executable} -m pip install cloudpickle`, or name the predictor as "
             "`path/to/file.py:name`"
         ) from None
@@ -89,9 +91,9 @@ def pack(target: Any, name: str) -> tuple[bytes, list[tuple[str, str]], str | No
         except Exception as error:
             what = f"`{name}`" if not part else f"`dspy.settings.{part}`"
             raise loader.LoadError(
-                f"{what} cannot be sent to a worker process: {type(error).__name__}: {traces.message(error)}"
+                f"{what} cannot be sent to {where}: {type(error).__name__}: {traces.message(error)}"
                 "\nhint: make what it holds within the predictor or its module, name the predictor as "
-                "`path/to/file.py:name`, or leave out `workers=`"
+                f"`path/to/file.py:name`, or leave out `{option}`"
             ) from None
     source = objects.source(target)
     return cloudpickle.dumps(parts), sources.loaded(source, target), sources.code(target)
@@ -103,7 +105,7 @@ def unpack(packed: bytes, name: str) -> Any:
         parts = pickle.loads(packed)
     except Exception as error:
         raise loader.LoadError(
-            f"`{name}` cannot be made again in a worker process: {type(error).__name__}: {traces.message(error)}"
+            f"`{name}` cannot be made again where it was sent: {type(error).__name__}: {traces.message(error)}"
             "\nhint: define it in a module that can be imported, or name the predictor as `path/to/file.py:name`"
         ) from None
     target = parts.pop("")

@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::object::{Origin, PredictorObject};
 use super::predictor::LoadError;
+use super::prompt::hashed;
 use super::{helpers, step};
 use crate::secret::Secrets;
 
 /// What another process needs to call what this one would.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Parcel {
-    /// Where modules are looked for, which warnings are shown, and what `__main__` is.
-    surroundings: Vec<u8>,
+    /// Where modules are looked for, which warnings are shown, and what `__main__` is; none for another machine.
+    surroundings: Option<Vec<u8>>,
     /// The predictor if it is an object.
     object: Option<PackedObject>,
 }
@@ -37,25 +38,23 @@ pub fn program() -> Result<Vec<String>, LoadError> {
 }
 
 impl Parcel {
-    /// Packs the surroundings that this process gives a predictor, and the predictor if it is an object. The
-    /// interpreter must be running.
+    /// Packs the predictor, if it is an object, and for a process on this machine (`is_near`) the surroundings that this
+    /// process gives it. The interpreter must be running.
     ///
     /// # Errors
     ///
     /// Fails if the object cannot be pickled, with the reason and the remedy.
-    pub fn pack(object: Option<&PredictorObject>) -> Result<Self, LoadError> {
+    pub fn pack(object: Option<&PredictorObject>, is_near: bool) -> Result<Self, LoadError> {
         let packed = Python::attach(|py| {
             let parcel = helpers::module(py, "parcel")?;
-            let surroundings = parcel.call_method0("surroundings")?.extract()?;
+            let surroundings = || parcel.call_method0("surroundings")?.extract();
+            let surroundings = is_near.then(surroundings).transpose()?;
             let pack = |object: &PredictorObject| {
-                let arguments = (object.target(py), object.name());
+                let arguments = (object.target(py), object.name(), is_near);
                 let pack = || parcel.call_method1("pack", arguments);
                 let (pickled, files, code) = step::within(&object.context(py)?, pack)??.extract()?;
-                Ok::<_, PyErr>(PackedObject {
-                    name: object.name().to_owned(),
-                    pickled,
-                    origin: Origin { files, code },
-                })
+                let origin = Origin { sources: hashed(files), code };
+                Ok::<_, PyErr>(PackedObject { name: object.name().to_owned(), pickled, origin })
             };
             Ok(Self { surroundings, object: object.map(pack).transpose()? })
         });
@@ -70,7 +69,9 @@ impl Parcel {
     pub fn unpack(&self) -> Result<Option<PredictorObject>, LoadError> {
         let unpacked = Python::attach(|py| {
             let parcel = helpers::module(py, "parcel")?;
-            parcel.call_method1("surround", (PyBytes::new(py, &self.surroundings),))?;
+            if let Some(surroundings) = &self.surroundings {
+                parcel.call_method1("surround", (PyBytes::new(py, surroundings),))?;
+            }
             let Some(PackedObject { name, pickled, origin }) = &self.object else { return Ok(None) };
             let target = parcel.call_method1("unpack", (PyBytes::new(py, pickled), name))?;
             PredictorObject::sent(&target, name.clone(), origin.clone()).map(Some)

@@ -1,5 +1,6 @@
 //! Takes the prompts and the source files of a loaded predictor from the interpreter.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
@@ -9,6 +10,13 @@ use super::object::Target;
 use crate::fs::{sha256, sha256_of};
 use crate::prompt::{Parts, Prompt, Text};
 use crate::secret::Secrets;
+
+/// Files by their names, with the SHA-256 of each. One that cannot be read is left out.
+///
+/// Hashed here, since Python's `hashlib` loads OpenSSL.
+pub(super) fn hashed(files: Vec<(String, PathBuf)>) -> BTreeMap<String, String> {
+    files.into_iter().filter_map(|(name, path)| Some((name, sha256(&path).ok()?))).collect()
+}
 
 /// The prompts of a DSPy module (`None` for any other predictor), the predictor's own code, and the files it was loaded
 /// from: `source`, and the modules of the user's own that are imported by now, or that an object leads to.
@@ -27,12 +35,10 @@ pub(super) fn prompt(
         Target::Object(object) => (Some(target), object.origin()),
         Target::Spec(_) => (None, None),
     };
-    let files: Vec<(String, PathBuf)> = match origin {
-        Some(origin) => origin.files.clone(),
-        None => sources.call_method1("loaded", (source, object))?.extract()?,
+    let hashes = match origin {
+        Some(origin) => origin.sources.clone(),
+        None => hashed(sources.call_method1("loaded", (source, object))?.extract()?),
     };
-    // Hashed here, since Python's `hashlib` loads OpenSSL. A file that cannot be read is left out.
-    let hashed = files.into_iter().filter_map(|(name, path)| Some((name, sha256(&path).ok()?)));
     let text = |text: String| {
         let masked = secrets.mask(&text);
         Text::new(sha256_of(masked.as_bytes()), &masked)
@@ -42,7 +48,7 @@ pub(super) fn prompt(
         None => sources.call_method1("code", (target,))?.extract::<Option<String>>()?,
     };
     let code = code.map(|code| text(code).sha256);
-    let mut prompt = Prompt { sources: hashed.collect(), code, ..Prompt::default() };
+    let mut prompt = Prompt { sources: hashes, code, ..Prompt::default() };
     if let (Target::Object(object), None, Some(code)) = (requested, source, &prompt.code) {
         prompt.sources.insert(object.name().to_owned(), code.clone());
     }

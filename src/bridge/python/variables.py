@@ -29,6 +29,11 @@ def lend(variables: list[tuple[str, str]]) -> list[str]:
     return taken
 
 
+def replace(variables: list[tuple[str, str]]) -> None:
+    """Sets them for the rest of the process, whether or not they are set."""
+    os.environ.update(variables)
+
+
 def take_back(names: list[str]) -> None:
     """A job has ended that was lent these."""
     with _lock:

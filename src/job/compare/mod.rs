@@ -53,6 +53,7 @@ impl PreparedComparison {
             source: spec.source(&input),
             spec,
             predictor: options.predictor,
+            files: None,
             calls: modes.iter().map(|mode| mode.concurrency as usize).max().unwrap_or(1),
             dry_run: options.dry_run,
             quiet: options.quiet,
@@ -62,7 +63,7 @@ impl PreparedComparison {
         };
         // Before there is a predictor that could hold this up.
         let directory = environment::temporary_directory();
-        let prepared = preparing.run(control).await?;
+        let prepared = preparing.run(observer, control).await?;
         prepared.announce(observer);
         if prepared.validated.selected.is_empty() {
             refuse!(

@@ -30,6 +30,7 @@ pub use self::keywords::{KeywordError, keywords};
 pub use self::lm::{ApiBase, LmArguments, is_key};
 pub use self::output::{AccessPatch, AccessSpec, FieldPatch, FieldSpec, PagePatch, PageSpec};
 pub use self::pace::{Mode, PacePatch, PaceSpec, RatePatch, RateSpec};
+pub(in crate::job) use self::predictor::file_of;
 pub use self::predictor::{LoopChoice, PredictorPatch, PredictorSpec};
 pub use self::ray::{RayAddress, RayPatch, RaySpec};
 pub use self::rows::{FormatChoice, RowPatch, RowSpec};

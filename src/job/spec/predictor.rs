@@ -84,7 +84,7 @@ impl PredictorSpec {
 
 /// Splits a text such as `path/to/file.py:name` into the file and the name. Returns `None` for a module such as
 /// `package.module:name`, and for a signature that is written out. The predictor's loader draws the same line.
-fn file_of(text: &str) -> Option<(&str, &str)> {
+pub(in crate::job) fn file_of(text: &str) -> Option<(&str, &str)> {
     let is_python = |place: &str| Path::new(place).extension().is_some_and(|extension| extension == "py");
     let is_file = |place: &str| is_python(place) || place.contains('/');
     text.rsplit_once(':').filter(|(place, _)| is_file(place) && !text.contains("->"))
