@@ -11,9 +11,11 @@ use super::conclude::tell_of_nulled;
 use super::error::{ErrorKind, JobError};
 use super::estimate::Estimate;
 use super::prepare::{fits, tell_of_workers, warn};
+use super::ray::Sent;
 use super::run::engine;
-use super::spec::{JobSpec, RayAddress};
-use super::starting::{StartOptions, WorkerOptions};
+use super::spec::JobSpec;
+use super::starting::{RayOptions, StartOptions, WorkerOptions};
+use super::telling::{Tell, meanwhile};
 use crate::bridge::python::exchange::{Carried, Exchange};
 use crate::input::{FedRows, Feed};
 use crate::journal::Index;
@@ -59,42 +61,38 @@ impl MemoryJob {
         observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<PreparedMemory, JobError> {
-        let preparing = tokio::task::spawn_blocking(move || self.start());
-        let prepared = tokio::select! {
-            prepared = preparing => prepared.map_err(|error| JobError::panicked(&error))??,
-            signal = control.next() => return Err(JobError::stopped(signal)),
-        };
+        let prepared = meanwhile(move |tell| self.start(tell), observer, control).await?;
         warn(&prepared.answerer, &prepared.spec, observer);
         tell_of_workers(&prepared.answerer, observer);
         Ok(prepared)
     }
 
-    fn start(self) -> Result<PreparedMemory, JobError> {
+    fn start(self, tell: &Tell) -> Result<PreparedMemory, JobError> {
         let Self { spec, options, feed, total } = self;
         let spec = spec.with(options.predictor.as_ref())?.anchored();
         if spec.predictor.bridge != "python" {
             let text = format!("the bridge `{}` takes no rows from memory", spec.predictor.bridge);
             return Err(JobError::new(ErrorKind::Usage, text));
         }
-        if spec.ray.ray != RayAddress::None {
-            let text =
-                "rows from memory are not answered on a Ray cluster: use `process`, or `map` with `journal=`";
-            return Err(JobError::new(ErrorKind::Usage, text));
-        }
-        let secrets = secrets(&spec.predictor);
-        let rows = &spec.rows;
         let SessionOptions { predictor, prints, quiet, worker_program, .. } = options;
+        let sent = Sent::of(&spec, predictor.as_ref(), None, tell)?;
+        let mut secrets = secrets(&spec.predictor);
+        sent.iter().for_each(|sent| sent.hide(&mut secrets));
+        let rows = &spec.rows;
         let workers = WorkerOptions::new(&spec.workers, &spec.time, worker_program.as_deref());
-        let carried = match workers {
-            Some(_) => Carried::Values,
-            None => Carried::Objects { weighed: spec.rates.rates().tpm.is_some() },
+        let ray = sent.as_ref().map(|sent| RayOptions::new(&spec, sent, false, tell));
+        let carried = if workers.is_some() || ray.is_some() {
+            Carried::Values
+        } else {
+            Carried::Objects { weighed: spec.rates.rates().tpm.is_some() }
         };
         let exchange = Arc::new(Exchange::new(rows.map.clone(), rows.column.clone(), carried));
         let calls = spec.pace.calls();
         let asked = spec.predictor.from(&spec.directory);
         let held = Some(Arc::clone(&exchange));
         let starting = StartOptions::new(&asked, calls, &secrets);
-        let starting = StartOptions { object: predictor, quiet, prints, workers, exchange: held, ..starting };
+        let starting =
+            StartOptions { object: predictor, quiet, prints, workers, ray, exchange: held, ..starting };
         let answerer = Answerer::start(starting)?;
         if exchange.gives_values() {
             let bound = exchange.bind_elsewhere(answerer.bridge.describe());

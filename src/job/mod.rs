@@ -56,6 +56,7 @@ mod resume;
 mod run;
 pub mod spec;
 pub(crate) mod starting;
+mod telling;
 pub mod verify;
 
 pub use self::begin::{Job, OpenJob, PreparedJob, SessionOptions};

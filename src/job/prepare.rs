@@ -13,7 +13,8 @@ use super::prints::Prints;
 use super::ray::Sent;
 use super::rebuilt::{Kept, cores};
 use super::spec::{self, JobSpec, RowSpec};
-use super::starting::{RayOptions, StartOptions, Tell, WorkerOptions, telling};
+use super::starting::{RayOptions, StartOptions, WorkerOptions};
+use super::telling::{Tell, meanwhile};
 use crate::bridge::python::predictor::PredictorObject;
 use crate::input::{Format, InputError, Source, Validated, glance, validate, validate_typed};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
@@ -83,16 +84,7 @@ impl Preparing {
         observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<Prepared, JobError> {
-        let (tell, mut told) = telling();
-        let mut preparing = tokio::task::spawn_blocking(move || self.prepare(&tell));
-        loop {
-            tokio::select! {
-                biased;
-                Some((level, text)) = told.recv() => observer.message(level, &text),
-                prepared = &mut preparing => return prepared.map_err(|error| JobError::panicked(&error))?,
-                signal = control.next() => return Err(JobError::stopped(signal)),
-            }
-        }
+        meanwhile(move |tell| self.prepare(tell), observer, control).await
     }
 
     fn prepare(self, tell: &Tell) -> Result<Prepared, JobError> {
@@ -107,11 +99,8 @@ impl Preparing {
         }
         glance(&source)?;
         let program = spec.predictor.program.as_deref().map(program_sha256).transpose()?;
-        let sent = Sent::of(&spec, predictor.as_ref(), files.as_ref())?;
-        if let Some(sent) = &sent {
-            sent.hide(&mut secrets);
-            tell(Level::Note, &sent.note);
-        }
+        let sent = Sent::of(&spec, predictor.as_ref(), files.as_ref(), tell)?;
+        sent.iter().for_each(|sent| sent.hide(&mut secrets));
         let options = spec.predictor.from(&spec.directory);
         let starting = StartOptions::new(&options, calls, &secrets);
         let ray = sent.as_ref().map(|sent| RayOptions::new(&spec, sent, dry_run, tell));

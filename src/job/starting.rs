@@ -3,17 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-
 use super::env_file::EnvFile;
 use super::error::{ErrorKind, JobError};
 use super::prints::Prints;
 use super::ray::Sent;
 use super::spec::{JobSpec, PredictorSpec, RaySpec, TimeSpec, WorkerCount, WorkerSpec};
+use super::telling::Tell;
 use crate::bridge::python::exchange::Exchange;
 use crate::bridge::python::load::{Load, StartError};
 use crate::bridge::python::predictor::PredictorObject;
-use crate::observe::Level;
+
 use crate::secret::Secrets;
 
 /// Python packages whose versions the report names.
@@ -42,17 +41,6 @@ pub(crate) struct StartOptions<'a> {
     pub ray: Option<RayOptions<'a>>,
     /// Passes rows and answers that stay Python objects. Worker processes make no use of it.
     pub exchange: Option<Arc<Exchange>>,
-}
-
-/// Is told what happens while something is being started.
-pub(crate) type Tell = Arc<dyn Fn(Level, &str) + Send + Sync>;
-
-/// A [`Tell`], and where what it is told comes out.
-pub(crate) fn telling() -> (Tell, UnboundedReceiver<(Level, String)>) {
-    let (sender, receiver) = unbounded_channel();
-    // Whoever listened may have gone.
-    let tell = move |level, text: &str| drop(sender.send((level, text.to_owned())));
-    (Arc::new(tell), receiver)
 }
 
 /// What a job says of the Ray cluster that makes its calls.

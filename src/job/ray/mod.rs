@@ -19,10 +19,12 @@ use self::variables::variables;
 use super::error::{ErrorKind, Explain as _, JobError};
 use super::paths::JobPaths;
 use super::spec::{JobSpec, PredictorSpec, RayAddress, WorkerCount, file_of};
+use super::telling::Tell;
 use crate::bridge::Description;
 use crate::bridge::python::predictor::PredictorObject;
 use crate::environment::temporary_directory;
 use crate::fs::directory_of;
+use crate::observe::Level;
 use crate::secret::Secrets;
 
 /// The directory that saved programs are sent in.
@@ -36,8 +38,6 @@ pub(crate) struct Sent {
     pub(crate) predictor: PredictorSpec,
     /// Variables that are set in the actors, which Ray must not be told.
     pub(crate) variables: Vec<(String, String)>,
-    /// What is sent, in words.
-    pub(crate) note: String,
     /// The SPEC or the name of the object, as it is here.
     named: String,
     files: Files,
@@ -47,8 +47,8 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
-    /// Chooses the files that the predictor of a job needs, and copies them. `job` names the files that the job writes.
-    /// Returns `None` if the job makes its calls on this machine. May block.
+    /// Chooses the files that the predictor of a job needs, tells how many and how large they are, and copies them. `job`
+    /// names the files that the job writes. Returns `None` if the job makes its calls on this machine. May block.
     ///
     /// # Errors
     ///
@@ -58,6 +58,7 @@ impl Sent {
         spec: &JobSpec,
         object: Option<&PredictorObject>,
         job: Option<&JobPaths>,
+        tell: &Tell,
     ) -> Result<Option<Self>, JobError> {
         if spec.ray.ray == RayAddress::None {
             return Ok(None);
@@ -72,14 +73,17 @@ impl Sent {
                 spec.predictor.bridge
             ));
         }
-        Self::pack(spec, object, job).map(Some)
+        let (sent, note) = Self::pack(spec, object, job)?;
+        tell(Level::Note, &note);
+        Ok(Some(sent))
     }
 
+    /// The same, with what there is to tell.
     fn pack(
         spec: &JobSpec,
         object: Option<&PredictorObject>,
         job: Option<&JobPaths>,
-    ) -> Result<Self, JobError> {
+    ) -> Result<(Self, String), JobError> {
         let variables = variables(&spec.ray.ray_env, spec.predictor.env_file.as_deref())?;
         let python = spec.predictor.python.as_deref();
         let given = spec.ray.ray_runtime_env.as_deref();
@@ -97,16 +101,8 @@ impl Sent {
                 Some(file.strip_prefix(&directory).ok()?.to_owned())
             });
             let files = Files::default();
-            return Ok(Self {
-                runtime_env,
-                predictor,
-                variables,
-                note,
-                named,
-                files,
-                directory,
-                _copies: None,
-            });
+            let sent = Self { runtime_env, predictor, variables, named, files, directory, _copies: None };
+            return Ok((sent, note));
         }
         let files = chosen(spec, object, job)?;
         let program = spec.predictor.program.as_deref();
@@ -129,7 +125,7 @@ impl Sent {
             copies = Some(directory);
         }
         let directory = spec.directory.clone();
-        Ok(Self { runtime_env, predictor, variables, note, named, files, directory, _copies: copies })
+        Ok((Self { runtime_env, predictor, variables, named, files, directory, _copies: copies }, note))
     }
 
     /// Adds the values of the variables to the texts that must not be shown.
