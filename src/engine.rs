@@ -95,6 +95,11 @@ impl Engine {
         self.caller.blocked()
     }
 
+    /// Takes what went wrong in the bridge since this was asked last, in words.
+    pub fn warnings(&self) -> Vec<String> {
+        self.caller.warnings()
+    }
+
     /// Makes no new calls: rows without one in flight end unfinished.
     pub fn stop(&self) {
         self.stopping.cancel();

@@ -233,6 +233,9 @@ pub enum BridgeError {
     /// The event loop has not taken calls for so long that it must be stuck.
     #[error("the event loop does not take calls any more")]
     HandoverStuck,
+    /// There is no worker process, and none could be started for long.
+    #[error("no worker process could be started any more")]
+    NoWorkers,
     /// The cluster that makes the calls is gone.
     #[error("the cluster is lost")]
     ClusterLost,

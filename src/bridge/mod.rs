@@ -54,6 +54,11 @@ pub trait Bridge: Send + Sync + 'static {
     /// The state of the bridge. Takes the blockages that were found since the last call.
     fn health(&self) -> Health;
 
+    /// Takes what went wrong in the bridge itself since this was asked last, in words for people, each with its remedy.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Cancels the calls that are left and ends all lanes. Calls that still run, or are made later, end as
     /// `CallError::Bridge`. Blocks for at most `within`, and returns whether all lanes have ended. May be called on any
     /// thread, and again.

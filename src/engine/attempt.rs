@@ -126,6 +126,11 @@ impl Caller {
         std::mem::take(&mut self.blocked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Takes what went wrong in the bridge since this was asked last.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.bridge.warnings()
+    }
+
     /// The state of the bridge's lanes. The blockages that the bridge tells along with it are kept.
     fn lanes(&self) -> Vec<LaneHealth> {
         let Health { lanes, mut blocked, .. } = self.bridge.health();

@@ -150,9 +150,10 @@ impl From<BridgeError> for StopReason {
     fn from(error: BridgeError) -> Self {
         match error {
             BridgeError::ClusterLost => Self::ClusterLost,
-            BridgeError::InterpreterGone | BridgeError::LoopStopped | BridgeError::HandoverStuck => {
-                Self::Bridge(error)
-            }
+            BridgeError::InterpreterGone
+            | BridgeError::LoopStopped
+            | BridgeError::HandoverStuck
+            | BridgeError::NoWorkers => Self::Bridge(error),
         }
     }
 }
@@ -227,6 +228,9 @@ impl std::fmt::Display for StopReason {
             Self::Signal(Signal::Hangup) => f.write_str("hung up (SIGHUP)"),
             Self::Signal(Signal::Interrupt) => f.write_str("interrupted (SIGINT)"),
             Self::Signal(Signal::Terminate) => f.write_str("terminated (SIGTERM)"),
+            Self::Bridge(error @ BridgeError::NoWorkers) => {
+                write!(f, "{error}\nhint: mend what the warning before tells; then `resume` goes on")
+            }
             Self::Bridge(error) => error.fmt(f),
             Self::Panicked { row, text } => write!(
                 f,
@@ -263,6 +267,7 @@ mod tests {
             |hangs, answers| StopReason::Unreachable { error: error(), silent_for: None, hangs, answers };
         vec![
             (1, StopReason::Bridge(BridgeError::LoopStopped)),
+            (1, StopReason::from(BridgeError::NoWorkers)),
             (1, StopReason::Panicked { row: 0, text: error() }),
             (1, StopReason::Failed(error())),
             (129, StopReason::Signal(Signal::Hangup)),

@@ -265,8 +265,16 @@ impl Dispatcher<'_> {
             in_hand.sort_unstable();
             self.run.observer.event(&Event::Blocked { blockage, in_hand });
         }
+        self.warn();
         let snapshot = self.snapshot();
         self.run.observer.tick(&snapshot);
+    }
+
+    /// Tells what went wrong in the bridge.
+    fn warn(&mut self) {
+        for warning in self.run.engine.warnings() {
+            self.run.observer.message(Level::Warning, &warning);
+        }
     }
 
     fn snapshot(&mut self) -> Snapshot {
@@ -295,6 +303,7 @@ impl Dispatcher<'_> {
             self.wait_for_space().await;
         }
         let took = self.started.elapsed();
+        self.warn();
         let snapshot = self.snapshot();
         self.run.observer.finish(&snapshot);
         self.run.fold.close_live_session(

@@ -366,7 +366,7 @@ fn a_program_that_can_open_no_files_waits_for_its_workers_until_it_can() {
     for worker in workers(&job, &running) {
         send(worker, Signal::KILL);
     }
-    running.wait_for(".stderr", "cannot be replaced yet", 2);
+    running.wait_for(".stderr", "cannot be started yet", 2);
     limit_open_files(&running, false);
     running.wait().expect(0).says("lower `--workers`");
     are_answered_but(&job, &[]);

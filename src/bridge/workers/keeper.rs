@@ -27,8 +27,6 @@ const LEAVING: Duration = Duration::from_secs(3);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest such wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// If no place has a worker, and none could be started in any of them so many times in a row, there will be none.
-const GIVE_UP: usize = 8;
 
 /// A worker that is alive.
 pub(super) struct Live {
@@ -222,26 +220,25 @@ impl Pool {
         loaded
     }
 
-    /// Notes that a worker could not be started. If there is none and none could be started for long, the run ends.
+    /// Notes that a worker could not be started. If there is none and none could be started for long, the run ends. If
+    /// only the worker for suspects is missing, they fail, and the others go on.
     fn cannot_start(&self, place: &Place, error: &CannotStart) {
         let failures = place.failures.fetch_add(1, Ordering::Relaxed) + 1;
         let number = self.number(place);
-        match place.shun() {
-            Some(node) => {
-                tracing::warn!(
-                    "worker {number} cannot be started on {node}, which gets no more workers: {error}"
-                );
-            }
-            None if failures.is_power_of_two() => {
-                tracing::warn!("worker {number} cannot be replaced yet: {error}");
-            }
-            None => {}
+        let is_end = self.least_loaded().is_none() && self.ordinary().iter().all(Place::is_hopeless);
+        if let Some(node) = place.shun() {
+            self.warn(format!(
+                "worker {number} cannot be started on {node}, which gets no more workers: {error}"
+            ));
+        } else if !is_end && failures.is_power_of_two() {
+            self.warn(format!("worker {number} cannot be started yet: {error}"));
         }
-        let hopeless = |place: &Place| place.failures.load(Ordering::Relaxed) >= GIVE_UP;
-        let no_worker = self.least_loaded().is_none() && self.ordinary().iter().all(hopeless);
-        if no_worker || self.is_for_suspects(place) && failures >= GIVE_UP {
-            tracing::error!("worker {number} could not be replaced {failures} times in a row: {error}");
-            self.end(State::Failed(BridgeError::LoopStopped));
+        if is_end {
+            self.warn(format!("no worker could be started {failures} times in a row: {error}"));
+            self.end(State::Failed(BridgeError::NoWorkers));
+        } else if self.is_for_suspects(place) && place.is_hopeless() {
+            // Those that wait for it fail.
+            self.look_again();
         }
     }
 

@@ -68,6 +68,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
@@ -92,6 +93,8 @@ use crate::input::{Misfit, TypedValue, Types};
 const DROPPED: Duration = Duration::from_secs(3);
 /// The most actors that a cluster is asked for, unless the user says how many.
 const MOST_ACTORS: usize = 1_000;
+/// How often it is looked whether the workers have ended.
+const LOOK: Duration = Duration::from_millis(1);
 /// How long before its time is up a worker that has not ended is killed.
 const KILL: Duration = Duration::from_millis(300);
 
@@ -102,6 +105,8 @@ pub struct Workers {
     is_typed: bool,
     facts: Vec<u8>,
     note: String,
+    /// Ends once the bridge is closed and all workers were reaped.
+    thread: Option<JoinHandle<()>>,
 }
 
 impl fmt::Debug for Workers {
@@ -125,8 +130,11 @@ impl Workers {
         let (told, started) = sync_channel(1);
         // A runtime of their own, so that workers are heard also while the job's thread writes to a slow disk.
         let run = move || runtime.block_on(run(settings, which, home, &told));
-        std::thread::Builder::new().name("pool".into()).spawn(run).map_err(failed)?;
-        started.recv().map_err(|_| LoadError("the thread of the workers has panicked".to_owned()))?
+        let thread = std::thread::Builder::new().name("pool".into()).spawn(run).map_err(failed)?;
+        let panicked = |_| LoadError("the thread of the workers has panicked".to_owned());
+        let mut workers = started.recv().map_err(panicked)??;
+        workers.thread = Some(thread);
+        Ok(workers)
     }
 
     /// What the first worker told when it was ready.
@@ -137,6 +145,18 @@ impl Workers {
     /// How many workers there are, and why.
     pub fn note(&self) -> &str {
         &self.note
+    }
+
+    /// Waits until the thread of the workers has ended, or the time has come. Returns whether it has. Blocks.
+    fn has_ended_by(&self, until: Instant) -> bool {
+        let Some(thread) = &self.thread else { return true };
+        while !thread.is_finished() {
+            if Instant::now() > until {
+                return false;
+            }
+            sleep(LOOK);
+        }
+        true
     }
 }
 
@@ -158,6 +178,7 @@ async fn run(settings: Settings, which: Which, home: Handle, told: &SyncSender<R
             facts: remote.facts().to_owned(),
             pool,
             note,
+            thread: None,
         })
     });
     // If nobody waits any more, the bridge is dropped here, and its workers end.
@@ -248,7 +269,7 @@ async fn start_at(pool: &Arc<Pool>, from: usize, to: usize) -> Result<Vec<Option
     match first {
         Some((_, error)) if lives.iter().all(Option::is_none) => Err(error),
         Some((_, error)) => {
-            tracing::warn!("a worker could not be started, and is tried again: {error}");
+            pool.warn(format!("a worker could not be started, and is tried again: {error}"));
             Ok(lives)
         }
         None => Ok(lives),
@@ -276,16 +297,20 @@ impl Bridge for Workers {
         self.pool.health()
     }
 
+    fn warnings(&self) -> Vec<String> {
+        self.pool.warnings()
+    }
+
     fn close(&self, within: Duration) -> bool {
         let begun = Instant::now();
         let (until, kill) = (begun + within, begun + within.saturating_sub(KILL.min(within / 2)));
         self.pool.end(State::Closing(within));
-        let lives = self.pool.lives();
-        // A worker that was killed is waited for too.
-        if !lives.iter().all(|life| life.await_end(kill)) {
+        // The thread ends once all workers have, those included that were still starting.
+        let mut ended = self.has_ended_by(kill);
+        if !ended {
             self.pool.lives().iter().for_each(|life| life.kill());
+            ended = self.has_ended_by(until);
         }
-        let ended = lives.iter().all(|life| life.await_end(until));
         self.pool.kind.close(until) && ended
     }
 }

@@ -1,7 +1,7 @@
 //! A place for a worker: the one that it has, and what is told of all that it had.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +56,9 @@ pub(super) struct Place {
     pub(super) failures: AtomicUsize,
 }
 
+/// A place is given up for now when no worker could be started for it so many times in a row.
+const GIVE_UP: usize = 8;
+
 #[derive(Default)]
 struct Held {
     life: Option<Arc<dyn Life>>,
@@ -92,6 +95,11 @@ impl Place {
     pub(super) fn enter(&self, worker: Arc<Worker>) {
         let mut held = self.held();
         (held.worker, held.takes_calls, held.used) = (Some(worker), true, true);
+    }
+
+    /// Whether no worker can be started for it, as it seems.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) >= GIVE_UP
     }
 
     /// Its worker takes no more calls.

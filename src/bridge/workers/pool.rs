@@ -16,7 +16,7 @@ use super::place::{Place, Worker, sum};
 use super::settings::Settings;
 use crate::bridge::{AwaitTurn, Call, Description, Health, LaneHealth, Turn};
 use crate::call::{Attempt, Lane};
-use crate::error::{BridgeError, CallError};
+use crate::error::{BridgeError, CallError, Failure, FailureKind, LOST};
 use crate::event::Blockage;
 
 /// No row: there is none with this number.
@@ -60,6 +60,8 @@ pub(super) struct Pool {
     pub(super) alone: Alone,
     /// Blockages that nobody has asked for yet.
     news: Mutex<Vec<Blockage>>,
+    /// What went wrong, likewise.
+    warnings: Mutex<Vec<String>>,
 }
 
 /// The calls of suspects.
@@ -102,13 +104,13 @@ impl Wish {
         Self { pool, row, turn: None }
     }
 
-    /// Waits until no other suspect has its turn, and the worker is ready and has no call. Without a worker the turn comes
-    /// too, and the call ends as of a broken bridge.
+    /// Waits until no other suspect has its turn, and the worker is ready and has no call. Where there will be no worker
+    /// the turn comes too, and the call fails.
     async fn turn(mut self) -> Self {
         // The semaphore is never closed.
         self.turn = Arc::clone(&self.pool.alone.turn).acquire_owned().await.ok();
         self.pool.alone.has_turn.store(self.row, Ordering::Release);
-        while let Some(worker) = self.pool.wait_for(|| self.pool.for_suspects().taker()).await {
+        while let Some(Some(worker)) = self.pool.wait_for(|| self.pool.taker_alone()).await {
             // What is left of a call that was cancelled would be blamed too.
             if worker.remote.calls() == 0 {
                 break;
@@ -154,6 +156,7 @@ impl Pool {
                 busy: AtomicBool::new(false),
             },
             news: Mutex::default(),
+            warnings: Mutex::default(),
         }
     }
 
@@ -225,7 +228,11 @@ impl Pool {
         if !self.is_for_suspects(place) {
             self.ready.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(worker));
         }
-        // Whoever waits for a worker looks again.
+        self.look_again();
+    }
+
+    /// Has whoever waits for a worker look again.
+    pub(super) fn look_again(&self) {
         self.state.send_modify(|_| {});
     }
 
@@ -335,6 +342,12 @@ impl Pool {
         })
     }
 
+    /// The worker for suspects if it takes calls; nothing inside if none can be started.
+    fn taker_alone(&self) -> Option<Option<Arc<Worker>>> {
+        let place = self.for_suspects();
+        place.taker().map(Some).or_else(|| place.is_hopeless().then_some(None))
+    }
+
     /// Makes the call of a suspect that has its turn. The row may have become a suspect only after it asked for its turn, or
     /// the worker may have died since. Then the call is lost without having been made, and the row asks again.
     fn call_alone(self: &Arc<Self>, attempt: Attempt) -> Call {
@@ -342,6 +355,11 @@ impl Pool {
         let taker =
             self.for_suspects().taker().filter(|_| self.alone.has_turn.load(Ordering::Acquire) == row);
         let Some(worker) = taker else {
+            if self.for_suspects().is_hopeless() {
+                let text = "the row was in flight when a worker died, and no worker could be started that calls it alone";
+                let failure = Failure::new(LOST, FailureKind::Permanent, text);
+                return Call::driven(ready(Err(CallError::Predictor(Box::new(failure)))));
+            }
             let text = "the call was not made, for the row's worker died before it";
             return Call::driven(ready(Err(CallError::Lost(text.to_owned()))));
         };
@@ -380,6 +398,16 @@ impl Pool {
     /// Keeps blockages until they are asked for.
     pub(super) fn note(&self, blocked: &mut Vec<Blockage>) {
         self.news.lock().unwrap_or_else(PoisonError::into_inner).append(blocked);
+    }
+
+    /// Keeps what went wrong until it is asked for.
+    pub(super) fn warn(&self, text: String) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    /// Takes what went wrong.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn health(&self) -> Health {

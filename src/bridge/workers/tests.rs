@@ -1,6 +1,7 @@
 //! Tests with real processes: this very program, which serves as a worker if one of its tests has started it.
 
 use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -10,7 +11,7 @@ use super::*;
 use crate::bridge::remote::{Host, Served, Started};
 use crate::bridge::{LaneHealth, Reply, Turn};
 use crate::call::{CallClock, CallWatch, call_clock};
-use crate::error::{BLOCKED, BridgeError, CallError};
+use crate::error::{BLOCKED, BridgeError, CallError, FailureKind, LOST};
 use crate::event::{Blockage, Blocker};
 use crate::outcome::Answer;
 use crate::row::Value;
@@ -19,6 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The load that a worker refuses, and the one that it dies of.
 const REFUSED: &[u8] = b"refused";
 const DEADLY: &[u8] = b"deadly";
+/// The beginning of a load that a worker refuses where the file is that it names.
+const UNLESS: &[u8] = b"unless ";
+/// The same of one that takes long.
+const SLOW: &[u8] = b"slow where ";
 
 /// Not a test of its own, but what the tests below start. It does nothing where nobody has.
 #[tokio::test]
@@ -28,9 +33,15 @@ async fn a_worker() {
     if program("self") != program(&parent.to_string()) {
         return;
     }
-    let start = |load: &[u8], _| match load {
+    let is_there = |name: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(name)).exists();
+    let start = move |load: &[u8], _| match load {
+        _ if load.strip_prefix(SLOW).is_some_and(is_there) => {
+            std::thread::sleep(Duration::from_secs(2));
+            Err("it is late".to_owned())
+        }
         REFUSED => Err("there is no such predictor".to_owned()),
         DEADLY => die(Signal::SEGV),
+        _ if load.strip_prefix(UNLESS).is_some_and(is_there) => Err("it was removed".to_owned()),
         _ => Ok(Started { bridge: Arc::<Fatal>::default(), facts: b"facts".to_vec() }),
     };
     let served = serve_coordinator(parent.as_raw_pid() as u32, start).await.unwrap();
@@ -351,6 +362,57 @@ async fn workers_end_when_their_bridge_is_dropped_and_its_calls_with_them() {
     let all_end = move || lives.iter().all(|life| life.await_end(Instant::now() + PATIENCE));
     let ended = tokio::task::spawn_blocking(all_end);
     assert!(ended.await.unwrap());
+}
+
+/// The load with the name of a file that is not there yet.
+fn load_with(kind: &[u8]) -> (Vec<u8>, tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("there");
+    ([kind, file.as_os_str().as_bytes()].concat(), directory, file)
+}
+
+#[tokio::test]
+async fn rows_for_which_no_worker_can_be_started_fail_and_the_others_go_on() {
+    let (load, _directory, file) = load_with(UNLESS);
+    let asked = Asked::new(Settings { load, ..settings() }, which(2)).await;
+    // Both are in flight in one worker, which dies.
+    let (slow, _) = asked.submit(0, 1, "slow");
+    let (killed, _) = asked.submit(2, 1, "killed twice");
+    std::fs::write(&file, "").unwrap();
+    slow.await.unwrap();
+    assert!(matches!(killed.await, Err(CallError::Lost(_))));
+    let Err(CallError::Predictor(failure)) = asked.ask(2, "killed twice").await.0 else { panic!() };
+    assert_eq!((&*failure.class, failure.kind), (LOST, FailureKind::Permanent));
+    assert!(failure.message.contains("no worker could be started that calls it alone"), "{failure}");
+    are_answered(&asked.ask_all(&["fine"; 2]).await);
+    let warnings = asked.0.warnings();
+    assert!(
+        warnings.iter().any(|text| text == "worker 3 cannot be started yet: it was removed"),
+        "{warnings:?}"
+    );
+    // Once it can be started again, suspects are called.
+    std::fs::remove_file(&file).unwrap();
+    let again = std::time::Instant::now();
+    while asked.ask(2, "fine").await.0.is_err() {
+        assert!(again.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    asked.close().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_still_starting_ends_with_the_bridge() {
+    let (load, _directory, file) = load_with(SLOW);
+    let asked = Asked::new(Settings { load, ..settings() }, which(1)).await;
+    std::fs::write(&file, "").unwrap();
+    let (killed, _) = asked.submit(0, 1, "killed");
+    killed.await.unwrap_err();
+    while asked.pids().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let again = asked.clone();
+    asked.close().await;
+    assert!(again.pids().is_empty() && again.0.has_ended_by(Instant::now()));
 }
 
 #[tokio::test]
