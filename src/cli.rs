@@ -19,6 +19,7 @@ use clap_complete::Shell;
 use tokio::runtime::{Builder, Runtime};
 
 use self::command::UsageError;
+pub use self::command::actor;
 use self::command::compare::{CompareOptions, compare};
 use self::command::demo::{DemoOptions, demo};
 use self::command::doctor::doctor;

@@ -224,7 +224,7 @@ const ALLOWED: [(&str, &str); 6] = [
     // A worker's standard input is the socket, and not what the predictor reads.
     ("bridge::workers::child", "dup2"),
     // Ends a worker whose coordinator is gone, if even a SIGKILL does not.
-    ("bridge::workers::child", "process::abort"),
+    ("bridge::lease", "process::abort"),
 ];
 
 #[test]

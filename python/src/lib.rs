@@ -8,6 +8,7 @@ mod journal;
 mod outcome;
 mod predictor;
 mod run;
+mod serving;
 mod session;
 
 // For the Rust side alone: an extension module's allocator leaves the interpreter's `malloc`, and that of other
@@ -38,7 +39,15 @@ mod _native {
     #[pymodule_export]
     use crate::run::Run;
     #[pymodule_export]
+    use crate::serving::{Serving, die};
+    #[pymodule_export]
     use crate::session::Session;
+
+    /// The version of the program, and that of the protocol between a coordinator and its workers.
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    #[pymodule_export]
+    const PROTOCOL: u32 = tokio_asyncio_bridge::bridge::remote::PROTOCOL;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

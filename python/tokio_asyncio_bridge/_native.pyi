@@ -1,11 +1,14 @@
 from collections.abc import Sequence
-from typing import Any, Literal, NoReturn, final
+from typing import Any, Final, Literal, NoReturn, final
 
 from tokio_asyncio_bridge._errors import RowError
 from tokio_asyncio_bridge._outcome import Usage
 from tokio_asyncio_bridge._progress import Progress
 
 _Words = list[tuple[str, str]]
+
+VERSION: Final[str]
+PROTOCOL: Final[int]
 
 def main(arguments: Sequence[str]) -> NoReturn: ...
 def process_rows(
@@ -101,3 +104,11 @@ class Bar:
     def clear(self) -> None: ...
 
 def figures(progress: Progress) -> str: ...
+
+@final
+class Serving:
+    def __new__(cls, lease: float) -> Serving: ...
+    def push(self, offset: int, data: bytes) -> None: ...
+    def pull(self, number: int, acknowledged: int, seconds: float) -> bytes | None: ...
+
+def die() -> NoReturn: ...

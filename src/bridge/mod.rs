@@ -2,6 +2,7 @@
 //! engine.
 
 pub mod into_future;
+pub(crate) mod lease;
 pub mod python;
 pub mod remote;
 pub mod scripted;

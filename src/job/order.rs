@@ -66,8 +66,10 @@ pub(crate) fn secrets(order: &[u8]) -> Result<Secrets, String> {
     Ok(secrets)
 }
 
-/// Loads what a worker process was told to, as the process that gave the order would itself. `asking` is how it asks
-/// that process. To be called within a Tokio runtime, on a thread that may block.
+/// Loads what a worker was told to, as the process that gave the order would itself. `asking` is how it asks that
+/// process. To be called within a Tokio runtime, on a thread that may block.
+///
+/// In a process of another program, such as an actor of Ray, signals stay as they are.
 ///
 /// # Errors
 ///
@@ -80,7 +82,9 @@ pub(crate) fn load(order: &[u8], asking: Asking) -> Result<Started, String> {
     let lent = load.set_variables(&interpreter).map_err(|error| error.to_string())?;
     // They are there to the end of the process.
     std::mem::forget(lent);
-    interpreter.die_of_signals();
+    if !interpreter.is_guest() {
+        interpreter.die_of_signals();
+    }
     let shown = asking.clone();
     interpreter.show_prints_by(Box::new(move |bytes| shown.print(bytes)));
     let mut secrets = Secrets::of(secrets);

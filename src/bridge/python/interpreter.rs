@@ -221,6 +221,12 @@ impl Interpreter {
         }
     }
 
+    /// Whether another program runs the interpreter, and has not made its end the task of this one.
+    #[allow(clippy::unused_self, reason = "there is one interpreter a process")]
+    pub fn is_guest(&self) -> bool {
+        guest::is_guest()
+    }
+
     /// Has what Python prints from now on shown by `show` instead of written. The streams are the process's: only the
     /// first call has an effect.
     #[allow(clippy::unused_self, reason = "there is one interpreter a process")]

@@ -61,7 +61,7 @@ impl Parcel {
         packed.map_err(|error: PyErr| LoadError::of(&error, &Secrets::default()))
     }
 
-    /// Gives this process those surroundings, and makes the object again, if there is one.
+    /// Gives this process those surroundings, if there are any, and makes the object again, if there is one.
     ///
     /// # Errors
     ///

@@ -40,11 +40,11 @@ class _Masked(io.RawIOBase):
 _parents: list[Any] = []
 
 
-def mask(write: _Write) -> None:
-    """Puts `write` below both streams, once."""
+def mask(write: _Write, any_stream: bool = False) -> None:
+    """Puts `write` below both streams, once; unless they are of another kind, if `any_stream` is not set."""
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper) and _lowest(stream) is None:
+        if (any_stream or isinstance(stream, io.TextIOWrapper)) and _lowest(stream) is None:
             stream.flush()
             _replace(name, stream, _Masked(descriptor, f"<{name}>", write))
 
@@ -64,7 +64,7 @@ def _lowest(stream: Any) -> _Masked | None:
     return raw if isinstance(raw, _Masked) else None
 
 
-def _replace(name: str, stream: io.TextIOWrapper, lowest: _Masked) -> None:
+def _replace(name: str, stream: Any, lowest: _Masked) -> None:
     buffer = io.BufferedWriter(lowest)
     masked = io.TextIOWrapper(
         buffer, encoding=stream.encoding, errors="backslashreplace", newline="\n", line_buffering=True

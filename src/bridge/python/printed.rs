@@ -127,6 +127,12 @@ fn masked() -> Arc<Secrets> {
 /// has an effect.
 pub(super) fn show_by(show: Show) {
     let _ = SHOW.set(show);
+    if guest::is_guest() {
+        let taken = Python::attach(|py| take_streams(py, true));
+        if let Err(error) = taken {
+            tracing::warn!("what is printed will not be shown: {error}");
+        }
+    }
 }
 
 /// Writes to standard error. If another program runs the interpreter, that is what it takes for it, such as a cell of
@@ -152,16 +158,23 @@ pub(super) fn cover(py: Python<'_>) -> PyResult<()> {
     if guest::is_guest() {
         return streams.call_method1("veil_with", (wrap_pyfunction!(mask, py)?,)).map(drop);
     }
-    streams.call_method1("mask", (wrap_pyfunction!(write, py)?,)).map(drop)
+    take_streams(py, false)
+}
+
+/// Puts this file below both of Python's streams, for good, unless it is there already. Streams that are none of
+/// Python's own kind stay as they are, unless `any_stream` is set.
+fn take_streams(py: Python<'_>, any_stream: bool) -> PyResult<()> {
+    let arguments = (wrap_pyfunction!(write, py)?, any_stream);
+    helpers::module(py, "printed")?.call_method1("mask", arguments).map(drop)
 }
 
 /// Draws the veil anew, if another program runs the interpreter: whatever a job has imported may have put streams of
 /// its own in place of Python's.
 pub(super) fn cover_again(py: Python<'_>) -> PyResult<()> {
-    if guest::is_guest() {
+    if guest::is_guest() && SHOW.get().is_none() {
         return helpers::module(py, "printed")?.call_method0("veil").map(drop);
     }
-    cover(py)
+    take_streams(py, false)
 }
 
 /// The bytes with secrets masked; None if there are none in them.

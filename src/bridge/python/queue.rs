@@ -11,7 +11,7 @@ use rustc_hash::FxBuildHasher;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::bridge::{CancelCall, Reply};
+use crate::bridge::{CancelCall, Reply, lease};
 use crate::call::{Attempt, CallClock};
 use crate::row::Arguments;
 
@@ -201,6 +201,7 @@ impl Queue {
             }
             let job = desk.calls.pop_front()?;
             if job.is_wanted() {
+                lease::check();
                 return Some(job);
             }
             desk.ended += 1;

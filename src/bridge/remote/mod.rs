@@ -45,6 +45,7 @@
 //! | `message.rs` | the messages |
 //! | `wire.rs` | values, answers and errors as they cross |
 //! | `frame.rs` | [`Transport`], and the one over a byte stream |
+//! | `polled.rs` | [`Polled`]: a [`Transport`] over bytes that are brought and fetched |
 //! | `outbox.rs` | messages on their way into frames |
 //! | `serve.rs` | the serving end |
 //! | `serving.rs` | the calls of the serving end |
@@ -58,6 +59,7 @@ mod lane;
 mod link;
 mod message;
 mod outbox;
+mod polled;
 mod serve;
 mod serving;
 #[cfg(test)]
@@ -66,4 +68,6 @@ mod wire;
 
 pub use self::calling::{ConnectError, Host, Remote, Show};
 pub use self::frame::{FrameSink, FrameSource, StreamTransport, Transport};
+pub use self::message::PROTOCOL;
+pub use self::polled::Polled;
 pub use self::serve::{Asking, Served, Started, serve};

@@ -7,11 +7,9 @@ use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd};
-use rustix::process::{
-    PidfdFlags, Signal, getpgrp, getpid, getppid, kill_current_process_group, kill_process, pidfd_open,
-    set_parent_process_death_signal,
-};
+use rustix::process::{PidfdFlags, Signal, getppid, pidfd_open, set_parent_process_death_signal};
 
+use crate::bridge::lease::end;
 use crate::bridge::remote::{Asking, Served, Started, StreamTransport, serve};
 
 /// Serves the coordinator, which is the process with the number `parent` and has started this one with a socket as its
@@ -84,13 +82,4 @@ fn end_with(parent: u32, socket: &UnixStream) {
     watched.extend(coordinator.iter().map(|coordinator| PollFd::new(coordinator, PollFlags::IN)));
     while poll(&mut watched, None) == Err(Errno::INTR) {}
     end();
-}
-
-/// Ends this process, with all that it has started, without running anything more of it.
-fn end() -> ! {
-    if getpgrp() == getpid() {
-        let _ = kill_current_process_group(Signal::KILL);
-    }
-    let _ = kill_process(getpid(), Signal::KILL);
-    std::process::abort()
 }

@@ -1,6 +1,7 @@
 //! The subcommands, one file each, and what they share. A subcommand makes a job of its options, calls
 //! [`job`](crate::job), shows the result, and returns the exit code.
 
+pub mod actor;
 pub(crate) mod compare;
 pub(crate) mod demo;
 pub(crate) mod doctor;

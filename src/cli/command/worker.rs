@@ -60,7 +60,7 @@ fn serve(arguments: &[OsString]) -> io::Result<Served> {
 }
 
 /// Starts logging, and returns what is logged. The program shows it, for standard error may have a bar or be JSON.
-fn log() -> Receiver<Vec<u8>> {
+pub(super) fn log() -> Receiver<Vec<u8>> {
     let (sender, logged) = channel();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     let subscriber =
@@ -70,7 +70,7 @@ fn log() -> Receiver<Vec<u8>> {
 }
 
 /// Has the program show what is logged, with secrets masked, on a thread that may block.
-fn show(logged: Receiver<Vec<u8>>, secrets: Secrets, asking: Asking) -> Result<(), String> {
+pub(super) fn show(logged: Receiver<Vec<u8>>, secrets: Secrets, asking: Asking) -> Result<(), String> {
     let show = move || logged.iter().for_each(|line| asking.print(&secrets.mask_bytes(&line)));
     let thread = Builder::new().name("log".into()).spawn(show);
     thread.map(drop).map_err(|error| format!("failed to start a thread: {error}"))

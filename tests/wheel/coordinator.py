@@ -1,0 +1,180 @@
+"""A coordinator for tests of the relay: it speaks the control protocol, and the frames of workers, byte by byte."""
+
+import array
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgpack
+
+Message = dict[str, Any]
+SOON = 60.0
+
+
+class Relay:
+    """A relay, and the control socket to it."""
+
+    def __init__(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        self.control, self.process = control, process
+        self._rest = b""
+        self._heard: list[Message] = []
+        self._number = 0
+
+    def say(self, message: Message, stream: socket.socket | None = None) -> None:
+        line = json.dumps(message).encode() + b"\n"
+        if stream is None:
+            self.control.sendall(line)
+        else:
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [stream.fileno()]))]
+            assert self.control.sendmsg([line], rights) == len(line)
+
+    def hear(self, key: str, number: int | None = None, within: float = SOON) -> Message:
+        """Waits for a message with this key. Others are kept for later."""
+        until = time.monotonic() + within
+        while True:
+            for message in self._heard:
+                if key in message and (number is None or message[key] == number):
+                    self._heard.remove(message)
+                    return message
+            left = until - time.monotonic()
+            if left <= 0 or not select.select([self.control], [], [], left)[0]:
+                raise TimeoutError(f"no `{key}` within {within} s, but {self._heard}")
+            data = self.control.recv(1 << 16)
+            if not data:
+                raise EOFError(f"the relay has ended: {self._heard}")
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            self._heard += [json.loads(line) for line in lines]
+
+    def heard(self, key: str) -> list[Message]:
+        """The messages with this key that have come, and that nobody has waited for."""
+        while select.select([self.control], [], [], 0)[0] and (data := self.control.recv(1 << 16)):
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            self._heard += [json.loads(line) for line in lines]
+        return [message for message in self._heard if key in message]
+
+    def start(self) -> "Worker":
+        """Asks for an actor."""
+        self._number += 1
+        here, there = socket.socketpair()
+        self.say({"start": self._number}, there)
+        there.close()
+        return Worker(self, self._number, here)
+
+
+class Worker:
+    """An actor that was asked for, and the coordinator's end of its stream."""
+
+    def __init__(self, relay: Relay, number: int, stream: socket.socket) -> None:
+        self.relay, self.number, self.stream = relay, number, stream
+        self._rest = b""
+        self._messages: list[Any] = []
+
+    def placed(self, within: float = SOON) -> Message:
+        return self.relay.hear("placed", self.number, within)
+
+    def died(self, within: float = SOON) -> Message:
+        return self.relay.hear("died", self.number, within)
+
+    def say(self, *messages: Any) -> None:
+        """Sends a frame with these messages."""
+        packed = [msgpack.packb(message) for message in messages]
+        frame = b"".join(len(message).to_bytes(4, "little") + message for message in packed)
+        self.stream.sendall(len(frame).to_bytes(4, "big") + frame)
+
+    def hear(self, within: float = SOON) -> Any:
+        """The next message but pulses; None at the end of the stream."""
+        while True:
+            while self._messages:
+                message = self._messages.pop(0)
+                if not (isinstance(message, dict) and "Pulse" in message):
+                    return message
+            frame = self._frame(within)
+            if frame is None:
+                return None
+            while frame:
+                length = int.from_bytes(frame[:4], "little")
+                self._messages.append(msgpack.unpackb(frame[4 : 4 + length]))
+                frame = frame[4 + length :]
+
+    def _frame(self, within: float) -> bytes | None:
+        self.stream.settimeout(within)
+        while len(self._rest) < 4 or len(self._rest) < 4 + int.from_bytes(self._rest[:4], "big"):
+            data = self.stream.recv(1 << 18)
+            if not data:
+                return None
+            self._rest += data
+        length = int.from_bytes(self._rest[:4], "big")
+        frame, self._rest = self._rest[4 : 4 + length], self._rest[4 + length :]
+        return frame
+
+    def load(self, spec: str, secrets: list[str] | None = None, variables: dict[str, str] | None = None) -> None:
+        """Asks for a predictor."""
+        load = {
+            "python": None,
+            "variables": list((variables or {}).items()),
+            "event_loop": "Asyncio",
+            "predictor": spec,
+            "signature": "question -> answer",
+            "program": None,
+            "calls": 1000,
+            "names_model": False,
+            "is_model_local": False,
+            "quiet": True,
+        }
+        order = {"load": load, "parcel": None, "variables": [], "secrets": secrets or [], "packages": ["ray"]}
+        self.say({"Hello": [_version(), msgpack.packb(order)]})
+
+    def ready(self, spec: str, **order: Any) -> Message:
+        """Waits until the actor is there and has loaded a predictor. Returns where it is."""
+        placed = self.placed()
+        self.load(spec, **order)
+        while "Ready" not in (message := self.hear()):
+            assert isinstance(message, dict) and "Refused" not in message, message
+        return placed
+
+    def ask(self, call: int, question: str) -> None:
+        self.say({"c": [call, call, 1, [["question", question]]]})
+
+    def answer(self, within: float = SOON) -> tuple[int, Any]:
+        """The next answer: the call, and its first field."""
+        while True:
+            message = self.hear(within)
+            assert message is not None, "the stream has ended"
+            if "e" in message:
+                call, reply, _, _ = message["e"]
+                if reply is not None:
+                    return call, reply["f"][0][1] if "f" in reply else reply
+
+
+def _version() -> str:
+    from tokio_asyncio_bridge import _native
+
+    return _native.VERSION
+
+
+@contextmanager
+def relay(connect: Message | None, *words: str, **variables: str) -> Iterator[Relay]:
+    """A relay that is connected, if the request is given."""
+    here, there = socket.socketpair()
+    command = [sys.executable, *(words or ("-m", "tokio_asyncio_bridge._ray"))]
+    process = subprocess.Popen(command, stdin=there, stdout=2, env={**os.environ, **variables}, start_new_session=True)
+    there.close()
+    try:
+        if connect is not None:
+            here.sendall(json.dumps({"connect": connect}).encode() + b"\n")
+        yield Relay(here, process)
+    finally:
+        here.close()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise

@@ -1,0 +1,313 @@
+"""The relay of `--ray`, without the program: a coordinator in Python speaks the protocol to it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ray")
+
+from coordinator import Message, Relay, Worker, relay
+
+LEASE = 3.0
+GONE_AFTER = LEASE + 1.0
+# Read by the relay, and passed on to its actors.
+SHORT = {"_TOKIO_ASYNCIO_BRIDGE_RAY_LEASE": str(LEASE)}
+
+APP = """
+import asyncio, logging, os, pathlib, signal, time
+
+print("loading with", os.environ.get("SECRET_KEY"))
+CALLS = pathlib.Path(__file__).with_name("calls")
+
+def note(question):
+    with CALLS.open("a") as calls:
+        calls.write(f"{time.clock_gettime(time.CLOCK_BOOTTIME)} {question}\\n")
+
+async def answer(question):
+    note(question)
+    match question:
+        case "exit": os._exit(3)
+        case "print": print("printed", os.environ.get("SECRET_KEY"), flush=True)
+        case "log": logging.getLogger("app").warning("logged %s", os.environ.get("SECRET_KEY"))
+        case "sleep": await asyncio.sleep(1000)
+        case "lock":
+            import ctypes
+            ctypes.PyDLL(None).sleep(1000)
+        case "steps":
+            for step in range(1000):
+                note(f"step {step}")
+                await asyncio.sleep(0.05)
+        case "where": return str(os.getcwd())
+    return question.upper()
+"""
+
+
+def request(address: str = "local", **options: Any) -> Message:
+    return {"address": address, "actors": None, "version": "0.2.0", "python": _python(), **options}
+
+
+def _python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def boottime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def calls(place: Path) -> list[tuple[float, str]]:
+    """The calls that began, and when."""
+    lines = [line.split(" ", 1) for line in (place / "calls").read_text().splitlines()]
+    return [(float(at), question) for at, question in lines]
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def ends(pid: int, within: float = 10) -> bool:
+    until = time.monotonic() + within
+    while lives(pid) and time.monotonic() < until:
+        time.sleep(0.02)
+    return not lives(pid)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> str:
+    (tmp_path / "app.py").write_text(APP)
+    return f"{tmp_path}/app.py:answer"
+
+
+class Nodes:
+    """A cluster on this machine, one process group a node."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+
+    def add(self) -> Any:
+        return self.cluster.add_node(num_cpus=1)
+
+    def raylet(self, node: Any) -> int:
+        from ray._private.ray_constants import PROCESS_TYPE_RAYLET
+
+        return int(node.all_processes[PROCESS_TYPE_RAYLET][0].process.pid)
+
+
+@pytest.fixture
+def nodes() -> Iterator[Nodes]:
+    nodes = Nodes()
+    yield nodes
+    nodes.cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Relay]:
+    """A relay with a cluster of its own, for tests that leave it as it was."""
+    with relay(request()) as running:
+        running.hear("connected")
+        yield running
+        running.say({"close": 10})
+        assert running.process.wait(20) == 0
+
+
+def kill(relay: Relay, worker: Worker) -> None:
+    relay.say({"kill": worker.number})
+    assert worker.died(10)["proven"]
+
+
+def test_an_actor_answers_and_what_it_prints_and_logs_is_masked(local: Relay, app: str) -> None:
+    worker = local.start()
+    worker.placed()
+    worker.load(app, secrets=["sk-0123456789"], variables={"SECRET_KEY": "sk-0123456789"})
+    assert worker.hear() == {"Printed": b"loading with ***\n"}
+    ready = worker.hear()["Ready"]
+    assert ready["description"]["spec"] == app
+    worker.ask(1, "hello")
+    assert worker.answer() == (1, "HELLO")
+    worker.ask(2, "print")
+    assert worker.hear() == {"Printed": b"printed ***\n"}
+    assert worker.answer() == (2, "PRINT")
+    worker.ask(3, "log")
+    assert worker.hear() == {"Printed": b"logged ***\n"}
+    # Longer than what is passed on at once, both ways.
+    long = "é" * 500_000
+    worker.ask(4, long)
+    while (answer := worker.answer())[0] != 4:
+        pass
+    assert answer[1] == long.upper()
+    kill(local, worker)
+    session = Path("/tmp/ray/session_latest").resolve()
+    found = subprocess.run(["grep", "-rl", "sk-0123456789", session], capture_output=True, text=True)
+    assert found.stdout == ""
+
+
+def test_a_death_is_proven_and_told_once(local: Relay, app: str) -> None:
+    worker, other = local.start(), local.start()
+    place = worker.ready(app)
+    assert lives(place["pid"])
+    worker.ask(1, "exit")
+    assert worker.died(10) == {"died": worker.number, "how": "died", "proven": True, "oom": False}
+    other.ready(app)
+    kill(local, other)
+    third = local.start()
+    third.ready(app)
+    third.stream.close()
+    assert third.died(10)["proven"], "the coordinator has closed the stream"
+    assert local.heard("died") == []
+
+
+def test_an_actor_that_closes_or_refuses_says_so_before_it_ends(local: Relay, app: str) -> None:
+    worker = local.start()
+    worker.ready(app)
+    worker.say({"Close": [1, 0]})
+    assert worker.hear() == "Bye"
+    assert worker.hear() is None
+    assert worker.died(10)["how"] == "ended"
+    refused = local.start()
+    place = refused.placed()
+    refused.load(app.replace("app.py", "missing.py"))
+    assert "missing.py" in refused.hear()["Refused"]
+    assert refused.hear() is None
+    local.say({"refused": refused.number})
+    assert refused.died(10)["how"] == "ended"
+    assert ends(place["pid"])
+
+
+def test_an_actor_waits_for_room(local: Relay, app: str) -> None:
+    import os as machine
+
+    full = [local.start() for _ in range(machine.cpu_count() or 1)]
+    for worker in full:
+        worker.placed()
+    waiting = local.start()
+    assert "no node has room: 1 CPU" in local.hear("waiting", waiting.number, 20)["why"]
+    kill(local, full.pop())
+    waiting.placed()
+    unwanted = local.start()
+    local.say({"kill": unwanted.number})
+    assert unwanted.died(10)["how"] == "was ended before it was ready"
+    for worker in [*full, waiting]:
+        kill(local, worker)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"version": "0.0.1"}, "has tokio-asyncio-bridge 0.2.0, and the program is of 0.0.1"),
+        ({"python": "3.8"}, "and the program is of 3.8"),
+        ({"protocol": 0}, "has the protocol of the workers 1, and the program is of 0"),
+        ({"address": "ray://127.0.0.1:10001"}, "`ray job submit"),
+        ({"address": "127.0.0.1:9"}, "failed to reach the Ray cluster `127.0.0.1:9`"),
+    ],
+)
+def test_what_cannot_be_connected_is_refused_with_the_reason(asked: Message, told: str) -> None:
+    with relay(request(**asked)) as running:
+        assert told in running.hear("failed")["failed"]
+        assert running.process.wait(10) == 1
+
+
+def test_the_end_of_the_coordinator_ends_the_relay_and_the_actors(app: str) -> None:
+    with relay(request()) as running:
+        running.hear("connected")
+        worker = running.start()
+        pid = worker.ready(app)["pid"]
+        worker.ask(1, "steps")
+    assert running.process.returncode == 1
+    assert ends(pid)
+
+
+@pytest.mark.once
+def test_an_actor_that_is_stopped_is_unproven_and_calls_nothing_when_it_goes_on(tmp_path: Path, app: str) -> None:
+    with relay(request(), **SHORT) as running:
+        running.hear("connected")
+        worker = running.start()
+        pid = worker.ready(app)["pid"]
+        worker.ask(1, "steps")
+        time.sleep(0.5)
+        os.kill(pid, signal.SIGSTOP)
+        stopped = boottime()
+        worker.ask(2, "late")
+        died = worker.died(GONE_AFTER + 5)
+        assert (died["proven"], died["how"]) == (False, f"was not heard for {GONE_AFTER:g} s")
+        assert GONE_AFTER - 1 < boottime() - stopped < GONE_AFTER + 2
+        os.kill(pid, signal.SIGCONT)
+        assert ends(pid)
+        assert all(at < stopped + 0.2 for at, _ in calls(tmp_path)), "a call went on after its row was given away"
+        another = running.start()
+        another.ready(app)
+        running.say({"close": 5})
+
+
+@pytest.mark.once
+def test_without_its_driver_an_actor_calls_nothing_more(tmp_path: Path, app: str, nodes: Nodes) -> None:
+    with relay(request(nodes.cluster.address), **SHORT) as running:
+        running.hear("connected")
+        worker = running.start()
+        pid = worker.ready(app)["pid"]
+        worker.ask(1, "steps")
+        time.sleep(0.5)
+        killed = boottime()
+        running.process.kill()
+        assert ends(pid, GONE_AFTER)
+        assert all(at < killed + GONE_AFTER for at, _ in calls(tmp_path))
+
+
+@pytest.mark.once
+def test_nodes_come_and_go(tmp_path: Path, app: str, nodes: Nodes) -> None:
+    with relay(request(nodes.cluster.address), **SHORT) as running:
+        assert running.hear("connected")["connected"]["capacity"] == 1
+        first = running.start()
+        first.ready(app)
+        second = running.start()
+        running.hear("waiting", second.number, 20)
+        node = nodes.add()
+        assert running.hear("capacity")["capacity"] == 2
+        pid = second.ready(app)["pid"]
+        # A raylet that is stopped looks like a machine that is gone, though its actor is heard for a while.
+        raylet = nodes.raylet(node)
+        os.kill(raylet, signal.SIGSTOP)
+        try:
+            second.ask(1, "steps")
+            died = second.died(60)
+            given_away = boottime()
+            assert not died["proven"]
+            assert ends(pid, 1), "it runs, and its rows were given away"
+            assert all(at < given_away for at, _ in calls(tmp_path))
+            assert running.hear("capacity", within=30)["capacity"] == 1
+        finally:
+            os.kill(raylet, signal.SIGCONT)
+        first.ask(2, "still there")
+        assert first.answer() == (2, "STILL THERE")
+        running.say({"close": 5})
+
+
+@pytest.mark.once
+def test_a_head_that_is_gone_is_lost(app: str, nodes: Nodes) -> None:
+    with relay(request(nodes.cluster.address)) as running:
+        running.hear("connected")
+        running.start().ready(app)
+        nodes.cluster.head_node.kill_gcs_server()
+        assert "does not answer" in running.hear("lost", within=40)["lost"]
+        assert running.process.wait(10) == 1
+
+
+@pytest.mark.once
+def test_a_call_that_holds_the_interpreters_lock_ends_with_the_lease(app: str) -> None:
+    with relay(request(), **SHORT) as running:
+        running.hear("connected")
+        worker = running.start()
+        worker.ready(app)
+        worker.ask(1, "lock")
+        assert worker.died(GONE_AFTER + 5)["proven"]
+        running.say({"close": 5})
