@@ -212,9 +212,11 @@ const OF_THE_PROCESS: [&str; 18] = [
 ];
 
 /// The exceptions, each with its reason.
-const ALLOWED: [(&str, &str); 6] = [
+const ALLOWED: [(&str, &str); 7] = [
     // Every variable that looks like a key holds a secret, whoever uses it.
     ("secret", "environment::variable"),
+    // The user names variables whose values are to be sent.
+    ("job::ray::variables", "environment::variable"),
     // Finds the active virtual environment as Python itself does.
     ("bridge::python::which", "environment::variable"),
     // Runs on the process's first thread, and passes on the exit code of the command line.
