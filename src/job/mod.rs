@@ -49,14 +49,14 @@ pub(crate) mod prepare;
 mod prints;
 mod project;
 #[allow(dead_code, reason = "wired with the pool of actors")]
-mod ray;
+pub(crate) mod ray;
 pub mod rebuilt;
 mod rematch;
 mod resume;
 mod run;
 pub mod spec;
 pub(crate) mod starting;
-mod telling;
+pub(crate) mod telling;
 pub mod verify;
 
 pub use self::begin::{Job, OpenJob, PreparedJob, SessionOptions};

@@ -6,6 +6,7 @@ mod place;
 mod python;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use self::api::{api, asked_about, env_file, key, secret_key};
 use self::check::{Check, Finding, line};
@@ -21,8 +22,10 @@ use crate::job::answerer::{Answerer, secrets};
 use crate::job::env_file::EnvFile;
 use crate::job::paths::is_stream;
 use crate::job::prepare::{fits, validated};
-use crate::job::spec::{JobSpec, WorkerCount};
-use crate::job::starting::{StartOptions, WorkerOptions};
+use crate::job::ray::Sent;
+use crate::job::spec::{JobSpec, RayAddress, WorkerCount};
+use crate::job::starting::{RayOptions, StartOptions, WorkerOptions};
+use crate::job::telling::Tell;
 use crate::policy::stop::StopReason;
 use crate::report::text::{counted, duration};
 use crate::run::control::Control;
@@ -75,7 +78,8 @@ fn checks(options: &ProcessOptions, spec: &JobSpec) -> Vec<Check> {
                 let wanted = input.is_some()
                     || asked.predictor != "dspy"
                     || asked.model_name() != "local"
-                    || spec.workers.workers != WorkerCount::InProcess;
+                    || spec.workers.workers != WorkerCount::InProcess
+                    || spec.ray.ray != RayAddress::None;
                 if wanted && checks.iter().all(|(_, found)| found.is_ok()) {
                     let loaded = predictor(options, spec, input.take());
                     checks.extend(loaded.workers.map(|told| ("Workers", Ok(told))));
@@ -128,10 +132,18 @@ fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> L
     let (mut asked, calls) = (spec.predictor.clone(), spec.pace.calls());
     // What is wrong with it is told by itself.
     asked.env_file = asked.env_file.filter(|file| EnvFile::read(file).is_ok());
-    let (secrets, program) = (secrets(&asked), worker_program());
+    let (mut secrets, program) = (secrets(&asked), worker_program());
+    let tell: Tell = Arc::new(|_, _| {});
+    let job = options.paths().ok();
+    let sent = match Sent::of(spec, None, job.as_ref(), &tell) {
+        Ok(sent) => sent,
+        Err(error) => return Loaded { found: Err(error.to_string()), workers: None, input },
+    };
+    sent.iter().for_each(|sent| sent.hide(&mut secrets));
+    let ray = sent.as_ref().map(|sent| RayOptions::new(spec, sent, true, &tell));
     let workers = WorkerOptions::new(&spec.workers, &spec.time, program.as_deref());
     let starting = StartOptions::new(&asked, calls, &secrets);
-    let answerer = match Answerer::start(StartOptions { dry_run: true, workers, ..starting }) {
+    let answerer = match Answerer::start(StartOptions { dry_run: true, workers, ray, ..starting }) {
         Ok(answerer) => answerer,
         Err(error) => return Loaded { found: Err(error.to_string()), workers: None, input },
     };
