@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::error::{ErrorKind, Explain, JobError};
 use super::in_workers::{self, InWorkers};
 use super::models::Models;
+use super::on_ray;
 use super::spec::{PredictorSpec, RowSpec};
 use super::starting::{PACKAGES, StartOptions, not_loaded, not_started};
 use crate::bridge::Bridge;
@@ -58,21 +59,11 @@ impl Answerer {
     pub(crate) fn start(options: StartOptions<'_>) -> Result<Self, JobError> {
         let started = Instant::now();
         let predictor = options.predictor;
+        if let Some(ray) = options.ray.clone() {
+            return Ok(Self::elsewhere(on_ray::start(options, &ray)?, started, predictor));
+        }
         if let Some(workers) = options.workers {
-            let in_workers::Started { bridge, interpreter, workers, models, variables } =
-                in_workers::start(options, workers)?;
-            let mut answerer = Self {
-                bridge,
-                interpreter,
-                startup: started.elapsed(),
-                description: String::new(),
-                workers: Some(workers),
-                models: Some(models),
-                ended: AtomicBool::new(false),
-                _variables: variables,
-            };
-            answerer.description = answerer.describe(predictor);
-            return Ok(answerer);
+            return Ok(Self::elsewhere(in_workers::start(options, workers)?, started, predictor));
         }
         if let Some(script) = predictor.bridge.strip_prefix("fake") {
             let script = script.trim_start_matches(':').parse();
@@ -128,6 +119,23 @@ impl Answerer {
         };
         answerer.description = answerer.describe(predictor);
         Ok(answerer)
+    }
+
+    /// What answers the rows in other processes.
+    fn elsewhere(workers: in_workers::Started, started: Instant, predictor: &PredictorSpec) -> Self {
+        let in_workers::Started { bridge, interpreter, workers, models, variables } = workers;
+        let mut answerer = Self {
+            bridge,
+            interpreter,
+            startup: started.elapsed(),
+            description: String::new(),
+            workers: Some(workers),
+            models: Some(models),
+            ended: AtomicBool::new(false),
+            _variables: variables,
+        };
+        answerer.description = answerer.describe(predictor);
+        answerer
     }
 
     fn describe(&self, options: &PredictorSpec) -> String {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::error::{ErrorKind, JobError};
 use super::models::Models;
 use super::order::{Facts, Order, read, written};
-use super::prints::Printer;
-use super::spec::WorkerCount;
+use super::prints::{Printer, Who};
+use super::spec::{TimeSpec, WorkerCount};
 use super::starting::{PACKAGES, StartOptions, WorkerOptions, not_loaded, not_started};
 use crate::bridge::Bridge;
 use crate::bridge::python::interpreter::{Interpreter, Variables, located};
@@ -18,6 +18,8 @@ use crate::bridge::python::parcel::{self, Parcel};
 use crate::bridge::remote::Host;
 use crate::bridge::workers::{Count, Node, Program, Settings, Which, Workers};
 
+/// The Python package of this program.
+const PACKAGE: &str = "tokio_asyncio_bridge";
 /// How much longer than the timeout a worker's event loop may not turn, at the most. The run ends when a loop has been
 /// stuck for longer, so its worker must be ended by then.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,7 +33,7 @@ pub(crate) struct InWorkers {
     pub note: Option<String>,
     /// What the first has told of its interpreter.
     pub(super) facts: Facts,
-    _printer: Printer,
+    pub(super) _printer: Printer,
 }
 
 /// Workers that were started, and what they stand on.
@@ -61,8 +63,8 @@ pub(super) fn start(options: StartOptions<'_>, workers: WorkerOptions<'_>) -> Re
     let is_guest = interpreter.as_ref().is_some_and(|interpreter| !interpreter.is_embedded);
     load.python = (!is_guest).then(|| python.clone());
     let program = if is_guest {
-        let words = parcel::program().map_err(|error| not_loaded(predictor).because(error))?;
-        command(words.into_iter().map(Into::into))
+        let words = parcel::program(PACKAGE).map_err(|error| not_loaded(predictor).because(error))?;
+        command(words.into_iter().chain(["worker".to_owned()]).map(Into::into))
     } else {
         workers.program.and_then(|program| command([program.into(), "worker".into()].into_iter()))
     };
@@ -84,7 +86,7 @@ pub(super) fn start(options: StartOptions<'_>, workers: WorkerOptions<'_>) -> Re
     let settings = Settings {
         load: written(&order),
         host: host(&models, &printer),
-        kill_after: workers.time.timeout.saturating_add(PATIENCE.min(workers.time.stuck_after)),
+        kill_after: kill_after(workers.time),
         max_rss: workers.spec.worker_max_rss.map(|size| size.0),
     };
     let bridge = Workers::start(settings, Which::Processes { program, count: count(workers) });
@@ -97,6 +99,11 @@ pub(super) fn start(options: StartOptions<'_>, workers: WorkerOptions<'_>) -> Re
         _printer: printer,
     };
     Ok(Started { bridge: Arc::new(bridge), interpreter, workers: told, models, variables })
+}
+
+/// How long the event loop of a worker may not turn.
+pub(super) fn kill_after(time: &TimeSpec) -> Duration {
+    time.timeout.saturating_add(PATIENCE.min(time.stuck_after))
 }
 
 /// How many workers are to be started.
@@ -123,7 +130,7 @@ fn host(models: &Arc<Models>, printer: &Printer) -> Box<dyn Fn(usize, &Node) -> 
         let (models, printed) = (Arc::clone(&models), Arc::clone(&printed));
         Host {
             model: Box::new(move || models.provide().map(|settings| written(&settings))),
-            printed: Box::new(move |bytes| printed(number, bytes)),
+            printed: Box::new(move |bytes| printed(Who::Worker(number), bytes)),
         }
     })
 }

@@ -42,13 +42,13 @@ mod in_workers;
 pub mod memory;
 mod models;
 pub(crate) mod named;
+mod on_ray;
 pub(crate) mod order;
 pub mod outcomes;
 pub mod paths;
 pub(crate) mod prepare;
 mod prints;
 mod project;
-#[allow(dead_code, reason = "wired with the pool of actors")]
 pub(crate) mod ray;
 pub mod rebuilt;
 mod rematch;

@@ -35,11 +35,20 @@ pub(super) struct Printer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A worker, and what it printed; or nothing at the end.
-type Piece = Option<(usize, Vec<u8>)>;
+/// Who printed what; or nothing at the end.
+type Piece = Option<(Who, Vec<u8>)>;
 
-/// Is told which worker printed what.
-pub(super) type Printed = Arc<dyn Fn(usize, &[u8]) + Send + Sync>;
+/// Who prints.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Who {
+    /// A worker process, by its number. Its lines begin with that only if this is asked for.
+    Worker(usize),
+    /// Something on another machine, by a number of its own and its name. Its lines begin with the name.
+    Named(usize, Arc<str>),
+}
+
+/// Is told who printed what.
+pub(super) type Printed = Arc<dyn Fn(Who, &[u8]) + Send + Sync>;
 
 impl Printer {
     /// Starts the thread. If it cannot be started, nothing is shown.
@@ -52,9 +61,9 @@ impl Printer {
     /// What is to be told of prints. Later ones, from when this is dropped, are not shown.
     pub(super) fn printed(&self) -> Printed {
         let pieces = self.pieces.clone();
-        Arc::new(move |worker, bytes| {
+        Arc::new(move |who, bytes| {
             // Fails once the thread has ended.
-            let _ = pieces.send(Some((worker, bytes.to_vec())));
+            let _ = pieces.send(Some((who, bytes.to_vec())));
         })
     }
 }
@@ -67,10 +76,10 @@ impl Drop for Printer {
 }
 
 fn show_all(inbox: &Receiver<Piece>, prints: &Prints) {
-    let mut begun = BTreeMap::<usize, Vec<u8>>::new();
+    let mut begun = BTreeMap::<Who, Vec<u8>>::new();
     let mut lines = Vec::new();
-    while let Ok(Some((worker, bytes))) = inbox.recv() {
-        let held = begun.entry(worker).or_default();
+    while let Ok(Some((who, bytes))) = inbox.recv() {
+        let held = begun.entry(who.clone()).or_default();
         held.extend_from_slice(&bytes);
         let whole = if held.len() > LONGEST {
             held.len()
@@ -78,22 +87,26 @@ fn show_all(inbox: &Receiver<Piece>, prints: &Prints) {
             memchr::memrchr(b'\n', held).map_or(0, |at| at + 1)
         };
         if whole > 0 {
-            named(prints, worker, &held[..whole], &mut lines);
+            named(prints, &who, &held[..whole], &mut lines);
             held.drain(..whole);
             show(prints, &mut lines);
         }
     }
-    for (worker, held) in begun {
-        named(prints, worker, &held, &mut lines);
+    for (who, held) in begun {
+        named(prints, &who, &held, &mut lines);
     }
     show(prints, &mut lines);
 }
 
-/// Appends the lines, each with the number of its worker if that is asked for.
-fn named(prints: &Prints, worker: usize, bytes: &[u8], lines: &mut Vec<u8>) {
+/// Appends the lines, each with the name of who printed it where that is wanted.
+fn named(prints: &Prints, who: &Who, bytes: &[u8], lines: &mut Vec<u8>) {
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        if prints.names_workers {
-            lines.extend_from_slice(format!("[worker {worker}] ").as_bytes());
+        match who {
+            Who::Worker(number) if prints.names_workers => {
+                lines.extend_from_slice(format!("[worker {number}] ").as_bytes());
+            }
+            Who::Worker(_) => {}
+            Who::Named(_, name) => lines.extend_from_slice(format!("[{name}] ").as_bytes()),
         }
         lines.extend_from_slice(line);
         if !line.ends_with(b"\n") {
@@ -124,7 +137,7 @@ mod tests {
             let printer = Printer::new(Prints { show: Some(show), names_workers });
             let printed = printer.printed();
             for (worker, text) in [(1, "on"), (2, "two\nand"), (1, "e\n"), (2, " three")] {
-                printed(worker, text.as_bytes());
+                printed(Who::Worker(worker), text.as_bytes());
             }
             drop((printed, printer));
             let named = "[worker 2] two\n[worker 1] one\n[worker 2] and three\n";
@@ -132,5 +145,16 @@ mod tests {
             let plain = "two\none\nand three\n";
             assert_eq!(text, if names_workers { named } else { plain });
         }
+    }
+
+    #[test]
+    fn the_lines_of_other_machines_are_named() {
+        let shown = Arc::<Mutex<Vec<u8>>>::default();
+        let kept = Arc::clone(&shown);
+        let show: Show = Box::new(move |bytes| kept.lock().unwrap().extend_from_slice(bytes));
+        let printer = Printer::new(Prints { show: Some(show), names_workers: false });
+        printer.printed()(Who::Named(1, "worker 1 on node-a".into()), b"one\n");
+        drop(printer);
+        assert_eq!(&*shown.lock().unwrap(), b"[worker 1 on node-a] one\n");
     }
 }

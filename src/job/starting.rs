@@ -37,7 +37,6 @@ pub(crate) struct StartOptions<'a> {
     /// The worker processes that make the calls; `None` to make them in this process.
     pub workers: Option<WorkerOptions<'a>>,
     /// The Ray cluster whose actors make the calls; `None` to make them on this machine.
-    #[allow(dead_code, reason = "until the pool of actors takes it")]
     pub ray: Option<RayOptions<'a>>,
     /// Passes rows and answers that stay Python objects. Worker processes make no use of it.
     pub exchange: Option<Arc<Exchange>>,
@@ -45,7 +44,6 @@ pub(crate) struct StartOptions<'a> {
 
 /// What a job says of the Ray cluster that makes its calls.
 #[derive(Clone)]
-#[allow(dead_code, reason = "until the pool of actors takes it")]
 pub(crate) struct RayOptions<'a> {
     /// Where it is, and what an actor takes of it.
     pub(super) spec: &'a RaySpec,

@@ -57,6 +57,7 @@ mod progress;
 mod prompts;
 mod readme;
 mod refusals;
+mod relay;
 mod replies;
 mod resume;
 mod resume_after_kill;

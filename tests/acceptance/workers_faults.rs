@@ -22,7 +22,7 @@ fn job(rows: usize, code: &str) -> Job {
 }
 
 /// The processes that run in the job's directory: the program, its workers and what they have started.
-fn processes(job: &Job) -> BTreeSet<i32> {
+pub(super) fn processes(job: &Job) -> BTreeSet<i32> {
     let directory = fs::canonicalize(job.path(".")).unwrap();
     let all = Path::new("/proc")
         .read_dir()
@@ -43,7 +43,7 @@ fn workers(job: &Job, running: &Running) -> Vec<i32> {
 
 /// Checks that no process is left, soon.
 #[track_caller]
-fn none_is_left(job: &Job) {
+pub(super) fn none_is_left(job: &Job) {
     let since = Instant::now();
     while !processes(job).is_empty() {
         assert!(since.elapsed() < SOON, "processes {:?} are left", processes(job));
@@ -51,13 +51,13 @@ fn none_is_left(job: &Job) {
     }
 }
 
-fn send(process: i32, signal: Signal) {
+pub(super) fn send(process: i32, signal: Signal) {
     // It may have died meanwhile.
     let _ = kill_process(Pid::from_raw(process).unwrap(), signal);
 }
 
 /// How many rows failed with each class.
-fn failures(job: &Job) -> BTreeMap<String, u64> {
+pub(super) fn failures(job: &Job) -> BTreeMap<String, u64> {
     let report = job.report();
     let classes = report["attempts"]["by_error"].as_object().unwrap().iter();
     classes
@@ -68,7 +68,7 @@ fn failures(job: &Job) -> BTreeMap<String, u64> {
 
 /// Checks that exactly these rows have no answer.
 #[track_caller]
-fn are_answered_but(job: &Job, failed: &[usize]) {
+pub(super) fn are_answered_but(job: &Job, failed: &[usize]) {
     let answers = job.answers();
     let not: Vec<_> = (0..answers.len()).filter(|row| answers[*row]["status"] != "ok").collect();
     assert_eq!(not, failed);

@@ -15,15 +15,15 @@ from _tokio_asyncio_bridge import brought, loader, objects, sources, traces
 _main: Any = None
 
 
-def program() -> list[str]:
-    """The command that starts a worker in a process of this interpreter's kind."""
+def program(module: str) -> list[str]:
+    """The command that runs a module in a process of this interpreter's kind."""
     if not sys.executable:
         raise loader.LoadError(
-            "this process does not know its Python, which worker processes run (`sys.executable` is empty)"
-            "\nhint: leave out `workers=`"
+            "this process does not know its Python, which other processes are to run (`sys.executable` is empty)"
+            "\nhint: leave out `workers=` or `ray=`"
         )
     options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    return [sys.executable, *options, "-m", "tokio_asyncio_bridge", "worker"]
+    return [sys.executable, *options, "-m", module]
 
 
 def surroundings() -> bytes:

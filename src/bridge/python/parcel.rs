@@ -27,13 +27,14 @@ struct PackedObject {
     origin: Origin,
 }
 
-/// The command that starts a worker with the interpreter that runs in this process, and with its options.
+/// The command that runs a module with the interpreter that runs in this process, and with its options.
 ///
 /// # Errors
 ///
 /// Fails if the interpreter does not know its executable.
-pub fn program() -> Result<Vec<String>, LoadError> {
-    let command = Python::attach(|py| helpers::module(py, "parcel")?.call_method0("program")?.extract());
+pub fn program(module: &str) -> Result<Vec<String>, LoadError> {
+    let command =
+        Python::attach(|py| helpers::module(py, "parcel")?.call_method1("program", (module,))?.extract());
     command.map_err(|error: PyErr| LoadError::of(&error, &Secrets::default()))
 }
 

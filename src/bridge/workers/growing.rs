@@ -30,7 +30,11 @@ impl Pool {
             biased;
             lost = lost => Err(lost),
             ready = self.wait_for(|| self.least_loaded()) => match ready {
-                Some(_) => Ok(()),
+                Some(_) => {
+                    let pool = Arc::downgrade(self);
+                    relay.warn_by(Box::new(move |text| { let _ = pool.upgrade().map(|pool| pool.warn(text)); }));
+                    Ok(())
+                }
                 None => Err(self.unready.get().cloned().unwrap_or_default()),
             },
         }
@@ -59,7 +63,7 @@ impl Pool {
                     }
                 }
                 reason = relay.lost() => {
-                    tracing::error!("the Ray cluster is lost: {reason}");
+                    self.warn(format!("the Ray cluster is lost: {reason}"));
                     self.end(State::Failed(BridgeError::ClusterLost));
                     relay.give_up();
                     break;

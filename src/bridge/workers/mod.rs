@@ -82,7 +82,7 @@ use self::pool::{Pool, State};
 use self::process::{Processes, Starter};
 pub use self::process::{Program, resume, suspend};
 use self::ray::Relay;
-pub use self::ray::{Cluster, Connect};
+pub use self::ray::{Cluster, Connect, Warn};
 pub use self::settings::{Count, Settings, Which};
 use super::python::predictor::LoadError;
 use super::{AwaitTurn, Bridge, Call, Description, Health};
@@ -140,6 +140,11 @@ impl Workers {
     /// What the first worker told when it was ready.
     pub fn facts(&self) -> &[u8] {
         &self.facts
+    }
+
+    /// What the predictor is and takes, to be told otherwise where it was loaded on another machine.
+    pub fn description(&mut self) -> &mut Description {
+        &mut self.description
     }
 
     /// How many workers there are, and why.

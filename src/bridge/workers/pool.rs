@@ -101,6 +101,10 @@ impl Wish {
     fn new(pool: Arc<Pool>, row: u64) -> Self {
         pool.alone.wanted.fetch_add(1, Ordering::AcqRel);
         pool.alone.called.notify_one();
+        if pool.is_crowded() {
+            // What waits for a worker with a permit gives that back.
+            pool.look_again();
+        }
         Self { pool, row, turn: None }
     }
 
@@ -190,6 +194,11 @@ impl Pool {
         place.index + 1 >= self.room.load(Ordering::Acquire)
             && self.alone.is_wanted()
             && !self.is_for_suspects(place)
+    }
+
+    /// Whether there is room for no other worker than the one for suspects, who wait for it.
+    fn is_crowded(&self) -> bool {
+        self.yields(&self.places[0])
     }
 
     /// How many places there are for ordinary workers, used or not.
@@ -334,8 +343,15 @@ impl Pool {
         let lane = Arc::new(WaitingLane::new());
         attempt.clock.runs_on(Arc::clone(&lane) as Arc<dyn Lane>);
         Call::driven(async move {
-            let Some(worker) = pool.wait_for(|| pool.least_loaded()).await else {
-                return Err(pool.end_of_calls().into());
+            let found = || pool.least_loaded().map(Some).or_else(|| pool.is_crowded().then_some(None));
+            let worker = match pool.wait_for(found).await {
+                Some(Some(worker)) => worker,
+                // The row asks for its turn again, without the permit that a suspect may need.
+                Some(None) => {
+                    let text = "the call was not made, for its worker left its room to that of suspects";
+                    return Err(CallError::Lost(text.to_owned()));
+                }
+                None => return Err(pool.end_of_calls().into()),
             };
             lane.goes_on_in(Arc::clone(&worker.lane));
             worker.submit(attempt).await

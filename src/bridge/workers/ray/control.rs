@@ -24,7 +24,9 @@ pub struct Connect {
     pub resources: BTreeMap<String, f64>,
     /// Ray's runtime environment.
     pub runtime_env: serde_json::Value,
-    /// The version of this program, which the actors must have too.
+    /// The number of the protocol, which must be that of the actors.
+    pub protocol: u32,
+    /// The version of this program, likewise.
     pub version: String,
     /// The version of Python, `major.minor`, likewise.
     pub python: String,
@@ -129,12 +131,13 @@ mod tests {
             gpus: None,
             resources: BTreeMap::from([("fast".to_owned(), 1.0)]),
             runtime_env: serde_json::json!({"working_dir": "/app"}),
+            protocol: 1,
             version: "0.2.0".to_owned(),
             python: "3.11".to_owned(),
         };
         assert_eq!(
             written(ToRelay::Connect(&connect)),
-            r#"{"connect":{"address":"local","actors":null,"cpus":0.5,"gpus":null,"resources":{"fast":1.0},"runtime_env":{"working_dir":"/app"},"version":"0.2.0","python":"3.11"}}"#
+            r#"{"connect":{"address":"local","actors":null,"cpus":0.5,"gpus":null,"resources":{"fast":1.0},"runtime_env":{"working_dir":"/app"},"protocol":1,"version":"0.2.0","python":"3.11"}}"#
         );
     }
 

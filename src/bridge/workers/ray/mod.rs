@@ -44,6 +44,9 @@ const LAST_WORDS: usize = 12;
 /// The longest line that is taken from the relay's standard error, in bytes.
 const LONGEST: u64 = 64 << 10;
 
+/// Is told what went wrong, in words for people.
+pub type Warn = Box<dyn Fn(String) + Send + Sync>;
+
 /// A cluster, and how it is reached.
 pub struct Cluster {
     /// The program that becomes the relay.
@@ -54,6 +57,8 @@ pub struct Cluster {
     pub secrets: Secrets,
     /// Shows a line that the relay wrote to its standard error.
     pub log: Box<dyn Fn(&[u8]) + Send>,
+    /// Is told why there are no actors yet, until the first is ready.
+    pub warn: Warn,
 }
 
 impl fmt::Debug for Cluster {
@@ -83,6 +88,7 @@ struct Shared {
     capacity: watch::Sender<usize>,
     /// Why nothing can go on.
     lost: watch::Sender<Option<String>>,
+    warn: Mutex<Warn>,
 }
 
 #[derive(Default)]
@@ -109,7 +115,7 @@ impl Relay {
     ///
     /// Fails with the reason and the remedy if it does not.
     pub(super) async fn start(cluster: Cluster) -> Result<(Self, Connected), String> {
-        let Cluster { relay: program, connect, secrets, log } = cluster;
+        let Cluster { relay: program, connect, secrets, log, warn } = cluster;
         let name = program.path.display().to_string();
         let failed = |error: io::Error| format!("failed to run `{name}`, which is to reach Ray: {error}");
         let starter = Starter::new().map_err(failed)?;
@@ -123,6 +129,7 @@ impl Relay {
             ended: Condvar::new(),
             capacity: watch::Sender::new(0),
             lost: watch::Sender::new(None),
+            warn: Mutex::new(warn),
         });
         let (reader, writer) = (socket.try_clone().map_err(failed)?, socket);
         let (tell, connected) = oneshot::channel();
@@ -161,6 +168,11 @@ impl Relay {
                 ))
             }
         }
+    }
+
+    /// Has another one be told what goes wrong from now on.
+    pub(super) fn warn_by(&self, warn: Warn) {
+        *self.shared.warn.lock().unwrap_or_else(PoisonError::into_inner) = warn;
     }
 
     /// How many actors the cluster holds, as it changes.
@@ -248,7 +260,9 @@ impl Shared {
             }
             FromRelay::Waiting { why, .. } => {
                 if !std::mem::replace(&mut self.actors().told_waiting, true) {
-                    tracing::warn!("an actor waits: {why}");
+                    self.warn.lock().unwrap_or_else(PoisonError::into_inner)(format!(
+                        "an actor waits: {why}"
+                    ));
                 }
             }
             FromRelay::Died { died, how, proven } => {

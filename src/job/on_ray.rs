@@ -1,0 +1,119 @@
+//! Starts what answers the rows in actors on a Ray cluster. This process needs neither an interpreter nor Ray for it:
+//! another one, the relay, reaches the cluster.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::error::{ErrorKind, JobError};
+use super::in_workers::{InWorkers, Started, kill_after};
+use super::models::Models;
+use super::order::{Facts, Order, read, written};
+use super::prints::{Printed, Printer, Who};
+use super::starting::{PACKAGES, RayOptions, StartOptions, not_loaded, not_started};
+use crate::bridge::Bridge as _;
+use crate::bridge::python::interpreter::{linked_version, located};
+use crate::bridge::python::parcel::{self, Parcel};
+use crate::bridge::remote::{Host, PROTOCOL};
+use crate::bridge::workers::{Cluster, Connect, Node, Program, Settings, Which, Workers};
+use crate::observe::Level;
+use crate::report::text::counted;
+
+/// The module that becomes the relay.
+const RELAY: &str = "tokio_asyncio_bridge._ray";
+
+/// Starts the actors that the options ask for.
+pub(super) fn start(options: StartOptions<'_>, ray: &RayOptions<'_>) -> Result<Started, JobError> {
+    let (predictor, dry_run, calls, sent) = (options.predictor, options.dry_run, options.calls, ray.sent);
+    let mut load = options.load()?;
+    let (python, interpreter) =
+        located(predictor.python.as_deref()).map_err(|error| not_started(error.into(), predictor))?;
+    let variables = interpreter.as_ref().map(|interpreter| load.set_variables(interpreter)).transpose();
+    let variables = variables.map_err(|error| not_started(error.into(), predictor))?.flatten();
+    load.python = None;
+    load.predictor.clone_from(&sent.predictor.predictor);
+    load.signature.clone_from(&sent.predictor.signature);
+    load.program.clone_from(&sent.predictor.program);
+    let parcel = options.object.as_ref().map(|object| Parcel::pack(Some(object), false)).transpose();
+    let parcel = parcel.map_err(|error| not_loaded(predictor).because(error))?;
+    let order = Order {
+        load,
+        parcel,
+        variables: sent.variables.clone(),
+        secrets: options.secrets.values().to_vec(),
+        packages: PACKAGES.map(str::to_owned).into(),
+    };
+    let is_guest = interpreter.as_ref().is_some_and(|interpreter| !interpreter.is_embedded);
+    let words = if is_guest {
+        parcel::program(RELAY).map_err(|error| not_loaded(predictor).because(error))?
+    } else {
+        vec![python.to_string_lossy().into_owned(), "-m".to_owned(), RELAY.to_owned()]
+    };
+    let mut words = words.into_iter();
+    let path = words.next().unwrap_or_default().into();
+    let models = Arc::new(Models::new(predictor, python, calls, dry_run));
+    let printer = Printer::new(options.prints);
+    let printed = printer.printed();
+    let settings = Settings {
+        load: written(&order),
+        host: host(&models, &printed),
+        kill_after: kill_after(ray.time),
+        max_rss: None,
+    };
+    let cluster = Cluster {
+        relay: Program { path, arguments: words.map(Into::into).collect() },
+        connect: connect(ray),
+        secrets: options.secrets.clone(),
+        log: Box::new(move |line| printed(Who::Named(0, "ray".into()), line)),
+        warn: {
+            let tell = Arc::clone(&ray.tell);
+            Box::new(move |text| tell(Level::Warning, &text))
+        },
+    };
+    let bridge = Workers::start(settings, Which::Actors(Box::new(cluster)));
+    let mut bridge = bridge.map_err(|error| not_loaded(predictor).because(error))?;
+    let facts = read::<Facts>(bridge.facts()).map_err(|error| JobError::new(ErrorKind::Internal, error))?;
+    sent.name_as_here(bridge.description(), &facts.directory);
+    let told = InWorkers {
+        number: format!("{} on Ray ({})", counted(bridge.describe().workers, "actor"), bridge.note()),
+        note: None,
+        facts,
+        _printer: printer,
+    };
+    Ok(Started { bridge: Arc::new(bridge), interpreter, workers: told, models, variables })
+}
+
+/// What is asked of the cluster.
+fn connect(ray: &RayOptions<'_>) -> Connect {
+    let spec = ray.spec;
+    let actors = if ray.only_one { Some(1) } else { spec.ray_actors.map(|number| number.get() as usize) };
+    Connect {
+        address: spec.ray.to_string(),
+        actors,
+        cpus: spec.ray_cpus,
+        gpus: spec.ray_gpus,
+        resources: spec.ray_resources.iter().cloned().collect(),
+        runtime_env: ray.sent.runtime_env.clone().into(),
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        python: linked_version(),
+    }
+}
+
+/// What is done for each actor. Those that take one place after another print on lines of their own.
+fn host(models: &Arc<Models>, printed: &Printed) -> Box<dyn Fn(usize, &Node) -> Host + Send + Sync> {
+    let (models, printed, next) = (Arc::clone(models), Arc::clone(printed), AtomicUsize::new(1));
+    Box::new(move |number, node| {
+        let (models, printed, node) = (Arc::clone(&models), Arc::clone(&printed), Arc::clone(node));
+        let own = next.fetch_add(1, Ordering::Relaxed);
+        Host {
+            model: Box::new(move || models.provide().map(|settings| written(&settings))),
+            printed: Box::new(move |bytes| {
+                let name = match node.get() {
+                    Some(node) => format!("worker {number} on {node}"),
+                    None => format!("worker {number}"),
+                };
+                printed(Who::Named(own, name.into()), bytes);
+            }),
+        }
+    })
+}

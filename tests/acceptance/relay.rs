@@ -1,0 +1,195 @@
+//! Actors that a relay without Ray starts, as processes of this machine: what the program tells a relay, and what it makes
+//! of what a relay tells.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::support::job::{Job, Running, program};
+use super::workers_faults::{are_answered_but, failures, none_is_left, processes, send};
+
+/// Notes row and process of each call, and answers with the process.
+const MARKED: &str = "
+async def predict(question, row_id):
+    called([row_id, os.getpid()])
+    await asyncio.sleep(0.01)
+    return f'{question} {os.getpid()}'
+";
+
+/// A job on a cluster of two actors.
+fn job(rows: usize, code: &str) -> Job {
+    let job = Job::new().questions(rows).predictor(code);
+    let package = job.path("fake/tokio_asyncio_bridge/_ray");
+    fs::create_dir_all(&package).unwrap();
+    for package in [&*package, package.parent().unwrap()] {
+        fs::write(package.join("__init__.py"), "").unwrap();
+    }
+    fs::write(package.join("__main__.py"), include_str!("support/fake_relay.py")).unwrap();
+    let path = job.path("fake").to_str().unwrap().to_owned();
+    let job = job.env("PYTHONPATH", &path).env("FAKE_WORKER", program().to_str().unwrap());
+    job.args(["--ray", "local", "-c", "8", "--retries", "0"])
+}
+
+/// Gives the relay orders.
+fn order(job: &Job, orders: &str) {
+    let before = fs::read_to_string(job.path("orders")).unwrap_or_default();
+    fs::write(job.path("orders"), before + orders).unwrap();
+}
+
+/// The actors that were started, each by its process.
+fn actors(running: &Running) -> Vec<i32> {
+    let lines = running.text("actors");
+    lines.lines().map(|line| line.split(' ').nth(1).unwrap().parse().unwrap()).collect()
+}
+
+fn relay(running: &Running) -> i32 {
+    running.text("relay").parse().unwrap()
+}
+
+#[test]
+fn each_row_is_answered_once_by_actors_that_are_named_by_their_nodes() {
+    let code = MARKED.replace("    await", "    print('asked', question, flush=True)\n    await");
+    let job = job(200, &code).args(["--ray-cpus", "0.5", "--ray-resources", "fast=1"]);
+    let done = job.process().expect(0);
+    are_answered_but(&job, &[]);
+    assert_eq!(job.calls().len(), 200);
+    assert!(done.stderr.contains("8 calls at once on uvloop in 2 actors on Ray (a fake)"), "{}", done.stderr);
+    for named in ["[worker 1 on node-0] asked", "[worker 2 on node-1] asked", "[ray] the relay logs"] {
+        assert!(done.stderr.contains(named), "{}", done.stderr);
+    }
+    let asked: serde_json::Value = serde_json::from_str(&job.read("asked.json")).unwrap();
+    assert_eq!(
+        [&asked["address"], &asked["actors"], &asked["cpus"], &asked["gpus"], &asked["resources"]],
+        [&json!("local"), &json!(null), &json!(0.5), &json!(null), &json!({"fast": 1.0})]
+    );
+    let workers = &job.report()["workers"];
+    let calls: u64 = workers.as_array().unwrap().iter().map(|one| one["calls"].as_u64().unwrap()).sum();
+    assert_eq!(calls, 200, "{workers}");
+    assert!(job.path("closed").exists(), "the relay was not asked to close");
+    none_is_left(&job);
+}
+
+#[test]
+fn a_row_that_kills_its_actor_is_set_aside_though_there_is_no_room_for_another_actor() {
+    let code = "
+async def predict(question, row_id):
+    called(row_id)
+    if row_id == 20:
+        os.kill(os.getpid(), 9)
+    await asyncio.sleep(0.05)
+    return question
+";
+    for capacity in ["1", "2"] {
+        let job = job(60, code).env("FAKE_CAPACITY", capacity);
+        job.process().expect(3);
+        are_answered_but(&job, &[20]);
+        assert_eq!(failures(&job), [("crash".to_owned(), 1)].into());
+        let error = &job.answers()[20]["error"];
+        assert!(error.contains("crashed 3 times while this row alone was in flight"), "{error}");
+        none_is_left(&job);
+    }
+}
+
+#[test]
+fn calls_of_an_actor_whose_end_was_not_seen_are_abandoned_and_blame_no_row() {
+    let job = job(2_000, MARKED);
+    let mut running = job.start();
+    running.wait_for_calls(40);
+    order(&job, "unseen\n");
+    // The relay reads its orders.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    send(actors(&running)[0], Signal::KILL);
+    running.wait().expect(0);
+    are_answered_but(&job, &[]);
+    let attempts = &job.report()["attempts"];
+    let lost = attempts["by_error"]["lost"].as_u64().unwrap_or_default();
+    assert!(lost > 0 && attempts["abandoned"].as_u64() == Some(lost), "{attempts}");
+    let calls = job.calls().len() as u64;
+    assert!(calls <= 2_000 + lost, "{calls} calls");
+    let workers = job.report()["workers"].clone();
+    assert!(!workers.to_string().contains("\"for_suspects\":true"), "{workers}");
+}
+
+#[test]
+fn a_cluster_that_grows_is_used_and_an_actor_that_finds_no_room_waits_for_it() {
+    let job = job(600, MARKED).env("FAKE_CAPACITY", "1");
+    let mut running = job.start();
+    running.wait_for_calls(20);
+    order(&job, "capacity 3\n");
+    running.wait_for("actors", "\n", 3);
+    order(&job, "capacity 2\n");
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    send(actors(&running)[2], Signal::KILL);
+    running.wait_for(".stderr", "an actor waits: no node has room", 1);
+    order(&job, "capacity 3\n");
+    running.wait_for("actors", "\n", 4);
+    running.wait().expect(0);
+    are_answered_but(&job, &[]);
+    none_is_left(&job);
+}
+
+#[test]
+fn a_cluster_that_is_lost_ends_the_run_and_resume_goes_on_also_without_it() {
+    for is_killed in [true, false] {
+        let job = job(300, MARKED);
+        let mut running = job.start();
+        running.wait_for_calls(50);
+        if is_killed {
+            send(relay(&running), Signal::KILL);
+        } else {
+            order(&job, "lost\n");
+        }
+        let done = running.wait().expect(5);
+        assert!(done.stderr.contains("the cluster is lost"), "{}", done.stderr);
+        none_is_left(&job);
+        let (before, unanswered) = (job.calls().len(), 300 - job.report()["rows"]["ok"].as_u64().unwrap());
+        let done = job.run_alone(&["resume", "answers.csv", "--ray", "none"]).expect(0);
+        assert!(!done.stderr.contains("crash"), "{}", done.stderr);
+        assert_eq!(job.calls().len() - before, unanswered as usize);
+        are_answered_but(&job, &[]);
+    }
+}
+
+#[test]
+fn the_relay_and_its_actors_end_with_a_killed_program() {
+    let job = job(2_000, MARKED);
+    let mut running = job.start();
+    running.wait_for_calls(50);
+    assert!(processes(&job).len() >= 4, "{:?}", processes(&job));
+    running.signal(Signal::KILL);
+    running.wait();
+    none_is_left(&job);
+    job.resume().expect(0);
+    are_answered_but(&job, &[]);
+    let calls = job.calls().len();
+    assert!(calls <= 2_000 + 2 * 8, "{calls} calls");
+}
+
+#[test]
+fn a_predictor_that_loads_on_no_node_ends_the_run_and_one_that_does_on_some_leaves_out_the_others() {
+    let code = MARKED.to_owned()
+        + "\nif os.environ['NODE'] in open('bad').read():\n    raise OSError('no GPU here')\n";
+    let job = job(100, &code).file("bad", "node-0 node-1");
+    let done = job.process().expect(1);
+    assert_eq!(done.stderr.matches("OSError: no GPU here").count(), 1, "{}", done.stderr);
+    none_is_left(&job);
+    let job = job.file("bad", "node-1");
+    let done = job.process().expect(0);
+    assert!(
+        done.stderr.contains("cannot be started on node-1, which gets no more workers"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(job.calls().len(), 100);
+}
+
+#[test]
+fn a_cluster_that_cannot_be_reached_and_a_python_without_the_relay_are_told_with_the_remedy() {
+    let job = job(3, MARKED).file("unreachable", "");
+    let done = job.process().expect(1);
+    assert!(done.stderr.contains("there is no cluster\nhint: start one"), "{}", done.stderr);
+    let job = job.env("PYTHONPATH", "");
+    let done = job.process().expect(1);
+    assert!(done.stderr.contains("-m pip install 'tokio_asyncio_bridge-….whl[ray]'"), "{}", done.stderr);
+}
