@@ -36,6 +36,11 @@ class Fault(NamedTuple):
     limit: int | None = None
     kill: str | None = None
 
+    @property
+    def all_answered(self) -> bool:
+        """Whether nothing is broken, so that each call takes as long as the server is told to wait."""
+        return not self.broken and not self.once and self.poison is None and self.kill is None
+
 
 def ours(*words: str) -> list[Cell]:
     return [
@@ -72,7 +77,7 @@ FAULTS = {
         "one row kills the process that calls it, each time",
         [
             *ours(),
-            Cell("ray", {"context": SETTLE}, "as it comes"),
+            Cell("ray", {"context": SETTLE}, "max_errored_blocks=-1"),
             Cell("ray", {"context": SETTLE, "actor": BOUNDED}, "max_restarts=3, max_task_retries=3"),
             *daft(TEN),
             Cell("daft", {"udf": {**TEN, "use_process": True}, "runner": "native"}, "use_process=True"),
@@ -83,7 +88,7 @@ FAULTS = {
         "kill -9 of a worker in mid-run",
         [
             *ours(),
-            Cell("ray", {"context": SETTLE}, "as it comes"),
+            Cell("ray", {"context": SETTLE}, "max_errored_blocks=-1"),
             Cell("daft", {"udf": {**TEN, "use_process": True}, "runner": "native"}, "use_process=True"),
             daft(TEN)[1],
         ],
@@ -104,7 +109,7 @@ FAULTS = {
         [
             *ours(),
             Cell("ray", {}, "as it comes"),
-            Cell("ray", {"context": {**SETTLE, "max_map_retries": 3}}, "max_map_retries=3, max_errored_blocks=-1"),
+            Cell("ray", {"context": {**SETTLE, "max_map_retries": 3}}, "max_map_retries=3"),
             Cell("ray-http", {"http": {"max_retries": 3}, "context": {"max_errored_blocks": -1}}, "max_retries=3"),
             *daft({}),
             *daft({"max_retries": 3, "on_error": "ignore"}),
