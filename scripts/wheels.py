@@ -213,7 +213,10 @@ def audit(path: Path) -> None:
 
 
 def test_command(arguments: Sequence[str]) -> None:
-    """Runs the acceptance tests on the wheel's `tab`, with the packages of `.venv`."""
+    """Runs the acceptance tests on the wheel's `tab`, with the packages of `.venv`.
+
+    With `--module` before the names of tests it runs them on `python -m tokio_asyncio_bridge`.
+    """
     python = own()
     directory = python.target / "command"
     run(python.executable, "-m", "venv", "--clear", "--without-pip", directory)
@@ -230,8 +233,16 @@ def test_command(arguments: Sequence[str]) -> None:
         directory / "bin/python",
     ]
     run(*pip, "install", "--no-deps", wheel(python))
+    program = directory / "bin/tab"
+    if arguments[:1] == ["--module"]:
+        arguments = arguments[1:]
+        # The tests run a file. This one does what `python -m` does.
+        program = directory / "bin/module"
+        run_module = "runpy.run_module('tokio_asyncio_bridge', run_name='__main__', alter_sys=True)"
+        program.write_text(f"#!{directory}/bin/python\nimport runpy\n\n{run_module}\n")
+        program.chmod(0o755)
     cargo = ["cargo", "test", "--release", "--locked"]
-    run(*cargo, "--test", "acceptance", "--", *arguments, TEST_PROGRAM=str(directory / "bin/tab"))
+    run(*cargo, "--test", "acceptance", "--", *arguments, TEST_PROGRAM=str(program))
 
 
 match sys.argv[1:]:

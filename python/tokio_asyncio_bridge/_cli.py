@@ -26,6 +26,9 @@ def _name() -> str:
 
     path = sys.argv[0]
     if os.path.basename(path) == "__main__.py":
-        return "tokio-asyncio-bridge"
+        # The console script beside the Python of `python -m`; elsewhere there is none if it was installed without any.
+        path = os.path.join(os.path.dirname(sys.executable), "tokio-asyncio-bridge")
+        if not os.path.exists(path):
+            return "tokio-asyncio-bridge"
     name = os.path.basename(path)
     return name if shutil.which(name) == path else path

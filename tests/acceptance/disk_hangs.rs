@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::support::job::{Job, Running, program};
+use super::support::job::{Job, Running, called};
 
 const HELD: &str = r#"
 async def predict(question):
@@ -37,7 +37,7 @@ fn ends(job: &Job, running: Running, within: Duration) {
     let signalled = Instant::now();
     let done = running.wait().expect(130);
     assert!(signalled.elapsed() < within, "it took {:?}", signalled.elapsed());
-    let resume = format!("`{} resume answers.csv` goes on", program().display());
+    let resume = format!("`{} resume answers.csv` goes on", called().display());
     let done = done.says("a write to the disk does not return").says(&resume);
     if done.stderr.starts_with('{') {
         let lines: Vec<serde_json::Value> =

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::support::job::{Job, program};
+use super::support::job::{Job, called};
 
 fn repository(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -83,7 +83,7 @@ fn every_link_leads_to_a_file_and_to_a_heading_in_it() {
 
 #[test]
 fn every_command_that_is_shown_is_one_the_program_takes() {
-    let name = program().file_name().unwrap().to_str().unwrap().to_owned();
+    let name = called().file_name().unwrap().to_str().unwrap().to_owned();
     let mut tried = 0;
     for path in pages() {
         for line in blocks(&repository(&path), "sh").concat().lines() {

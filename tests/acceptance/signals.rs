@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::support::job::{Job, OLD_ANSWERS, Running, program};
+use super::support::job::{Job, OLD_ANSWERS, Running, called};
 use rustix::process::Signal;
 
 const AT_ONCE: Duration = Duration::from_millis(500);
@@ -43,7 +43,7 @@ fn drains(signal: Signal, code: i32) {
     running.wait_for(".stderr", "stopping: ", 1);
     std::fs::write(job.path("gate"), "").unwrap();
     let done = running.wait().expect(code);
-    assert!(done.stdout.contains(&format!("{} resume answers.csv", program().display())), "{}", done.stdout);
+    assert!(done.stdout.contains(&format!("{} resume answers.csv", called().display())), "{}", done.stdout);
     assert_eq!(job.calls().len(), 5, "no new calls");
     for (row, record) in job.answers().iter().enumerate() {
         let status = if (1..=4).contains(&row) { "ok" } else { "unfinished" };
@@ -77,7 +77,7 @@ fn the_first_ctrl_c_says_what_is_waited_for_and_for_how_long() {
     running.wait_for(".stderr", text, 1);
     running.signal(Signal::INT);
     let done = ends_at_once(running).expect(130);
-    let resume = format!("hint: `{} resume answers.csv` goes on\n", program().display());
+    let resume = format!("hint: `{} resume answers.csv` goes on\n", called().display());
     assert!(done.stderr.ends_with(&resume), "{}", done.stderr);
 }
 

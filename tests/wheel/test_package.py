@@ -1,6 +1,7 @@
 """The package as it was installed: what it brings, and what it needs."""
 
 import importlib.metadata
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,14 @@ def test_each_way_to_call_the_program_gives_the_same_version(program: list[str])
     name, *arguments = program
     version = importlib.metadata.version(DISTRIBUTION)
     assert run(SCRIPTS / name, *arguments, "--version") == f"tokio-asyncio-bridge {version}\n"
+
+
+def test_python_m_names_the_console_script_in_the_commands_that_it_shows() -> None:
+    code = "import sys; sys.argv[0] = '/x/__main__.py'; from tokio_asyncio_bridge import _cli; print(_cli._name())"
+    script = SCRIPTS / "tokio-asyncio-bridge"
+    for path, name in ((f"{SCRIPTS}:{os.environ['PATH']}", "tokio-asyncio-bridge"), ("/usr/bin", script)):
+        command, variables = [sys.executable, "-c", code], os.environ | {"PATH": path}
+        assert subprocess.run(command, env=variables, capture_output=True, text=True).stdout == f"{name}\n"
 
 
 def test_the_import_brings_no_package_that_an_extra_stands_for() -> None:

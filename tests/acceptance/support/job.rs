@@ -81,6 +81,12 @@ pub(crate) fn program() -> PathBuf {
         .map_or_else(|| env!("CARGO_BIN_EXE_tokio-asyncio-bridge").into(), PathBuf::from)
 }
 
+/// How the program is called in the commands that it tells users to run. `python -m` names the console script.
+pub(crate) fn called() -> PathBuf {
+    let program = program();
+    if program.ends_with("module") { program.with_file_name("tokio-asyncio-bridge") } else { program }
+}
+
 /// The Python that the program under test was installed into by pip. `None` for the stand-alone program, which looks
 /// for one.
 pub(crate) fn installed_into() -> Option<PathBuf> {
