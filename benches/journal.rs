@@ -59,7 +59,7 @@ fn header() -> Header {
             empty: 0,
             header_hash: Some(RowHash(1)),
         },
-        selection: 0..ROWS,
+        selection: (0..ROWS).into(),
         identity: BTreeMap::new(),
         predictor_sha256: None,
         prompt: None,

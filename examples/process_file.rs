@@ -64,7 +64,7 @@ async fn process(input: &Path, predictor: &str) -> Result<u8, Box<dyn Error>> {
     let mut spec = JobSpec::new(&directory, input, format);
     spec.predictor.predictor = predictor.to_owned();
     let extension = if format == Format::Csv { "csv" } else { "jsonl" };
-    let files = JobPaths::of(&directory.join(JobPaths::default_answers(input, extension)));
+    let files = JobPaths::of(&directory.join(JobPaths::default_answers(input, None, extension)));
 
     // The first Ctrl-C lets the calls in flight end. The second one does not wait for them.
     let control = Control::new();

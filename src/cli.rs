@@ -21,10 +21,12 @@ use tokio::runtime::{Builder, Runtime};
 use self::command::UsageError;
 pub use self::command::actor;
 use self::command::compare::{CompareOptions, compare};
+use self::command::completions::completions;
 use self::command::demo::{DemoOptions, demo};
 use self::command::doctor::doctor;
 use self::command::env_file;
 use self::command::export::{ExportOptions, export};
+use self::command::merge::{MergeOptions, merge};
 use self::command::model::{ModelCommand, model};
 use self::command::process::{NO_INPUT, ProcessOptions, process};
 use self::command::report::{ReportOptions, report};
@@ -82,6 +84,8 @@ enum Command {
     Compare(CompareOptions),
     /// Write the answers that a run has so far, even while it goes on; calls nothing
     Export(ExportOptions),
+    /// Join the answers of the shards of one input into one file, journal and report; calls nothing
+    Merge(MergeOptions),
     /// Check an answers file against its input and its journal; exit 1 on any fault
     Verify(VerifyOptions),
     /// Print a run's timing report again
@@ -112,6 +116,7 @@ impl Command {
             Self::Process(options) => options.paths().ok()?.answers,
             Self::Resume(options) => options.answers.clone(),
             Self::Export(options) => options.answers.clone(),
+            Self::Merge(options) => options.paths()?.answers,
             Self::Verify(options) => options.answers.clone(),
             Self::Report(options) => options.answers.clone(),
             _ => return None,
@@ -125,6 +130,7 @@ impl Command {
             Self::Resume(options) => &options.run.show,
             Self::Compare(options) => &options.show,
             Self::Export(options) => &options.show,
+            Self::Merge(options) => &options.show,
             Self::Verify(options) => &options.show,
             Self::Report(options) => &options.show,
             Self::Demo(options) => &options.show,
@@ -361,6 +367,9 @@ fn run(cli: Cli, matches: &ArgMatches, runtime: &Runtime, streams: &mut Streams)
         Command::Export(options) => {
             stoppable(runtime, streams, |streams, control| export(&options, streams, control))
         }
+        Command::Merge(options) => {
+            stoppable(runtime, streams, |streams, control| merge(options, streams, control))
+        }
         Command::Verify(options) => {
             stoppable(runtime, streams, |streams, control| verify(&options, streams, control))
         }
@@ -370,20 +379,8 @@ fn run(cli: Cli, matches: &ArgMatches, runtime: &Runtime, streams: &mut Streams)
         Command::Doctor(options) => runtime.block_on(doctor(options, streams)),
         Command::Demo(options) => runtime.block_on(demo(&options, streams)),
         Command::Model(command) => model(&command, streams),
-        Command::Completions { shell } => completions(shell, streams),
+        Command::Completions { shell } => completions(shell, Cli::command(), streams),
     }
-}
-
-/// Prints the completion script of a shell.
-fn completions(shell: Shell, streams: &mut Streams) -> anyhow::Result<u8> {
-    let (mut command, mut script) = (Cli::command(), Vec::new());
-    let name = command.get_name().to_owned();
-    clap_complete::generate(shell, &mut command, &name, &mut script);
-    // For a program name with dashes, the generator for bash defines functions under one name and calls them by
-    // another.
-    let [broken, whole] = ["__subcmd__", "__"].map(|joint| name.replace('-', joint));
-    streams.print(&String::from_utf8(script)?.replace(&broken, &whole))?;
-    Ok(0)
 }
 
 /// The text of an error and its causes, with secrets masked.

@@ -212,13 +212,15 @@ const OF_THE_PROCESS: [&str; 18] = [
 ];
 
 /// The exceptions, each with its reason.
-const ALLOWED: [(&str, &str); 7] = [
+const ALLOWED: [(&str, &str); 8] = [
     // Every variable that looks like a key holds a secret, whoever uses it.
     ("secret", "environment::variable"),
     // The user names variables whose values are to be sent.
     ("job::ray::variables", "environment::variable"),
     // Finds the active virtual environment as Python itself does.
     ("bridge::python::which", "environment::variable"),
+    // The option itself asks for the variable of a scheduler.
+    ("job::spec::shard", "environment::variable"),
     // Runs on the process's first thread, and passes on the exit code of the command line.
     ("bridge::python::main_thread", "process::exit"),
     // Ends a forked child, which must not go on as a second run.

@@ -43,7 +43,7 @@ static HEADER: LazyLock<Vec<u8>> = LazyLock::new(|| {
             empty: 0,
             header_hash: None,
         },
-        selection: 0..ROWS,
+        selection: (0..ROWS).into(),
         identity: BTreeMap::new(),
         predictor_sha256: None,
         prompt: None,

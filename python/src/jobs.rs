@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio_asyncio_bridge::job::compare::{CompareRequest, PreparedComparison};
+use tokio_asyncio_bridge::job::merge::{MergeRequest, merge as library_merge};
 use tokio_asyncio_bridge::job::paths::answers_of;
 use tokio_asyncio_bridge::job::rebuilt::rebuilt;
 use tokio_asyncio_bridge::job::spec::{FieldPatch, KeywordError, WholePatch, keywords};
@@ -160,6 +161,25 @@ pub(crate) fn export(
         let rows = written.rows;
         let (ok, failed, unfinished) = (rows.ok, rows.failed, rows.unfinished);
         Ok(json!({ "answers": written.answers, "ok": ok, "failed": failed, "unfinished": unfinished }))
+    })
+}
+
+/// Joins the answers of the shards of an input into one job.
+#[pyfunction]
+pub(crate) fn merge(
+    input: PathBuf,
+    answers: Vec<PathBuf>,
+    output: Option<PathBuf>,
+    force: bool,
+) -> PyResult<Run> {
+    let answers: Vec<_> = answers.into_iter().map(answers_of).collect();
+    let argv = argv("merge", &input, Vec::new(), None);
+    let argv =
+        argv.into_iter().chain(answers.iter().map(|file| file.to_string_lossy().into_owned())).collect();
+    let request = MergeRequest { input, answers, output, force, argv };
+    Run::start(move |_, watch, control| {
+        let merged = library_merge(request, watch, control)?;
+        Ok(of_session(Some(&merged.report), None, &merged.paths.answers))
     })
 }
 

@@ -29,7 +29,7 @@ mod _native {
     #[pymodule_export]
     use crate::bar::{Bar, figures};
     #[pymodule_export]
-    use crate::jobs::{compare, export, process, resume, verify};
+    use crate::jobs::{compare, export, merge, process, resume, verify};
     #[pymodule_export]
     use crate::journal::{Outcomes, answer_columns, process_rows};
     #[pymodule_export]

@@ -19,7 +19,7 @@ from tokio_asyncio_bridge._errors import (
     UsageError,
 )
 from tokio_asyncio_bridge._evaluate import Evaluation, evaluate
-from tokio_asyncio_bridge._jobs import compare, estimate, export, process, resume, verify
+from tokio_asyncio_bridge._jobs import compare, estimate, export, merge, process, resume, verify
 from tokio_asyncio_bridge._map import map
 from tokio_asyncio_bridge._outcome import Outcome, Usage
 from tokio_asyncio_bridge._progress import Progress, ShowProgress
@@ -58,6 +58,7 @@ __all__ = [
     "evaluate",
     "export",
     "map",
+    "merge",
     "process",
     "resume",
     "stream",

@@ -230,6 +230,7 @@ class RunInfo:
         started_at: When it started, in UTC, as RFC 3339 has it.
         finished_at: When it ended.
         host_cores: Cores that the process may use.
+        shard: The shard whose rows were answered, such as `0/4`; None if the input was not divided.
     """
 
     argv: list[str]
@@ -241,6 +242,7 @@ class RunInfo:
     started_at: str
     finished_at: str
     host_cores: int
+    shard: str | None = None
 
 
 def built(kind: type[_T], known: dict[str, Any], **further: Any) -> _T:

@@ -1,7 +1,7 @@
 """The jobs of the command line as functions."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 
 from tokio_asyncio_bridge import _native
@@ -49,7 +49,7 @@ def process(
     Args:
         input: A `.csv` or `.jsonl` file, a pipe, or `-` for standard input (with `format`).
         output: The answers file; by default the input's stem and `.answers.csv` or `.answers.jsonl`, in the working
-            directory.
+            directory. For shard K of N it is `.answers.K-of-N.csv`.
         predictor: What answers a row: a SPEC (`path/to/file.py:name`, `package.module:name`, or `dspy`), any callable,
             or a `dspy.Module`. Its parameters are the columns that it takes. An object may be defined anywhere, also in
             a notebook's cell. It is called in a copy of the caller's context and recorded by its name, so that the
@@ -204,8 +204,8 @@ def verify(input: File, answers: File, *, stop: Stop | None = None, **options: U
         input: The input of the run.
         answers: Its answers file.
         stop: Ends the check when its `stop()` is called.
-        options: How to read the input: `range`, `delimiter`, `encoding`, `format`. What is left out is taken from the
-            journal.
+        options: How to read the input: `range`, `shard`, `delimiter`, `encoding`, `format`. What is left out is taken
+            from the journal.
 
     Returns:
         The faults by kind. `Audit.ok` says whether there is none.
@@ -244,3 +244,41 @@ def export(
     force = taken.pop("force", False)
     to = None if output is None else os.fspath(output)
     return drive(_native.export(os.fspath(answers), to, words(taken), force), exported_of, stop, None)
+
+
+def merge(
+    input: File,
+    answers: Iterable[File],
+    output: File | None = None,
+    *,
+    force: bool = False,
+    stop: Stop | None = None,
+) -> Report:
+    """Joins the answers of the shards of an input into one answers file, journal and report. Calls nothing.
+
+    Each outcome is checked against its row of the input. Rows that have none, and rows that have one in several files,
+    are told in warnings. `resume` answers what is left over. The files of the shards stay as they are.
+
+    Args:
+        input: The file that the shards are of.
+        answers: The answers files of the shards, or their journals. Only the journals are read.
+        output: The answers file to write; by default the input's stem and `.answers.csv` or `.answers.jsonl`, in the
+            working directory.
+        force: Replace an earlier run of that name. It is kept under another one.
+        stop: Ends the merge when its `stop()` is called.
+
+    Returns:
+        The timing report of all sessions of all shards. Its `wall_s` is the sum over them, although shards may have run
+        at the same time.
+
+    Raises:
+        UsageError: A file is named twice, or none is.
+        ChangedError: The shards are of different jobs, or one has an outcome that is of no row of the input.
+        InputError, JournalError: A file is missing, in use or cannot be read.
+        OutputError: A file cannot be written, or would replace one that must stay.
+        StoppedError: `stop` ended the merge.
+    """
+    refuse_stopped(stop)
+    to = None if output is None else os.fspath(output)
+    run = _native.merge(os.fspath(input), [os.fspath(file) for file in answers], to, force)
+    return drive(run, report_of, stop, None)

@@ -20,6 +20,8 @@ Duration: TypeAlias = float | timedelta | str
 File: TypeAlias = str | os.PathLike[str]
 # Rows counted from 0, the end exclusive: `range(0, 100)` or `"0:100"`.
 Rows: TypeAlias = range | str
+# Shard K of N, K counted from 0: `"0/4"` or `(0, 4)`. `"auto/4"` takes K from the scheduler's variable.
+Shard: TypeAlias = str | tuple[int, int]
 # Arguments of the language model. Values are JSON's; one whose name says that it is a secret is never written down.
 LmArguments: TypeAlias = Mapping[str, Any]
 # Columns by the parameters that they are for.
@@ -137,6 +139,7 @@ class JobOptions(CallOptions, ArgumentOptions, WorkerOptions, RayOptions, total=
     id_column: str
     limit: int
     range: Rows
+    shard: Shard
     delimiter: str
     encoding: str
     format: Format
@@ -184,6 +187,7 @@ class VerifyOptions(TypedDict, total=False):
     """The options of `verify`."""
 
     range: Rows
+    shard: Shard
     delimiter: str
     encoding: str
     format: Format
@@ -212,6 +216,7 @@ _SAID = {
     range: "a range",
     str: "a text",
     timedelta: "a timedelta",
+    tuple: "a tuple of two numbers",
     Mapping: "a mapping",
     Sequence: "a list",
 }
@@ -254,6 +259,8 @@ def _words(name: str, value: object) -> Iterator[tuple[str, str]]:
             if value.step != 1:
                 raise UsageError(f"`{name}=` takes a range without gaps, not {value!r}")
             yield name, f"{value.start}:{value.stop}"
+        case tuple() if name == "shard":
+            yield name, "/".join(map(str, value))
         case Mapping():
             for key, item in value.items():
                 yield name, f"{key}={_item(item)}"

@@ -1,7 +1,6 @@
 //! The rows of a session, one at a time, in the order of the input.
 
 use std::error::Error;
-use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,6 +10,7 @@ use super::error::InputError;
 use super::records::Records;
 use super::source::Source;
 use crate::row::{Row, RowHash};
+use crate::selection::Rows;
 
 /// Where the rows of a session come from.
 pub(crate) trait RowSource: Send {
@@ -42,7 +42,7 @@ pub(crate) enum NextRow {
 pub(crate) struct RowReader {
     records: Records,
     arguments: ArgumentReader,
-    selection: Range<u64>,
+    selection: Rows,
 }
 
 impl RowReader {
@@ -54,12 +54,12 @@ impl RowReader {
     pub(crate) fn open(
         source: &Source,
         binding: &Binding,
-        selection: Range<u64>,
+        selection: impl Into<Rows>,
     ) -> Result<Self, InputError> {
         let records = Records::open(source)?;
         let arguments = ArgumentReader::new(binding, records.header(), source)
             .map_err(|fault| InputError::new(source, fault))?;
-        Ok(Self { records, arguments, selection })
+        Ok(Self { records, arguments, selection: selection.into() })
     }
 
     /// The next selected row, or `None` at the end.
@@ -73,7 +73,7 @@ impl RowReader {
                 return Ok(None);
             }
             let Some(record) = self.records.next()? else { return Ok(None) };
-            if record.id < self.selection.start {
+            if !self.selection.contains(record.id) {
                 continue;
             }
             let (id, line, hash) = (record.id, record.line, RowHash::of(record.raw.as_bytes()));

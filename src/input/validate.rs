@@ -1,7 +1,6 @@
 //! Reads a whole file before the first call is paid for, and refuses it if anything is wrong with it.
 
 use std::fs::File;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::arguments::ArgumentReader;
@@ -15,6 +14,7 @@ use super::types::{Checking, Misfit, Types};
 use crate::fs::Hashing;
 use crate::policy::rate::length;
 use crate::row::{RowHash, Value};
+use crate::selection::Rows;
 
 /// How many faults are reported beyond the first.
 const FURTHER: usize = 4;
@@ -34,8 +34,8 @@ pub struct Validated {
     pub rows: u64,
     /// Blank records at the end of the file, which are not rows.
     pub empty: u64,
-    /// Ids of the selected rows: the selection, cut off at the end of the file.
-    pub selected: Range<u64>,
+    /// The selected rows: the selection, cut off at the end of the file.
+    pub selected: Rows,
     /// SHA-256 of the file's bytes, in lowercase hexadecimal.
     pub sha256: String,
     /// Length of the file in bytes.
@@ -82,8 +82,12 @@ pub enum Warning {
 /// # Errors
 ///
 /// Fails if the file cannot be read, is malformed, or lacks a column that is wanted. The error lists the first faults.
-pub fn validate(source: &Source, wanted: &Wanted, selection: Range<u64>) -> Result<Validated, InputError> {
-    walk(source, wanted, selection, None, None)
+pub fn validate(
+    source: &Source,
+    wanted: &Wanted,
+    selection: impl Into<Rows>,
+) -> Result<Validated, InputError> {
+    walk(source, wanted, selection.into(), None, None)
 }
 
 /// As [`validate`], and also checks every value of a parameter that has a type, on another thread at the same time.
@@ -94,7 +98,7 @@ pub fn validate(source: &Source, wanted: &Wanted, selection: Range<u64>) -> Resu
 pub fn validate_typed(
     source: &Source,
     wanted: &Wanted,
-    selection: Range<u64>,
+    selection: impl Into<Rows>,
     types: &dyn Types,
 ) -> Result<Validated, InputError> {
     if wanted.parameters.iter().all(|parameter| parameter.kind.is_none()) {
@@ -103,7 +107,7 @@ pub fn validate_typed(
     let directory = source.at.parent().unwrap_or(&source.at);
     std::thread::scope(|scope| {
         let checking = Checking::start(scope, types, directory, 1 + FURTHER);
-        walk(source, wanted, selection, None, Some(checking))
+        walk(source, wanted, selection.into(), None, Some(checking))
     })
 }
 
@@ -114,14 +118,14 @@ pub fn validate_typed(
 ///
 /// Fails if the file cannot be read or its beginning is malformed.
 pub(crate) fn glance(source: &Source) -> Result<(), InputError> {
-    walk(source, &Wanted::default(), 0..0, Some(GLANCE), None).map(drop)
+    walk(source, &Wanted::default(), (0..0).into(), Some(GLANCE), None).map(drop)
 }
 
 /// Reads the file up to the position `stop`, in bytes. The first fault sets `stop` if it is not set.
 fn walk(
     source: &Source,
     wanted: &Wanted,
-    selection: Range<u64>,
+    selection: Rows,
     mut stop: Option<u64>,
     checking: Option<Checking<'_>>,
 ) -> Result<Validated, InputError> {
@@ -182,7 +186,7 @@ enum Plan {
 struct Checker<'a> {
     source: &'a Source,
     wanted: &'a Wanted,
-    selection: Range<u64>,
+    selection: Rows,
     plan: Plan,
     /// Totals up to the last record that is not blank.
     seen: Seen,
@@ -216,7 +220,7 @@ impl Checker<'_> {
 
     fn check(&mut self, record: &RawRecord<'_>) -> Result<(), InputError> {
         self.end.records += 1;
-        let checked = if self.selection.contains(&record.id) {
+        let checked = if self.selection.contains(record.id) {
             self.check_selected(record)
         } else if self.source.format == Format::Jsonl {
             entries(record.raw).map(drop)
@@ -297,7 +301,7 @@ impl Checker<'_> {
         };
         let mut warnings = Vec::new();
         let (rows, empty) = (self.seen.records, self.end.records);
-        let selected = self.selection.start.min(rows)..self.selection.end.min(rows);
+        let selected = self.selection.up_to(rows);
         if selected.is_empty() {
             warnings.push(Warning::NothingSelected { rows });
         }

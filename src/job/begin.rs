@@ -212,10 +212,9 @@ impl PreparedJob {
     ///
     /// Fails if the journal cannot be read or holds another job.
     pub fn check(&self, observer: &mut dyn Observer) -> Result<u64, JobError> {
-        let selected = &self.prepared.validated.selected;
         let left =
             if self.continuing { self.take_up.check(&self.files, &self.prepared, observer)? } else { None };
-        Ok(left.unwrap_or(selected.end - selected.start))
+        Ok(left.unwrap_or(self.prepared.validated.selected.len()))
     }
 
     /// Estimates the tokens and the cost of calling this many rows.

@@ -104,7 +104,7 @@ impl Session<'_> {
             None => {}
             Some(Loss::Cut) => {
                 let before = self.journal.index().counts().ok;
-                let mut fold = Fold::new(&self.validated.selected);
+                let mut fold = Fold::new(self.validated.selected);
                 self.journal.reread(|record| fold.recovered(record))?;
                 fold.close_session();
                 self.fold = fold;
@@ -142,7 +142,7 @@ impl Session<'_> {
 
     /// Decides why the session ended early, if it did, and the exit code.
     fn verdict(&self, stop: Option<StopReason>) -> (Option<StopReason>, u8) {
-        let after = self.journal.index().count(self.validated.selected.clone());
+        let after = self.journal.index().count(self.validated.selected.iter());
         // A signal that came after the last outcome was recorded changes nothing.
         let stop = stop.filter(|stop| !(matches!(stop, StopReason::Signal(_)) && after.unfinished == 0));
         let code = match &stop {
@@ -224,7 +224,7 @@ impl Session<'_> {
         let workers = Worker::of_lanes(&health.lanes, bridge.describe().workers);
         let blocked = health.lanes.into_iter().flat_map(|lane| lane.blockages).map(Into::into).collect();
         let facts = Facts {
-            selected: self.validated.selected.clone(),
+            selected: self.validated.selected,
             input_rows: self.validated.rows + self.validated.empty,
             resumed,
             concurrency: self.calls as u64,

@@ -37,15 +37,29 @@ pub(crate) fn read(
     let file = File::open(journal);
     let file =
         file.map_err(|source| JournalError::Io { action: "open", path: journal.to_owned(), source })?;
-    let read = Recovered::from_reader(Stoppable { file, control }, journal, visit);
-    let mut recovered = read.map_err(|error| match control.asked() {
-        Some(signal) => JobError::cut_short("reading the journal", signal).at(journal),
-        None => error.into(),
-    })?;
+    let mut recovered = read_from(file, journal, control, visit)?;
     if running {
         recovered.torn_bytes = 0;
     }
     Ok((recovered, running))
+}
+
+/// Reads a journal that is open already.
+///
+/// # Errors
+///
+/// As [`read`].
+pub(crate) fn read_from(
+    file: File,
+    journal: &Path,
+    control: &Control,
+    visit: impl FnMut(&Record<'_>),
+) -> Result<Recovered, JobError> {
+    let read = Recovered::from_reader(Stoppable { file, control }, journal, visit);
+    read.map_err(|error| match control.asked() {
+        Some(signal) => JobError::cut_short("reading the journal", signal).at(journal),
+        None => error.into(),
+    })
 }
 
 /// One sentence for each fault of the journal.

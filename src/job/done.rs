@@ -50,9 +50,7 @@ pub(super) fn done(spec: &JobSpec, paths: &JobPaths, take_up: TakeUp) -> Result<
     // The report is written after the answers. That of an earlier session stays if the last one was killed before that.
     let written = paths.answers.exists()
         && json::read(&paths.report).is_ok_and(|report| report.run.started_at == header.started_at);
-    let mut selection = spec.rows.selection();
-    selection.end = selection.end.min(header.input.rows);
-    let counts = recovered.index.count(selection);
+    let counts = recovered.index.count(spec.rows.selection().up_to(header.input.rows).iter());
     let skip_failed = take_up.only == Some(Only::Unfinished);
     let left = counts.unfinished + if skip_failed { 0 } else { counts.failed };
     Ok((same && written && left == 0).then_some(counts))

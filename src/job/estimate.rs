@@ -47,7 +47,7 @@ pub(super) fn check(money: &MoneySpec, metered: Option<&Metered>) -> Result<(), 
 
 impl Estimate {
     pub(super) fn new(money: &MoneySpec, metered: Option<Metered>, validated: &Validated) -> Self {
-        let rows = validated.selected.end - validated.selected.start - validated.unaskable;
+        let rows = validated.selected.len() - validated.unaskable;
         let tokens = validated.argument_bytes as f64 / CHARACTERS_A_TOKEN as f64;
         Self { arguments: tokens / rows.max(1) as f64, ..Self::unseen(money, metered) }
     }

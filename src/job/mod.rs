@@ -18,6 +18,7 @@
 //! * [`outcomes::Outcomes`] reads the outcomes of a run, row by row.
 //! * [`rebuilt::rebuilt`] returns the report of any run, from its journal.
 //! * [`export::export`] writes the answers that a run has so far.
+//! * [`merge::merge`] joins the journals of shards into one job.
 //! * [`verify::verify`] checks an answers file against its input and its journal.
 //!
 //! Several jobs may run at once, or one after the other. They share one Python interpreter, which lives on after them.
@@ -32,6 +33,7 @@ pub mod compare;
 mod conclude;
 pub(crate) mod damage;
 pub(crate) mod destination;
+mod difference;
 mod done;
 pub(crate) mod env_file;
 mod error;
@@ -40,6 +42,7 @@ pub mod export;
 pub(crate) mod files;
 mod in_workers;
 pub mod memory;
+pub mod merge;
 mod models;
 pub(crate) mod named;
 mod on_ray;
@@ -76,3 +79,4 @@ pub use crate::policy::stop::Signal;
 pub use crate::report::Report;
 pub use crate::report::progress::TerminalBar;
 pub use crate::run::control::Control;
+pub use crate::selection::Shard;

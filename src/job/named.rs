@@ -10,6 +10,7 @@ use super::paths::{JobPaths, is_descriptor, is_null, is_stream};
 use super::spec::{JobSpec, RowPatch, WholePatch};
 use crate::environment;
 use crate::input::Format;
+use crate::selection::Shard;
 
 /// The format of an input.
 ///
@@ -31,22 +32,27 @@ pub(crate) fn format_of(input: &Path, rows: &RowPatch) -> Result<Format, JobErro
     Ok(format?)
 }
 
-/// The files of the job whose answers go to `output`, or to the default answers file of the input.
-pub(crate) fn paths_of(input: &Path, output: Option<&Path>, format: Format) -> JobPaths {
-    output.map_or_else(|| JobPaths::find(&default_answers(input, format)), JobPaths::find)
+/// The files of the job whose answers go to `output`, or to the default answers file of the input or of its shard.
+pub(crate) fn paths_of(
+    input: &Path,
+    output: Option<&Path>,
+    format: Format,
+    shard: Option<Shard>,
+) -> JobPaths {
+    output.map_or_else(|| JobPaths::find(&default_answers(input, format, shard)), JobPaths::find)
 }
 
-fn default_answers(input: &Path, format: Format) -> PathBuf {
+fn default_answers(input: &Path, format: Format, shard: Option<Shard>) -> PathBuf {
     let extension = if format == Format::Csv { "csv" } else { "jsonl" };
     // The number of a file descriptor makes no good name.
     let input = if is_descriptor(input) { Path::new("-") } else { input };
-    JobPaths::default_answers(input, extension)
+    JobPaths::default_answers(input, shard, extension)
 }
 
 impl Job {
     /// Begins the job of an input, or continues the run that its journal holds, as `process` does. The input may be a
     /// stream (`-` for standard input). The answers go to `output`, or to `<stem>.answers.<extension>` in the working
-    /// directory. `options` need not name the input, the output and the stream.
+    /// directory, those of a shard to `<stem>.answers.K-of-N.<extension>`. `options` need not name the input, the output and the stream.
     ///
     /// If the output is `/dev/null`, the job's files are in the temporary directory that is returned, too.
     ///
@@ -65,14 +71,14 @@ impl Job {
         spec.stream = is_stream(input);
         spec.lay_all(patch, &directory);
         let mut scratch = None;
-        let mut paths = paths_of(input, output, format);
+        let mut paths = paths_of(input, output, format, spec.rows.shard);
         if output.is_some_and(is_null) {
             let made = tempfile::tempdir_in(environment::temporary_directory()).explain(
                 ErrorKind::Output,
                 Path::new("."),
                 || "failed to make a temporary directory".to_owned(),
             )?;
-            paths = JobPaths::of(&scratch.insert(made).path().join(default_answers(input, format)));
+            paths = JobPaths::of(&scratch.insert(made).path().join(default_answers(input, format, None)));
         }
         let options = SessionOptions {
             stream: spec.stream.then(|| input.to_owned()),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{JobError, refuse};
 use crate::fs::directory_of;
+use crate::selection::Shard;
 
 /// Whether an input can be read only once: standard input, a named pipe, or a file descriptor such as a shell's `<(…)`.
 pub fn is_stream(input: &Path) -> bool {
@@ -113,9 +114,9 @@ impl JobPaths {
         })
     }
 
-    /// The default answers file of an input: `<stem>.answers.<extension>` in the working directory. For standard input
-    /// (`-`) the stem is `stdin`.
-    pub fn default_answers(input: &Path, extension: &str) -> PathBuf {
+    /// The default answers file of an input: `<stem>.answers.<extension>` in the working directory, and
+    /// `<stem>.answers.K-of-N.<extension>` for a shard. For standard input (`-`) the stem is `stdin`.
+    pub fn default_answers(input: &Path, shard: Option<Shard>, extension: &str) -> PathBuf {
         let stem = if input == Path::new("-") {
             "stdin".into()
         } else {
@@ -123,6 +124,9 @@ impl JobPaths {
         };
         let mut name = stem;
         name.push(".answers.");
+        if let Some(shard) = shard {
+            name.push(format!("{}-of-{}.", shard.number(), shard.of()));
+        }
         name.push(extension);
         PathBuf::from(name)
     }
@@ -146,9 +150,11 @@ mod tests {
 
     #[test]
     fn without_a_name_answers_go_to_the_current_directory() {
-        let answers = |input: &str, extension| JobPaths::default_answers(Path::new(input), extension);
+        let answers = |input: &str, extension| JobPaths::default_answers(Path::new(input), None, extension);
         assert_eq!(answers("data/questions.csv", "csv"), Path::new("questions.answers.csv"));
         assert_eq!(answers("-", "jsonl"), Path::new("stdin.answers.jsonl"));
+        let shard = JobPaths::default_answers(Path::new("q.csv"), Shard::new(3, 10).ok(), "csv");
+        assert_eq!(shard, Path::new("q.answers.3-of-10.csv"));
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Preparing {
             pid: std::process::id(),
             argv: argv.iter().map(|word| secrets.mask(word).into_owned()).collect(),
             input: input_identity(&source, &validated),
-            selection: validated.selected.clone(),
+            selection: validated.selected,
             identity: spec.recorded_identity(program),
             predictor_sha256: predictor_sha256(&*answerer.bridge),
             prompt: prompt.map(|prompt| prompt.relative_to(&spec.directory)),
@@ -232,7 +232,7 @@ pub(super) fn tell_of_workers(answerer: &Answerer, observer: &mut dyn Observer) 
     }
 }
 
-fn input_identity(source: &Source, validated: &Validated) -> InputIdentity {
+pub(super) fn input_identity(source: &Source, validated: &Validated) -> InputIdentity {
     InputIdentity {
         path: source.at.to_string_lossy().into_owned(),
         format: if source.format == Format::Csv { "csv" } else { "jsonl" }.to_owned(),
@@ -254,10 +254,13 @@ impl Prepared {
         warn(&self.answerer, &self.spec, observer);
         tell_of_workers(&self.answerer, observer);
         let predictor = self.answerer.bridge.describe();
-        let rows = self.validated.selected.end - self.validated.selected.start;
+        let rows = self.validated.selected.len();
         let mut text = format!("{}: {}", self.source.path.display(), counted(rows, "row"));
         if rows < self.validated.rows {
             text += &format!(" of {}", count(self.validated.rows));
+        }
+        if let Some(shard) = self.header.selection.shard.divided() {
+            text += &format!(" (shard {shard})");
         }
         if self.validated.unaskable > 0 {
             text += &format!(", {} without a question", count(self.validated.unaskable));
@@ -293,6 +296,7 @@ impl Prepared {
             argv: self.header.argv.clone(),
             input: self.header.input.path.clone(),
             input_sha256: self.header.input.sha256.clone(),
+            shard: self.header.selection.shard.divided(),
             predictor: self.spec.predictor.predictor.clone(),
             bridge: self.answerer.bridge.describe().bridge.clone(),
             versions: self.versions.clone(),

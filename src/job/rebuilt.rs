@@ -71,8 +71,8 @@ pub fn rebuilt(
     let mut fold = None;
     let mut resumed = 0;
     let (recovered, running) = damage::read(&paths.journal, control, |record| {
-        let selection = if let Record::Header(header) = record { header.selection.clone() } else { 0..0 };
-        let fold = fold.get_or_insert_with(|| Fold::new(&selection));
+        let selection = if let Record::Header(header) = record { header.selection } else { (0..0).into() };
+        let fold = fold.get_or_insert_with(|| Fold::new(selection));
         fold.recovered(record);
         if let Record::Header(header) = record {
             resumed = fold.decided(&header.selection).ok;
@@ -116,7 +116,7 @@ fn facts(
     // For a session that was killed, the journal's last write is the last sign of life.
     let last_write = || metadata.modified().map(timestamp);
     Ok(Facts {
-        selected: header.selection.clone(),
+        selected: header.selection,
         input_rows: header.input.rows + header.input.empty,
         resumed,
         concurrency: kept.calls.max(1),
@@ -131,6 +131,7 @@ fn facts(
             argv: header.argv.clone(),
             input: header.input.path.clone(),
             input_sha256: header.input.sha256.clone(),
+            shard: header.selection.shard.divided(),
             predictor: header.identity.get("predictor").cloned().unwrap_or_default(),
             bridge: kept.bridge,
             versions: kept.versions,

@@ -5,27 +5,23 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::answerer::now;
+use super::difference::{Differences, Sides};
 use super::error::{JobError, refuse};
 use super::paths::JobPaths;
 use super::prepare::Prepared;
-use super::spec::{FieldDifference, Identity};
+use super::spec::Identity;
 use crate::input::{Records, Source};
 use crate::journal::{Header, Index, InputIdentity, Journal, Reader, Recovered};
 use crate::matching::Matching;
 use crate::observe::{Level, Observer};
-use crate::prompt::{Difference, Text};
-use crate::report::text::{brief, count, counted, list};
+use crate::report::text::{count, counted, list};
 use crate::row::RowHash;
-use crate::selection::Selection;
+use crate::selection::{Rows, Selection, Shard};
 use crate::stats::Fold;
 use crate::usage::Spent;
 
-/// The most differences in the prompts that are reported one by one.
-const TOLD: usize = 3;
-/// The most characters shown of a text.
-const SHOWN: usize = 60;
-/// Characters shown before the place where two texts differ.
-const BEFORE: usize = 20;
+/// The most characters of the list of changed files.
+const SHOWN: usize = 120;
 /// Stands for a row that the input no longer has.
 const GONE: u64 = u64::MAX;
 /// How many rows are matched at once, at 17 bytes each. More rows are matched in several passes.
@@ -55,22 +51,8 @@ impl Change {
         journal: &Path,
     ) -> Result<Self, JobError> {
         let before = recovered.sessions.last().ok_or_else(|| JobError::no_session(journal))?;
-        let (earlier, now) = (Identity::recorded(before), Identity::recorded(header));
-        let mut options = differing(&earlier, &now);
+        let Differences { options, prompts, sources } = Differences::between(before, header, Sides::Sessions);
         let (was, is) = (&before.input, &header.input);
-        for (name, was, is) in
-            [("encoding", &was.encoding, &is.encoding), ("format", &was.format, &is.format)]
-        {
-            if was != is {
-                options.push(format!("`--{name}` was `{was}` in the earlier run and is `{is}` now"));
-            }
-        }
-        // In a file that was saved again with another delimiter, the rows differ.
-        if was.sha256 == is.sha256 && was.delimiter != is.delimiter {
-            let [was, is] =
-                [was, is].map(|input| input.delimiter.unwrap_or_default().escape_debug().to_string());
-            options.push(format!("`--delimiter` was `{was}` in the earlier run and is `{is}` now"));
-        }
         let read =
             |input: &InputIdentity| (input.sha256.clone(), input.encoding.clone(), input.format.clone());
         let input = if read(was) == read(is) {
@@ -79,25 +61,7 @@ impl Change {
             let same_columns = was.header_hash == is.header_hash && was.delimiter == is.delimiter;
             mismatches(source, journal, &recovered.index, is.rows, same_columns)?
         };
-        // Another predictor, signature or model implies other prompts.
-        let same_predictor = now.is_predictor_of(&earlier)
-            && (&earlier.signature, &earlier.model) == (&now.signature, &now.model);
-        let (prompts, sources) = match (&before.prompt, &header.prompt) {
-            _ if !same_predictor => (Vec::new(), Vec::new()),
-            (Some(was), Some(is)) => {
-                let mut sources: Vec<_> = was.changed_sources(is).map(str::to_owned).collect();
-                // It may come from another file than before, or from none.
-                if sources.is_empty() && was.is_rewritten(is) {
-                    sources.push(now.predictor.clone());
-                }
-                (sentences(&was.differences(is)), sources)
-            }
-            _ if before.predictor_sha256 != header.predictor_sha256 => {
-                let spec = &*now.predictor;
-                (Vec::new(), vec![spec.rsplit_once(':').map_or(spec, |(file, _)| file).to_owned()])
-            }
-            _ => (Vec::new(), Vec::new()),
-        };
+        let (earlier, now) = (Identity::recorded(before), Identity::recorded(header));
         let is_given = earlier.object || now.object;
         let remedy = match prompts.is_empty() {
             true if is_given && !now.is_predictor_of(&earlier) => "give the same one",
@@ -153,59 +117,9 @@ impl Change {
         if !self.sources.is_empty() {
             let files: Vec<_> = self.sources.iter().map(|file| format!("`{file}`")).collect();
             let text = "the predictor's source has changed since the last session";
-            observer.message(Level::Warning, &format!("{text}: {}", list(&files, 2 * SHOWN)));
+            observer.message(Level::Warning, &format!("{text}: {}", list(&files, SHOWN)));
         }
     }
-}
-
-/// A sentence for each of the first differences, and one for the rest.
-fn sentences(differences: &[Difference<'_>]) -> Vec<String> {
-    let sentence = |difference: &Difference<'_>| match difference {
-        Difference::New(name) => format!("the module has a predictor `{name}` that it did not have"),
-        Difference::Gone(name) => format!("the module no longer has its predictor `{name}`"),
-        Difference::Part { was, is, .. } if was.text == is.text => {
-            format!(
-                "the {difference} changed after the first {} characters",
-                count(is.text.chars().count() as u64)
-            )
-        }
-        Difference::Part { part, was, is, .. } => {
-            let [was, is] = apart(was, is);
-            let [before, now] = if *part == "signature" { ["was", "is"] } else { ["were", "are"] };
-            format!("the {difference} {before} `{was}` in the earlier run and {now} `{is}` now")
-        }
-    };
-    let mut sentences: Vec<_> = differences.iter().take(TOLD).map(sentence).collect();
-    if let Some(more) = differences.len().checked_sub(TOLD).filter(|more| *more > 0) {
-        sentences.push(format!("{} of its prompts changed", counted(more as u64, "other part")));
-    }
-    sentences
-}
-
-/// Shortens two texts to what surrounds the place where they differ.
-fn apart(was: &Text, is: &Text) -> [String; 2] {
-    let same = was.text.chars().zip(is.text.chars()).take_while(|(was, is)| was == is).count();
-    let words = was.text.chars().take(same.saturating_sub(BEFORE)).collect::<String>();
-    // Texts that differ near the beginning are shown from the beginning.
-    let skipped = words.rfind([' ', '\n']).filter(|skipped| *skipped > BEFORE).map_or(0, |at| at + 1);
-    [was, is].map(|text| {
-        let before = if skipped > 0 { "…" } else { "" };
-        format!("{before}{}", brief(&text.text[skipped..], SHOWN))
-    })
-}
-
-/// A sentence for each option that makes this another job.
-fn differing(before: &Identity, now: &Identity) -> Vec<String> {
-    let shown = |value: &str| if value.is_empty() { "not given".to_owned() } else { format!("`{value}`") };
-    let object = |identity: &Identity| if identity.object { "the Python object " } else { "" };
-    let sentence = |FieldDifference { name, was, is }: FieldDifference<'_>| {
-        if name == "predictor" && (before.object || now.object) {
-            let (of_was, of_is) = (object(before), object(now));
-            return format!("the predictor was {of_was}`{was}` in the earlier run and is {of_is}`{is}` now");
-        }
-        format!("`--{name}` was {} in the earlier run and is {} now", shown(was), shown(is))
-    };
-    now.differences(before).into_iter().map(sentence).collect()
 }
 
 /// Describes how the input differs from the rows in the journal: how many do not match, and where the first one is.
@@ -258,21 +172,22 @@ pub(super) fn rematch(
     whole: &Spent,
     observer: &mut dyn Observer,
 ) -> Result<(Journal, Fold), JobError> {
-    let before = journal.index().selection().hull();
+    let (before, shard) = (journal.index().selection().places(), prepared.header.selection.shard);
     let passes = (before.end - before.start).div_ceil(ROWS_A_PASS);
-    let (moved, kept) = moves(&paths.journal, journal.index(), open, &prepared.source, passes)?;
+    let (moved, kept) = moves(&paths.journal, journal.index(), open, (&prepared.source, shard), passes)?;
     let gone = journal.index().counts().ok - kept;
     // An answer is kept even if this session does not select its row.
-    let mut selection = Selection::from(prepared.header.selection.clone());
-    moved.iter().filter(|row| **row != GONE).for_each(|row| selection.cover(*row..*row + 1));
+    let mut selection = Selection::from(prepared.header.selection);
+    let kept_rows = moved.iter().filter(|row| **row != GONE);
+    kept_rows.for_each(|row| selection.cover(Rows::new(*row..*row + 1, shard)));
     let selection = selection.hull();
     let moved = move |row: u64| {
-        let row = moved.get(usize::try_from(row.checked_sub(before.start)?).ok()?).copied();
-        row.filter(|row| *row != GONE)
+        let place = shard.place(row)?.checked_sub(before.start)?;
+        moved.get(usize::try_from(place).ok()?).copied().filter(|row| *row != GONE)
     };
     let time = now().replace(':', "-");
-    let mut fold = Fold::new(&selection);
-    let mut rewrite = journal.rewrite(&selection, moved, |record| fold.recovered(record))?;
+    let mut fold = Fold::new(selection);
+    let mut rewrite = journal.rewrite(selection, moved, |record| fold.recovered(record))?;
     fold.close_session();
     if let Some(gone) = whole.beyond(fold.stats.spent()) {
         rewrite.carry(&gone)?;
@@ -280,25 +195,26 @@ pub(super) fn rematch(
     }
     let rewritten = rewrite.replace(&prepared.header, &time)?;
     let text = format!(
-        "rows are matched by content: {} kept, {} gone from the input; the earlier journal is kept as `{}`",
+        "rows are matched by content: {} kept, {} gone from the {}; the earlier journal is kept as `{}`",
         counted(kept, "answer"),
         count(gone),
+        if shard.is_whole() { "input" } else { "shard" },
         rewritten.aside.display()
     );
     observer.message(Level::Warning, &text);
     Ok((rewritten.journal, fold))
 }
 
-/// Finds the new number of each row in the journal's selection, or [`GONE`]. Also returns how many answered rows were
-/// found.
+/// Finds the new number of each row in the journal's selection, or [`GONE`], among the rows of the shard. Also returns
+/// how many answered rows were found.
 fn moves(
     journal: &Path,
     index: &Index,
     open: &BTreeMap<u64, RowHash>,
-    source: &Source,
+    (source, shard): (&Source, Shard),
     passes: u64,
 ) -> Result<(Vec<u64>, u64), JobError> {
-    let before = index.selection().hull();
+    let before = index.selection().places();
     let mut moved = vec![GONE; (before.end - before.start) as usize];
     let mut kept = 0;
     for pass in 0..passes {
@@ -307,14 +223,14 @@ fn moves(
         let mut records = Records::open(source)?;
         while let Some(record) = records.next()? {
             let hash = RowHash::of(record.raw.as_bytes()).0;
-            if !in_turn(hash) {
+            if !in_turn(hash) || shard.place(record.id).is_none() {
                 continue;
             }
             let was_answered = answered.take_first(hash);
             kept += u64::from(was_answered.is_some());
             let row = was_answered.or_else(|| failed.take_first(hash)).or_else(|| open.take_first(hash));
-            if let Some(row) = row {
-                moved[(row - before.start) as usize] = record.id;
+            if let Some(place) = row.and_then(|row| shard.place(row)) {
+                moved[(place - before.start) as usize] = record.id;
             }
         }
     }
@@ -346,35 +262,6 @@ mod tests {
     use super::*;
     use crate::input::Format;
     use crate::journal::testing::{answered, failed, header};
-    use crate::prompt::tests::prompt;
-
-    #[test]
-    fn what_is_no_longer_given_makes_another_job() {
-        let before = Identity { program: "sha256 1".to_owned(), ..Identity::default() };
-        let now = Identity::default();
-        let differs = ["`--program` was `sha256 1` in the earlier run and is not given now"];
-        assert_eq!(differing(&before, &now), differs);
-        assert!(differing(&before, &before).is_empty());
-    }
-
-    #[test]
-    fn two_prompts_are_shown_from_where_they_differ() {
-        let said = |was: &str, is: &str| sentences(&prompt(was, "1").differences(&prompt(is, "1")));
-        assert_eq!(
-            said("Answer briefly.", "Answer in\nFrench."),
-            [
-                "the instructions of `predict` were `Answer briefly.` in the earlier run and are `Answer in French.` now"
-            ]
-        );
-        let long = "Read the question twice before you answer it, then answer ";
-        let [sentence] = &said(&format!("{long}briefly."), &format!("{long}in French."))[..] else {
-            panic!()
-        };
-        assert!(sentence.contains("were `…answer it, then answer briefly.` in"), "{sentence}");
-        assert!(sentence.ends_with("and are `…answer it, then answer in French.` now"), "{sentence}");
-        let [sentence] = &said(&"a ".repeat(2_000), &"a ".repeat(2_001))[..] else { panic!() };
-        assert_eq!(sentence, "the instructions of `predict` changed after the first 2,000 characters");
-    }
 
     #[test]
     fn in_several_passes_rows_are_matched_as_in_one() {
@@ -390,7 +277,7 @@ mod tests {
         std::fs::write(&input, format!("question\n{}", lines.concat())).unwrap();
         let source = Source::new(&input, Format::Csv);
         let open = BTreeMap::new();
-        let moves = |passes| moves(&path, journal.index(), &open, &source, passes).unwrap();
+        let moves = |passes| moves(&path, journal.index(), &open, (&source, Shard::WHOLE), passes).unwrap();
         let (moved, kept) = moves(1);
         assert_eq!((moved[29], moved[30], moved[39], kept), (GONE, 11, 2, 8));
         assert_eq!(moves(5), (moved, kept));

@@ -98,8 +98,8 @@ impl TakeUp {
 
     /// The number of rows to call.
     fn to_go(self, recovered: &Recovered, header: &Header) -> u64 {
-        let counts = recovered.index.count(header.selection.clone());
-        let set_aside = recovered.blame.set_aside().iter().filter(|row| header.selection.contains(row));
+        let counts = recovered.index.count(header.selection.iter());
+        let set_aside = recovered.blame.set_aside().iter().filter(|row| header.selection.contains(**row));
         match self.only {
             None => (counts.failed + counts.unfinished).saturating_sub(set_aside.count() as u64),
             Some(Only::Failed) => counts.failed,
@@ -116,6 +116,14 @@ impl TakeUp {
         prepared: &Prepared,
         observer: &mut dyn Observer,
     ) -> Result<Option<Change>, JobError> {
+        if let Some(before) = recovered.sessions.last()
+            && before.selection.shard != prepared.header.selection.shard
+        {
+            if self.continues() && recovered.index.counts().ok == 0 {
+                return Ok(None);
+            }
+            return Err(of_another_shard(before, &prepared.header, paths));
+        }
         let change = Change::between(recovered, &prepared.header, &prepared.source, &paths.journal)?;
         if self.allow_changed {
             change.tell(observer);
@@ -143,7 +151,7 @@ impl TakeUp {
         observer: &mut dyn Observer,
     ) -> Result<Option<Opened>, JobError> {
         let header = &prepared.header;
-        let mut fold = Fold::new(&header.selection);
+        let mut fold = Fold::new(header.selection);
         let (mut journal, mut recovered) = Journal::recover(&paths.journal, |record| fold.recovered(record))?;
         let Some(change) = self.compare(&recovered, paths, prepared, observer)? else { return Ok(None) };
         let mut choice = Choice::default();
@@ -172,11 +180,11 @@ impl TakeUp {
         }
         journal.commit()?;
         choice.suspects = recovered.blame.suspects();
-        choice.suspects.retain(|row| header.selection.contains(row));
+        choice.suspects.retain(|row| header.selection.contains(*row));
         choice.suspects.retain(|row| (choice.wanted)(recovered.index.status(*row)));
         if self.only == Some(Only::Failed) {
             // The user asked for them, so they are called again, each alone.
-            choice.suspects.extend(set_aside.into_iter().filter(|row| header.selection.contains(row)));
+            choice.suspects.extend(set_aside.into_iter().filter(|row| header.selection.contains(*row)));
         } else {
             tell_left_out(&set_aside, observer);
             choice.left_out = set_aside;
@@ -186,7 +194,7 @@ impl TakeUp {
 
     /// Reports what the journal holds, and which calls may be billed twice.
     fn tell(self, recovered: &Recovered, header: &Header, observer: &mut dyn Observer) {
-        let counts = recovered.index.count(header.selection.clone());
+        let counts = recovered.index.count(header.selection.iter());
         let left = counts.failed + counts.unfinished;
         let to_go = if self.continues() { self.to_go(recovered, header) } else { left };
         let mut text = format!(
@@ -217,6 +225,22 @@ impl TakeUp {
             observer.message(Level::Warning, &text);
         }
     }
+}
+
+/// Refuses to continue a journal with the rows of another shard, whatever is allowed: it has no room for them.
+fn of_another_shard(before: &Header, now: &Header, paths: &JobPaths) -> JobError {
+    let told = |header: &Header| match header.selection.shard.divided() {
+        Some(shard) => format!("shard {shard}"),
+        None => "the whole input".to_owned(),
+    };
+    let text = format!(
+        "`{}` is of {}, and asked for is {}: each shard has its own answers\nhint: name another file with `--output`; \
+         `merge` joins the answers of shards",
+        paths.journal.display(),
+        told(before),
+        told(now)
+    );
+    JobError::new(ErrorKind::Changed, text).at(&paths.journal)
 }
 
 /// The outcome of a row that crashes the process again and again.

@@ -63,7 +63,7 @@ pub(super) struct Opened {
 impl Opened {
     /// A new journal, with no earlier session and all rows to run.
     pub(super) fn new(journal: Journal, header: &Header) -> Self {
-        Self { journal, fold: Fold::new(&header.selection), choice: Choice::default() }
+        Self { journal, fold: Fold::new(header.selection), choice: Choice::default() }
     }
 }
 
@@ -134,7 +134,7 @@ impl<'a> Session<'a> {
         observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<SessionEnd, JobError> {
-        let resumed = self.journal.index().count(self.validated.selected.clone()).ok;
+        let resumed = self.journal.index().count(self.validated.selected.iter()).ok;
         let bounded = self.budget.is_some();
         let attempts = self.fold.stats.attempts().total;
         let ended = self.rows(observer, control, resumed).await?;
@@ -151,8 +151,8 @@ impl<'a> Session<'a> {
     ) -> Result<Ended, JobError> {
         let spec = &self.prepared.spec;
         let engine = engine(spec, &self.prepared.answerer.bridge, self.calls, self.budget.take());
-        let selected = self.validated.selected.clone();
-        let rows = RowReader::open(&self.prepared.source, &self.validated.binding, selected.clone())?;
+        let selected = self.validated.selected;
+        let rows = RowReader::open(&self.prepared.source, &self.validated.binding, selected)?;
         let todo = Todo::new(rows, self.read_suspects()?, Arc::clone(self.journal.index()), &self.choice);
         if !self.choice.suspects.is_empty() {
             let text = format!(
@@ -162,7 +162,7 @@ impl<'a> Session<'a> {
             observer.message(Level::Note, &text);
         }
         let bounds = Bounds {
-            total: selected.end - selected.start,
+            total: selected.len(),
             resumed,
             look_ahead: 2 * self.calls,
             deadline: self.deadline,

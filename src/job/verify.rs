@@ -11,15 +11,16 @@ use super::damage;
 use super::error::JobError;
 use super::export::source_of;
 use super::paths::JobPaths;
+use super::spec::shard::shard;
 use super::spec::values::{delimiter, encoding, range};
 use super::spec::{self, FormatChoice};
 use crate::input::{Format, Source};
-use crate::journal::Recovered;
+use crate::journal::{Header, Recovered};
 use crate::observe::Observer;
 pub use crate::output::Findings;
 use crate::output::Inspection;
 use crate::run::control::Control;
-use crate::selection::Selection;
+use crate::selection::{Rows, Selection, Shard};
 
 /// How to read the input. Each field that is `None` is taken from the journal, or else from the input itself.
 #[derive(Debug, Clone, Default, Args)]
@@ -27,6 +28,9 @@ pub struct Reading {
     /// The rows that the run was asked for: A to B, 0-based, end exclusive [default: what the journal says, or all]
     #[arg(long, value_name = "A:B", value_parser = range)]
     pub range: Option<Range<u64>>,
+    /// The shard that the run was asked for [default: what the journal says, or all rows]
+    #[arg(long, value_name = "K/N", value_parser = shard)]
+    pub shard: Option<Shard>,
     /// The CSV field delimiter [default: what the journal says, or the input's first line (`sep=;`), or ,]
     #[arg(long, value_name = "CHAR", value_parser = delimiter, env = "TAB_DELIMITER")]
     pub delimiter: Option<u8>,
@@ -86,10 +90,13 @@ pub fn verify(
         delimiter: if source.format == Format::Csv { source.delimiter } else { b',' },
         ..Source::new(answers, format)
     };
-    let selection = match (&reading.range, &recovered) {
-        (Some(range), _) => range.clone().into(),
-        (None, Some(recovered)) => asked(recovered),
-        (None, None) => (0..u64::MAX).into(),
+    let selection = match &recovered {
+        Some(recovered) if reading.range.is_none() && reading.shard.is_none() => asked(recovered),
+        _ => {
+            let last = recovered.as_ref().and_then(|recovered| recovered.sessions.last());
+            let shard = reading.shard.or(last.map(|header| header.selection.shard));
+            Rows::new(reading.range.clone().unwrap_or(0..u64::MAX), shard.unwrap_or_default()).into()
+        }
     };
     let recovered = recovered.as_ref();
     let spec = recovered.and_then(|recovered| recovered.sessions.last()).map(spec::of_header).transpose()?;
@@ -108,15 +115,23 @@ pub fn verify(
 /// The rows that the run was asked for, including those that the input did not have yet when the run read it.
 fn asked(recovered: &Recovered) -> Selection {
     let mut asked = recovered.index.selection().clone();
-    for header in &recovered.sessions {
-        // The selection ends where the file ended, so more may have been asked for; with `-n` it ends before.
-        let cut = header.selection.end >= header.input.rows;
-        let end = header.identity.get("selection").and_then(|given| Some(given.split_once(':')?.1));
-        if let Some(end) = end.filter(|_| cut) {
-            asked.cover(header.selection.start..end.parse().unwrap_or(u64::MAX));
+    for rows in recovered.sessions.iter().map(asked_of) {
+        if asked.takes(&rows) {
+            asked.cover(rows);
         }
     }
     asked
+}
+
+/// The rows that a session was asked for, including those that the input did not have yet.
+pub(super) fn asked_of(header: &Header) -> Rows {
+    // The selection ends where the file ended, so more may have been asked for; with `-n` it ends before.
+    let cut = header.selection.end >= header.input.rows;
+    let end = header.identity.get("selection").and_then(|given| Some(given.split_once(':')?.1));
+    match end.filter(|_| cut) {
+        Some(end) => Rows { end: end.parse().unwrap_or(u64::MAX), ..header.selection },
+        None => header.selection,
+    }
 }
 
 impl Reading {

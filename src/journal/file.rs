@@ -11,7 +11,7 @@ use rustix::process::{Pid, test_kill_process};
 use tempfile::NamedTempFile;
 
 use super::error::JournalError;
-use super::recover::{begins_with_header, has_lines, last_header};
+use super::recover::{begins_with_header, has_lines, headers};
 use crate::fs::{directory_of, sync_directory_of};
 
 /// Creates the file with its first bytes under its name, locked, synced and of mode 0600. A crash on the way leaves no
@@ -52,6 +52,19 @@ pub(super) fn open_locked(path: &Path) -> Result<File, JournalError> {
             return Ok(file);
         }
     }
+}
+
+/// Opens the journal to read all of it while no process writes to it.
+///
+/// # Errors
+///
+/// Fails if it cannot be opened, or if a running process holds it, which is named.
+pub fn open_at_rest(path: &Path) -> Result<File, JournalError> {
+    let io = |source| JournalError::Io { action: "open", path: path.to_owned(), source };
+    let file = File::open(path).map_err(io)?;
+    // Shared, because that needs no right to write to the file.
+    taken(file.try_lock_shared(), &file, path)?;
+    Ok(file)
 }
 
 /// Whether the journal has a whole line. Without one its header was never written, and nothing was called.
@@ -123,7 +136,11 @@ fn link_aside(path: &Path, time: &str) -> Result<PathBuf, JournalError> {
 }
 
 fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
-    match file.try_lock() {
+    taken(file.try_lock(), file, path)
+}
+
+fn taken(lock: Result<(), TryLockError>, file: &File, path: &Path) -> Result<(), JournalError> {
+    match lock {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
             let (pid, lives) = holder(file, path).map_or((None, false), |(pid, lives)| (Some(pid), lives));
@@ -137,7 +154,7 @@ fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
 
 /// The process that holds the lock, as the kernel or else the last header names it, and whether it is alive.
 fn holder(file: &File, path: &Path) -> Option<(u32, bool)> {
-    let pid = locker(file).or_else(|| Some(last_header(&File::open(path).ok()?).ok()??.pid))?;
+    let pid = locker(file).or_else(|| Some(headers(File::open(path).ok()?).ok()?.pop()?.pid))?;
     let process = Pid::from_raw(i32::try_from(pid).ok()?);
     Some((pid, process.is_some_and(|process| test_kill_process(process).is_ok())))
 }

@@ -1,16 +1,17 @@
 //! The offset of each row's deciding record in the journal, and whether it is an answer, in 8 bytes a row.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::outcome::Outcome;
-use crate::selection::Selection;
+use crate::selection::{Rows, Selection};
 
-/// One slot for each row, from the first that was ever selected to the last. Readers share it with the one writer.
+/// One slot for each row of the shard, from the first that was ever selected to the last. Readers share it with the one
+/// writer.
 #[derive(Debug)]
 pub struct Index {
     /// The rows that any session selected.
     selection: Selection,
+    /// The place of the first slot's row in the shard.
     start: u64,
     /// 0 for no record, else the record's offset times two, plus one for an answer. No outcome lies at offset 0, where
     /// the header is.
@@ -65,18 +66,23 @@ impl std::ops::AddAssign for Counts {
 
 impl Index {
     /// An index of these rows, none of them decided.
-    pub fn new(selection: Range<u64>) -> Self {
-        let slots = selection.clone().map(|_| AtomicU64::new(0)).collect();
-        Self { start: selection.start, slots, selection: selection.into() }
+    pub fn new(rows: impl Into<Rows>) -> Self {
+        let rows = rows.into();
+        let slots = rows.places().map(|_| AtomicU64::new(0)).collect();
+        Self { start: rows.places().start, slots, selection: rows.into() }
     }
 
-    /// The same decisions with room for the rows of one more session; none if memory cannot hold them.
-    pub(super) fn covering(&self, range: &Range<u64>) -> Option<Self> {
+    /// The same decisions with room for the rows of one more session; none if these are of another shard, or if memory
+    /// cannot hold them.
+    pub(super) fn covering(&self, rows: &Rows) -> Option<Self> {
         let mut selection = self.selection.clone();
-        selection.cover(range.clone());
+        if !selection.takes(rows) {
+            return None;
+        }
+        selection.cover(*rows);
         let index = Self::try_new(selection.hull())?;
-        for (row, slot) in (self.start..).zip(&self.slots) {
-            if let Some(wider) = index.slot(row) {
+        for (place, slot) in (self.start..).zip(&self.slots) {
+            if let Some(wider) = index.at(place) {
                 wider.store(slot.load(Ordering::Acquire), Ordering::Release);
             }
         }
@@ -84,20 +90,21 @@ impl Index {
     }
 
     /// Whether all rows of a session are among the selected ones.
-    pub(super) fn covers(&self, range: &Range<u64>) -> bool {
+    pub(super) fn covers(&self, rows: &Rows) -> bool {
         let mut wider = self.selection.clone();
-        wider.cover(range.clone());
-        wider == self.selection
+        wider.takes(rows) && {
+            wider.cover(*rows);
+            wider == self.selection
+        }
     }
 
-    /// An index of a selection read from a file; none if the selection ends before it starts, or if memory cannot hold
-    /// it.
-    pub(super) fn try_new(selection: Range<u64>) -> Option<Self> {
-        let rows = usize::try_from(selection.end.checked_sub(selection.start)?).ok()?;
+    /// An index of rows that a file names; none if memory cannot hold it.
+    fn try_new(rows: Rows) -> Option<Self> {
+        let length = usize::try_from(rows.len()).ok()?;
         let mut slots = Vec::new();
-        slots.try_reserve_exact(rows).ok()?;
-        slots.resize_with(rows, AtomicU64::default);
-        Some(Self { start: selection.start, slots: slots.into(), selection: selection.into() })
+        slots.try_reserve_exact(length).ok()?;
+        slots.resize_with(length, AtomicU64::default);
+        Some(Self { start: rows.places().start, slots: slots.into(), selection: rows.into() })
     }
 
     /// The rows that any session selected.
@@ -143,7 +150,11 @@ impl Index {
     }
 
     fn slot(&self, row: u64) -> Option<&AtomicU64> {
-        self.slots.get(usize::try_from(row.checked_sub(self.start)?).ok()?)
+        self.at(self.selection.shard().place(row)?)
+    }
+
+    fn at(&self, place: u64) -> Option<&AtomicU64> {
+        self.slots.get(usize::try_from(place.checked_sub(self.start)?).ok()?)
     }
 }
 
@@ -159,6 +170,7 @@ fn status(slot: u64) -> Option<Status> {
 mod tests {
     use super::Status::{Failed, Ok};
     use super::*;
+    use crate::selection::Shard;
 
     #[test]
     fn the_last_answer_wins_else_the_last_record() {
@@ -183,7 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn a_row_takes_eight_bytes() {
+    fn a_row_of_the_shard_takes_eight_bytes_and_others_none() {
         assert_eq!(size_of_val(&*Index::new(0..1000).slots), 8000);
+        let shard = Shard::new(1, 4).unwrap();
+        let index = Index::new(Rows::new(0..1000, shard));
+        assert_eq!(size_of_val(&*index.slots), 2000);
+        assert!(index.decide(5, 7, Ok) && !index.decide(6, 8, Ok));
+        let wider = index.covering(&Rows::new(1000..2000, shard)).unwrap();
+        assert_eq!((wider.offset(5), wider.offset(6), wider.selection().len()), (Some(7), None, 500));
+        assert!(index.covering(&(0..9).into()).is_none(), "one journal is of one shard");
     }
 }

@@ -32,6 +32,8 @@
 //! - **An outcome is about its row's last attempt.** Each failed attempt before it has a record of its own. So a row
 //!   that is answered at once has one record, and what was spent on a row that is left open is known. A call that was
 //!   in flight when the process died leaves nothing but its row's `started`.
+//! - **A session is of one range of rows**, or of the part of it that one shard has. All sessions of a journal are of the
+//!   same shard.
 //! - **Times** are nanoseconds within the session. `timing_ns` is an array in the order of
 //!   [`Timing`](crate::outcome::Timing).
 //! - **The header is written twice**, so that one damaged line does not lose the session. The blanks behind the copies
@@ -60,6 +62,7 @@
 //! | `fields.rs` | the predictor's field names in order of first appearance |
 //! | `read.rs` | outcomes by row, for whoever walks the rows in order, through a cache of lines |
 //! | `blame.rs` | rows in flight when a session died: which to call alone and which to set aside |
+//! | `fresh.rs` | a journal that is put together from others, before it has a name |
 //! | `rewrite.rs` | rewrites a journal for an input whose rows have moved |
 //! | `loss.rs` | a file that somebody cuts, moves or removes during the run |
 //! | `error.rs` | what can go wrong, each with its hint |
@@ -73,6 +76,7 @@ mod error;
 mod fields;
 mod file;
 mod format;
+mod fresh;
 mod index;
 mod line;
 mod loss;
@@ -91,12 +95,13 @@ mod write;
 pub use blame::{CrashBlame, Poison};
 pub use error::JournalError;
 pub use fields::Fields;
-pub use file::{holds_lines, is_journal, set_aside};
+pub use file::{holds_lines, is_journal, open_at_rest, set_aside};
 pub use format::Record;
+pub use fresh::Fresh;
 pub use index::{Counts, Index, Status};
 pub use loss::Loss;
 pub use read::Reader;
-pub use recover::{Damaged, Recovered};
+pub use recover::{Damaged, Recovered, headers};
 pub use rewrite::{Rewrite, Rewritten};
 pub use session::{End, Header, InputIdentity, RUN, VERSION, timestamp};
 pub use write::{Journal, JournalStats};

@@ -232,18 +232,24 @@ fn is_foreign(json: &[u8]) -> bool {
             .is_ok_and(|versioned| !VERSIONS.contains(&versioned.header.version))
 }
 
-/// The header of the last session, for whoever finds the journal locked. Parses no other record.
-pub(super) fn last_header(file: &File) -> io::Result<Option<Header>> {
-    let mut last = None;
-    let mut lines = Lines::of(file);
-    while lines.next()?.is_some() {
-        if let Some(json) = lines.line.get(9..).filter(|json| json.starts_with(HEADER))
+/// The headers of the sessions whose lines are whole. Parses no other record.
+///
+/// # Errors
+///
+/// Fails if the file cannot be read.
+pub fn headers(reader: impl Read) -> io::Result<Vec<Header>> {
+    let mut headers: Vec<Header> = Vec::new();
+    let mut lines = Lines::of(reader);
+    while let Some(line) = lines.next()? {
+        if line.header
+            && let Some(json) = line::decode(&lines.line)
             && let Ok(Record::Header(header)) = serde_json::from_slice::<Record<'_>>(json)
+            && headers.last() != Some(&*header)
         {
-            last = Some(header.into_owned());
+            headers.push(header.into_owned());
         }
     }
-    Ok(last)
+    Ok(headers)
 }
 
 /// Whether the file begins with a session's header, damaged or not.

@@ -3,25 +3,19 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::Seek;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tempfile::NamedTempFile;
-
-use super::batch::Batch;
 use super::error::JournalError;
-use super::file;
 use super::format::Record;
+use super::fresh::{Fresh, within};
 use super::recover::Recovered;
-use super::session::{Header, VERSION};
+use super::session::Header;
 use super::write::Journal;
 use crate::outcome::{FailedAttempt, Outcome};
 use crate::row::RowHash;
+use crate::selection::Rows;
 use crate::usage::Spent;
-
-/// Bytes that are gathered before they are written.
-const CHUNK: usize = 1 << 20;
 
 /// A rewritten journal in the old one's place.
 #[derive(Debug)]
@@ -37,11 +31,9 @@ pub struct Rewritten {
 /// A rewritten journal that is not in the old one's place yet.
 #[derive(Debug)]
 pub struct Rewrite {
-    path: PathBuf,
     /// The old journal, which stays locked until the new one is.
     held: Arc<File>,
-    fresh: NamedTempFile,
-    batch: Batch,
+    fresh: Fresh,
 }
 
 impl Journal {
@@ -54,23 +46,21 @@ impl Journal {
     /// Fails if the journal cannot be read, or if the new one cannot be written.
     pub fn rewrite(
         self,
-        selection: &Range<u64>,
+        selection: Rows,
         moved: impl Fn(u64) -> Option<u64>,
         mut visit: impl FnMut(&Record<'_>),
     ) -> Result<Rewrite, JournalError> {
         // Free its memory before two more indexes are built.
         let Self { path, file: held, index, .. } = self;
         drop(index);
-        let fresh = file::temporary(&path)?;
-        let mut rewrite = Rewrite { path, held, fresh, batch: Batch::default() };
+        let mut rewrite = Rewrite { held, fresh: Fresh::new(&path)? };
         let mut result = Ok(());
-        let path = rewrite.path.clone();
         Recovered::read(&path, |record| {
             if result.is_ok()
                 && let Some(record) = rewritten(record, selection, &moved)
             {
                 visit(&record);
-                result = rewrite.append(&record);
+                result = rewrite.fresh.append(&record);
             }
         })?;
         result.map(|()| rewrite)
@@ -80,15 +70,12 @@ impl Journal {
 /// The record as it reads in the new selection; none if its row is gone.
 fn rewritten<'r>(
     record: &'r Record<'_>,
-    selection: &Range<u64>,
+    selection: Rows,
     moved: impl Fn(u64) -> Option<u64>,
 ) -> Option<Record<'r>> {
     Some(match record {
         // The rows that follow are all in the new selection.
-        Record::Header(header) => {
-            let header = Header { version: VERSION, selection: selection.clone(), ..Header::clone(header) };
-            Record::Header(Cow::Owned(header))
-        }
+        Record::Header(header) => Record::Header(Cow::Owned(within(header, selection))),
         Record::Started(rows) => {
             let moved = |(row, hash): &(u64, RowHash)| Some((moved(*row)?, *hash));
             Record::Started(rows.iter().filter_map(moved).collect())
@@ -113,7 +100,7 @@ impl Rewrite {
     ///
     /// Fails if the new journal cannot be written.
     pub fn carry(&mut self, gone: &Spent) -> Result<(), JournalError> {
-        self.append(&Record::Gone(Cow::Borrowed(gone)))
+        self.fresh.append(&Record::Gone(Cow::Borrowed(gone)))
     }
 
     /// Appends the header of the session that goes on and puts the new journal in the old one's place. The old one is
@@ -123,31 +110,14 @@ impl Rewrite {
     ///
     /// Fails if the new journal cannot be written or renamed. The old one then stays in place.
     pub fn replace(mut self, header: &Header, time: &str) -> Result<Rewritten, JournalError> {
-        let room = self.batch.header(header)?;
-        let behind = self.batch.bytes.len() - room;
-        self.spill()?;
-        let Self { path, held, fresh, .. } = self;
-        let (mut file, aside) = file::replace(&path, fresh, time)?;
-        drop(held);
+        let behind = self.fresh.begin(header)?;
+        let path = self.fresh.path.clone();
+        let (mut file, aside) = self.fresh.replace(time)?;
+        drop(self.held);
         file.rewind().map_err(|source| JournalError::Write { path: path.clone(), source })?;
         let (mut journal, recovered) = Journal::continued(&path, file, |_| ())?;
         journal.room = Some(journal.bytes - behind as u64);
         Ok(Rewritten { journal, recovered, aside })
-    }
-
-    fn append(&mut self, record: &Record<'_>) -> Result<(), JournalError> {
-        match record {
-            Record::Header(header) => drop(self.batch.header(header)?),
-            _ => self.batch.append(record)?,
-        }
-        if self.batch.bytes.len() > CHUNK { self.spill() } else { Ok(()) }
-    }
-
-    fn spill(&mut self) -> Result<(), JournalError> {
-        let written = self.batch.write_to(&mut self.fresh);
-        written.map_err(|source| JournalError::Write { path: self.path.clone(), source })?;
-        self.batch.clear();
-        Ok(())
     }
 }
 
@@ -171,7 +141,7 @@ mod tests {
         let mut outcomes = 0;
         let moved = |row| (row != 2).then_some(row + 10);
         let count = |record: &Record<'_>| outcomes += u64::from(matches!(record, Record::Outcome(_)));
-        let mut rewrite = journal.rewrite(&(10..15), moved, count).unwrap();
+        let mut rewrite = journal.rewrite((10..15).into(), moved, count).unwrap();
         let mut gone = Spent { attempts: 1, ..Spent::default() };
         gone.by_error.add("timeout");
         rewrite.carry(&gone).unwrap();
@@ -194,7 +164,7 @@ mod tests {
         };
         let (_, again) = Journal::recover(&path, keep).unwrap();
         assert_eq!(carried, Some(gone));
-        assert_eq!((again.damaged.len(), again.index.selection().hull()), (0, 10..15));
+        assert_eq!((again.damaged.len(), again.index.selection().hull()), (0, (10..15).into()));
     }
 
     #[test]
@@ -202,7 +172,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.journal");
         let journal = Journal::create(&path, &header(1, 0..2)).unwrap();
-        let rewrite = journal.rewrite(&(0..2), Some, |_| ()).unwrap();
+        let rewrite = journal.rewrite((0..2).into(), Some, |_| ()).unwrap();
         let mut journal = rewrite.replace(&header(2, 0..2), "1").unwrap().journal;
         journal.append_started(&[(0, hash_of(0))]).unwrap();
         journal.commit().unwrap();

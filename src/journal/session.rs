@@ -1,13 +1,14 @@
 //! What the journal says of a session as a whole: how it was started and how it ended.
 
 use std::collections::BTreeMap;
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::prompt::Prompt;
 use crate::row::RowHash;
+use crate::selection::Rows;
 
 /// The version of the format in which sessions are recorded.
 pub const VERSION: u32 = 2;
@@ -33,8 +34,8 @@ pub struct Header {
     pub argv: Vec<String>,
     /// The input file.
     pub input: InputIdentity,
-    /// Ids of the selected rows, end exclusive.
-    pub selection: Range<u64>,
+    /// The selected rows.
+    pub selection: Rows,
     /// What makes two sessions the same run, by name, so that a difference can be named.
     pub identity: BTreeMap<String, String>,
     /// SHA-256 of the predictor's source file, if it has one.

@@ -1,17 +1,18 @@
 //! Headers and outcomes for the tests of the layers that record or read them.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
 use super::{Header, InputIdentity, VERSION};
 use crate::error::{CallError, Failure};
 use crate::outcome::{Answer, Outcome, Timing};
 use crate::row::{RowHash, Value};
+use crate::selection::Rows;
 use crate::usage::Usage;
 
 /// The header of a session whose process id is `pid`.
-pub(crate) fn header(pid: u32, selection: Range<u64>) -> Header {
+pub(crate) fn header(pid: u32, selection: impl Into<Rows>) -> Header {
+    let selection = selection.into();
     Header {
         version: VERSION,
         program: "0.1.0".to_owned(),

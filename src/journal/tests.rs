@@ -361,7 +361,7 @@ fn a_header_with_an_impossible_selection_is_damage_and_makes_no_index() {
     let whole = two_sessions(&path);
     #[expect(clippy::reversed_empty_ranges, reason = "that is what is tested")]
     for selection in [8..0, 0..u64::MAX, 0..u64::MAX / 8] {
-        let mut bytes = Vec::new();
+        let (mut bytes, selection) = (Vec::new(), selection.into());
         let record = Record::Header(Cow::Owned(Header { selection, ..header(3, 0..8) }));
         super::line::append(&mut bytes, &record).unwrap();
         let alone = Recovered::from_reader(&*bytes, &path, |_| ());
@@ -369,7 +369,7 @@ fn a_header_with_an_impossible_selection_is_damage_and_makes_no_index() {
     }
     let reversed = Record::Header(Cow::Owned(Header {
         #[expect(clippy::reversed_empty_ranges, reason = "that is what is tested")]
-        selection: 8..0,
+        selection: (8..0).into(),
         ..header(3, 0..8)
     }));
     let mut bytes = whole.clone();

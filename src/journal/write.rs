@@ -91,7 +91,7 @@ impl Journal {
     }
 
     fn begun(path: &Path, file: File, batch: &Batch, header: &Header) -> Result<Self, JournalError> {
-        let index = Arc::new(Index::new(header.selection.clone()));
+        let index = Arc::new(Index::new(header.selection));
         Self::new(path, file, batch.bytes.len() as u64, index, Fields::default(), header.clone())
     }
 

@@ -203,7 +203,9 @@ impl Inspection<'_> {
         let mut columns = InputColumns::new(self.answers, names);
         let mut journal = self.journal.map(|(path, ..)| Reader::open(path)).transpose()?;
         let mut strays: Vec<Stray> = Vec::new();
-        let (mut expected, mut last, mut previous) = (self.selection.hull().start, 1, None);
+        // The place in the shard of the row that the next record should be for.
+        let (shard, mut expected) = (self.selection.shard(), self.selection.places().start);
+        let (mut last, mut previous) = (1, None);
         loop {
             self.go_on(findings.records)?;
             let record = match records.next() {
@@ -213,7 +215,7 @@ impl Inspection<'_> {
                 Err(error) => {
                     findings.records += 1;
                     last = error.line().unwrap_or(last);
-                    strays.push(Stray { line: last, row: expected, torn: true });
+                    strays.push(Stray { line: last, row: shard.row(expected), torn: true });
                     expected += 1;
                     continue;
                 }
@@ -224,7 +226,7 @@ impl Inspection<'_> {
             let whole = columns.cells(record.raw, &mut cells).is_ok()
                 && places[places.len() - OURS].is_some_and(|status| !matches!(cells[status], Cell::Absent));
             if !whole {
-                strays.push(Stray { line: record.line, row: expected, torn: true });
+                strays.push(Stray { line: record.line, row: shard.row(expected), torn: true });
                 expected += 1;
                 continue;
             }
@@ -234,7 +236,7 @@ impl Inspection<'_> {
                     if previous.replace(row).is_some_and(|previous| previous > row) {
                         findings.unordered.at(record.line);
                     }
-                    expected = row + 1;
+                    expected = shard.place(row).map_or(expected, |place| place + 1);
                     if let (Some((_, index, _)), Some(journal)) = (self.journal, &mut journal) {
                         let outcome = journal.outcome(index, row)?;
                         let status = places[places.len() - OURS].map(|at| cells[at].text());
@@ -251,7 +253,7 @@ impl Inspection<'_> {
                 }
                 None if rows.knows(fingerprint) => findings.duplicate.at(record.line),
                 None => {
-                    strays.push(Stray { line: record.line, row: expected, torn: false });
+                    strays.push(Stray { line: record.line, row: shard.row(expected), torn: false });
                     expected += 1;
                 }
             }

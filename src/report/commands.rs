@@ -9,7 +9,7 @@ use super::text::{argument, shell_word};
 /// Subcommands that take the answers file as their only operand.
 const OF_ANSWERS: [&str; 3] = ["resume", "export", "report"];
 /// Subcommands that take other operands, or none.
-const OTHERS: [&str; 6] = ["process", "compare", "verify", "doctor", "model", "demo"];
+const OTHERS: [&str; 7] = ["process", "compare", "merge", "verify", "doctor", "model", "demo"];
 
 /// The name by which the program was called, and the job that its commands are about.
 #[derive(Debug, Clone)]

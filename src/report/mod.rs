@@ -19,13 +19,13 @@ mod versions;
 mod workers;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::lanes::{EventLoop, Worker};
 use crate::outcome::FailedAttempt;
+use crate::selection::{Rows, Shard};
 use crate::stats::{AttemptCounts, Decided, Distribution, Fold, LimitedTimes, PredictorVersion, TimeSums};
 use crate::usage::ClassCounts;
 
@@ -36,7 +36,7 @@ pub(crate) const SCHEMA_VERSION: u32 = 1;
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// The rows that the last session selected.
-    pub selected: Range<u64>,
+    pub selected: Rows,
     /// All rows of the input, also those at its end in which every cell is empty.
     pub input_rows: u64,
     /// Selected rows that earlier sessions answered.
@@ -205,6 +205,9 @@ pub struct RunInfo {
     pub input: String,
     /// Its SHA-256 in lowercase hexadecimal digits.
     pub input_sha256: String,
+    /// The shard whose rows were answered, as `K/N`; `None` if the input was not divided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// The predictor's SPEC, as `--predictor` takes it.
     pub predictor: String,
     /// The name of the bridge that made the calls.
@@ -225,7 +228,7 @@ impl Report {
         let stats = &fold.stats;
         let spent = stats.spent();
         let usage = spent.usage;
-        let total = facts.selected.end.saturating_sub(facts.selected.start);
+        let total = facts.selected.len();
         let Decided { ok, cut_off, failed: failed_by_class } = fold.decided(&facts.selected);
         let failed = failed_by_class.total();
         Self {
@@ -286,7 +289,7 @@ pub(crate) mod tests {
 
     /// A report of 1,201 rows: 1,196 answered, 4 failed after two retries each, one unfinished.
     pub(crate) fn sample() -> Report {
-        let mut fold = Fold::new(&(1..1_202));
+        let mut fold = Fold::new(1..1_202);
         let usage = Some(Usage { input: 1_000, output: 20, calls: 1, cost_usd: Some(1.0 / 4_096.0) });
         for row in 1..=1_200_u64 {
             let latency = Duration::from_millis(row);
@@ -340,7 +343,7 @@ pub(crate) mod tests {
 
     fn facts() -> Facts {
         Facts {
-            selected: 1..1_202,
+            selected: (1..1_202).into(),
             input_rows: 1_221,
             resumed: 100,
             concurrency: 16,
@@ -356,6 +359,7 @@ pub(crate) mod tests {
             },
             workers: Vec::new(),
             run: RunInfo {
+                shard: None,
                 argv: vec!["tokio-asyncio-bridge".into(), "process".into(), "questions.csv".into()],
                 input: "questions.csv".into(),
                 input_sha256: "0123456789abcdef".repeat(4),

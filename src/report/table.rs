@@ -64,7 +64,10 @@ impl Table {
     fn headline(&mut self, report: &Report) {
         let rows = &report.rows;
         let style = if rows.ok == rows.total { Style::new().green() } else { Style::new().yellow() };
-        let answered = format!("Answered {} of {}", count(rows.ok), counted(rows.total, "row"));
+        let mut answered = format!("Answered {} of {}", count(rows.ok), counted(rows.total, "row"));
+        if let Some(shard) = report.run.shard {
+            answered += &format!(" of shard {shard}");
+        }
         let mut line = self.look.paint(style.bold(), &answered);
         if report.wall_s > 0.0 {
             // A session that found nothing left to do has answered none of them.

@@ -1,6 +1,5 @@
 //! Folds the sessions of a journal, and then a live session, into the figures and the course of a run.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use super::versions::{PredictorVersion, Versions};
 use crate::error::{BRIDGE, CANCELLED};
 use crate::journal::{Header, Record};
 use crate::outcome::{FailedAttempt, Outcome};
+use crate::selection::Rows;
 use crate::usage::ClassCounts;
 
 /// The byte of an answered row, and that of one whose answer was cut off.
@@ -67,7 +67,7 @@ impl Latest {
         known as u8
     }
 
-    fn decided(&self, rows: &Range<u64>) -> Decided {
+    fn decided(&self, rows: &Rows) -> Decided {
         let mut counts = [0_u64; 1 << u8::BITS];
         self.rows.of(rows).iter().for_each(|byte| counts[usize::from(*byte)] += 1);
         let [_, answered, cut_off, failed @ ..] = counts;
@@ -103,14 +103,14 @@ pub struct Fold {
 
 impl Fold {
     /// No figures yet, and room for the rows of a selection.
-    pub fn new(selection: &Range<u64>) -> Self {
+    pub fn new(selection: impl Into<Rows>) -> Self {
         let mut fold = Self::default();
-        fold.cover(selection);
+        fold.cover(&selection.into());
         fold
     }
 
     /// Makes room for the rows of another selection.
-    pub fn cover(&mut self, selection: &Range<u64>) {
+    pub fn cover(&mut self, selection: &Rows) {
         self.latest.rows.cover(selection);
         self.versions.cover(selection);
     }
@@ -127,7 +127,7 @@ impl Fold {
     }
 
     /// How many of some rows are answered, and how many failed.
-    pub fn decided(&self, rows: &Range<u64>) -> Decided {
+    pub fn decided(&self, rows: &Rows) -> Decided {
         self.latest.decided(rows)
     }
 
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn each_row_counts_once_by_its_answer_or_else_its_latest_failure() {
         let mut latest = Latest::default();
-        latest.rows.cover(&(10..20));
+        latest.rows.cover(&(10..20).into());
         let outcomes = [
             (failed(12, "timeout"), false),
             (failed(12, "ValueError"), true),
@@ -235,12 +235,12 @@ mod tests {
         for (outcome, failed_before) in outcomes {
             assert_eq!(latest.replace(&outcome), failed_before, "{outcome:?}");
         }
-        let all = latest.decided(&(0..100));
+        let all = latest.decided(&(0..100).into());
         assert_eq!((all.ok, all.cut_off, all.failed.most_frequent_first()), (2, 1, vec![("timeout", 2)]));
-        let some = latest.decided(&(13..15));
+        let some = latest.decided(&(13..15).into());
         assert_eq!((some.ok, some.cut_off, some.failed.total()), (1, 1, 1));
         assert_eq!(
-            [latest.decided(&(0..10)), latest.decided(&(20..30))],
+            [latest.decided(&(0..10).into()), latest.decided(&(20..30).into())],
             [Decided::default(), Decided::default()]
         );
     }
@@ -255,7 +255,7 @@ mod tests {
             abandoned: false,
             failure: CallError::Timeout(Duration::from_secs(2)).into(),
         };
-        let mut fold = Fold::new(&(10..20));
+        let mut fold = Fold::new(10..20);
         fold.attempt(&attempt);
         let limited = LimitedTimes { outage: 9.0, ..LimitedTimes::default() };
         fold.close_live_session(1, limited);
@@ -268,11 +268,11 @@ mod tests {
     #[test]
     fn more_classes_than_a_byte_holds_share_the_last() {
         let mut latest = Latest::default();
-        latest.rows.cover(&(0..400));
+        latest.rows.cover(&(0..400).into());
         for row in 0..400 {
             latest.replace(&failed(row, &format!("E{row}")));
         }
-        assert_eq!(latest.decided(&(0..400)).failed.total(), 400);
-        assert_eq!(latest.decided(&(399..400)).failed.most_frequent_first(), [("E252", 1)]);
+        assert_eq!(latest.decided(&(0..400).into()).failed.total(), 400);
+        assert_eq!(latest.decided(&(399..400).into()).failed.most_frequent_first(), [("E252", 1)]);
     }
 }

@@ -1,7 +1,6 @@
 //! Which rows were answered under which version of the predictor: its options, prompts and source files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +8,7 @@ use super::row_bytes::RowBytes;
 use crate::fs::sha256_of;
 use crate::journal::Header;
 use crate::prompt::Prompt;
+use crate::selection::Rows;
 
 /// The part of a session's identity that says nothing of the predictor.
 const SELECTION: &str = "selection";
@@ -42,7 +42,7 @@ pub(super) struct Versions {
 
 impl Versions {
     /// Makes room for the rows of a selection.
-    pub(super) fn cover(&mut self, selection: &Range<u64>) {
+    pub(super) fn cover(&mut self, selection: &Rows) {
         self.rows.cover(selection);
     }
 
@@ -124,7 +124,7 @@ mod tests {
             let header = header(pid, 0..10);
             Header { started_at: format!("session {pid}"), prompt: Some(prompt(instructions, "1")), ..header }
         };
-        versions.cover(&(0..10));
+        versions.cover(&(0..10).into());
         versions.begin(&session(1, "Be brief."));
         (0..6).for_each(|row| versions.answered(row));
         versions.begin(&session(2, "Be long."));
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn the_ranges_that_are_listed_are_bounded_and_the_count_is_whole() {
         let mut versions = Versions::default();
-        versions.cover(&(0..4_000));
+        versions.cover(&(0..4_000).into());
         versions.begin(&header(1, 0..4_000));
         (0..2_000).for_each(|row| versions.answered(2 * row));
         let [told] = &versions.told()[..] else { panic!("one version") };

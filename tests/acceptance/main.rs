@@ -66,6 +66,7 @@ mod resume_refused;
 mod scale;
 mod secrets;
 mod set_aside;
+mod shards;
 mod signals;
 mod storm;
 mod surroundings;

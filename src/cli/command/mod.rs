@@ -3,11 +3,13 @@
 
 pub mod actor;
 pub(crate) mod compare;
+pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod env_file;
 pub(crate) mod export;
 mod failures;
+pub(crate) mod merge;
 pub(crate) mod model;
 pub(crate) mod process;
 pub(crate) mod report;

@@ -25,7 +25,7 @@ pub(crate) struct ProcessOptions {
     /// A `.csv` or `.jsonl` file, a pipe, or `-` for standard input (with `--format`)
     pub input: PathBuf,
     /// Write the answers to this file [default: INPUT's stem + `.answers.csv` or `.answers.jsonl`, in the current
-    /// directory]
+    /// directory; for a shard + `.answers.K-of-N.csv`]
     #[arg(short, long, value_name = "ANSWERS")]
     pub output: Option<PathBuf>,
     /// Start anew instead of continuing the job of these answers, and replace files that this program did not write;
@@ -54,8 +54,9 @@ impl ProcessOptions {
     ///
     /// Fails if the format of the input is not known.
     pub(crate) fn paths(&self) -> Result<JobPaths, JobError> {
-        let format = format_of(&self.input, &self.run.job.shared.rows)?;
-        Ok(paths_of(&self.input, self.output.as_deref(), format))
+        let rows = &self.run.job.shared.rows;
+        let format = format_of(&self.input, rows)?;
+        Ok(paths_of(&self.input, self.output.as_deref(), format, rows.shard))
     }
 }
 

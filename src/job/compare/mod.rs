@@ -87,7 +87,7 @@ impl PreparedComparison {
     /// Estimates the tokens and the cost of all calls, including the warm-up.
     pub fn estimate(&self) -> Estimated {
         let validated = &self.prepared.validated;
-        let rows = validated.selected.end - validated.selected.start;
+        let rows = validated.selected.len();
         let asked = rows.saturating_sub(validated.unaskable);
         let runs = self.modes.len() as u64 * u64::from(self.runs);
         self.prepared.estimate.of(asked * runs + warm_up_rows(rows, &self.modes).min(asked))

@@ -122,8 +122,7 @@ impl<'a> Rounds<'a> {
             },
         });
         let cost_usd = self.used.usage.cost_usd;
-        let selected = &self.prepared.validated.selected;
-        let rows = selected.end - selected.start;
+        let rows = self.prepared.validated.selected.len();
         let comparison = Comparison::new(rows, self.runs, self.warm_up, self.modes, stopped);
         let any_failed = comparison.modes.iter().any(|mode| mode.failed > 0.0);
         let (code, killed, error) = match halt {
@@ -169,9 +168,9 @@ impl<'a> Rounds<'a> {
 
     /// Runs a few rows at the greatest concurrency, untimed, so that connections are made and caches are filled.
     async fn warm_up(&mut self) -> Result<(), Halt> {
-        let all = self.prepared.validated.selected.clone();
-        let few = warm_up_rows(all.end - all.start, &self.modes);
-        let selected = all.start..all.start + few;
+        let all = self.prepared.validated.selected;
+        let few = warm_up_rows(all.len(), &self.modes);
+        let selected = all.first(few);
         let validated = Validated { selected, ..self.prepared.validated.clone() };
         "the warm-up".clone_into(&mut self.at);
         let title = format!("warm-up: {}, not timed", counted(few, "row"));
@@ -190,7 +189,7 @@ impl<'a> Rounds<'a> {
         if let Some(first) = &self.first {
             measured.figures.different = Some(measured.differing_answers(first)?);
         } else {
-            measured.keep_answers(self.first.insert(FirstAnswers::new(&validated.selected)))?;
+            measured.keep_answers(self.first.insert(FirstAnswers::new(validated.selected)))?;
         }
         self.modes[mode].runs.push(measured.figures);
         after(stop)
@@ -218,7 +217,7 @@ impl<'a> Rounds<'a> {
     fn announce_length(&self, called: &RunFigures) {
         let Some(call_ms) = called.call_ms else { return };
         let call = Duration::from_secs_f64(call_ms / 1e3);
-        let rows = self.prepared.validated.selected.end - self.prepared.validated.selected.start;
+        let rows = self.prepared.validated.selected.len();
         let rounds = |mode: &ModeRuns| rows.div_ceil(mode.concurrency).max(1) as f64;
         let a_round: Duration = self.modes.iter().map(|mode| call.mul_f64(rounds(mode))).sum();
         let all = a_round * self.runs;

@@ -1,6 +1,5 @@
 //! Measures one run of a comparison, and compares its answers with those of the first run.
 
-use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,20 +15,21 @@ use crate::policy::stop::StopReason;
 use crate::report::compare::RunFigures;
 use crate::row::RowHash;
 use crate::run::control::Control;
+use crate::selection::Rows;
 use crate::usage::Spent;
 
 /// Hashes of the answers of the very first run, at 8 bytes a row. The answers of later runs are compared with them.
 #[derive(Debug)]
 pub(super) struct FirstAnswers {
-    start: u64,
+    rows: Rows,
     /// A hash of each row's answer; 0 for a row without an answer.
     hashes: Vec<u64>,
 }
 
 impl FirstAnswers {
     /// Room for the answers of the selected rows.
-    pub(super) fn new(selected: &Range<u64>) -> Self {
-        Self { start: selected.start, hashes: vec![0; (selected.end - selected.start) as usize] }
+    pub(super) fn new(rows: Rows) -> Self {
+        Self { rows, hashes: vec![0; rows.len() as usize] }
     }
 
     /// Keeps the hash of a row's answer.
@@ -46,8 +46,8 @@ impl FirstAnswers {
     }
 
     fn place(&self, row: u64) -> Option<usize> {
-        let place = usize::try_from(row.checked_sub(self.start)?).ok()?;
-        (place < self.hashes.len()).then_some(place)
+        let place = self.rows.shard.place(row).filter(|_| self.rows.contains(row))?;
+        usize::try_from(place - self.rows.places().start).ok()
     }
 }
 
@@ -91,7 +91,7 @@ impl Measuring<'_> {
     /// Runs the rows with an anonymous temporary journal, which is gone when the process ends, however it ends.
     pub(super) async fn run(self, observer: &mut dyn Observer, control: &Control) -> Result<Ran, JobError> {
         let Self { prepared, directory, validated, calls, left, used } = self;
-        let header = Header { selection: validated.selected.clone(), ..prepared.header.clone() };
+        let header = Header { selection: validated.selected, ..prepared.header.clone() };
         let journal = Journal::unnamed(directory, &header)?;
         let mut session = Session::new(prepared, Opened::new(journal, &header), calls);
         session.validated = validated;

@@ -14,6 +14,7 @@ mod pace;
 mod predictor;
 mod ray;
 mod rows;
+pub(in crate::job) mod shard;
 #[cfg(test)]
 mod tests;
 pub(crate) mod values;

@@ -8,9 +8,11 @@ use encoding_rs::Encoding;
 use serde::{Deserialize, Serialize};
 
 use super::group::group;
+use super::shard::shard;
 use super::values::{delimiter, encoding, pair, range};
 use super::words::{Words, chosen};
 use crate::input::{Format, InputError, Source};
+use crate::selection::{Rows, Shard};
 
 group! {
     /// Which rows are selected, how they are read, and how they become arguments.
@@ -24,12 +26,16 @@ group! {
         /// A column that names the rows; it is copied to the answers, and no row is found by it
         [value_name = "NAME", env = "TAB_ID_COLUMN"]
         id_column: Option<String> as (String) = None,
-        /// Select only the first N rows (not with `--range`)
+        /// Select only the first N rows, with `--shard` the first N of the shard (not with `--range`)
         [short = 'n', value_name = "N", env = "TAB_LIMIT"]
         limit: Option<u64> as (u64) = None,
         /// Select only rows A to B, 0-based, end exclusive
         [value_name = "A:B", value_parser = range, env = "TAB_RANGE"]
         range: Option<Range<u64>> as (Range<u64>) = None,
+        /// Select only one of N shards: every N-th row, from row K on, K counted from 0; `auto/N` takes K from
+        /// `JOB_COMPLETION_INDEX` or `SLURM_ARRAY_TASK_ID`
+        [value_name = "K/N", value_parser = shard, env = "TAB_SHARD"]
+        shard: Option<Shard> as (Shard) = None,
         /// The CSV field delimiter [default: what the file's first line says (`sep=;`), or ,]
         [value_name = "CHAR", value_parser = delimiter, env = "TAB_DELIMITER"]
         delimiter: Option<u8> as (u8) = None,
@@ -74,12 +80,13 @@ impl RowPatch {
 }
 
 impl RowSpec {
-    /// The selected rows, counted from 0, the end exclusive. Without a limit the end is [`u64::MAX`].
-    pub fn selection(&self) -> Range<u64> {
-        match (&self.range, self.limit) {
-            (Some(range), _) => range.clone(),
-            (None, Some(limit)) => 0..limit,
-            (None, None) => 0..u64::MAX,
+    /// The selected rows. A range names rows of the input, of which a shard has its own; a limit counts the rows of the
+    /// shard. Without either the end is [`u64::MAX`].
+    pub fn selection(&self) -> Rows {
+        let rows = Rows::new(self.range.clone().unwrap_or(0..u64::MAX), self.shard.unwrap_or_default());
+        match self.limit {
+            Some(limit) if self.range.is_none() => rows.first(limit),
+            _ => rows,
         }
     }
 

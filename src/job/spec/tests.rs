@@ -12,6 +12,7 @@ use super::*;
 use crate::input::Format;
 use crate::job::error::ErrorKind;
 use crate::policy::limits::MaxFailures;
+use crate::selection::Shard;
 
 fn spec() -> JobSpec {
     JobSpec::new(Path::new("/jobs"), Path::new("q.csv"), Format::Csv)
@@ -69,13 +70,15 @@ prop_compose! {
         column in of("[a-z]{1,9}"),
         map in proptest::collection::vec(("[a-z]{1,9}", "[a-zé ]{0,9}"), 0..3),
         limit in of(any::<u64>()),
+        shard in of((0..9_u64, 9..99_u64)),
         range in of((any::<u32>(), 1..u64::from(u32::MAX))),
         delimiter in of(prop_oneof![Just(b';'), Just(b'\t'), Just(b'|')]),
         encoding in prop_oneof![Just(encoding_rs::UTF_8), Just(encoding_rs::UTF_16LE), Just(encoding_rs::WINDOWS_1252)],
     ) -> RowSpec {
         let range = range.map(|(start, rows)| u64::from(start)..u64::from(start) + rows);
         let limit = limit.filter(|_| range.is_none());
-        RowSpec { column, map, limit, range, delimiter, encoding, ..RowSpec::default() }
+        let shard = shard.map(|(number, of)| Shard::new(number, of).unwrap());
+        RowSpec { column, map, limit, range, shard, delimiter, encoding, ..RowSpec::default() }
     }
 }
 
@@ -181,7 +184,7 @@ fn what_is_given_replaces_what_was_recorded() {
     let mut spec = laid(&["--map=a=b", "--map=c=d", "-n", "5", "--sequential", "--no-html", "--timeout=1s"]);
     spec.lay_all(patch(&["--map=e=f", "--range=2:4", "--concurrent"]), Path::new("/jobs"));
     assert_eq!(spec.rows.map, [("e".to_owned(), "f".to_owned())]);
-    assert_eq!((spec.rows.limit, spec.rows.selection()), (None, 2..4));
+    assert_eq!((spec.rows.limit, spec.rows.selection()), (None, (2..4).into()));
     assert_eq!((spec.pace.mode, spec.page.html), (Mode::Concurrent, false));
     assert_eq!(spec.time.timeout, Duration::from_secs(1));
 }

@@ -10,6 +10,7 @@ use encoding_rs::Encoding;
 use super::lm::{ApiBase, LmArguments};
 use super::values::FieldNames;
 use crate::policy::limits::MaxFailures;
+use crate::selection::Shard;
 
 /// A value of a spec that a command line can give.
 pub(super) trait Words {
@@ -26,7 +27,7 @@ macro_rules! displayed {
         }
     )* };
 }
-displayed!(String u32 u64 usize f64 NonZeroU32 NonZeroU64);
+displayed!(String u32 u64 usize f64 NonZeroU32 NonZeroU64 Shard);
 
 /// Implements [`Words`] for a type that clap parses from fixed values.
 macro_rules! chosen {

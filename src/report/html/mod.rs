@@ -322,6 +322,7 @@ fn settings(report: &Report) -> Vec<(&'static str, String)> {
                 count(report.rows.resumed)
             ),
         ),
+        ("shard", run.shard.map_or_else(String::new, |shard| shard.to_string())),
         ("predictor", foreign(&run.predictor)),
         ("predictor changed", versions::line(report).unwrap_or_default()),
         ("bridge", foreign(&run.bridge)),

@@ -1,0 +1,193 @@
+//! Which row has its outcome where: finds rows without one, with one in several journals, and outcomes of no row.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use crate::input::{InputError, Records, Source};
+use crate::journal::{Index, Status};
+use crate::outcome::Outcome;
+use crate::report::text::count;
+use crate::row::RowHash;
+use crate::selection::Rows;
+
+/// How many places of each kind are told.
+const TOLD: usize = 5;
+
+/// Where a row was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The number of the journal.
+    pub part: usize,
+    /// The offset of the record in it.
+    pub offset: u64,
+    /// Whether it is an answer.
+    pub ok: bool,
+}
+
+/// A mark in 8 bytes; 0 for none.
+#[derive(Debug, Clone, Copy, Default)]
+struct Packed(u64);
+
+/// The most journals, so that their numbers and the offsets in them fit in 8 bytes.
+pub(super) const MOST_PARTS: usize = 1 << 16;
+const OFFSET_BITS: u32 = 47;
+
+impl Packed {
+    fn of(mark: Mark) -> Self {
+        Self((mark.part as u64) << (OFFSET_BITS + 1) | mark.offset << 1 | u64::from(mark.ok))
+    }
+
+    fn mark(self) -> Option<Mark> {
+        // No outcome is at offset 0, where a journal's first header is.
+        let offset = self.0 >> 1 & ((1 << OFFSET_BITS) - 1);
+        let part = (self.0 >> (OFFSET_BITS + 1)) as usize;
+        (offset != 0).then_some(Mark { part, offset, ok: self.0 & 1 == 1 })
+    }
+}
+
+/// How many rows there are of a kind, and the first of them.
+#[derive(Debug)]
+pub(super) struct Found<T> {
+    pub count: u64,
+    pub first: Vec<T>,
+}
+
+impl<T> Found<T> {
+    pub(super) fn none() -> Self {
+        Self { count: 0, first: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, place: T) {
+        self.count += 1;
+        if self.first.len() < TOLD {
+            self.first.push(place);
+        }
+    }
+
+    /// The texts of the first ones, and how many more there are.
+    pub(super) fn told(&self, first: &[String]) -> String {
+        let more = self.count - first.len() as u64;
+        let more = (more > 0).then(|| format!(" and {} more", count(more)));
+        first.join(", ") + &more.unwrap_or_default()
+    }
+}
+
+/// The rows of the merged job, at 16 bytes a row.
+#[derive(Debug)]
+pub(super) struct Marks {
+    /// The rows, all those of a range.
+    pub rows: Rows,
+    hashes: Vec<RowHash>,
+    marks: Vec<Packed>,
+    /// Rows with an outcome in two journals: the row, and where.
+    pub double: Found<(u64, [Mark; 2])>,
+    /// How many of them are answered in both.
+    pub bought_twice: u64,
+}
+
+impl Marks {
+    /// Reads the rows of the input, none of them decided.
+    pub(super) fn new(source: &Source, rows: Rows) -> Result<Self, InputError> {
+        let mut hashes = Vec::with_capacity(rows.len() as usize);
+        let mut records = Records::open(source)?;
+        while let Some(record) = records.next()?.filter(|record| record.id < rows.end) {
+            if record.id >= rows.start {
+                hashes.push(RowHash::of(record.raw.as_bytes()));
+            }
+        }
+        let marks = vec![Packed::default(); hashes.len()];
+        Ok(Self { rows, hashes, marks, double: Found::none(), bought_twice: 0 })
+    }
+
+    /// Whether an outcome is of the row of the input that it names.
+    pub(super) fn knows(&self, outcome: &Outcome) -> bool {
+        let hash = self.place(outcome.row).and_then(|place| self.hashes.get(place));
+        hash == Some(&outcome.hash)
+    }
+
+    /// Marks the rows that a journal decides. An answer stands before a failure, and the later journal before the
+    /// earlier, as in the journal that is written.
+    pub(super) fn add(&mut self, part: usize, index: &Index) {
+        for row in index.selection().rows() {
+            let (Some(status), Some(offset)) = (index.status(row), index.offset(row)) else { continue };
+            let mark = Mark { part, offset, ok: status == Status::Ok };
+            let Some(slot) = self.place(row).and_then(|place| self.marks.get_mut(place)) else { continue };
+            let before = slot.mark();
+            if mark.ok || before.is_none_or(|before| !before.ok) {
+                *slot = Packed::of(mark);
+            }
+            if let Some(before) = before {
+                self.double.add((row, [before, mark]));
+                self.bought_twice += u64::from(before.ok && mark.ok);
+            }
+        }
+    }
+
+    /// The rows without an outcome.
+    pub(super) fn missing(&self) -> Found<u64> {
+        let mut missing = Found::none();
+        let marks = (self.rows.start..).zip(&self.marks);
+        marks.filter(|(_, slot)| slot.mark().is_none()).for_each(|(row, _)| missing.add(row));
+        missing
+    }
+
+    /// Whether every row is answered.
+    pub(super) fn is_whole(&self) -> bool {
+        self.marks.iter().all(|slot| slot.mark().is_some_and(|mark| mark.ok))
+    }
+
+    fn place(&self, row: u64) -> Option<usize> {
+        usize::try_from(row.checked_sub(self.rows.start)?).ok()
+    }
+}
+
+/// The lines of the input on which these rows stand, which ascend.
+pub(super) fn lines_of(source: &Source, rows: &[u64]) -> Result<Vec<u64>, InputError> {
+    let mut lines = Vec::with_capacity(rows.len());
+    let mut records = Records::open(source)?;
+    while lines.len() < rows.len()
+        && let Some(record) = records.next()?
+    {
+        if record.id == rows[lines.len()] {
+            lines.push(record.line);
+        }
+    }
+    Ok(lines)
+}
+
+/// The line of a file that begins at an offset, counted from 1.
+pub(super) fn line_at(file: &Path, offset: u64) -> io::Result<u64> {
+    let mut reader = BufReader::new(File::open(file)?.take(offset));
+    let (mut line, mut buffer) = (1, [0; 64 << 10]);
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(line),
+            read => line += memchr::memchr_iter(b'\n', &buffer[..read]).count() as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_comes_back_from_its_eight_bytes() {
+        for part in [0, 7, MOST_PARTS - 1] {
+            for (offset, ok) in [(1, false), (512, true), ((1 << OFFSET_BITS) - 1, true)] {
+                let mark = Mark { part, offset, ok };
+                assert_eq!(Packed::of(mark).mark(), Some(mark));
+            }
+        }
+        assert_eq!((Packed::default().mark(), size_of::<Packed>()), (None, 8));
+    }
+
+    #[test]
+    fn a_line_is_found_by_its_first_byte() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a");
+        std::fs::write(&file, "one\n\nthree\n").unwrap();
+        assert_eq!([0, 4, 5].map(|offset| line_at(&file, offset).unwrap()), [1, 2, 3]);
+    }
+}
