@@ -35,7 +35,7 @@ pub(super) struct Printer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Who printed what; or nothing at the end.
+/// Who printed what, where no bytes say that nothing follows; or nothing at the end.
 type Piece = Option<(Who, Vec<u8>)>;
 
 /// Who prints.
@@ -47,7 +47,7 @@ pub(super) enum Who {
     Named(usize, Arc<str>),
 }
 
-/// Is told who printed what.
+/// Is told who printed what. No bytes say that it prints nothing more: the line that it has begun is shown then.
 pub(super) type Printed = Arc<dyn Fn(Who, &[u8]) + Send + Sync>;
 
 impl Printer {
@@ -81,7 +81,7 @@ fn show_all(inbox: &Receiver<Piece>, prints: &Prints) {
     while let Ok(Some((who, bytes))) = inbox.recv() {
         let held = begun.entry(who.clone()).or_default();
         held.extend_from_slice(&bytes);
-        let whole = if held.len() > LONGEST {
+        let whole = if held.len() > LONGEST || bytes.is_empty() {
             held.len()
         } else {
             memchr::memrchr(b'\n', held).map_or(0, |at| at + 1)
@@ -127,6 +127,22 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+
+    #[test]
+    fn a_line_that_a_worker_has_begun_is_shown_when_it_is_gone_and_not_taken_for_that_of_the_next() {
+        let shown = Arc::<Mutex<Vec<u8>>>::default();
+        let kept = Arc::clone(&shown);
+        let show: Show = Box::new(move |bytes| kept.lock().unwrap().extend_from_slice(bytes));
+        let printer = Printer::new(Prints { show: Some(show), names_workers: false });
+        let printed = printer.printed();
+        for (worker, text) in
+            [(1, "its last"), (2, "an"), (1, ""), (1, "the next"), (2, "other\n"), (1, " one\n")]
+        {
+            printed(Who::Worker(worker), text.as_bytes());
+        }
+        drop((printed, printer));
+        assert_eq!(String::from_utf8_lossy(&shown.lock().unwrap()), "its last\nanother\nthe next one\n");
+    }
 
     #[test]
     fn the_lines_of_two_workers_are_not_mixed_and_the_last_one_is_ended() {

@@ -455,3 +455,62 @@ async def predict(question, row_id):
     assert_eq!(running.wait().code, -9);
     none_is_left(&job);
 }
+
+#[test]
+fn a_worker_whose_connection_ends_while_it_lives_is_killed_and_its_rows_are_called_elsewhere() {
+    let job = job(
+        60,
+        "
+import socket, struct
+async def predict(question, row_id):
+    called([row_id, os.getpid()])
+    if row_id == 20 and not os.path.exists('cut'):
+        open('cut', 'w').close()
+        for name in os.listdir('/proc/self/fd'):
+            try:
+                one = socket.socket(fileno=os.dup(int(name)))
+                peer, _, _ = struct.unpack('3i', one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+                if peer == os.getppid():
+                    # It is half closed, so that the worker hears the program and does not end by itself.
+                    one.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+    await asyncio.sleep(0.05)
+    return question
+",
+    );
+    let done = job.process().expect(0);
+    are_answered_but(&job, &[]);
+    let report = job.report();
+    let deaths: u64 =
+        report["workers"].as_array().unwrap().iter().map(|worker| worker["deaths"].as_u64().unwrap()).sum();
+    assert_eq!(deaths, 1, "{}", done.stderr);
+    let lost = report["attempts"]["by_error"]["lost"].as_u64().unwrap();
+    assert!((1..=CALLS as u64).contains(&lost), "{lost} calls were lost");
+    let journal = job.read("answers.csv.journal");
+    assert!(journal.contains("was ended, for its connection was gone"), "no call was told why");
+    assert!(job.calls().len() <= 60 + CALLS);
+    none_is_left(&job);
+}
+
+#[test]
+fn the_line_that_a_worker_has_begun_before_it_died_is_shown() {
+    let job = job(
+        20,
+        "
+import sys
+async def predict(question, row_id):
+    if row_id == 3:
+        print('its last words', end='', flush=True)
+        os._exit(3)
+    print('a whole line', file=sys.stderr)
+    await asyncio.sleep(0.01)
+    return question
+",
+    );
+    let done = job.process().expect(3);
+    are_answered_but(&job, &[3]);
+    let printed = |text: &str| done.stderr.lines().filter(|line| *line == text).count();
+    assert!(printed("its last words") >= 2, "{}", done.stderr);
+    assert!(printed("a whole line") >= 19, "{}", done.stderr);
+}

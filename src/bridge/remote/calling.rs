@@ -32,7 +32,8 @@ const GONE: &str = "the worker that checks them has ended";
 pub struct Host {
     /// How the model is reached, or why there is none. Asked at most once, on a thread that may block.
     pub model: Box<dyn Fn() -> Result<Vec<u8>, String> + Send + Sync>,
-    /// Shows what Python printed there. It holds up the connection, so it must not take long.
+    /// Shows what Python printed there; nothing says that nothing follows. It holds up the connection, so it must not
+    /// take long.
     pub printed: Show,
 }
 
@@ -264,6 +265,7 @@ impl Receiver {
                 break;
             }
         }
+        (self.host.printed)(&[]);
         self.link.disconnect(Connection::Gone);
     }
 

@@ -72,6 +72,9 @@ impl Asking {
     /// Has the other end show what was printed. Returns once it is on its way, so that it is seen even if the process
     /// dies at the next instruction, and holds back a predictor that prints faster than it can be shown.
     pub fn print(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         let frame = self.outbox.push(&FromWorker::Printed(Bytes(Cow::Borrowed(bytes))));
         self.outbox.wait_sent(frame);
     }
