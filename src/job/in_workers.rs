@@ -31,6 +31,8 @@ pub(crate) struct InWorkers {
     pub number: String,
     /// How many there are and why, if the program decided that.
     pub note: Option<String>,
+    /// How long the first took to be ready.
+    pub ready_after: Duration,
     /// What the first has told of its interpreter.
     pub(super) facts: Facts,
     pub(super) _printer: Printer,
@@ -95,6 +97,7 @@ pub(super) fn start(options: StartOptions<'_>, workers: WorkerOptions<'_>) -> Re
     let told = InWorkers {
         number: number(workers, bridge.describe().workers),
         note: (workers.spec.workers == WorkerCount::Auto).then(|| bridge.note().to_owned()),
+        ready_after: bridge.ready_after(),
         facts,
         _printer: printer,
     };

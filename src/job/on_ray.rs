@@ -76,6 +76,7 @@ pub(super) fn start(options: StartOptions<'_>, ray: &RayOptions<'_>) -> Result<S
     let told = InWorkers {
         number: format!("{} on Ray ({})", counted(bridge.describe().workers, "actor"), bridge.note()),
         note: None,
+        ready_after: bridge.ready_after(),
         facts,
         _printer: printer,
     };

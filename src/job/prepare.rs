@@ -22,7 +22,7 @@ use crate::observe::{Level, Observer};
 use crate::output::TOLD;
 use crate::policy::budget::Budget;
 use crate::report;
-use crate::report::text::{count, counted};
+use crate::report::text::{count, counted, duration};
 use crate::run::control::Control;
 use crate::secret::Secrets;
 use crate::usage::Spent;
@@ -273,6 +273,9 @@ impl Prepared {
         );
         if let Some(workers) = &self.answerer.workers {
             text += &format!(" in {}", workers.number);
+            if self.dry_run {
+                text += &format!(", the first ready after {}", duration(workers.ready_after));
+            }
         }
         if self.dry_run {
             text += "; dry run: nothing is called";

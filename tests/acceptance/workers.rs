@@ -393,10 +393,14 @@ fn a_dry_run_and_doctor_load_the_predictor_in_a_worker() {
     let job = Job::new()
         .questions(4)
         .predictor("called(os.getpid())\nasync def predict(question):\n    called('call')\n");
-    job.process_with(&["--workers", "3", "--dry-run"]).expect(0).says("3 worker processes");
+    let dry = job.process_with(&["--workers", "3", "--dry-run"]).expect(0);
+    dry.says("3 worker processes, of which 1 was started, the first ready after ");
     assert_eq!(job.calls().len(), 1, "one is enough");
     let doctor = ["doctor", "questions.csv", "--predictor", "predictor.py:predict", "--workers", "2"];
     job.run(&doctor).expect(0).prints("Workers").prints("2 worker processes");
+    job.run(&["doctor", "--workers", "2", "--env-file", "absent"])
+        .expect(1)
+        .prints("not started: what is wrong");
     assert!(job.calls().iter().all(Value::is_u64), "{:?}", job.calls());
 }
 

@@ -83,11 +83,13 @@ fn wait_after(useless: u32) -> Duration {
 impl Pool {
     /// Starts a worker and waits until it is ready. It takes no calls yet.
     pub(super) async fn start(&self, place: &Place) -> Result<Live, CannotStart> {
+        let begun = Instant::now();
         let Started { life, socket, mut died, node } = self.kind.start().await?;
         place.started(Arc::clone(&life));
         let connected = self.connect(place, socket, &mut died, &node).await;
         let error = match connected {
             Ok(remote) => {
+                self.ready_after.get_or_init(|| begun.elapsed());
                 let worker = Arc::new(Worker::new(self.number(place), remote, self.settings.kill_after));
                 return Ok(Live { worker, life, died });
             }
@@ -231,7 +233,8 @@ impl Pool {
                 "worker {number} cannot be started on {node}, which gets no more workers: {error}"
             ));
         } else if !is_end && failures.is_power_of_two() {
-            self.warn(format!("worker {number} cannot be started yet: {error}"));
+            let again = if failures > 1 { format!(", after {failures} attempts") } else { String::new() };
+            self.warn(format!("worker {number} cannot be started yet{again}: {error}"));
         }
         if is_end {
             self.warn(format!("no worker could be started {failures} times in a row: {error}"));

@@ -152,6 +152,11 @@ impl Workers {
         &self.note
     }
 
+    /// How long the first worker took, from the start of its process until it was ready.
+    pub fn ready_after(&self) -> Duration {
+        self.pool.ready_after.get().copied().unwrap_or_default()
+    }
+
     /// Waits until the thread of the workers has ended, or the time has come. Returns whether it has. Blocks.
     fn has_ended_by(&self, until: Instant) -> bool {
         let Some(thread) = &self.thread else { return true };

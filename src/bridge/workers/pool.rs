@@ -40,6 +40,8 @@ pub(super) struct Pool {
     pub(super) kind: Arc<dyn Kind>,
     /// The runtime where calls are awaited.
     pub(super) home: Handle,
+    /// How long the first worker took to be ready.
+    pub(super) ready_after: OnceLock<Duration>,
     /// What the first worker has loaded.
     loaded: OnceLock<Description>,
     /// Why the first that could not start could not, while none has loaded anything.
@@ -143,6 +145,7 @@ impl Pool {
             settings,
             kind,
             home,
+            ready_after: OnceLock::new(),
             loaded: OnceLock::new(),
             unready: OnceLock::new(),
             places: (0..=workers).map(Place::new).collect(),

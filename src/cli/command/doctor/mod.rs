@@ -75,16 +75,19 @@ fn checks(options: &ProcessOptions, spec: &JobSpec) -> Vec<Check> {
                 checks.extend(local_model(&inspected, asked).map(|found| ("Local model", found)));
                 checks.extend(key(&inspected, asked).map(|found| ("Key", found)));
                 // Without an input, nothing of the default predictor on the local model is left to check.
+                let in_workers = spec.workers.workers != WorkerCount::InProcess;
                 let wanted = input.is_some()
                     || asked.predictor != "dspy"
                     || asked.model_name() != "local"
-                    || spec.workers.workers != WorkerCount::InProcess
+                    || in_workers
                     || spec.ray.ray != RayAddress::None;
                 if wanted && checks.iter().all(|(_, found)| found.is_ok()) {
                     let loaded = predictor(options, spec, input.take());
                     checks.extend(loaded.workers.map(|told| ("Workers", Ok(told))));
                     checks.push(("Predictor", loaded.found));
                     input = loaded.input;
+                } else if in_workers {
+                    checks.push(("Workers", Ok("not started: what is wrong above comes first".to_owned())));
                 }
                 checks.extend(api(&inspected, asked).map(|found| ("API", found)));
             }
