@@ -41,6 +41,11 @@ impl Models {
         Self { options: options.clone(), python, calls, dry_run, state: Mutex::new(state) }
     }
 
+    /// Whether it is the model that is served on this machine.
+    pub(super) fn is_local(&self) -> bool {
+        self.options.model_name() == "local" && self.options.api_base.is_none()
+    }
+
     /// How the model is reached. Starts the local model if it is the one, and blocks meanwhile.
     ///
     /// # Errors

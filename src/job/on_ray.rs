@@ -1,6 +1,7 @@
 //! Starts what answers the rows in actors on a Ray cluster. This process needs neither an interpreter nor Ray for it:
 //! another one, the relay, reaches the cluster.
 
+use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,6 +21,10 @@ use crate::report::text::counted;
 
 /// The module that becomes the relay.
 const RELAY: &str = "tokio_asyncio_bridge._ray";
+
+/// Why a node has no local model.
+const NOT_HERE: &str = "`--model local` is served on the machine that runs the program, and this node is another\n\
+    hint: serve a model that all nodes can reach, and name it by `--model` and `--api-base`";
 
 /// Starts the actors that the options ask for.
 pub(super) fn start(options: StartOptions<'_>, ray: &RayOptions<'_>) -> Result<Started, JobError> {
@@ -100,6 +105,14 @@ fn connect(ray: &RayOptions<'_>) -> Connect {
     }
 }
 
+/// Whether a node, such as `host (10.0.0.1)` or `host (10.0.0.1, 4f2a10)`, is on this machine.
+fn is_this_machine(node: &str) -> bool {
+    let address = node.rsplit_once('(').and_then(|(_, rest)| rest.split([',', ')']).next());
+    let address = address.and_then(|address| address.parse::<IpAddr>().ok());
+    // Only an address of this machine can be bound to.
+    address.is_some_and(|address| UdpSocket::bind((address, 0)).is_ok())
+}
+
 /// What is done for each actor. Those that take one place after another print on lines of their own.
 fn host(models: &Arc<Models>, printed: &Printed) -> Box<dyn Fn(usize, &Node) -> Host + Send + Sync> {
     let (models, printed, next) = (Arc::clone(models), Arc::clone(printed), AtomicUsize::new(1));
@@ -107,7 +120,16 @@ fn host(models: &Arc<Models>, printed: &Printed) -> Box<dyn Fn(usize, &Node) -> 
         let (models, printed, node) = (Arc::clone(&models), Arc::clone(&printed), Arc::clone(node));
         let own = next.fetch_add(1, Ordering::Relaxed);
         Host {
-            model: Box::new(move || models.provide().map(|settings| written(&settings))),
+            model: {
+                let node = Arc::clone(&node);
+                Box::new(move || {
+                    let is_here = node.get().is_none_or(|node| is_this_machine(node));
+                    if models.is_local() && !is_here {
+                        return Err(NOT_HERE.to_owned());
+                    }
+                    models.provide().map(|settings| written(&settings))
+                })
+            },
             printed: Box::new(move |bytes| {
                 let name = match node.get() {
                     Some(node) => format!("worker {number} on {node}"),
@@ -117,4 +139,15 @@ fn host(models: &Arc<Models>, printed: &Printed) -> Box<dyn Fn(usize, &Node) -> 
             }),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_on_this_machine_if_its_address_is_one_of_it() {
+        let nodes = ["here (127.0.0.1)", "here (127.0.0.1, 4f2a10)", "there (203.0.113.7)", "nowhere"];
+        assert_eq!(nodes.map(is_this_machine), [true, true, false, false]);
+    }
 }

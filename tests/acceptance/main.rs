@@ -55,6 +55,7 @@ mod predictors;
 mod process;
 mod progress;
 mod prompts;
+mod ray_options;
 mod readme;
 mod refusals;
 mod relay;
