@@ -93,8 +93,8 @@ pub(crate) fn replied() {
     }
 }
 
-/// Ends this process if its lease has run out. To be called before anything begins that another process may be doing by
-/// then: one that was stopped and goes on has had no time to look.
+/// Ends this process if its lease has run out. To be called before anything that another process may be doing by then,
+/// such as a step of a call: a process that was stopped and goes on has had no time to look.
 pub(crate) fn check() {
     let ends = ENDS.load(Ordering::Relaxed);
     if ends != u64::MAX && now() >= ends {

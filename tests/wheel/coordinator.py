@@ -3,10 +3,12 @@
 import array
 import json
 import os
+import queue
 import select
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,12 +71,12 @@ class Relay:
 
 
 class Worker:
-    """An actor that was asked for, and the coordinator's end of its stream."""
+    """An actor that was asked for, and the coordinator's end of its stream, which is read all the time."""
 
     def __init__(self, relay: Relay, number: int, stream: socket.socket) -> None:
         self.relay, self.number, self.stream = relay, number, stream
-        self._rest = b""
-        self._messages: list[Any] = []
+        self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
 
     def placed(self, within: float = SOON) -> Message:
         return self.relay.hear("placed", self.number, within)
@@ -90,29 +92,23 @@ class Worker:
 
     def hear(self, within: float = SOON) -> Any:
         """The next message but pulses; None at the end of the stream."""
-        while True:
-            while self._messages:
-                message = self._messages.pop(0)
-                if not (isinstance(message, dict) and "Pulse" in message):
-                    return message
-            frame = self._frame(within)
-            if frame is None:
-                return None
-            while frame:
-                length = int.from_bytes(frame[:4], "little")
-                self._messages.append(msgpack.unpackb(frame[4 : 4 + length]))
-                frame = frame[4 + length :]
+        return self._messages.get(timeout=within)
 
-    def _frame(self, within: float) -> bytes | None:
-        self.stream.settimeout(within)
-        while len(self._rest) < 4 or len(self._rest) < 4 + int.from_bytes(self._rest[:4], "big"):
-            data = self.stream.recv(1 << 18)
-            if not data:
-                return None
-            self._rest += data
-        length = int.from_bytes(self._rest[:4], "big")
-        frame, self._rest = self._rest[4 : 4 + length], self._rest[4 + length :]
-        return frame
+    def close(self) -> None:
+        """Closes this end of the stream."""
+        self.stream.shutdown(socket.SHUT_RDWR)
+
+    def _read(self) -> None:
+        with self.stream.makefile("rb") as stream:
+            while head := stream.read(4):
+                frame = stream.read(int.from_bytes(head, "big"))
+                while frame:
+                    length = int.from_bytes(frame[:4], "little")
+                    message = msgpack.unpackb(frame[4 : 4 + length])
+                    if not (isinstance(message, dict) and "Pulse" in message):
+                        self._messages.put(message)
+                    frame = frame[4 + length :]
+        self._messages.put(None)
 
     def load(self, spec: str, secrets: list[str] | None = None, variables: dict[str, str] | None = None) -> None:
         """Asks for a predictor."""

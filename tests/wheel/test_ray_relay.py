@@ -13,10 +13,11 @@ import pytest
 
 pytest.importorskip("ray")
 
+import tokio_asyncio_bridge as tab
 from coordinator import Message, Relay, Worker, relay
 
-LEASE = 3.0
-GONE_AFTER = LEASE + 1.0
+LEASE = 6.0
+GONE_AFTER = LEASE + 2.0
 # Read by the relay, and passed on to its actors.
 SHORT = {"_TOKIO_ASYNCIO_BRIDGE_RAY_LEASE": str(LEASE)}
 
@@ -93,10 +94,13 @@ class Nodes:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        # A node that does not answer is dead after some 10 s, and not after a minute.
+        checks = {"health_check_period_ms": 1000, "health_check_timeout_ms": 3000, "health_check_failure_threshold": 3}
+        head = {"num_cpus": 1, "include_dashboard": False, "_system_config": checks}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
 
-    def add(self) -> Any:
-        return self.cluster.add_node(num_cpus=1)
+    def add(self, **variables: str) -> Any:
+        return self.cluster.add_node(num_cpus=1, env_vars=variables)
 
     def raylet(self, node: Any) -> int:
         from ray._private.ray_constants import PROCESS_TYPE_RAYLET
@@ -162,7 +166,7 @@ def test_a_death_is_proven_and_told_once(local: Relay, app: str) -> None:
     kill(local, other)
     third = local.start()
     third.ready(app)
-    third.stream.close()
+    third.close()
     assert third.died(10)["proven"], "the coordinator has closed the stream"
     assert local.heard("died") == []
 
@@ -290,6 +294,80 @@ def test_nodes_come_and_go(tmp_path: Path, app: str, nodes: Nodes) -> None:
         first.ask(2, "still there")
         assert first.answer() == (2, "STILL THERE")
         running.say({"close": 5})
+
+
+@pytest.mark.once
+def test_a_node_with_another_version_is_refused_and_left_out(app: str, nodes: Nodes) -> None:
+    nodes.add(OTHER_RAY="2.0.0")
+    script = Path(__file__).with_name("other_version.py")
+    with relay(request(nodes.cluster.address, cpus=0.5), str(script)) as running:
+        assert running.hear("connected")["connected"]["capacity"] == 4
+        workers = [running.start() for _ in range(2)]
+        # They are spread over the nodes.
+        refused = running.hear("cannot")
+        assert "does not fit: Ray 2.0.0 is there, and Ray 2.60.0 here" in refused["why"]
+        assert running.hear("capacity")["capacity"] == 2
+        workers = [worker for worker in workers if worker.number != refused["cannot"]]
+        workers.append(running.start())
+        assert len({worker.ready(app)["node"] for worker in workers}) == 1
+        running.say({"close": 5})
+
+
+HIDES = '''
+import importlib.machinery, os, sys
+
+class Hides:
+    """Keeps the package from being found where it is installed."""
+    def find_spec(self, name, path=None, target=None):
+        if name == "tokio_asyncio_bridge":
+            path = [at for at in sys.path if at != os.environ["HIDDEN"]]
+            found = importlib.machinery.PathFinder.find_spec(name, path)
+            if found is None:
+                raise ModuleNotFoundError(name)
+            return found
+
+sys.meta_path.insert(0, Hides())
+'''
+
+
+@pytest.mark.once
+def test_the_package_is_sent_to_nodes_without_it(tmp_path: Path, app: str, nodes: Nodes) -> None:
+    hiding = tmp_path / "hiding"
+    hiding.mkdir()
+    (hiding / "sitecustomize.py").write_text(HIDES)
+    installed = str(Path(tab.__file__).parents[1])
+    path = os.pathsep.join([str(hiding), os.environ.get("PYTHONPATH", "")])
+    nodes.add(HIDDEN=installed, PYTHONPATH=path)
+    with relay(request(nodes.cluster.address)) as running:
+        connected = running.hear("connected")["connected"]
+        assert "this package was sent to" in connected["note"]
+        workers = [running.start() for _ in range(2)]
+        assert len({worker.ready(app)["node"] for worker in workers}) == 2
+        running.say({"close": 5})
+
+
+def test_bytes_may_come_twice_and_are_said_until_they_are_acknowledged() -> None:
+    code = """
+import msgpack
+from tokio_asyncio_bridge._native import Serving
+serving = Serving(60.0)
+message = msgpack.packb({"Hello": ["0.0.1", b""]})
+frame = len(message).to_bytes(4, "little") + message
+said = len(frame).to_bytes(4, "big") + frame
+for at in (4, 4, 0, 2):
+    serving.push(at, said[at:])
+first = serving.pull(1, 0, 10)
+assert b"Refused" in first and b"0.0.1" in first, first
+assert serving.pull(1, 0, 10) == first
+assert serving.pull(2, 3, 10) == first[3:]
+assert serving.pull(3, len(first), 10) is None
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_polls_a_process_is_killed() -> None:
+    code = "import time; from tokio_asyncio_bridge._native import Serving; s = Serving(0.5); time.sleep(60)"
+    assert subprocess.run([sys.executable, "-c", code], start_new_session=True).returncode == -signal.SIGKILL
 
 
 @pytest.mark.once

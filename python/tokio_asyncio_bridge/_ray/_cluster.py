@@ -17,6 +17,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tokio_asyncio_bridge import _native
 from tokio_asyncio_bridge._ray._actor import Actor
 
+# The memory of Ray's object store where we start it, in bytes. Nothing of ours goes there.
+_OBJECTS = 100 << 20
 # How long the head may take to accept a connection. Ray itself tries for minutes.
 _REACH = 10
 # How long a node may take to say whether it has this package.
@@ -204,7 +206,7 @@ def _init(address: str, runtime_env: dict[str, Any]) -> None:
     os.environ.setdefault("RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL", "minor")
     # So that Ray's processes do not inherit that a signal is ignored.
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    options = {"include_dashboard": False, "object_store_memory": _OBJECTS} if address == "local" else {}
     try:
         ray.init(
             address=address,

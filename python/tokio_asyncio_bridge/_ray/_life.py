@@ -218,9 +218,9 @@ class Life:
             # Its calls are over.
             with contextlib.suppress(OSError):
                 self._stream.shutdown(socket.SHUT_WR)
-            ending = _reply(self._actor.die.remote())
-            await asyncio.wait({ending}, timeout=_ENDING)
-            ending.cancel()
+            with contextlib.suppress(RayError, TimeoutError):
+                async with asyncio.timeout(_ENDING):
+                    await _reply(self._actor.die.remote())
             return "ended", True, False
         try:
             async with asyncio.timeout(max(self._heard + GONE_AFTER - now(), 0)):

@@ -7,6 +7,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::bridge::lease;
+
 /// The result of a step.
 pub(super) enum Step<'py> {
     /// The coroutine waits for this.
@@ -145,6 +147,7 @@ pub(super) fn resume<'py>(coroutine: &Bound<'py, PyAny>, context: &Bound<'py, Py
         Err(error) => return Step::Raised(error),
     };
     let mut result = std::ptr::null_mut();
+    lease::check();
     let stopped = Stopped;
     // SAFETY: attached; all pointers are valid; `result` becomes a new reference unless an exception is set.
     let step = unsafe {
