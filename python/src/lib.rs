@@ -39,7 +39,7 @@ mod _native {
     #[pymodule_export]
     use crate::run::Run;
     #[pymodule_export]
-    use crate::serving::{Serving, die};
+    use crate::serving::{Serving, die, end_with_coordinator};
     #[pymodule_export]
     use crate::session::Session;
 

@@ -54,3 +54,10 @@ impl Serving {
 pub(crate) fn die() {
     actor::die();
 }
+
+/// Kills this process, with all that it has started, so many seconds after the other end of its standard input is gone.
+#[pyfunction]
+pub(crate) fn end_with_coordinator(seconds: f64) -> PyResult<()> {
+    let parting = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    Ok(actor::end_with_coordinator(parting)?)
+}

@@ -176,15 +176,16 @@ def test_an_actor_that_closes_or_refuses_says_so_before_it_ends(local: Relay, ap
     worker.ready(app)
     worker.say({"Close": [1, 0]})
     assert worker.hear() == "Bye"
-    assert worker.hear() is None
     assert worker.died(10)["how"] == "ended"
+    assert worker.hear() is None
     refused = local.start()
     place = refused.placed()
     refused.load(app.replace("app.py", "missing.py"))
     assert "missing.py" in refused.hear()["Refused"]
-    assert refused.hear() is None
-    local.say({"refused": refused.number})
     assert refused.died(10)["how"] == "ended"
+    assert refused.hear() is None
+    # It is the only node.
+    local.say({"refused": refused.number})
     assert ends(place["pid"])
 
 
@@ -227,7 +228,7 @@ def test_the_end_of_the_coordinator_ends_the_relay_and_the_actors(app: str) -> N
         worker = running.start()
         pid = worker.ready(app)["pid"]
         worker.ask(1, "steps")
-    assert running.process.returncode == 1
+    assert running.process.returncode == -signal.SIGKILL
     assert ends(pid)
 
 
@@ -323,7 +324,7 @@ class Hides:
             path = [at for at in sys.path if at != os.environ["HIDDEN"]]
             found = importlib.machinery.PathFinder.find_spec(name, path)
             if found is None:
-                raise ModuleNotFoundError(name)
+                raise ModuleNotFoundError(name, name=name)
             return found
 
 sys.meta_path.insert(0, Hides())

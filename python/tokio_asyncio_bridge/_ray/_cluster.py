@@ -229,9 +229,11 @@ def _without_package() -> dict[str, str]:
     """The names of the nodes that do not have this package, by their ids."""
 
     def probe() -> bool:
-        import importlib.util
-
-        return importlib.util.find_spec("tokio_asyncio_bridge") is not None
+        try:
+            import tokio_asyncio_bridge  # noqa: F401
+        except ModuleNotFoundError as error:
+            return error.name != "tokio_asyncio_bridge"
+        return True
 
     # It is sent by its value, for it is a function within a function.
     asked: Callable[..., Any] = ray.remote(num_cpus=0, max_retries=0)(probe).options

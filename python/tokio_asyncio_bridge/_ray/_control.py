@@ -72,7 +72,7 @@ class Control:
         threading.Thread(target=run, name="control", daemon=True).start()
 
     def watch(self, gone: Callable[[], None]) -> None:
-        """Calls `gone` on a thread of its own once the coordinator is gone, whatever the other threads do."""
+        """Calls `gone` on a thread of its own once the coordinator is gone."""
 
         def run() -> None:
             poll = select.poll()

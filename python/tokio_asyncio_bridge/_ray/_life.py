@@ -44,7 +44,10 @@ class CannotServe(Exception):
 
 
 class Life:
-    """An actor, from `start` to `died` or `cannot`. `stalled` says when this process did not run for long."""
+    """An actor, from `start` to `died` or `cannot`. Its end of the stream is open as long.
+
+    `placed` is told the node of the actor, and `stalled` tells when this process did not run for long.
+    """
 
     def __init__(
         self,
@@ -52,10 +55,11 @@ class Life:
         stream: socket.socket,
         cluster: Cluster,
         tell: Callable[[dict[str, Any]], None],
+        placed: Callable[[int, str], None],
         stalled: Callable[[], float],
     ) -> None:
         self._number, self._stream, self._cluster, self._tell = number, stream, cluster, tell
-        self._stalled = stalled
+        self._placed, self._stalled = placed, stalled
         self._killed = asyncio.Event()
         self._actor: Any = None
         self._node = ""
@@ -87,11 +91,6 @@ class Life:
         if self._actor is not None:
             ray.kill(self._actor)
 
-    def leave_out(self) -> None:
-        """Has later actors made elsewhere, if there is another node."""
-        if self._node:
-            self._cluster.leave_out(self._node)
-
     async def _live(self) -> tuple[str, bool, bool]:
         while True:
             facts = await self._place()
@@ -103,12 +102,13 @@ class Life:
             misfit = self._cluster.misfit(facts)
             name = await self._name()
             if misfit is not None:
-                self.leave_out()
+                self._cluster.leave_out(self._node)
                 raise CannotServe(f"node {name} does not fit: {misfit}")
             if not await asyncio.to_thread(self._cluster.is_left_out, self._node):
                 break
             # It had been waiting for room when that node was left out.
             ray.kill(self._actor)
+        self._placed(self._number, self._node)
         self._tell({"placed": self._number, "node": name, "pid": facts["pid"]})
         return await self._serve()
 
@@ -216,8 +216,6 @@ class Life:
             self.kill()
         else:
             # Its calls are over.
-            with contextlib.suppress(OSError):
-                self._stream.shutdown(socket.SHUT_WR)
             with contextlib.suppress(RayError, TimeoutError):
                 async with asyncio.timeout(_ENDING):
                     await _reply(self._actor.die.remote())

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import ray
 
+from tokio_asyncio_bridge import _native
 from tokio_asyncio_bridge._ray._cluster import CannotConnect, Cluster, Node
 from tokio_asyncio_bridge._ray._control import Control
 from tokio_asyncio_bridge._ray._lease import GONE_AFTER
@@ -17,7 +18,8 @@ from tokio_asyncio_bridge._ray._life import Life, now
 # How often the nodes are looked at, and after what time without a reply of the head it is taken for gone.
 _LOOK = 1.0
 _LOST_AFTER = 15.0
-# How long the actors may be told that the coordinator is gone.
+# How long the actors may be told that the coordinator is gone. Then this process is killed, with those of Ray's that it
+# has started.
 _PARTING = 0.5
 # A gap of so many seconds in which this process did not run is noted.
 _GAP = 2.0
@@ -30,6 +32,8 @@ class Relay:
         self._control, self._cluster = control, cluster
         self._lives: dict[int, Life] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # Where each actor was placed, also after its end.
+        self._nodes: dict[int, str] = {}
         self._stalled = -GONE_AFTER
         self._over = asyncio.Event()
         self._seconds = 0.0
@@ -59,7 +63,8 @@ class Relay:
             case {"start": number} if descriptor is not None:
                 stream = socket.socket(fileno=descriptor)
                 stream.setblocking(False)
-                life = Life(number, stream, self._cluster, self._control.tell, lambda: self._stalled)
+                placed, stalled = self._nodes.__setitem__, lambda: self._stalled
+                life = Life(number, stream, self._cluster, self._control.tell, placed, stalled)
                 self._lives[number] = life
                 task = asyncio.create_task(life.run())
                 self._tasks.add(task)
@@ -68,8 +73,8 @@ class Relay:
                 if number in self._lives:
                     self._lives[number].kill()
             case {"refused": number}:
-                if number in self._lives:
-                    self._lives[number].leave_out()
+                if number in self._nodes:
+                    self._cluster.leave_out(self._nodes[number])
             case {"close": seconds}:
                 self._seconds = seconds
                 self._over.set()
@@ -109,11 +114,11 @@ class Lost(Exception):
 
 def main() -> NoReturn:
     """Serves the coordinator on the standard input, and ends this process."""
+    # Ray may hold the interpreter's lock for long, so no thread of Python's can promise that.
+    _native.end_with_coordinator(_PARTING)
     control = Control.take()
     # What Ray prints of its workers' deaths is told in other words.
     sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
-    gone = _Gone()
-    control.watch(gone)
     heard = control.hear()
     if heard is None:
         os._exit(1)
@@ -138,7 +143,8 @@ def main() -> NoReturn:
     )
 
     async def serve() -> NoReturn:
-        relay = gone.relay = Relay(control, cluster)
+        relay = Relay(control, cluster)
+        control.watch(relay.abandon)
         # The loop is not closed: that would wait for a thread that waits for the head.
         try:
             _end(0, await relay.run(nodes))
@@ -148,20 +154,6 @@ def main() -> NoReturn:
 
     asyncio.run(serve())
     raise AssertionError("the process has ended")
-
-
-class _Gone:
-    """Ends this process, and the actors with it, once the coordinator is gone."""
-
-    relay: Relay | None = None
-
-    def __call__(self) -> None:
-        timer = threading.Timer(_PARTING, lambda: os._exit(1))
-        timer.daemon = True
-        timer.start()
-        if self.relay is not None:
-            self.relay.abandon()
-        os._exit(1)
 
 
 def _end(code: int, seconds: float) -> NoReturn:

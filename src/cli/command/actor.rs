@@ -2,9 +2,11 @@
 //! already.
 
 use std::io;
-use std::thread::Builder;
+use std::thread::{Builder, sleep};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use tokio::runtime;
 
 use super::worker::{log, show};
@@ -67,4 +69,21 @@ impl Actor {
 /// Kills this process, with all that it has started, at once.
 pub fn die() -> ! {
     lease::end()
+}
+
+/// Kills this process, which is Ray's driver, with all that it has started, `parting` after its coordinator is gone,
+/// whatever the interpreter does. The coordinator has the other end of the standard input.
+///
+/// # Errors
+///
+/// Fails if there is no standard input, or no thread can be started.
+pub fn end_with_coordinator(parting: Duration) -> io::Result<()> {
+    let stream = fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let watch = move || {
+        let mut watched = [PollFd::new(&stream, PollFlags::RDHUP)];
+        while poll(&mut watched, None) == Err(Errno::INTR) {}
+        sleep(parting);
+        lease::end()
+    };
+    Builder::new().name("coordinator".into()).spawn(watch).map(drop)
 }
