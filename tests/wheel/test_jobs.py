@@ -215,6 +215,18 @@ def test_ctrl_c_before_the_first_call_calls_nothing(place: Path) -> None:
     assert not Path("calls.txt").exists() and not Path("out.csv.journal").exists()
 
 
+def test_a_second_ctrl_c_leaves_a_predictor_that_is_being_loaded(place: Path) -> None:
+    Path("app.py").write_text("import pathlib, time\npathlib.Path('loading').touch()\ntime.sleep(120)\n" + PREDICTOR)
+    child = Child(SCRIPT.format(grace="60.0", more=""))
+    waited_for(lambda: Path("loading").exists())
+    child.interrupt()
+    assert child.process.stderr is not None and child.process.stderr.readline().startswith("stopping: waiting")
+    child.interrupt()
+    code, out, err = child.end()
+    assert (code, out) == (-signal.SIGINT, "interrupted None\n"), err
+    assert not Path("calls.txt").exists() and not Path("out.csv.journal").exists()
+
+
 def test_ctrl_c_while_the_answers_are_written_lets_them_be_written(place: Path) -> None:
     rows("q.csv", [f"q{number}" for number in range(400_003)])
     Path("app.py").write_text(HELD)
