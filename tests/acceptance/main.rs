@@ -65,6 +65,7 @@ mod resume_after_kill;
 mod resume_changed;
 mod resume_refused;
 mod scale;
+mod schedulers;
 mod secrets;
 mod set_aside;
 mod shards;
