@@ -6,7 +6,7 @@
 
 PROGRAM is a release build of the stand-alone program. Run it with a Python that has
 
-    pip install 'ray[data]==2.60.0' daft==0.7.26 pandas pyarrow
+    pip install 'ray[data]==2.60.0' daft==0.7.26 pandas pyarrow tokio_asyncio_bridge-….whl
 
 on a quiet machine with two cores, which the actors share with the coordinator. The predictor is an `async def` that
 returns its question at once. There are 1,000,000 rows in one CSV file, and each contender writes a CSV of its answers.

@@ -6,7 +6,7 @@
 
 PROGRAM is a release build of the stand-alone program. Run it with a Python that has
 
-    pip install 'ray[data]==2.60.0' daft==0.7.26 aiohttp pandas pyarrow mocklimit==0.6.0
+    pip install 'ray[data]==2.60.0' daft==0.7.26 aiohttp pandas pyarrow mocklimit==0.6.0 tokio_asyncio_bridge-….whl
 
 and after `make tests/node_modules/.installed`, which brings aimock. The systems are `ours` (`--workers 2`), `ours-ray`
 (`--ray local`), `ray` (Ray Data), `ray-http` (its processor for HTTP), `daft` and `daft-ray` (Daft on either runner);
