@@ -314,6 +314,18 @@ def test_a_node_with_another_version_is_refused_and_left_out(app: str, nodes: No
         running.say({"close": 5})
 
 
+# For a node that was added later than the run began.
+LACKS = """
+import sys
+
+class Lacks:
+    def find_spec(self, name, path=None, target=None):
+        if name == "tokio_asyncio_bridge._ray":
+            raise ModuleNotFoundError(f"No module named {name!r}")
+
+sys.meta_path.insert(0, Lacks())
+"""
+
 HIDES = '''
 import importlib.machinery, os, sys
 
@@ -344,6 +356,21 @@ def test_the_package_is_sent_to_nodes_without_it(tmp_path: Path, app: str, nodes
         assert "this package was sent to" in connected["note"]
         workers = [running.start() for _ in range(2)]
         assert len({worker.ready(app)["node"] for worker in workers}) == 2
+        running.say({"close": 5})
+
+
+@pytest.mark.once
+def test_a_node_without_the_package_cannot_make_an_actor(tmp_path: Path, app: str, nodes: Nodes) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LACKS)
+    nodes.add(PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    with relay(request(nodes.cluster.address, cpus=0.5)) as running:
+        running.hear("connected")
+        for _ in range(2):
+            running.start()
+        why = running.hear("cannot")["why"]
+        assert "No module named 'tokio_asyncio_bridge._ray'\nhint: install tokio-asyncio-bridge 0.2.0 there" in why
+        assert "no actor can be made at " in why and len(why) < 400, why
+        running.hear("placed")
         running.say({"close": 5})
 
 

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 import signal
 import socket
 import sys
@@ -143,6 +144,20 @@ class Cluster:
         alive = {node.id for node in (self.nodes() if nodes is None else nodes)}
         excluded = self._left_out & alive
         return set() if excluded == alive else excluded
+
+    def why_not_made(self, error: str) -> str:
+        """Why an actor could not be made, from the traceback that Ray gave. Its node is left out, if it can be told."""
+        address = re.search(r"\bip=([^,)\s]+)", error)
+        nodes = [node for node in self.nodes() if address and f"({address[1]}" in node.name]
+        if len(nodes) == 1:
+            self.leave_out(nodes[0].id)
+        where = f"on node {nodes[0].name}" if len(nodes) == 1 else f"at {address[1]}" if address else "on a node"
+        *_, reason = [line for line in re.sub(r"\x1b\[\d*m", "", error).splitlines() if line.strip()]
+        if "No module named 'tokio_asyncio_bridge" in reason:
+            reason += (
+                f"\nhint: install tokio-asyncio-bridge {_native.VERSION} there, or leave the node out of the cluster"
+            )
+        return f"no actor can be made {where}: {reason}"
 
     def misfit(self, facts: dict[str, Any]) -> str | None:
         """What is not the same at an actor as here, both named."""

@@ -131,7 +131,7 @@ class Life:
             raise CannotServe(f"the runtime environment cannot be made: {error}") from error
         except (ActorDiedError, OutOfMemoryError) as error:
             if getattr(error, "actor_init_failed", False):
-                raise CannotServe(f"the actor cannot be made: {error}") from error
+                raise CannotServe(await asyncio.to_thread(self._cluster.why_not_made, str(error))) from error
             return error
         except RayError as error:
             raise CannotServe(f"the actor cannot be made: {error}") from error
