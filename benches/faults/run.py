@@ -65,6 +65,7 @@ class Run:
             "FAULTS_RAY": str(directory / "ray"),
             "PYTHONPATH": str(HERE),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_raylet_start_wait_time_s": "120",
             "DAFT_ANALYTICS_ENABLED": "0",
             "DO_NOT_TRACK": "true",
         }
