@@ -77,8 +77,9 @@ impl Polled {
         }
         state.take_in(offset, bytes);
         while state.early.keys().next().is_some_and(|offset| *offset <= state.received) {
-            let early = state.early.pop_first();
-            early.iter().for_each(|(offset, bytes)| state.take_in(*offset, bytes));
+            if let Some((offset, bytes)) = state.early.pop_first() {
+                state.take_in(offset, &bytes);
+            }
         }
         drop(state);
         self.0.brought.notify_one();
