@@ -32,15 +32,14 @@ impl Sender {
     pub(super) fn arguments(&self, passed: Passed<'_>) -> Result<Arc<Arguments>, String> {
         let Passed { names, values } = passed;
         let known = self.first.get().filter(|(tuple, _)| tuple.is(&names));
-        let named = match known {
-            Some((_, named)) => named.clone(),
-            None => {
-                let named: PyResult<Vec<_>> =
-                    names.iter().map(|name| Ok(Arc::from(name.cast::<PyString>()?.to_str()?))).collect();
-                let named = named.map_err(|error| format!("the row cannot be read: {error}"))?;
-                let _ = self.first.set((names.clone().unbind(), named.clone()));
-                named
-            }
+        let named = if let Some((_, named)) = known {
+            named.clone()
+        } else {
+            let named: PyResult<Vec<_>> =
+                names.iter().map(|name| Ok(Arc::from(name.cast::<PyString>()?.to_str()?))).collect();
+            let named = named.map_err(|error| format!("the row cannot be read: {error}"))?;
+            let _ = self.first.set((names.clone().unbind(), named.clone()));
+            named
         };
         let argument = |(name, value): (Arc<str>, &Bound<'_, PyAny>)| {
             let value = self.value(value).map_err(|error| {

@@ -116,9 +116,11 @@ impl Wish {
         // The semaphore is never closed.
         self.turn = Arc::clone(&self.pool.alone.turn).acquire_owned().await.ok();
         self.pool.alone.has_turn.store(self.row, Ordering::Release);
-        while let Some(Some(worker)) = self.pool.wait_for(|| self.pool.taker_alone()).await {
+        let place = self.pool.for_suspects();
+        let is_decided = || (place.taker().is_some() || place.is_hopeless()).then_some(());
+        while self.pool.wait_for(is_decided).await.is_some() {
             // What is left of a call that was cancelled would be blamed too.
-            if worker.remote.calls() == 0 {
+            if place.taker().is_none_or(|worker| worker.remote.calls() == 0) {
                 break;
             }
             sleep(LOOK).await;
@@ -359,12 +361,6 @@ impl Pool {
             lane.goes_on_in(Arc::clone(&worker.lane));
             worker.submit(attempt).await
         })
-    }
-
-    /// The worker for suspects if it takes calls; nothing inside if none can be started.
-    fn taker_alone(&self) -> Option<Option<Arc<Worker>>> {
-        let place = self.for_suspects();
-        place.taker().map(Some).or_else(|| place.is_hopeless().then_some(None))
     }
 
     /// Makes the call of a suspect that has its turn. The row may have become a suspect only after it asked for its turn, or
