@@ -77,7 +77,9 @@ impl MemoryJob {
         let SessionOptions { predictor, prints, quiet, worker_program, .. } = options;
         let sent = Sent::of(&spec, predictor.as_ref(), None, tell)?;
         let mut secrets = secrets(&spec.predictor);
-        sent.iter().for_each(|sent| sent.hide(&mut secrets));
+        if let Some(sent) = &sent {
+            sent.hide(&mut secrets);
+        }
         let rows = &spec.rows;
         let workers = WorkerOptions::new(&spec.workers, &spec.time, worker_program.as_deref());
         let ray = sent.as_ref().map(|sent| RayOptions::new(&spec, sent, false, tell));

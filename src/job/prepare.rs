@@ -100,7 +100,9 @@ impl Preparing {
         glance(&source)?;
         let program = spec.predictor.program.as_deref().map(program_sha256).transpose()?;
         let sent = Sent::of(&spec, predictor.as_ref(), files.as_ref(), tell)?;
-        sent.iter().for_each(|sent| sent.hide(&mut secrets));
+        if let Some(sent) = &sent {
+            sent.hide(&mut secrets);
+        }
         let options = spec.predictor.from(&spec.directory);
         let starting = StartOptions::new(&options, calls, &secrets);
         let ray = sent.as_ref().map(|sent| RayOptions::new(&spec, sent, dry_run, tell));

@@ -121,7 +121,7 @@ impl Sent {
             files.copy_to(directory.path())?;
             let path = directory.path().to_string_lossy().into_owned();
             runtime_env.insert("working_dir".to_owned(), path.into());
-            note = format!("Ray: {} of the predictor's own are sent to the cluster", files.told());
+            note = format!("Ray: {} of the predictor's own will be sent to the cluster", files.told());
             copies = Some(directory);
         }
         let directory = spec.directory.clone();
@@ -130,7 +130,9 @@ impl Sent {
 
     /// Adds the values of the variables to the texts that must not be shown.
     pub(crate) fn hide(&self, secrets: &mut Secrets) {
-        self.variables.iter().for_each(|(name, value)| secrets.add_named(name, value));
+        for (name, value) in &self.variables {
+            secrets.add_named(name, value);
+        }
     }
 
     /// Names the files of a predictor that was loaded on a node, in the working directory `there`, as they are named

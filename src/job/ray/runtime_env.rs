@@ -9,7 +9,7 @@ use crate::bridge::python::interpreter::executable;
 use crate::environment::output;
 use crate::job::error::{ErrorKind, Explain as _, JobError};
 
-/// Turns YAML, which Ray's own PyYAML reads, into JSON.
+/// Turns YAML into JSON, by the library that Ray brings along.
 const TO_JSON: &str =
     "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1], 'rb')), sys.stdout)";
 
@@ -27,13 +27,11 @@ pub(super) fn read(file: &Path, python: Option<&Path>) -> Result<Map<String, Val
             JobError::new(ErrorKind::Predictor, format!("{}: {reason}", failed())).at(file)
         })?,
     };
-    match value {
-        Value::Object(fields) => Ok(fields),
-        _ => {
-            let text = format!("{}: expected fields such as `working_dir` or `pip`", failed());
-            Err(JobError::new(ErrorKind::Predictor, text).at(file))
-        }
-    }
+    let Value::Object(fields) = value else {
+        let text = format!("{}: expected fields such as `working_dir` or `pip`", failed());
+        return Err(JobError::new(ErrorKind::Predictor, text).at(file));
+    };
+    Ok(fields)
 }
 
 fn of_yaml(file: &Path, python: Option<&Path>) -> Result<Value, String> {

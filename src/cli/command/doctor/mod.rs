@@ -142,7 +142,9 @@ fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> L
         Ok(sent) => sent,
         Err(error) => return Loaded { found: Err(error.to_string()), workers: None, input },
     };
-    sent.iter().for_each(|sent| sent.hide(&mut secrets));
+    if let Some(sent) = &sent {
+        sent.hide(&mut secrets);
+    }
     let ray = sent.as_ref().map(|sent| RayOptions::new(spec, sent, true, &tell));
     let workers = WorkerOptions::new(&spec.workers, &spec.time, program.as_deref());
     let starting = StartOptions::new(&asked, calls, &secrets);
