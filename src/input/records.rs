@@ -161,7 +161,7 @@ impl<R: Read> Records<R> {
     }
 
     /// The underlying reader.
-    pub(super) fn into_inner(self) -> R {
+    pub(crate) fn into_inner(self) -> R {
         self.splitter.into_inner().into_inner()
     }
 }

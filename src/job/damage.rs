@@ -11,9 +11,11 @@ use crate::report::text::count;
 use crate::run::control::Control;
 
 /// A file that can no longer be read once the job is asked to stop.
-struct Stoppable<'a> {
-    file: File,
-    control: &'a Control,
+pub(super) struct Stoppable<'a> {
+    /// The file.
+    pub file: File,
+    /// Stops the job.
+    pub control: &'a Control,
 }
 
 impl Read for Stoppable<'_> {

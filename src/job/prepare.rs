@@ -234,7 +234,7 @@ pub(super) fn tell_of_workers(answerer: &Answerer, observer: &mut dyn Observer) 
     }
 }
 
-pub(super) fn input_identity(source: &Source, validated: &Validated) -> InputIdentity {
+fn input_identity(source: &Source, validated: &Validated) -> InputIdentity {
     InputIdentity {
         path: source.at.to_string_lossy().into_owned(),
         format: if source.format == Format::Csv { "csv" } else { "jsonl" }.to_owned(),

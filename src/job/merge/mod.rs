@@ -22,7 +22,7 @@ use super::paths::{JobPaths, is_stream};
 use super::rebuilt::{Rebuilt, rebuilt};
 use super::spec::{self, FieldPatch};
 use crate::fs::directory_of;
-use crate::input::{Source, Wanted, validate};
+use crate::input::Source;
 use crate::journal::{End, Fresh, JournalError, Record};
 use crate::observe::{Level, Observer};
 use crate::report::text::{count, counted};
@@ -87,8 +87,9 @@ pub fn merge(
     let source = parts[0].source(&input)?;
     let paths = paths_of(&input, output.as_deref(), source.format, None);
     check(&paths, output.as_deref(), &source, &parts, force)?;
-    let validated = validate(&source, &Wanted::default(), 0..0)?;
-    if validated.header_hash != parts[0].last().input.header_hash {
+    let asked = parts::asked(&parts);
+    let (read, mut marks) = rows::read(&source, &parts[0].last().input, &asked, control)?;
+    if read.header_hash != parts[0].last().input.header_hash {
         refuse!(
             Changed,
             &input,
@@ -97,13 +98,12 @@ pub fn merge(
             parts[0].answers.display()
         );
     }
-    let header = parts::header(&parts, &source, &validated, &argv)?;
-    let mut marks = Marks::new(&source, header.selection)?;
+    let header = parts::header(&parts, read, asked, &argv)?;
     let mut fresh = Fresh::new(&paths.journal)?;
     for (number, part) in parts.iter().enumerate() {
         part.copy(number, &source, &mut fresh, &mut marks, observer, control)?;
     }
-    tell(&marks, &parts, &source, observer)?;
+    tell(&marks, &parts, &source, observer, control)?;
     fresh.append(&Record::Header(Cow::Borrowed(&header)))?;
     fresh.append(&Record::End(Cow::Owned(end(marks.is_whole()))))?;
     drop(marks);
@@ -160,10 +160,16 @@ fn kinds<'a>(paths: &'a JobPaths, source: &Source) -> [(&'a Path, Kind); 3] {
 }
 
 /// Warns of rows without an outcome, and of rows with several.
-fn tell(marks: &Marks, parts: &[Part], source: &Source, observer: &mut dyn Observer) -> Result<(), JobError> {
+fn tell(
+    marks: &Marks,
+    parts: &[Part],
+    source: &Source,
+    observer: &mut dyn Observer,
+    control: &Control,
+) -> Result<(), JobError> {
     let missing = marks.missing();
     if missing.count > 0 {
-        let lines = lines_of(source, &missing.first)?;
+        let lines = lines_of(source, &missing.first, control)?;
         let rows = missing.first.iter().zip(lines);
         let rows: Vec<_> = rows.map(|(row, line)| format!("row {row} (line {line})")).collect();
         let mut text = format!(

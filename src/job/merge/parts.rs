@@ -1,20 +1,22 @@
 //! The journals that are merged: of one job, each read once and copied.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::rows::{Found, MOST_PARTS, Marks, line_at};
-use crate::input::{Source, Validated};
+use crate::input::Source;
 use crate::job::answerer::now;
 use crate::job::damage;
 use crate::job::difference::{Differences, Sides};
 use crate::job::error::{ErrorKind, Explain, JobError, refuse};
 use crate::job::export::source_of;
 use crate::job::paths::JobPaths;
-use crate::job::prepare::input_identity;
 use crate::job::spec;
 use crate::job::verify::asked_of;
-use crate::journal::{Fresh, Header, Index, JournalError, RUN, Record, VERSION, headers, open_at_rest};
+use crate::journal::{
+    Fresh, Header, Index, InputIdentity, JournalError, RUN, Record, VERSION, headers, open_at_rest,
+};
 use crate::observe::{Level, Observer};
 use crate::report::text::{counted, list};
 use crate::run::control::Control;
@@ -183,24 +185,28 @@ pub(super) fn absent(parts: &[Part]) -> Option<String> {
     (!absent.is_empty()).then(|| format!("{what} {}", list(&absent, SHOWN)))
 }
 
-/// The header of the session that merges: its job is that of the shards, for all rows that they were asked for and those
-/// between them. Its budgets are those of the shards together.
-pub(super) fn header(
-    parts: &[Part],
-    source: &Source,
-    validated: &Validated,
-    argv: &[String],
-) -> Result<Header, JobError> {
+/// The rows that the journals were asked for, and those between them.
+pub(super) fn asked(parts: &[Part]) -> Range<u64> {
     let asked = || parts.iter().flat_map(|part| &part.sessions).map(asked_of);
     let start = asked().map(|rows| rows.start).min().unwrap_or_default();
-    let end = asked().map(|rows| rows.end).max().unwrap_or(u64::MAX);
+    start..asked().map(|rows| rows.end).max().unwrap_or(u64::MAX)
+}
+
+/// The header of the session that merges: its job is that of the shards, for the rows `asked` of the input. Its budgets
+/// are those of the shards together.
+pub(super) fn header(
+    parts: &[Part],
+    input: InputIdentity,
+    asked: Range<u64>,
+    argv: &[String],
+) -> Result<Header, JobError> {
     let specs = parts.iter().map(|part| spec::of_header(part.last())).collect::<Result<Vec<_>, _>>()?;
     let first = parts[0].last();
     let mut spec = specs[0].clone();
-    spec.input.clone_from(&source.at);
+    spec.input = PathBuf::from(&input.path);
     spec.stream = false;
     (spec.rows.shard, spec.rows.limit) = (None, None);
-    spec.rows.range = ((start, end) != (0, u64::MAX)).then_some(start..end);
+    spec.rows.range = Some(asked).filter(|asked| *asked != (0..u64::MAX));
     spec.money.max_cost = specs.iter().map(|spec| spec.money.max_cost).sum();
     spec.money.max_total_tokens = specs
         .iter()
@@ -218,8 +224,8 @@ pub(super) fn header(
         started_at: now(),
         pid: std::process::id(),
         argv: argv.iter().map(|word| secrets.mask(word).into_owned()).collect(),
-        input: input_identity(source, validated),
-        selection: spec.rows.selection().up_to(validated.rows),
+        selection: spec.rows.selection().up_to(input.rows),
+        input,
         identity: spec.recorded_identity(program.map(str::to_owned)),
         predictor_sha256: first.predictor_sha256.clone(),
         prompt: first.prompt.clone(),

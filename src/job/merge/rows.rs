@@ -2,13 +2,18 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::ops::Range;
 use std::path::Path;
 
+use crate::fs::Hashing;
 use crate::input::{InputError, Records, Source};
-use crate::journal::{Index, Status};
+use crate::job::damage::Stoppable;
+use crate::job::error::{ErrorKind, Explain, JobError};
+use crate::journal::{Index, InputIdentity, Status};
 use crate::outcome::Outcome;
 use crate::report::text::count;
 use crate::row::RowHash;
+use crate::run::control::Control;
 use crate::selection::Rows;
 
 /// How many places of each kind are told.
@@ -87,17 +92,11 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Reads the rows of the input, none of them decided.
-    pub(super) fn new(source: &Source, rows: Rows) -> Result<Self, InputError> {
-        let mut hashes = Vec::with_capacity(rows.len() as usize);
-        let mut records = Records::open(source)?;
-        while let Some(record) = records.next()?.filter(|record| record.id < rows.end) {
-            if record.id >= rows.start {
-                hashes.push(RowHash::of(record.raw.as_bytes()));
-            }
-        }
+    /// The rows from `start` on with these hashes, none of them decided.
+    fn new(start: u64, hashes: Vec<RowHash>) -> Self {
+        let rows = Rows::from(start..start + hashes.len() as u64);
         let marks = vec![Packed::default(); hashes.len()];
-        Ok(Self { rows, hashes, marks, double: Found::none(), bought_twice: 0 })
+        Self { rows, hashes, marks, double: Found::none(), bought_twice: 0 }
     }
 
     /// Whether an outcome is of the row of the input that it names.
@@ -142,12 +141,61 @@ impl Marks {
     }
 }
 
+/// Reads the input, and marks those of its rows that are in a range. `was` is how a session read it.
+///
+/// # Errors
+///
+/// Fails if the input cannot be read, or if `control` stops the reading.
+pub(super) fn read(
+    source: &Source,
+    was: &InputIdentity,
+    range: &Range<u64>,
+    control: &Control,
+) -> Result<(InputIdentity, Marks), JobError> {
+    let stopped = |error| of_reading(error, control);
+    let reader = Hashing::new(open(source, control)?);
+    let mut records = Records::from_reader(source, reader).map_err(stopped)?;
+    let (mut hashes, mut rows, mut empty) = (Vec::new(), 0, 0);
+    while let Some(record) = records.next().map_err(stopped)? {
+        if range.contains(&record.id) {
+            hashes.push(RowHash::of(record.raw.as_bytes()));
+        }
+        if source.is_empty(&record) {
+            empty += 1;
+        } else {
+            (rows, empty) = (record.id + 1, 0);
+        }
+    }
+    // Blank records at the end are no rows.
+    hashes.truncate(rows.saturating_sub(range.start) as usize);
+    let header_hash = records.header().map(|header| RowHash::of(&header.raw));
+    let (sha256, _) = records.into_inner().finish();
+    let path = source.at.to_string_lossy().into_owned();
+    let input = InputIdentity { path, sha256, rows, empty, header_hash, ..was.clone() };
+    Ok((input, Marks::new(range.start.min(rows), hashes)))
+}
+
+fn open<'a>(source: &Source, control: &'a Control) -> Result<Stoppable<'a>, JobError> {
+    let failed = || format!("failed to open `{}`", source.path.display());
+    let file = File::open(&source.at).explain(ErrorKind::Input, &source.path, failed)?;
+    Ok(Stoppable { file, control })
+}
+
+fn of_reading(error: InputError, control: &Control) -> JobError {
+    control.asked().map_or_else(|| error.into(), |signal| JobError::cut_short("the merge", signal))
+}
+
 /// The lines of the input on which these rows stand, which ascend.
-pub(super) fn lines_of(source: &Source, rows: &[u64]) -> Result<Vec<u64>, InputError> {
+///
+/// # Errors
+///
+/// As [`read`].
+pub(super) fn lines_of(source: &Source, rows: &[u64], control: &Control) -> Result<Vec<u64>, JobError> {
+    let stopped = |error| of_reading(error, control);
     let mut lines = Vec::with_capacity(rows.len());
-    let mut records = Records::open(source)?;
+    let mut records = Records::from_reader(source, open(source, control)?).map_err(stopped)?;
     while lines.len() < rows.len()
-        && let Some(record) = records.next()?
+        && let Some(record) = records.next().map_err(stopped)?
     {
         if record.id == rows[lines.len()] {
             lines.push(record.line);
