@@ -16,7 +16,7 @@ use crate::bridge::Bridge;
 use crate::bridge::python::interpreter::{Interpreter, Variables, located};
 use crate::bridge::python::parcel::{self, Parcel};
 use crate::bridge::remote::Host;
-use crate::bridge::workers::{Count, Node, Program, Settings, Which, Workers};
+use crate::bridge::workers::{Count, Hosts, Program, Settings, Which, Workers};
 
 /// The Python package of this program.
 const PACKAGE: &str = "tokio_asyncio_bridge";
@@ -127,7 +127,7 @@ fn command(mut words: impl Iterator<Item = OsString>) -> Option<Program> {
 }
 
 /// What is done for each worker.
-fn host(models: &Arc<Models>, printer: &Printer) -> Box<dyn Fn(usize, &Node) -> Host + Send + Sync> {
+fn host(models: &Arc<Models>, printer: &Printer) -> Hosts {
     let (models, printed) = (Arc::clone(models), printer.printed());
     Box::new(move |number, _| {
         let (models, printed) = (Arc::clone(&models), Arc::clone(&printed));

@@ -15,7 +15,7 @@ use crate::bridge::Bridge as _;
 use crate::bridge::python::interpreter::{linked_version, located};
 use crate::bridge::python::parcel::{self, Parcel};
 use crate::bridge::remote::{Host, PROTOCOL};
-use crate::bridge::workers::{Cluster, Connect, Node, Program, Settings, Which, Workers};
+use crate::bridge::workers::{Cluster, Connect, Hosts, Program, Settings, Which, Workers};
 use crate::observe::Level;
 use crate::report::text::counted;
 
@@ -114,7 +114,7 @@ fn is_this_machine(node: &str) -> bool {
 }
 
 /// What is done for each actor. Those that take one place after another print on lines of their own.
-fn host(models: &Arc<Models>, printed: &Printed) -> Box<dyn Fn(usize, &Node) -> Host + Send + Sync> {
+fn host(models: &Arc<Models>, printed: &Printed) -> Hosts {
     let (models, printed, next) = (Arc::clone(models), Arc::clone(printed), AtomicUsize::new(1));
     Box::new(move |number, node| {
         let (models, printed, node) = (Arc::clone(&models), Arc::clone(&printed), Arc::clone(node));

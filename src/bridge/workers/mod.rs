@@ -17,6 +17,14 @@
 //! called alone, on a worker of their own, which is started when there are suspects. They wait for their turn without a
 //! permit, and the others go on meanwhile at full width. A suspect whose call ends is cleared. A row that was alone at two or three deaths is set aside.
 //!
+//! # Actors
+//!
+//! A worker may also be an actor on a Ray cluster ([`ray`]), of which there are as many as the cluster has room for. The
+//! first that is ready begins, and the others join, also those on nodes that come later. Where there is no room for the
+//! worker for suspects, another one leaves it its own. An actor that cannot be reached blames no row: its calls are lost
+//! once it must have ended itself, and counted as abandoned. If the cluster is lost, all calls end so, and the run with
+//! them.
+//!
 //! # A worker that is ended
 //!
 //! One whose event loop has not turned for `kill_after` is killed. If its pulses come and name the row that holds the
@@ -35,7 +43,8 @@
 //! | --- | --- |
 //! | `mod.rs` | [`Workers`]: the bridge as the engine sees it |
 //! | `settings.rs` | what workers are started with |
-//! | `pool.rs` | who takes a call, and who waits |
+//! | `pool.rs` | what the workers of a job share |
+//! | `taking.rs` | who takes a call, and who waits |
 //! | `place.rs` | a place for a worker, and what is told of all that it had |
 //! | `keeper.rs` | keeps a place filled: starts, ends, judges and replaces its worker |
 //! | `watching.rs` | when a worker is to be ended, and why |
@@ -62,6 +71,7 @@ mod pool;
 mod process;
 mod ray;
 mod settings;
+mod taking;
 mod watching;
 
 use std::fmt;
@@ -82,8 +92,8 @@ use self::pool::{Pool, State};
 use self::process::{Processes, Starter};
 pub use self::process::{Program, resume, suspend};
 use self::ray::Relay;
-pub use self::ray::{Cluster, Connect, Warn};
-pub use self::settings::{Count, Settings, Which};
+pub use self::ray::{Cluster, Connect, Log, Warn};
+pub use self::settings::{Count, Hosts, Settings, Which};
 use super::python::predictor::LoadError;
 use super::{AwaitTurn, Bridge, Call, Description, Health};
 use crate::call::Attempt;

@@ -32,12 +32,15 @@ pub enum Which {
     Actors(Box<Cluster>),
 }
 
+/// What is done for the worker with a number, counted from 1, on a machine.
+pub type Hosts = Box<dyn Fn(usize, &Node) -> Host + Send + Sync>;
+
 /// What workers are started with.
 pub struct Settings {
     /// What each is told to load.
     pub load: Vec<u8>,
     /// What is done for the worker with this number, counted from 1, and on this machine.
-    pub host: Box<dyn Fn(usize, &Node) -> Host + Send + Sync>,
+    pub host: Hosts,
     /// A worker whose event loop has not turned for this long is killed.
     pub kill_after: Duration,
     /// A worker that takes more resident memory, in bytes, is replaced.

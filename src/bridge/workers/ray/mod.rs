@@ -44,6 +44,9 @@ const LAST_WORDS: usize = 12;
 /// The longest line that is taken from the relay's standard error, in bytes.
 const LONGEST: u64 = 64 << 10;
 
+/// Shows a line.
+pub type Log = Box<dyn Fn(&[u8]) + Send>;
+
 /// Is told what went wrong, in words for people.
 pub type Warn = Box<dyn Fn(String) + Send + Sync>;
 
@@ -56,7 +59,7 @@ pub struct Cluster {
     /// Texts that must not be shown.
     pub secrets: Secrets,
     /// Shows a line that the relay wrote to its standard error.
-    pub log: Box<dyn Fn(&[u8]) + Send>,
+    pub log: Log,
     /// Is told why there are no actors yet, until the first is ready.
     pub warn: Warn,
 }
