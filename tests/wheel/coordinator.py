@@ -17,7 +17,8 @@ from typing import Any
 import msgpack
 
 Message = dict[str, Any]
-SOON = 60.0
+# A busy machine takes long to start Ray.
+SOON = 150.0
 
 
 class Relay:

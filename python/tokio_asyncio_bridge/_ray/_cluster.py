@@ -221,15 +221,19 @@ def _init(address: str, runtime_env: dict[str, Any]) -> None:
     os.environ.setdefault("RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL", "minor")
     # So that Ray's processes do not inherit that a signal is ignored.
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    options = {"include_dashboard": False, "object_store_memory": _OBJECTS} if address == "local" else {}
+    options: dict[str, Any] = {}
+    if address == "local":
+        options = {"include_dashboard": False, "object_store_memory": _OBJECTS}
+    options["runtime_env"] = runtime_env or None
     try:
-        ray.init(
-            address=address,
-            runtime_env=runtime_env or None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **options,
-        )
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        except Exception as error:
+            # A node has 30 s to start, which is little on a machine that is busy.
+            if address != "local" or "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, OSError) as error:
         hint = "start one with `ray start --head`, or take `--ray local`" if address == "auto" else "is it running?"
         raise CannotConnect(f"failed to reach the Ray cluster `{address}`: {error}\nhint: {hint}") from error
