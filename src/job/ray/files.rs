@@ -234,7 +234,9 @@ mod tests {
     impl Tree {
         fn new(files: &[(&str, &str)]) -> Self {
             let tree = Self(tempfile::tempdir().unwrap());
-            files.iter().for_each(|(name, text)| tree.write(name, text));
+            for (name, text) in files {
+                tree.write(name, text);
+            }
             tree
         }
 
