@@ -29,6 +29,7 @@ columns of the table:
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -183,9 +184,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=asked.directory) as directory:
         peak, bytes_a_row, journal_a_row = small(program, Path(directory))
     needed = max(asked.rows) * (bytes_a_row + LONGER_NUMBERS) * MARGIN
-    disk = os.statvfs(asked.directory)
-    # Some file systems keep a part for root.
-    free = disk.f_frsize * (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail)
+    free = shutil.disk_usage(asked.directory).free
     print(f"{max(asked.rows):,} rows need about {needed / 1e9:.1f} GB of the {free / 1e9:.1f} GB in {asked.directory}")
     if needed > free:
         sys.exit("that is not enough: nothing was begun")
