@@ -84,7 +84,7 @@ pub(super) struct Marks {
     /// The rows, all those of a range.
     pub rows: Rows,
     hashes: Vec<RowHash>,
-    marks: Vec<Packed>,
+    decided: Vec<Packed>,
     /// Rows with an outcome in two journals: the row, and where.
     pub double: Found<(u64, [Mark; 2])>,
     /// How many of them are answered in both.
@@ -95,8 +95,8 @@ impl Marks {
     /// The rows from `start` on with these hashes, none of them decided.
     fn new(start: u64, hashes: Vec<RowHash>) -> Self {
         let rows = Rows::from(start..start + hashes.len() as u64);
-        let marks = vec![Packed::default(); hashes.len()];
-        Self { rows, hashes, marks, double: Found::none(), bought_twice: 0 }
+        let decided = vec![Packed::default(); hashes.len()];
+        Self { rows, hashes, decided, double: Found::none(), bought_twice: 0 }
     }
 
     /// Whether an outcome is of the row of the input that it names.
@@ -111,7 +111,7 @@ impl Marks {
         for row in index.selection().rows() {
             let (Some(status), Some(offset)) = (index.status(row), index.offset(row)) else { continue };
             let mark = Mark { part, offset, ok: status == Status::Ok };
-            let Some(slot) = self.place(row).and_then(|place| self.marks.get_mut(place)) else { continue };
+            let Some(slot) = self.place(row).and_then(|place| self.decided.get_mut(place)) else { continue };
             let before = slot.mark();
             if mark.ok || before.is_none_or(|before| !before.ok) {
                 *slot = Packed::of(mark);
@@ -126,14 +126,14 @@ impl Marks {
     /// The rows without an outcome.
     pub(super) fn missing(&self) -> Found<u64> {
         let mut missing = Found::none();
-        let marks = (self.rows.start..).zip(&self.marks);
-        marks.filter(|(_, slot)| slot.mark().is_none()).for_each(|(row, _)| missing.add(row));
+        let rows = (self.rows.start..).zip(&self.decided);
+        rows.filter(|(_, slot)| slot.mark().is_none()).for_each(|(row, _)| missing.add(row));
         missing
     }
 
     /// Whether every row is answered.
     pub(super) fn is_whole(&self) -> bool {
-        self.marks.iter().all(|slot| slot.mark().is_some_and(|mark| mark.ok))
+        self.decided.iter().all(|slot| slot.mark().is_some_and(|mark| mark.ok))
     }
 
     fn place(&self, row: u64) -> Option<usize> {
@@ -141,7 +141,7 @@ impl Marks {
     }
 }
 
-/// Reads the input, and marks those of its rows that are in a range. `was` is how a session read it.
+/// Reads the input. The marks are for those of its rows that are in a range, none decided. `was` is how a session read it.
 ///
 /// # Errors
 ///
@@ -207,7 +207,7 @@ pub(super) fn lines_of(source: &Source, rows: &[u64], control: &Control) -> Resu
 /// The line of a file that begins at an offset, counted from 1.
 pub(super) fn line_at(file: &Path, offset: u64) -> io::Result<u64> {
     let mut reader = BufReader::new(File::open(file)?.take(offset));
-    let (mut line, mut buffer) = (1, [0; 64 << 10]);
+    let (mut line, mut buffer) = (1, vec![0; 64 << 10]);
     loop {
         match reader.read(&mut buffer)? {
             0 => return Ok(line),
