@@ -78,7 +78,7 @@ impl<T> Found<T> {
     }
 }
 
-/// The rows of the merged job, at 16 bytes a row.
+/// The rows of the merged job, at 16 bytes a row, beside the index of the journal that is being read.
 #[derive(Debug)]
 pub(super) struct Marks {
     /// The rows, all those of a range.
