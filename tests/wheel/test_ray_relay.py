@@ -15,6 +15,7 @@ pytest.importorskip("ray")
 
 import tokio_asyncio_bridge as tab
 from coordinator import Message, Relay, Worker, relay
+from ray_nodes import Nodes
 
 LEASE = 6.0
 GONE_AFTER = LEASE + 2.0
@@ -86,26 +87,6 @@ def ends(pid: int, within: float = 10) -> bool:
 def app(tmp_path: Path) -> str:
     (tmp_path / "app.py").write_text(APP)
     return f"{tmp_path}/app.py:answer"
-
-
-class Nodes:
-    """A cluster on this machine, one process group a node."""
-
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        # A node that does not answer is dead after some 10 s, and not after a minute.
-        checks = {"health_check_period_ms": 1000, "health_check_timeout_ms": 3000, "health_check_failure_threshold": 3}
-        head = {"num_cpus": 1, "include_dashboard": False, "_system_config": checks}
-        self.cluster = Cluster(initialize_head=True, head_node_args=head)
-
-    def add(self, **variables: str) -> Any:
-        return self.cluster.add_node(num_cpus=1, env_vars=variables)
-
-    def raylet(self, node: Any) -> int:
-        from ray._private.ray_constants import PROCESS_TYPE_RAYLET
-
-        return int(node.all_processes[PROCESS_TYPE_RAYLET][0].process.pid)
 
 
 @pytest.fixture
