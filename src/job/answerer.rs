@@ -10,7 +10,7 @@ use super::in_workers::{self, InWorkers};
 use super::models::Models;
 use super::on_ray;
 use super::spec::{PredictorSpec, RowSpec};
-use super::starting::{PACKAGES, StartOptions, not_loaded, not_started};
+use super::starting::{PACKAGES, StartOptions, given, not_loaded, not_started};
 use crate::bridge::Bridge;
 use crate::bridge::into_future::IntoFutureBridge;
 use crate::bridge::python::PythonBridge;
@@ -215,12 +215,7 @@ impl Drop for Answerer {
 /// The secrets in the environment and in the options.
 pub(crate) fn secrets(options: &PredictorSpec) -> Secrets {
     let mut secrets = Secrets::from_environment();
-    for (key, value) in options.lm.secrets() {
-        secrets.add_named(key, value);
-    }
-    if let Some(url) = &options.api_base {
-        secrets.add_url(url);
-    }
+    secrets.extend(&given(options));
     secrets
 }
 

@@ -10,7 +10,7 @@ use super::in_workers::{InWorkers, Started, kill_after};
 use super::models::Models;
 use super::order::{Facts, Order, read, written};
 use super::prints::{Printed, Printer, Who};
-use super::starting::{PACKAGES, RayOptions, StartOptions, not_loaded, not_started};
+use super::starting::{PACKAGES, RayOptions, StartOptions, given, not_loaded, not_started};
 use crate::bridge::Bridge as _;
 use crate::bridge::python::interpreter::{linked_version, located};
 use crate::bridge::python::parcel::{self, Parcel};
@@ -18,9 +18,13 @@ use crate::bridge::remote::{Host, PROTOCOL};
 use crate::bridge::workers::{Cluster, Connect, Hosts, Program, Settings, Which, Workers};
 use crate::observe::Level;
 use crate::report::text::counted;
+use crate::secret::Secrets;
 
 /// The module that becomes the relay.
 const RELAY: &str = "tokio_asyncio_bridge._ray";
+
+/// The most actors that a cluster is asked for, unless the user says how many.
+const MOST: usize = 1_000;
 
 /// Why a node has no local model.
 const NOT_HERE: &str = "`--model local` is served on the machine that runs the program, and this node is another\n\
@@ -40,11 +44,14 @@ pub(super) fn start(options: StartOptions<'_>, ray: &RayOptions<'_>) -> Result<S
     load.program.clone_from(&sent.predictor.program);
     let parcel = options.object.as_ref().map(|object| Parcel::pack(Some(object), false)).transpose();
     let parcel = parcel.map_err(|error| not_loaded(predictor).because(error))?;
+    // What is secret in this process's environment alone does not leave this machine.
+    let mut theirs = given(predictor);
+    sent.hide(&mut theirs);
     let order = Order {
         load,
         parcel,
         variables: sent.variables.clone(),
-        secrets: options.secrets.values().to_vec(),
+        secrets: theirs.values().to_vec(),
         packages: PACKAGES.map(str::to_owned).into(),
     };
     let is_guest = interpreter.as_ref().is_some_and(|interpreter| !interpreter.is_embedded);
@@ -60,13 +67,13 @@ pub(super) fn start(options: StartOptions<'_>, ray: &RayOptions<'_>) -> Result<S
     let printed = printer.printed();
     let settings = Settings {
         load: written(&order),
-        host: host(&models, &printed),
+        host: host(&models, &printed, options.secrets),
         kill_after: kill_after(ray.time),
         max_rss: None,
     };
     let cluster = Cluster {
         relay: Program { path, arguments: words.map(Into::into).collect() },
-        connect: connect(ray),
+        connect: connect(ray, calls),
         secrets: options.secrets.clone(),
         log: Box::new(move |line| printed(Who::Named(0, "ray".into()), line)),
         warn: {
@@ -89,9 +96,11 @@ pub(super) fn start(options: StartOptions<'_>, ray: &RayOptions<'_>) -> Result<S
 }
 
 /// What is asked of the cluster.
-fn connect(ray: &RayOptions<'_>) -> Connect {
+fn connect(ray: &RayOptions<'_>, calls: usize) -> Connect {
     let spec = ray.spec;
-    let actors = if ray.only_one { Some(1) } else { spec.ray_actors.map(|number| number.get() as usize) };
+    // An actor beyond the calls in flight would never have one.
+    let actors = spec.ray_actors.map_or(calls.min(MOST), |number| number.get() as usize);
+    let actors = if ray.only_one { 1 } else { actors };
     Connect {
         address: spec.ray.to_string(),
         actors,
@@ -114,10 +123,12 @@ fn is_this_machine(node: &str) -> bool {
 }
 
 /// What is done for each actor. Those that take one place after another print on lines of their own.
-fn host(models: &Arc<Models>, printed: &Printed) -> Hosts {
+fn host(models: &Arc<Models>, printed: &Printed, secrets: &Secrets) -> Hosts {
     let (models, printed, next) = (Arc::clone(models), Arc::clone(printed), AtomicUsize::new(1));
+    let secrets = Arc::new(secrets.clone());
     Box::new(move |number, node| {
         let (models, printed, node) = (Arc::clone(&models), Arc::clone(&printed), Arc::clone(node));
+        let secrets = Arc::clone(&secrets);
         let own = next.fetch_add(1, Ordering::Relaxed);
         Host {
             model: {
@@ -135,7 +146,7 @@ fn host(models: &Arc<Models>, printed: &Printed) -> Hosts {
                     Some(node) => format!("worker {number} on {node}"),
                     None => format!("worker {number}"),
                 };
-                printed(Who::Named(own, name.into()), bytes);
+                printed(Who::Named(own, name.into()), &secrets.mask_bytes(bytes));
             }),
         }
     })

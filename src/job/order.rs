@@ -89,7 +89,10 @@ pub(crate) fn load(order: &[u8], asking: Asking) -> Result<Started, String> {
     interpreter.show_prints_by(Box::new(move |bytes| shown.print(bytes)));
     let mut secrets = Secrets::of(secrets);
     secrets.add_environment();
-    let object = parcel.map(|parcel| parcel.unpack()).transpose().map_err(|error| error.to_string())?;
+    // The bridge masks what is printed from its start on, and the object's modules are imported before.
+    let _masking = interpreter.mask(&secrets);
+    let object =
+        parcel.map(|parcel| parcel.unpack(&secrets)).transpose().map_err(|error| error.to_string())?;
     let target = object.flatten().map_or_else(|| Target::Spec(load.predictor.clone()), Target::Object);
     let provider = Box::new(move || read::<ModelSettings>(&asking.model()?));
     let request = load.request(target, provider, None);

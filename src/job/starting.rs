@@ -131,6 +131,18 @@ impl<'a> WorkerOptions<'a> {
     }
 }
 
+/// The secrets in the options.
+pub(super) fn given(options: &PredictorSpec) -> Secrets {
+    let mut secrets = Secrets::default();
+    for (key, value) in options.lm.secrets() {
+        secrets.add_named(key, value);
+    }
+    if let Some(url) = &options.api_base {
+        secrets.add_url(url);
+    }
+    secrets
+}
+
 pub(super) fn not_started(error: StartError, options: &PredictorSpec) -> JobError {
     match error {
         StartError::Interpreter(error) => {

@@ -61,7 +61,7 @@ fn each_row_is_answered_once_by_actors_that_are_named_by_their_nodes() {
     let asked: serde_json::Value = serde_json::from_str(&job.read("asked.json")).unwrap();
     assert_eq!(
         [&asked["address"], &asked["actors"], &asked["cpus"], &asked["gpus"], &asked["resources"]],
-        [&json!("local"), &json!(null), &json!(0.5), &json!(null), &json!({"fast": 1.0})]
+        [&json!("local"), &json!(8), &json!(0.5), &json!(null), &json!({"fast": 1.0})]
     );
     let workers = &job.report()["workers"];
     let calls: u64 = workers.as_array().unwrap().iter().map(|one| one["calls"].as_u64().unwrap()).sum();
@@ -80,8 +80,9 @@ async def predict(question, row_id):
     await asyncio.sleep(0.05)
     return question
 ";
-    for capacity in ["1", "2"] {
-        let job = job(60, code).env("FAKE_CAPACITY", capacity);
+    // In the last case others use the cluster too.
+    for (capacity, taken) in [("1", "0"), ("2", "0"), ("3", "1")] {
+        let job = job(60, code).env("FAKE_CAPACITY", capacity).env("FAKE_TAKEN", taken);
         job.process().expect(3);
         are_answered_but(&job, &[20]);
         assert_eq!(failures(&job), [("crash".to_owned(), 1)].into());

@@ -153,6 +153,8 @@ def test_the_value_of_a_variable_is_kept_from_ray_and_masked_in_all_that_is_show
 
 
 def test_what_a_main_module_defines_is_sent_with_what_it_imports(cluster: Cluster, rows: Path) -> None:
+    with Path("helper.py").open("a") as helper:
+        helper.write("import os, ray\nif ray.is_initialized():\n    print('helper has', os.environ['GREETING'])\n")
     Path("script.py").write_text(
         textwrap.dedent(
             """
@@ -166,7 +168,7 @@ def test_what_a_main_module_defines_is_sent_with_what_it_imports(cluster: Cluste
                 return helper.loud(question) + SUFFIX
 
             if __name__ == "__main__":
-                asked = dict(ray=sys.argv[1], ray_actors=1)
+                asked = dict(ray=sys.argv[1], ray_actors=1, ray_env=["GREETING"])
                 assert tab.process("q.csv", "a.csv", predictor=answer, limit=3, **asked).rows.ok == 3
                 texts = [{"question": "x"}, {"question": "y"}]
                 assert [outcome.answer for outcome in tab.map(texts, answer, **asked)] == ["X!", "Y!"]
@@ -178,7 +180,12 @@ def test_what_a_main_module_defines_is_sent_with_what_it_imports(cluster: Cluste
             """
         )
     )
-    subprocess.run([sys.executable, "script.py", cluster.address], check=True, timeout=180)
+    program = [sys.executable, "script.py", cluster.address]
+    variables = {**os.environ, "GREETING": SECRET}
+    run = subprocess.run(program, env=variables, capture_output=True, text=True, timeout=180)
+    shown = run.stdout + run.stderr
+    assert run.returncode == 0, shown
+    assert "helper has ***" in shown and SECRET not in shown, shown
     assert [row[1] for row in answers()] == ["ROW 0!", "ROW 1!", "ROW 2!"]
 
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-pub use super::printed::{Show, tell};
+pub use super::printed::{Masking, Show, tell};
 use super::which::{PythonError, fitting};
 pub use super::which::{choose, linked_version};
 use super::{exit, forked, guest, helpers, main_thread, printed, raw};
+use crate::secret::Secrets;
 
 /// How long the registration of a file that is kept from forked processes may take.
 const KEEPING: Duration = Duration::from_secs(2);
@@ -232,6 +233,12 @@ impl Interpreter {
     #[allow(clippy::unused_self, reason = "there is one interpreter a process")]
     pub fn show_prints_by(&self, show: Show) {
         printed::show_by(show);
+    }
+
+    /// Masks these texts in what Python prints, until the value is dropped.
+    #[must_use]
+    pub fn mask(&self, secrets: &Secrets) -> Masking {
+        Masking::new(secrets)
     }
 
     /// Closes the file in processes that Python forks from now on, so that they do not hold its lock. Ends with the

@@ -62,12 +62,13 @@ impl Parcel {
         packed.map_err(|error: PyErr| LoadError::of(&error, &Secrets::default()))
     }
 
-    /// Gives this process those surroundings, if there are any, and makes the object again, if there is one.
+    /// Gives this process those surroundings, if there are any, and makes the object again, if there is one. `secrets` are
+    /// masked in errors.
     ///
     /// # Errors
     ///
     /// Fails if the object cannot be made here, with the reason and the remedy.
-    pub fn unpack(&self) -> Result<Option<PredictorObject>, LoadError> {
+    pub fn unpack(&self, secrets: &Secrets) -> Result<Option<PredictorObject>, LoadError> {
         let unpacked = Python::attach(|py| {
             let parcel = helpers::module(py, "parcel")?;
             if let Some(surroundings) = &self.surroundings {
@@ -77,6 +78,6 @@ impl Parcel {
             let target = parcel.call_method1("unpack", (PyBytes::new(py, pickled), name))?;
             PredictorObject::sent(&target, name.clone(), origin.clone()).map(Some)
         });
-        unpacked.map_err(|error: PyErr| LoadError::of(&error, &Secrets::default()))
+        unpacked.map_err(|error: PyErr| LoadError::of(&error, secrets))
     }
 }

@@ -62,7 +62,7 @@ static RELEASER: LazyLock<Sender<()>> = LazyLock::new(releaser);
 
 /// Masks a job's secrets in all that Python prints, for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Masking(u64);
+pub struct Masking(u64);
 
 impl Masking {
     pub(super) fn new(secrets: &Secrets) -> Self {

@@ -57,7 +57,7 @@ impl Death {
 
     /// Whether its end was seen.
     pub(super) fn is_seen(&self) -> bool {
-        !matches!(self, Self::Told { is_seen: false, .. })
+        !matches!(self, Self::Told { is_seen: false, .. } | Self::NotMade(_))
     }
 }
 

@@ -65,12 +65,21 @@ impl Pool {
                 reason = relay.lost() => {
                     self.warn(format!("the Ray cluster is lost: {reason}"));
                     self.end(State::Failed(BridgeError::ClusterLost));
-                    relay.give_up();
                     break;
                 }
                 _ = self.closing() => break,
             }
         }
-        keepers.join_all().await;
+        // Once the relay has ended, nobody tells of the actors that are left.
+        let mut is_gone = false;
+        loop {
+            tokio::select! {
+                ended = keepers.join_next() => if ended.is_none() { break },
+                _ = relay.lost(), if !is_gone => {
+                    relay.give_up();
+                    is_gone = true;
+                }
+            }
+        }
     }
 }

@@ -124,6 +124,7 @@ impl Pool {
             }
             _ = self.closing() => return Err(CannotStart::Closing),
             () = self.must_yield(place) => return Err(CannotStart::Yields),
+            () = self.press_for(place, node) => return Err(CannotStart::Yields),
         };
         match (connected, death) {
             (Some(Ok(remote)), None) => match self.loaded(remote.describe()) {

@@ -101,8 +101,6 @@ use crate::input::{Misfit, TypedValue, Types};
 
 /// How long workers whose bridge is dropped may take to end.
 const DROPPED: Duration = Duration::from_secs(3);
-/// The most actors that a cluster is asked for, unless the user says how many.
-const MOST_ACTORS: usize = 1_000;
 /// How often it is looked whether the workers have ended.
 const LOOK: Duration = Duration::from_millis(1);
 /// How long before its time is up a worker that has not ended is killed.
@@ -255,7 +253,7 @@ async fn with_actors(
     let (relay, connected) = Relay::start(cluster).await?;
     let relay = Arc::new(relay);
     let kind = Arc::clone(&relay) as Arc<dyn Kind>;
-    let pool = Arc::new(Pool::new(settings, kind, home, asked.unwrap_or(MOST_ACTORS)));
+    let pool = Arc::new(Pool::new(settings, kind, home, asked));
     let filled = pool.fill(&relay, keepers).await;
     if let Err(error) = filled {
         pool.end(State::Closing(DROPPED));

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::sleep;
 
 use super::blame::Blame;
-use super::life::{Kind, Life};
+use super::life::{Kind, Life, Node};
 use super::place::{Place, Worker, sum};
 use super::settings::Settings;
 use crate::bridge::{Description, Health, LaneHealth};
@@ -17,6 +18,8 @@ use crate::event::Blockage;
 
 /// No row: there is none with this number.
 pub(super) const NOBODY: u64 = u64::MAX;
+/// How long the worker for suspects waits for a node before more places leave it their room.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether calls are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +49,8 @@ pub(super) struct Pool {
     used: AtomicUsize,
     /// How many workers there is room for, the one for suspects included.
     room: AtomicUsize,
+    /// How many more places than that asks for are to leave their room to it.
+    pressed: AtomicUsize,
     /// The ordinary workers that take calls.
     ready: RwLock<Vec<Arc<Worker>>>,
     /// Changes when calls are taken no more, and is touched when a worker is ready.
@@ -99,6 +104,7 @@ impl Pool {
             places: (0..=workers).map(Place::new).collect(),
             used: AtomicUsize::new(workers),
             room: AtomicUsize::new(usize::MAX),
+            pressed: AtomicUsize::new(0),
             ready: RwLock::default(),
             state: watch::Sender::new(State::Open),
             blame: Mutex::default(),
@@ -142,9 +148,24 @@ impl Pool {
 
     /// Whether the place is to leave its room to the worker for suspects.
     pub(super) fn yields(&self, place: &Place) -> bool {
-        place.index + 1 >= self.room.load(Ordering::Acquire)
+        place.index + 1 + self.pressed.load(Ordering::Acquire) >= self.room.load(Ordering::Acquire)
             && self.alone.is_wanted()
             && !self.is_for_suspects(place)
+    }
+
+    /// Has more and more places leave their room to the worker for suspects, until it was placed on a node: others may
+    /// use the cluster too, and then it has less room than it tells.
+    pub(super) async fn press_for(&self, place: &Place, node: &Node) {
+        self.pressed.store(0, Ordering::Release);
+        let mut pressed = 1;
+        while self.is_for_suspects(place) && node.get().is_none() {
+            sleep(PATIENCE).await;
+            if node.get().is_none() {
+                self.pressed.store(pressed, Ordering::Release);
+                pressed = (pressed * 2).min(self.places.len());
+            }
+        }
+        std::future::pending().await
     }
 
     /// Whether there is room for no other worker than the one for suspects, who wait for it.

@@ -19,7 +19,8 @@ group! {
         /// turns it off. `-c`, `--rpm` and budgets hold for all actors together (not with `--workers`)
         [value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "auto", env = "TAB_RAY"]
         ray: RayAddress as (RayAddress) = RayAddress::None,
-        /// The number of actors [default: as many as the cluster has room for, also on nodes that come later]
+        /// The number of actors [default: as many as the cluster has room for, also on nodes that come later, but no
+        /// more than `-c`]
         [value_name = "N", env = "TAB_RAY_ACTORS"]
         ray_actors: Option<NonZeroU32> as (NonZeroU32) = None,
         /// The CPUs that Ray sets aside for an actor [default: 1]

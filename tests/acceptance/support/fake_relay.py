@@ -17,6 +17,8 @@ import time
 control = socket.socket(fileno=0)
 lock = threading.RLock()
 capacity = int(os.environ.get("FAKE_CAPACITY", "2"))
+# Room that others take.
+taken = int(os.environ.get("FAKE_TAKEN", "0"))
 proven = True
 waiting: list[tuple[int, int]] = []
 alive: dict[int, subprocess.Popen[bytes]] = {}
@@ -32,7 +34,7 @@ def say(**what: object) -> None:
 def place() -> None:
     """Starts those that wait, as far as there is room."""
     with lock:
-        while waiting and len(alive) < capacity:
+        while waiting and len(alive) < capacity - taken:
             actor, fd = waiting.pop(0)
             if os.path.exists("cannot"):
                 os.close(fd)
@@ -49,7 +51,7 @@ def place() -> None:
             say(placed=actor, node=node, pid=process.pid)
             threading.Thread(target=bury, args=(actor, fd, process), daemon=True).start()
         for actor, _ in waiting:
-            say(waiting=actor, why=f"no node has room: {len(alive)} of {capacity} are taken")
+            say(waiting=actor, why=f"no node has room: {len(alive) + taken} of {capacity} are taken")
 
 
 def bury(actor: int, fd: int, process: "subprocess.Popen[bytes]") -> None:

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 pub struct Connect {
     /// `local`, `auto` or the address of a cluster's head.
     pub address: String,
-    /// How many actors there are to be; `None` for as many as there is room for.
-    pub actors: Option<usize>,
+    /// How many actors there are to be at the most: fewer where there is no room for them.
+    pub actors: usize,
     /// The CPUs that Ray sets aside for an actor, unless that is left to Ray's own default.
     pub cpus: Option<f64>,
     /// The same for GPUs.
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(written(ToRelay::Close(1.5)), r#"{"close":1.5}"#);
         let connect = Connect {
             address: "local".to_owned(),
-            actors: None,
+            actors: 16,
             cpus: Some(0.5),
             gpus: None,
             resources: BTreeMap::from([("fast".to_owned(), 1.0)]),
@@ -137,7 +137,7 @@ mod tests {
         };
         assert_eq!(
             written(ToRelay::Connect(&connect)),
-            r#"{"connect":{"address":"local","actors":null,"cpus":0.5,"gpus":null,"resources":{"fast":1.0},"runtime_env":{"working_dir":"/app"},"protocol":1,"version":"0.2.0","python":"3.11"}}"#
+            r#"{"connect":{"address":"local","actors":16,"cpus":0.5,"gpus":null,"resources":{"fast":1.0},"runtime_env":{"working_dir":"/app"},"protocol":1,"version":"0.2.0","python":"3.11"}}"#
         );
     }
 
