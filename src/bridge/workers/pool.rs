@@ -165,7 +165,7 @@ impl Pool {
                 pressed = (pressed * 2).min(self.places.len());
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Whether there is room for no other worker than the one for suspects, who wait for it.
