@@ -98,8 +98,7 @@ fn calls_of_an_actor_whose_end_was_not_seen_are_abandoned_and_blame_no_row() {
     let mut running = job.start();
     running.wait_for_calls(40);
     order(&job, "unseen\n");
-    // The relay reads its orders.
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    running.wait_for("obeyed", "\n", 1);
     send(actors(&running)[0], Signal::KILL);
     running.wait().expect(0);
     are_answered_but(&job, &[]);

@@ -97,6 +97,8 @@ def obey() -> None:
                     say(lost="the head is gone")
                     os._exit(1)
         done = len(lines)
+        with open("obeyed", "w") as file:
+            file.write("\n" * done)
 
 
 def hear(message: dict[str, object], fds: list[int]) -> None:
