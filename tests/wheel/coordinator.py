@@ -77,6 +77,9 @@ class Worker:
     def __init__(self, relay: Relay, number: int, stream: socket.socket) -> None:
         self.relay, self.number, self.stream = relay, number, stream
         self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # Nothing more is read while this is clear.
+        self.reading = threading.Event()
+        self.reading.set()
         threading.Thread(target=self._read, daemon=True).start()
 
     def placed(self, within: float = SOON) -> Message:
@@ -102,6 +105,7 @@ class Worker:
     def _read(self) -> None:
         with self.stream.makefile("rb") as stream:
             while head := stream.read(4):
+                self.reading.wait()
                 frame = stream.read(int.from_bytes(head, "big"))
                 while frame:
                     length = int.from_bytes(frame[:4], "little")

@@ -355,38 +355,33 @@ def test_a_node_without_the_package_cannot_make_an_actor(tmp_path: Path, app: st
         running.say({"close": 5})
 
 
-def test_bytes_may_come_twice_and_are_said_until_they_are_acknowledged() -> None:
-    code = """
-import msgpack
-from tokio_asyncio_bridge._native import Serving
-serving = Serving(60.0)
-message = msgpack.packb({"Hello": ["0.0.1", b""]})
-frame = len(message).to_bytes(4, "little") + message
-said = len(frame).to_bytes(4, "big") + frame
-for at in (4, 4, 0, 2):
-    serving.push(at, said[at:])
-first = serving.pull(1, 0, 10)
-assert b"Refused" in first and b"0.0.1" in first, first
-assert serving.pull(1, 0, 10) == first
-assert serving.pull(2, 3, 10) == first[3:]
-assert serving.pull(3, len(first), 10) is None
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_without_polls_a_process_is_killed() -> None:
-    code = "import time; from tokio_asyncio_bridge._native import Serving; s = Serving(0.5); time.sleep(60)"
-    assert subprocess.run([sys.executable, "-c", code], start_new_session=True).returncode == -signal.SIGKILL
-
-
 @pytest.mark.once
 def test_a_head_that_is_gone_is_lost(app: str, nodes: Nodes) -> None:
     with relay(request(nodes.cluster.address)) as running:
         running.hear("connected")
-        running.start().ready(app)
+        worker = running.start()
+        pid = worker.ready(app)["pid"]
+        worker.ask(1, "steps")
         nodes.cluster.head_node.kill_gcs_server()
         assert "does not answer" in running.hear("lost", within=40)["lost"]
+        assert ends(pid, 1), "it calls for nobody"
         assert running.process.wait(10) == 1
+
+
+@pytest.mark.once
+def test_a_coordinator_that_does_not_read_for_long_loses_nothing(app: str) -> None:
+    with relay(request(), **SHORT) as running:
+        running.hear("connected")
+        worker = running.start()
+        worker.ready(app)
+        worker.reading.clear()
+        long = "é" * 2_000_000
+        worker.ask(1, long)
+        time.sleep(GONE_AFTER + 3)
+        assert running.heard("died") == []
+        worker.reading.set()
+        assert worker.answer() == (1, long.upper())
+        running.say({"close": 5})
 
 
 @pytest.mark.once

@@ -141,6 +141,8 @@ class Cluster:
         return node in self._excluded(None)
 
     def _excluded(self, nodes: list[Node] | None) -> set[str]:
+        if not self._left_out:
+            return set()
         alive = {node.id for node in (self.nodes() if nodes is None else nodes)}
         excluded = self._left_out & alive
         return set() if excluded == alive else excluded

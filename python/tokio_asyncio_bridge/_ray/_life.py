@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ _CHUNK = 90_000
 _PUSHES = 4
 # After this time it is said that an actor waits for room.
 _PATIENCE = 10
-# How long an actor that has nothing more to say may take to end.
+# How long an actor that has nothing more to say, or is to end, may take to end. Then its lease ends it.
 _ENDING = 2
 # The wait before an actor that Ray calls unavailable is asked again.
 _RETRY = 0.2
@@ -65,6 +66,8 @@ class Life:
         self._node = ""
         # When the last poll was sent that the actor has replied to.
         self._heard = now()
+        # The number of that poll, and until when polls renew the lease.
+        self._polls, self._renews_until = 0, math.inf
 
     async def run(self) -> None:
         """Ends when the coordinator was told how the actor has ended."""
@@ -84,6 +87,7 @@ class Life:
 
     def kill(self) -> None:
         """Ends the actor."""
+        self._renews_until = min(self._renews_until, now() + _ENDING)
         self._killed.set()
 
     def abandon(self) -> None:
@@ -110,7 +114,14 @@ class Life:
             ray.kill(self._actor)
         self._placed(self._number, self._node)
         self._tell({"placed": self._number, "node": name, "pid": facts["pid"]})
-        return await self._serve()
+        try:
+            return await self._serve()
+        except Exception as error:  # The actor may still be running its calls.
+            self.kill()
+            dying = asyncio.create_task(self._die())
+            await self._lapse()
+            dying.cancel()
+            return f"was given up: {type(error).__name__}: {error}", False, False
 
     async def _place(self) -> dict[str, Any] | ActorDiedError | OutOfMemoryError | None:
         """What the actor says of itself, once it is there; or how it died before. None if it is not wanted any more."""
@@ -184,26 +195,53 @@ class Life:
 
     async def _pull(self) -> None:
         """Passes on what the actor says, until it has said all, or raises what became of it."""
-        loop, number, acknowledged = asyncio.get_running_loop(), 1, 0
+        acknowledged = 0
+        while (data := await self._poll(acknowledged)) is not None:
+            if data:
+                await self._pass_on(data, acknowledged)
+                acknowledged += len(data)
+
+    async def _pass_on(self, data: bytes, acknowledged: int) -> None:
+        """Sends to the coordinator, however long that takes, and keeps up the lease meanwhile."""
+        sending = asyncio.create_task(asyncio.get_running_loop().sock_sendall(self._stream, data))
+        try:
+            while not (await asyncio.wait({sending}, timeout=POLL))[0]:
+                # Nothing more is acknowledged, so the actor only says the same again.
+                await self._poll(acknowledged)
+            sending.result()
+        except RayError:
+            # It has said this before it died.
+            with contextlib.suppress(OSError, TimeoutError):
+                await asyncio.wait_for(sending, _ENDING)
+            raise
+        finally:
+            sending.cancel()
+
+    async def _poll(self, acknowledged: int) -> bytes | None:
+        """What the actor says after the bytes acknowledged, nothing for now, or None once it has said all."""
         while True:
             sent = now()
+            # A poll of number 0 renews nothing.
+            number = self._polls + 1 if sent < self._renews_until else 0
             try:
-                data = await _reply(self._actor.pull.remote(number, acknowledged, POLL))
+                data: bytes | None = await _reply(self._actor.pull.remote(number, acknowledged, POLL))
             except ActorUnavailableError:
                 await asyncio.sleep(_RETRY)
                 continue
-            self._heard, number = sent, number + 1
-            if data is None:
-                return
-            if data:
-                acknowledged += len(data)
-                await loop.sock_sendall(self._stream, data)
+            if number:
+                self._heard, self._polls = sent, number
+            return data
 
     async def _die(self) -> None:
         """Ends the actor once that is asked for. One that cannot be asked ends when its lease does."""
         await self._killed.wait()
         with contextlib.suppress(RayError):
-            await _reply(self._actor.die.remote())
+            while True:
+                try:
+                    await _reply(self._actor.die.remote())
+                    return
+                except ActorUnavailableError:
+                    await asyncio.sleep(_RETRY)
 
     async def _ended(self, pulling: asyncio.Task[None]) -> tuple[str, bool, bool]:
         """How the actor ended that cannot be polled any more."""

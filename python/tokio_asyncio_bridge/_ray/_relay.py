@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import ray
@@ -18,6 +19,8 @@ from tokio_asyncio_bridge._ray._life import Life, now
 # How often the nodes are looked at, and after what time without a reply of the head it is taken for gone.
 _LOOK = 1.0
 _LOST_AFTER = 15.0
+# How long the actors may take to end when the head is gone. Their ends are not heard then.
+_ENDING = 2.0
 # How long the actors may be told that the coordinator is gone. Then this process is killed, with those of Ray's that it
 # has started.
 _PARTING = 0.5
@@ -45,6 +48,11 @@ class Relay:
         over = asyncio.create_task(self._over.wait())
         await asyncio.wait({over, watching[0]}, return_when="FIRST_COMPLETED")
         if not over.done():
+            # They can be told without the head. Those that have no place yet do not call anything.
+            for number in self._lives.keys() & self._nodes.keys():
+                self._lives[number].kill()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=_ENDING)
             watching[0].result()
         until = now() + self._seconds
         for life in self._lives.values():
@@ -85,11 +93,13 @@ class Relay:
 
     async def _watch(self, nodes: list[Node]) -> None:
         """Tells how many actors there is room for when that changes. Ends once the head does not answer any more."""
-        told = self._cluster.capacity(nodes)
+        loop, told = asyncio.get_running_loop(), self._cluster.capacity(nodes)
+        # Not one of the threads that may all be waiting for something else of the head's.
+        thread = ThreadPoolExecutor(1)
         while True:
             await asyncio.sleep(_LOOK)
             try:
-                nodes = await asyncio.wait_for(asyncio.to_thread(self._cluster.nodes), _LOST_AFTER)
+                nodes = await asyncio.wait_for(loop.run_in_executor(thread, self._cluster.nodes), _LOST_AFTER)
             except Exception as error:
                 raise Lost("the head of the Ray cluster does not answer any more") from error
             if not nodes:
