@@ -203,6 +203,11 @@ def test_what_cannot_be_connected_is_refused_with_the_reason(asked: Message, tol
         assert running.process.wait(10) == 1
 
 
+def test_a_cluster_that_a_variable_names_is_refused_as_well() -> None:
+    with relay(request("auto"), RAY_ADDRESS="ray://127.0.0.1:10001") as running:
+        assert "(`ray://`), which RAY_ADDRESS names, is not" in running.hear("failed")["failed"]
+
+
 def test_the_end_of_the_coordinator_ends_the_relay_and_the_actors(app: str) -> None:
     with relay(request()) as running:
         running.hear("connected")

@@ -199,9 +199,13 @@ def _check(request: dict[str, Any]) -> None:
                 f"`{sys.executable}` has {names[key]} {own}, and the program is of {asked}"
                 "\nhint: install the same version there"
             )
-    if str(request["address"]).startswith("ray://"):
+    # Ray takes the variable for `auto`.
+    from_variable = request["address"] == "auto"
+    address = os.environ.get("RAY_ADDRESS", "") if from_variable else request["address"]
+    if address.startswith("ray://"):
+        where = ", which RAY_ADDRESS names," if from_variable else ""
         raise CannotConnect(
-            "Ray Client (`ray://`) is not supported"
+            f"Ray Client (`ray://`){where} is not supported"
             "\nhint: run the program on the cluster with `ray job submit -- …`, with `--ray auto`"
         )
     if ":" in request["address"]:
