@@ -29,8 +29,8 @@ WHICH := -c 'import sys; print(sys.version, sys.base_prefix)'
 MADE_OF_ANOTHER := $(shell [ ! -e $(VENV) ] || [ "`$(PYTHON) $(WHICH) 2>&1`" = "`$(BIN)/python $(WHICH) 2>&1`" ] || echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run check test test-wheels test-command wheel torture torture-scale fuzz bench lint clean \
-  prerequisites always
+.PHONY: help setup build run check test test-cluster test-wheels test-command wheel torture torture-scale fuzz bench lint \
+  clean prerequisites always
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,7 +52,10 @@ check: ## check format, lints and unit tests, by cargo alone: under a minute aft
 test: $(VENV)/.tools tests/node_modules/.installed ## run all tests
 	$(CARGO_TEST) --workspace --no-run
 	$(BIN)/python -m unittest discover --start-directory tests/python
-	$(TOGETHER) '$(CARGO_TEST) --workspace' '$(WHEELS) test'
+	$(TOGETHER) '$(CARGO_TEST) --workspace' '$(WHEELS) test -m "not cluster"'
+
+test-cluster: $(VENV)/.tools ## test what becomes of a job when nodes of a Ray cluster die, stop or come
+	$(WHEELS) test -m cluster
 
 test-wheels: $(VENV)/.tools ## test the wheel for each other Python on this machine
 	$(WHEELS) test-others

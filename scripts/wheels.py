@@ -4,14 +4,16 @@ Each Python has a target directory of its own, such as `target/py3.12`: cargo wo
 made for one Python again for the next, and so would the program's own build.
 """
 
+import fcntl
 import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +27,7 @@ GLIBC = (2, 17)
 # What the wheels for other Pythons are compiled with: see there.
 PROFILE = ("--config", "tests/profile.toml")
 # What shows the same with every Python, or takes long.
-ONCE = "not notebook and not leaks and not once"
+ONCE = "not notebook and not leaks and not once and not cluster"
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,15 @@ def programs(directory: str, names: list[str]) -> list[str]:
     return [name for name in names if Path(name).suffix not in kept] if Path(directory).name == "deps" else []
 
 
+@contextmanager
+def alone(python: Python) -> Iterator[None]:
+    """Waits until no other target of `make` builds the wheel for a Python or installs it, and keeps others from it."""
+    python.target.parent.mkdir(exist_ok=True)
+    with python.target.with_name(f"{python.target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def wheel(python: Python) -> Path:
     """Builds the wheel for a Python, and returns its path. That for `.venv`'s is what `pip install` makes here."""
     out = python.target / "wheels"
@@ -150,8 +161,9 @@ def environment(python: Python, built: Path) -> Path:
 
 def test(python: Python, arguments: Sequence[str]) -> None:
     """Runs pytest against the wheel for a Python."""
-    built = wheel(python)
-    directory = environment(python, built)
+    with alone(python):
+        built = wheel(python)
+        directory = environment(python, built)
     print(f"== testing the wheel for {python}", flush=True)
     run(
         *(directory / "bin/python", "-m", "pytest", *arguments),
@@ -232,7 +244,8 @@ def test_command(arguments: Sequence[str]) -> None:
         "--python",
         directory / "bin/python",
     ]
-    run(*pip, "install", "--no-deps", wheel(python))
+    with alone(python):
+        run(*pip, "install", "--no-deps", wheel(python))
     program = directory / "bin/tab"
     if arguments[:1] == ["--module"]:
         arguments = arguments[1:]

@@ -17,8 +17,6 @@ pytest.importorskip("ray")
 
 from ray_nodes import Nodes
 
-pytestmark = pytest.mark.once
-
 ROWS = 200
 IN_FLIGHT = 16
 SERVER = Path(__file__).parents[1] / "node_modules/@copilotkit/aimock/dist/cli.js"
@@ -121,6 +119,7 @@ ALL = [(f"Question {row}?", f"Answer {row}") for row in range(ROWS)]
 KEYS = "--ray-env", "CALLS", "--ray-env", "PAUSE", "--ray-env", "OPENAI_API_KEY"
 
 
+@pytest.mark.once
 def test_a_node_dies_and_another_comes_and_every_row_is_answered_once(quiz: Quiz, nodes: Nodes) -> None:
     second = nodes.add()
     run = quiz.start("process", "--ray", nodes.cluster.address, "--ray-actors", "2", *KEYS, pause=2)
@@ -141,6 +140,7 @@ def test_a_node_dies_and_another_comes_and_every_row_is_answered_once(quiz: Quiz
     assert (here.returncode, quiz.answers("here.csv")) == (0, ALL), told
 
 
+@pytest.mark.cluster
 def test_a_run_whose_head_is_gone_goes_on_without_the_cluster(quiz: Quiz, nodes: Nodes) -> None:
     nodes.add()
     run = quiz.start("process", "--ray", nodes.cluster.address, "--ray-actors", "2", *KEYS, pause=3)

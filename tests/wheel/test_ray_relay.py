@@ -218,7 +218,7 @@ def test_the_end_of_the_coordinator_ends_the_relay_and_the_actors(app: str) -> N
     assert ends(pid)
 
 
-@pytest.mark.once
+@pytest.mark.cluster
 def test_an_actor_that_is_stopped_is_unproven_and_calls_nothing_when_it_goes_on(tmp_path: Path, app: str) -> None:
     with relay(request(), **SHORT) as running:
         running.hear("connected")
@@ -240,7 +240,7 @@ def test_an_actor_that_is_stopped_is_unproven_and_calls_nothing_when_it_goes_on(
         running.say({"close": 5})
 
 
-@pytest.mark.once
+@pytest.mark.cluster
 def test_without_its_driver_an_actor_calls_nothing_more(tmp_path: Path, app: str, nodes: Nodes) -> None:
     with relay(request(nodes.cluster.address), **SHORT) as running:
         running.hear("connected")
@@ -254,7 +254,7 @@ def test_without_its_driver_an_actor_calls_nothing_more(tmp_path: Path, app: str
         assert all(at < killed + GONE_AFTER for at, _ in calls(tmp_path))
 
 
-@pytest.mark.once
+@pytest.mark.cluster
 def test_nodes_come_and_go(tmp_path: Path, app: str, nodes: Nodes) -> None:
     with relay(request(nodes.cluster.address), **SHORT) as running:
         assert running.hear("connected")["connected"]["capacity"] == 1
@@ -283,7 +283,7 @@ def test_nodes_come_and_go(tmp_path: Path, app: str, nodes: Nodes) -> None:
         running.say({"close": 5})
 
 
-@pytest.mark.once
+@pytest.mark.cluster
 def test_a_node_with_another_version_is_refused_and_left_out(app: str, nodes: Nodes) -> None:
     nodes.add(OTHER_RAY="2.0.0")
     script = Path(__file__).with_name("other_version.py")
@@ -329,7 +329,7 @@ sys.meta_path.insert(0, Hides())
 '''
 
 
-@pytest.mark.once
+@pytest.mark.cluster
 def test_the_package_is_sent_to_nodes_without_it(tmp_path: Path, app: str, nodes: Nodes) -> None:
     hiding = tmp_path / "hiding"
     hiding.mkdir()
@@ -345,7 +345,7 @@ def test_the_package_is_sent_to_nodes_without_it(tmp_path: Path, app: str, nodes
         running.say({"close": 5})
 
 
-@pytest.mark.once
+@pytest.mark.cluster
 def test_a_node_without_the_package_cannot_make_an_actor(tmp_path: Path, app: str, nodes: Nodes) -> None:
     (tmp_path / "sitecustomize.py").write_text(LACKS)
     nodes.add(PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
@@ -360,7 +360,7 @@ def test_a_node_without_the_package_cannot_make_an_actor(tmp_path: Path, app: st
         running.say({"close": 5})
 
 
-@pytest.mark.once
+@pytest.mark.cluster
 def test_a_head_that_is_gone_is_lost(app: str, nodes: Nodes) -> None:
     with relay(request(nodes.cluster.address)) as running:
         running.hear("connected")
@@ -373,7 +373,7 @@ def test_a_head_that_is_gone_is_lost(app: str, nodes: Nodes) -> None:
         assert running.process.wait(10) == 1
 
 
-@pytest.mark.once
+@pytest.mark.cluster
 def test_a_coordinator_that_does_not_read_for_long_loses_nothing(app: str) -> None:
     with relay(request(), **SHORT) as running:
         running.hear("connected")
@@ -389,7 +389,7 @@ def test_a_coordinator_that_does_not_read_for_long_loses_nothing(app: str) -> No
         running.say({"close": 5})
 
 
-@pytest.mark.once
+@pytest.mark.cluster
 def test_a_call_that_holds_the_interpreters_lock_ends_with_the_lease(app: str) -> None:
     with relay(request(), **SHORT) as running:
         running.hear("connected")
