@@ -59,7 +59,7 @@ def test_the_package_shows_its_public_names_and_no_other() -> None:
 def test_the_wheel_needs_no_package_but_those_of_its_extras() -> None:
     needed = importlib.metadata.requires(DISTRIBUTION) or []
     assert [one for one in needed if "extra ==" not in one] == []
-    assert set(importlib.metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []) == {"dspy", "notebook"}
+    assert set(importlib.metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []) == {"dspy", "notebook", "ray"}
 
 
 def test_without_dspy_the_default_predictor_names_the_extra_that_brings_it(tmp_path: Path) -> None:
