@@ -313,7 +313,9 @@ class Make(Machine):
         packages = ["python -m pip install"] * 3
         built = ["cargo test", "python -m unittest discover"]
         self.assertEqual(steps[:-2], ["venv of one", *packages, "npm install", *built])
-        self.assertEqual(sorted(steps[-2:]), ["cargo test", "python scripts/wheels.py test"])  # side by side
+        self.assertEqual(
+            sorted(steps[-2:]), ["cargo test", "python scripts/wheels.py test -m not cluster"]
+        )  # side by side
         self.assertEqual(self.chosen(), str(self.bin / "chromium"))
 
     def test_what_is_missing_is_told_before_anything_is_set_up(self) -> None:
