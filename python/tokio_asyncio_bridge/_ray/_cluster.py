@@ -1,5 +1,6 @@
 """The cluster: connected to or started, its nodes, and how many actors they have room for."""
 
+import importlib
 import logging
 import math
 import os
@@ -12,11 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tokio_asyncio_bridge import _native
 from tokio_asyncio_bridge._ray._actor import Actor
+
+# Not by `import`: Ray's own types are incomplete, and lack options of its actors.
+ray: Any = importlib.import_module("ray")
 
 # The memory of Ray's object store where we start it, in bytes. Nothing of ours goes there.
 _OBJECTS = 100 << 20
