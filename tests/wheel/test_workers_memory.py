@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import math
 import os
 import signal
@@ -69,13 +70,12 @@ def test_what_json_cannot_hold_fails_with_the_reason_and_costs_no_other_row() ->
     answers = tab.map(rows, seen, workers=1, max_failures="100%")
     told = [outcome.error and (outcome.error.kind, outcome.error.message, outcome.attempts) for outcome in answers]
     cannot = "cannot be sent to another process"
+    # The words of `json` are not the same in every Python.
+    with pytest.raises(ValueError) as not_finite:
+        json.dumps([math.nan], allow_nan=False)
     assert told == [
         ("input", f"the value of `question`, of type date, {cannot}: Object of type date is not JSON serializable", 0),
-        (
-            "input",
-            f"the value of `question`, of type list, {cannot}: Out of range float values are not JSON compliant",
-            0,
-        ),
+        ("input", f"the value of `question`, of type list, {cannot}: {not_finite.value}", 0),
         ("input", f"the value of `question`, of type dict, {cannot}: the key 1 is no text", 0),
         None,
         ("input", "the row lacks the key `question` for the parameter `question`; it has `n`", 0),
