@@ -149,6 +149,44 @@ def test_what_is_printed_reaches_standard_error(place: Path, capfd: pytest.Captu
     assert sorted(capfd.readouterr().err.splitlines()) == ["answering a", "answering b"]
 
 
+def test_what_a_module_prints_at_its_import_in_a_worker_is_masked(place: Path) -> None:
+    Path("helper.py").write_text(
+        textwrap.dedent(
+            """
+            import os
+
+            if os.environ["CALLER"] != str(os.getpid()):
+                print("helper has", os.environ["HELPER_TOKEN"])
+
+            def loud(text):
+                return text.upper()
+            """
+        )
+    )
+    Path("script.py").write_text(
+        textwrap.dedent(
+            """
+            import os
+
+            os.environ["CALLER"] = str(os.getpid())
+            import helper
+            import tokio_asyncio_bridge as tab
+
+            async def answer(question):
+                return helper.loud(question)
+
+            if __name__ == "__main__":
+                assert [outcome.answer for outcome in tab.map([{"question": "x"}], answer, workers=1)] == ["X"]
+            """
+        )
+    )
+    variables = {**os.environ, "HELPER_TOKEN": "correct-horse-battery"}
+    run = subprocess.run([sys.executable, "script.py"], env=variables, capture_output=True, text=True, timeout=60)
+    shown = run.stdout + run.stderr
+    assert run.returncode == 0, shown
+    assert "helper has ***" in shown and "correct-horse-battery" not in shown, shown
+
+
 def test_map_with_a_journal_takes_workers(place: Path) -> None:
     async def answer(question: str, n: int) -> dict[str, Any]:
         return {"n": n + 1, "question": question, "pid": os.getpid()}
