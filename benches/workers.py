@@ -1,7 +1,7 @@
 """Measures worker processes: the program with `--workers 2` beside one process, and beside two that share nothing.
 
     python benches/workers.py PROGRAM                  # all conditions, 3 rounds
-    python benches/workers.py PROGRAM dspy at_once     # some of them: dspy at_once sleep_zero spin start
+    python benches/workers.py PROGRAM dspy at_once     # some of them: dspy http at_once sleep_zero spin start
     python benches/workers.py PROGRAM --peers          # also a pool of processes, and loky (`pip install joblib`)
     python benches/workers.py PROGRAM --rounds 5 --scale 0.1
 
@@ -21,6 +21,7 @@ starting Python and importing the predictor are not in it; the processor time is
 
 import argparse
 import asyncio
+import contextlib
 import functools
 import json
 import os
@@ -30,10 +31,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
+
+sys.path.append(str(Path(__file__).parent / "faults"))
+import servers
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
@@ -56,29 +60,43 @@ async def spin(question):
     return question
 """
 
-# DSPy with a model that costs nothing: its own work, without HTTP.
+REPLY = "[[ ## reasoning ## ]]\nBy heart.\n\n[[ ## answer ## ]]\nAnswer\n\n[[ ## completed ## ]]"
+
 DSPY = """
 import dspy
-from dspy.lm15 import Message, Response, TextPart, Usage
 
-REPLY = "[[ ## reasoning ## ]]\\nBy heart.\\n\\n[[ ## answer ## ]]\\nAnswer\\n\\n[[ ## completed ## ]]"
-
-class Canned:
-    def complete(self, request):
-        usage = Usage(input_tokens=100, output_tokens=10, total_tokens=110)
-        reply = Message.assistant([TextPart(REPLY)])
-        return Response(id=None, model="canned", message=reply, finish_reason="stop", usage=usage)
-
-class AsyncCanned(Canned):
-    async def complete(self, request):
-        return super().complete(request)
-
-lm = dspy.LM("openai/gpt-4o-mini", cache=False, num_retries=0, engine=Canned(), async_engine=AsyncCanned())
+lm = dspy.LM("openai/gpt-4o-mini", cache=False, num_retries=0, **model())
 dspy.configure(lm=lm, adapter=dspy.ChatAdapter(use_json_adapter_fallback=False), disable_history=True)
 predict = dspy.ChainOfThought("question -> answer")
 
 async def answer(question):
     return (await predict.acall(question=question)).answer
+"""
+
+# A model that costs nothing: DSPy's own work, without HTTP.
+CANNED = f"""
+def model():
+    from dspy.lm15 import Message, Response, TextPart, Usage
+
+    class Canned:
+        def complete(self, request):
+            usage = Usage(input_tokens=100, output_tokens=10, total_tokens=110)
+            reply = Message.assistant([TextPart({REPLY!r})])
+            return Response(id=None, model="canned", message=reply, finish_reason="stop", usage=usage)
+
+    class AsyncCanned(Canned):
+        async def complete(self, request):
+            return super().complete(request)
+
+    return {{"engine": Canned(), "async_engine": AsyncCanned()}}
+"""
+
+# A scripted server, which has a share of the cores but not of the processor time that is told.
+SCRIPTED = """
+def model():
+    import os
+
+    return {"api_base": os.environ["SERVER"], "api_key": "none"}
 """
 
 
@@ -92,6 +110,7 @@ class Condition(NamedTuple):
 
 CONDITIONS = {
     "dspy": Condition("free.py:predict", 10_000, 64),
+    "http": Condition("scripted.py:predict", 4_000, 64),
     "at_once": Condition("app.py:at_once", 1_000_000, 1_000),
     "sleep_zero": Condition("app.py:sleep_zero", 1_000_000, 1_000),
     "spin": Condition("app.py:spin", 2_000, 16),
@@ -115,7 +134,8 @@ class Bench:
         self.program = str(Path(program).resolve())
         self.directory = directory
         (directory / "app.py").write_text(PREDICTORS)
-        (directory / "free.py").write_text(DSPY)
+        (directory / "free.py").write_text(CANNED + DSPY)
+        (directory / "scripted.py").write_text(SCRIPTED + DSPY)
 
     def questions(self, count: int) -> Path:
         path = self.directory / f"questions{count}.csv"
@@ -229,6 +249,15 @@ def compare(bench: Bench, name: str, condition: Condition, rounds: int, peers: b
     print(flush=True)
 
 
+@contextlib.contextmanager
+def served(directory: Path) -> Iterator[None]:
+    """A running server that gives every question the same answer."""
+    fixture = {"match": {"userMessage": "q"}, "response": {"content": REPLY}}
+    with servers.served(directory, [fixture]) as url:
+        os.environ["SERVER"] = f"{url}/v1"
+        yield
+
+
 def start(bench: Bench, rounds: int) -> None:
     """How long one row takes, from the start of the program to its end: in-process, with one worker and with two."""
     condition = Condition("app.py:at_once", 1, 2)
@@ -261,7 +290,8 @@ def main() -> None:
                 continue
             condition = CONDITIONS[name]
             rows = max(int(condition.rows * options.scale) // 2 * 2, 2)
-            compare(bench, name, condition._replace(rows=rows), options.rounds, options.peers)
+            with served(bench.directory) if name == "http" else contextlib.nullcontext():
+                compare(bench, name, condition._replace(rows=rows), options.rounds, options.peers)
 
 
 if __name__ == "__main__":

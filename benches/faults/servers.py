@@ -86,6 +86,13 @@ def aimock(directory: Path, rows: int, latency_ms: int, broken: list[int], once:
     fixtures += [fixture(row, {"content": answer(row)}) for row in range(rows)]
     for scripted in fixtures:
         scripted["streamingProfile"] = {"ttft": latency_ms, "tps": 1000}
+    with served(directory, fixtures) as url:
+        yield Aimock(url, latency_ms)
+
+
+@contextlib.contextmanager
+def served(directory: Path, fixtures: list[dict[str, Any]]) -> Iterator[str]:
+    """The URL of a running aimock with these answers."""
     file = directory / "fixtures.json"
     file.write_text(json.dumps({"fixtures": fixtures}))
     command = ["node", str(AIMOCK), "--port", "0", "--journal-max", "0", "--fixtures", str(file)]
@@ -99,7 +106,7 @@ def aimock(directory: Path, rows: int, latency_ms: int, broken: list[int], once:
             assert process.poll() is None, f"aimock ended: {log.read_text()}"
             _, found, rest = log.read_text().partition("listening on http://")
             address = rest.split()[0] if found and rest.endswith("\n") else None
-        yield Aimock(f"http://{address}", latency_ms)
+        yield f"http://{address}"
     finally:
         process.kill()
         process.wait()
