@@ -14,9 +14,9 @@ use super::words::Words;
 group! {
     /// A Ray cluster.
     [next_help_heading = "Ray"] RaySpec RayPatch {
-        /// Make the calls in actors on a Ray cluster: `auto` finds the one that this machine belongs to and is taken
-        /// where no address is given, `local` starts one on this machine, `HOST:PORT` is the head of one, and `none`
-        /// turns it off. `-c`, `--rpm` and budgets hold for all actors together (not with `--workers`)
+        /// Make the calls in actors on a Ray cluster: `auto`, or no ADDRESS, is the one that this machine belongs to,
+        /// `local` starts one on this machine, `HOST:PORT` is the head of one, and `none` turns it off. `-c`, `--rpm`
+        /// and budgets hold for all actors together (not with `--workers`)
         [value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "auto", env = "TAB_RAY"]
         ray: RayAddress as (RayAddress) = RayAddress::None,
         /// The number of actors [default: as many as the cluster has room for, also on nodes that come later, but no
@@ -32,8 +32,8 @@ group! {
         /// An amount of a resource of your own that Ray sets aside for an actor (repeatable)
         [value_name = "NAME=AMOUNT", value_parser = resource, env = "TAB_RAY_RESOURCES"]
         ray_resources: Vec<(String, f64)> as (Vec<(String, f64)>) = Vec::new(),
-        /// A runtime environment of Ray's own format, in YAML or JSON; what it says goes before what this program would
-        /// say, so its `working_dir` replaces the files that would be sent
+        /// A runtime environment of Ray's own format, in YAML or JSON; its fields replace those that this program would
+        /// set, so with a `working_dir` no other files are sent
         [value_name = "FILE", env = "TAB_RAY_RUNTIME_ENV"]
         ray_runtime_env: Option<PathBuf> as (PathBuf) = None,
         /// Set this variable in the actors too, to the value that it has here; the value is masked in all that is shown,
