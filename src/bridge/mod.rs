@@ -60,6 +60,11 @@ pub trait Bridge: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// For how long calls may still run of which the bridge has lost sight.
+    fn left_behind(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Cancels the calls that are left and ends all lanes. Calls that still run, or are made later, end as
     /// `CallError::Bridge`. Blocks for at most `within`, and returns whether all lanes have ended. May be called on any
     /// thread, and again.

@@ -98,6 +98,22 @@ impl Session<'_> {
         Ok(SessionEnd { code, stop, report: Some(report) })
     }
 
+    /// Waits until no call can be running any more of which the bridge has lost sight, unless it is asked to end before
+    /// that: whoever goes on with the job makes these calls again.
+    pub(super) async fn outlast(&self, observer: &mut dyn Observer, control: &Control) {
+        let left = self.prepared.answerer.bridge.left_behind();
+        if left.is_zero() || control.hurries() {
+            return;
+        }
+        let text = format!(
+            "calls that were cut off may go on for {} s: waiting for that, because `resume` makes them again
+             hint: Ctrl-C ends the wait",
+            left.as_secs_f64().ceil()
+        );
+        observer.message(Level::Warning, &text);
+        let _ = timeout(left, control.next()).await;
+    }
+
     /// Repairs a journal that was cut, removed or moved during the session, as far as possible, and reports it.
     fn make_good(&mut self, paths: &JobPaths, observer: &mut dyn Observer) -> Result<(), JobError> {
         match self.journal.loss() {

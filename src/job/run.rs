@@ -140,7 +140,9 @@ impl<'a> Session<'a> {
         let ended = self.rows(observer, control, resumed).await?;
         let called = self.fold.stats.attempts().total > attempts;
         let end = self.finish(ended, (resumed, bounded), paths, observer, control).await;
-        end.map_err(|error| error.after_calls(called))
+        let end = end.map_err(|error| error.after_calls(called))?;
+        self.outlast(observer, control).await;
+        Ok(end)
     }
 
     async fn rows(

@@ -2,6 +2,7 @@
 //! of what a relay tells.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -121,7 +122,7 @@ fn a_cluster_that_grows_is_used_and_an_actor_that_finds_no_room_waits_for_it() {
     order(&job, "capacity 3\n");
     running.wait_for("actors", "\n", 3);
     order(&job, "capacity 2\n");
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    std::thread::sleep(Duration::from_millis(100));
     send(actors(&running)[2], Signal::KILL);
     running.wait_for(".stderr", "an actor waits: no node has room", 1);
     order(&job, "capacity 3\n");
@@ -134,9 +135,10 @@ fn a_cluster_that_grows_is_used_and_an_actor_that_finds_no_room_waits_for_it() {
 #[test]
 fn a_cluster_that_is_lost_ends_the_run_and_resume_goes_on_also_without_it() {
     for is_killed in [true, false] {
-        let job = job(300, MARKED);
+        let job = job(300, MARKED).env("FAKE_GONE_AFTER", "2");
         let mut running = job.start();
         running.wait_for_calls(50);
+        let lost = Instant::now();
         if is_killed {
             send(relay(&running), Signal::KILL);
         } else {
@@ -144,6 +146,10 @@ fn a_cluster_that_is_lost_ends_the_run_and_resume_goes_on_also_without_it() {
         }
         let done = running.wait().expect(5);
         assert!(done.stderr.contains("the cluster is lost"), "{}", done.stderr);
+        // Real actors could be calling until then.
+        assert!(lost.elapsed() >= Duration::from_secs(2), "{:?}", lost.elapsed());
+        let told = "calls that were cut off may go on for 2 s: waiting for that";
+        assert!(done.stderr.contains(told), "{}", done.stderr);
         none_is_left(&job);
         let (before, unanswered) = (job.calls().len(), 300 - job.report()["rows"]["ok"].as_u64().unwrap());
         let done = job.run_alone(&["resume", "answers.csv", "--ray", "none"]).expect(0);
@@ -151,6 +157,19 @@ fn a_cluster_that_is_lost_ends_the_run_and_resume_goes_on_also_without_it() {
         assert_eq!(job.calls().len() - before, unanswered as usize);
         are_answered_but(&job, &[]);
     }
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_actors_that_were_left_behind() {
+    let job = job(300, MARKED).env("FAKE_GONE_AFTER", "60");
+    let mut running = job.start();
+    running.wait_for_calls(50);
+    send(relay(&running), Signal::KILL);
+    running.wait_for(".stderr", "may go on for 60 s", 1);
+    running.signal(Signal::INT);
+    let asked = Instant::now();
+    running.wait().expect(5);
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
 }
 
 #[test]

@@ -148,6 +148,7 @@ def main() -> NoReturn:
                 "capacity": cluster.capacity(nodes),
                 "ray": ray.__version__,
                 "note": "; ".join(notes),
+                "gone_after": GONE_AFTER,
             }
         }
     )

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 use tokio::sync::watch;
@@ -23,6 +23,11 @@ pub(super) trait Kind: Send + Sync {
     ///
     /// Fails if there can be none now.
     fn start(&self) -> Starting<'_>;
+
+    /// For how long workers may go on of which nobody tells any more.
+    fn left_behind(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Ends what the workers of this kind share, once they have ended. Blocks until the time has come at the latest, and
     /// returns whether all has ended.

@@ -319,6 +319,10 @@ impl Bridge for Workers {
         self.pool.warnings()
     }
 
+    fn left_behind(&self) -> Duration {
+        self.pool.kind.left_behind()
+    }
+
     fn close(&self, within: Duration) -> bool {
         let begun = Instant::now();
         let (until, kill) = (begun + within, begun + within.saturating_sub(KILL.min(within / 2)));

@@ -109,7 +109,8 @@ def hear(message: dict[str, object], fds: list[int]) -> None:
             if os.path.exists("unreachable"):
                 say(failed="there is no cluster\nhint: start one")
                 sys.exit(1)
-            say(connected={"nodes": [], "capacity": capacity, "ray": "2.60.0", "note": "a fake"})
+            gone_after = float(os.environ.get("FAKE_GONE_AFTER", "0"))
+            say(connected={"capacity": capacity, "note": "a fake", "gone_after": gone_after})
             threading.Thread(target=obey, daemon=True).start()
         case {"start": int(actor)}:
             with lock:

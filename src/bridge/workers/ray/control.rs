@@ -94,6 +94,8 @@ pub(in crate::bridge::workers) struct Connected {
     pub(in crate::bridge::workers) capacity: usize,
     /// What it is, in words: `2 nodes, 4 CPUs`.
     pub(in crate::bridge::workers) note: String,
+    /// For how many seconds an actor may go on that is cut off.
+    pub(super) gone_after: f64,
 }
 
 /// Sends a line, and a descriptor along with it.
@@ -146,9 +148,11 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<FromRelay>(text).unwrap();
         assert_eq!(
             read(
-                r#"{"connected": {"nodes": ["a"], "capacity": 4, "ray": "2.60.0", "note": "1 node, 4 CPUs"}}"#
+                r#"{"connected": {"nodes": ["a"], "capacity": 4, "ray": "2.60.0", "note": "1 node, 4 CPUs", "gone_after": 20.0}}"#
             ),
-            FromRelay::Connected { connected: Connected { capacity: 4, note: "1 node, 4 CPUs".to_owned() } }
+            FromRelay::Connected {
+                connected: Connected { capacity: 4, note: "1 node, 4 CPUs".to_owned(), gone_after: 20.0 }
+            }
         );
         assert_eq!(
             read(r#"{"died": 3, "how": "was killed", "proven": false, "oom": false}"#),

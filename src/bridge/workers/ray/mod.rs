@@ -9,7 +9,8 @@
 //!
 //! The relay says that an actor has died once it cannot be running its calls any more: because its node saw the process
 //! end, or because nothing was heard of it for so long that it must have ended itself. The calls of such a one count as
-//! abandoned. The relay's own end is the end of the cluster.
+//! abandoned. The relay's own end is the end of the cluster. Actors that it left behind may go on for a while:
+//! [`Bridge::left_behind`](crate::bridge::Bridge::left_behind).
 
 mod control;
 
@@ -103,6 +104,10 @@ struct Actors {
     over: bool,
     /// Whether it was told that there is no room.
     told_waiting: bool,
+    /// How long one may go on that is cut off.
+    gone_after: Duration,
+    /// When all must have ended that were left behind as the cluster was lost.
+    left_until: Option<Instant>,
 }
 
 /// What is known of an actor.
@@ -220,6 +225,11 @@ impl Kind for Relay {
         }
         ended
     }
+
+    fn left_behind(&self) -> Duration {
+        let until = self.shared.actors().left_until;
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    }
 }
 
 impl Shared {
@@ -290,6 +300,11 @@ impl Shared {
 
     /// The first reason holds.
     fn lose(&self, why: String) {
+        let mut actors = self.actors();
+        if actors.left_until.is_none() && actors.alive.values().any(|known| known.node.get().is_some()) {
+            actors.left_until = Some(Instant::now() + actors.gone_after);
+        }
+        drop(actors);
         self.lost.send_if_modified(|lost| {
             let is_news = lost.is_none();
             lost.get_or_insert(why);
@@ -308,6 +323,8 @@ fn listen(socket: UnixStream, shared: &Shared, secrets: &Secrets, tell: Tell) {
         let Ok(line) = line else { break };
         match serde_json::from_str(&secrets.mask(&line)) {
             Ok(FromRelay::Connected { connected }) => {
+                shared.actors().gone_after =
+                    Duration::try_from_secs_f64(connected.gone_after).unwrap_or_default();
                 let _ = tell.take().map(|tell| tell.send(Ok(connected)));
             }
             Ok(FromRelay::Failed { failed }) => {
