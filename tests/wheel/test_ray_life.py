@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import platform
 import signal
 import socket
 import subprocess
@@ -166,6 +167,16 @@ def test_the_head_is_not_asked_where_no_node_is_left_out(monkeypatch: pytest.Mon
     assert not cluster.is_left_out("n") and not asked
     cluster.leave_out("n")
     assert cluster.is_left_out("n") and asked
+
+
+def test_a_node_for_which_the_package_was_not_built_is_told_beside_this_machine() -> None:
+    facts = {"ray": "2.60.0", "python": "3.99", "platform": "linux-riscv64", "error": "No module named '_native'"}
+    told = Cluster(1.0, 0.0, {}).misfit(facts)
+    here = f"Python {sys.version_info.major}.{sys.version_info.minor}, {sys.platform}-{platform.machine()}"
+    assert told == (
+        f"tokio-asyncio-bridge cannot be imported there (Python 3.99, linux-riscv64; here {here}): "
+        "No module named '_native'"
+    )
 
 
 def test_bytes_may_come_twice_and_are_said_until_they_are_acknowledged() -> None:

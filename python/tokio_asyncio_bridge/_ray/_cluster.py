@@ -4,6 +4,7 @@ import importlib
 import logging
 import math
 import os
+import platform
 import re
 import signal
 import socket
@@ -173,10 +174,9 @@ class Cluster:
             "protocol": ("the protocol of the workers", _native.PROTOCOL),
         }
         if "error" in facts and "version" not in facts:
-            return (
-                f"tokio-asyncio-bridge cannot be imported there (Python {facts['python']}, {facts['platform']}): "
-                f"{facts['error']}"
-            )
+            there = f"Python {facts['python']}, {facts['platform']}"
+            own = f"Python {_python()}, {sys.platform}-{platform.machine()}"
+            return f"tokio-asyncio-bridge cannot be imported there ({there}; here {own}): {facts['error']}"
         for key, (name, own) in here.items():
             if facts[key] != own:
                 return f"{name} {facts[key]} is there, and {name} {own} here"
