@@ -63,12 +63,9 @@ class Cluster:
         return [str(file) for file in files if text.encode() in file.read_bytes()]
 
     def end(self) -> None:
-        os.killpg(self._process.pid, signal.SIGTERM)
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        # Asked to end, it would take its time.
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
         self._log.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
