@@ -164,11 +164,15 @@ def test(python: Python, arguments: Sequence[str]) -> None:
     with alone(python):
         built = wheel(python)
         directory = environment(python, built)
+        # `pip` builds in an environment of its own, after which cargo would build this wheel anew.
+        checkout = python.target / "checkout"
+        if python.version == own().version:
+            begin(checkout)
     print(f"== testing the wheel for {python}", flush=True)
     run(
         *(directory / "bin/python", "-m", "pytest", *arguments),
         WHEEL=str(built),
-        WHEEL_TARGET=str(python.target),
+        CHECKOUT_TARGET=str(checkout),
     )
 
 
