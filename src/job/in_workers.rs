@@ -89,7 +89,7 @@ pub(super) fn start(options: StartOptions<'_>, workers: WorkerOptions<'_>) -> Re
         load: written(&order),
         host: host(&models, &printer),
         kill_after: kill_after(workers.time),
-        max_rss: workers.spec.worker_max_rss.map(|size| size.0),
+        max_rss: workers.spec.max_rss(),
     };
     let bridge = Workers::start(settings, Which::Processes { program, count: count(workers) });
     let bridge = bridge.map_err(|error| not_loaded(predictor).because(error))?;

@@ -69,7 +69,7 @@ pub(super) fn start(options: StartOptions<'_>, ray: &RayOptions<'_>) -> Result<S
         load: written(&order),
         host: host(&models, &printed, options.secrets),
         kill_after: kill_after(ray.time),
-        max_rss: None,
+        max_rss: ray.max_rss,
     };
     let cluster = Cluster {
         relay: Program { path, arguments: words.map(Into::into).collect() },

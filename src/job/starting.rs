@@ -47,6 +47,8 @@ pub(crate) struct StartOptions<'a> {
 pub(crate) struct RayOptions<'a> {
     /// Where it is, and what an actor takes of it.
     pub(super) spec: &'a RaySpec,
+    /// How large an actor may grow, in bytes.
+    pub(super) max_rss: Option<u64>,
     /// How much time a call has.
     pub(super) time: &'a TimeSpec,
     /// What is sent there.
@@ -100,7 +102,8 @@ impl<'a> StartOptions<'a> {
 impl<'a> RayOptions<'a> {
     /// The cluster that a job asks for, which is sent this.
     pub(crate) fn new(spec: &'a JobSpec, sent: &'a Sent, only_one: bool, tell: &Tell) -> Self {
-        Self { spec: &spec.ray, time: &spec.time, sent, only_one, tell: Arc::clone(tell) }
+        let max_rss = spec.workers.max_rss();
+        Self { spec: &spec.ray, max_rss, time: &spec.time, sent, only_one, tell: Arc::clone(tell) }
     }
 }
 

@@ -94,6 +94,27 @@ async def predict(question, row_id):
 }
 
 #[test]
+fn an_actor_that_has_grown_too_large_is_replaced_once_its_calls_have_ended() {
+    let code = "
+KEPT = []
+
+async def predict(question, row_id):
+    called(row_id)
+    KEPT.append(b'x' * (5 << 20))
+    await asyncio.sleep(0.05)
+    return question
+";
+    let job = job(200, code).args(["-c", "4", "--worker-max-rss", "250MiB"]);
+    let mut running = job.start();
+    running.wait_for("actors", "\n", 4);
+    running.wait().expect(0);
+    are_answered_but(&job, &[]);
+    assert_eq!(job.calls().len(), 200);
+    let attempts = &job.report()["attempts"];
+    assert_eq!((&attempts["retries"], &attempts["abandoned"]), (&json!(0), &json!(0)));
+}
+
+#[test]
 fn calls_of_an_actor_whose_end_was_not_seen_are_abandoned_and_blame_no_row() {
     let job = job(2_000, MARKED);
     let mut running = job.start();

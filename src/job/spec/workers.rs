@@ -19,10 +19,17 @@ group! {
         /// remembers
         [value_name = "N|auto", env = "TAB_WORKERS"]
         workers: WorkerCount as (WorkerCount) = WorkerCount::InProcess,
-        /// Replace a worker whose resident memory has grown beyond SIZE, such as `2GB` or `500MiB`, once its calls have
-        /// ended
+        /// Replace a worker, or an actor of `--ray`, whose resident memory has grown beyond SIZE, such as `2GB` or
+        /// `500MiB`, once its calls have ended
         [value_name = "SIZE", env = "TAB_WORKER_MAX_RSS"]
         worker_max_rss: Option<Size> as (Size) = None,
+    }
+}
+
+impl WorkerSpec {
+    /// The resident memory beyond which a worker is replaced, in bytes.
+    pub(crate) fn max_rss(&self) -> Option<u64> {
+        self.worker_max_rss.map(|size| size.0)
     }
 }
 
