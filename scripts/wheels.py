@@ -258,7 +258,8 @@ def test_command(arguments: Sequence[str]) -> None:
         run_module = "runpy.run_module('tokio_asyncio_bridge', run_name='__main__', alter_sys=True)"
         program.write_text(f"#!{directory}/bin/python\nimport runpy\n\n{run_module}\n")
         program.chmod(0o755)
-    cargo = ["cargo", "test", "--release", "--locked"]
+    # The crates have other features without `--workspace`, and would be built again.
+    cargo = ["cargo", "test", "--release", "--locked", "--workspace"]
     run(*cargo, "--test", "acceptance", "--", *arguments, TEST_PROGRAM=str(program))
 
 
