@@ -60,7 +60,7 @@ pub trait Bridge: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// For how long calls may still run of which the bridge has lost sight.
+    /// How long calls that the bridge has lost sight of may still run.
     fn left_behind(&self) -> Duration {
         Duration::ZERO
     }

@@ -98,16 +98,17 @@ impl Session<'_> {
         Ok(SessionEnd { code, stop, report: Some(report) })
     }
 
-    /// Waits until no call can be running any more of which the bridge has lost sight, unless it is asked to end before
-    /// that: whoever goes on with the job makes these calls again.
+    /// Waits until the calls must have ended that the bridge has lost sight of, unless a request ends the wait: whoever
+    /// goes on with the job would make them beside those.
     pub(super) async fn outlast(&self, observer: &mut dyn Observer, control: &Control) {
         let left = self.prepared.answerer.bridge.left_behind();
-        if left.is_zero() || control.hurries() {
+        let unfinished = self.journal.index().count(self.validated.selected.iter()).unfinished;
+        if left.is_zero() || unfinished == 0 {
             return;
         }
         let text = format!(
-            "calls that were cut off may go on for {} s: waiting for that, because `resume` makes them again
-             hint: Ctrl-C ends the wait",
+            "calls that were cut off may go on for {} s: waiting, so that `resume` does not make them a second time \
+             meanwhile\nhint: Ctrl-C ends the wait",
             left.as_secs_f64().ceil()
         );
         observer.message(Level::Warning, &text);

@@ -140,9 +140,11 @@ impl<'a> Session<'a> {
         let ended = self.rows(observer, control, resumed).await?;
         let called = self.fold.stats.attempts().total > attempts;
         let end = self.finish(ended, (resumed, bounded), paths, observer, control).await;
-        let end = end.map_err(|error| error.after_calls(called))?;
-        self.outlast(observer, control).await;
-        Ok(end)
+        let killed = end.as_ref().is_ok_and(|end| end.report.is_none());
+        if !killed {
+            self.outlast(observer, control).await;
+        }
+        end.map_err(|error| error.after_calls(called))
     }
 
     async fn rows(

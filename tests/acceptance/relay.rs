@@ -156,7 +156,7 @@ fn a_cluster_that_grows_is_used_and_an_actor_that_finds_no_room_waits_for_it() {
 #[test]
 fn a_cluster_that_is_lost_ends_the_run_and_resume_goes_on_also_without_it() {
     for is_killed in [true, false] {
-        let job = job(300, MARKED).env("FAKE_GONE_AFTER", "2");
+        let job = job(300, MARKED).env("FAKE_GONE_AFTER", "5");
         let mut running = job.start();
         running.wait_for_calls(50);
         let lost = Instant::now();
@@ -168,9 +168,9 @@ fn a_cluster_that_is_lost_ends_the_run_and_resume_goes_on_also_without_it() {
         let done = running.wait().expect(5);
         assert!(done.stderr.contains("the cluster is lost"), "{}", done.stderr);
         // Real actors could be calling until then.
-        assert!(lost.elapsed() >= Duration::from_secs(2), "{:?}", lost.elapsed());
-        let told = "calls that were cut off may go on for 2 s: waiting for that";
-        assert!(done.stderr.contains(told), "{}", done.stderr);
+        assert!(lost.elapsed() >= Duration::from_secs(5), "{:?}", lost.elapsed());
+        let told = done.stderr.contains("calls that were cut off may go on for");
+        assert!(told && done.stderr.contains("hint: Ctrl-C ends the wait"), "{}", done.stderr);
         none_is_left(&job);
         let (before, unanswered) = (job.calls().len(), 300 - job.report()["rows"]["ok"].as_u64().unwrap());
         let done = job.run_alone(&["resume", "answers.csv", "--ray", "none"]).expect(0);
@@ -186,7 +186,7 @@ fn a_signal_ends_the_wait_for_actors_that_were_left_behind() {
     let mut running = job.start();
     running.wait_for_calls(50);
     send(relay(&running), Signal::KILL);
-    running.wait_for(".stderr", "may go on for 60 s", 1);
+    running.wait_for(".stderr", "calls that were cut off may go on for", 1);
     running.signal(Signal::INT);
     let asked = Instant::now();
     running.wait().expect(5);

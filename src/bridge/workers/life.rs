@@ -24,7 +24,7 @@ pub(super) trait Kind: Send + Sync {
     /// Fails if there can be none now.
     fn start(&self) -> Starting<'_>;
 
-    /// For how long workers may go on of which nobody tells any more.
+    /// How long workers that nobody can tell of any more may go on.
     fn left_behind(&self) -> Duration {
         Duration::ZERO
     }
