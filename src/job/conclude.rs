@@ -102,8 +102,8 @@ impl Session<'_> {
     /// goes on with the job would make them beside those.
     pub(super) async fn outlast(&self, observer: &mut dyn Observer, control: &Control) {
         let left = self.prepared.answerer.bridge.left_behind();
-        let unfinished = self.journal.index().count(self.validated.selected.iter()).unfinished;
-        if left.is_zero() || unfinished == 0 {
+        // Rows are counted only where there is something to wait for.
+        if left.is_zero() || self.journal.index().count(self.validated.selected.iter()).unfinished == 0 {
             return;
         }
         let text = format!(
