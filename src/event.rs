@@ -81,6 +81,8 @@ pub struct Blockage {
     pub row: Option<u64>,
     /// What blocked it.
     pub by: Blocker,
+    /// Python's stack while the loop is blocked, without the lines of libraries. Empty if it is unknown.
+    pub stack: String,
     /// For how long, or for how long so far.
     pub lasted: Duration,
 }

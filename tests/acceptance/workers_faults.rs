@@ -143,13 +143,15 @@ fn two_rows_that_segfault_and_one_that_spins_cost_only_themselves() {
         300,
         "
 import ctypes
+def ask(row_id):
+    while row_id == 120:
+        pass
 async def predict(question, row_id):
     called(row_id)
     await asyncio.sleep(0.01)
     if row_id in (50, 200):
         ctypes.string_at(0)
-    while row_id == 120:
-        pass
+    ask(row_id)
     return question
 ",
     );
@@ -160,7 +162,9 @@ async def predict(question, row_id):
     let report = job.run_alone(&["report", "answers.csv", "--failures"]).expect(0);
     report
         .prints("the worker crashed 2 times while this row alone was in flight: it died (SIGSEGV), then died (SIGSEGV)")
-        .prints("while row_id == 120:")
+        .prints("Stack (most recent call last):")
+        .prints("in predict\n      ask(row_id)\n")
+        .prints("in ask\n      while row_id == 120:\n")
         .prints("hint: allow more time with `--timeout`");
     let calls = job.calls();
     let times = |row: usize| calls.iter().filter(|call| **call == row).count();

@@ -92,15 +92,20 @@ def full(error: BaseException) -> str:
         trace = traceback.TracebackException.from_exception(error, compact=True)
         link: traceback.TracebackException | None = trace
         while link is not None:
-            frames = [frame for frame in link.stack if not is_ours(frame.filename)]
-            kept = [frame for frame in frames if not is_library(frame.filename)]
-            if kept and kept[-1] is not frames[-1]:
-                kept.append(frames[-1])
-            link.stack = traceback.StackSummary.from_list(kept)
+            link.stack = traceback.StackSummary.from_list(_trimmed(link.stack))
             link = link.__cause__ or link.__context__
         return "".join(trace.format()).rstrip()
     except BaseException:
         return f"{type(error).__name__}: {message(error)}"
+
+
+def _trimmed(stack: traceback.StackSummary) -> list[traceback.FrameSummary]:
+    """The user's frames and the innermost one."""
+    frames = [frame for frame in stack if not is_ours(frame.filename)]
+    kept = [frame for frame in frames if not is_library(frame.filename)]
+    if kept and kept[-1] is not frames[-1]:
+        kept.append(frames[-1])
+    return kept
 
 
 def origin(error: BaseException) -> str | None:
@@ -119,16 +124,19 @@ def origin(error: BaseException) -> str | None:
 
 def raised(error: BaseException, core: BaseException) -> str:
     """The `origin` of `core`, which `error` only wraps, or that of `error`; below it the end of the traceback."""
-    text = full(error).encode("utf-8", "backslashreplace").decode("utf-8")
-    if len(text) > _LONGEST_TRACEBACK:
-        text = f"... {text[-_LONGEST_TRACEBACK:]}"
-    return f"{origin(core) or origin(error) or ''}\n{text}"
+    return f"{origin(core) or origin(error) or ''}\n{_end_of(full(error))}"
 
 
-def where_is(thread_id: int) -> tuple[str, int | None, str | None] | None:
-    """Where a thread is: its innermost line, the user's own if there is one; the row of its call; what it imports.
+def _end_of(text: str) -> str:
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if len(text) <= _LONGEST_TRACEBACK else f"... {text[-_LONGEST_TRACEBACK:]}"
 
-    The last is the package whose import is under way there, if one is.
+
+def where_is(thread_id: int) -> tuple[str, str, int | None, str | None] | None:
+    """Where a thread is: its line, its stack, the row of its call, and what it imports.
+
+    The line is the innermost one of the user's own, or the innermost. The stack is trimmed like a traceback, and it ends
+    with the innermost line. What it imports is the package whose import is under way there, if one is.
     """
     frame = sys._current_frames().get(thread_id)
     if frame is None:
@@ -136,7 +144,10 @@ def where_is(thread_id: int) -> tuple[str, int | None, str | None] | None:
     stack = traceback.extract_stack(frame)
     own = [f for f in stack if not is_ours(f.filename) and not is_library(f.filename)]
     at = (own or list(stack))[-1]
-    return shorten(f"{at.filename}:{at.lineno} in {at.name}: {at.line}"), _row_of(frame), _imported_at(frame)
+    line = shorten(f"{at.filename}:{at.lineno} in {at.name}: {at.line}")
+    lines = traceback.format_list(_trimmed(stack) or [at])
+    whole = _end_of("Stack (most recent call last):\n" + "".join(lines).rstrip())
+    return line, whole, _row_of(frame), _imported_at(frame)
 
 
 def _imported_at(frame: FrameType | None) -> str | None:

@@ -78,7 +78,7 @@ impl Watchdog {
 
     /// Notes that the loop has not turned for so long, and what was seen of it.
     fn blocked(&self, seen: Option<Seen>, stalled: Duration) {
-        let (by, row) = seen.unwrap_or((Blocker::Unseen, None));
+        let (by, row, stack) = seen.unwrap_or((Blocker::Unseen, None, String::new()));
         let mut found = self.found();
         // Several calls may block one after the other in one stall. One call may be seen at many lines.
         let before = found.now.as_ref().filter(|now| now.row != row || kind_of(&now.by) != kind_of(&by));
@@ -90,7 +90,7 @@ impl Watchdog {
         let over = if before.is_some() { stalled } else { Duration::ZERO };
         found.ends(over);
         found.since = over;
-        let blockage = Blockage { row, by, lasted: stalled.saturating_sub(over) };
+        let blockage = Blockage { row, by, stack, lasted: stalled.saturating_sub(over) };
         if found.news.len() < KEPT {
             found.news.push(blockage.clone());
         }
@@ -129,7 +129,8 @@ impl Blockages {
 
     fn ends(&mut self, stalled: Duration) {
         self.lasts(stalled);
-        self.longest.extend(self.now.take());
+        // A stack is long, and it is of use only while its code runs.
+        self.longest.extend(self.now.take().map(|now| Blockage { stack: String::new(), ..now }));
         if self.longest.len() > KEPT
             && let Some((shortest, _)) = self.longest.iter().enumerate().min_by_key(|(_, one)| one.lasted)
         {
@@ -138,8 +139,8 @@ impl Blockages {
     }
 }
 
-/// Blocker and row.
-type Seen = (Blocker, Option<u64>);
+/// Blocker, row and stack.
+type Seen = (Blocker, Option<u64>, String);
 
 /// Where the thread is. None if the interpreter's lock cannot be had, or the loop has turned meanwhile.
 fn look(thread_id: u64, pulse: &Arc<Pulse>, secrets: &Secrets) -> Option<Seen> {
@@ -150,18 +151,19 @@ fn look(thread_id: u64, pulse: &Arc<Pulse>, secrets: &Secrets) -> Option<Seen> {
         let at = Python::try_attach(|py| {
             let traces = helpers::module(py, "traces").ok()?;
             let at = traces.call_method1("where_is", (thread_id,)).ok()?;
-            at.extract::<Option<(String, Option<u64>, Option<String>)>>().ok()?
+            at.extract::<Option<(String, String, Option<u64>, Option<String>)>>().ok()?
         });
-        let at = at.flatten().map(|(line, row, import)| match import {
-            Some(package) => (Blocker::Import(package), None),
-            None => (Blocker::Line(line), row.or(pulse.stepped())),
+        let at = at.flatten().map(|(line, stack, row, import)| match import {
+            Some(package) => (Blocker::Import(package), None, stack),
+            None => (Blocker::Line(line), row.or(pulse.stepped()), stack),
         });
         let _ = found.send(at.filter(|_| !pulse.stalled_now().is_zero()));
     });
     asking.ok()?;
-    let (by, row) = seen.recv_timeout(PATIENCE).ok()??;
-    Some(match by {
-        Blocker::Line(line) => (Blocker::Line(secrets.mask(&line).into_owned()), row),
-        other => (other, row),
-    })
+    let (by, row, stack) = seen.recv_timeout(PATIENCE).ok()??;
+    let by = match by {
+        Blocker::Line(line) => Blocker::Line(secrets.mask(&line).into_owned()),
+        other => other,
+    };
+    Some((by, row, secrets.mask(&stack).into_owned()))
 }

@@ -15,7 +15,7 @@ pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The number of the protocol, which changes with the messages. Where the two ends are installed apart, it is compared
 /// before they are connected.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What the calling end says. A call has a short name, for there are many.
 #[derive(Debug, Serialize, Deserialize)]

@@ -300,13 +300,13 @@ impl Pool {
                 verdict = crash.map(|(row, text)| (row, CallError::Crash(text)));
             }
             Some(Why::Blocked(lasted, by)) => {
-                let (row, line) = match by.as_ref().filter(|(row, _)| rows.contains(row)) {
-                    Some((row, line)) => (Some(*row), line.clone()),
+                let (row, stack) = match by.as_ref().filter(|(row, _)| rows.contains(row)) {
+                    Some((row, stack)) => (Some(*row), stack.clone()),
                     None => (self.blame(|blame| blame.blocked(&rows)), Blocker::Unseen.to_string()),
                 };
                 if let Some(row) = row {
                     self.blame(|blame| blame.clear(row));
-                    verdict = Some((row, CallError::Predictor(Box::new(Failure::blocked(*lasted, line)))));
+                    verdict = Some((row, CallError::Predictor(Box::new(Failure::blocked(*lasted, stack)))));
                 }
             }
             Some(Why::Silent(_) | Why::Cut | Why::Held) => {}

@@ -104,7 +104,8 @@ impl Bridge for Fatal {
         if let Some((since, row)) = *self.blocked.lock().unwrap() {
             lane.stalled_now = since.elapsed();
             let by = row.map_or(Blocker::Unseen, |_| Blocker::Line("app.py:3 in ask: spin()".to_owned()));
-            lane.blockages = vec![Blockage { row, by, lasted: since.elapsed() }];
+            let stack = "Stack (most recent call last):\n  File \"app.py\", line 3, in ask".to_owned();
+            lane.blockages = vec![Blockage { row, by, stack, lasted: since.elapsed() }];
         }
         Health { lanes: vec![lane], ..Health::default() }
     }
@@ -268,6 +269,7 @@ async fn the_row_that_is_seen_to_block_its_loop_fails_and_the_others_are_called_
     let (blocked, lost) = replies.remove(1);
     let Err(CallError::Predictor(failure)) = blocked else { panic!("{blocked:?}") };
     assert_eq!((&*failure.class, failure.raised_at()), (BLOCKED, Some("app.py:3 in ask: spin()")));
+    assert!(failure.trace().starts_with("Stack (most"), "{}", failure.trace());
     assert!(lost.is_empty());
     are_answered(&replies);
     assert_eq!(asked.deaths(), 1);

@@ -26,7 +26,8 @@ const LINGER: Duration = Duration::from_secs(5);
 /// Why the coordinator ended a worker.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Why {
-    /// Its loop has not turned for so long. The line and the row that held it up, if they are known.
+    /// Its loop has not turned for so long. The row that held it up and where its code was, as in
+    /// [`crate::error::Failure::traceback`], if they are known.
     Blocked(Duration, Option<(u64, String)>),
     /// It gave no sign of life for so long.
     Silent(Duration),
@@ -123,7 +124,7 @@ impl<'a> Watching<'a> {
             }
             // The present one is the last.
             let by = lane.blockages.last().and_then(|blockage| match (&blockage.by, blockage.row) {
-                (Blocker::Line(line), Some(row)) => Some((row, line.clone())),
+                (Blocker::Line(line), Some(row)) => Some((row, format!("{line}\n{}", blockage.stack))),
                 _ => None,
             });
             return Some(Why::Blocked(lane.stalled_now, by));
