@@ -81,10 +81,24 @@ pub struct Blockage {
     pub row: Option<u64>,
     /// What blocked it.
     pub by: Blocker,
-    /// Python's stack while the loop is blocked, without the lines of libraries. Empty if it is unknown.
+    /// Python's stack, trimmed to the user's frames and the innermost one. It is known while the blockage lasts and the
+    /// interpreter's lock can be had; otherwise it is empty.
     pub stack: String,
     /// For how long, or for how long so far.
     pub lasted: Duration,
+}
+
+impl Blockage {
+    /// Where its code is, in the form of [`Failure::traceback`](crate::error::Failure::traceback).
+    pub fn traceback(&self) -> String {
+        format!("{}\n{}", self.by, self.stack).trim_end().to_owned()
+    }
+
+    /// What is kept of it for the report.
+    #[must_use]
+    pub fn brief(self) -> Self {
+        Self { stack: String::new(), ..self }
+    }
 }
 
 /// One thing that happened to one row.

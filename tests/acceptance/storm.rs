@@ -91,12 +91,13 @@ fn dspy_lives_through_the_storm_as_well() {
     let wall = job.report()["wall_s"].as_f64().unwrap();
     assert!(wall <= 17.0, "{wall} s");
     let arrivals = server.arrivals();
-    // One refusal is no storm yet, and what was handed to DSPy before is sent when its loop has the time.
-    let most = 16;
+    // One refusal is no storm yet, and what was handed to DSPy before is sent when its loop has the time: up to 8 on
+    // a machine with six times the load that it can take. Without regard to Retry-After there were 37 to 77.
+    let most = 32;
     for Refusal { at, retry_after } in server.refusals() {
         let until = at + Duration::from_secs(retry_after);
         let early = arrivals.iter().filter(|&&arrival| arrival > at && arrival < until).count();
-        assert!(early <= most, "{early} requests within a Retry-After of {retry_after} s");
+        assert!(early < most, "{early} requests within a Retry-After of {retry_after} s");
     }
 }
 

@@ -271,6 +271,38 @@ async def predict(question, row_id):
 }
 
 #[test]
+fn a_row_that_blocks_in_a_task_of_its_own_fails_with_the_masked_stack_that_it_had_at_the_end() {
+    let job = job(
+        40,
+        "
+def parse():
+    time.sleep(1.2)
+def train():
+    while True: pass  # planted-secret-value
+async def work():
+    parse()
+    train()
+async def predict(question, row_id):
+    called(row_id)
+    await asyncio.sleep(0.01)
+    if row_id == 20:
+        await asyncio.gather(work())
+    return question
+",
+    );
+    // Time for a second look.
+    let job = job.env("TAB_STUCK_AFTER", "2s").env("MY_KEY", "planted-secret-value");
+    job.process().expect(3);
+    are_answered_but(&job, &[20]);
+    assert_eq!(failures(&job), BTreeMap::from([("blocked".to_owned(), 1)]));
+    let report = job.run_alone(&["report", "answers.csv", "--failures"]).expect(0);
+    let report =
+        report.prints("in work\n      train()\n").prints("in train\n      while True: pass  # ***\n");
+    assert!(!report.stdout.contains("in parse"), "{}", report.stdout);
+    assert!(!job.read("answers.csv.journal").contains("planted-secret-value"));
+}
+
+#[test]
 fn a_row_whose_c_code_keeps_the_interpreters_lock_is_found_by_calling_each_alone() {
     let job = job(
         40,

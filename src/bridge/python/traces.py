@@ -23,6 +23,7 @@ _INSTALLED = {"site-packages", "dist-packages"}
 _LONGEST_MESSAGE = 10_000
 _MOST_MEMBERS = 20
 _LONGEST_TRACEBACK = 4_000
+_LONGEST_WORD = 1_000
 
 
 def is_ours(filename: str) -> bool:
@@ -80,10 +81,16 @@ def _behind(error: BaseException, depth: int) -> Iterator[tuple[BaseException, s
 
 
 def shorten(text: str) -> str:
-    """The text with lone surrogates escaped, cut at 10,000 characters; the rest is counted."""
+    """The text with lone surrogates escaped, cut before the word at 10,000 characters; the rest is counted."""
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    cut = len(text) - _LONGEST_MESSAGE
-    return text if cut <= 0 else f"{text[:_LONGEST_MESSAGE]}... ({cut} more characters)"
+    if len(text) <= _LONGEST_MESSAGE:
+        return text
+    kept = text[:_LONGEST_MESSAGE]
+    # Half of a secret would not be masked.
+    end = max(kept.rfind(separator) for separator in " \n\"'") + 1
+    if end > _LONGEST_MESSAGE - _LONGEST_WORD:
+        kept = kept[:end]
+    return f"{kept}... ({len(text) - len(kept)} more characters)"
 
 
 def full(error: BaseException) -> str:
@@ -128,26 +135,30 @@ def raised(error: BaseException, core: BaseException) -> str:
 
 
 def _end_of(text: str) -> str:
+    """The last whole lines, for half of a secret would not be masked."""
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return text if len(text) <= _LONGEST_TRACEBACK else f"... {text[-_LONGEST_TRACEBACK:]}"
+    if len(text) <= _LONGEST_TRACEBACK:
+        return text
+    return "  ...\n" + text[-_LONGEST_TRACEBACK:].partition("\n")[2]
 
 
 def where_is(thread_id: int) -> tuple[str, str, int | None, str | None] | None:
     """Where a thread is: its line, its stack, the row of its call, and what it imports.
 
-    The line is the innermost one of the user's own, or the innermost. The stack is trimmed like a traceback, and it ends
-    with the innermost line. What it imports is the package whose import is under way there, if one is.
+    The line is the innermost one of the user's own, or else the innermost. The stack is trimmed like a traceback. What
+    it imports is the package whose import is under way there, if one is.
     """
     frame = sys._current_frames().get(thread_id)
     if frame is None:
         return None
+    # Before the files of the stack are read, while the thread goes on.
+    row, imported = _row_of(frame), _imported_at(frame)
     stack = traceback.extract_stack(frame)
-    own = [f for f in stack if not is_ours(f.filename) and not is_library(f.filename)]
-    at = (own or list(stack))[-1]
+    others = [f for f in stack if not is_ours(f.filename)] or list(stack)
+    at = ([f for f in others if not is_library(f.filename)] or others)[-1]
     line = shorten(f"{at.filename}:{at.lineno} in {at.name}: {at.line}")
-    lines = traceback.format_list(_trimmed(stack) or [at])
-    whole = _end_of("Stack (most recent call last):\n" + "".join(lines).rstrip())
-    return line, whole, _row_of(frame), _imported_at(frame)
+    lines = "".join(traceback.format_list(_trimmed(stack) or others)).rstrip()
+    return line, f"Stack (most recent call last):\n{_end_of(lines)}", row, imported
 
 
 def _imported_at(frame: FrameType | None) -> str | None:

@@ -80,19 +80,24 @@ impl Watchdog {
     fn blocked(&self, seen: Option<Seen>, stalled: Duration) {
         let (by, row, stack) = seen.unwrap_or((Blocker::Unseen, None, String::new()));
         let mut found = self.found();
-        // Several calls may block one after the other in one stall. One call may be seen at many lines.
-        let before = found.now.as_ref().filter(|now| now.row != row || kind_of(&now.by) != kind_of(&by));
-        // An import that loads a C library holds the interpreter's lock for long too.
-        let before = before.filter(|now| !matches!((&now.by, &by), (Blocker::Import(_), Blocker::Unseen)));
-        if found.now.is_some() && before.is_none() {
-            return found.lasts(stalled);
+        let mut over = Duration::ZERO;
+        if let Some(now) = &mut found.now {
+            // An import that loads a C library holds the interpreter's lock for long too.
+            let imports = matches!((&now.by, &by), (Blocker::Import(_), Blocker::Unseen));
+            // Several calls may block one after the other in one stall. One call may be seen at many lines.
+            if imports || now.row == row && kind_of(&now.by) == kind_of(&by) {
+                if !imports {
+                    (now.by, now.stack) = (by, stack);
+                }
+                return found.lasts(stalled);
+            }
+            over = stalled;
         }
-        let over = if before.is_some() { stalled } else { Duration::ZERO };
         found.ends(over);
         found.since = over;
         let blockage = Blockage { row, by, stack, lasted: stalled.saturating_sub(over) };
         if found.news.len() < KEPT {
-            found.news.push(blockage.clone());
+            found.news.push(blockage.clone().brief());
         }
         found.now = Some(blockage);
     }
@@ -129,8 +134,7 @@ impl Blockages {
 
     fn ends(&mut self, stalled: Duration) {
         self.lasts(stalled);
-        // A stack is long, and it is of use only while its code runs.
-        self.longest.extend(self.now.take().map(|now| Blockage { stack: String::new(), ..now }));
+        self.longest.extend(self.now.take().map(Blockage::brief));
         if self.longest.len() > KEPT
             && let Some((shortest, _)) = self.longest.iter().enumerate().min_by_key(|(_, one)| one.lasted)
         {

@@ -17,7 +17,6 @@ use super::watching::{PARTING, Watching, Why, lost};
 use crate::bridge::Bridge as _;
 use crate::bridge::remote::{ConnectError, Remote, StreamTransport};
 use crate::error::{BridgeError, CallError, Failure};
-use crate::event::Blocker;
 
 /// How often a worker is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -299,14 +298,11 @@ impl Pool {
                 let crash = if death.is_seen() { self.blame(|blame| blame.died(&rows, death)) } else { None };
                 verdict = crash.map(|(row, text)| (row, CallError::Crash(text)));
             }
-            Some(Why::Blocked(lasted, by)) => {
-                let (row, stack) = match by.as_ref().filter(|(row, _)| rows.contains(row)) {
-                    Some((row, stack)) => (Some(*row), stack.clone()),
-                    None => (self.blame(|blame| blame.blocked(&rows)), Blocker::Unseen.to_string()),
-                };
-                if let Some(row) = row {
+            Some(Why::Blocked(lasted, seen, at)) => {
+                let seen = seen.filter(|row| rows.contains(row));
+                if let Some(row) = seen.or_else(|| self.blame(|blame| blame.blocked(&rows))) {
                     self.blame(|blame| blame.clear(row));
-                    verdict = Some((row, CallError::Predictor(Box::new(Failure::blocked(*lasted, stack)))));
+                    verdict = Some((row, CallError::Predictor(Box::new(Failure::blocked(*lasted, at)))));
                 }
             }
             Some(Why::Silent(_) | Why::Cut | Why::Held) => {}

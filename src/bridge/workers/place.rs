@@ -169,7 +169,7 @@ fn add(sum: &mut LaneHealth, lane: LaneHealth) {
     sum.made += lane.made;
     sum.answered += lane.answered;
     sum.peak_memory = sum.peak_memory.max(lane.peak_memory);
-    sum.blockages.extend(lane.blockages);
+    sum.blockages.extend(lane.blockages.into_iter().map(Blockage::brief));
     while sum.blockages.len() > KEPT
         && let Some((shortest, _)) = sum.blockages.iter().enumerate().min_by_key(|(_, one)| one.lasted)
     {

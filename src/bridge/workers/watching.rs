@@ -7,7 +7,7 @@ use super::death::Death;
 use super::place::{Place, Worker};
 use super::pool::Pool;
 use crate::bridge::Bridge as _;
-use crate::event::Blocker;
+use crate::event::{Blockage, Blocker};
 
 /// A worker is found stuck so many times in a row before it is killed. Looks are counted instead of timed because a
 /// process that was stopped for a while (SIGTSTP) finds its loop late once, and turning at a later look.
@@ -26,9 +26,8 @@ const LINGER: Duration = Duration::from_secs(5);
 /// Why the coordinator ended a worker.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Why {
-    /// Its loop has not turned for so long. The row that held it up and where its code was, as in
-    /// [`crate::error::Failure::traceback`], if they are known.
-    Blocked(Duration, Option<(u64, String)>),
+    /// Its loop has not turned for so long. The row that held it up, if it is known, and where its code was.
+    Blocked(Duration, Option<u64>, String),
     /// It gave no sign of life for so long.
     Silent(Duration),
     /// It was alive without a connection.
@@ -47,7 +46,7 @@ pub(super) enum Why {
 pub(super) fn lost(number: usize, death: &Death, why: Option<&Why>) -> String {
     let how = match why {
         None => return format!("worker {number} {death}"),
-        Some(Why::Blocked(lasted, _)) => format!("its event loop did not turn for {}", whole(*lasted)),
+        Some(Why::Blocked(lasted, ..)) => format!("its event loop did not turn for {}", whole(*lasted)),
         Some(Why::Silent(lasted)) => format!("it gave no sign of life for {}", whole(*lasted)),
         Some(Why::Cut) => "its connection was gone".to_owned(),
         Some(Why::Held) => "a call in it did not end when it was cancelled".to_owned(),
@@ -123,11 +122,10 @@ impl<'a> Watching<'a> {
                 return Some(Why::Silent(lane.stalled_now));
             }
             // The present one is the last.
-            let by = lane.blockages.last().and_then(|blockage| match (&blockage.by, blockage.row) {
-                (Blocker::Line(line), Some(row)) => Some((row, format!("{line}\n{}", blockage.stack))),
-                _ => None,
-            });
-            return Some(Why::Blocked(lane.stalled_now, by));
+            let present = lane.blockages.last();
+            let row = present.filter(|it| matches!(it.by, Blocker::Line(_))).and_then(|it| it.row);
+            let at = present.map_or_else(|| Blocker::Unseen.to_string(), Blockage::traceback);
+            return Some(Why::Blocked(lane.stalled_now, row, at));
         }
         if lasts(&mut self.cut, !remote.is_connected(), PARTING) {
             return Some(Why::Cut);
@@ -162,7 +160,7 @@ mod tests {
     fn a_lost_call_is_told_which_worker_died_and_how() {
         assert_eq!(lost(2, &Death::Signal(11), None), "worker 2 died (SIGSEGV)");
         assert_eq!(lost(1, &Death::Exit(3), None), "worker 1 exited (code 3)");
-        let blocked = Why::Blocked(Duration::from_millis(65_300), None);
+        let blocked = Why::Blocked(Duration::from_millis(65_300), None, String::new());
         let text = "worker 3 was ended, for its event loop did not turn for 1m 5s";
         assert_eq!(lost(3, &Death::Signal(9), Some(&blocked)), text);
     }
