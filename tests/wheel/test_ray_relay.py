@@ -16,6 +16,7 @@ pytest.importorskip("ray")
 import tokio_asyncio_bridge as tab
 from coordinator import Message, Relay, Worker, relay
 from ray_nodes import Nodes
+from tokio_asyncio_bridge import _native
 
 LEASE = 6.0
 GONE_AFTER = LEASE + 2.0
@@ -190,9 +191,9 @@ def test_an_actor_waits_for_room(local: Relay, app: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"version": "0.0.1"}, "has tokio-asyncio-bridge 0.2.0, and the program is of 0.0.1"),
-        ({"python": "3.8"}, "and the program is of 3.8"),
-        ({"protocol": 0}, "has the protocol of the workers 1, and the program is of 0"),
+        ({"version": "0.0.1"}, "has tokio-asyncio-bridge 0.2.0, and the program has 0.0.1"),
+        ({"python": "3.8"}, "and the program has 3.8"),
+        ({"protocol": 0}, f"has worker protocol {_native.PROTOCOL}, and the program has 0"),
         ({"address": "ray://127.0.0.1:10001"}, "`ray job submit"),
         ({"address": "127.0.0.1:9"}, "failed to reach the Ray cluster `127.0.0.1:9`"),
     ],

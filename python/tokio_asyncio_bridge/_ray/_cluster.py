@@ -171,7 +171,7 @@ class Cluster:
             "ray": ("Ray", ray.__version__),
             "python": ("Python", _python()),
             "version": ("tokio-asyncio-bridge", _native.VERSION),
-            "protocol": ("the protocol of the workers", _native.PROTOCOL),
+            "protocol": ("worker protocol", _native.PROTOCOL),
         }
         if "error" in facts and "version" not in facts:
             there = f"Python {facts['python']}, {facts['platform']}"
@@ -194,12 +194,12 @@ def _package() -> Path:
 def _check(request: dict[str, Any]) -> None:
     """Raises CannotConnect if the coordinator is another build than this package, or asks for what does not work."""
     here = {"version": _native.VERSION, "protocol": _native.PROTOCOL, "python": _python()}
-    names = {"version": "tokio-asyncio-bridge", "protocol": "the protocol of the workers", "python": "Python"}
+    names = {"version": "tokio-asyncio-bridge", "protocol": "worker protocol", "python": "Python"}
     for key, own in here.items():
         asked = request.get(key)
         if asked is not None and asked != own:
             raise CannotConnect(
-                f"`{sys.executable}` has {names[key]} {own}, and the program is of {asked}"
+                f"`{sys.executable}` has {names[key]} {own}, and the program has {asked}"
                 "\nhint: install the same version there"
             )
     # Ray takes the variable for `auto`.
