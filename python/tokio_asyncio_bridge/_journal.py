@@ -36,7 +36,8 @@ def answered(
 
     Without any row there is nothing to do, and no file is written or looked at.
 
-    Whatever is raised once the predictor is loaded has the outcomes so far as its attribute `outcomes`.
+    Whatever is raised once the predictor is loaded, and the journal open, has the outcomes so far as its attribute
+    `outcomes`.
     """
     answers = Path(os.fspath(journal).removesuffix(".journal"))
     if answers.name in ("", "."):
@@ -60,7 +61,8 @@ def answered(
     except BaseException as error:
         if isinstance(error, BridgeError):
             _tell_of_rows(error, answers)
-        if os.path.exists(recorded) and (not isinstance(error, BridgeError) or error.called):
+        # Rows are compared with the journal before the run stands anywhere. Until then it may be of others.
+        if run.standing() is not None and os.path.exists(recorded):
             outcomes = _outcomes(recorded, kept)
             error.outcomes = [found for found in outcomes if status(found) != "unfinished"]  # type: ignore[attr-defined]
         raise

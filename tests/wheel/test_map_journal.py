@@ -234,6 +234,24 @@ def test_an_interrupt_keeps_what_was_answered(tmp_path: Path) -> None:
     assert [outcome.answer for outcome in interrupted.value.outcomes] == ["A", "B"]  # type: ignore[attr-defined]
 
 
+def test_an_interrupt_before_the_rows_are_compared_has_no_outcome_of_other_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = tmp_path / "app.py"
+    predictor.write_text(
+        "import os, signal, time\n"
+        "if 'INTERRUPTED' in os.environ:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(0.5)\n"
+        "async def answer(question): return question.upper()\n"
+    )
+    map(rows("a", "b"), f"{predictor}:answer", journal=tmp_path / "run.journal")
+    monkeypatch.setenv("INTERRUPTED", "1")
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        map(rows("x", "y"), f"{predictor}:answer", journal=tmp_path / "run.journal")
+    assert not hasattr(interrupted.value, "outcomes")
+
+
 def test_what_the_run_says_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "tokio_asyncio_bridge")
     map(rows("a"), shout, journal=tmp_path / "run.journal")
