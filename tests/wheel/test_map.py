@@ -12,10 +12,12 @@ import time
 import weakref
 from collections import OrderedDict, UserDict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import tokio_asyncio_bridge as tab
+from child import end, start
 
 
 async def upper(question: str) -> str:
@@ -299,3 +301,28 @@ def test_runs_leave_no_thread() -> None:
 def _threads() -> int:
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("Threads:"))
+
+
+def test_what_an_earlier_attempt_left_may_run_python_when_it_is_dropped(tmp_path: Path) -> None:
+    code = """
+    import asyncio, time
+    import tokio_asyncio_bridge as tab
+
+    class Slow:
+        def __del__(self):
+            time.sleep(0.01)  # Gives up the interpreter's lock.
+
+    async def predict(number, attempt):
+        if number % 50:
+            return await asyncio.sleep(0.001, number)
+        if attempt == 1:
+            held = Slow()
+            raise ConnectionError("gone")
+        await asyncio.sleep(60)
+
+    rows = [{"number": number} for number in range(2_000)]
+    answers = tab.map(rows, predict, concurrency=50, retries=1, backoff="1ms", timeout="50ms", max_failures=100)
+    assert answers.counts == {"failed": 40, "ok": 1_960}, answers.counts
+    assert {(outcome.attempts, outcome.error.kind) for outcome in answers.failed} == {(2, "timeout")}
+    """
+    end(start(tmp_path, code), within=100)

@@ -149,16 +149,19 @@ impl Exchange {
     /// Takes rows out that have their outcome: pairs of a row and the number of its last attempt.
     pub fn take(&self, rows: impl Iterator<Item = (u64, u32)>) -> Vec<Option<Taken>> {
         let mut table = lock(&self.table);
-        let taken = rows.map(|(row, attempt)| {
-            let Held { given, attempt: kept, result, .. } = table.slot(row)?.take()?;
-            Some(Taken { row: given, result: result.filter(|_| kept == attempt) })
-        });
-        let taken = taken.collect();
+        let held = rows.map(|(row, attempt)| Some((table.slot(row)?.take()?, attempt)));
+        let held: Vec<_> = held.collect();
         while let Some(None) = table.rows.front() {
             table.rows.pop_front();
             table.first += 1;
         }
-        taken
+        // What is dropped below may run Python code.
+        drop(table);
+        let taken = held.into_iter().map(|held| {
+            let (Held { given, attempt: kept, result, .. }, attempt) = held?;
+            Some(Taken { row: given, result: result.filter(|_| kept == attempt) })
+        });
+        taken.collect()
     }
 
     /// Takes all rows that are left, each with its id.
