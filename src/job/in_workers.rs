@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::error::{ErrorKind, JobError};
 use super::models::Models;
-use super::order::{Facts, Order, read, written};
+use super::order::{Facts, Order, written};
 use super::prints::{Printer, Who};
 use super::spec::{TimeSpec, WorkerCount};
 use super::starting::{PACKAGES, StartOptions, WorkerOptions, not_loaded, not_started};
@@ -93,7 +93,7 @@ pub(super) fn start(options: StartOptions<'_>, workers: WorkerOptions<'_>) -> Re
     };
     let bridge = Workers::start(settings, Which::Processes { program, count: count(workers) });
     let bridge = bridge.map_err(|error| not_loaded(predictor).because(error))?;
-    let facts = read(bridge.facts()).map_err(|error| JobError::new(ErrorKind::Internal, error))?;
+    let facts = Facts::of(bridge.facts(), workers.spec.max_rss())?;
     let told = InWorkers {
         number: number(workers, bridge.describe().workers),
         note: (workers.spec.workers == WorkerCount::Auto).then(|| bridge.note().to_owned()),

@@ -5,10 +5,10 @@ use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::error::{ErrorKind, JobError};
+use super::error::JobError;
 use super::in_workers::{InWorkers, Started, kill_after};
 use super::models::Models;
-use super::order::{Facts, Order, read, written};
+use super::order::{Facts, Order, written};
 use super::prints::{Printed, Printer, Who};
 use super::starting::{PACKAGES, RayOptions, StartOptions, given, not_loaded, not_started};
 use crate::bridge::Bridge as _;
@@ -83,7 +83,7 @@ pub(super) fn start(options: StartOptions<'_>, ray: &RayOptions<'_>) -> Result<S
     };
     let bridge = Workers::start(settings, Which::Actors(Box::new(cluster)));
     let mut bridge = bridge.map_err(|error| not_loaded(predictor).because(error))?;
-    let facts = read::<Facts>(bridge.facts()).map_err(|error| JobError::new(ErrorKind::Internal, error))?;
+    let facts = Facts::of(bridge.facts(), ray.max_rss)?;
     sent.name_as_here(bridge.description(), &facts.directory);
     let told = InWorkers {
         number: format!("{} on Ray ({})", counted(bridge.describe().workers, "actor"), bridge.note()),

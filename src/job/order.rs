@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::error::{ErrorKind, JobError};
+use super::spec::Size;
 use crate::bridge::Bridge;
 use crate::bridge::python::PythonBridge;
 use crate::bridge::python::load::Load;
@@ -38,6 +40,32 @@ pub(super) struct Facts {
     pub(super) directory: PathBuf,
     /// Its version, and those of the packages that it has, by name.
     pub(super) versions: Vec<(String, String)>,
+    /// The resident memory that it takes with the predictor, in bytes.
+    memory: u64,
+}
+
+impl Facts {
+    /// Reads what a worker told.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the worker takes more memory than `most` already, in bytes: it would be replaced after its first calls,
+    /// and so would each that follows.
+    pub(super) fn of(told: &[u8], most: Option<u64>) -> Result<Self, JobError> {
+        let facts: Self = read(told).map_err(|error| JobError::new(ErrorKind::Internal, error))?;
+        match most {
+            Some(most) if facts.memory > most => {
+                let text = format!(
+                    "a worker takes {} MB once the predictor is loaded, more than `--worker-max-rss {}`\nhint: allow \
+                     that much and what its calls need",
+                    facts.memory / 1_000_000,
+                    Size(most)
+                );
+                Err(JobError::new(ErrorKind::Usage, text))
+            }
+            _ => Ok(facts),
+        }
+    }
 }
 
 /// The value as bytes, which [`read`] takes.
@@ -103,6 +131,7 @@ pub(crate) fn load(order: &[u8], asking: Asking) -> Result<Started, String> {
     let packages: Vec<_> = packages.iter().map(String::as_str).collect();
     let mut versions = vec![("python".to_owned(), interpreter.version.clone())];
     versions.extend(interpreter.package_versions(&packages));
-    let facts = written(&Facts { python: interpreter.executable, directory, versions });
+    let memory = bridge.health().lanes.first().map_or(0, |lane| lane.memory);
+    let facts = written(&Facts { python: interpreter.executable, directory, versions, memory });
     Ok(Started { bridge: Arc::new(bridge) as Arc<dyn Bridge>, facts })
 }

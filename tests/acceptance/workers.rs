@@ -466,6 +466,10 @@ fn workers_are_as_many_as_there_are_cores_or_as_asked_for() {
         .expect(2)
         .says("expected `auto` or a whole number from 0 to 1000");
     job.process_with(&["--worker-max-rss", "2"]).expect(2).says("expected a size such as `2GB` or `500MiB`");
+    let small = ["--force", "--workers", "1", "--worker-max-rss", "2MB"];
+    job.process_with(&small)
+        .expect(2)
+        .says(" MB once the predictor is loaded, more than `--worker-max-rss 2MB`");
     job.run(&["process", "--help"]).expect(0).prints("--workers <N|auto>").prints("--worker-max-rss <SIZE>");
     let help = job.run(&["help"]).expect(0).stdout;
     assert!(!help.contains("worker"), "{help}");

@@ -114,6 +114,11 @@ impl Remote {
         self.link.len()
     }
 
+    /// Whether anybody waits for one of them.
+    pub fn is_awaited(&self) -> bool {
+        self.link.is_awaited()
+    }
+
     /// The worker's event loop, as its pulses tell.
     pub fn lane(&self) -> Arc<dyn Lane> {
         Arc::clone(&self.link.lane) as Arc<dyn Lane>

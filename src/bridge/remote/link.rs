@@ -186,6 +186,11 @@ impl Link {
         lock(&self.calls).open.len()
     }
 
+    /// Whether anybody waits for a call.
+    pub(super) fn is_awaited(&self) -> bool {
+        lock(&self.calls).open.values().any(|open| open.sender.is_some())
+    }
+
     /// The number of calls that have ended on the other side.
     pub(super) fn ended_calls(&self) -> u64 {
         let calls = lock(&self.calls);

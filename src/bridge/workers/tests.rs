@@ -341,6 +341,17 @@ async fn a_worker_that_has_grown_too_large_is_replaced_when_its_calls_have_ended
 }
 
 #[tokio::test]
+async fn a_worker_that_has_grown_too_large_is_replaced_although_an_abandoned_call_never_ends() {
+    let asked = Asked::new(Settings { max_rss: Some(99), ..settings() }, which(1)).await;
+    let (call, _) = asked.submit(1, 1, "never ends");
+    let before = text_of(&asked.ask(2, "slow").await.0).to_owned();
+    drop(call);
+    assert_ne!(text_of(&asked.ask(3, "slow").await.0), before);
+    assert_eq!(asked.deaths(), 0);
+    asked.close().await;
+}
+
+#[tokio::test]
 async fn workers_that_cannot_load_the_predictor_are_refused_with_the_reason() {
     for (load, reason) in
         [(REFUSED, "there is no such predictor"), (DEADLY, "worker 1 died (SIGSEGV) before it was ready")]

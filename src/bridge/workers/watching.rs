@@ -18,7 +18,7 @@ const LATE: Duration = Duration::from_secs(1);
 const SILENT: Duration = Duration::from_secs(1);
 /// How long a worker may live without its connection, or be dead before what it said last has been read.
 pub(super) const PARTING: Duration = Duration::from_secs(1);
-/// How long a suspect's call that was cancelled may go on.
+/// How long a call that was cancelled may go on in a worker that waits for nothing else.
 const RELEASE: Duration = Duration::from_secs(2);
 /// How long the worker for suspects stays when there are none.
 const LINGER: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ pub(super) struct Watching<'a> {
     stuck: u32,
     /// It takes no calls any more.
     leaving: bool,
-    /// Since when it was not connected, had a call that nobody waits for, or was not needed.
+    /// Since when it was not connected, had only calls that nobody waits for, or was not needed.
     cut: Option<Instant>,
     held: Option<Instant>,
     idle: Option<Instant>,
@@ -136,7 +136,8 @@ impl<'a> Watching<'a> {
             pool.leave(self.place, self.worker);
         }
         let calls = remote.calls();
-        if self.leaving && calls == 0 {
+        // What ignores its cancellation may never end.
+        if self.leaving && (calls == 0 || lasts(&mut self.held, !remote.is_awaited(), RELEASE)) {
             return Some(Why::Leaving);
         }
         if self.for_suspects {
