@@ -263,10 +263,13 @@ def _words(name: str, value: object) -> Iterator[tuple[str, str]]:
             yield name, "/".join(map(str, value))
         case Mapping():
             for key, item in value.items():
-                yield name, f"{key}={_item(item)}"
+                yield name, f"{key}={_item(item) if name == 'lm' else item}"
         case os.PathLike():
             yield name, os.fspath(value)
         case Sequence() if name == "fields":
+            for item in value:
+                if "," in item:
+                    raise UsageError(f"`{name}=` takes names without a comma, not `{item}`\nhint: list each by itself")
             yield name, ",".join(value)
         case Sequence():
             for item in value:
@@ -289,7 +292,7 @@ def _duration(seconds: float) -> str:
 
 
 def _item(value: object) -> str:
-    """A value of a mapping. A text that would be read as JSON is written as JSON."""
+    """A value that is read as JSON where it is JSON. A text that would be is written as JSON."""
     if not isinstance(value, str):
         return json.dumps(value)
     try:

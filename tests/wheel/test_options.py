@@ -56,7 +56,7 @@ def test_values_become_words() -> None:
         "html": False,
         "private": True,
         "lm": {"temperature": 0.5, "stop": ["\n"], "user": "0.5", "api_key": "sk-1"},
-        "map": {"context": "text"},
+        "map": {"context": "text", "number": "0", "sure": "true"},
         "range": range(2, 5),
         "shard": (0, 4),
         "fields": ["answer", "reasoning"],
@@ -86,6 +86,8 @@ def test_values_become_words() -> None:
         ("lm", 'user="0.5"'),
         ("lm", "api_key=sk-1"),
         ("map", "context=text"),
+        ("map", "number=0"),
+        ("map", "sure=true"),
         ("range", "2:5"),
         ("shard", "0/4"),
         ("fields", "answer,reasoning"),
@@ -134,6 +136,7 @@ def test_an_unknown_option_or_a_wrong_type_is_a_type_error(options: dict[str, ob
         ({"timeout": float("nan")}, "`timeout=` cannot be `nan`: expected a duration"),
         ({"event_loop": "trio"}, "`event_loop=` cannot be `trio`: expected `auto` or `asyncio` or `uvloop`"),
         ({"range": "5:2"}, "`range=` cannot be `5:2`: the range is empty"),
+        ({"fields": ["a, b"]}, "`fields=` takes names without a comma, not `a, b`"),
         ({"range": range(0, 9, 2)}, r"`range=` takes a range without gaps, not range\(0, 9, 2\)"),
         ({"limit": 1, "range": range(5)}, "`limit=` cannot be given with `range=`"),
         ({"price_in": 1.0}, "`price_out=` is needed by another option that is given"),
@@ -147,6 +150,11 @@ def test_an_unknown_option_or_a_wrong_type_is_a_type_error(options: dict[str, ob
 def test_a_value_that_does_not_fit_is_told_with_its_option(options: dict[str, object], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         process(**options)
+
+
+def test_a_column_whose_name_is_like_json_is_found() -> None:
+    answers = tab.map([{"0": "a", "null": "b"}], lambda x, y: x + y, map={"x": "0", "y": "null"})
+    assert [outcome.answer for outcome in answers] == ["ab"]
 
 
 def test_a_secret_is_not_told() -> None:
