@@ -13,6 +13,7 @@ from tokio_asyncio_bridge._native import Given, Outcome, Session
 from tokio_asyncio_bridge._options import MapOptions, Words, checked, words
 from tokio_asyncio_bridge._predictor import Predictor, given
 from tokio_asyncio_bridge._progress import Display, ShowProgress, display_of
+from tokio_asyncio_bridge._tables import Rows, Source
 
 # The most rows that are in hand: read, and their outcomes not taken yet.
 _MOST = 8192
@@ -25,7 +26,7 @@ _READ_S = 0.005
 
 
 def stream(
-    rows: Iterable[Any] | AsyncIterable[Any],
+    rows: Rows | AsyncIterable[Any],
     predictor: Predictor,
     *,
     ordered: bool = False,
@@ -45,8 +46,9 @@ def stream(
     `contextlib.aclosing`.
 
     Args:
-        rows: The rows, from an iterable or an async iterable. A mapping gives the arguments by their names; any other
-            value is the one argument. A plain iterable is read on the caller's loop, which waits for it.
+        rows: The rows, from an iterable, an async iterable, or a table as `map` takes it. A mapping gives the arguments
+            by their names; any other value is the one argument. A plain iterable or a table is read on the caller's
+            loop, which waits for it.
         predictor: What answers a row: `path/to/file.py:name`, `package.module:name`, `dspy`, a callable or a
             `dspy.Module`.
         ordered: Yield the outcomes in the order of the rows.
@@ -59,15 +61,17 @@ def stream(
 
     Raises:
         TypeError: There is no such option, or its value is of the wrong type.
-        UsageError: An option's value does not fit.
+        UsageError: An option's value does not fit, or the rows are a text or a single mapping.
+        MissingPackageError: The package that reads the table is not installed.
         PredictorError: The predictor cannot be loaded.
         UnfinishedError: The run stopped before every row had its outcome, for example because of a budget. All outcomes
             that there are have been yielded.
         BrokenError: The run was broken off. All outcomes that there are have been yielded.
     """
     taken = checked("stream", options, MapOptions, ("predictor", "ordered", "progress"))
+    given_rows = rows if isinstance(rows, AsyncIterable) else Source(rows).rows()
     spec, target = given(predictor)
-    return _Stream(rows, target, ordered, display_of(progress), words({**spec, **taken})).outcomes()
+    return _Stream(given_rows, target, ordered, display_of(progress), words({**spec, **taken})).outcomes()
 
 
 class _Stream:

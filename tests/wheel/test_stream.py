@@ -8,6 +8,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
+import pandas
+import polars
+import pyarrow
 import pytest
 import tokio_asyncio_bridge as tab
 
@@ -269,6 +272,21 @@ async def test_a_predictor_that_cannot_be_loaded_is_an_error() -> None:
     with pytest.raises(tab.PredictorError):
         async for _ in tab.stream(rows(1), "no_such_module:predict"):
             pass
+
+
+@pytest.mark.parametrize("library", [pandas.DataFrame, polars.DataFrame, pyarrow.table])
+def test_a_table_is_read_row_by_row(library: Callable[[Any], Any]) -> None:
+    async def main() -> list[Any]:
+        stream = tab.stream(library({"question": ["a", "b"], "n": [1, 2]}), upper, ordered=True)
+        return [(outcome.row, outcome.answer) async for outcome in stream]
+
+    assert asyncio.run(main()) == [({"question": "a", "n": 1}, "A"), ({"question": "b", "n": 2}, "B")]
+
+
+@pytest.mark.parametrize("rows", ["text", b"text", {"question": "a"}, 5])
+def test_what_is_no_rows_is_refused_at_once(rows: Any) -> None:
+    with pytest.raises(tab.UsageError, match=f"`rows` is a value of type {type(rows).__name__}"):
+        tab.stream(rows, upper)
 
 
 @running
