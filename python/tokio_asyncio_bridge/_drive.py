@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Literal, Protocol, TypeVar
 
 from tokio_asyncio_bridge._errors import StoppedError, in_python
-from tokio_asyncio_bridge._progress import Display, Progress, ShowProgress, display_of
+from tokio_asyncio_bridge._progress import Display, Progress
 
 _LOGGER = logging.getLogger("tokio_asyncio_bridge")
 _LEVELS = {"note": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -60,17 +60,13 @@ def refuse_stopped(stop: Stop | None) -> None:
         raise StoppedError("the job was stopped before its first call")
 
 
-def drive(run: Driven, made: Callable[[dict[str, Any]], _T], stop: Stop | None, progress: ShowProgress) -> _T:
+def drive(run: Driven, made: Callable[[dict[str, Any]], _T], stop: Stop | None, display: Display | None) -> _T:
     """Waits for the end of a run and returns what `made` makes of its result. Raises the run's error if it failed.
 
     The first exception that comes meanwhile, such as KeyboardInterrupt, stops the run, and the second ends it at once.
     Then the first is raised. Its attribute `report` is what was made of the result, or None.
     """
-    try:
-        telling = Telling(run, display_of(progress))
-    except TypeError:
-        run.kill()
-        raise
+    telling = Telling(run, display)
     waiting = _Waiting(run, stop, telling)
     raised: BaseException | None = None
     while True:

@@ -4,14 +4,24 @@ import os
 import re
 
 _LITERAL = re.compile(r"`(?:(process|resume|compare|export|verify) )?--([a-z][a-z-]*)(?:[ =]([^`]*))?`")
+# Options without a value at the shell.
+_SWITCHES = {"allow_changed", "concurrent", "force", "html", "no_html", "private", "sequential", "skip_failed"}
+# An item of a mapping. The shell may need quotes around it.
+_ITEM = re.compile(r"'?(.*?)=(.*?)'?")
 
 
 def in_python(text: str) -> str:
     """Names options as keywords, where a message names them as the command line does."""
 
     def keyword(match: re.Match[str]) -> str:
-        function, name, value = match.groups()
-        option = f"{name.replace('-', '_')}={value or ''}"
+        function, name, value = match.groups(default="")
+        name = name.replace("-", "_")
+        item = _ITEM.fullmatch(value) if name in ("lm", "map") else None
+        if item is not None:
+            value = f'{{"{item[1]}": "{item[2]}"}}' if name == "map" else f'{{"{item[1]}": {item[2]}}}'
+        elif not value and name in _SWITCHES:
+            value = "True"
+        option = f"{name}={value}"
         return f"`{function}(…, {option})`" if function else f"`{option}`"
 
     return _LITERAL.sub(keyword, text)

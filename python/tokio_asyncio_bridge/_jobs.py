@@ -18,7 +18,7 @@ from tokio_asyncio_bridge._options import (
     words,
 )
 from tokio_asyncio_bridge._predictor import Predictor, given
-from tokio_asyncio_bridge._progress import ShowProgress
+from tokio_asyncio_bridge._progress import ShowProgress, display_of
 from tokio_asyncio_bridge._report import Report, report_of
 from tokio_asyncio_bridge._results import Audit, Estimate, Exported, audit_of, estimate_of, exported_of
 
@@ -71,8 +71,9 @@ def process(
         StoppedError: `stop` ended the run before its first call, or at once.
         BrokenError: The run was broken off.
     """
+    display = display_of(progress)
     run = _process("process", input, output, predictor, stop, options, dry_run=False)
-    return drive(run, report_of, stop, progress)
+    return drive(run, report_of, stop, display)
 
 
 def estimate(
@@ -157,10 +158,11 @@ def resume(
         BridgeError: Its other classes, as `process` raises them.
     """
     taken = checked("resume", options, ResumeOptions, _OWN)
+    display = display_of(progress)
     refuse_stopped(stop)
     only, allow_changed = taken.pop("only", None), taken.pop("allow_changed", False)
     run = _native.resume(os.fspath(answers), *_asked(taken, predictor), only, allow_changed)
-    return drive(run, report_of, stop, progress)
+    return drive(run, report_of, stop, display)
 
 
 def compare(
@@ -190,11 +192,12 @@ def compare(
         BridgeError: The comparison could not begin, or was broken off; the classes are those of `process`.
     """
     taken = checked("compare", options, CompareOptions, _OWN)
+    display = display_of(progress)
     refuse_stopped(stop)
     # One that is off must not turn on the other, as in `process`: each of the two adds a mode.
     taken = {name: value for name, value in taken.items() if value is not False or name == "private"}
     run = _native.compare(os.fspath(input), *_asked(taken, predictor))
-    return drive(run, comparison_of, stop, progress)
+    return drive(run, comparison_of, stop, display)
 
 
 def verify(input: File, answers: File, *, stop: Stop | None = None, **options: Unpack[VerifyOptions]) -> Audit:

@@ -15,7 +15,7 @@ from tokio_asyncio_bridge._errors import BridgeError, InputError, OutputError
 from tokio_asyncio_bridge._options import File, words
 from tokio_asyncio_bridge._outcome import Outcome
 from tokio_asyncio_bridge._predictor import Predictor, given
-from tokio_asyncio_bridge._progress import ShowProgress
+from tokio_asyncio_bridge._progress import Display
 from tokio_asyncio_bridge._report import Report, report_of
 
 # Outcomes that are read at once.
@@ -28,7 +28,7 @@ def answered(
     rows: Iterable[Any],
     predictor: Predictor,
     journal: File,
-    progress: ShowProgress,
+    display: Display | None,
     stop: Stop | None,
     options: dict[str, Any],
 ) -> tuple[list[Outcome], Report | None]:
@@ -57,7 +57,7 @@ def answered(
         raise
     recorded = f"{answers}.journal"
     try:
-        report = drive(run, report_of, stop, progress)
+        report = drive(run, report_of, stop, display)
     except BaseException as error:
         if isinstance(error, BridgeError):
             _tell_of_rows(error, answers)

@@ -12,7 +12,7 @@ from tokio_asyncio_bridge._journal import answered
 from tokio_asyncio_bridge._native import Outcome, Session
 from tokio_asyncio_bridge._options import File, JournalOptions, MapOptions, Words, checked, words
 from tokio_asyncio_bridge._predictor import Predictor, given
-from tokio_asyncio_bridge._progress import ShowProgress
+from tokio_asyncio_bridge._progress import Display, ShowProgress, display_of
 from tokio_asyncio_bridge._tables import Rows, Source, are_at_hand
 
 # Rows that are handed in together. The calls of the first begin while the next are being handed in.
@@ -35,9 +35,9 @@ def map(
 ) -> Answers:
     """Answers rows in memory, and returns the outcomes in the rows' order.
 
-    Rows and answers stay the objects that they are: an outcome has the very row that was given, and the very object
-    that the predictor returned. The predictor runs on an event loop of its own, on another thread, so a call works in a
-    notebook too, whose own loop runs. It cannot use what belongs to the caller's loop.
+    An outcome has the same row object that you gave and the same object that the predictor returned. The predictor runs
+    on an event loop of its own, on another thread, so a call works in a notebook too, whose own loop runs. It cannot
+    use what belongs to the caller's loop.
 
     Without a journal nothing is written down. Every answer there is reaches the caller, however the run ends:
 
@@ -86,21 +86,20 @@ def map(
         StoppedError: `stop` ended the run before its first call, or at once.
     """
     taken = checked("map", options, JournalOptions, ("predictor", "journal", "progress", "stop"))
-    source = Source(rows)
+    source, display = Source(rows), display_of(progress)
     if journal is not None:
-        outcomes, report = answered(source.rows(), predictor, journal, progress, stop, taken)
-        stopped = report.stopped if report is not None else None
-        return Answers(outcomes, source, stopped and in_python(stopped), report)
+        outcomes, report = answered(source.rows(), predictor, journal, display, stop, taken)
+        return Answers(outcomes, source, report.stopped if report is not None else None, report)
     for name in taken.keys() - MapOptions.__annotations__.keys():
         raise UsageError(f"`{name}=` is about the files of a job, and without `journal=` there are none")
-    outcomes, stopped = outcomes_of(source.rows(), predictor, progress, stop, words(taken))
+    outcomes, stopped = outcomes_of(source.rows(), predictor, display, stop, words(taken))
     return Answers(outcomes, source, stopped)
 
 
 def outcomes_of(
     rows: Iterable[Any],
     predictor: Predictor,
-    progress: ShowProgress,
+    display: Display | None,
     stop: Stop | None,
     options: Words,
 ) -> tuple[list[Outcome], str | None]:
@@ -113,8 +112,10 @@ def outcomes_of(
     total = len(rows) if isinstance(rows, Sized) else 0
     spec, target = given(predictor)
     pump = _Pump(Session(target, [*words(spec), *options], total=total, wakes=False), rows)
+    told: dict[str, Any] = {}
     try:
-        told = drive(pump, lambda told: told, stop, progress)
+        # There is no report, so the attribute `report` of what is raised is None.
+        drive(pump, told.update, stop, display)
         if told["code"] == 1:
             raise BrokenError(told["stop"], called=True)
         return pump.all(), told["stop"] and in_python(told["stop"])

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokio_asyncio_bridge._errors import BrokenError, StoppedError
+from tokio_asyncio_bridge._errors import BrokenError, StoppedError, in_python
 from tokio_asyncio_bridge._figures import (
     AttemptCounts,
     Concurrency,
@@ -115,7 +115,7 @@ def report_of(result: dict[str, Any]) -> Report:
     report = None
     if known is not None:
         further = {"answers": Path(result["answers"]), "summary": result["summary"], "_json": known}
-        report = built(Report, known, **further)
+        report = built(Report, {**known, "stopped": known["stopped"] and in_python(known["stopped"])}, **further)
     if result["broken"] is not None:
         raise BrokenError(result["broken"], called=True, report=report)
     if report is None:

@@ -2,10 +2,13 @@
 
 import pickle
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import tokio_asyncio_bridge as tab
+from tokio_asyncio_bridge import _options
 from tokio_asyncio_bridge._errors import in_python
+from tokio_asyncio_bridge._report import report_of
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +45,7 @@ def test_answers_that_another_wrote_are_not_replaced() -> None:
     Path("out.csv").write_text("mine\n")
     with pytest.raises(tab.OutputError) as raised:
         tab.process("q.csv", "out.csv", predictor="app.py:answer")
-    assert raised.value.hint is not None and "`force=`" in raised.value.hint
+    assert raised.value.hint is not None and "`force=True`" in raised.value.hint
     assert Path("out.csv").read_text() == "mine\n"
 
 
@@ -68,7 +71,25 @@ def test_options_in_messages_are_keywords() -> None:
     assert in_python("`--row-timeout` is too short") == "`row_timeout=` is too short"
     assert in_python("give `--format csv`") == "give `format=csv`"
     assert in_python("hint: `resume --only failed` calls them") == "hint: `resume(…, only=failed)` calls them"
-    assert in_python("`--lm api_key=…` is never written down") == "`lm=api_key=…` is never written down"
+    assert in_python("`--lm api_key=…` is never written down") == '`lm={"api_key": …}` is never written down'
+    assert in_python("write `--map PARAMETER=COLUMN`") == 'write `map={"PARAMETER": "COLUMN"}`'
+    assert in_python("`--map 'key=my id'` takes it") == '`map={"key": "my id"}` takes it'
+    assert in_python("`--force` starts anew") == "`force=True` starts anew"
+    assert in_python("a map is given by `--map`") == "a map is given by `map=`"
+
+
+def test_each_switch_of_a_message_is_turned_on() -> None:
+    kinds = (_options.ProcessOptions, _options.ResumeOptions, _options.CompareOptions, _options.ExportOptions)
+    switches = {name for kind in kinds for name, hint in get_type_hints(kind).items() if hint is bool}
+    assert {name for name in switches if in_python(f"`--{name.replace('_', '-')}`") == f"`{name}=True`"} == switches
+
+
+def test_a_report_names_keywords_where_it_tells_why_the_run_stopped() -> None:
+    known = tab.process("q.csv", "out.csv", predictor="app.py:answer").to_dict()
+    known["stopped"] = "$5.00 of `--max-cost 5` spent"
+    report = report_of({"report": known, "answers": "out.csv", "summary": "", "broken": None})
+    assert report.stopped == "$5.00 of `max_cost=5` spent"
+    assert report.to_dict()["stopped"] == known["stopped"], "the file keeps its words"
 
 
 def test_errors_are_pickled() -> None:

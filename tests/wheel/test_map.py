@@ -266,6 +266,7 @@ SCRIPT = """
     try:
         tab.map([{{"question": f"q{{i}}"}} for i in range(1000)], predict, concurrency=10)
     except KeyboardInterrupt as interrupt:
+        assert interrupt.report is None
         print(*[outcome.answer for outcome in interrupt.outcomes if outcome.ok], flush=True)
 """
 

@@ -73,7 +73,7 @@ def test_changed_rows_are_refused_and_named(tmp_path: Path) -> None:
     text = str(refused.value)
     assert "the rows have changed since the earlier run: 2 of 3 recorded rows no longer match" in text
     assert "the first is row 1" in text
-    assert "`allow_changed=`" in text
+    assert "`allow_changed=True`" in text
     assert "x" not in ASKED
     answers = map(rows("c", "x"), shout, journal=tmp_path / "run.journal", allow_changed=True)
     assert [outcome.answer for outcome in answers] == ["C", "X"]

@@ -61,7 +61,7 @@ def test_another_name_is_refused(place: Path) -> None:
         tab.process("q.csv", predictor=shout)
     was = "the predictor was the Python object `a_notebook:predict` in the earlier run"
     assert f"{was} and is the Python object `test_predictor_known:shout` now" in str(refused.value)
-    assert str(refused.value.hint).startswith("give the same one, start anew with `force=`, or go on")
+    assert str(refused.value.hint).startswith("give the same one, start anew with `force=True`, or go on")
     report = tab.process("q.csv", predictor=shout, allow_changed=True)
     assert (report.rows.ok, answers()) == (2, ["a 1", "B"])
 

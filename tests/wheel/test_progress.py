@@ -8,6 +8,7 @@ import sys
 import termios
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tokio_asyncio_bridge as tab
@@ -101,8 +102,21 @@ def test_a_function_is_told_on_the_calling_thread() -> None:
 
 
 def test_another_value_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"`progress=` takes True, False, \"auto\" or a function, not 'bar'"):
-        tab.process("q.csv", predictor="app.py:answer", progress="bar")  # type: ignore[arg-type]
+    given: Any = {"progress": "bar"}
+    rows = [{"question": "a"}]
+    for call in (
+        lambda: tab.process("q.csv", predictor="app.py:answer", **given),
+        lambda: tab.resume("q.answers.csv", predictor="app.py:answer", **given),
+        lambda: tab.compare("q.csv", predictor="app.py:answer", **given),
+        lambda: tab.map(rows, "app.py:answer", **given),
+        lambda: tab.map(rows, "app.py:answer", journal="run.journal", **given),
+        lambda: tab.stream(rows, "app.py:answer", **given),
+    ):
+        before = threading.active_count()
+        with pytest.raises(TypeError, match=r"`progress=` takes True, False, \"auto\" or a function, not 'bar'"):
+            call()
+        assert threading.active_count() == before
+    assert sorted(path.name for path in Path().iterdir()) == ["app.py", "q.csv"], "nothing was begun"
 
 
 def test_a_stream_tells_of_its_progress_if_it_is_asked_to() -> None:
