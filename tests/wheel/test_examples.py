@@ -1,5 +1,6 @@
 """Every example runs, offline and in an empty directory, and there is one for each entry of the package."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokio_asyncio_bridge as tab
 
 EXAMPLES = Path(__file__).parents[2] / "examples/python"
 # A line that each must print.
@@ -18,13 +20,15 @@ TOLD = {
     "export": "stopped: interrupted",
     "estimate": "24 rows, 24 calls",
     "map": "{'width': 2.0, 'height': 3.0} 6.0",
+    "merge": "24 of 24 rows",
     "stream": "² = ",
     "evaluate": "66.67 % right",
 }
 
 
 def test_each_entry_has_an_example() -> None:
-    assert {example.stem for example in EXAMPLES.glob("*.py")} == set(TOLD)
+    functions = {name for name in tab.__all__ if inspect.isfunction(getattr(tab, name))}
+    assert {example.stem for example in EXAMPLES.glob("*.py")} == set(TOLD) == functions
 
 
 @pytest.mark.parametrize("name", TOLD)
