@@ -141,7 +141,8 @@ class _Pump:
         """Goes on for at most so many seconds, and returns whether the run has ended."""
         until = time.monotonic() + seconds
         if not self._session.ready(seconds):
-            return self._run.wait(0.0)
+            # A run that was stopped while its predictor loads is not ready, and not cleared away yet.
+            return self._run.wait(max(0.0, until - time.monotonic()))
         while self._wants_rows() and time.monotonic() < until:
             self._hand_in()
         ended = self._run.wait(max(0.0, until - time.monotonic()))

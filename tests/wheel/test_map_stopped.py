@@ -134,3 +134,15 @@ def test_a_stop_while_the_rows_of_a_journal_are_read_lets_nothing_be_called(tmp_
     with pytest.raises(tab.StoppedError):
         tab.map(generator(), predict, stop=stop, journal=tmp_path / "run.journal")
     assert not called and not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_stopped_while_its_predictor_loads_is_waited_for_at_rest(tmp_path: Any) -> None:
+    file = tmp_path / "slow_app.py"
+    file.write_text("import time\ntime.sleep(4)\nasync def answer(question): return question\n")
+    stop = tab.Stop()
+    threading.Timer(0.5, stop.stop).start()
+    before = time.monotonic(), time.thread_time()
+    with pytest.raises(tab.StoppedError, match="before its first call"):
+        tab.map(rows(1), f"{file}:answer", stop=stop)
+    assert time.monotonic() - before[0] > 2
+    assert time.thread_time() - before[1] < 0.5
