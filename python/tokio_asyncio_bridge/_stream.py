@@ -23,6 +23,8 @@ _TURN = 256
 _SHOWN_S = 0.1
 # How long an iterable may be read before other tasks have their turn, in seconds.
 _READ_S = 0.005
+# How often it is looked whether anything of the run is left, in seconds.
+_CLEARED_S = 0.001
 
 
 def stream(
@@ -111,7 +113,7 @@ class _Stream:
             while not session.ready(0.0) and not session.has_ended():
                 await self._heard()
             if not session.ready(0.0):
-                self._finish()
+                await self._finish()
             self._window = 2 * session.calls()
             feeding = asyncio.create_task(self._feed())
             held, following, turn = dict[int, Outcome](), 0, 0
@@ -142,7 +144,7 @@ class _Stream:
                         await asyncio.sleep(0)
                 if not outcomes and not ended:
                     await self._heard()
-            self._finish()
+            await self._finish()
             self._telling.progress()
             await feeding
         finally:
@@ -234,10 +236,12 @@ class _Stream:
         await self._bell.wait()
         self._bell.clear()
 
-    def _finish(self) -> None:
-        """Raises what ended the run early."""
+    async def _finish(self) -> None:
+        """Waits until nothing of the run is left, and raises what ended it early."""
         run = self._session.run
-        run.wait(1.0)
+        while not run.wait(0.0):
+            self._telling.messages()
+            await asyncio.sleep(_CLEARED_S)
         self._telling.messages()
         told = json.loads(run.result())
         if told["code"] == 1:
@@ -247,19 +251,20 @@ class _Stream:
 
     async def _leave(self, *tasks: "asyncio.Task[None] | None") -> None:
         """Ends everything that is left, and waits for it."""
-        session, run = self._session, self._session.run
-        if not session.has_ended():
+        run = self._session.run
+        if not run.wait(0.0):
             # That it ends is no news to whoever left it.
             self._is_left = True
             run.kill()
         left = [task for task in tasks if task is not None]
         for task in left:
             task.cancel()
-        await asyncio.wait(left)
-        if inspect.isasyncgen(self._rows):
-            await self._rows.aclose()
-        elif inspect.isgenerator(self._rows):
-            self._rows.close()
-        while not session.has_ended():
-            await self._heard()
-        run.wait(1.0)
+        try:
+            await asyncio.wait(left)
+            if inspect.isasyncgen(self._rows):
+                await self._rows.aclose()
+            elif inspect.isgenerator(self._rows):
+                self._rows.close()
+        finally:
+            while not run.wait(0.0):
+                await asyncio.sleep(_CLEARED_S)

@@ -6,13 +6,14 @@ import gc
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas
 import polars
 import pyarrow
 import pytest
 import tokio_asyncio_bridge as tab
+from tokio_asyncio_bridge._native import Session
 
 
 async def upper(question: str) -> str:
@@ -297,6 +298,88 @@ async def test_no_rows_yield_nothing_and_several_streams_run_at_once() -> None:
         return len([outcome async for outcome in tab.stream(rows(2_000), upper)])
 
     assert await asyncio.gather(count(), count(), count()) == [2_000] * 3
+
+
+class LateRun:
+    """A run that is cleared away a while after its end."""
+
+    def __init__(self, run: Any) -> None:
+        self.run, self.cleared = run, float("inf")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.run, name)
+
+    def wait(self, seconds: float) -> bool:
+        if not self.run.wait(seconds):
+            return False
+        self.cleared = min(self.cleared, time.monotonic() + 1.5)
+        time.sleep(max(0.0, min(seconds, self.cleared - time.monotonic())))
+        return time.monotonic() >= self.cleared
+
+    def result(self) -> Any:
+        if not self.wait(0.0):
+            raise RuntimeError("the job has not ended")
+        return self.run.result()
+
+
+class LateSession:
+    made: "ClassVar[list[LateSession]]"
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.session = Session(*arguments, **options)
+        self.run = LateRun(self.session.run)
+        self.made.append(self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> list[LateSession]:
+    monkeypatch.setattr("tokio_asyncio_bridge._stream.Session", LateSession)
+    monkeypatch.setattr(LateSession, "made", [], raising=False)
+    return LateSession.made
+
+
+def test_a_run_that_is_cleared_away_late_lets_the_loop_turn_and_ends_as_it_did(late: list[LateSession]) -> None:
+    async def predict(question: str) -> str:
+        raise ValueError("no")
+
+    async def main() -> None:
+        longest, last = 0.0, time.monotonic()
+
+        async def watch() -> None:
+            nonlocal longest, last
+            while True:
+                longest, last = max(longest, time.monotonic() - last), time.monotonic()
+                await asyncio.sleep(0.01)
+
+        watching = asyncio.create_task(watch())
+        with pytest.raises(tab.UnfinishedError, match="rows failed"):
+            async for _ in tab.stream(rows(100), predict, retries=0, max_failures=5, sequential=True):
+                pass
+        watching.cancel()
+        assert longest < 0.8
+
+    asyncio.run(main())
+
+
+def test_a_run_is_waited_for_also_if_its_rows_raise_as_they_are_closed(late: list[LateSession]) -> None:
+    async def generator() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "q"
+        finally:
+            raise LookupError("closed")
+
+    async def main() -> None:
+        with pytest.raises(LookupError, match="closed"):
+            async with contextlib.aclosing(tab.stream(generator(), upper)) as stream:
+                async for _ in stream:
+                    break
+        assert late[0].run.wait(0.0)
+
+    asyncio.run(main())
 
 
 @running
