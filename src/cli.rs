@@ -242,6 +242,9 @@ fn failed(text: &str) -> u8 {
 /// The definition of the command line.
 fn known() -> clap::Command {
     let command = with_defaults(variables::with_switches(Cli::command()));
+    // The help would show what is secret among them.
+    let command =
+        command.mut_subcommands(|command| command.mut_args(|argument| argument.hide_env_values(true)));
     // `resume` takes a job's options from the journal, so the variables of the environment do not count.
     let of_jobs = WholePatch::augment_args(clap::Command::new("job"));
     let ids: Vec<_> = of_jobs.get_arguments().map(|argument| argument.get_id().clone()).collect();

@@ -138,7 +138,7 @@ impl<'a> WorkerOptions<'a> {
 pub(super) fn given(options: &PredictorSpec) -> Secrets {
     let mut secrets = Secrets::default();
     for (key, value) in options.lm.secrets() {
-        secrets.add_named(key, value);
+        secrets.add_named(&key, &value);
     }
     if let Some(url) = &options.api_base {
         secrets.add_url(url);

@@ -148,6 +148,42 @@ fn a_key_given_by_lm_is_asked_for_again_and_never_done_without() {
 }
 
 #[test]
+fn headers_and_credentials_given_by_lm_are_secrets_also_within_json() {
+    let arguments = [
+        r#"extra_headers={"Authorization": "Bearer sk-planted-0110", "X-Tenant": "planted-0111"}"#,
+        r#"extra_body={"user": "ann", "auth": {"api_key": "sk-planted-0112"}}"#,
+        "vertex_credentials=/planted-0113.json",
+    ];
+    let secrets = ["sk-planted-0110", "planted-0111", "sk-planted-0112", "planted-0113"];
+    let job = Job::new().questions(3).args(["-vv"]).predictor(
+        "async def predict(question):
+    raise ValueError('Authorization: Bearer sk-planted-0110, or sk-planted-0112 of /planted-0113.json')",
+    );
+    let given: Vec<_> = arguments.iter().flat_map(|argument| ["--lm", argument]).collect();
+    let done = job.process_with(&given).expect(3);
+    hidden(&job, &done, &secrets);
+    assert_eq!(job.column("error")[0], "ValueError: Authorization: ***, or *** of ***");
+    for missing in ["extra_headers", "extra_body", "vertex_credentials"] {
+        let others = arguments.iter().filter(|argument| !argument.starts_with(missing));
+        let others: Vec<_> = others.flat_map(|argument| ["--lm", argument]).collect();
+        let done = job.resume_with(&others).expect(2).says(&format!("`--lm {missing}=…`"));
+        hidden(&job, &done, &secrets);
+    }
+    let done = job.resume_with(&given).expect(3);
+    hidden(&job, &done, &secrets);
+}
+
+#[test]
+fn help_tells_no_value_of_a_variable() {
+    let job =
+        Job::new().env("TAB_LM", "api_key=sk-planted-0114").env("TAB_API_BASE", "http://u:planted-0115@h/v1");
+    for command in ["process", "compare", "doctor", "demo"] {
+        let done = job.run(&[command, "--help"]).expect(0).prints("[env: TAB_LM]");
+        hidden(&job, &done, &["planted-0114", "planted-0115"]);
+    }
+}
+
+#[test]
 fn credentials_in_the_url_of_the_api_are_asked_for_again_and_never_done_without() {
     let job = Job::new().questions(3).predictor("async def predict(question):\n    raise ValueError\n");
     job.process_with(&["--api-base", "http://user:planted-0101@127.0.0.1:9/v1"]).expect(3);

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::secret::{lacks_credentials, without_credentials};
 
@@ -21,9 +22,13 @@ struct Argument {
 }
 
 impl Argument {
-    /// The value, unless it is that of a secret.
+    fn is_secret(&self) -> bool {
+        self.value.as_deref().is_none_or(|value| !secrets_in(&self.name, value).is_empty())
+    }
+
+    /// The value, unless it is a secret or has one in it.
     fn plain_value(&self) -> Option<&str> {
-        self.value.as_deref().filter(|_| !is_key(&self.name))
+        self.value.as_deref().filter(|_| !self.is_secret())
     }
 }
 
@@ -51,12 +56,12 @@ impl LmArguments {
 
     /// The arguments that are no secrets, as names and values.
     pub fn plain(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.given().filter(|(name, _)| !is_key(name))
+        self.0.iter().filter_map(|argument| Some((&*argument.name, argument.plain_value()?)))
     }
 
-    /// The secrets that have a value, as names and values.
-    pub fn secrets(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.given().filter(|(name, _)| is_key(name))
+    /// The secrets that have a value, and those within a value, as names and values.
+    pub fn secrets(&self) -> impl Iterator<Item = (String, String)> {
+        self.given().flat_map(|(name, value)| secrets_in(name, value))
     }
 
     /// The name of a secret that an earlier session was given and this one was not.
@@ -68,11 +73,12 @@ impl LmArguments {
     /// Replaces arguments: a secret replaces the one of the same name, and other arguments replace all that are no
     /// secrets.
     pub(super) fn lay(&mut self, pairs: Vec<(String, String)>) {
-        if pairs.iter().any(|(name, _)| !is_key(name)) {
-            self.0.retain(|argument| is_key(&argument.name));
-        }
-        self.0.retain(|argument| !pairs.iter().any(|(name, _)| *name == argument.name));
         let given = pairs.into_iter().map(|(name, value)| Argument { name, value: Some(value) });
+        let given: Vec<_> = given.collect();
+        if given.iter().any(|argument| !argument.is_secret()) {
+            self.0.retain(Argument::is_secret);
+        }
+        self.0.retain(|argument| !given.iter().any(|given| given.name == argument.name));
         self.0.extend(given);
     }
 
@@ -83,11 +89,49 @@ impl LmArguments {
     }
 }
 
+/// What the names of secrets contain.
+const OF_SECRETS: [&str; 9] =
+    ["key", "secret", "password", "passwd", "passphrase", "credential", "auth", "bearer", "cookie"];
+
 /// Whether an argument of the language model is a secret, judging by its name: `azure_ad_token` is one, `max_tokens` is
-/// not.
-pub fn is_key(name: &str) -> bool {
-    let name = name.to_lowercase();
-    name.ends_with("token") || ["key", "secret", "password"].iter().any(|word| name.contains(word))
+/// not. Headers are secrets all of them, for each service gives its own a name.
+fn is_key(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    lower.ends_with("token") || are_headers(name) || OF_SECRETS.iter().any(|word| lower.contains(word))
+}
+
+fn are_headers(name: &str) -> bool {
+    name.to_lowercase().contains("header")
+}
+
+/// The secrets in an argument, as names and values: its value, and the texts in it that JSON gives such a name.
+fn secrets_in(name: &str, value: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    if is_key(name) {
+        found.push((name.to_owned(), value.to_owned()));
+    }
+    if let Ok(json) = serde_json::from_str(value) {
+        add_texts(name, &json, false, &mut found);
+    }
+    found
+}
+
+fn add_texts(name: &str, value: &Value, in_headers: bool, found: &mut Vec<(String, String)>) {
+    let in_headers = in_headers || are_headers(name);
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| add_texts(name, value, in_headers, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| add_texts(name, item, in_headers, found)),
+        Value::String(text) if in_headers || is_key(name) => {
+            // What follows `Bearer` or `Basic` is the key itself.
+            let after = text.split_once(' ').map(|(_, after)| after);
+            found.extend(
+                [Some(&**text), after].into_iter().flatten().map(|text| (name.to_owned(), text.to_owned())),
+            );
+        }
+        _ => {}
+    }
 }
 
 /// The URL of a model's API. Credentials in it belong to one session and are neither serialized nor shown; a URL that
@@ -148,6 +192,33 @@ mod tests {
         read.lay(arguments(&[("api_key", "sk-2")]));
         assert_eq!(read.missing(), None);
         assert_eq!(read.given().collect::<Vec<_>>(), [("temperature", "0.5"), ("api_key", "sk-2")]);
+    }
+
+    #[test]
+    fn what_is_secret_is_known_by_a_name_also_within_a_value() {
+        let headers = r#"{"Authorization": "Bearer sk-1", "X-Trace": "t-1"}"#;
+        let body = r#"{"user": "ann", "options": [{"apiKey": "sk-2", "key": {"type": "string"}}]}"#;
+        let schema = r#"{"properties": {"key": {"type": "string"}}, "required": ["key"]}"#;
+        let mut lm = LmArguments::default();
+        let given = [
+            ("extra_headers", headers),
+            ("extra_body", body),
+            ("vertex_credentials", "{}"),
+            ("max_tokens", "9"),
+            ("response_format", schema),
+        ];
+        lm.lay(arguments(&given));
+        let plain: Vec<_> = lm.plain().map(|(name, _)| name).collect();
+        assert_eq!(plain, ["max_tokens", "response_format"]);
+        let secrets: Vec<_> = lm.secrets().map(|(_, value)| value).collect();
+        assert_eq!(secrets, [headers, "Bearer sk-1", "sk-1", "t-1", "sk-2", "{}"]);
+        let text = serde_json::to_string(&lm).unwrap();
+        assert!(!text.contains("sk-") && !format!("{lm:?}").contains("sk-"), "{text}");
+        // A value that is unknown is that of a secret, whatever its name.
+        let mut read: LmArguments = serde_json::from_str(&text).unwrap();
+        read.lay(arguments(&[("max_tokens", "5")]));
+        assert_eq!(read.missing(), Some("extra_headers"));
+        assert_eq!(read.0.len(), 4);
     }
 
     #[test]

@@ -170,8 +170,7 @@ proptest! {
         prop_assert_eq!(&again, &spec);
 
         let mut plain = spec;
-        let is_plain = |(name, _): &(&str, &str)| !is_key(name);
-        let given: Vec<_> = plain.predictor.lm.given().filter(is_plain).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let given: Vec<_> = plain.predictor.lm.plain().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         plain.predictor.lm = LmArguments::default();
         plain.predictor.lm.lay(given);
         let read: JobSpec = serde_json::from_str(&serde_json::to_string(&plain).unwrap()).unwrap();
