@@ -270,6 +270,21 @@ fn a_row_in_two_files_is_named_its_answer_stands_and_both_calls_count() {
         assert_eq!(job.report()["attempts"]["total"], 12);
         assert_eq!(job.report()["rows"]["ok"], 6);
     }
+    // A third answer counts its row once more nowhere.
+    std::fs::write(job.path("bad"), "").unwrap();
+    job.process_with(&["-o", "c.csv", "--range", "0:2"]).expect(0);
+    let done = merge(&["a.csv", "b.csv", "c.csv"]).expect(0);
+    let told = "6 rows with an outcome in more than one file, 5 answered, and paid for, more than once: row 0 (line ";
+    assert!(done.stderr.contains(told), "{}", done.stderr);
+    for row in ["row 0 (", "row 1 ("] {
+        let place = done.stderr.split_once(row).unwrap().1.split_once(')').unwrap().0;
+        assert_eq!(
+            (place.matches("line ").count(), done.stderr.matches(row).count()),
+            (3, 1),
+            "{}",
+            done.stderr
+        );
+    }
     merge(&["a.csv", "./a.csv"]).expect(2).says("`./a.csv` is named twice");
 }
 
@@ -304,6 +319,25 @@ fn an_outcome_of_no_row_of_the_input_is_refused_with_file_and_line_and_nothing_i
     assert_eq!(left, [""; 0]);
     job.run_alone(&["merge", "other.csv", &answers_of(0, 2), &answers_of(1, 2), "-o", "answers.csv"])
         .expect(0);
+}
+
+#[test]
+fn a_shard_of_other_columns_is_refused_whichever_of_them_is_named_first() {
+    let rows = "a,b\nc,d\n";
+    let job = Job::new()
+        .echo()
+        .file("q.csv", format!("question,note\n{rows}"))
+        .file("other.csv", format!("note,question\n{rows}"));
+    for (input, shard, output) in [("q.csv", "0/2", "0.csv"), ("other.csv", "1/2", "1.csv")] {
+        let process =
+            ["process", input, "--predictor", "predictor.py:predict", "--shard", shard, "-o", output];
+        job.run(&process).expect(0);
+    }
+    for parts in [["0.csv", "1.csv"], ["1.csv", "0.csv"]] {
+        let merge = [&["merge", "q.csv"], &parts[..], &["-o", "answers.csv"]].concat();
+        job.run(&merge).expect(1).says("the columns of `q.csv` are not those of the rows in `1.csv`");
+        assert!(!job.path("answers.csv").exists());
+    }
 }
 
 #[test]

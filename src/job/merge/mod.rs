@@ -89,13 +89,14 @@ pub fn merge(
     check(&paths, output.as_deref(), &source, &parts, force)?;
     let asked = parts::asked(&parts);
     let (read, mut marks) = rows::read(&source, &parts[0].last().input, &asked, control)?;
-    if read.header_hash != parts[0].last().input.header_hash {
+    // The hash of a row knows its cells, and not of which columns they are.
+    if let Some(part) = parts.iter().find(|part| part.last().input.header_hash != read.header_hash) {
         refuse!(
             Changed,
             &input,
             "the columns of `{}` are not those of the rows in `{}`\nhint: name the input that the shards are of",
             input.display(),
-            parts[0].answers.display()
+            part.answers.display()
         );
     }
     let header = parts::header(&parts, read, asked, &argv)?;
@@ -201,7 +202,7 @@ fn tell(
             "{} with an outcome in more than one file, {} answered, and paid for, more than once: {}; an answer stands \
              before a failure, and the later file before the earlier",
             counted(double.count, "row"),
-            count(marks.bought_twice),
+            count(marks.bought_twice.len() as u64),
             double.told(&rows)
         );
         observer.message(Level::Warning, &text);

@@ -1,5 +1,6 @@
 //! Which row has its outcome where: finds rows without one, with one in several journals, and outcomes of no row.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
@@ -85,10 +86,11 @@ pub(super) struct Marks {
     pub rows: Rows,
     hashes: Vec<RowHash>,
     decided: Vec<Packed>,
-    /// Rows with an outcome in two journals: the row, and where.
-    pub double: Found<(u64, [Mark; 2])>,
-    /// How many of them are answered in both.
-    pub bought_twice: u64,
+    /// Rows with an outcome in several journals: the row, and where.
+    pub double: Found<(u64, Vec<Mark>)>,
+    doubled: BTreeSet<u64>,
+    /// Those of them that are answered in several.
+    pub bought_twice: BTreeSet<u64>,
 }
 
 impl Marks {
@@ -96,7 +98,14 @@ impl Marks {
     fn new(start: u64, hashes: Vec<RowHash>) -> Self {
         let rows = Rows::from(start..start + hashes.len() as u64);
         let decided = vec![Packed::default(); hashes.len()];
-        Self { rows, hashes, decided, double: Found::none(), bought_twice: 0 }
+        Self {
+            rows,
+            hashes,
+            decided,
+            double: Found::none(),
+            doubled: BTreeSet::new(),
+            bought_twice: BTreeSet::new(),
+        }
     }
 
     /// Whether an outcome is of the row of the input that it names.
@@ -117,8 +126,14 @@ impl Marks {
                 *slot = Packed::of(mark);
             }
             if let Some(before) = before {
-                self.double.add((row, [before, mark]));
-                self.bought_twice += u64::from(before.ok && mark.ok);
+                if self.doubled.insert(row) {
+                    self.double.add((row, vec![before, mark]));
+                } else if let Some((_, marks)) = self.double.first.iter_mut().find(|(told, _)| *told == row) {
+                    marks.push(mark);
+                }
+                if before.ok && mark.ok {
+                    self.bought_twice.insert(row);
+                }
             }
         }
     }
