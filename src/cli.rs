@@ -41,7 +41,7 @@ use crate::bridge::python::{interpreter, main_thread};
 use crate::environment;
 use crate::input::Format;
 use crate::job::env_file::EnvFile;
-use crate::job::spec::{JobSpec, PredictorPatch, WholePatch};
+use crate::job::spec::{JobSpec, PredictorPatch, RayAddress, WholePatch};
 use crate::job::{self, JobError, with_causes};
 use crate::observe::Level;
 use crate::policy::stop::StopReason;
@@ -292,8 +292,9 @@ fn without_hidden(mut error: clap::Error, command: &clap::Command) -> clap::Erro
     error
 }
 
-/// Warns of options and variables that have no effect, or probably not the one that was meant.
-fn doubt(command: &Command, matches: &ArgMatches, streams: &Streams) {
+/// Warns of options and variables that have no effect, or probably not the one that was meant. `recorded` is the cluster
+/// of the job that is resumed.
+fn doubt(command: &Command, matches: &ArgMatches, recorded: Option<&RayAddress>, streams: &Streams) {
     let Some(show) = command.show() else { return };
     let mut doubts = variables::unknown(&Cli::command(), &variables::SWITCHES, environment::variables());
     let lm = command.predictor().and_then(|predictor| predictor.lm.as_deref()).unwrap_or_default();
@@ -304,6 +305,8 @@ fn doubt(command: &Command, matches: &ArgMatches, streams: &Streams) {
                 .map(|calls| format!("`--sequential` makes one call at a time: `-c {calls}` has no effect")),
         );
     }
+    let idle = opposites::idle_ray(matches, recorded).into_iter();
+    doubts.extend(idle.map(|option| format!("`{option}` has no effect without `--ray`")));
     for doubt in doubts {
         streams.observer(show).message(Level::Warning, &doubt);
     }
@@ -359,7 +362,7 @@ fn run(cli: Cli, matches: &ArgMatches, runtime: &Runtime, streams: &mut Streams)
     let within = runtime.enter();
     let _outlive = outlive_file_size_limit()?;
     drop(within);
-    doubt(&command, matches, streams);
+    doubt(&command, matches, resumed.as_ref().map(|(spec, _)| &spec.ray.ray), streams);
     match command {
         Command::Process(options) => runtime.block_on(process(options, streams)),
         Command::Resume(options) => {

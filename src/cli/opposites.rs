@@ -4,6 +4,8 @@
 use clap::ArgMatches;
 use clap::parser::ValueSource::{CommandLine, EnvVariable};
 
+use crate::job::spec::RayAddress;
+
 /// Pairs of options that exclude each other. Clap's own conflicts do not distinguish flags from variables.
 const OPPOSITES: [(&str, &str); 2] = [("limit", "range"), ("ray", "workers")];
 
@@ -26,6 +28,20 @@ pub(super) fn beaten(matches: &ArgMatches) -> Result<Vec<&'static str>, String> 
         }
     }
     Ok(beaten)
+}
+
+/// The options of `--ray` that were given, where the calls are made without it. A variable may be set for other jobs.
+pub(super) fn idle_ray(matches: &ArgMatches, recorded: Option<&RayAddress>) -> Vec<String> {
+    let Some((_, options)) = matches.subcommand() else { return Vec::new() };
+    let ids = || options.ids().map(clap::Id::as_str);
+    let given = ids().any(|id| id == "ray").then(|| options.get_one::<RayAddress>("ray")).flatten();
+    if given.or(recorded).is_some_and(|address| *address != RayAddress::None) {
+        return Vec::new();
+    }
+    ids()
+        .filter(|id| id.starts_with("ray_") && options.value_source(id) == Some(CommandLine))
+        .map(|id| format!("--{}", id.replace('_', "-")))
+        .collect()
 }
 
 /// The value of `-c`, if it was given together with `--sequential`.

@@ -16,6 +16,7 @@ use crate::bridge::python::interpreter::{linked_version, located};
 use crate::bridge::python::parcel::{self, Parcel};
 use crate::bridge::remote::{Host, PROTOCOL};
 use crate::bridge::workers::{Cluster, Connect, Hosts, Program, Settings, Which, Workers};
+use crate::environment::variable;
 use crate::observe::Level;
 use crate::report::text::counted;
 use crate::secret::Secrets;
@@ -39,6 +40,7 @@ pub(super) fn start(options: StartOptions<'_>, ray: &RayOptions<'_>) -> Result<S
     let variables = interpreter.as_ref().map(|interpreter| load.set_variables(interpreter)).transpose();
     let variables = variables.map_err(|error| not_started(error.into(), predictor))?.flatten();
     load.python = None;
+    load.variables = as_here(load.variables);
     load.predictor.clone_from(&sent.predictor.predictor);
     load.signature.clone_from(&sent.predictor.signature);
     load.program.clone_from(&sent.predictor.program);
@@ -93,6 +95,16 @@ pub(super) fn start(options: StartOptions<'_>, ray: &RayOptions<'_>) -> Result<S
         _printer: printer,
     };
     Ok(Started { bridge: Arc::new(bridge), interpreter, workers: told, models, variables })
+}
+
+/// The variables of an env file with the values that they have in this process, where one that is set keeps its own.
+fn as_here(mut variables: Vec<(String, String)>) -> Vec<(String, String)> {
+    for (name, value) in &mut variables {
+        if let Some(own) = variable(name).and_then(|own| own.into_string().ok()) {
+            *value = own;
+        }
+    }
+    variables
 }
 
 /// What is asked of the cluster.

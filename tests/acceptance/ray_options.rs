@@ -70,5 +70,27 @@ fn a_package_of_more_than_100_mib_is_refused_with_its_largest_entries() {
     let ray = ["--ray", NOWHERE, "--predictor", "app:predict"];
     job.process_with(&ray).expect(1).says("`app/data` (101.0 MiB)").says("`--ray-runtime-env`");
     fs::write(job.path("app/.gitignore"), "*.bin\n").unwrap();
-    job.process_with(&ray).expect(1).says("Ray: 2 files (");
+    job.process_with(&ray).expect(1).says("Ray: 1 file (");
+}
+
+#[test]
+fn an_option_of_ray_without_ray_is_said_to_have_no_effect() {
+    let job = job();
+    let options = ["--ray-actors", "2", "--ray-gpus", "1", "--ray-env", "HOME"];
+    let done = job.process_with(&options).expect(0);
+    for option in ["--ray-actors", "--ray-gpus", "--ray-env"] {
+        assert!(
+            done.stderr.contains(&format!("warning: `{option}` has no effect without `--ray`\n")),
+            "{done:?}"
+        );
+    }
+    let done = job.resume_with(&options).expect(0).says("`--ray-actors` has no effect");
+    assert!(!done.stderr.contains("--ray-cpus"), "{done:?}");
+    let none = job.process_with(&[&options[..], &["--ray", "none", "--force"]].concat()).expect(0);
+    none.says("`--ray-env` has no effect");
+    let ray = [&options[..], &["--ray", NOWHERE, "--force"]].concat();
+    let done = job.process_with(&ray).expect(1);
+    assert!(!done.stderr.contains("no effect"), "{done:?}");
+    let job = job.env("TAB_RAY_ACTORS", "2");
+    assert!(!job.process_with(&["--force"]).expect(0).stderr.contains("no effect"));
 }

@@ -72,6 +72,20 @@ fn each_row_is_answered_once_by_actors_that_are_named_by_their_nodes() {
 }
 
 #[test]
+fn a_variable_of_the_env_file_has_in_an_actor_the_value_that_it_has_here() {
+    let code = "
+async def predict(question):
+    return os.environ['SERVICE_KEY'] + ' ' + os.environ['OF_FILE']
+";
+    let job =
+        job(1, code).file("my.env", "SERVICE_KEY=of-the-file\nOF_FILE=new\n").env("SERVICE_KEY", "of-here");
+    // A node does not have the variables of this machine.
+    let job = job.env("FAKE_WITHOUT", "SERVICE_KEY");
+    job.process_with(&["--env-file", "my.env"]).expect(0);
+    assert_eq!(job.column("answer"), ["of-here new"]);
+}
+
+#[test]
 fn a_row_that_kills_its_actor_is_set_aside_though_there_is_no_room_for_another_actor() {
     let code = "
 async def predict(question, row_id):

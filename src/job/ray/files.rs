@@ -13,8 +13,8 @@ use crate::report::text::counted;
 
 /// The most that is sent, in bytes.
 const MOST: u64 = 100 << 20;
-/// Directories that are not sent, by name.
-const NOT_SENT: [&str; 6] = [".git", ".hg", ".svn", ".venv", "__pycache__", "node_modules"];
+/// What is not sent, by name.
+const NOT_SENT: [&str; 7] = [".git", ".gitignore", ".hg", ".svn", ".venv", "__pycache__", "node_modules"];
 /// Files by which a directory is known as a virtual environment.
 const ENVIRONMENTS: [&str; 2] = ["pyvenv.cfg", "conda-meta"];
 /// The largest entries that a refusal names.
@@ -154,6 +154,7 @@ fn may_be_sent(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
     let is_environment = || ENVIRONMENTS.iter().any(|file| entry.path().join(file).exists());
     let is_directory = entry.file_type().is_some_and(|kind| kind.is_dir());
+    // By a `.gitignore` in the copy, Ray would leave out what was chosen though Git ignores it.
     !(NOT_SENT.contains(&&*name) || name.starts_with(".env") || (is_directory && is_environment()))
 }
 
@@ -309,6 +310,7 @@ mod tests {
             "a.csv.report.json",
             "a.csv.report.html",
             "a.csv.input",
+            "a.csv.predictions",
             "a.csv.2026-01-01T00.00.00Z",
         ];
         let sent = ["__init__.py", "a.csv.py", "a.py", "data/words.txt", "sub/m.py", ".hidden"];
@@ -317,8 +319,7 @@ mod tests {
         let own = [&*tree.path("p/questions.csv"), &*tree.path("p/keys.txt")];
         let kept = Kept::of(&own, Some(&JobPaths::of(&tree.path("p/a.csv"))));
         let files = tree.chosen(&kept, |choosing| assert!(choosing.add_module("p.a").unwrap())).unwrap();
-        let mut expected: Vec<_> =
-            sent.iter().chain(&[".gitignore", "sub/.gitignore"]).map(|name| format!("p/{name}")).collect();
+        let mut expected: Vec<_> = sent.iter().map(|name| format!("p/{name}")).collect();
         expected.sort();
         let mut chosen = names(&files);
         chosen.sort_unstable();

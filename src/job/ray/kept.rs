@@ -57,7 +57,7 @@ fn is_ending(rest: &str) -> bool {
     let is_time = |rest: &str| {
         rest.strip_prefix('.').is_some_and(|time| time.starts_with(|c: char| c.is_ascii_digit()))
     };
-    let kinds = [".journal", ".report.json", ".report.html", ".input"];
+    let kinds = [".journal", ".report.json", ".report.html", ".input", ".predictions"];
     let after = kinds.iter().find_map(|kind| rest.strip_prefix(kind)).unwrap_or(rest);
     after.is_empty() || is_time(after)
 }

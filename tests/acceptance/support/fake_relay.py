@@ -44,6 +44,7 @@ def place() -> None:
             node = next(name for name in (f"node-{actor % 2}", "node-0", "node-1") if name not in shunned)
             placed[actor] = node
             environment = {**os.environ, "NODE": node}
+            environment.pop(os.environ.get("FAKE_WITHOUT", ""), None)
             process = subprocess.Popen(program, stdin=fd, start_new_session=True, env=environment)
             alive[actor] = process
             with open("actors", "a") as file:
