@@ -252,7 +252,6 @@ check("two values", before)
     )
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("order", ["first", "last"])
 @pytest.mark.parametrize("module", ["numpy", "pyarrow", "pandas"])
 def test_other_compiled_modules_load_before_and_after(tmp_path: Path, module: str, order: str) -> None:
@@ -278,7 +277,6 @@ for number in range(3):
     )
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("before", ["", "import tokio_asyncio_bridge"])
 def test_a_sub_interpreter_is_refused(tmp_path: Path, before: str) -> None:
     # Python 3.13 has another module for it, which tells of a failure instead of raising it.
