@@ -159,7 +159,6 @@ pub fn main(arguments: Vec<OsString>) -> ! {
 /// Runs the program and returns its exit code.
 fn program(arguments: Vec<OsString>) -> u8 {
     if arguments.get(1).is_some_and(|word| word == WORKER) {
-        let _ends = PythonEnds;
         return worker(&arguments[2..]);
     }
     // One thread is enough: the event loop has its own, and two cores suffice for both.

@@ -104,7 +104,7 @@ impl RemoteBridge {
         };
         thread::spawn(move || {
             let worker = Builder::new_current_thread().enable_all().build().unwrap();
-            worker.block_on(serve(StreamTransport(there), move |_, _| start()))
+            worker.block_on(serve(StreamTransport(there), move |_, _| start(), || ()))
         });
         let host = Host { model: Box::new(|| Err("there is none".to_owned())), printed: Box::new(|_| {}) };
         let home = Handle::current();

@@ -79,5 +79,7 @@ mod verify;
 #[cfg(target_os = "linux")]
 mod workers;
 #[cfg(target_os = "linux")]
+mod workers_ends;
+#[cfg(target_os = "linux")]
 mod workers_faults;
 mod workers_told;

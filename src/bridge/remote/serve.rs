@@ -80,11 +80,12 @@ impl Asking {
     }
 }
 
-/// Serves the other end until it asks to close or is gone. `start` loads what the other end asks for, on a thread that
-/// may block.
-pub async fn serve<S>(transport: impl Transport, start: S) -> Served
+/// Serves the other end until it asks to close or is gone. `start` loads what the other end asks for, and `end` ends
+/// what was loaded, both on a thread that may block. What is printed until `end` returns is still shown.
+pub async fn serve<S, E>(transport: impl Transport, start: S, end: E) -> Served
 where
     S: FnOnce(&[u8], Asking) -> Result<Started, String> + Send + 'static,
+    E: FnOnce() + Send + 'static,
 {
     let (sink, source) = transport.split();
     let outbox = Arc::<Outbox>::default();
@@ -102,7 +103,7 @@ where
     };
     let sending = Arc::clone(&outbox);
     let sending = tokio::spawn(async move { sending.send_all(sink).await });
-    let served = server.serve(source, starting).await;
+    let served = server.serve(source, starting, end).await;
     if served != Served::Gone {
         let _ = sending.await;
     }
@@ -128,6 +129,7 @@ where
         mut self,
         mut source: impl FrameSource,
         mut starting: mpsc::UnboundedReceiver<Result<Started, String>>,
+        end: impl FnOnce() + Send + 'static,
     ) -> Served {
         let mut pulse = Instant::now() + PULSE;
         let mut begun = pulse;
@@ -144,6 +146,7 @@ where
                 Some(loaded) = starting.recv() => match loaded {
                     Ok(Started { bridge, facts }) => self.ready(bridge, facts),
                     Err(reason) => {
+                        let _ = tokio::task::spawn_blocking(end).await;
                         self.outbox.push(&FromWorker::Refused(reason));
                         break Served::Refused;
                     }
@@ -160,13 +163,15 @@ where
                 }
             }
             if let Some(within) = self.closing {
-                if let Some(calls) = self.calls.take() {
-                    let _ = tokio::task::spawn_blocking(move || {
+                let calls = self.calls.take();
+                let _ = tokio::task::spawn_blocking(move || {
+                    if let Some(calls) = calls {
                         calls.close(within);
                         calls.pulse();
-                    })
-                    .await;
-                }
+                    }
+                    end();
+                })
+                .await;
                 self.outbox.push(&FromWorker::Bye);
                 break Served::Closed;
             }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::frame::{read, write};
 use super::wire::{Names, WireReply};
-use super::{ConnectError, Host, Remote, Served, Started, StreamTransport, serve};
+use super::{Asking, ConnectError, Host, Remote, Served, Started, StreamTransport, serve};
 use crate::bridge::scripted::{Script, ScriptedBridge};
 use crate::bridge::{Bridge, Call, Description, Health, Reply};
 use crate::call::{Attempt, call_clock};
@@ -43,7 +43,7 @@ fn json(text: &str) -> Value {
 /// A worker in this process, and the stream that leads to it.
 fn worker() -> (DuplexStream, tokio::task::JoinHandle<Served>) {
     let (here, there) = duplex(64 << 10);
-    (here, tokio::spawn(serve(StreamTransport(there), |_, _| Ok(scripted()))))
+    (here, tokio::spawn(serve(StreamTransport(there), |_, _| Ok(scripted()), || ())))
 }
 
 async fn connect(stream: DuplexStream) -> Result<Remote, ConnectError> {
@@ -162,7 +162,7 @@ async fn another_version_is_refused_and_so_is_what_cannot_be_loaded() {
     assert_eq!(timeout(SOON, worker).await.unwrap().unwrap(), Served::Refused);
     let (here, there) = duplex(64 << 10);
     let refuse = |load: &[u8], _| Err(format!("no such thing: {}", String::from_utf8_lossy(load)));
-    tokio::spawn(serve(StreamTransport(there), refuse));
+    tokio::spawn(serve(StreamTransport(there), refuse, || ()));
     let refused = connect(here).await.err();
     assert!(matches!(refused, Some(ConnectError::Refused(reason)) if reason == "no such thing: load"));
 }
@@ -216,13 +216,14 @@ async fn values_are_checked_at_the_other_end_and_a_model_is_asked_for_here() {
     let kind = Kind { name: "int".to_owned(), takes_null: false, takes_blank: false };
     let parameter = Parameter { name: "question".to_owned(), required: true, kind: Some(kind.into()) };
     let (here, there) = duplex(64 << 10);
-    tokio::spawn(serve(StreamTransport(there), move |_, asking| {
+    let start = move |_: &[u8], asking: Asking| {
         asking.print(b"loading\n");
         assert_eq!(asking.model().unwrap(), b"the model");
         let scripted = ScriptedBridge::new(Script::default());
         let description = Description { parameters: vec![parameter], ..scripted.describe().clone() };
         Ok(Started { bridge: Arc::new(Typed(scripted, description)), facts: Vec::new() })
-    }));
+    };
+    tokio::spawn(serve(StreamTransport(there), start, || ()));
     let printed = Arc::<Mutex<Vec<u8>>>::default();
     let keep = Arc::clone(&printed);
     let host = Host {

@@ -13,23 +13,24 @@ use crate::bridge::lease::end;
 use crate::bridge::remote::{Asking, Served, Started, StreamTransport, serve};
 
 /// Serves the coordinator, which is the process with the number `parent` and has started this one with a socket as its
-/// standard input. `start` loads what the coordinator asks for, on a thread that may block.
+/// standard input. `start` loads what the coordinator asks for, and `end_loaded` ends it, both on a thread that may block.
 ///
 /// If the coordinator ends, this process is killed at once, with all that it has started, whatever the interpreter does.
 ///
 /// # Errors
 ///
 /// Fails if the standard input is no socket.
-pub async fn serve_coordinator<S>(parent: u32, start: S) -> io::Result<Served>
+pub async fn serve_coordinator<S, E>(parent: u32, start: S, end_loaded: E) -> io::Result<Served>
 where
     S: FnOnce(&[u8], Asking) -> Result<Started, String> + Send + 'static,
+    E: FnOnce() + Send + 'static,
 {
     let socket = take_socket()?;
     close_inherited(&socket);
     let watched = socket.try_clone()?;
     std::thread::Builder::new().name("coordinator".into()).spawn(move || end_with(parent, &watched))?;
     socket.set_nonblocking(true)?;
-    let served = serve(StreamTransport(tokio::net::UnixStream::from_std(socket)?), start).await;
+    let served = serve(StreamTransport(tokio::net::UnixStream::from_std(socket)?), start, end_loaded).await;
     if served == Served::Gone {
         end();
     }

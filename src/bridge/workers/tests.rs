@@ -44,7 +44,7 @@ async fn a_worker() {
         _ if load.strip_prefix(UNLESS).is_some_and(is_there) => Err("it was removed".to_owned()),
         _ => Ok(Started { bridge: Arc::<Fatal>::default(), facts: b"facts".to_vec() }),
     };
-    let served = serve_coordinator(parent.as_raw_pid() as u32, start).await.unwrap();
+    let served = serve_coordinator(parent.as_raw_pid() as u32, start, || ()).await.unwrap();
     assert!(served == Served::Closed || served == Served::Refused);
 }
 

@@ -11,7 +11,7 @@ use tokio::runtime;
 
 use super::worker::{log, show};
 use crate::bridge::lease;
-use crate::bridge::remote::{Polled, serve};
+use crate::bridge::remote::{Asking, Polled, serve};
 use crate::job::order::{load, secrets};
 
 /// The worker of this process. Its bytes are brought and fetched by polls.
@@ -32,10 +32,12 @@ impl Actor {
         let (polled, logged) = (Polled::default(), log());
         let transport = polled.clone();
         let serving = move || {
-            runtime.block_on(serve(transport, move |order, asking| {
+            let start = move |order: &[u8], asking: Asking| {
                 show(logged, secrets(order)?, asking.clone())?;
                 load(order, asking)
-            }));
+            };
+            // Ray ends the interpreter.
+            runtime.block_on(serve(transport, start, || ()));
             // A thread that is still blocked must not delay the end of the process.
             runtime.shutdown_background();
         };

@@ -10,6 +10,7 @@ use tokio::runtime;
 use tracing_subscriber::EnvFilter;
 
 use super::signals::outlive_file_size_limit;
+use crate::bridge::python::interpreter;
 use crate::bridge::remote::{Asking, Served};
 use crate::bridge::workers::serve_coordinator;
 use crate::job::order::{load, secrets};
@@ -18,7 +19,8 @@ use crate::secret::Secrets;
 /// The word that makes the program a worker, in place of a subcommand. No help lists it.
 pub(crate) const WORKER: &str = "worker";
 
-/// The program that becomes a worker: this one, also if its file has been replaced or removed.
+/// The program that becomes a worker: this one, also if its file has been replaced or removed by now. A file that is
+/// replaced later is run by the workers that start then, which refuse to serve another version.
 pub(crate) fn worker_program() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     Some(if program.exists() { program } else { PathBuf::from("/proc/self/exe") })
@@ -50,10 +52,11 @@ fn serve(arguments: &[OsString]) -> io::Result<Served> {
     let _outlive = outlive_file_size_limit()?;
     drop(within);
     let logged = log();
-    let served = runtime.block_on(serve_coordinator(parent, move |order, asking| {
+    let start = move |order: &[u8], asking: Asking| {
         show(logged, secrets(order)?, asking.clone())?;
         load(order, asking)
-    }));
+    };
+    let served = runtime.block_on(serve_coordinator(parent, start, interpreter::end));
     // A thread that is still blocked must not delay the end of the process.
     runtime.shutdown_background();
     served
