@@ -91,7 +91,8 @@ pub(super) fn start(options: StartOptions<'_>, workers: WorkerOptions<'_>) -> Re
         kill_after: kill_after(workers.time),
         max_rss: workers.spec.max_rss(),
     };
-    let bridge = Workers::start(settings, Which::Processes { program, count: count(workers) });
+    let which = Which::Processes { program, count: count(workers) };
+    let bridge = Workers::start(settings, which, options.stop);
     let bridge = bridge.map_err(|error| not_loaded(predictor).because(error))?;
     let facts = Facts::of(bridge.facts(), workers.spec.max_rss())?;
     let told = InWorkers {

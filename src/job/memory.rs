@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::answerer::{Answerer, secrets};
 use super::begin::SessionOptions;
 use super::conclude::tell_of_nulled;
@@ -61,13 +63,13 @@ impl MemoryJob {
         observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<PreparedMemory, JobError> {
-        let prepared = meanwhile(move |tell| self.start(tell), observer, control).await?;
+        let prepared = meanwhile(move |tell, stop| self.start(tell, stop), observer, control).await?;
         warn(&prepared.answerer, &prepared.spec, observer);
         tell_of_workers(&prepared.answerer, observer);
         Ok(prepared)
     }
 
-    fn start(self, tell: &Tell) -> Result<PreparedMemory, JobError> {
+    fn start(self, tell: &Tell, stop: &CancellationToken) -> Result<PreparedMemory, JobError> {
         let Self { spec, options, feed, total } = self;
         let spec = spec.with(options.predictor.as_ref())?.anchored();
         if spec.predictor.bridge != "python" {
@@ -91,10 +93,10 @@ impl MemoryJob {
         let exchange = Arc::new(Exchange::new(rows.map.clone(), rows.column.clone(), carried));
         let calls = spec.pace.calls();
         let asked = spec.predictor.from(&spec.directory);
-        let held = Some(Arc::clone(&exchange));
+        let (held, stop) = (Some(Arc::clone(&exchange)), stop.clone());
         let starting = StartOptions::new(&asked, calls, &secrets);
         let starting =
-            StartOptions { object: predictor, quiet, prints, workers, ray, exchange: held, ..starting };
+            StartOptions { object: predictor, quiet, prints, workers, ray, exchange: held, stop, ..starting };
         let answerer = Answerer::start(starting)?;
         if exchange.gives_values() {
             let bound = exchange.bind_elsewhere(answerer.bridge.describe());

@@ -83,7 +83,7 @@ pub(super) fn start(options: StartOptions<'_>, ray: &RayOptions<'_>) -> Result<S
             Box::new(move |text| tell(Level::Warning, &text))
         },
     };
-    let bridge = Workers::start(settings, Which::Actors(Box::new(cluster)));
+    let bridge = Workers::start(settings, Which::Actors(Box::new(cluster)), options.stop);
     let mut bridge = bridge.map_err(|error| not_loaded(predictor).because(error))?;
     let facts = Facts::of(bridge.facts(), ray.max_rss)?;
     sent.name_as_here(bridge.description(), &facts.directory);

@@ -5,6 +5,8 @@ use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use super::answerer::{Answerer, now, predictor_sha256, program_sha256, secrets};
 use super::error::{ErrorKind, JobError};
 use super::estimate::{self, Estimate, Estimated};
@@ -84,10 +86,10 @@ impl Preparing {
         observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<Prepared, JobError> {
-        meanwhile(move |tell| self.prepare(tell), observer, control).await
+        meanwhile(move |tell, stop| self.prepare(tell, stop), observer, control).await
     }
 
-    fn prepare(self, tell: &Tell) -> Result<Prepared, JobError> {
+    fn prepare(self, tell: &Tell, stop: &CancellationToken) -> Result<Prepared, JobError> {
         let Self { spec, predictor, mut source, files, calls, dry_run, quiet, prints, worker_program, argv } =
             self;
         // Only now: standard input has just been copied to a file.
@@ -108,7 +110,9 @@ impl Preparing {
         let ray = sent.as_ref().map(|sent| RayOptions::new(&spec, sent, dry_run, tell));
         let workers = WorkerOptions::new(&spec.workers, &spec.time, worker_program.as_deref());
         let workers = workers.map(|workers| workers.only_one(dry_run));
-        let starting = StartOptions { object: predictor, dry_run, quiet, prints, workers, ray, ..starting };
+        let stop = stop.clone();
+        let starting =
+            StartOptions { object: predictor, dry_run, quiet, prints, workers, ray, stop, ..starting };
         let answerer = Answerer::start(starting)?;
         // Those of the env file are there now.
         secrets.add_environment();

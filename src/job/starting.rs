@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::env_file::EnvFile;
 use super::error::{ErrorKind, JobError};
 use super::prints::Prints;
@@ -12,7 +14,6 @@ use super::telling::Tell;
 use crate::bridge::python::exchange::Exchange;
 use crate::bridge::python::load::{Load, StartError};
 use crate::bridge::python::predictor::PredictorObject;
-
 use crate::secret::Secrets;
 
 /// Python packages whose versions the report names.
@@ -40,6 +41,8 @@ pub(crate) struct StartOptions<'a> {
     pub ray: Option<RayOptions<'a>>,
     /// Passes rows and answers that stay Python objects. Worker processes make no use of it.
     pub exchange: Option<Arc<Exchange>>,
+    /// Ends the start of workers once it is cancelled.
+    pub stop: CancellationToken,
 }
 
 /// What a job says of the Ray cluster that makes its calls.
@@ -75,6 +78,7 @@ impl<'a> StartOptions<'a> {
             workers,
             ray,
             exchange,
+            stop: CancellationToken::new(),
         }
     }
 

@@ -2,10 +2,12 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,25 @@ def test_a_job_is_the_same_with_and_without_workers(place: Path, caplog: pytest.
     assert tab.process("q.csv", "a.csv", predictor=Made).rows.ok == 3
     told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
     assert told == []
+
+
+def test_ctrl_c_while_workers_load_leaves_none(place: Path) -> None:
+    loading = "import os, pathlib, time\npathlib.Path(f'loading-{os.getpid()}').touch()\ntime.sleep(60)\n"
+    Path("app.py").write_text(loading + "def answer(question): pass\n")
+
+    def workers() -> list[str]:
+        return [file.name.removeprefix("loading-") for file in place.glob("loading-*")]
+
+    def interrupt() -> None:
+        while len(workers()) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        tab.process("q.csv", "a.csv", predictor="app.py:answer", workers=2)
+    time.sleep(1)
+    assert [pid for pid in workers() if Path("/proc", pid).exists()] == []
 
 
 def test_what_cannot_be_sent_is_refused_with_the_reason(place: Path) -> None:

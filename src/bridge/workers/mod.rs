@@ -83,6 +83,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 pub use self::child::serve_coordinator;
 use self::keeper::{CannotStart, Live};
@@ -125,19 +126,19 @@ impl fmt::Debug for Workers {
 
 impl Workers {
     /// Starts the workers, side by side. Call it within a Tokio runtime, on which the calls will be awaited. Blocks
-    /// until all are ready.
+    /// until all are ready, or until `stop` is cancelled, after which all are killed.
     ///
     /// # Errors
     ///
-    /// Fails if no worker can load the predictor, with the reason that the first gave, or if the machine has no room
-    /// for that many processes.
-    pub fn start(settings: Settings, which: Which) -> Result<Self, LoadError> {
+    /// Fails if no worker can load the predictor, with the reason that the first gave, if the machine has no room for
+    /// that many processes, or if `stop` is cancelled meanwhile.
+    pub fn start(settings: Settings, which: Which, stop: CancellationToken) -> Result<Self, LoadError> {
         let home = Handle::current();
         let failed = |error: std::io::Error| LoadError(CannotStart::from(error).to_string());
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (told, started) = sync_channel(1);
         // A runtime of their own, so that workers are heard also while the job's thread writes to a slow disk.
-        let run = move || runtime.block_on(run(settings, which, home, &told));
+        let run = move || runtime.block_on(run(settings, which, home, stop, &told));
         let thread = std::thread::Builder::new().name("pool".into()).spawn(run).map_err(failed)?;
         let panicked = |_| LoadError("the thread of the workers has panicked".to_owned());
         let mut workers = started.recv().map_err(panicked)??;
@@ -179,13 +180,21 @@ impl Workers {
 }
 
 /// Starts the workers, tells the bridge, and keeps the workers until the bridge is closed.
-async fn run(settings: Settings, which: Which, home: Handle, told: &SyncSender<Result<Workers, LoadError>>) {
+async fn run(
+    settings: Settings,
+    which: Which,
+    home: Handle,
+    stop: CancellationToken,
+    told: &SyncSender<Result<Workers, LoadError>>,
+) {
     let mut keepers = JoinSet::new();
     let begun = match which {
-        Which::Processes { program, count } => with_processes(settings, program, count, home, &mut keepers)
-            .await
-            .map_err(|error| error.to_string()),
-        Which::Actors(cluster) => with_actors(settings, *cluster, home, &mut keepers).await,
+        Which::Processes { program, count } => {
+            with_processes(settings, program, count, home, stop, &mut keepers)
+                .await
+                .map_err(|error| error.to_string())
+        }
+        Which::Actors(cluster) => with_actors(settings, *cluster, home, stop, &mut keepers).await,
     };
     let started = begun.and_then(|(pool, note)| {
         let first = pool.least_loaded().ok_or("the worker has ended as soon as it was ready")?;
@@ -212,6 +221,7 @@ async fn with_processes(
     program: Program,
     count: Count,
     home: Handle,
+    stop: CancellationToken,
     keepers: &mut JoinSet<()>,
 ) -> Result<Begun, CannotStart> {
     let (most, is_bound) = match count {
@@ -220,6 +230,7 @@ async fn with_processes(
     };
     let kind = Arc::new(Processes { starter: Starter::new()?, program });
     let pool = Arc::new(Pool::new(settings, kind, home, most));
+    end_once(stop, &pool);
     let (lives, note) = if is_bound {
         let mut lives = start_at(&pool, 0, 1).await?;
         let pid = lives.iter().flatten().find_map(|live| live.life.pid());
@@ -247,19 +258,33 @@ async fn with_actors(
     settings: Settings,
     cluster: Cluster,
     home: Handle,
+    stop: CancellationToken,
     keepers: &mut JoinSet<()>,
 ) -> Result<Begun, String> {
     let asked = cluster.connect.actors;
-    let (relay, connected) = Relay::start(cluster).await?;
+    let (relay, connected) = tokio::select! {
+        connected = Relay::start(cluster) => connected?,
+        () = stop.cancelled() => return Err(CannotStart::Closing.to_string()),
+    };
     let relay = Arc::new(relay);
     let kind = Arc::clone(&relay) as Arc<dyn Kind>;
     let pool = Arc::new(Pool::new(settings, kind, home, asked));
+    end_once(stop, &pool);
     let filled = pool.fill(&relay, keepers).await;
     if let Err(error) = filled {
         pool.end(State::Closing(DROPPED));
         return Err(error);
     }
     Ok((pool, connected.note))
+}
+
+/// Ends the workers once this is cancelled.
+fn end_once(stop: CancellationToken, pool: &Arc<Pool>) {
+    let pool = Arc::downgrade(pool);
+    tokio::spawn(async move {
+        stop.cancelled_owned().await;
+        let _ = pool.upgrade().map(|pool| pool.end(State::Closing(DROPPED)));
+    });
 }
 
 /// Starts workers at the places, side by side. Those that failed are tried again later, unless all have.

@@ -134,7 +134,7 @@ fn settings() -> Settings {
 }
 
 async fn start(settings: Settings, which: Which) -> Result<Workers, LoadError> {
-    tokio::task::spawn_blocking(|| Workers::start(settings, which)).await.unwrap()
+    tokio::task::spawn_blocking(|| Workers::start(settings, which, CancellationToken::new())).await.unwrap()
 }
 
 /// A bridge whose calls are lost as an engine loses them: they are handed over again.
