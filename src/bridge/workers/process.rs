@@ -116,9 +116,12 @@ fn start(program: &Program, reads_stderr: bool, starter: Starter) -> io::Result<
     if reads_stderr {
         command.stderr(Stdio::piped());
     }
+    // Locked over both, or else a signal to all would miss the process in between.
+    let mut alive = alive();
     let mut child = environment::spawn(&mut command)?;
     let pid = Pid::from_child(&child);
-    alive().push(pid);
+    alive.push(pid);
+    drop(alive);
     let process = Process { pid, _starter: starter };
     let (tell, died) = watch::channel(None);
     let waiting = std::thread::Builder::new().name(format!("worker {pid}"));
@@ -305,6 +308,22 @@ mod tests {
         let mut started = shell("exit 0").await;
         started.died.wait().await;
         assert!(!alive().contains(&started.process.pid));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn none_is_there_before_a_signal_to_all_would_reach_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let begun = directory.path().join("begun");
+        let locked = alive();
+        let starting = tokio::spawn({
+            let begun = begun.display().to_string();
+            async move { shell(&format!("echo > '{begun}'")).await }
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        let early = begun.exists();
+        drop(locked);
+        starting.await.unwrap().died.wait().await;
+        assert_eq!((early, begun.exists()), (false, true));
     }
 
     #[tokio::test]
