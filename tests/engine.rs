@@ -135,16 +135,16 @@ async fn a_row_timeout_bounds_all_attempts_together() {
     assert!(ended.outcomes[&0].result.is_err());
 }
 
-/// A bridge whose calls find no thread to begin on.
-struct NeverBegins;
+/// A bridge that makes a call like this.
+struct Calling(fn(Attempt) -> Call);
 
-impl Bridge for NeverBegins {
+impl Bridge for Calling {
     fn describe(&self) -> &Description {
         unreachable!("the engine does not ask")
     }
 
-    fn submit(&self, _: Attempt) -> Call {
-        Call::driven(std::future::pending())
+    fn submit(&self, attempt: Attempt) -> Call {
+        (self.0)(attempt)
     }
 
     fn health(&self) -> Health {
@@ -159,13 +159,32 @@ impl Bridge for NeverBegins {
 #[tokio::test(start_paused = true)]
 async fn a_row_timeout_holds_also_for_a_call_that_does_not_begin() {
     let settings = EngineSettings { clock: Clock::Begin, row_timeout: Some(5 * SECOND), ..settings() };
-    let engine = Arc::new(Engine::new(Arc::new(NeverBegins), settings));
+    let never_begins = Calling(|_| Call::driven(std::future::pending()));
+    let engine = Arc::new(Engine::new(Arc::new(never_begins), settings));
     let (sender, mut events) = mpsc::channel(16);
     let started = Instant::now();
     tokio::spawn(Arc::clone(&engine).run(row(0), now(), sender));
     let event = tokio::time::timeout(60 * SECOND, events.recv()).await.unwrap();
     assert!(matches!(event, Some(Event::Finished { outcome, .. }) if outcome.result.is_err()));
     assert!(started.elapsed() < 6 * SECOND, "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_parts_add_up_also_where_a_call_is_said_to_have_ended_after_its_reply_came() {
+    let measured_elsewhere = Calling(|attempt| {
+        Call::driven(async move {
+            tokio::time::sleep(3 * SECOND).await;
+            attempt.clock.begun_after(2 * SECOND);
+            attempt.clock.ended_after(4 * SECOND);
+            Ok(Answer::default())
+        })
+    });
+    let engine = Arc::new(Engine::new(Arc::new(measured_elsewhere), settings()));
+    let (sender, mut events) = mpsc::channel(16);
+    tokio::spawn(Arc::clone(&engine).run(row(0), now(), sender));
+    let Some(Event::Finished { outcome, .. }) = events.recv().await else { panic!("it has no outcome") };
+    let timing = outcome.timing;
+    assert_eq!((timing.running, timing.bridge), (2 * SECOND, SECOND));
 }
 
 #[tokio::test(start_paused = true)]

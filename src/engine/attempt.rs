@@ -101,7 +101,10 @@ impl Caller {
         }
         // A call that timed out runs until it ends or is abandoned; one that never began was on its way all the time.
         let ended = ended.unwrap_or(received);
-        let begun = begun.unwrap_or(ended);
+        // A worker's times are set beside this clock by its first message. If that one took longer than the reply, the
+        // call seems to have ended after it.
+        let late = ended.saturating_sub(received);
+        let (begun, ended) = (begun.unwrap_or(ended).saturating_sub(late), ended.min(received));
         tally.timing.running += ended.saturating_sub(begun);
         tally.timing.bridge += begun + received.saturating_sub(ended);
         Some(result)
