@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use super::support::job::{Done, Job};
+use super::support::job::{Done, Job, PLACES};
 
 /// Rows of a job; every twentieth is hostile.
 const ROWS: usize = 60;
@@ -101,64 +101,76 @@ fn a_lone_surrogate_is_paid_for_and_kept_escaped() {
 
 #[test]
 fn one_that_ignores_cancellation_gives_its_slot_back_and_its_late_answer_is_dropped() {
-    let job = hostile(
+    for workers in PLACES {
+        let job = hostile(
         "end = time.monotonic() + 2.5\nwhile time.monotonic() < end:\n    try:\n        await asyncio.sleep(0.05)\n    except asyncio.CancelledError:\n        pass\nreturn 'late'",
     )
-    .args(["--timeout", "300ms", "-c", "4"]);
-    job.process().expect(3);
-    for (status, error) in others_are_answered(&job) {
-        assert_eq!((status.as_str(), error.as_str()), ("failed", "timeout: no answer within 300ms"));
+    .env("TAB_WORKERS", workers).args(["--timeout", "300ms", "-c", "4"]);
+        job.process().expect(3);
+        for (status, error) in others_are_answered(&job) {
+            assert_eq!((status.as_str(), error.as_str()), ("failed", "timeout: no answer within 300ms"));
+        }
+        let report = job.report();
+        assert_eq!(
+            (&report["attempts"]["abandoned"], &report["attempts"]["timeouts"]),
+            (&3.into(), &3.into())
+        );
+        assert!(!job.read("answers.csv.journal").contains(r#":"late""#));
     }
-    let report = job.report();
-    assert_eq!((&report["attempts"]["abandoned"], &report["attempts"]["timeouts"]), (&3.into(), &3.into()));
-    assert!(!job.read("answers.csv.journal").contains(r#":"late""#));
 }
 
 #[test]
 fn an_abandoned_call_holds_its_slot_no_longer_than_a_tenth_of_a_second() {
-    // One slot: each row begins only once the one before has given it back.
-    let job = Job::new()
+    for workers in PLACES {
+        // One slot: each row begins only once the one before has given it back.
+        let job = Job::new().env("TAB_WORKERS", workers)
         .questions(4)
         .predictor(
             "async def predict(question):\n    called([question, time.monotonic()])\n    end = time.monotonic() + 3\n    while question[9] == '0' and time.monotonic() < end:\n        try:\n            await asyncio.sleep(0.01)\n        except asyncio.CancelledError:\n            pass\n    return question\n",
         )
         .args(["--sequential", "--timeout", "500ms", "--retries", "0"]);
-    job.process().expect(3);
-    let begun: Vec<f64> = job.calls().iter().map(|call| call[1].as_f64().unwrap()).collect();
-    let waited = begun[1] - begun[0];
-    assert!((0.5..0.65).contains(&waited), "the slot came back after {waited} s");
+        job.process().expect(3);
+        let begun: Vec<f64> = job.calls().iter().map(|call| call[1].as_f64().unwrap()).collect();
+        let waited = begun[1] - begun[0];
+        assert!((0.5..0.65).contains(&waited), "the slot came back after {waited} s");
+    }
 }
 
 #[test]
 fn too_many_abandoned_calls_stop_the_run() {
-    let job = Job::new()
+    for workers in PLACES {
+        let job = Job::new().env("TAB_WORKERS", workers)
         .questions(50)
         .predictor(
             "async def predict(question):\n    called(question)\n    while True:\n        try:\n            await asyncio.sleep(60)\n        except asyncio.CancelledError:\n            pass\n",
         )
         .args(["-c", "2", "--timeout", "200ms", "--retries", "0", "--max-failures", "100%"]);
-    let done = job.process().expect(4).says("calls ignore their cancellation and are still running");
-    assert!(done.took < Duration::from_secs(10), "{:?}", done.took);
-    assert!(job.calls().len() <= 8, "{} calls were made", job.calls().len());
+        let done = job.process().expect(4).says("calls ignore their cancellation and are still running");
+        assert!(done.took < Duration::from_secs(10), "{:?}", done.took);
+        assert!(job.calls().len() <= 8, "{} calls were made", job.calls().len());
+    }
 }
 
 #[test]
 fn one_that_blocks_the_loop_is_named_with_its_line_and_charged_to_no_other_row() {
-    let job = hostile("if n == 47: time.sleep(2.5)").args(["--timeout", "500ms"]);
-    let done = job
-        .process()
-        .expect(0)
-        .says("blocked by row 47 for 1.")
-        .says("predictor.py:")
-        .says("time.sleep(2.5)");
-    assert_eq!(done.stderr.matches("event loop has been blocked").count(), 1, "{}", done.stderr);
-    others_are_answered(&job);
-    let report = job.report();
-    assert_eq!(report["attempts"]["timeouts"], 0);
-    let blocked = report["event_loop"]["blocked"].as_array().unwrap();
-    assert_eq!((blocked.len(), &blocked[0]["row"]), (1, &47.into()));
-    let ms = blocked[0]["ms"].as_f64().unwrap();
-    assert!((2_400.0..4_000.0).contains(&ms), "{blocked:?}");
+    for workers in PLACES {
+        let job =
+            hostile("if n == 47: time.sleep(2.5)").env("TAB_WORKERS", workers).args(["--timeout", "500ms"]);
+        let done = job
+            .process()
+            .expect(0)
+            .says("blocked by row 47 for 1.")
+            .says("predictor.py:")
+            .says("time.sleep(2.5)");
+        assert_eq!(done.stderr.matches("event loop has been blocked").count(), 1, "{}", done.stderr);
+        others_are_answered(&job);
+        let report = job.report();
+        assert_eq!(report["attempts"]["timeouts"], 0);
+        let blocked = report["event_loop"]["blocked"].as_array().unwrap();
+        assert_eq!((blocked.len(), &blocked[0]["row"]), (1, &47.into()));
+        let ms = blocked[0]["ms"].as_f64().unwrap();
+        assert!((2_400.0..4_000.0).contains(&ms), "{blocked:?}");
+    }
 }
 
 #[test]

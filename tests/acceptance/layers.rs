@@ -2,7 +2,7 @@
 //! clients are the real ones, and requests are counted at the server.
 
 use super::support::aimock::{Aimock, Fixtures};
-use super::support::job::Job;
+use super::support::job::{Job, PLACES};
 use serde_json::json;
 
 /// Asks for one chat completion with what `self.client` is.
@@ -37,9 +37,11 @@ fn a_client_is_found_wherever_it_is_kept_and_repeats_as_often_as_was_told() {
             "`inner.client`",
         ),
     ];
-    for (code, name) in kept {
+    // Once on workers too.
+    let all = kept.iter().map(|one| (one, PLACES[0])).chain([(&kept[0], PLACES[1])]);
+    for ((code, name), workers) in all {
         let server = Aimock::start(&Fixtures::default().fail("Question 0?", 500));
-        let job = Job::new().questions(1).env("URL", &server.base_url());
+        let job = Job::new().questions(1).env("URL", &server.base_url()).env("TAB_WORKERS", workers);
         let job = job.predictor(&format!("import openai\n{code}\n"));
         let done = job.run(&[
             "process",
@@ -59,7 +61,8 @@ fn a_client_is_found_wherever_it_is_kept_and_repeats_as_often_as_was_told() {
 
 #[test]
 fn looking_runs_none_of_the_users_code() {
-    let hostile = "
+    for workers in PLACES {
+        let hostile = "
 def touched(*_):
     called('touched')
     raise SystemExit('touched')
@@ -78,9 +81,10 @@ class predict:
     async def __call__(self, question):
         return question
 ";
-    let job = Job::new().questions(1).predictor(hostile);
-    job.process().expect(0);
-    assert_eq!(job.calls(), Vec::<serde_json::Value>::new());
+        let job = Job::new().env("TAB_WORKERS", workers).questions(1).predictor(hostile);
+        job.process().expect(0);
+        assert_eq!(job.calls(), Vec::<serde_json::Value>::new());
+    }
 }
 
 /// What the predictors below start with: `body(question)` asks for one chat completion at `url`.
@@ -193,7 +197,8 @@ fn a_keyword_default_is_looked_at_too() {
 
 #[test]
 fn a_model_that_a_module_keeps_for_itself_is_looked_at_and_the_one_replaced_is_not() {
-    let module = "import dspy
+    for workers in PLACES {
+        let module = "import dspy
 lm = dspy.LM('openai/replaced', api_base=os.environ['URL'], api_key='none', cache=True, num_retries=7)
 dspy.configure(lm=lm)
 class Quiz(dspy.Module):
@@ -206,17 +211,22 @@ class Quiz(dspy.Module):
             return await self.ask.acall(question=question)
 predict = Quiz()
 ";
-    let server = Aimock::start(&Fixtures::numbered(1));
-    let job = Job::new().questions(1).env("URL", &server.base_url()).predictor(module);
-    // Or the cache of another run answers.
-    let cache = job.path("cache").to_string_lossy().into_owned();
-    let job = job.env("DSPY_CACHEDIR", &cache);
-    let base = server.base_url();
-    let done = job.process_with(&["--model", "openai/ours", "--api-base", &base]).expect(0);
-    let said = done.stderr;
-    for told in ["`num_retries=5` of `Quiz.judge`", "the cache of `Quiz.judge` is on"] {
-        assert!(said.contains(told), "no `{told}` in {said}");
+        let server = Aimock::start(&Fixtures::numbered(1));
+        let job = Job::new()
+            .env("TAB_WORKERS", workers)
+            .questions(1)
+            .env("URL", &server.base_url())
+            .predictor(module);
+        // Or the cache of another run answers.
+        let cache = job.path("cache").to_string_lossy().into_owned();
+        let job = job.env("DSPY_CACHEDIR", &cache);
+        let base = server.base_url();
+        let done = job.process_with(&["--model", "openai/ours", "--api-base", &base]).expect(0);
+        let said = done.stderr;
+        for told in ["`num_retries=5` of `Quiz.judge`", "the cache of `Quiz.judge` is on"] {
+            assert!(said.contains(told), "no `{told}` in {said}");
+        }
+        assert!(!said.contains("num_retries=7") && !said.contains("cache of `lm`"), "{said}");
+        assert_eq!(server.journal()[0]["body"]["model"], "judge");
     }
-    assert!(!said.contains("num_retries=7") && !said.contains("cache of `lm`"), "{said}");
-    assert_eq!(server.journal()[0]["body"]["model"], "judge");
 }

@@ -1,6 +1,6 @@
 //! The time ledger: the parts of each row's time are named and recorded, and they add up.
 
-use super::support::job::Job;
+use super::support::job::{Job, PLACES};
 use serde_json::Value;
 
 /// The parts a row's time is made of.
@@ -44,11 +44,15 @@ fn agrees(job: &Job) {
     let (parts, row) = (sum(&report["time_ms"]), &report["row_ms"]);
     let whole = row["mean"].as_f64().unwrap() * row["count"].as_f64().unwrap();
     assert!((parts / whole - 1.0).abs() < 0.01, "{parts} of {whole} ms: {}", report["time_ms"]);
-    for timing in recorded(job) {
-        let (parts, whole) = (sum(&timing), timing["row"].as_f64().unwrap());
-        // A busy machine may take the processor away between two parts.
-        assert!((parts - whole).abs() < whole * 0.01 + 1e6, "{parts} of {whole} ns: {timing}");
-    }
+    let rows = recorded(job);
+    let missing = |timing: &&Value| {
+        let (parts, whole) = (sum(timing), timing["row"].as_f64().unwrap());
+        assert!(parts < whole * 1.01 + 1e6, "{parts} of {whole} ns: {timing}");
+        parts < whole * 0.99 - 1e6
+    };
+    let missing: Vec<_> = rows.iter().filter(missing).collect();
+    // A busy machine may take the processor away between two parts.
+    assert!(missing.len() <= rows.len() / 100, "{missing:?}");
 }
 
 fn time(job: &Job, part: &str) -> f64 {
@@ -57,8 +61,9 @@ fn time(job: &Job, part: &str) -> f64 {
 
 #[test]
 fn the_parts_of_slow_retried_and_timed_out_rows_add_up_to_their_time() {
-    let job = Job::new().questions(40).predictor(
-        "
+    for workers in PLACES {
+        let job = Job::new().env("TAB_WORKERS", workers).questions(40).predictor(
+            "
 async def predict(question, row_id, attempt):
     if row_id % 5 == 1:
         await asyncio.sleep(0.03)
@@ -73,47 +78,56 @@ async def predict(question, row_id, attempt):
             await asyncio.sleep(60)
     return question
 ",
-    );
-    job.process_with(&["-c", "8", "--timeout", "100ms", "--retries", "1", "--backoff", "50ms"]).expect(3);
-    agrees(&job);
-    let report = job.report();
-    assert!(report["attempts"]["abandoned"].as_u64().unwrap() >= 1, "{}", report["attempts"]);
-    assert!(time(&job, "backoff") > 8.0 * 20.0, "8 dropped calls and 8 timeouts wait some 50 ms");
-    // 8 rows of 30 ms, 8 timeouts of 100 ms, and one row that holds on for twice 100 and 80 ms.
-    let running = time(&job, "running");
-    assert!(running > 1_300.0 && running < 2_500.0, "{running}");
+        );
+        job.process_with(&["-c", "8", "--timeout", "100ms", "--retries", "1", "--backoff", "50ms"]).expect(3);
+        agrees(&job);
+        let report = job.report();
+        assert!(report["attempts"]["abandoned"].as_u64().unwrap() >= 1, "{}", report["attempts"]);
+        assert!(time(&job, "backoff") > 8.0 * 20.0, "8 dropped calls and 8 timeouts wait some 50 ms");
+        // 8 rows of 30 ms, 8 timeouts of 100 ms, and one row that holds on for twice 100 and 80 ms.
+        let running = time(&job, "running");
+        assert!(running > 1_300.0 && running < 2_500.0, "{running}");
+    }
 }
 
 #[test]
 fn the_parts_of_rows_that_take_no_time_add_up_too() {
-    let job = Job::new().questions(3_000).echo();
-    job.process_with(&["-c", "64"]).expect(0);
-    agrees(&job);
+    for workers in PLACES {
+        let job = Job::new().env("TAB_WORKERS", workers).questions(3_000).echo();
+        job.process_with(&["-c", "64"]).expect(0);
+        agrees(&job);
+    }
 }
 
 #[test]
 fn the_parts_of_plain_functions_add_up_with_the_wait_for_a_thread() {
-    let job = Job::new()
-        .questions(30)
-        .predictor("def predict(question):\n    time.sleep(0.02)\n    return question\n");
-    job.process_with(&["-c", "4"]).expect(0);
-    agrees(&job);
-    assert!(time(&job, "running") >= 600.0, "30 rows of 20 ms");
+    for workers in PLACES {
+        let job = Job::new()
+            .env("TAB_WORKERS", workers)
+            .questions(30)
+            .predictor("def predict(question):\n    time.sleep(0.02)\n    return question\n");
+        job.process_with(&["-c", "4"]).expect(0);
+        agrees(&job);
+        assert!(time(&job, "running") >= 600.0, "30 rows of 20 ms");
+    }
 }
 
 #[test]
 fn waiting_for_a_rate_is_told_from_waiting_for_a_slot() {
-    let job = Job::new().questions(12).echo();
-    job.process_with(&["--rpm", "600"]).expect(0);
-    agrees(&job);
-    assert!(time(&job, "paced") > 500.0 && time(&job, "queued") < 100.0, "{}", job.report()["time_ms"]);
+    for workers in PLACES {
+        let job = Job::new().env("TAB_WORKERS", workers).questions(12).echo();
+        job.process_with(&["--rpm", "600"]).expect(0);
+        agrees(&job);
+        assert!(time(&job, "paced") > 500.0 && time(&job, "queued") < 100.0, "{}", job.report()["time_ms"]);
 
-    let job = Job::new()
-        .questions(12)
-        .predictor("async def predict(question):\n    await asyncio.sleep(0.05)\n    return question\n");
-    job.process_with(&["--sequential", "--rpm", "60000"]).expect(0);
-    agrees(&job);
-    assert!(time(&job, "queued") > 500.0 && time(&job, "paced") < 100.0, "{}", job.report()["time_ms"]);
+        let job = Job::new()
+            .env("TAB_WORKERS", workers)
+            .questions(12)
+            .predictor("async def predict(question):\n    await asyncio.sleep(0.05)\n    return question\n");
+        job.process_with(&["--sequential", "--rpm", "60000"]).expect(0);
+        agrees(&job);
+        assert!(time(&job, "queued") > 500.0 && time(&job, "paced") < 100.0, "{}", job.report()["time_ms"]);
+    }
 }
 
 #[test]

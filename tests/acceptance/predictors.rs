@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::job::Job;
+use super::support::job::{Job, PLACES};
 
 /// Runs three questions through the predictor and expects each answered by itself.
 #[track_caller]
@@ -452,9 +452,11 @@ fn a_parameter_without_a_column_is_refused_with_the_columns_there_are() {
 fn uvloop_and_asyncio_are_both_loops_to_choose() {
     let code = "async def predict(question):
     return type(asyncio.get_running_loop()).__module__.partition('.')[0]";
-    for name in ["asyncio", "uvloop"] {
+    for (name, workers) in
+        ["asyncio", "uvloop"].into_iter().flat_map(|name| PLACES.map(|place| (name, place)))
+    {
         let job = Job::new().questions(1).predictor(code);
-        job.process_with(&["--event-loop", name]).expect(0);
+        job.process_with(&["--event-loop", name, "--workers", workers]).expect(0);
         assert_eq!(job.column("answer"), [name]);
         assert_eq!(job.report()["event_loop"]["name"], name);
     }

@@ -61,7 +61,9 @@ fn alike(code: &str, options: &[&str], exit: i32) -> Job {
 
 #[test]
 fn calls_are_made_by_two_processes_of_which_none_is_the_programs() {
-    let job = Job::new().questions(40).predictor(MARKED);
+    // A Ctrl-C at a terminal goes to the program's group.
+    let group = MARKED.replace("return os.getpid()", "return os.getpgid(0)");
+    let job = Job::new().questions(40).predictor(&group);
     let running = job.spawn(
         &[
             &["process", "questions.csv", "-o", "answers.csv", "-c", "8"][..],
@@ -75,6 +77,8 @@ fn calls_are_made_by_two_processes_of_which_none_is_the_programs() {
     let (most, processes) = in_flight(&job);
     assert_eq!((most, processes.len()), (8, 2), "`-c` holds for both together");
     assert!(!processes.contains(&program));
+    let groups: BTreeSet<u64> = job.column("answer").iter().map(|group| group.parse().unwrap()).collect();
+    assert_eq!(groups, processes, "each leads a group of its own");
     for process in processes {
         assert!(!std::path::Path::new(&format!("/proc/{process}")).exists(), "a worker is left");
     }
@@ -248,6 +252,22 @@ async def predict(question):
         serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{line}"));
     }
     assert!(lines.stderr.contains(r#""type":"output""#), "{}", lines.stderr);
+}
+
+#[test]
+fn a_stall_of_one_worker_prolongs_no_timeout_in_another() {
+    let job = Job::new().questions(2).args(["-c", "2", "--timeout", "500ms", "--retries", "0"]).predictor(
+        "async def predict(question, row_id):
+    if row_id == 0:
+        time.sleep(2.5)
+    else:
+        await asyncio.sleep(60)
+    return question",
+    );
+    job.process_with(&TWO).expect(3);
+    assert_eq!(job.column("status"), ["ok", "failed"]);
+    let took: f64 = job.column("latency_ms")[1].parse().unwrap();
+    assert!((450.0..1_500.0).contains(&took), "timed out after {took} ms");
 }
 
 #[test]

@@ -28,6 +28,9 @@ def called(what):
     os.write(_calls, (json.dumps(what) + "\n").encode())
 "#;
 
+/// Values of `--workers` for what holds wherever calls are made: in the program itself, and in processes of their own.
+pub(crate) const PLACES: [&str; 2] = ["0", "2"];
+
 /// A predictor that notes its calls, fails the questions that the file `bad` names, and answers the others.
 pub(crate) const PICKY: &str = r#"
 async def predict(question):
