@@ -13,10 +13,10 @@ use super::words::Words;
 group! {
     /// Worker processes.
     [next_help_heading = "Workers"] WorkerSpec WorkerPatch {
-        /// Make the calls in N worker processes, each with its own Python and predictor; `auto` takes as many as there
-        /// are cores and memory for, 0 makes them in this process. `-c`, `--rpm` and budgets hold for all workers
-        /// together; a class is instantiated once in each, which also keeps what a generator or a limiter of your own
-        /// remembers
+        /// Make the calls in N worker processes, each with its own Python and predictor. `auto`: one for each core,
+        /// fewer if memory is short; `0`: none, the calls are made in this process. `-c`, `--rpm` and budgets hold for
+        /// all workers together. Each worker makes its own instance of a class and keeps its own state of generators
+        /// and limiters
         [value_name = "N|auto", env = "TAB_WORKERS"]
         workers: WorkerCount as (WorkerCount) = WorkerCount::InProcess,
         /// Replace a worker, or an actor of `--ray`, whose resident memory has grown beyond SIZE, such as `2GB` or
