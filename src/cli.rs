@@ -211,7 +211,11 @@ fn program(arguments: Vec<OsString>) -> u8 {
                 let usage = kind == Some(job::ErrorKind::Usage)
                     || error.is::<UsageError>()
                     || error.is::<clap::Error>();
-                if usage { 2 } else { 1 }
+                match kind {
+                    _ if usage => 2,
+                    Some(job::ErrorKind::Cluster) => 5,
+                    _ => 1,
+                }
             }
         },
     };

@@ -15,6 +15,7 @@ pub(crate) fn of_job(py: Python<'_>, error: &JobError) -> PyErr {
         ErrorKind::Journal => "JournalError",
         ErrorKind::Changed => "ChangedError",
         ErrorKind::Predictor => "PredictorError",
+        ErrorKind::Cluster => "ClusterError",
         ErrorKind::Stopped(_) => "StoppedError",
         _ => "InternalError",
     };

@@ -86,6 +86,13 @@ class PredictorError(BridgeError):
     """The predictor or the local model cannot be started."""
 
 
+class ClusterError(BridgeError):
+    """The Ray cluster cannot be reached, was lost before the first call, or had no room before `deadline`.
+
+    The same call may succeed later.
+    """
+
+
 class StoppedError(BridgeError):
     """The run was ended by `stop=` before its first call, or at once; what was recorded is safe in the journal."""
 

@@ -67,7 +67,7 @@ def process(
     Raises:
         TypeError: There is no such option, or its value is of the wrong type.
         UsageError: An option's value does not fit.
-        InputError, OutputError, JournalError, ChangedError, PredictorError: The run cannot begin.
+        InputError, OutputError, JournalError, ChangedError, PredictorError, ClusterError: The run cannot begin.
         StoppedError: `stop` ended the run before its first call, or at once.
         BrokenError: The run was broken off.
     """

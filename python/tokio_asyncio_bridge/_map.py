@@ -80,6 +80,7 @@ def map(
         TypeError: There is no such option, or its value is of the wrong type.
         UsageError: An option's value does not fit.
         PredictorError: The predictor cannot be loaded.
+        ClusterError: The Ray cluster is not there, or has no room before `deadline`.
         BrokenError: The run was broken off, for example because the event loop was stopped.
         InputError, OutputError, JournalError, ChangedError: With a journal, the run cannot begin. Values that JSON
             cannot hold, and rows that are not those of the journal, are named.

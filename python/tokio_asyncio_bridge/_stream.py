@@ -66,6 +66,7 @@ def stream(
         UsageError: An option's value does not fit, or the rows are a text or a single mapping.
         MissingPackageError: The package that reads the table is not installed.
         PredictorError: The predictor cannot be loaded.
+        ClusterError: The Ray cluster is not there, or has no room before `deadline`.
         UnfinishedError: The run stopped before every row had its outcome, for example because of a budget. All outcomes
             that there are have been yielded.
         BrokenError: The run was broken off. All outcomes that there are have been yielded.

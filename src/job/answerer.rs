@@ -9,7 +9,7 @@ use super::error::{ErrorKind, Explain, JobError};
 use super::in_workers::{self, InWorkers};
 use super::models::Models;
 use super::on_ray;
-use super::spec::{PredictorSpec, RowSpec};
+use super::spec::{JobSpec, PredictorSpec, RayAddress, RowSpec};
 use super::starting::{PACKAGES, StartOptions, given, not_loaded, not_started};
 use crate::bridge::Bridge;
 use crate::bridge::into_future::IntoFutureBridge;
@@ -156,6 +156,12 @@ impl Answerer {
     /// their timeouts there.
     pub(crate) fn limit(&self, calls: usize) -> usize {
         self.slots().map_or(calls, |slots| calls.min(slots))
+    }
+
+    /// What the start has left of the deadline. On a cluster it may have waited for room, and that counts.
+    pub(super) fn left(&self, spec: &JobSpec) -> Option<Duration> {
+        let counted = if spec.ray.ray == RayAddress::None { Duration::ZERO } else { self.startup };
+        spec.time.deadline.map(|deadline| deadline.saturating_sub(counted))
     }
 
     fn slots(&self) -> Option<usize> {

@@ -26,6 +26,9 @@ pub enum ErrorKind {
     Changed,
     /// Python, the predictor or the local model cannot be started.
     Predictor,
+    /// The cluster cannot be reached, was lost before the first call, or had no room for an actor before the deadline.
+    /// The same job may find it otherwise later.
+    Cluster,
     /// The job was stopped before its first call, or another step before its end.
     Stopped(Signal),
     /// A bug in this library.

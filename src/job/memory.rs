@@ -137,7 +137,7 @@ impl PreparedMemory {
                 total,
                 resumed: 0,
                 look_ahead: 2 * calls,
-                deadline: spec.time.deadline,
+                deadline: answerer.left(&spec),
                 grace: spec.time.grace,
             },
         };

@@ -4,8 +4,9 @@
 use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use super::error::JobError;
+use super::error::{ErrorKind, JobError};
 use super::in_workers::{InWorkers, Started, kill_after};
 use super::models::Models;
 use super::order::{Facts, Order, written};
@@ -15,7 +16,7 @@ use crate::bridge::Bridge as _;
 use crate::bridge::python::interpreter::{linked_version, located};
 use crate::bridge::python::parcel::{self, Parcel};
 use crate::bridge::remote::{Host, PROTOCOL};
-use crate::bridge::workers::{Cluster, Connect, Hosts, Program, Settings, Which, Workers};
+use crate::bridge::workers::{Cluster, Connect, Hosts, NoWorkers, Program, Settings, Which, Workers};
 use crate::environment::variable;
 use crate::observe::Level;
 use crate::report::text::counted;
@@ -74,6 +75,8 @@ pub(super) fn start(options: StartOptions<'_>, ray: &RayOptions<'_>) -> Result<S
         max_rss: ray.max_rss,
     };
     let cluster = Cluster {
+        asks_for_all: ray.spec.ray_actors.is_some(),
+        until: ray.time.deadline.and_then(|deadline| Instant::now().checked_add(deadline)),
         relay: Program { path, arguments: words.map(Into::into).collect() },
         connect: connect(ray, calls),
         secrets: options.secrets.clone(),
@@ -84,7 +87,10 @@ pub(super) fn start(options: StartOptions<'_>, ray: &RayOptions<'_>) -> Result<S
         },
     };
     let bridge = Workers::start(settings, Which::Actors(Box::new(cluster)), options.stop);
-    let mut bridge = bridge.map_err(|error| not_loaded(predictor).because(error))?;
+    let mut bridge = bridge.map_err(|error| match error {
+        NoWorkers::NoCluster(text) => JobError::new(ErrorKind::Cluster, text),
+        NoWorkers::Refused(_) => not_loaded(predictor).because(error),
+    })?;
     let facts = Facts::of(bridge.facts(), ray.max_rss)?;
     sent.name_as_here(bridge.description(), &facts.directory);
     let told = InWorkers {

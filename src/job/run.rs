@@ -103,7 +103,7 @@ impl<'a> Session<'a> {
             fold: opened.fold,
             choice: opened.choice,
             calls,
-            deadline: prepared.spec.time.deadline,
+            deadline: prepared.answerer.left(&prepared.spec),
             scratch: false,
             outage: None,
         }

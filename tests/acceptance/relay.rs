@@ -168,6 +168,22 @@ fn a_cluster_that_grows_is_used_and_an_actor_that_finds_no_room_waits_for_it() {
 }
 
 #[test]
+fn actors_whose_number_is_given_are_all_asked_for_so_that_a_cluster_can_grow_for_them() {
+    let job = job(200, MARKED).env("FAKE_CAPACITY", "0").env("FAKE_SCALES", "3");
+    let job = job.args(["--ray-actors", "3", "--deadline", "60s"]);
+    job.process().expect(0);
+    assert_eq!(job.read("actors").lines().count(), 3);
+    are_answered_but(&job, &[]);
+    none_is_left(&job);
+    // What does not load where there is room is not tried on what never comes.
+    let broken = self::job(3, "raise OSError('no GPU here')").args(["--ray-actors", "100"]);
+    let done = broken.process().expect(1);
+    assert!(done.stderr.contains("OSError: no GPU here"), "{}", done.stderr);
+    let started = broken.read("actors").lines().count();
+    assert!(started < 20, "{started} actors");
+}
+
+#[test]
 fn a_cluster_that_is_lost_ends_the_run_and_resume_goes_on_also_without_it() {
     for is_killed in [true, false] {
         let job = job(300, MARKED).env("FAKE_GONE_AFTER", "5");
@@ -192,6 +208,38 @@ fn a_cluster_that_is_lost_ends_the_run_and_resume_goes_on_also_without_it() {
         assert_eq!(job.calls().len() - before, unanswered as usize);
         are_answered_but(&job, &[]);
     }
+}
+
+#[test]
+fn a_cluster_that_is_lost_before_the_first_call_is_worth_another_attempt() {
+    let job = job(3, MARKED).env("FAKE_CAPACITY", "0");
+    let mut running = job.start();
+    running.wait_for(".stderr", "an actor waits", 1);
+    order(&job, "lost\n");
+    let done = running.wait().expect(5);
+    assert!(done.stderr.contains("error: the Ray cluster was lost before the first call"), "{}", done.stderr);
+    none_is_left(&job);
+}
+
+#[test]
+fn the_deadline_ends_the_wait_for_room_which_counts_as_time_of_the_run() {
+    let full = job(3, MARKED).env("FAKE_CAPACITY", "0").args(["--deadline", "3s"]);
+    let begun = Instant::now();
+    let done = full.process().expect(5);
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    let why = "error: the deadline has passed before an actor was ready: no node has room: 0 of 0 are taken";
+    assert!(done.stderr.contains(why), "{}", done.stderr);
+    none_is_left(&full);
+    let code = MARKED.replace("0.01", "100");
+    let late = job(3, &code).env("FAKE_CAPACITY", "0").args(["--deadline", "30s", "--grace", "1s"]);
+    let mut running = late.start();
+    let begun = Instant::now();
+    running.wait_for(".stderr", "an actor waits", 1);
+    std::thread::sleep(Duration::from_secs(10));
+    order(&late, "capacity 1\n");
+    let done = running.wait().expect(5);
+    assert!(done.stderr.contains("the deadline has passed"), "{}", done.stderr);
+    assert!(begun.elapsed() < Duration::from_secs(39), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -242,9 +290,13 @@ fn a_predictor_that_loads_on_no_node_ends_the_run_and_one_that_does_on_some_leav
 
 #[test]
 fn a_cluster_that_cannot_be_reached_and_a_python_without_the_relay_are_told_with_the_remedy() {
-    let job = job(3, MARKED).file("unreachable", "");
+    // A scheduler repeats what ended with 5.
+    let job = job(3, MARKED).file("refused", "");
     let done = job.process().expect(1);
-    assert!(done.stderr.contains("there is no cluster\nhint: start one"), "{}", done.stderr);
+    assert!(done.stderr.contains("failed to load the predictor"), "{}", done.stderr);
+    let job = job.file("unreachable", "");
+    let done = job.process().expect(5);
+    assert!(done.stderr.contains("error: there is no cluster\nhint: start one"), "{}", done.stderr);
     let job = job.env("PYTHONPATH", "");
     let done = job.process().expect(1);
     assert!(done.stderr.contains("-m pip install 'tokio_asyncio_bridge-….whl[ray]'"), "{}", done.stderr);

@@ -4,27 +4,31 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::NoWorkers;
 use super::pool::{Pool, State};
 use super::ray::Relay;
 use crate::error::BridgeError;
 
 impl Pool {
-    /// Starts workers at the places that are used, and at more of them when the cluster grows, until one is ready. Those
-    /// that are not yet go on.
+    /// Starts workers at all places, or at as many as there is room for and at more of them when the cluster grows, until
+    /// one is ready. Those that are not yet go on.
     ///
     /// # Errors
     ///
-    /// Fails if none can be ready, with the reason that the first gave.
+    /// Fails if none can be ready, with the reason that the first gave, or if the cluster is lost before.
     pub(super) async fn fill(
         self: &Arc<Self>,
         relay: &Arc<Relay>,
+        at_all: bool,
         keepers: &mut JoinSet<()>,
-    ) -> Result<(), String> {
+    ) -> Result<(), NoWorkers> {
         keepers.spawn(Arc::clone(self).keep(None, None));
-        keepers.spawn(Arc::clone(self).grow(Arc::clone(relay)));
+        keepers.spawn(Arc::clone(self).grow(Arc::clone(relay), at_all));
         let lost = async {
             let reason = relay.lost().await;
-            format!("the Ray cluster is lost: {reason}")
+            NoWorkers::NoCluster(format!(
+                "the Ray cluster was lost before the first call: {reason}\nhint: once it is back, the same command goes on"
+            ))
         };
         tokio::select! {
             biased;
@@ -35,20 +39,20 @@ impl Pool {
                     relay.warn_by(Box::new(move |text| { let _ = pool.upgrade().map(|pool| pool.warn(text)); }));
                     Ok(())
                 }
-                None => Err(self.unready.get().cloned().unwrap_or_default()),
+                None => Err(NoWorkers::Refused(self.unready.get().cloned().unwrap_or_default())),
             },
         }
     }
 
     /// Keeps the places that are used filled, until the bridge is closed or the cluster is lost.
-    async fn grow(self: Arc<Self>, relay: Arc<Relay>) {
+    async fn grow(self: Arc<Self>, relay: Arc<Relay>, at_all: bool) {
         let mut keepers = JoinSet::new();
         let mut capacity = relay.capacity();
         let mut filled = 0;
         loop {
             let room = *capacity.borrow_and_update();
             self.has_room_for(room);
-            let wanted = room.clamp(1, self.most());
+            let wanted = if at_all { self.most() } else { room.clamp(1, self.most()) };
             if wanted > filled {
                 self.use_only(wanted);
                 for index in filled..wanted {

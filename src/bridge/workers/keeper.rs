@@ -214,7 +214,7 @@ impl Pool {
     async fn others_load(&self, place: &Place, error: &CannotStart) -> bool {
         self.unready.get_or_init(|| error.to_string());
         place.failures.fetch_add(1, Ordering::Relaxed);
-        if self.ordinary().iter().all(|place| place.failures.load(Ordering::Relaxed) > 0) {
+        if self.are_as_many_as_fit(|place| place.failures.load(Ordering::Relaxed) > 0) {
             self.end(State::Failed(BridgeError::LoopStopped));
         }
         let loaded = self.is_loaded().await;
@@ -227,7 +227,7 @@ impl Pool {
     fn cannot_start(&self, place: &Place, error: &CannotStart) {
         let failures = place.failures.fetch_add(1, Ordering::Relaxed) + 1;
         let number = self.number(place);
-        let is_end = self.least_loaded().is_none() && self.ordinary().iter().all(Place::is_hopeless);
+        let is_end = self.least_loaded().is_none() && self.are_as_many_as_fit(Place::is_hopeless);
         if let Some(node) = place.shun() {
             self.warn(format!(
                 "worker {number} cannot be started on {node}, which gets no more workers: {error}"

@@ -83,6 +83,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinSet;
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 pub use self::child::serve_coordinator;
@@ -95,7 +96,6 @@ pub use self::process::{Program, resume, suspend};
 use self::ray::Relay;
 pub use self::ray::{Cluster, Connect, Log, Warn};
 pub use self::settings::{Count, Hosts, Settings, Which};
-use super::python::predictor::LoadError;
 use super::{AwaitTurn, Bridge, Call, Description, Health};
 use crate::call::Attempt;
 use crate::input::{Misfit, TypedValue, Types};
@@ -106,6 +106,17 @@ const DROPPED: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(1);
 /// How long before its time is up a worker that has not ended is killed.
 const KILL: Duration = Duration::from_millis(300);
+
+/// Why there are no workers.
+#[derive(Debug, thiserror::Error)]
+pub enum NoWorkers {
+    /// None can load the predictor, or there is no room for a process. The text holds the reason and the remedy.
+    #[error("{0}")]
+    Refused(String),
+    /// The cluster cannot be reached, is lost, or had no room in time. It may be otherwise later.
+    #[error("{0}")]
+    NoCluster(String),
+}
 
 /// Worker processes as one bridge. They end by [`Bridge::close`], or unobserved once this is dropped.
 pub struct Workers {
@@ -131,16 +142,16 @@ impl Workers {
     /// # Errors
     ///
     /// Fails if no worker can load the predictor, with the reason that the first gave, if the machine has no room for
-    /// that many processes, or if `stop` is cancelled meanwhile.
-    pub fn start(settings: Settings, which: Which, stop: CancellationToken) -> Result<Self, LoadError> {
+    /// that many processes, if there is no cluster, or if `stop` is cancelled meanwhile.
+    pub fn start(settings: Settings, which: Which, stop: CancellationToken) -> Result<Self, NoWorkers> {
         let home = Handle::current();
-        let failed = |error: std::io::Error| LoadError(CannotStart::from(error).to_string());
+        let failed = |error: std::io::Error| NoWorkers::Refused(CannotStart::from(error).to_string());
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (told, started) = sync_channel(1);
         // A runtime of their own, so that workers are heard also while the job's thread writes to a slow disk.
         let run = move || runtime.block_on(run(settings, which, home, stop, &told));
         let thread = std::thread::Builder::new().name("pool".into()).spawn(run).map_err(failed)?;
-        let panicked = |_| LoadError("the thread of the workers has panicked".to_owned());
+        let panicked = |_| NoWorkers::Refused("the thread of the workers has panicked".to_owned());
         let mut workers = started.recv().map_err(panicked)??;
         workers.thread = Some(thread);
         Ok(workers)
@@ -185,19 +196,21 @@ async fn run(
     which: Which,
     home: Handle,
     stop: CancellationToken,
-    told: &SyncSender<Result<Workers, LoadError>>,
+    told: &SyncSender<Result<Workers, NoWorkers>>,
 ) {
     let mut keepers = JoinSet::new();
     let begun = match which {
         Which::Processes { program, count } => {
             with_processes(settings, program, count, home, stop, &mut keepers)
                 .await
-                .map_err(|error| error.to_string())
+                .map_err(|error| NoWorkers::Refused(error.to_string()))
         }
         Which::Actors(cluster) => with_actors(settings, *cluster, home, stop, &mut keepers).await,
     };
     let started = begun.and_then(|(pool, note)| {
-        let first = pool.least_loaded().ok_or("the worker has ended as soon as it was ready")?;
+        let first = pool.least_loaded();
+        let gone = || NoWorkers::Refused("the worker has ended as soon as it was ready".to_owned());
+        let first = first.ok_or_else(gone)?;
         let remote = &first.remote;
         Ok(Workers {
             description: Description { workers: pool.ordinary().len() as u64, ..remote.describe().clone() },
@@ -209,7 +222,7 @@ async fn run(
         })
     });
     // If nobody waits any more, the bridge is dropped here, and its workers end.
-    let _ = told.send(started.map_err(LoadError));
+    let _ = told.send(started);
     keepers.join_all().await;
 }
 
@@ -260,17 +273,18 @@ async fn with_actors(
     home: Handle,
     stop: CancellationToken,
     keepers: &mut JoinSet<()>,
-) -> Result<Begun, String> {
-    let asked = cluster.connect.actors;
+) -> Result<Begun, NoWorkers> {
+    let (asked, asks_for_all, until) = (cluster.connect.actors, cluster.asks_for_all, cluster.until);
     let (relay, connected) = tokio::select! {
-        connected = Relay::start(cluster) => connected?,
-        () = stop.cancelled() => return Err(CannotStart::Closing.to_string()),
+        connected = by(until, Relay::start(cluster)) => connected.unwrap_or_else(|| Err(too_late(None)))?,
+        () = stop.cancelled() => return Err(NoWorkers::Refused(CannotStart::Closing.to_string())),
     };
     let relay = Arc::new(relay);
     let kind = Arc::clone(&relay) as Arc<dyn Kind>;
     let pool = Arc::new(Pool::new(settings, kind, home, asked));
     end_once(stop, &pool);
-    let filled = pool.fill(&relay, keepers).await;
+    let filled = by(until, pool.fill(&relay, asks_for_all, keepers)).await;
+    let filled = filled.unwrap_or_else(|| Err(too_late(relay.why_waiting())));
     if let Err(error) = filled {
         pool.end(State::Closing(DROPPED));
         return Err(error);
@@ -285,6 +299,19 @@ fn end_once(stop: CancellationToken, pool: &Arc<Pool>) {
         stop.cancelled_owned().await;
         let _ = pool.upgrade().map(|pool| pool.end(State::Closing(DROPPED)));
     });
+}
+
+/// What comes of it; `None` if the time has come before.
+async fn by<T>(until: Option<Instant>, what: impl Future<Output = T>) -> Option<T> {
+    match until {
+        Some(until) => timeout_at(until.into(), what).await.ok(),
+        None => Some(what.await),
+    }
+}
+
+fn too_late(why: Option<String>) -> NoWorkers {
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    NoWorkers::NoCluster(format!("the deadline has passed before an actor was ready{why}"))
 }
 
 /// Starts workers at the places, side by side. Those that failed are tried again later, unless all have.

@@ -183,6 +183,13 @@ impl Pool {
         &self.places[..self.used.load(Ordering::Acquire)]
     }
 
+    /// Whether this holds for as many places of ordinary workers as there is room for. The others may wait for room that
+    /// never comes.
+    pub(super) fn are_as_many_as_fit(&self, is_so: impl Fn(&Place) -> bool) -> bool {
+        let room = self.room.load(Ordering::Acquire).max(1);
+        self.ordinary().iter().filter(|place| is_so(place)).count() >= room.min(self.ordinary().len())
+    }
+
     /// The place of the worker for suspects.
     pub(super) fn for_suspects(&self) -> &Place {
         &self.places[self.places.len() - 1]

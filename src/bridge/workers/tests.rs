@@ -133,7 +133,7 @@ fn settings() -> Settings {
     }
 }
 
-async fn start(settings: Settings, which: Which) -> Result<Workers, LoadError> {
+async fn start(settings: Settings, which: Which) -> Result<Workers, NoWorkers> {
     tokio::task::spawn_blocking(|| Workers::start(settings, which, CancellationToken::new())).await.unwrap()
 }
 

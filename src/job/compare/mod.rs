@@ -47,7 +47,6 @@ impl PreparedComparison {
         control: &Control,
     ) -> Result<Self, JobError> {
         let spec = spec.with(options.predictor.as_ref())?.anchored();
-        let deadline = spec.time.deadline;
         let input = options.input.as_deref().unwrap_or(&spec.input).to_owned();
         let preparing = Preparing {
             source: spec.source(&input),
@@ -81,6 +80,7 @@ impl PreparedComparison {
                 mode.concurrency = calls;
             }
         }
+        let deadline = prepared.answerer.left(&prepared.spec);
         Ok(Self { prepared, modes, runs, deadline, directory })
     }
 

@@ -19,6 +19,8 @@ lock = threading.RLock()
 capacity = int(os.environ.get("FAKE_CAPACITY", "2"))
 # Room that others take.
 taken = int(os.environ.get("FAKE_TAKEN", "0"))
+# Once so many actors want room, there is room for them.
+scales = int(os.environ.get("FAKE_SCALES", "0"))
 proven = True
 waiting: list[tuple[int, int]] = []
 alive: dict[int, subprocess.Popen[bytes]] = {}
@@ -103,19 +105,26 @@ def obey() -> None:
 
 
 def hear(message: dict[str, object], fds: list[int]) -> None:
+    global capacity
     match message:
         case {"connect": asked}:
             with open("asked.json", "w") as file:
                 json.dump(asked, file)
             if os.path.exists("unreachable"):
-                say(failed="there is no cluster\nhint: start one")
+                say(failed="there is no cluster\nhint: start one", unreachable=True)
                 sys.exit(1)
             gone_after = float(os.environ.get("FAKE_GONE_AFTER", "0"))
+            if os.path.exists("refused"):
+                say(failed="Ray 2.0.0 is there")
+                sys.exit(1)
             say(connected={"capacity": capacity, "note": "a fake", "gone_after": gone_after})
             threading.Thread(target=obey, daemon=True).start()
         case {"start": int(actor)}:
             with lock:
                 waiting.append((actor, fds.pop(0)))
+                if capacity < scales <= len(waiting) + len(alive):
+                    capacity = scales
+                    say(capacity=capacity)
             place()
         case {"kill": int(actor)}:
             kill(actor)

@@ -56,6 +56,9 @@ pub(super) enum FromRelay {
     /// Why there is no cluster.
     Failed {
         failed: String,
+        /// Whether it may be there later.
+        #[serde(default)]
+        unreachable: bool,
     },
     Placed {
         placed: u64,

@@ -33,6 +33,7 @@ use tokio::time::timeout;
 pub use self::control::Connect;
 pub(super) use self::control::Connected;
 use self::control::{FromRelay, ToRelay, send};
+use super::NoWorkers;
 use super::death::Death;
 use super::life::{Died, Kind, Life, Node, Started, Starting};
 use super::process::{Process, Program, Spawned, Starter};
@@ -57,6 +58,10 @@ pub struct Cluster {
     pub relay: Program,
     /// What is asked for.
     pub connect: Connect,
+    /// Whether all actors are asked for at once, also those that there is no room for: a cluster may grow for them.
+    pub asks_for_all: bool,
+    /// When the first actor must be ready at the latest.
+    pub until: Option<Instant>,
     /// Texts that must not be shown.
     pub secrets: Secrets,
     /// Shows a line that the relay wrote to its standard error.
@@ -102,8 +107,8 @@ struct Actors {
     alive: BTreeMap<u64, Known>,
     /// Whether there can be no more.
     over: bool,
-    /// Whether it was told that there is no room.
-    told_waiting: bool,
+    /// Why the last one that was not placed yet has to wait. It is told once, until one is placed.
+    waiting: Option<String>,
     /// How long one may go on that is cut off.
     gone_after: Duration,
     /// When all must have ended that were left behind as the cluster was lost.
@@ -122,10 +127,12 @@ impl Relay {
     /// # Errors
     ///
     /// Fails with the reason and the remedy if it does not.
-    pub(super) async fn start(cluster: Cluster) -> Result<(Self, Connected), String> {
-        let Cluster { relay: program, connect, secrets, log, warn } = cluster;
+    pub(super) async fn start(cluster: Cluster) -> Result<(Self, Connected), NoWorkers> {
+        let Cluster { relay: program, connect, secrets, log, warn, .. } = cluster;
         let name = program.path.display().to_string();
-        let failed = |error: io::Error| format!("failed to run `{name}`, which is to reach Ray: {error}");
+        let failed = |error: io::Error| {
+            NoWorkers::Refused(format!("failed to run `{name}`, which is to reach Ray: {error}"))
+        };
         let starter = Starter::new().map_err(failed)?;
         let Spawned { process, socket, mut died, stderr } =
             starter.start(program, true).await.map_err(failed)?;
@@ -170,10 +177,10 @@ impl Relay {
                     "\nhint: install this program's package and Ray there: `{name} -m pip install \
                      'tokio_asyncio_bridge-….whl[ray]'`"
                 );
-                Err(format!(
+                Err(NoWorkers::Refused(format!(
                     "`{name}`, which is to reach Ray, {death}: {words}{}",
                     if absent { &*hint } else { "" }
-                ))
+                )))
             }
         }
     }
@@ -186,6 +193,11 @@ impl Relay {
     /// How many actors the cluster holds, as it changes.
     pub(super) fn capacity(&self) -> watch::Receiver<usize> {
         self.shared.capacity.subscribe()
+    }
+
+    /// Why an actor waits, if none was placed since that was told.
+    pub(super) fn why_waiting(&self) -> Option<String> {
+        self.shared.actors().waiting.clone()
     }
 
     /// Resolves once the cluster is lost, to the reason.
@@ -266,13 +278,13 @@ impl Shared {
         match message {
             FromRelay::Placed { placed, node } => {
                 let mut actors = self.actors();
-                actors.told_waiting = false;
+                actors.waiting = None;
                 if let Some(known) = actors.alive.get(&placed) {
                     let _ = known.node.set(node);
                 }
             }
             FromRelay::Waiting { why, .. } => {
-                if !std::mem::replace(&mut self.actors().told_waiting, true) {
+                if self.actors().waiting.replace(why.clone()).is_none() {
                     self.warn.lock().unwrap_or_else(PoisonError::into_inner)(format!(
                         "an actor waits: {why}"
                     ));
@@ -314,7 +326,7 @@ impl Shared {
 }
 
 /// What is told of the connection to the cluster.
-type Tell = oneshot::Sender<Result<Connected, String>>;
+type Tell = oneshot::Sender<Result<Connected, NoWorkers>>;
 
 /// Takes in what the relay says, until it ends.
 fn listen(socket: UnixStream, shared: &Shared, secrets: &Secrets, tell: Tell) {
@@ -327,8 +339,9 @@ fn listen(socket: UnixStream, shared: &Shared, secrets: &Secrets, tell: Tell) {
                     Duration::try_from_secs_f64(connected.gone_after).unwrap_or_default();
                 let _ = tell.take().map(|tell| tell.send(Ok(connected)));
             }
-            Ok(FromRelay::Failed { failed }) => {
-                let _ = tell.take().map(|tell| tell.send(Err(failed)));
+            Ok(FromRelay::Failed { failed, unreachable }) => {
+                let kind = if unreachable { NoWorkers::NoCluster } else { NoWorkers::Refused };
+                let _ = tell.take().map(|tell| tell.send(Err(kind(failed))));
             }
             Ok(message) => shared.take(message),
             Err(error) => tracing::error!("failed to read what the relay to Ray said: {error}"),
