@@ -197,5 +197,5 @@ def test_what_cannot_be_sent_is_refused_before_the_cluster_is_reached(rows: Path
         tab.process("q.csv", predictor=locked, ray="127.0.0.1:9")
     with pytest.raises(tab.UsageError, match="`ray_env=NOT_SET`: the variable is not set here"):
         tab.process("q.csv", predictor="app.py:answer", ray="127.0.0.1:9", ray_env=["NOT_SET"])
-    with pytest.raises(tab.PredictorError, match=r"failed to reach the Ray cluster .127\.0\.0\.1:9."):
+    with pytest.raises(tab.ClusterError, match=r"the Ray cluster .127\.0\.0\.1:9. cannot be reached"):
         tab.process("q.csv", predictor="app.py:answer", ray="127.0.0.1:9")

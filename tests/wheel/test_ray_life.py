@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,8 +19,9 @@ import pytest
 
 pytest.importorskip("ray")
 
+import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError
-from tokio_asyncio_bridge._ray import _life, _relay
+from tokio_asyncio_bridge._ray import _actor, _cluster, _life, _relay
 from tokio_asyncio_bridge._ray._cluster import Cluster, Node
 
 NODE = Node("n", "node (127.0.0.1)", {"CPU": 2})
@@ -175,8 +177,65 @@ def test_a_node_for_which_the_package_was_not_built_is_told_beside_this_machine(
     here = f"Python {sys.version_info.major}.{sys.version_info.minor}, {sys.platform}-{platform.machine()}"
     assert told == (
         f"tokio-asyncio-bridge cannot be imported there (Python 3.99, linux-riscv64; here {here}): "
-        "No module named '_native'"
+        "No module named '_native'\n"
+        "hint: install tokio-asyncio-bridge 0.2.0 there, or leave the node out of the cluster"
     )
+
+
+def test_an_actor_is_made_without_the_package_and_is_refused_by_another_python_with_both_versions() -> None:
+    code = """
+import sys
+import ray.cloudpickle
+sys.modules["tokio_asyncio_bridge"] = None
+sent = sys.stdin.buffer.read()
+print(ray.cloudpickle.loads(sent).__name__)
+sys.version_info = (3, 99)
+ray.cloudpickle.loads(sent)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input=ray.cloudpickle.dumps(_actor.Actor), capture_output=True)
+    assert done.stdout == b"Actor\n", done.stderr
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert f"RuntimeError: Python 3.99 is there, and Python {here} here" in done.stderr.decode()
+
+
+def test_nodes_are_asked_for_the_package_before_packages_are_installed_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(_cluster, "_init", lambda address, runtime_env: made.append(runtime_env))
+    monkeypatch.setattr(_cluster.ray, "shutdown", lambda: None)
+    monkeypatch.setattr(_cluster, "_without_package", lambda: ([], ["slow"]))
+    cluster = Cluster.connect({"address": "auto", "runtime_env": {"pip": ["dspy"], "working_dir": "s3://app.zip"}})
+    assert made == [{"working_dir": "s3://app.zip"}, {"pip": ["dspy"], "working_dir": "s3://app.zip"}]
+    assert cluster.note == "whether this package is there, slow did not say within 60 s"
+    monkeypatch.setattr(_cluster, "_without_package", lambda: (["a", "b"], []))
+    made.clear()
+    assert "this package was sent to a, b (" in Cluster.connect({"address": "auto"}).note
+    assert made == [{}, {"py_modules": [str(Path(_cluster.__file__).parents[1])]}]
+
+
+def test_an_actor_that_no_node_can_hold_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cluster, "nodes", lambda self: [NODE])
+    assert Cluster(1.0, 1.0, {}).why_waiting() == (
+        "no node is large enough: 1 CPU, 1 GPU asked for, and a node has 2 CPU, 0 GPU at the most\n"
+        "hint: ask for less with `--ray-cpus`, `--ray-gpus` or `--ray-resources`, or add such a node"
+    )
+
+
+def test_the_end_of_an_actor_whose_lease_ran_out_is_told_with_what_may_have_held_it_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_life, "LEASE", 0.4)
+
+    class Held(Actor):
+        def pull(self, *arguments: Any) -> bytes | None:
+            if len(self.polls) > 2:
+                time.sleep(0.5)
+                raise ActorDiedError
+            return super().pull(*arguments)
+
+    *_, last = live(monkeypatch, Held(), lambda life: None)
+    how = "did not answer for 0.4 s, perhaps because code held the interpreter's lock"
+    assert (last["how"], last["proven"]) == (how, True)
 
 
 def test_bytes_may_come_twice_and_are_said_until_they_are_acknowledged() -> None:

@@ -1,6 +1,7 @@
 """The relay of `--ray`, without the program: a coordinator in Python speaks the protocol to it."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -195,7 +196,7 @@ def test_an_actor_waits_for_room(local: Relay, app: str) -> None:
         ({"python": "3.8"}, "and the program has 3.8"),
         ({"protocol": 0}, f"has worker protocol {_native.PROTOCOL}, and the program has 0"),
         ({"address": "ray://127.0.0.1:10001"}, "`ray job submit"),
-        ({"address": "127.0.0.1:9"}, "failed to reach the Ray cluster `127.0.0.1:9`"),
+        ({"address": "127.0.0.1:9"}, "the Ray cluster `127.0.0.1:9` cannot be reached"),
     ],
 )
 def test_what_cannot_be_connected_is_refused_with_the_reason(asked: Message, told: str) -> None:
@@ -301,14 +302,14 @@ def test_a_node_with_another_version_is_refused_and_left_out(app: str, nodes: No
         running.say({"close": 5})
 
 
-# For a node that was added later than the run began.
+# For a node on which the package is of no use.
 LACKS = """
-import sys
+import os, sys
 
 class Lacks:
     def find_spec(self, name, path=None, target=None):
-        if name == "tokio_asyncio_bridge._ray":
-            raise ModuleNotFoundError(f"No module named {name!r}")
+        if name == os.environ["LACKS"]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Lacks())
 """
@@ -347,17 +348,29 @@ def test_the_package_is_sent_to_nodes_without_it(tmp_path: Path, app: str, nodes
 
 
 @pytest.mark.cluster
-def test_a_node_without_the_package_cannot_make_an_actor(tmp_path: Path, app: str, nodes: Nodes) -> None:
+def test_a_node_that_cannot_load_the_package_is_named_with_both_platforms_and_left_out(
+    tmp_path: Path, app: str, nodes: Nodes
+) -> None:
     (tmp_path / "sitecustomize.py").write_text(LACKS)
-    nodes.add(PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    here = f"Python {_python()}, {sys.platform}-{platform.machine()}"
+    nodes.add(PYTHONPATH=path, LACKS="tokio_asyncio_bridge._native")
     with relay(request(nodes.cluster.address, cpus=0.5)) as running:
-        running.hear("connected")
-        for _ in range(2):
-            running.start()
-        why = running.hear("cannot")["why"]
-        assert "No module named 'tokio_asyncio_bridge._ray'\nhint: install tokio-asyncio-bridge 0.2.0 there" in why
-        assert "no actor can be made at " in why and len(why) < 400, why
-        running.hear("placed")
+        assert running.hear("connected")["connected"]["capacity"] == 4
+        # Each lacks something else: the part that is built for a platform; or all, on a node that comes later.
+        lacking = {"_native": "cannot import name '_native'", "all": "No module named 'tokio_asyncio_bridge'"}
+        for what, error in lacking.items():
+            for _ in range(2):
+                running.start()
+            why = running.hear("cannot")["why"]
+            told = f"does not fit: tokio-asyncio-bridge cannot be imported there ({here}; here {here}): "
+            assert why.startswith("node ") and told in why, why
+            assert error in why and "\nhint: install tokio-asyncio-bridge 0.2.0 there" in why
+            running.hear("placed")
+            assert running.hear("capacity")["capacity"] == 2
+            if what == "_native":
+                nodes.add(PYTHONPATH=path, LACKS="tokio_asyncio_bridge")
+                assert running.hear("capacity")["capacity"] == 4
         running.say({"close": 5})
 
 
@@ -397,5 +410,6 @@ def test_a_call_that_holds_the_interpreters_lock_ends_with_the_lease(app: str) -
         worker = running.start()
         worker.ready(app)
         worker.ask(1, "lock")
-        assert worker.died(GONE_AFTER + 5)["proven"]
+        died = worker.died(GONE_AFTER + 5)
+        assert died["proven"] and died["how"].startswith("did not answer for 6 s, perhaps because code held"), died
         running.say({"close": 5})

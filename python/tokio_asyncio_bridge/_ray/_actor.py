@@ -1,4 +1,4 @@
-"""The actor: a worker in a process of Ray's. Imported on the nodes, where nothing else of this package need be new."""
+"""The actor: a worker in a process of Ray's. It is sent by its value, and imports this package on the nodes itself."""
 
 import os
 import platform
@@ -8,8 +8,22 @@ from typing import Any
 import ray
 
 
+class _SamePython:
+    """Refuses to be loaded by another Python, which would die of this one's code without a word."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        check = (
+            "import sys\n"
+            f"here, there = '{sys.version_info.major}.{sys.version_info.minor}', '%d.%d' % sys.version_info[:2]\n"
+            "if there != here: raise RuntimeError(f'Python {there} is there, and Python {here} here')"
+        )
+        return exec, (check, {})
+
+
 class Actor:
     """Serves the coordinator by polls of the relay. Every method but `pull` returns at once."""
+
+    _python = _SamePython()
 
     def __init__(self) -> None:
         self._serving: Any = None

@@ -14,13 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ray.exceptions import GetTimeoutError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tokio_asyncio_bridge import _native
+from tokio_asyncio_bridge._ray import _actor
 from tokio_asyncio_bridge._ray._actor import Actor
 
 # Not by `import`: Ray's own types are incomplete, and lack options of its actors.
 ray: Any = importlib.import_module("ray")
+# So that an actor can also be made where this package cannot be imported, and say so.
+ray.cloudpickle.register_pickle_by_value(_actor)
 
 # The memory of Ray's object store where we start it, in bytes. Nothing of ours goes there.
 _OBJECTS = 100 << 20
@@ -32,6 +36,10 @@ _PROBE = 60
 
 class CannotConnect(Exception):
     """There is no cluster, or it does not fit. The text holds the reason and the remedy."""
+
+
+class CannotReach(CannotConnect):
+    """There is no cluster now. There may be one later."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +76,24 @@ class Cluster:
         cpus, gpus = request.get("cpus"), request.get("gpus")
         cluster = cls(1.0 if cpus is None else cpus, gpus or 0.0, dict(request.get("resources") or {}))
         runtime_env = dict(request.get("runtime_env") or {})
-        _init(address, runtime_env)
-        others = {} if address == "local" else _without_package()
+        if address == "local":
+            _init(address, runtime_env)
+            return cluster
+        # These take minutes to be made, and take nothing away of what a node has.
+        quick = {name: value for name, value in runtime_env.items() if name not in ("pip", "uv")}
+        _init(address, quick)
+        others, silent = _without_package()
+        notes = []
         if others:
             size = sum(file.stat().st_size for file in _package().rglob("*") if file.is_file())
+            runtime_env["py_modules"] = [*runtime_env.get("py_modules", []), str(_package())]
+            notes.append(f"this package was sent to {', '.join(others)} ({size / 1e6:.0f} MB)")
+        if silent:
+            notes.append(f"whether this package is there, {', '.join(silent)} did not say within {_PROBE} s")
+        cluster.note = "; ".join(notes)
+        if runtime_env != quick:
             ray.shutdown()
-            modules = [*runtime_env.get("py_modules", []), str(_package())]
-            _init(address, {**runtime_env, "py_modules": modules})
-            nodes = ", ".join(others.values())
-            cluster.note = f"this package was sent to {nodes} ({size / 1e6:.0f} MB)"
+            _init(address, runtime_env)
         return cluster
 
     def nodes(self) -> list[Node]:
@@ -109,8 +126,16 @@ class Cluster:
     def why_waiting(self) -> str:
         """Why an actor has no place yet."""
         asked = {**self._asked(), **self.resources}
+        nodes = self.nodes()
+        if not any(self._room(node.resources) for node in nodes):
+            most = {name: max(node.resources.get(name, 0) for node in nodes) for name in asked}
+            there = ", ".join(f"{most[name]:g} {name}" for name, amount in asked.items() if amount > 0)
+            return (
+                f"no node is large enough: {_amounts(asked)} asked for, and a node has {there} at the most"
+                "\nhint: ask for less with `--ray-cpus`, `--ray-gpus` or `--ray-resources`, or add such a node"
+            )
         free, total = ray.available_resources(), ray.cluster_resources()
-        wanted = ", ".join(f"{amount:g} {name}" for name, amount in asked.items() if amount > 0)
+        wanted = _amounts(asked)
         there = ", ".join(
             f"{free.get(name, 0):g} of {total.get(name, 0):g} {name} are free"
             for name, amount in asked.items()
@@ -159,10 +184,6 @@ class Cluster:
             self.leave_out(nodes[0].id)
         where = f"on node {nodes[0].name}" if len(nodes) == 1 else f"at {address[1]}" if address else "on a node"
         *_, reason = [line for line in re.sub(r"\x1b\[\d*m", "", error).splitlines() if line.strip()]
-        if "No module named 'tokio_asyncio_bridge" in reason:
-            reason += (
-                f"\nhint: install tokio-asyncio-bridge {_native.VERSION} there, or leave the node out of the cluster"
-            )
         return f"no actor can be made {where}: {reason}"
 
     def misfit(self, facts: dict[str, Any]) -> str | None:
@@ -176,11 +197,18 @@ class Cluster:
         if "error" in facts and "version" not in facts:
             there = f"Python {facts['python']}, {facts['platform']}"
             own = f"Python {_python()}, {sys.platform}-{platform.machine()}"
-            return f"tokio-asyncio-bridge cannot be imported there ({there}; here {own}): {facts['error']}"
+            return (
+                f"tokio-asyncio-bridge cannot be imported there ({there}; here {own}): {facts['error']}"
+                f"\nhint: install tokio-asyncio-bridge {_native.VERSION} there, or leave the node out of the cluster"
+            )
         for key, (name, own) in here.items():
             if facts[key] != own:
                 return f"{name} {facts[key]} is there, and {name} {own} here"
         return None
+
+
+def _amounts(resources: dict[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in resources.items() if amount > 0)
 
 
 def _python() -> str:
@@ -215,10 +243,13 @@ def _check(request: dict[str, Any]) -> None:
         host, _, port = request["address"].rpartition(":")
         try:
             socket.create_connection((host, int(port)), timeout=_REACH).close()
-        except (OSError, ValueError) as error:
-            raise CannotConnect(
-                f"failed to reach the Ray cluster `{request['address']}`: {error}\nhint: is it running?"
-            ) from error
+        except OSError as error:
+            raise _unreachable(request["address"], error) from error
+
+
+def _unreachable(address: str, error: OSError) -> CannotReach:
+    hint = "start one with `ray start --head`, or take `--ray local`" if address == "auto" else "is it running?"
+    return CannotReach(f"the Ray cluster `{address}` cannot be reached: {error}\nhint: {hint}")
 
 
 def _init(address: str, runtime_env: dict[str, Any]) -> None:
@@ -243,9 +274,10 @@ def _init(address: str, runtime_env: dict[str, Any]) -> None:
                 raise
             ray.shutdown()
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, OSError) as error:
-        hint = "start one with `ray start --head`, or take `--ray local`" if address == "auto" else "is it running?"
-        raise CannotConnect(f"failed to reach the Ray cluster `{address}`: {error}\nhint: {hint}") from error
+    except OSError as error:
+        if address != "local":
+            raise _unreachable(address, error) from error
+        raise CannotConnect(f"failed to start Ray: {error}") from error
     except Exception as error:
         raise CannotConnect(f"failed to connect to Ray (`{address}`): {error}") from error
     finally:
@@ -253,8 +285,8 @@ def _init(address: str, runtime_env: dict[str, Any]) -> None:
             signal.signal(number, handler)
 
 
-def _without_package() -> dict[str, str]:
-    """The names of the nodes that do not have this package, by their ids."""
+def _without_package() -> tuple[list[str], list[str]]:
+    """The names of the nodes that do not have this package, and of those that do not say whether they do."""
 
     def probe() -> bool:
         try:
@@ -270,11 +302,14 @@ def _without_package() -> dict[str, str]:
     replies = {id: asked(scheduling_strategy=NodeAffinitySchedulingStrategy(id, soft=False)).remote() for id in nodes}
     if replies:
         ray.wait(list(replies.values()), num_returns=len(replies), timeout=_PROBE)
-    missing = {}
+    missing, silent = [], []
     for id, reply in replies.items():
         try:
             if not ray.get(reply, timeout=0):
-                missing[id] = nodes[id]["NodeManagerHostname"]
-        except Exception:  # An actor there will tell why it cannot be made.
+                missing.append(nodes[id]["NodeManagerHostname"])
+        except GetTimeoutError:
+            silent.append(nodes[id]["NodeManagerHostname"])
             ray.cancel(reply, force=True)
-    return missing
+        except Exception:  # An actor there will tell why it cannot be made.
+            continue
+    return missing, silent

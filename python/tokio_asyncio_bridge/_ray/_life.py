@@ -271,6 +271,7 @@ class Life:
     async def _proven(self, error: ActorDiedError | OutOfMemoryError) -> tuple[str, bool, bool]:
         """Ray says that it is dead. It knows that from the node, if that is alive; otherwise it only believes so."""
         how, oom = _how(error), isinstance(error, OutOfMemoryError)
+        silent_for = now() - self._heard
         try:
             nodes = await asyncio.wait_for(asyncio.to_thread(self._cluster.nodes), max(self._left(), 0.1))
         except (TimeoutError, RayError):
@@ -281,7 +282,9 @@ class Life:
         if "End of file" not in str(error):
             await asyncio.sleep(_KILLING)
         # It may have ended because nobody polled it, and then nothing that it did is to blame.
-        lapsed = now() - self._heard > _STALE and now() - self._stalled() < GONE_AFTER
+        lapsed = silent_for > _STALE and now() - self._stalled() < GONE_AFTER
+        if silent_for > LEASE and not oom:
+            how = f"did not answer for {LEASE:g} s, perhaps because code held the interpreter's lock"
         return how, not lapsed, oom
 
     def _left(self) -> float:

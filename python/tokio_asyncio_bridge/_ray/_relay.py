@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import ray
 
 from tokio_asyncio_bridge import _native
-from tokio_asyncio_bridge._ray._cluster import CannotConnect, Cluster, Node
+from tokio_asyncio_bridge._ray._cluster import CannotConnect, CannotReach, Cluster, Node
 from tokio_asyncio_bridge._ray._control import Control
 from tokio_asyncio_bridge._ray._lease import GONE_AFTER
 from tokio_asyncio_bridge._ray._life import Life, now
@@ -136,7 +136,7 @@ def main() -> NoReturn:
         cluster = Cluster.connect(heard[0]["connect"])
         nodes = cluster.nodes()
     except CannotConnect as error:
-        control.tell({"failed": str(error)})
+        control.tell({"failed": str(error), "unreachable": isinstance(error, CannotReach)})
         _end(1, 5.0)
     cpus = sum(node.resources.get("CPU", 0) for node in nodes)
     words = "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
