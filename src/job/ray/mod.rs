@@ -89,6 +89,7 @@ impl Sent {
         let given = spec.ray.ray_runtime_env.as_deref();
         let mut runtime_env =
             given.map(|file| runtime_env::read(file, python)).transpose()?.unwrap_or_default();
+        runtime_env::anchor(&mut runtime_env, &spec.directory);
         let named = spec.predictor.predictor.clone();
         if let Some(directory) = runtime_env.get("working_dir") {
             let directory = directory.as_str().unwrap_or_default();

@@ -34,6 +34,29 @@ pub(super) fn read(file: &Path, python: Option<&Path>) -> Result<Map<String, Val
     Ok(fields)
 }
 
+/// Makes the paths of files that are in `directory` absolute. Ray would look for them where this process runs.
+pub(super) fn anchor(fields: &mut Map<String, Value>, directory: &Path) {
+    let anchored = |value: &mut Value, is_path: fn(&Path) -> bool| {
+        let path = value.as_str().map(|text| directory.join(text)).filter(|path| is_path(path));
+        if let Some(path) = path.as_deref().and_then(Path::to_str) {
+            *value = path.into();
+        }
+    };
+    for (name, value) in fields {
+        match (name.as_str(), value) {
+            ("working_dir", value) => anchored(value, Path::exists),
+            ("py_modules", Value::Array(modules)) => {
+                for module in modules {
+                    anchored(module, Path::exists);
+                }
+            }
+            // Or the name of an environment, which is no file.
+            ("pip" | "uv" | "conda", value) => anchored(value, Path::is_file),
+            _ => {}
+        }
+    }
+}
+
 fn of_yaml(file: &Path, python: Option<&Path>) -> Result<Value, String> {
     let python = executable(python).map_err(|error| error.to_string())?;
     let mut command = Command::new(&python);
@@ -53,6 +76,24 @@ fn of_yaml(file: &Path, python: Option<&Path>) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_found_wherever_the_process_runs() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("lib")).unwrap();
+        std::fs::write(place.path().join("needs.txt"), "").unwrap();
+        let at = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
+        let mut fields = serde_json::json!({
+            "working_dir": "lib", "py_modules": ["lib", "s3://bucket/lib.zip"], "pip": "needs.txt", "conda": "lib",
+            "env_vars": {"PLACE": "lib"},
+        });
+        anchor(fields.as_object_mut().unwrap(), place.path());
+        let anchored = serde_json::json!({
+            "working_dir": at("lib"), "py_modules": [at("lib"), "s3://bucket/lib.zip"], "pip": at("needs.txt"),
+            "conda": "lib", "env_vars": {"PLACE": "lib"},
+        });
+        assert_eq!(fields, anchored);
+    }
 
     #[test]
     fn json_is_read_and_what_is_no_environment_is_refused() {

@@ -19,7 +19,7 @@ group! {
         /// and budgets hold for all actors together (not with `--workers`)
         [value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "auto", env = "TAB_RAY"]
         ray: RayAddress as (RayAddress) = RayAddress::None,
-        /// The number of actors [default: as many as the cluster has room for, also on nodes that come later, but no
+        /// The number of actors, all asked for at once, so that a cluster can grow for them [default: as many as the cluster has room for, also on nodes that come later, but no
         /// more than `-c`]
         [value_name = "N", env = "TAB_RAY_ACTORS"]
         ray_actors: Option<NonZeroU32> as (NonZeroU32) = None,
@@ -36,8 +36,8 @@ group! {
         /// set, so with a `working_dir` no other files are sent
         [value_name = "FILE", env = "TAB_RAY_RUNTIME_ENV"]
         ray_runtime_env: Option<PathBuf> as (PathBuf) = None,
-        /// Set this variable in the actors too, to the value that it has here; the value is masked in all that is shown,
-        /// and Ray neither stores nor shows it (repeatable)
+        /// Set this variable in the actors too, to the value that it has here; the value is masked in all that is shown
+        /// (one of fewer than six characters only as `NAME=value`), and Ray neither stores nor shows it (repeatable)
         [value_name = "NAME", value_parser = variable, value_delimiter = ',', env = "TAB_RAY_ENV"]
         ray_env: Vec<String> as (Vec<String>) = Vec::new(),
     }
