@@ -1,6 +1,7 @@
 //! The steps of a session: [`Job`], [`PreparedJob`], [`OpenJob`].
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tempfile::TempPath;
 
@@ -15,9 +16,10 @@ use super::resume::{Begin, TakeUp};
 use super::run::{Opened, Session, SessionEnd};
 use super::spec::JobSpec;
 use crate::bridge::python::predictor::PredictorObject;
-use crate::journal::Counts;
+use crate::journal::{Counts, Header};
 use crate::observe::{Level, Observer};
 use crate::run::control::Control;
+use crate::selection::Rows;
 
 /// Options of one session, which are not part of the job.
 #[derive(Default)]
@@ -274,14 +276,20 @@ impl OpenJob {
         observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<SessionEnd, JobError> {
-        let opened = self.opened.take().expect("a session runs once");
-        let mut session = Session::new(&self.prepared, opened, self.prepared.calls);
+        // In a block of its own, or the future would keep room for what has moved into the session.
+        let (index, mut session) = {
+            let opened = self.opened.take().expect("a session runs once");
+            let index = Arc::clone(opened.journal.index());
+            (index, Session::new(&self.prepared, opened, self.prepared.calls))
+        };
         session.scratch = self.scratch;
-        let spooled = self.prepared.spec.stream;
         let end = session.run(&self.files, observer, control).await?;
-        let is_whole = end.report.as_ref().is_some_and(|report| report.rows.ok == report.rows.total);
-        if spooled
-            && is_whole
+        // Also the rows that no session has selected yet: a later one may.
+        let Header { input, selection, .. } = &self.prepared.header;
+        let all = Rows::new(0..input.rows, selection.shard);
+        if self.prepared.spec.stream
+            && end.report.is_some()
+            && index.count(all.iter()).ok == all.len()
             && let Err(error) = remove_spool(&self.files)
         {
             observer.message(Level::Warning, &error.to_string());

@@ -142,6 +142,19 @@ fn standard_input_is_kept_for_resume_and_removed_once_all_is_answered() {
 }
 
 #[test]
+fn standard_input_is_kept_until_the_rows_are_answered_that_were_not_selected_yet() {
+    let job = Job::new().echo().stdin("question\nWho?\nWhy?\nWhere?\n");
+    let process =
+        ["process", "-", "--format", "csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"];
+    job.run(&[&process[..], &["-n", "1"]].concat()).expect(0);
+    job.run(&["export", "answers.csv", "-o", "so_far.csv"]).expect(0);
+    job.resume_with(&["--range", "1:2"]).expect(0);
+    assert!(job.path("answers.csv.input").exists());
+    job.resume_with(&["--range", "2:3"]).expect(0);
+    assert_eq!((job.calls().len(), job.path("answers.csv.input").exists()), (3, false));
+}
+
+#[test]
 fn a_job_set_aside_keeps_the_standard_input_that_belongs_to_it() {
     let first = "question\nWho?\nWhy?\n";
     let job = Job::new().stdin(first).predictor(
