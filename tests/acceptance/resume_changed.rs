@@ -75,6 +75,16 @@ fn another_option_is_refused_by_name_and_an_operational_one_is_not() {
 }
 
 #[test]
+fn another_format_is_not_ignored() {
+    let job = Job::new().questions(2).echo();
+    job.process_with(&["-n", "1"]).expect(0);
+    let other = ["--format", "jsonl", "-n", "2"];
+    job.resume_with(&other).expect(1).says("questions.csv`: line 1 is not valid JSON");
+    job.process_with(&other).expect(1).says("questions.csv`: line 1 is not valid JSON");
+    assert_eq!(job.calls(), ["Question 0?"]);
+}
+
+#[test]
 fn a_mended_predictor_is_warned_of_and_recorded() {
     let job = with_failures();
     let job = job.echo();

@@ -193,6 +193,7 @@ impl JobSpec {
         self.object &= patch.predictor.predictor.is_none();
         self.access.lay(patch.access);
         self.predictor.lay(patch.predictor);
+        self.format = patch.rows.format.map_or(self.format, Format::from);
         self.rows.lay(patch.rows);
         self.rates.lay(patch.rates);
         self.workers.lay(patch.workers);
