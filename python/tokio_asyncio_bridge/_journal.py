@@ -146,12 +146,16 @@ def _tell_of_rows(error: BridgeError, answers: Path) -> None:
     file = re.escape(f"`{answers}.input`")
     (text,) = error.args
     text = re.sub(rf"failed to read {file}: line (\d+)", lambda found: f"row {int(found[1]) - 1}", text)
-    text = re.sub(r"the first on line (\d+)", lambda found: f"the first is row {int(found[1]) - 1}", text)
+    text = re.sub(r"\(line [\d, ]+", lambda found: _rows_of_lines(found[0]), text)
     text = re.sub(rf"{file} has changed", "the rows have changed", text)
-    text = text.replace("for the file ends before", "for they end before").replace("restore the file", "restore them")
+    text = text.replace("the file ends before", "they end before").replace("restore the file", "restore them")
     text = text.replace("`output=`", "`journal=`")
     error.args = (text,)
     error.hint = text.partition("\nhint: ")[2] or None
+
+
+def _rows_of_lines(text: str) -> str:
+    return re.sub(r"\d+", lambda found: str(int(found[0]) - 1), text.replace("line", "row"))
 
 
 def _outcomes(journal: str, rows: list[Mapping[str, Any]]) -> list[Outcome]:

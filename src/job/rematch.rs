@@ -14,7 +14,7 @@ use crate::input::{Records, Source};
 use crate::journal::{Header, Index, InputIdentity, Journal, Reader, Recovered};
 use crate::matching::Matching;
 use crate::observe::{Level, Observer};
-use crate::report::text::{count, counted, list};
+use crate::report::text::{TOLD, count, counted, list, numbers};
 use crate::row::RowHash;
 use crate::selection::{Rows, Selection, Shard};
 use crate::stats::Fold;
@@ -122,7 +122,7 @@ impl Change {
     }
 }
 
-/// Describes how the input differs from the rows in the journal: how many do not match, and where the first one is.
+/// Describes how the input differs from the rows in the journal: how many do not match, and where the first ones are.
 /// Returns `None` if each recorded row is unchanged and no selected row is missing.
 fn mismatches(
     source: &Source,
@@ -132,7 +132,9 @@ fn mismatches(
     same_columns: bool,
 ) -> Result<Option<String>, JobError> {
     let (mut reader, mut records) = (Reader::open(journal)?, Records::open(source)?);
-    let (mut recorded, mut differ, mut first) = (0, 0, None);
+    let (mut recorded, mut differ) = (0, 0);
+    // As many of the lines that differ, and of the rows after the file's end, as are told and one more.
+    let (mut lines, mut gone) = (Vec::new(), Vec::new());
     let mut ended = false;
     let end = index.selection().hull().end;
     for row in 0..end {
@@ -141,26 +143,36 @@ fn mismatches(
         ended = record.is_none();
         let Some(outcome) = reader.outcome(index, row)? else { continue };
         recorded += 1;
-        if record.is_none_or(|record| RowHash::of(record.raw.as_bytes()) != outcome.hash) {
-            differ += 1;
-            first = first.or_else(|| Some(record.map_or(Err(row), |record| Ok(record.line))));
+        let (into, number) = match record {
+            None => (&mut gone, row),
+            Some(record) if RowHash::of(record.raw.as_bytes()) != outcome.hash => (&mut lines, record.line),
+            Some(_) => continue,
+        };
+        differ += 1;
+        if into.len() <= TOLD {
+            into.push(number);
         }
     }
-    let of = format!("of {} no longer", counted(recorded, "recorded row"));
-    Ok(match first {
-        None if rows < end => {
+    if differ == 0 {
+        return Ok(if rows < end {
             Some(format!("it has {}, and {} were selected", counted(rows, "row"), count(end)))
-        }
-        None if !same_columns => Some("its columns are not the same".to_owned()),
-        None => None,
-        Some(Ok(line)) => Some(format!("{} {of} match, the first on line {line}", count(differ))),
-        Some(Err(row)) => Some(format!("{} {of} match, for the file ends before row {row}", count(differ))),
-    })
+        } else {
+            (!same_columns).then(|| "its columns are not the same".to_owned())
+        });
+    }
+    let mut text = format!("{} of {} no longer match", count(differ), counted(recorded, "recorded row"));
+    if !lines.is_empty() {
+        text += &format!(" (line {})", numbers(lines));
+    }
+    if !gone.is_empty() {
+        text += &format!("; the file ends before row {}", numbers(gone));
+    }
+    Ok(Some(text))
 }
 
 /// Rewrites the journal for the rows of the changed input, matched by their content. `open` are the rows that were
-/// started and have no outcome, and `whole` is what all attempts so far used. Returns the new journal and its figures.
-/// They keep the usage of rows that are gone, so that it still counts against the budget.
+/// started and have no outcome, and `whole` is what all attempts so far used. Returns the new journal, what it says, and
+/// its figures. They keep the usage of rows that are gone, so that it still counts against the budget.
 ///
 /// Among rows with the same content, answered rows are matched first, then failed rows, each in the order of the input.
 /// So no answer is given up while the input still has a copy of its row.
@@ -171,7 +183,7 @@ pub(super) fn rematch(
     open: &BTreeMap<u64, RowHash>,
     whole: &Spent,
     observer: &mut dyn Observer,
-) -> Result<(Journal, Fold), JobError> {
+) -> Result<(Journal, Recovered, Fold), JobError> {
     let (before, shard) = (journal.index().selection().places(), prepared.header.selection.shard);
     let passes = (before.end - before.start).div_ceil(ROWS_A_PASS);
     let (moved, kept) = moves(&paths.journal, journal.index(), open, (&prepared.source, shard), passes)?;
@@ -202,7 +214,7 @@ pub(super) fn rematch(
         rewritten.aside.display()
     );
     observer.message(Level::Warning, &text);
-    Ok((rewritten.journal, fold))
+    Ok((rewritten.journal, rewritten.recovered, fold))
 }
 
 /// Finds the new number of each row in the journal's selection, or [`GONE`], among the rows of the shard. Also returns

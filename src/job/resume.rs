@@ -20,6 +20,7 @@ use crate::observe::{Level, Observer};
 use crate::outcome::Outcome;
 use crate::report::text::{count, counted, numbers};
 use crate::run::todo::Choice;
+use crate::selection::Rows;
 use crate::stats::Fold;
 
 /// Reads the job of a run's last session from the journal beside `answers`. To change options for the next session, lay
@@ -89,17 +90,17 @@ impl TakeUp {
         holds_lines(&paths.journal)?;
         let recovered = Recovered::read(&paths.journal, |_| {})?;
         let change = self.compare(&recovered, paths, prepared, observer)?;
-        Ok(change.map(|_| self.to_go(&recovered, &prepared.header)))
+        Ok(change.map(|_| self.to_go(&recovered, prepared.header.selection)))
     }
 
     fn continues(self) -> bool {
         self.begin != Begin::Resume
     }
 
-    /// The number of rows to call.
-    fn to_go(self, recovered: &Recovered, header: &Header) -> u64 {
-        let counts = recovered.index.count(header.selection.iter());
-        let set_aside = recovered.blame.set_aside().iter().filter(|row| header.selection.contains(**row));
+    /// The number of the selected rows to call.
+    pub(super) fn to_go(self, recovered: &Recovered, selection: Rows) -> u64 {
+        let counts = recovered.index.count(selection.iter());
+        let set_aside = recovered.blame.set_aside().iter().filter(|row| selection.contains(**row));
         match self.only {
             None => (counts.failed + counts.unfinished).saturating_sub(set_aside.count() as u64),
             Some(Only::Failed) => counts.failed,
@@ -160,17 +161,16 @@ impl TakeUp {
             Some(Only::Failed) => choice.wanted = |status| status.is_some(),
             Some(Only::Unfinished) => choice.wanted = |status| status.is_none(),
         }
+        fold.close_session();
         if change.rows() {
             // Shares the journal's index, whose memory the rewriting needs.
             let open = std::mem::take(&mut recovered.open);
             drop(recovered);
-            fold.close_session();
-            let (journal, fold) =
+            (journal, recovered, fold) =
                 rematch::rematch(journal, paths, prepared, &open, fold.stats.spent(), observer)?;
-            return Ok(Some(Opened { journal, fold, choice }));
+        } else {
+            journal.append_header(header)?;
         }
-        journal.append_header(header)?;
-        fold.close_session();
         let mut set_aside = recovered.blame.set_aside().clone();
         for poison in recovered.blame.poison() {
             set_aside.insert(poison.row);
@@ -196,7 +196,7 @@ impl TakeUp {
     fn tell(self, recovered: &Recovered, header: &Header, observer: &mut dyn Observer) {
         let counts = recovered.index.count(header.selection.iter());
         let left = counts.failed + counts.unfinished;
-        let to_go = if self.continues() { self.to_go(recovered, header) } else { left };
+        let to_go = if self.continues() { self.to_go(recovered, header.selection) } else { left };
         let mut text = format!(
             "{}{} answered before{} {} to go",
             if self.continues() { "continuing: " } else { "" },

@@ -13,6 +13,8 @@ use crate::event::{Blockage, Blocker};
 
 /// Columns of the reason for which a run stopped: enough for an error and its place.
 const REASON_WIDTH: usize = 400;
+/// The most numbers of rows or lines that a message tells.
+pub(crate) const TOLD: usize = 20;
 
 /// The look of a place where text is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,10 +112,10 @@ pub(crate) fn figure(number: f64) -> String {
     }
 }
 
-/// Lists the first twenty row numbers.
+/// Lists the first [`TOLD`] numbers of rows or lines.
 pub(crate) fn numbers(rows: impl IntoIterator<Item = u64>) -> String {
     let mut rows = rows.into_iter();
-    let mut text = rows.by_ref().take(20).map(|row| row.to_string()).collect::<Vec<_>>().join(", ");
+    let mut text = rows.by_ref().take(TOLD).map(|row| row.to_string()).collect::<Vec<_>>().join(", ");
     if rows.next().is_some() {
         text += ", …";
     }

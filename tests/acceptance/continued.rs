@@ -195,9 +195,9 @@ fn rows_that_changed_or_are_gone_are_refused_by_line() {
     job.process().expect(0);
     let whole = job.read("questions.csv");
     fs::write(job.path("questions.csv"), whole.replace("Question 3?", "Other?")).unwrap();
-    job.process().expect(1).says("1 of 6 recorded rows no longer match, the first on line 5");
+    job.process().expect(1).says("1 of 6 recorded rows no longer match (line 5)\n");
     fs::write(job.path("questions.csv"), &whole[..whole.find("4,").unwrap()]).unwrap();
-    job.process().expect(1).says("2 of 6 recorded rows no longer match, for the file ends before row 4");
+    job.process().expect(1).says("2 of 6 recorded rows no longer match; the file ends before row 4, 5\n");
     assert_eq!(job.calls().len(), 6);
     job.process_with(&["--allow-changed"]).expect(0);
     assert_eq!((job.answers().len(), asked_once(&job)), (4, 6));

@@ -105,14 +105,19 @@ fn a_mended_predictor_is_warned_of_and_recorded() {
 }
 
 #[test]
-fn a_changed_input_is_refused_naming_how_many_rows_and_the_first_line() {
+fn a_changed_input_is_refused_naming_how_many_rows_and_their_lines() {
     let job = with_failures();
     let journal = fs::read(job.path("answers.csv.journal")).unwrap();
     let edited = job.read("questions.csv").replace("Question 2?", "Other?").replace("Question 5?", "Too?");
     fs::write(job.path("questions.csv"), &edited).unwrap();
-    job.resume().expect(1).says("2 of 6 recorded rows no longer match, the first on line 4");
+    job.resume().expect(1).says("2 of 6 recorded rows no longer match (line 4, 7)\n");
     fs::write(job.path("questions.csv"), &edited[..edited.find("3,").unwrap()]).unwrap();
-    job.resume().expect(1).says("4 of 6 recorded rows no longer match, the first on line 4");
+    job.resume()
+        .expect(1)
+        .says("4 of 6 recorded rows no longer match (line 4); the file ends before row 3, 4, 5\n");
+    let edited = "id,question\n".to_owned() + &"6,Other?\n".repeat(30);
+    fs::write(job.path("questions.csv"), edited).unwrap();
+    job.resume().expect(1).says("6 of 6 recorded rows no longer match (line 2, 3, 4, 5, 6, 7)\n");
     assert_eq!(job.calls().len(), 6, "nothing was called");
     assert_eq!(fs::read(job.path("answers.csv.journal")).unwrap(), journal);
 }

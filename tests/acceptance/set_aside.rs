@@ -71,3 +71,44 @@ fn a_row_that_blocks_its_event_loop_fails_with_its_stack_and_what_may_help_and_i
         (&(60 + blocked).into(), &0.into())
     );
 }
+
+#[test]
+fn a_row_that_kills_the_process_is_known_again_where_other_rows_have_changed() {
+    let job = Job::new().questions(7).args(["-c", "1"]).predictor(
+        "
+async def predict(question):
+    called(question)
+    if question == 'Question 5?':
+        os._exit(9)
+    return question
+",
+    );
+    job.process().expect(9);
+    let mut before = job.calls().len();
+    let mut resumed = |gone: usize| {
+        let lines: String = (gone + 1..7).map(|row| format!("{row},Question {row}?\n")).collect();
+        std::fs::write(job.path("questions.csv"), format!("id,question\n{lines}7,Question 7?\n")).unwrap();
+        let done = job.resume_with(&["--allow-changed"]);
+        let calls = job.calls().split_off(before);
+        before += calls.len();
+        (done, calls)
+    };
+    let suspects = [
+        ("2 rows", &["Question 5?"][..]),
+        ("2 rows", &["Question 6?", "Question 5?"]),
+        ("1 row", &["Question 5?"]),
+    ];
+    for (gone, (rows, first)) in suspects.into_iter().enumerate() {
+        let (done, calls) = resumed(gone);
+        done.expect(9).says(&format!("{rows} in flight when a session died: run first and one at a time"));
+        assert_eq!(calls, first);
+    }
+    let (done, calls) = resumed(3);
+    done.expect(3).says("the process died each time one row was alone in flight: 1 row set aside (row 1)");
+    assert_eq!(calls, ["Question 7?"]);
+    let (done, calls) = resumed(4);
+    done.expect(3).says("1 row set aside (row 0)");
+    assert_eq!(calls, [""; 0]);
+    let failed = &job.answers()[0];
+    assert!(failed["error"].starts_with("crash: the run crashed 3 times"), "{failed:?}");
+}
