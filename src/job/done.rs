@@ -3,15 +3,15 @@
 use super::answerer::program_sha256;
 use super::error::JobError;
 use super::paths::JobPaths;
-use super::resume::{Only, TakeUp};
-use super::spec::{self, Identity, JobSpec, PredictorSpec, RowSpec, lacking};
+use super::resume::TakeUp;
+use super::spec::{self, Identity, JobSpec, PredictorSpec, RowSpec, file_of, lacking};
 use crate::fs::sha256;
-use crate::journal::{Counts, Recovered};
+use crate::journal::{Counts, Header, Recovered};
 use crate::report::json;
 
-/// Returns the counts of the selected rows if the job is done: the journal is undamaged, holds the same job, and has an
-/// outcome for every selected row. Returns `None` if anything is left to do or to check. A changed source file is such
-/// a thing, because it may make other prompts.
+/// Returns the counts of the selected rows if the job is done: the journal is undamaged, holds the same job, and leaves
+/// no selected row to call. Returns `None` if anything is left to do or to check. A changed source file is such a
+/// thing, because it may make other prompts, and so is any Python object, whose prompts no file tells.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub(super) fn done(spec: &JobSpec, paths: &JobPaths, take_up: TakeUp) -> Result<
     {
         return Err(lacking(&identity.predictor));
     }
-    if spec.stream {
+    if spec.stream || spec.object {
         return Ok(None);
     }
     let in_order = recovered.end.as_ref().is_some_and(|end| end.in_order() && !end.hurried);
@@ -42,16 +42,22 @@ pub(super) fn done(spec: &JobSpec, paths: &JobPaths, take_up: TakeUp) -> Result<
         && reading(&before) == reading(spec)
         && (&before.fields, &before.page, &before.access) == (&spec.fields, &spec.page, &spec.access)
         && sha256(&spec.input).is_ok_and(|sum| sum == header.input.sha256)
-        && header
-            .prompt
-            .iter()
-            .flat_map(|prompt| &prompt.sources)
+        && sources(spec, header)
             .all(|(file, before)| sha256(&spec.directory.join(file)).is_ok_and(|sum| sum == *before));
     // The report is written after the answers. That of an earlier session stays if the last one was killed before that.
     let written = paths.answers.exists()
         && json::read(&paths.report).is_ok_and(|report| report.run.started_at == header.started_at);
-    let counts = recovered.index.count(spec.rows.selection().up_to(header.input.rows).iter());
-    let skip_failed = take_up.only == Some(Only::Unfinished);
-    let left = counts.unfinished + if skip_failed { 0 } else { counts.failed };
-    Ok((same && written && left == 0).then_some(counts))
+    let selected = spec.rows.selection().up_to(header.input.rows);
+    let done = same && written && take_up.to_go(&recovered, selected) == 0;
+    Ok(done.then(|| recovered.index.count(selected.iter())))
+}
+
+/// The source files that a session recorded, each with its SHA-256. Releases that recorded no prompt knew only the
+/// predictor's own.
+fn sources<'a>(spec: &'a JobSpec, header: &'a Header) -> impl Iterator<Item = (&'a str, &'a String)> {
+    let predictor = &*spec.predictor.predictor;
+    let file = file_of(predictor).map_or(predictor, |(file, _)| file);
+    let own = header.predictor_sha256.iter().filter(|_| header.prompt.is_none()).map(move |sum| (file, sum));
+    let prompts = header.prompt.iter().flat_map(|prompt| &prompt.sources);
+    prompts.map(|(file, sum)| (&**file, sum)).chain(own)
 }

@@ -71,6 +71,32 @@ fn a_predictor_that_changed_since_0_1_is_warned_of_by_its_file_and_its_answers_a
 }
 
 #[test]
+fn a_predictor_that_changed_since_0_1_is_noticed_where_every_row_is_answered_too() {
+    let job = Job::new().questions(3).echo();
+    job.process().expect(0);
+    // What 0.1 did not record.
+    let journal = job.read("answers.csv.journal");
+    let without = |line: &str| match line.get(9..) {
+        Some(json) if json.starts_with("{\"header\"") => {
+            let mut header: serde_json::Value = serde_json::from_str(json).unwrap();
+            header["header"].as_object_mut().unwrap().remove("prompt").unwrap();
+            let json = header.to_string();
+            format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
+        }
+        _ => format!("{line}\n"),
+    };
+    let job = job.file("answers.csv.journal", journal.lines().map(without).collect::<String>());
+    job.process().expect(0).says("nothing to do: 3 rows");
+    let mended = job.read("predictor.py") + "# mended\n";
+    let job = job.file("predictor.py", mended);
+    job.process()
+        .expect(0)
+        .says("the predictor's source has changed since the last session: `predictor.py`\n");
+    job.process().expect(0).says("nothing to do: 3 rows");
+    assert_eq!(job.calls().len(), 3);
+}
+
+#[test]
 fn a_session_in_a_newer_format_names_a_newer_program() {
     let job = job().file("mended", "");
     job.run(&["resume", "questions.answers.csv"]).expect(0);

@@ -314,10 +314,10 @@ fn killed_by(misbehaviour: &str, crash: i32) {
     }
     // Asked again, the rows set aside are left alone.
     job.resume().expect(3).says("2 rows set aside (row 7, 27)");
-    job.process()
-        .expect(3)
-        .says("continuing: 38 rows answered before, 0 to go")
-        .says("2 rows set aside (row 7, 27)");
+    // There is no such interpreter.
+    let done = job.process_with(&["--python", "/gone/python"]).expect(3);
+    done.says("nothing to do: 38 rows answered in `answers.csv`, and 2 that failed stay as they are\n")
+        .says(" resume answers.csv --only failed` calls those again, and `--force` starts anew\n");
     assert_eq!(job.calls().len(), calls.len());
     let questions: BTreeSet<&String> = calls.iter().collect();
     assert_eq!(questions.len(), 40);

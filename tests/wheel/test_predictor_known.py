@@ -9,11 +9,13 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import dspy
 import nbclient
 import nbformat
 import pytest
 import tokio_asyncio_bridge as tab
 from asked import answers, warnings
+from dspy.utils import DummyLM
 
 
 async def shout(question: str) -> str:
@@ -162,3 +164,25 @@ predict = Predict()
     told = executed(kind.format("print('asked', question)"), run)
     assert "source has changed since the last session: `<notebook>:Predict`" in told and "asked b" in told
     assert answers() == ["a 1", "b 1"]
+
+
+def test_a_dspy_object_that_changed_is_refused_also_where_every_row_is_answered(place: Path) -> None:
+    lm = DummyLM([{"reasoning": "", "answer": "yes", "why": ""}] * 9)
+    first = dspy.ChainOfThought("question -> answer")
+    told = dspy.ChainOfThought(dspy.Signature("question -> answer", "Answer in one word."))
+    shown = dspy.ChainOfThought("question -> answer")
+    shown.predict.demos = [dspy.Example(question="c", reasoning="", answer="d").with_inputs("question")]
+    others = {"instructions": told, "signature": dspy.ChainOfThought("question -> answer, why"), "demos": shown}
+    with dspy.context(lm=lm):
+        report = tab.process("q.csv", predictor=first)
+        same = tab.process("q.csv", predictor=dspy.ChainOfThought("question -> answer"))
+        assert (same.rows.ok, same.attempts.total, same.tokens) == (2, 2, report.tokens)
+        for part, other in others.items():
+            for again in (lambda other: tab.process("q.csv", predictor=other), resumed):
+                with pytest.raises(tab.ChangedError, match=f"the {part} of `predict` "):
+                    again(other)
+        assert tab.process("q.csv", predictor=first).attempts.total == 2
+
+
+def resumed(predictor: Any) -> None:
+    tab.resume("q.answers.csv", predictor=predictor)

@@ -88,10 +88,14 @@ pub(crate) async fn process(options: ProcessOptions, streams: &mut Streams) -> a
 fn nothing_to_do(counts: Counts, files: &JobPaths, show: &ShowOptions, streams: &mut Streams) -> u8 {
     let Counts { ok, failed, .. } = counts;
     let mut text = format!("nothing to do: {} answered in `{}`", counted(ok, "row"), files.answers.display());
-    if failed > 0 {
-        text += &format!(", and {} that failed stay as they are", count(failed));
-    }
-    text += "\nhint: `--force` starts anew";
+    text += &match failed {
+        0 => "\nhint: `--force` starts anew".to_owned(),
+        _ => format!(
+            ", and {} that failed stay as they are\nhint: `resume --only failed` calls those again, and `--force` \
+             starts anew",
+            count(failed)
+        ),
+    };
     streams.observer(show).message(Level::Note, &text);
     streams.files.page = Some(files.page.clone()).filter(|page| page.exists());
     streams.files.paths = Some(files.clone());
