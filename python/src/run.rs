@@ -152,16 +152,23 @@ impl Run {
 
     /// Asks the job to stop, as the first Ctrl-C at a terminal does.
     fn stop(&self) {
-        self.shared.control.stop(Signal::Interrupt);
+        if !self.is_forked() {
+            self.shared.control.stop(Signal::Interrupt);
+        }
     }
 
     /// Asks the job to end at once.
     fn kill(&self) {
-        self.shared.kill();
+        if !self.is_forked() {
+            self.shared.kill();
+        }
     }
 
     /// How the job stands, as JSON, or `None` before its first call. Times are in seconds.
     fn standing(&self) -> PyResult<Option<String>> {
+        if self.is_forked() {
+            return Ok(None);
+        }
         let Some(snapshot) = self.shared.state().snapshot else { return Ok(None) };
         let mut standing =
             serde_json::to_value(snapshot).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
@@ -173,13 +180,13 @@ impl Run {
 
     /// Takes the messages that came since the last time, each as its level (`note`, `warning`, `error`) and its text.
     fn messages(&self) -> Vec<(&'static str, String)> {
-        std::mem::take(&mut self.shared.state().messages)
+        if self.is_forked() { Vec::new() } else { std::mem::take(&mut self.shared.state().messages) }
     }
 
     /// Takes the result of a job that has ended, as JSON. Raises its error if it failed.
     fn result(&self, py: Python<'_>) -> PyResult<String> {
         if self.is_forked() {
-            return Err(errors::of_interpreter(py, &InterpreterError::Forked));
+            return Err(forked(py));
         }
         if !self.shared.state().has_ended {
             return Err(PyRuntimeError::new_err("the job has not ended"));
@@ -193,14 +200,17 @@ impl Run {
             None => Err(errors::of_panic(py)),
         }
     }
-}
 
-impl Run {
     /// Whether this is a process that was forked meanwhile. It has neither the job's thread nor what that thread
-    /// locked.
-    fn is_forked(&self) -> bool {
+    /// locked, so no lock is taken there. To it the job has ended and has told nothing, and its result is an error.
+    pub(crate) fn is_forked(&self) -> bool {
         self.process != std::process::id()
     }
+}
+
+/// The exception of a job whose process was forked.
+pub(crate) fn forked(py: Python<'_>) -> PyErr {
+    errors::of_interpreter(py, &InterpreterError::Forked)
 }
 
 impl Drop for Run {

@@ -26,7 +26,7 @@ use tokio_asyncio_bridge::usage::Usage;
 use crate::errors;
 use crate::outcome::{Fault, Outcome};
 use crate::predictor::{Given, object};
-use crate::run::{Run, Watch};
+use crate::run::{Run, Watch, forked};
 
 /// The number of outcomes that wakes whoever waits for them at once.
 const LOT: usize = 256;
@@ -221,6 +221,9 @@ impl Session {
 
     /// Waits until the predictor is loaded or the job has ended, at most so many seconds. Returns whether it is loaded.
     fn ready(&self, py: Python<'_>, seconds: f64) -> bool {
+        if self.is_forked() {
+            return false;
+        }
         let within = Duration::try_from_secs_f64(seconds).unwrap_or_default();
         py.detach(|| {
             let state = self.shared.state();
@@ -232,23 +235,28 @@ impl Session {
 
     /// The most calls in flight, once the predictor is loaded.
     fn calls(&self) -> usize {
-        self.shared.state().calls
+        if self.is_forked() { 0 } else { self.shared.state().calls }
     }
 
     /// Hands in rows. The predictor must be loaded.
     fn put(&self, rows: &Bound<'_, PyList>) -> PyResult<()> {
+        if self.is_forked() {
+            return Err(forked(rows.py()));
+        }
         let exchange = self.shared.state().exchange.clone();
         exchange.map_or(Ok(()), |exchange| exchange.put(rows, &self.feed))
     }
 
     /// Says that no rows follow.
     fn close(&self) {
-        self.feed.close();
+        if !self.is_forked() {
+            self.feed.close();
+        }
     }
 
     /// Whether the run has wanted more rows than there were since this was asked last.
     fn was_short(&self) -> bool {
-        self.feed.was_short()
+        !self.is_forked() && self.feed.was_short()
     }
 
     /// The outcomes that have come since the last time, in the order in which they came.
@@ -272,6 +280,9 @@ impl Session {
 
     /// Takes the rows that have no outcome out of a job that has ended, each as an outcome whose error says so.
     fn unfinished<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        if self.is_forked() {
+            return Err(forked(py));
+        }
         let exchange = self.shared.state().exchange.clone();
         let rest = exchange.map(|exchange| exchange.rest()).unwrap_or_default();
         let outcomes = rest.into_iter().map(|(row, given)| Py::new(py, Outcome::unfinished(row, given)));
@@ -280,13 +291,16 @@ impl Session {
 
     /// Makes the descriptor unreadable until something comes again.
     fn heard(&self) {
-        // There is nothing to read if it is so already.
-        let _ = rustix::io::read(&self.shared.wake, &mut [0; 8]);
+        // A forked process would take what is meant for its parent.
+        if !self.is_forked() {
+            // There is nothing to read if it is so already.
+            let _ = rustix::io::read(&self.shared.wake, &mut [0; 8]);
+        }
     }
 
     /// Whether the job has ended.
     fn has_ended(&self) -> bool {
-        self.shared.state().ended
+        self.is_forked() || self.shared.state().ended
     }
 
     /// The descriptor that becomes readable.
@@ -296,8 +310,15 @@ impl Session {
 }
 
 impl Session {
+    fn is_forked(&self) -> bool {
+        self.run.get().is_forked()
+    }
+
     /// Passes on the outcomes that have come since the last time, each with the index of its row.
     fn each(&self, py: Python<'_>, mut pass: impl FnMut(usize, Outcome) -> PyResult<()>) -> PyResult<()> {
+        if self.is_forked() {
+            return Ok(());
+        }
         let mut state = self.shared.state();
         let done = std::mem::take(&mut state.done);
         let exchange = state.exchange.clone();
@@ -337,6 +358,9 @@ impl Drop for GarbagePaused<'_> {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
         let exchange = self.shared.state().exchange.take();
         if let Some(exchange) = exchange {
             // Python drops this, so it is attached.

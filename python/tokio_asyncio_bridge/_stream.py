@@ -149,11 +149,13 @@ class _Stream:
             self._telling.progress()
             await feeding
         finally:
-            try:
-                await self._leave(showing, feeding)
-            finally:
-                loop.remove_reader(session.fileno())
-                self._telling.clear()
+            # A forked process would take the reader out of its parent's loop, too.
+            if not session.run.is_forked():
+                try:
+                    await self._leave(showing, feeding)
+                finally:
+                    loop.remove_reader(session.fileno())
+                    self._telling.clear()
 
     async def _show(self) -> None:
         """Shows the progress until it is cancelled."""
@@ -179,6 +181,8 @@ class _Stream:
                 await self._feed_sync(iter(self._rows))
         finally:
             session.close()
+            # Whoever waits for outcomes may be in a forked process, where none come.
+            self._bell.set()
 
     async def _feed_sync(self, rows: Iterator[Any]) -> None:
         while True:

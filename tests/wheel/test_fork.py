@@ -154,6 +154,76 @@ assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 7
     )
 
 
+FORKS = """
+parent, children = os.getpid(), []
+def fork():
+    if os.getpid() == parent:
+        children.append(os.fork())
+def ended(error):
+    os._exit(7 if os.getpid() != parent and "forked while a job was running" in str(error) else 1)
+def rows(count, forks):
+    for number in range(count):
+        if number % (count // 20) == 0 and forks:
+            fork()
+        yield {"question": f"q{number}"}
+def waited_for(outcomes, count):
+    assert os.getpid() == parent and len(outcomes) == count and all(outcome.ok for outcome in outcomes)
+    assert children
+    until = time.monotonic() + 60
+    for child in children:
+        while (found := os.waitpid(child, os.WNOHANG))[0] == 0:
+            assert time.monotonic() < until, "a child hangs"
+            time.sleep(0.01)
+        assert os.waitstatus_to_exitcode(found[1]) == 7, found
+"""
+
+
+@pytest.mark.parametrize("by", ["progress", "rows"])
+def test_so_is_one_that_goes_on_with_a_map_of_its_parent(tmp_path: Path, by: str) -> None:
+    forked(
+        tmp_path,
+        FORKS
+        + f"""
+async def answer(question): return question.upper()
+progress = (lambda _: fork()) if "{by}" == "progress" else None
+try:
+    outcomes = tab.map(rows(40_000, "{by}" == "rows"), answer, concurrency=100, progress=progress)
+except tab.BridgeError as error:
+    ended(error)
+waited_for(outcomes, 40_000)
+""",
+    )
+
+
+@pytest.mark.parametrize("by", ["consumer", "rows"])
+def test_so_is_one_that_goes_on_with_a_stream_of_its_parent(tmp_path: Path, by: str) -> None:
+    forked(
+        tmp_path,
+        FORKS
+        + f"""
+import asyncio
+async def answer(question):
+    await asyncio.sleep(0.001)
+    return question.upper()
+async def main():
+    outcomes = []
+    try:
+        async for outcome in tab.stream(rows(2_000, "{by}" == "rows"), answer, concurrency=10):
+            outcomes.append(outcome)
+            if len(outcomes) % 100 == 1 and "{by}" == "consumer":
+                fork()
+    except tab.BridgeError as error:
+        ended(error)
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+        os._exit(1)
+    waited_for(outcomes, 2_000)
+asyncio.run(main())
+""",
+    )
+
+
 def test_the_journals_lock_is_not_the_childs(tmp_path: Path) -> None:
     forked(
         tmp_path,
