@@ -314,16 +314,15 @@ def test_what_an_earlier_attempt_left_may_run_python_when_it_is_dropped(tmp_path
             time.sleep(0.01)  # Gives up the interpreter's lock.
 
     async def predict(number, attempt):
-        if number % 50:
+        if number % 500:
             return await asyncio.sleep(0.001, number)
         if attempt == 1:
             held = Slow()
             raise ConnectionError("gone")
         await asyncio.sleep(60)
 
-    rows = [{"number": number} for number in range(2_000)]
-    answers = tab.map(rows, predict, concurrency=50, retries=1, backoff="1ms", timeout="50ms", max_failures=100)
-    assert answers.counts == {"failed": 40, "ok": 1_960}, answers.counts
-    assert {(outcome.attempts, outcome.error.kind) for outcome in answers.failed} == {(2, "timeout")}
+    rows = [{"number": number} for number in range(20_000)]
+    answers = tab.map(rows, predict, concurrency=50, retries=1, backoff="1ms", timeout="300ms", max_failures=100)
+    assert {answers[number].error.kind for number in range(0, 20_000, 500)} == {"timeout"}, answers.failed
     """
     end(start(tmp_path, code), within=100)
