@@ -70,6 +70,31 @@ pub struct FailedAttempt {
     pub failure: Failure,
 }
 
+/// What the attempts of a row come to that has no outcome.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Tried {
+    /// Calls handed to the bridge in the last session that called the row.
+    pub attempts: u32,
+    /// The last attempt, as in [`Timing::latency`].
+    pub latency: Duration,
+    /// What the attempts used, as far as they told.
+    pub usage: Option<Usage>,
+}
+
+impl Tried {
+    /// Adds the next attempt. Each session counts its own.
+    pub fn add(&mut self, attempt: &FailedAttempt) {
+        if attempt.number <= self.attempts {
+            *self = Self::default();
+        }
+        self.attempts = attempt.number;
+        self.latency = attempt.ended.saturating_sub(attempt.began);
+        if let Some(usage) = attempt.failure.usage {
+            *self.usage.get_or_insert_default() += usage;
+        }
+    }
+}
+
 /// A row's final result in this session. A cancelled or unfinished row has none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {

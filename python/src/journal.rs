@@ -10,7 +10,7 @@ use tokio_asyncio_bridge::outcome;
 
 use crate::errors;
 use crate::jobs::{self, Choices, Words};
-use crate::outcome::{Fault, Outcome};
+use crate::outcome::{Fault, Outcome, used};
 use crate::predictor::{Given, object};
 use crate::run::Run;
 
@@ -56,14 +56,14 @@ impl Outcomes {
         let recorded = read.map_err(|error| errors::of_job(py, &error))?;
         let outcome = |((index, row), recorded)| match recorded {
             Some(recorded) => outcome(py, index, row, recorded),
-            None => Ok(Outcome::unfinished(index, row)),
+            None => Ok(Outcome::unfinished(index, row, &self.0.tried(index))),
         };
         (start..).zip(rows).zip(recorded).map(outcome).collect()
     }
 }
 
 fn outcome(py: Python<'_>, index: u64, row: Py<PyAny>, recorded: outcome::Outcome) -> PyResult<Outcome> {
-    let used = recorded.usage().map(|used| Box::new(((used.input, used.output, used.calls), used.cost_usd)));
+    let used = used(recorded.usage().as_ref());
     let (attempts, latency) = (recorded.attempts, recorded.timing.latency.as_secs_f64());
     let (answer, fault) = match recorded.result {
         Ok(answer) => (Some(received(py, &answer)?), None),

@@ -9,6 +9,8 @@ use pyo3::{PyTraverseError, PyVisit};
 use tokio_asyncio_bridge::error::{
     BLOCKED, BRIDGE, CRASH, Failure, FailureKind, INPUT, LOST, OUTPUT, TIMEOUT,
 };
+use tokio_asyncio_bridge::outcome::Tried;
+use tokio_asyncio_bridge::usage::Usage;
 
 /// The classes of failures that are kinds of their own. All others are exceptions of the predictor.
 const KINDS: [&str; 7] = [INPUT, TIMEOUT, OUTPUT, CRASH, BLOCKED, LOST, BRIDGE];
@@ -29,13 +31,18 @@ pub(crate) struct Outcome {
     #[pyo3(get)]
     pub(crate) answer: Option<Py<PyAny>>,
     pub(crate) fault: Option<Box<Fault>>,
-    /// How often the predictor was called; 0 for a row that was not called.
+    /// How often the predictor was called; 0 for a row that was not called. A journal counts the last run that called it.
     #[pyo3(get)]
     pub(crate) attempts: u32,
     /// Seconds that the last attempt took.
     #[pyo3(get)]
     pub(crate) latency: f64,
     pub(crate) used: Option<Box<(Used, Option<f64>)>>,
+}
+
+/// What attempts used and cost, as an outcome keeps it.
+pub(crate) fn used(usage: Option<&Usage>) -> Option<Box<(Used, Option<f64>)>> {
+    usage.map(|usage| Box::new(((usage.input, usage.output, usage.calls), usage.cost_usd)))
 }
 
 /// Why a row has no answer. Its exception is made when somebody asks for it.
@@ -51,21 +58,22 @@ impl Fault {
         Self { failure: Some(failure), raised, made: OnceLock::new() }
     }
 
-    fn exception(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    fn exception(&self, py: Python<'_>, called: bool) -> PyResult<Py<PyAny>> {
         if let Some(made) = self.made.get() {
             return Ok(made.clone_ref(py));
         }
-        let exception = self.make(py)?.unbind();
+        let exception = self.make(py, called)?.unbind();
         // Another thread may have been faster while Python ran.
         Ok(self.made.get_or_init(|| exception).clone_ref(py))
     }
 
-    fn make<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn make<'py>(&self, py: Python<'py>, called: bool) -> PyResult<Bound<'py, PyAny>> {
         let Some(failure) = &self.failure else { return Ok(py.None().into_bound(py)) };
         let kind = KINDS.into_iter().chain([UNFINISHED]).find(|kind| *kind == &*failure.class);
         let told = PyDict::new(py);
         told.set_item("kind", kind.unwrap_or("predictor"))?;
         told.set_item("type", &*failure.class)?;
+        told.set_item("called", called)?;
         told.set_item("status", failure.status)?;
         told.set_item("traceback", &failure.traceback)?;
         let class = py.import("tokio_asyncio_bridge._errors")?.getattr("RowError")?;
@@ -84,11 +92,12 @@ const UNFINISHED: &str = "unfinished";
 
 impl Outcome {
     /// The outcome of a row that the run has not finished.
-    pub(crate) fn unfinished(index: u64, row: Py<PyAny>) -> Self {
+    pub(crate) fn unfinished(index: u64, row: Py<PyAny>, tried: &Tried) -> Self {
         let text = "the run stopped before the row was answered";
         let failure = Failure::new(UNFINISHED, FailureKind::Transient, text);
         let fault = Some(Box::new(Fault::new(failure, None)));
-        Self { index, row, answer: None, fault, attempts: 0, latency: 0.0, used: None }
+        let (attempts, latency) = (tried.attempts, tried.latency.as_secs_f64());
+        Self { index, row, answer: None, fault, attempts, latency, used: used(tried.usage.as_ref()) }
     }
 }
 
@@ -123,7 +132,7 @@ impl Outcome {
     /// Why the row has no answer; `None` if it has one.
     #[getter]
     fn error(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.fault.as_ref().map(|fault| fault.exception(py)).transpose()
+        self.fault.as_ref().map(|fault| fault.exception(py, self.attempts > 0)).transpose()
     }
 
     /// What the attempts used, as far as they told; `None` if none did.

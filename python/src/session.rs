@@ -1,6 +1,7 @@
 //! The class `Session`: a job whose rows and answers are Python objects, or are made of the values that came from other
 //! processes. Rows go in and outcomes come out in batches, each under one hold of the interpreter's lock.
 
+use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,11 +21,11 @@ use tokio_asyncio_bridge::job::spec::{WholePatch, keywords};
 use tokio_asyncio_bridge::job::{
     Event, Format, JobError, JobSpec, Level, Observer, SessionOptions, Snapshot,
 };
-use tokio_asyncio_bridge::outcome::{self, Answer};
+use tokio_asyncio_bridge::outcome::{self, Answer, Tried};
 use tokio_asyncio_bridge::usage::Usage;
 
 use crate::errors;
-use crate::outcome::{Fault, Outcome};
+use crate::outcome::{Fault, Outcome, used};
 use crate::predictor::{Given, object};
 use crate::run::{Run, Watch, forked};
 
@@ -54,6 +55,8 @@ struct State {
     exchange: Option<Arc<Exchange>>,
     calls: usize,
     done: Vec<Done>,
+    /// Rows that were called and have no outcome yet.
+    tried: HashMap<u64, Tried>,
     ended: bool,
 }
 
@@ -96,9 +99,7 @@ impl Done {
             fault: self.failure.map(|failure| Box::new(Fault::new(*failure, raised))),
             attempts: self.attempts,
             latency: self.latency.as_secs_f64(),
-            used: self
-                .usage
-                .map(|usage| Box::new(((usage.input, usage.output, usage.calls), usage.cost_usd))),
+            used: used(self.usage.as_deref()),
         })
     }
 }
@@ -133,8 +134,15 @@ struct Collector {
 
 impl Observer for Collector {
     fn event(&mut self, event: &Event) {
-        let Event::Finished { outcome, .. } = event else { return };
         let mut state = self.shared.state();
+        let outcome = match event {
+            Event::Finished { outcome, .. } => outcome,
+            Event::Retrying { attempt, .. } | Event::Unfinished { last: Some(attempt), .. } => {
+                return state.tried.entry(attempt.row).or_default().add(attempt);
+            }
+            _ => return,
+        };
+        state.tried.remove(&outcome.row);
         let gives_values = state.exchange.as_ref().is_some_and(|exchange| exchange.gives_values());
         state.done.push(Done::of(outcome, gives_values));
         let waiting = state.done.len();
@@ -283,9 +291,14 @@ impl Session {
         if self.is_forked() {
             return Err(forked(py));
         }
-        let exchange = self.shared.state().exchange.clone();
+        let mut state = self.shared.state();
+        let (exchange, mut tried) = (state.exchange.clone(), std::mem::take(&mut state.tried));
+        drop(state);
         let rest = exchange.map(|exchange| exchange.rest()).unwrap_or_default();
-        let outcomes = rest.into_iter().map(|(row, given)| Py::new(py, Outcome::unfinished(row, given)));
+        let outcomes = rest.into_iter().map(|(row, given)| {
+            let tried = tried.remove(&row).unwrap_or_default();
+            Py::new(py, Outcome::unfinished(row, given, &tried))
+        });
         PyList::new(py, outcomes.collect::<PyResult<Vec<_>>>()?)
     }
 

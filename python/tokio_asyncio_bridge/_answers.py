@@ -21,8 +21,8 @@ class Answers(Sequence["Outcome"]):
 
     The tables that it makes have the columns of the rows, then one for each field of the answers in order of first
     appearance, then `status` (`ok`, `failed` or `unfinished`), `error`, `attempts` and `latency_ms`, as an answers file
-    has them. What a row does not have is null. A name that the rows have already becomes `predicted_<name>`, or
-    `run_<name>` for the last four.
+    has them; here, an unfinished row counts the attempts that were made for it. What a row does not have is null. A
+    name that the rows have already becomes `predicted_<name>`, or `run_<name>` for the last four.
 
     Attributes:
         stopped: Why the run stopped before its last row; None if it did not.

@@ -120,8 +120,9 @@ class RowError(BridgeError):
     """Why a row has no answer. The text is that of the error, without its class.
 
     Attributes:
-        kind: What it was: `input`, `timeout`, `output`, `crash`, `blocked`, `lost`, `bridge`, or `predictor` for an
-            exception that the predictor raised.
+        kind: What it was: `input`, `timeout`, `output`, `crash`, `blocked`, `lost`, `bridge`, `predictor` for an
+            exception that the predictor raised, or `unfinished` if the run stopped before the row had its outcome.
+        called: Whether the predictor was called for the row.
         type: The name of the exception's class, without its module; `kind` where there was no exception.
         status: The HTTP status of the server, if one answered.
         traceback: Where the exception was raised: the innermost line of the user's own code, then Python's traceback.
@@ -138,13 +139,14 @@ class RowError(BridgeError):
         message: str,
         *,
         kind: str,
+        called: bool = True,
         type: str | None = None,
         status: int | None = None,
         traceback: str | None = None,
     ) -> None:
         Exception.__init__(self, message)
         self.hint = self.file = self.line = self.report = None
-        self.called = kind != "input"
+        self.called = called
         self.kind = kind
         self.type = type or kind
         self.message = message

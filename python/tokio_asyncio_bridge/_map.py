@@ -199,9 +199,8 @@ class _Pump:
 
 def _unasked(index: int, row: Any) -> Outcome:
     """The outcome of a row that was not handed in."""
-    return Outcome(
-        index=index, row=row, error=RowError("the run stopped before the row was answered", kind="unfinished")
-    )
+    error = RowError("the run stopped before the row was answered", kind="unfinished", called=False)
+    return Outcome(index=index, row=row, error=error)
 
 
 def _lots(rows: Iterable[Any]) -> Iterator[list[Any]]:

@@ -1,17 +1,20 @@
 //! Reads the outcomes of a run as values, for whoever has the rows and wants no answers file.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::error::JobError;
-use crate::journal::{Index, Reader, Recovered};
-use crate::outcome::Outcome;
+use crate::journal::{Index, Reader, Record, Recovered};
+use crate::outcome::{Outcome, Tried};
 use crate::output::added_columns;
 
 /// The outcomes that a journal holds.
 pub struct Outcomes {
     index: Arc<Index>,
     reader: Reader,
+    /// Rows that were called and have had no outcome since.
+    tried: HashMap<u64, Tried>,
 }
 
 impl Outcomes {
@@ -22,8 +25,13 @@ impl Outcomes {
     ///
     /// Fails if the journal cannot be read.
     pub fn read(journal: &Path) -> Result<Self, JobError> {
-        let recovered = Recovered::read(journal, |_| {})?;
-        Ok(Self { index: recovered.index, reader: Reader::open(journal)? })
+        let mut tried = HashMap::<u64, Tried>::new();
+        let recovered = Recovered::read(journal, |record| match record {
+            Record::Attempt(attempt) => tried.entry(attempt.row).or_default().add(attempt),
+            Record::Outcome(outcome) => drop(tried.remove(&outcome.row)),
+            _ => {}
+        })?;
+        Ok(Self { index: recovered.index, reader: Reader::open(journal)?, tried })
     }
 
     /// The outcome that decides the row, counted from 0. `None` if the row has none.
@@ -33,6 +41,11 @@ impl Outcomes {
     /// Fails if the journal cannot be read any more, or was replaced.
     pub fn of(&mut self, row: u64) -> Result<Option<Outcome>, JobError> {
         Ok(self.reader.outcome(&self.index, row)?)
+    }
+
+    /// What the attempts of a row without an outcome come to, in the last session that called it.
+    pub fn tried(&self, row: u64) -> Tried {
+        self.tried.get(&row).copied().unwrap_or_default()
     }
 }
 

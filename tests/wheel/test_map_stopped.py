@@ -69,6 +69,8 @@ def test_rows_that_are_at_hand_have_an_outcome_each(kind: Any) -> None:
     assert [outcome.index for outcome in answers] == list(range(count))
     last = answers[-1]
     assert last.error is not None and (last.error.kind, last.error.type) == ("unfinished", "unfinished")
+    # Of these, only the first was handed in.
+    assert not any(outcome.error is None or outcome.error.called for outcome in (answers[7_000], last))
     assert last.row == ({"number": count - 1} if kind == "pandas" else count - 1) and last.attempts == 0
     if kind == "pandas":
         assert len(answers.table()) == count
@@ -146,3 +148,24 @@ def test_a_run_that_is_stopped_while_its_predictor_loads_is_waited_for_at_rest(t
         tab.map(rows(1), f"{file}:answer", stop=stop)
     assert time.monotonic() - before[0] > 2
     assert time.thread_time() - before[1] < 0.5
+
+
+@pytest.mark.parametrize("runs", [0, 1, 2])
+def test_an_unfinished_row_has_the_calls_that_the_last_run_made_for_it(runs: int, tmp_path: Any) -> None:
+    async def predict(question: str, attempt: int) -> str:
+        if question == "q0" and attempt == 1:
+            error = ConnectionError("gone")
+            error._bridge_usage = (10, 5, 1, 0.25, None, None)  # type: ignore[attr-defined]
+            raise error
+        if question == "q0":
+            stop.stop()
+        await asyncio.sleep(60)
+        return question
+
+    kept: dict[str, Any] = {"journal": tmp_path / "run.journal"} if runs else {}
+    for _ in range(runs or 1):
+        stop = tab.Stop()
+        answers = tab.map(rows(2), predict, concurrency=10, backoff="1ms", grace="300ms", stop=stop, **kept)
+        assert answers.counts == {"unfinished": 2} and [outcome.attempts for outcome in answers] == [2, 1]
+        assert all(outcome.error is not None and outcome.error.called for outcome in answers)
+        assert answers[1].latency > 0.2 and (answers.usage, answers.cost) == ((10, 5, 1), 0.25)
