@@ -1,7 +1,8 @@
 //! The files that a job writes: checks what they would replace, and keeps a copy of a stream and of an earlier journal.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use tempfile::TempPath;
@@ -53,7 +54,8 @@ pub(super) fn check(
     }
     if earlier && !force {
         // Nothing can be resumed from a journal without a header.
-        if let Err(JournalError::NoHeader { path }) = Recovered::read(&paths.journal, |_| {}) {
+        let header = File::open(&paths.journal).map(|file| find_header(file, &paths.journal));
+        if let Ok(Err(JournalError::NoHeader { path })) = header {
             refuse!(
                 Journal,
                 &path,
@@ -64,6 +66,24 @@ pub(super) fn check(
     }
     writable(directory_of(&paths.answers))?;
     Ok(earlier && !force)
+}
+
+/// Reads a journal up to its first header. What follows may take minutes.
+fn find_header(journal: impl Read, path: &Path) -> Result<(), JournalError> {
+    let found = Cell::new(false);
+    Recovered::from_reader(Until { journal, found: &found }, path, |_| found.set(true)).map(drop)
+}
+
+/// A journal that ends once something was found.
+struct Until<'a, R> {
+    journal: R,
+    found: &'a Cell<bool>,
+}
+
+impl<R: Read> Read for Until<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.found.get() { Ok(0) } else { self.journal.read(into) }
+    }
 }
 
 /// Checks that a file can be made in the directory.
@@ -167,4 +187,29 @@ pub(super) fn create(
 
 fn name_of(path: &Path) -> std::path::Display<'_> {
     Path::new(path.file_name().unwrap_or(path.as_os_str())).display()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::testing::header;
+
+    struct Unread;
+
+    impl Read for Unread {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            panic!("read beyond the header")
+        }
+    }
+
+    #[test]
+    fn a_journal_is_read_only_up_to_its_first_header() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.journal");
+        drop(Journal::create(&path, &header(1, 0..4)).unwrap());
+        let headers = std::fs::read(&path).unwrap();
+        assert!(find_header((&*headers).chain(Unread), &path).is_ok());
+        let without = find_header(&b"no line of a journal\n"[..], &path);
+        assert!(matches!(without, Err(JournalError::NoHeader { .. })), "{without:?}");
+    }
 }
