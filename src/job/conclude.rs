@@ -27,7 +27,7 @@ use crate::stats::Fold;
 const TIDYING: Duration = Duration::from_millis(300);
 
 /// Shown instead of where the answers are, when they are discarded.
-const SCRATCH: &str = "ended at once; no answer is kept, as `/dev/null` asked";
+const SCRATCH: &str = "ended at once; no answers were kept because the output is `/dev/null`";
 
 /// Warns of numbers in answers that JSON cannot hold.
 pub(super) fn tell_of_nulled(bridge: &dyn Bridge, observer: &mut dyn Observer) {
@@ -107,8 +107,8 @@ impl Session<'_> {
             return;
         }
         let text = format!(
-            "calls that were cut off may go on for {} s: waiting, so that `resume` does not make them a second time \
-             meanwhile\nhint: Ctrl-C ends the wait",
+            "waiting up to {} s for calls that can no longer be reached, so that `resume` does not repeat them while they \
+             run\nhint: Ctrl-C ends the wait",
             left.as_secs_f64().ceil()
         );
         observer.message(Level::Warning, &text);

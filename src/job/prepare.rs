@@ -221,7 +221,7 @@ pub(super) fn warn(answerer: &Answerer, spec: &JobSpec, observer: &mut dyn Obser
     for (what, requests) in &predictor.repeating {
         let product = (u64::from(retries) + 1).saturating_mul(*requests);
         let text = format!(
-            "`--retries {retries}` and {what}: up to {} a row\nhint: set it to 0, for the retries here share one pace",
+            "`--retries {retries}` multiplies with {what}: up to {} per row\nhint: set that client's retries to 0",
             counted(product, "request")
         );
         observer.message(Level::Warning, &text);

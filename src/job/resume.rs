@@ -234,7 +234,7 @@ fn of_another_shard(before: &Header, now: &Header, paths: &JobPaths) -> JobError
         None => "the whole input".to_owned(),
     };
     let text = format!(
-        "`{}` is of {}, and asked for is {}: each shard has its own answers\nhint: name another file with `--output`; \
+        "`{}` holds {}, but {} was requested; each shard needs its own answers file\nhint: name another file with `--output`; \
          `merge` joins the answers of shards",
         paths.journal.display(),
         told(before),
@@ -258,11 +258,13 @@ fn tell_left_out(rows: &BTreeSet<u64>, observer: &mut dyn Observer) {
     if rows.is_empty() {
         return;
     }
-    let text = format!(
-        "the process died each time one row was alone in flight: {} set aside (row {})\n\
-         hint: `resume --only failed` calls what is set aside again",
-        counted(rows.len() as u64, "row"),
-        numbers(rows.iter().copied())
-    );
+    let numbers = numbers(rows.iter().copied());
+    let text = match rows.len() {
+        1 => format!("row {numbers} was set aside: the process died each time only this row was in flight"),
+        several => format!(
+            "{several} rows were set aside (row {numbers}): the process died each time only one of them was in flight"
+        ),
+    };
+    let text = text + "\nhint: `resume --only failed` calls what is set aside again";
     observer.message(Level::Warning, &text);
 }

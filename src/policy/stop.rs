@@ -162,7 +162,7 @@ impl std::fmt::Display for StopReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Fatal { error, forbidden } => {
-                write!(f, "every row would meet this error: {error}")?;
+                write!(f, "this error affects every row: {error}")?;
                 f.write_str(if *forbidden {
                     "\nhint: may the key use this model? where only these rows are refused, run others first (`--range`)"
                 } else {
@@ -173,11 +173,11 @@ impl std::fmt::Display for StopReason {
                 match silent_for {
                     None if *answers => {
                         f.write_str(
-                            "no call was answered yet in this session; the server fails each of them: ",
+                            "no call has been answered in this session; the server fails each of them: ",
                         )?;
                     }
                     None => f.write_str(
-                        "no call was answered yet in this session, and the server is still not there: ",
+                        "no call has been answered in this session, and the server cannot be reached: ",
                     )?,
                     Some(time) => {
                         let minutes = time.as_secs() / 60;

@@ -160,7 +160,7 @@ impl Dispatcher<'_> {
                 }
                 () = at(self.kill_at) => {
                     self.kill_at = None;
-                    self.run.observer.message(Level::Warning, "the grace has passed: calls in flight are cancelled");
+                    self.run.observer.message(Level::Warning, "the grace period is over: cancelling the calls in flight");
                     self.run.engine.kill();
                 }
                 () = at(deadline), if self.stop.is_none() => self.stop(StopReason::Deadline),

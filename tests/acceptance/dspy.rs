@@ -256,7 +256,7 @@ fn retries_and_caches_below_the_program_are_told_with_the_product_of_attempts() 
     let job = Job::new().questions(1).predictor(&own).env("DSPY_CACHEDIR", "cache");
     job.process_with(&["--dry-run"])
         .expect(0)
-        .says("`--retries 3` and `num_retries=5` of the model `openai/gpt-4o-mini`: up to 24 requests a row")
+        .says("`--retries 3` multiplies with `num_retries=5` of the model `openai/gpt-4o-mini`: up to 24 requests per row")
         .says("the cache of the model `openai/gpt-4o-mini` is on");
 
     let job = Job::new().questions(1).predictor(
@@ -265,9 +265,9 @@ fn retries_and_caches_below_the_program_are_told_with_the_product_of_attempts() 
     );
     let done = job.process_with(&["--retries", "1"]).expect(0);
     assert_eq!(done.stderr.matches("max_retries").count(), 1, "{}", done.stderr);
-    done.says("`--retries 1` and `max_retries=2` of `client`: up to 6 requests a row");
+    done.says("`--retries 1` multiplies with `max_retries=2` of `client`: up to 6 requests per row");
     let ours = ask(&job, &server, &["--force", "--predictor", "dspy"]).expect(0);
-    assert!(!ours.stderr.contains("requests a row"), "{}", ours.stderr);
+    assert!(!ours.stderr.contains("requests per row"), "{}", ours.stderr);
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn a_403_for_all_stops_the_run_before_more_calls_than_may_be_in_flight() {
     for (options, most) in [(&["--sequential"][..], 1), (&["-c", "4"], 4)] {
         let server = Scripted::start(|_, _| forbidden());
         let job = Job::new().questions(100);
-        process(&job, &server, options).expect(4).says("every row would meet this error");
+        process(&job, &server, options).expect(4).says("this error affects every row");
         assert_eq!(server.asked().len(), most);
         assert_eq!(job.column("status"), vec!["unfinished"; 100]);
         assert_eq!(job.report()["attempts"]["total"], most);
@@ -83,7 +83,7 @@ fn answers_of_earlier_sessions_count_and_many_403_in_a_row_stop_the_run_all_the_
         Scripted::start(|question, _| if question < 10 { answer(question) } else { reply("401", "", "{}") });
     process(&job, &before, &["--sequential"]).expect(4);
     let server = Scripted::start(|_, _| forbidden());
-    job.resume_with(&["--api-base", &server.base_url()]).expect(4).says("every row would meet this error");
+    job.resume_with(&["--api-base", &server.base_url()]).expect(4).says("this error affects every row");
     let status = job.column("status");
     assert_eq!(status[..10], vec!["ok"; 10]);
     // The last of the twenty stays open with all behind it.
@@ -123,6 +123,6 @@ fn a_403_for_the_only_row_that_is_left_is_told_also_where_a_crash_had_that_row_i
     );
     assert_eq!(job.process().code, -9);
     let job = job.file("again", "");
-    job.resume().expect(4).says("every row would meet this error: Forbidden: no rights");
+    job.resume().expect(4).says("this error affects every row: Forbidden: no rights");
     assert_eq!(job.column("status"), ["unfinished"]);
 }

@@ -126,7 +126,7 @@ async def predict(question):
     called(question)
     raise Refused('incorrect API key provided')"
         ));
-        job.process().expect(4).says("every row would meet this error: Refused: incorrect API key provided");
+        job.process().expect(4).says("this error affects every row: Refused: incorrect API key provided");
         assert_eq!(job.calls().len(), 1);
     }
 }

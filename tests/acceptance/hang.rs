@@ -78,7 +78,7 @@ fn a_server_that_accepts_and_never_answers_ends_the_run_soon_naming_the_timeout(
     let options = ["--api-base", &base, "-c", "4", "--timeout", "1s"];
     let done = job.run(&[&process[..], &options].concat()).expect(5);
     assert!(done.took < Duration::from_secs(60), "{:?}", done.took);
-    done.says("no call was answered yet").says("no answer within 1s").says("hint: is `--timeout` too short");
+    done.says("no call has been answered").says("no answer within 1s").says("hint: is `--timeout` too short");
     let report = job.report();
     assert_eq!([&report["rows"]["failed"], &report["rows"]["unfinished"]], [0, 100]);
     let timeouts = report["attempts"]["timeouts"].as_u64().unwrap();

@@ -313,7 +313,7 @@ fn killed_by(misbehaviour: &str, crash: i32) {
         assert!((3..=5).contains(&made), "row {row} was called {made} times");
     }
     // Asked again, the rows set aside are left alone.
-    job.resume().expect(3).says("2 rows set aside (row 7, 27)");
+    job.resume().expect(3).says("2 rows were set aside (row 7, 27)");
     // There is no such interpreter.
     let done = job.process_with(&["--python", "/gone/python"]).expect(3);
     done.says("nothing to do: 38 rows answered in `answers.csv`, and 2 that failed stay as they are\n")

@@ -53,7 +53,9 @@ fn a_client_is_found_wherever_it_is_kept_and_repeats_as_often_as_was_told() {
             "--retries",
             "0",
         ]);
-        done.expect(3).says(&format!("`--retries 0` and `max_retries=2` of {name}: up to 3 requests a row"));
+        done.expect(3).says(&format!(
+            "`--retries 0` multiplies with `max_retries=2` of {name}: up to 3 requests per row"
+        ));
         assert_eq!(server.journal().len(), 3, "{code}");
         assert!(job.calls().len() <= 3, "the property ran for the warning: {:?}", job.calls());
     }

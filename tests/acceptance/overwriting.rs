@@ -237,7 +237,7 @@ fn a_run_for_dev_null_that_is_ended_at_once_names_no_journal_that_is_gone() {
     running.signal(Signal::INT);
     running.wait_for(".stderr", "stopping", 1);
     running.signal(Signal::INT);
-    let done = running.wait().expect(130).says("no answer is kept, as `/dev/null` asked");
+    let done = running.wait().expect(130).says("no answers were kept because the output is `/dev/null`");
     assert!(!done.stderr.contains("resume"), "{}", done.stderr);
     assert_eq!(fs::read_dir(job.path("tmp")).unwrap().count(), 0);
 }

@@ -199,7 +199,7 @@ fn a_cluster_that_is_lost_ends_the_run_and_resume_goes_on_also_without_it() {
         assert!(done.stderr.contains("the cluster is lost"), "{}", done.stderr);
         // Real actors could be calling until then.
         assert!(lost.elapsed() >= Duration::from_secs(5), "{:?}", lost.elapsed());
-        let told = done.stderr.contains("calls that were cut off may go on for");
+        let told = done.stderr.contains("for calls that can no longer be reached");
         assert!(told && done.stderr.contains("hint: Ctrl-C ends the wait"), "{}", done.stderr);
         none_is_left(&job);
         let (before, unanswered) = (job.calls().len(), 300 - job.report()["rows"]["ok"].as_u64().unwrap());
@@ -248,7 +248,7 @@ fn a_signal_ends_the_wait_for_actors_that_were_left_behind() {
     let mut running = job.start();
     running.wait_for_calls(50);
     send(relay(&running), Signal::KILL);
-    running.wait_for(".stderr", "calls that were cut off may go on for", 1);
+    running.wait_for(".stderr", "for calls that can no longer be reached", 1);
     running.signal(Signal::INT);
     let asked = Instant::now();
     running.wait().expect(5);

@@ -49,7 +49,7 @@ fn an_error_object_in_a_reply_with_status_200_is_that_error() {
         assert_eq!(job.column("attempts"), ["2", "2", "1", "1"]);
 
         let server = Scripted::start(|_, _| error("\"invalid_api_key\""));
-        process(&Job::new().questions(40), &server, engine).expect(4).says("every row would meet this error");
+        process(&Job::new().questions(40), &server, engine).expect(4).says("this error affects every row");
 
         // Some put it beside a choice without text.
         let beside = r#"{"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0,

@@ -16,7 +16,7 @@ fn a_row_that_ends_its_process_while_the_run_goes_on_is_called_again_only_on_req
     assert!((2..15).contains(&set_aside), "{report}");
     assert_eq!(report["attempts"]["total"], 60);
     let done = job.run(&["resume", "answers.csv"]).expect(3);
-    done.says(&format!("alone in flight: {set_aside} rows set aside (row "));
+    done.says(&format!("{set_aside} rows were set aside (row "));
     let done = job.run(&[&RUN[..], &["--bridge", "fake:seed=3,crash=0.1"]].concat()).expect(3);
     done.says(&format!("and {set_aside} that failed stay as they are\n"))
         .says(" resume answers.csv --only failed` calls those again, and `--force` starts anew\n");
@@ -103,10 +103,10 @@ async def predict(question):
         assert_eq!(calls, first);
     }
     let (done, calls) = resumed(3);
-    done.expect(3).says("the process died each time one row was alone in flight: 1 row set aside (row 1)");
+    done.expect(3).says("row 1 was set aside: the process died each time only this row was in flight");
     assert_eq!(calls, ["Question 7?"]);
     let (done, calls) = resumed(4);
-    done.expect(3).says("1 row set aside (row 0)");
+    done.expect(3).says("row 0 was set aside: ");
     assert_eq!(calls, [""; 0]);
     let failed = &job.answers()[0];
     assert!(failed["error"].starts_with("crash: the run crashed 3 times"), "{failed:?}");

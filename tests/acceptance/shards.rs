@@ -157,11 +157,13 @@ fn another_shard_of_the_same_answers_is_refused_with_both_named() {
     let job = Job::new().questions(6).echo();
     let process = |shard: &[&str]| job.process_with(shard);
     process(&["--shard", "0/2"]).expect(0);
-    let both = "is of shard 0/2, and asked for is";
-    process(&["--shard", "1/2"]).expect(1).says(&format!("{both} shard 1/2"));
-    process(&["--shard", "0/3"]).expect(1).says(&format!("{both} shard 0/3"));
-    process(&["--allow-changed"]).expect(1).says(&format!("{both} the whole input"));
-    job.resume_with(&["--shard", "1/2", "--allow-changed"]).expect(1).says(&format!("{both} shard 1/2"));
+    let both = "holds shard 0/2, but";
+    process(&["--shard", "1/2"]).expect(1).says(&format!("{both} shard 1/2 was requested"));
+    process(&["--shard", "0/3"]).expect(1).says(&format!("{both} shard 0/3 was requested"));
+    process(&["--allow-changed"]).expect(1).says(&format!("{both} the whole input was requested"));
+    job.resume_with(&["--shard", "1/2", "--allow-changed"])
+        .expect(1)
+        .says(&format!("{both} shard 1/2 was requested"));
     job.resume().expect(0).says("3 rows answered before; 0 to go");
     assert_eq!(asked(&job.calls()), [0, 2, 4]);
     for shard in ["2/2", "0/0", "1", "auto/2"] {
@@ -372,7 +374,7 @@ fn different_jobs_are_not_merged_and_no_file_of_theirs_is_replaced() {
     shard(&job, 1, 2, &["--force"]).expect(0);
     job.run_alone(&["merge", "questions.csv", &answers_of(0, 2), &answers_of(1, 2)])
         .expect(0)
-        .says("the predictor's source (`predictor.py`) was another for");
+        .says("the predictor's source (`predictor.py`) differs between");
     assert_eq!(
         job.column_of("questions.answers.csv", "answer"),
         ["Question 0?", "question 1?", "Question 2?", "question 3?"]

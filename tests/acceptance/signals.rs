@@ -136,7 +136,7 @@ fn calls_in_flight_are_cancelled_when_the_grace_has_passed() {
     let job = Job::new().questions(50).predictor(WAITS).args(["-c", "4", "--grace", "200ms"]);
     let running = under_way(&job);
     running.signal(Signal::INT);
-    running.wait().expect(130).says("the grace has passed");
+    running.wait().expect(130).says("the grace period is over");
     assert!(job.column("status").iter().all(|status| status == "unfinished"));
 }
 

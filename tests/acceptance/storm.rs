@@ -129,7 +129,7 @@ fn an_outage_costs_few_calls_and_no_row_and_its_end_is_noticed_soon() {
 fn a_server_that_was_never_there_ends_the_run_soon_and_leaves_the_rows_open() {
     let job = Job::new().questions(200);
     let done = job.run(&on("http://127.0.0.1:9/v1", &["-c", "8"])).expect(5);
-    done.says("no call was answered yet").says("`--api-base`").prints("resume answers.csv");
+    done.says("no call has been answered").says("`--api-base`").prints("resume answers.csv");
     let report = job.report();
     assert_eq!([&report["rows"]["failed"], &report["rows"]["unfinished"]], [0, 200]);
 }
@@ -146,7 +146,7 @@ fn a_resume_whose_server_is_gone_speaks_of_its_own_session() {
     );
     job.process().expect(3);
     let job = job.file("down", "");
-    job.resume().expect(5).says("10 rows answered before").says("no call was answered yet in this session");
+    job.resume().expect(5).says("10 rows answered before").says("no call has been answered in this session");
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_key_refused_at_row_60_costs_no_more_requests_than_are_in_flight_and_no_row(
     let server = Aimock::start(&fixtures);
     let job = Job::new().questions(200);
     let base = server.base_url();
-    job.run(&on(&base, &["-c", "8"])).expect(4).says("every row would meet this error: LMAuthError");
+    job.run(&on(&base, &["-c", "8"])).expect(4).says("this error affects every row: LMAuthError");
     let statuses: Vec<_> = server.journal().iter().map(|entry| entry["response"]["status"].clone()).collect();
     let refused = statuses.iter().position(|status| *status == 401).unwrap();
     assert!(statuses.len() - refused - 1 <= 8, "{} requests after the refusal", statuses.len() - refused - 1);

@@ -139,7 +139,7 @@ def test_an_unknown_option_or_a_wrong_type_is_a_type_error(options: dict[str, ob
         ({"fields": ["a, b"]}, "`fields=` takes names without a comma, not `a, b`"),
         ({"range": range(0, 9, 2)}, r"`range=` takes a range without gaps, not range\(0, 9, 2\)"),
         ({"limit": 1, "range": range(5)}, "`limit=` cannot be given with `range=`"),
-        ({"price_in": 1.0}, "`price_out=` is needed by another option that is given"),
+        ({"price_in": 1.0}, "`price_in=` also needs `price_out=`"),
         ({"ray": "head"}, "`ray=` cannot be `head`: expected `auto`, `local`, `none` or the `HOST:PORT`"),
         ({"ray": "ray://head:10001"}, "`ray=` cannot be `ray://head:10001`: .*\n.*`ray job submit"),
         ({"ray": True, "workers": 2}, "`ray=` cannot be given with `workers=`"),

@@ -44,7 +44,7 @@ def test_shards_are_answered_apart_and_merged(caplog: pytest.LogCaptureFixture) 
     assert report.answers == Path("q.answers.1-of-3.csv")
     assert tab.estimate("q.csv", predictor=shout, shard=(2, 3)).rows == 2
     assert tab.verify("q.csv", "q.answers.1-of-3.csv").ok
-    with pytest.raises(tab.ChangedError, match="is of shard 1/3, and asked for is shard 2/3"):
+    with pytest.raises(tab.ChangedError, match="holds shard 1/3, but shard 2/3 was requested"):
         tab.resume("q.answers.1-of-3.csv", predictor=shout, shard="2/3")
 
     report = tab.merge("q.csv", ["q.answers.0-of-3.csv", Path("q.answers.1-of-3.csv.journal")], "all.csv")

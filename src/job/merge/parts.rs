@@ -76,7 +76,7 @@ pub(super) fn parts(answers: Vec<PathBuf>, observer: &mut dyn Observer) -> Resul
     let Some(first) = parts.first() else { return usage("name the answers files to merge".to_owned()) };
     if !changed.is_empty() {
         let text = format!(
-            "the predictor's source ({}) was another for `{}` than for {}",
+            "the predictor's source ({}) differs between `{}` and {}",
             list(&sources.into_iter().collect::<Vec<_>>(), SHOWN),
             first.answers.display(),
             list(&changed, SHOWN)

@@ -78,8 +78,12 @@ fn refused(error: &clap::Error, given: &[(String, String)]) -> KeywordError {
     let value = given.iter().find(|(option, _)| *option == name && is_shown).map(|(_, value)| value);
     let cannot = value.map_or_else(|| "cannot be taken".to_owned(), |value| format!("cannot be `{value}`"));
     let reason = match error.kind() {
-        ErrorKind::UnknownArgument => "is no option here".to_owned(),
-        ErrorKind::MissingRequiredArgument => "is needed by another option that is given".to_owned(),
+        ErrorKind::UnknownArgument => "is not an option of this function".to_owned(),
+        ErrorKind::MissingRequiredArgument => {
+            // Only the two prices need each other.
+            let given = if name == "price_in" { "price_out" } else { "price_in" };
+            return KeywordError { name: given.to_owned(), reason: format!("also needs `{name}=`") };
+        }
         _ => {
             let valid =
                 texts(ContextKind::ValidValue).iter().map(|value| format!("`{value}`")).collect::<Vec<_>>();
@@ -146,9 +150,9 @@ mod tests {
         `retries=` cannot be `-1`: -1 is not in 0..=4294967295
         `event_loop=` cannot be `trio`: expected `auto` or `asyncio` or `uvloop`
         `lm=` cannot be taken: expected `NAME=VALUE`
-        `price_out=` is needed by another option that is given
+        `price_in=` also needs `price_out=`
         `limit=` cannot be given with `range=`
-        `timout=` is no option here
+        `timout=` is not an option of this function
         `concurrency=` cannot be `0`: at least one call must be allowed
         ");
     }

@@ -23,7 +23,7 @@ group! {
         /// The column that becomes another argument (repeatable)
         [value_name = "PARAM=COLUMN", value_parser = pair, env = "TAB_MAP"]
         map: Vec<(String, String)> as (Vec<(String, String)>) = Vec::new(),
-        /// A column that names the rows; it is copied to the answers, and no row is found by it
+        /// A column that identifies rows for you; copied to the answers, never used to match rows
         [value_name = "NAME", env = "TAB_ID_COLUMN"]
         id_column: Option<String> as (String) = None,
         /// Select only the first N rows, with `--shard` the first N of the shard (not with `--range`)
