@@ -95,9 +95,12 @@ async def predict(question, row_id):
     await asyncio.sleep(0.05)
     return question
 ";
-    // In the last case others use the cluster too.
-    for (capacity, taken) in [("1", "0"), ("2", "0"), ("3", "1")] {
+    // In the third case others use the cluster too, and in the last one more actors are asked for than it holds.
+    for (capacity, taken, actors) in
+        [("1", "0", None), ("2", "0", None), ("3", "1", None), ("2", "0", Some("5"))]
+    {
         let job = job(60, code).env("FAKE_CAPACITY", capacity).env("FAKE_TAKEN", taken);
+        let job = job.args(actors.into_iter().flat_map(|number| ["--ray-actors", number]));
         job.process().expect(3);
         are_answered_but(&job, &[20]);
         assert_eq!(failures(&job), [("crash".to_owned(), 1)].into());
