@@ -146,7 +146,8 @@ impl Pool {
         let place = index.map_or_else(|| self.for_suspects(), |index| &self.ordinary()[index]);
 
         let mut useless = u32::from(live.is_none() && index.is_some() && !self.is_unready());
-        while !self.is_over() {
+        // One that is alive already is ended in order, also if the bridge was closed before this begins.
+        while live.is_some() || !self.is_over() {
             let present = match live.take() {
                 Some(live) => live,
                 None => match self.next(place, useless).await {
