@@ -202,7 +202,7 @@ fn tell(
             "{} with an outcome in more than one file, {} answered, and paid for, more than once: {}; an answer stands \
              before a failure, and the later file before the earlier",
             counted(double.count, "row"),
-            count(marks.bought_twice.len() as u64),
+            count(marks.bought_twice),
             double.told(&rows)
         );
         observer.message(Level::Warning, &text);

@@ -1,6 +1,5 @@
 //! Which row has its outcome where: finds rows without one, with one in several journals, and outcomes of no row.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
@@ -31,24 +30,41 @@ pub(super) struct Mark {
     pub ok: bool,
 }
 
-/// A mark in 8 bytes; 0 for none.
+/// A mark and flags of its row in 8 bytes; 0 for none.
 #[derive(Debug, Clone, Copy, Default)]
 struct Packed(u64);
 
 /// The most journals, so that their numbers and the offsets in them fit in 8 bytes.
 pub(super) const MOST_PARTS: usize = 1 << 16;
-const OFFSET_BITS: u32 = 47;
+const OFFSET_BITS: u32 = 45;
+const FLAG_BITS: u32 = 3;
+// The mark is an answer, and the row has an outcome or an answer in several journals.
+const OK: u64 = 1;
+const DOUBLE: u64 = 2;
+const BOUGHT: u64 = 4;
 
 impl Packed {
     fn of(mark: Mark) -> Self {
-        Self((mark.part as u64) << (OFFSET_BITS + 1) | mark.offset << 1 | u64::from(mark.ok))
+        Self((mark.part as u64) << (OFFSET_BITS + FLAG_BITS) | mark.offset << FLAG_BITS | u64::from(mark.ok))
     }
 
     fn mark(self) -> Option<Mark> {
         // No outcome is at offset 0, where a journal's first header is.
-        let offset = self.0 >> 1 & ((1 << OFFSET_BITS) - 1);
-        let part = (self.0 >> (OFFSET_BITS + 1)) as usize;
-        (offset != 0).then_some(Mark { part, offset, ok: self.0 & 1 == 1 })
+        let offset = self.0 >> FLAG_BITS & ((1 << OFFSET_BITS) - 1);
+        let part = (self.0 >> (OFFSET_BITS + FLAG_BITS)) as usize;
+        (offset != 0).then_some(Mark { part, offset, ok: self.0 & OK != 0 })
+    }
+
+    /// Puts another mark of the row in the place of this one.
+    fn replace(&mut self, mark: Mark) {
+        self.0 = Self::of(mark).0 | self.0 & (DOUBLE | BOUGHT);
+    }
+
+    /// Sets a flag. Returns whether it was not set.
+    fn set(&mut self, flag: u64) -> bool {
+        let is_new = self.0 & flag == 0;
+        self.0 |= flag;
+        is_new
     }
 }
 
@@ -88,9 +104,8 @@ pub(super) struct Marks {
     decided: Vec<Packed>,
     /// Rows with an outcome in several journals: the row, and where.
     pub double: Found<(u64, Vec<Mark>)>,
-    doubled: BTreeSet<u64>,
-    /// Those of them that are answered in several.
-    pub bought_twice: BTreeSet<u64>,
+    /// How many of them are answered in several.
+    pub bought_twice: u64,
 }
 
 impl Marks {
@@ -98,14 +113,7 @@ impl Marks {
     fn new(start: u64, hashes: Vec<RowHash>) -> Self {
         let rows = Rows::from(start..start + hashes.len() as u64);
         let decided = vec![Packed::default(); hashes.len()];
-        Self {
-            rows,
-            hashes,
-            decided,
-            double: Found::none(),
-            doubled: BTreeSet::new(),
-            bought_twice: BTreeSet::new(),
-        }
+        Self { rows, hashes, decided, double: Found::none(), bought_twice: 0 }
     }
 
     /// Whether an outcome is of the row of the input that it names.
@@ -123,16 +131,16 @@ impl Marks {
             let Some(slot) = self.place(row).and_then(|place| self.decided.get_mut(place)) else { continue };
             let before = slot.mark();
             if mark.ok || before.is_none_or(|before| !before.ok) {
-                *slot = Packed::of(mark);
+                slot.replace(mark);
             }
             if let Some(before) = before {
-                if self.doubled.insert(row) {
+                if slot.set(DOUBLE) {
                     self.double.add((row, vec![before, mark]));
                 } else if let Some((_, marks)) = self.double.first.iter_mut().find(|(told, _)| *told == row) {
                     marks.push(mark);
                 }
-                if before.ok && mark.ok {
-                    self.bought_twice.insert(row);
+                if before.ok && mark.ok && slot.set(BOUGHT) {
+                    self.bought_twice += 1;
                 }
             }
         }
