@@ -11,13 +11,13 @@ use super::in_workers::{InWorkers, Started, kill_after};
 use super::models::Models;
 use super::order::{Facts, Order, written};
 use super::prints::{Printed, Printer, Who};
+use super::ray::as_here;
 use super::starting::{PACKAGES, RayOptions, StartOptions, given, not_loaded, not_started};
 use crate::bridge::Bridge as _;
 use crate::bridge::python::interpreter::{linked_version, located};
 use crate::bridge::python::parcel::{self, Parcel};
 use crate::bridge::remote::{Host, PROTOCOL};
 use crate::bridge::workers::{Cluster, Connect, Hosts, NoWorkers, Program, Settings, Which, Workers};
-use crate::environment::variable;
 use crate::observe::Level;
 use crate::report::text::counted;
 use crate::secret::Secrets;
@@ -101,16 +101,6 @@ pub(super) fn start(options: StartOptions<'_>, ray: &RayOptions<'_>) -> Result<S
         _printer: printer,
     };
     Ok(Started { bridge: Arc::new(bridge), interpreter, workers: told, models, variables })
-}
-
-/// The variables of an env file with the values that they have in this process, where one that is set keeps its own.
-fn as_here(mut variables: Vec<(String, String)>) -> Vec<(String, String)> {
-    for (name, value) in &mut variables {
-        if let Some(own) = variable(name).and_then(|own| own.into_string().ok()) {
-            *value = own;
-        }
-    }
-    variables
 }
 
 /// What is asked of the cluster.

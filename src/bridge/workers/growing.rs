@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::NoWorkers;
 use super::pool::{Pool, State};
 use super::ray::Relay;
+use super::refusal::NoWorkers;
 use crate::error::BridgeError;
 
 impl Pool {

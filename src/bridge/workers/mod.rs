@@ -43,6 +43,7 @@
 //! | --- | --- |
 //! | `mod.rs` | [`Workers`]: the bridge as the engine sees it |
 //! | `settings.rs` | what workers are started with |
+//! | `refusal.rs` | why there are no workers |
 //! | `pool.rs` | what the workers of a job share |
 //! | `taking.rs` | who takes a call, and who waits |
 //! | `place.rs` | a place for a worker, and what is told of all that it had |
@@ -70,6 +71,7 @@ mod place;
 mod pool;
 mod process;
 mod ray;
+mod refusal;
 mod settings;
 mod taking;
 mod watching;
@@ -95,6 +97,7 @@ use self::process::{Processes, Starter};
 pub use self::process::{Program, resume, suspend};
 use self::ray::Relay;
 pub use self::ray::{Cluster, Connect, Log, Warn};
+pub use self::refusal::NoWorkers;
 pub use self::settings::{Count, Hosts, Settings, Which};
 use super::{AwaitTurn, Bridge, Call, Description, Health};
 use crate::call::Attempt;
@@ -106,17 +109,6 @@ const DROPPED: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(1);
 /// How long before its time is up a worker that has not ended is killed.
 const KILL: Duration = Duration::from_millis(300);
-
-/// Why there are no workers.
-#[derive(Debug, thiserror::Error)]
-pub enum NoWorkers {
-    /// None can load the predictor, or there is no room for a process. The text holds the reason and the remedy.
-    #[error("{0}")]
-    Refused(String),
-    /// The cluster cannot be reached, is lost, or had no room in time. It may be otherwise later.
-    #[error("{0}")]
-    NoCluster(String),
-}
 
 /// Worker processes as one bridge. They end by [`Bridge::close`], or unobserved once this is dropped.
 pub struct Workers {

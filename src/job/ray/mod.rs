@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use self::files::{Choosing, Files};
 use self::imports::{Place, above_packages};
 use self::kept::Kept;
+pub(super) use self::variables::as_here;
 use self::variables::variables;
 use super::error::{ErrorKind, Explain as _, JobError};
 use super::paths::JobPaths;

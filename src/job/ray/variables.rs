@@ -1,4 +1,4 @@
-//! Takes the variables that `--ray-env` names from the environment.
+//! The variables that actors get: those that `--ray-env` names, and those of an env file.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -36,6 +36,16 @@ pub(super) fn variables(
         taken.push((name.clone(), value.ok_or_else(|| refused(name, hint))?));
     }
     Ok(taken)
+}
+
+/// The variables of an env file with the values that they have in this process, where one that is set keeps its own.
+pub(in crate::job) fn as_here(mut variables: Vec<(String, String)>) -> Vec<(String, String)> {
+    for (name, value) in &mut variables {
+        if let Some(own) = variable(name).and_then(|own| own.into_string().ok()) {
+            *value = own;
+        }
+    }
+    variables
 }
 
 #[cfg(test)]

@@ -33,10 +33,10 @@ use tokio::time::timeout;
 pub use self::control::Connect;
 pub(super) use self::control::Connected;
 use self::control::{FromRelay, ToRelay, send};
-use super::NoWorkers;
 use super::death::Death;
 use super::life::{Died, Kind, Life, Node, Started, Starting};
 use super::process::{Process, Program, Spawned, Starter};
+use super::refusal::NoWorkers;
 use crate::secret::Secrets;
 
 /// How long the relay's last words may take to arrive once it has ended.
