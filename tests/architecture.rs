@@ -188,6 +188,33 @@ fn the_pages_of_the_journal_and_of_the_python_bridge_list_every_file() {
     }
 }
 
+/// Words that would fit many types. Each names one.
+const OF_ONE_TYPE: [&str; 9] =
+    ["Usage", "Record", "Run", "Outcome", "Header", "Batch", "Rows", "Found", "State"];
+
+#[test]
+fn a_word_that_would_fit_many_types_names_one() {
+    let sources = Sources::read();
+    for name in OF_ONE_TYPE {
+        let defines = |text: &str| {
+            ["struct", "enum", "trait", "type"].iter().any(|kind| {
+                let definition = format!("{kind} {name}");
+                text.match_indices(&definition).any(|(at, found)| {
+                    !text[at + found.len()..]
+                        .starts_with(|after: char| after.is_alphanumeric() || after == '_')
+                })
+            })
+        };
+        let of: Vec<_> = sources
+            .files
+            .iter()
+            .filter(|(_, text)| defines(text))
+            .map(|(module, _)| module.join("::"))
+            .collect();
+        assert_eq!(of.len(), 1, "{name}: {of:?}");
+    }
+}
+
 /// What only the command line may do: read options from the environment, handle signals, end the process, change what
 /// all threads share, and use the process's standard streams.
 const OF_THE_PROCESS: [&str; 18] = [

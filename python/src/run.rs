@@ -35,13 +35,13 @@ pub(crate) struct Run {
 struct Shared {
     control: Control,
     hurries: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<Progress>,
     ended: Condvar,
 }
 
 /// What the job has told so far.
 #[derive(Default)]
-struct State {
+struct Progress {
     messages: Vec<(&'static str, String)>,
     snapshot: Option<Snapshot>,
     result: Option<Result<Value, JobError>>,
@@ -49,7 +49,7 @@ struct State {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Progress> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

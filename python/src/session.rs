@@ -43,7 +43,7 @@ pub(crate) struct Session {
 }
 
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<Pending>,
     /// The predictor is loaded, or the job has ended.
     ready: Condvar,
     /// Readable when there are outcomes, or the job has ended.
@@ -51,7 +51,7 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct State {
+struct Pending {
     exchange: Option<Arc<Exchange>>,
     calls: usize,
     done: Vec<Done>,
@@ -105,7 +105,7 @@ impl Done {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Pending> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -235,7 +235,7 @@ impl Session {
         let within = Duration::try_from_secs_f64(seconds).unwrap_or_default();
         py.detach(|| {
             let state = self.shared.state();
-            let waiting = |state: &mut State| state.exchange.is_none() && !state.ended;
+            let waiting = |state: &mut Pending| state.exchange.is_none() && !state.ended;
             let waited = self.shared.ready.wait_timeout_while(state, within, waiting);
             waited.unwrap_or_else(PoisonError::into_inner).0.exchange.is_some()
         })

@@ -15,11 +15,11 @@ pub(super) struct Models {
     python: PathBuf,
     calls: usize,
     dry_run: bool,
-    state: Mutex<State>,
+    state: Mutex<Provision>,
 }
 
 #[derive(Default)]
-struct State {
+struct Provision {
     /// A local model that is starting on another thread.
     early: Option<JoinHandle<Result<LocalModel, ModelError>>>,
     provided: Option<Result<ModelSettings, String>>,
@@ -30,7 +30,7 @@ impl Models {
     /// The model of a predictor with these options, for this many calls in flight. With `dry_run` no local model is
     /// started.
     pub(super) fn new(options: &PredictorSpec, python: PathBuf, calls: usize, dry_run: bool) -> Self {
-        let mut state = State::default();
+        let mut state = Provision::default();
         // The default predictor is sure to need the model, so it loads while Python imports DSPy.
         let needs_local =
             options.predictor == "dspy" && options.program.is_none() && options.model_name() == "local";
@@ -53,7 +53,7 @@ impl Models {
     /// Fails with the reason and the remedy if the local model cannot be started.
     pub(super) fn provide(&self) -> Result<ModelSettings, String> {
         let mut state = self.state();
-        let State { early, provided, local } = &mut *state;
+        let Provision { early, provided, local } = &mut *state;
         provided.get_or_insert_with(|| self.settings(early.take(), local)).clone()
     }
 
@@ -94,7 +94,7 @@ impl Models {
         drop(self.state().local.take());
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Provision> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

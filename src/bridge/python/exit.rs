@@ -15,7 +15,7 @@ const LEAVE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
-struct State {
+struct Lifecycle {
     /// Event loops that nobody has asked to end.
     in_use: usize,
     exit: Exit,
@@ -33,9 +33,9 @@ enum Exit {
     Begun(Arc<Latch>),
 }
 
-static STATE: Mutex<State> = Mutex::new(State { in_use: 0, exit: Exit::NotStarted });
+static STATE: Mutex<Lifecycle> = Mutex::new(Lifecycle { in_use: 0, exit: Exit::NotStarted });
 
-fn state() -> MutexGuard<'static, State> {
+fn state() -> MutexGuard<'static, Lifecycle> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -22,7 +22,7 @@ pub struct Polled(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<Buffers>,
     /// Bytes were brought.
     brought: Notify,
     /// Bytes were fetched.
@@ -32,7 +32,7 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Buffers {
     /// Bytes that make no whole frame yet, or that nobody has taken.
     incoming: BytesMut,
     /// The number of bytes that came, those that came too early not counted.
@@ -48,12 +48,12 @@ struct State {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Buffers> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Buffers {
     fn take_in(&mut self, offset: u64, bytes: &[u8]) {
         let known = usize::try_from(self.received.saturating_sub(offset)).unwrap_or(usize::MAX);
         if let Some(new) = bytes.get(known..) {
@@ -97,7 +97,7 @@ impl Polled {
             state.acknowledged += new as u64;
             self.0.fetched.notify_one();
         }
-        let is_idle = |state: &mut State| state.outgoing.is_empty() && !state.ended;
+        let is_idle = |state: &mut Buffers| state.outgoing.is_empty() && !state.ended;
         if !wait.is_zero() && is_idle(&mut state) {
             let waited = self.0.ready.wait_timeout_while(state, wait, is_idle);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;

@@ -33,7 +33,7 @@ pub(crate) struct InstallOptions {
 
 /// What `look.py` finds.
 #[derive(Debug, Deserialize)]
-struct Found {
+struct Installation {
     executable: PathBuf,
     /// The directory that packages are installed into.
     packages: PathBuf,
@@ -91,7 +91,7 @@ pub(crate) fn model(command: &ModelCommand, streams: &mut Streams) -> anyhow::Re
 }
 
 /// Looks into a Python, in a process of its own.
-fn look(python: &Path) -> anyhow::Result<Found> {
+fn look(python: &Path) -> anyhow::Result<Installation> {
     let failed = || format!("failed to look into `{}`", python.display());
     let output = environment::output(Command::new(python).args(["-P", "-c", LOOK]).args(packages()));
     let output = output.with_context(failed)?;
@@ -102,7 +102,7 @@ fn look(python: &Path) -> anyhow::Result<Found> {
     serde_json::from_slice(&output.stdout).with_context(failed)
 }
 
-impl Found {
+impl Installation {
     /// The command that installs the packages, without their dependencies.
     fn installer(&self) -> anyhow::Result<Vec<OsString>> {
         let python = self.executable.as_os_str();
