@@ -283,7 +283,8 @@ class Life:
             await asyncio.sleep(_KILLING)
         # It may have ended because nobody polled it, and then nothing that it did is to blame.
         lapsed = silent_for > _STALE and now() - self._stalled() < GONE_AFTER
-        if silent_for > LEASE and not oom:
+        # The actor counts its lease from a reply that may be two polls older than the last.
+        if silent_for > LEASE - 2 * POLL and not oom:
             how = f"did not answer for {LEASE:g} s, perhaps because code held the interpreter's lock"
         return how, not lapsed, oom
 
