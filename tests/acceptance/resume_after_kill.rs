@@ -51,11 +51,11 @@ fn killed_again_and_again_no_recorded_answer_is_asked_for_twice() {
     let job = job();
     let mut sessions = 0;
     let mut answered = BTreeSet::new();
-    let mut recorded_attempts = 0;
+    // The calls and outcomes of the sessions before.
+    let (mut made, mut recorded) = (0, 0);
     let mut running = job.start();
     while answered.len() < ROWS / 2 {
-        let before = job.calls().len();
-        running.wait_for_calls(before + 50);
+        running.wait_for_calls(job.calls().len() + 50);
         running.signal(Signal::KILL);
         assert_eq!(running.wait().code, -9);
         sessions += 1;
@@ -64,9 +64,9 @@ fn killed_again_and_again_no_recorded_answer_is_asked_for_twice() {
         let (ok, failed) = (exported(&job, "ok"), exported(&job, "failed"));
         assert!(answered.is_subset(&ok), "an answer was lost");
         let outcomes = job.read("answers.csv.journal").matches("{\"outcome\"").count();
-        let unrecorded = calls - before - (outcomes - recorded_attempts);
+        let unrecorded = calls - made - (outcomes - recorded);
         assert!(unrecorded <= 3 * CONCURRENCY, "{unrecorded} calls of one session left no record");
-        recorded_attempts = outcomes;
+        (made, recorded) = (calls, outcomes);
         assert!(ok.len() > answered.len() && ok.len() + failed.len() < ROWS, "killed too early or too late");
         answered = ok;
         running = job.spawn(&["resume", "answers.csv"]);
