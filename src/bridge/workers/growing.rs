@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::pool::{Pool, State};
 use super::ray::Relay;
 use super::refusal::NoWorkers;
+use super::watching::PARTING;
 use crate::error::BridgeError;
 
 impl Pool {
@@ -24,22 +26,25 @@ impl Pool {
     ) -> Result<(), NoWorkers> {
         keepers.spawn(Arc::clone(self).keep(None, None));
         keepers.spawn(Arc::clone(self).grow(Arc::clone(relay), at_all));
-        let lost = async {
-            let reason = relay.lost().await;
-            NoWorkers::NoCluster(format!(
+        let is_lost = |reason: String| {
+            Err(NoWorkers::NoCluster(format!(
                 "the Ray cluster was lost before the first call: {reason}\nhint: once it is back, the same command goes on"
-            ))
+            )))
         };
         tokio::select! {
             biased;
-            lost = lost => Err(lost),
+            reason = relay.lost() => is_lost(reason),
             ready = self.wait_for(|| self.least_loaded()) => match ready {
                 Some(_) => {
                     let pool = Arc::downgrade(self);
                     relay.warn_by(Box::new(move |text| { let _ = pool.upgrade().map(|pool| pool.warn(text)); }));
                     Ok(())
                 }
-                None => Err(NoWorkers::Refused(self.unready.get().cloned().unwrap_or_default())),
+                // Actors may be known to be dead a moment before the cluster is known to be lost.
+                None => match timeout(PARTING, relay.lost()).await {
+                    Ok(reason) => is_lost(reason),
+                    Err(_) => Err(NoWorkers::Refused(self.unready.get().cloned().unwrap_or_default())),
+                },
             },
         }
     }
