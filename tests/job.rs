@@ -61,6 +61,24 @@ impl Scene {
     fn answers(&self) -> String {
         std::fs::read_to_string(self.path("answers.csv")).unwrap()
     }
+
+    /// Runs an example in the directory and returns what it prints.
+    fn example(&self, name: &str, arguments: &[&str]) -> String {
+        // This test is `target/debug/deps/job-…`, and the example is in `target/debug/examples`.
+        let built = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples").join(name);
+        assert!(built.exists(), "build it with `cargo build --examples`");
+        let done = Command::new(built).args(arguments).current_dir(self.directory.path()).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    }
+}
+
+/// A predictor that answers each question with itself, and fails where the condition holds.
+fn failing(condition: &str) -> String {
+    format!(
+        "import asyncio\nasync def answer(question):\n    await asyncio.sleep(0.01)\n    if {condition}:\n        \
+        raise ValueError('no')\n    return question\n"
+    )
 }
 
 type Running = std::thread::JoinHandle<SessionEnd>;
@@ -156,22 +174,58 @@ async fn an_error_tells_what_it_is_about() {
 #[test]
 fn the_example_answers_a_file_and_finds_it_done() {
     let scene = Scene::new(&questions(3), "async def answer(question):\n    return question.upper()\n");
-    // This test is `target/debug/deps/job-…`, and the example is in `target/debug/examples`.
-    let built = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples");
-    assert!(built.join("process_file").exists(), "build it with `cargo build --examples`");
-    let run = || {
-        let example = Command::new(built.join("process_file"))
-            .args(["questions.csv", "app.py:answer"])
-            .current_dir(scene.directory.path())
-            .output()
-            .unwrap();
-        assert!(example.status.success(), "{}", String::from_utf8_lossy(&example.stderr));
-        String::from_utf8(example.stdout).unwrap()
-    };
+    let run = || scene.example("process_file", &["questions.csv", "app.py:answer"]);
     assert!(run().contains("3 answered, 0 failed"));
     let answers = std::fs::read_to_string(scene.path("questions.answers.csv")).unwrap();
     assert!(answers.contains("q2,Q2,"), "{answers}");
     assert_eq!(run(), "nothing to do: 3 rows are answered\n");
+}
+
+#[test]
+fn the_example_asks_only_for_failed_rows_again_with_other_options() {
+    let scene = Scene::new(&questions(4), &failing("question in ('q1', 'q2')"));
+    assert_eq!(scene.start((), Control::new()).join().unwrap().code, 3);
+    std::fs::write(scene.path("app.py"), failing("question == 'q2'")).unwrap();
+    let told = scene.example("resume_failed", &["answers.csv", "concurrency=1", "timeout=90s"]);
+    assert_eq!(
+        told,
+        "calls at once: 1, timeout: 90s\nrows to ask again: 2\n3 answered, 1 failed, 0 unfinished\n"
+    );
+    assert!(scene.answers().contains("q1,q1,ok"), "{}", scene.answers());
+    let spec = recorded(&scene.path("answers.csv")).unwrap();
+    assert_eq!((spec.pace.concurrency, spec.time.timeout.as_secs()), (1, 90));
+}
+
+#[test]
+fn the_example_stops_a_run_once_rows_in_turn_have_failed() {
+    let scene = Scene::new(&questions(500), &failing("int(question[1:]) >= 20"));
+    let told = scene.example("stop_after_failures", &["questions.csv", "app.py:answer", "5"]);
+    assert!(told.contains("the last of 5 failures in turn") && told.contains("stopped: "), "{told}");
+    let answers = scene.answers();
+    assert!(answers.contains("q19,q19,ok") && answers.contains("q499,,unfinished"), "{told}{answers}");
+}
+
+#[test]
+fn the_example_tells_how_long_the_rows_take_at_each_concurrency() {
+    let scene = Scene::new(&questions(8), &failing("False"));
+    let told = scene.example("compare_concurrency", &["questions.csv", "app.py:answer", "1", "4"]);
+    assert!(told.contains("| `concurrent -c 1` |") && told.contains("| `concurrent -c 4` |"), "{told}");
+    assert!(told.contains("times as fast as the first"), "{told}");
+}
+
+#[test]
+fn the_example_finds_an_edited_answer_and_writes_the_recorded_ones() {
+    let scene = Scene::new(&questions(4), &failing("False"));
+    scene.start((), Control::new()).join().unwrap();
+    let audit = || scene.example("audit", &["questions.csv", "answers.csv", "recorded.csv"]);
+    assert_eq!(audit(), "4 rows, faults: 0\n");
+    let answers = scene.answers();
+    std::fs::write(scene.path("answers.csv"), answers.replace("q2,q2", "q2,edited")).unwrap();
+    assert_eq!(
+        audit(),
+        "4 rows, faults: 1\nlines with an altered answer: [4]\nthe answers as they were recorded: recorded.csv\n"
+    );
+    assert_eq!(std::fs::read_to_string(scene.path("recorded.csv")).unwrap(), answers);
 }
 
 /// Counts the outcomes that it is told of.
@@ -261,19 +315,11 @@ async fn a_job_is_estimated_exported_verified_reported_and_resumed_as_values() {
 
 #[tokio::test]
 async fn a_comparison_is_a_value_and_its_error_tells_of_calls_that_were_paid_for() {
-    let modes = |widths: &[u64]| {
-        let mode = |calls: &u64| ModeRuns {
-            name: format!("{calls} at once"),
-            concurrency: *calls,
-            runs: Vec::new(),
-        };
-        widths.iter().map(mode).collect::<Vec<_>>()
-    };
     let control = Control::new();
     let compare = async |scene: &Scene| {
+        let modes = vec![ModeRuns::sequential(), ModeRuns::concurrent(4)];
         let options = SessionOptions::default();
-        let prepared =
-            PreparedComparison::new(scene.spec(), (modes(&[1, 4]), 2), options, &mut (), &control).await;
+        let prepared = PreparedComparison::new(scene.spec(), (modes, 2), options, &mut (), &control).await;
         let mut prepared = prepared.unwrap();
         // Each of two modes twice, and the warm-up.
         assert_eq!(prepared.estimate().calls, 2 * 2 * 8 + 4);

@@ -84,13 +84,10 @@ impl CompareRequest {
                 (false, true) if !self.concurrent => (true, true),
                 chosen => chosen,
             };
-        let mode =
-            |name: String, calls: usize| ModeRuns { name, concurrency: calls as u64, runs: Vec::new() };
         let widths = if self.concurrency.is_empty() { &[16][..] } else { &self.concurrency };
-        let mut modes: Vec<ModeRuns> =
-            sequential.then(|| mode("sequential".to_owned(), 1)).into_iter().collect();
+        let mut modes: Vec<ModeRuns> = sequential.then(ModeRuns::sequential).into_iter().collect();
         if concurrent {
-            modes.extend(widths.iter().map(|calls| mode(format!("concurrent -c {calls}"), *calls)));
+            modes.extend(widths.iter().map(|calls| ModeRuns::concurrent(*calls as u64)));
         }
         modes
     }

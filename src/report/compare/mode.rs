@@ -53,6 +53,18 @@ pub struct ModeRuns {
     pub runs: Vec<RunFigures>,
 }
 
+impl ModeRuns {
+    /// One call at a time, not run yet.
+    pub fn sequential() -> Self {
+        Self { name: "sequential".to_owned(), concurrency: 1, runs: Vec::new() }
+    }
+
+    /// At most this many calls at a time, not run yet.
+    pub fn concurrent(calls: u64) -> Self {
+        Self { name: format!("concurrent -c {calls}"), concurrency: calls, runs: Vec::new() }
+    }
+}
+
 /// One mode's figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Mode {
