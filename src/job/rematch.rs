@@ -16,7 +16,7 @@ use crate::matching::Matching;
 use crate::observe::{Level, Observer};
 use crate::report::text::{TOLD, count, counted, list, numbers};
 use crate::row::RowHash;
-use crate::selection::{Rows, Selection, Shard};
+use crate::selection::Shard;
 use crate::stats::Fold;
 use crate::usage::Spent;
 
@@ -188,18 +188,13 @@ pub(super) fn rematch(
     let passes = (before.end - before.start).div_ceil(ROWS_A_PASS);
     let (moved, kept) = moves(&paths.journal, journal.index(), open, (&prepared.source, shard), passes)?;
     let gone = journal.index().counts().ok - kept;
-    // An answer is kept even if this session does not select its row.
-    let mut selection = Selection::from(prepared.header.selection);
-    let kept_rows = moved.iter().filter(|row| **row != GONE);
-    kept_rows.for_each(|row| selection.cover(Rows::new(*row..*row + 1, shard)));
-    let selection = selection.hull();
     let moved = move |row: u64| {
         let place = shard.place(row)?.checked_sub(before.start)?;
         moved.get(usize::try_from(place).ok()?).copied().filter(|row| *row != GONE)
     };
     let time = now().replace(':', "-");
-    let mut fold = Fold::new(selection);
-    let mut rewrite = journal.rewrite(selection, moved, |record| fold.recovered(record))?;
+    let mut fold = Fold::new(prepared.header.selection);
+    let mut rewrite = journal.rewrite(moved, |record| fold.recovered(record))?;
     fold.close_session();
     if let Some(gone) = whole.beyond(fold.stats.spent()) {
         rewrite.carry(&gone)?;

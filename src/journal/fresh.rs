@@ -98,7 +98,7 @@ impl Fresh {
     }
 }
 
-/// The header of a session as it reads where the rows of all sessions are in one selection.
+/// The header of a session as it reads with another selection, in a journal of today.
 pub(super) fn within(header: &Header, selection: Rows) -> Header {
     Header { version: VERSION, selection, ..header.clone() }
 }

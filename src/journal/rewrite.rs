@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::Seek;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -37,16 +38,15 @@ pub struct Rewrite {
 }
 
 impl Journal {
-    /// Rewrites this journal for another selection. All sessions stay as they were. Each record moves to the row's new
-    /// id, and records of rows for which `moved` returns none are left out. `visit` is given every record of the new
-    /// journal.
+    /// Rewrites this journal for rows that have moved. All sessions stay. Each record moves to the row's new id, and
+    /// records of rows for which `moved` returns none are left out. A session's selection becomes the rows from the first
+    /// of its own that is left to the last. `visit` is given every record of the new journal.
     ///
     /// # Errors
     ///
     /// Fails if the journal cannot be read, or if the new one cannot be written.
     pub fn rewrite(
         self,
-        selection: Rows,
         moved: impl Fn(u64) -> Option<u64>,
         mut visit: impl FnMut(&Record<'_>),
     ) -> Result<Rewrite, JournalError> {
@@ -57,7 +57,7 @@ impl Journal {
         let mut result = Ok(());
         Recovered::read(&path, |record| {
             if result.is_ok()
-                && let Some(record) = rewritten(record, selection, &moved)
+                && let Some(record) = rewritten(record, &moved)
             {
                 visit(&record);
                 result = rewrite.fresh.append(&record);
@@ -67,15 +67,15 @@ impl Journal {
     }
 }
 
-/// The record as it reads in the new selection; none if its row is gone.
-fn rewritten<'r>(
-    record: &'r Record<'_>,
-    selection: Rows,
-    moved: impl Fn(u64) -> Option<u64>,
-) -> Option<Record<'r>> {
+/// The record as it reads where its row is now; none if its row is gone.
+fn rewritten<'r>(record: &'r Record<'_>, moved: impl Fn(u64) -> Option<u64>) -> Option<Record<'r>> {
     Some(match record {
-        // The rows that follow are all in the new selection.
-        Record::Header(header) => Record::Header(Cow::Owned(within(header, selection))),
+        Record::Header(header) => {
+            let Rows { shard, .. } = header.selection;
+            let extent = |rows: Range<u64>, row| rows.start.min(row)..rows.end.max(row + 1);
+            let Range { start, end } = header.selection.iter().filter_map(moved).fold(u64::MAX..0, extent);
+            Record::Header(Cow::Owned(within(header, Rows::new(start.min(end)..end, shard))))
+        }
         Record::Started(rows) => {
             let moved = |(row, hash): &(u64, RowHash)| Some((moved(*row)?, *hash));
             Record::Started(rows.iter().filter_map(moved).collect())
@@ -141,7 +141,7 @@ mod tests {
         let mut outcomes = 0;
         let moved = |row| (row != 2).then_some(row + 10);
         let count = |record: &Record<'_>| outcomes += u64::from(matches!(record, Record::Outcome(_)));
-        let mut rewrite = journal.rewrite((10..15).into(), moved, count).unwrap();
+        let mut rewrite = journal.rewrite(moved, count).unwrap();
         let mut gone = Spent { attempts: 1, ..Spent::default() };
         gone.by_error.add("timeout");
         rewrite.carry(&gone).unwrap();
@@ -172,7 +172,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.journal");
         let journal = Journal::create(&path, &header(1, 0..2)).unwrap();
-        let rewrite = journal.rewrite((0..2).into(), Some, |_| ()).unwrap();
+        let rewrite = journal.rewrite(Some, |_| ()).unwrap();
         let mut journal = rewrite.replace(&header(2, 0..2), "1").unwrap().journal;
         journal.append_started(&[(0, hash_of(0))]).unwrap();
         journal.commit().unwrap();

@@ -177,3 +177,24 @@ fn another_selection_is_run_and_keeps_what_was_answered() {
     assert_eq!(job.column("id"), ["1", "2", "3", "4"]);
     assert_eq!(job.column("answer"), job.column("question"));
 }
+
+#[test]
+fn rows_between_two_ranges_stay_unselected_when_rows_are_matched_by_content() {
+    let job = Job::new().questions(20).echo();
+    job.process_with(&["--range", "1:3"]).expect(0);
+    job.process_with(&["--range", "15:17"]).expect(0);
+    let changed = job.read("questions.csv").replace("0,Question 0?\n", "").replace("16,", "new,new\n16,");
+    fs::write(job.path("questions.csv"), &changed).unwrap();
+    job.process_with(&["--range", "17:18", "--allow-changed"]).expect(0).says("4 answers kept, 0 gone");
+    assert_eq!(called_since(&job, 4), ["Question 17?"]);
+    // The row that was put between two that were selected has no answer, and those that nobody selected have no record.
+    assert_eq!(job.column("id"), ["1", "2", "15", "new", "16", "17"]);
+    assert_eq!(job.column("status"), ["ok", "ok", "ok", "unfinished", "ok", "ok"]);
+    job.run(&["verify", "questions.csv", "answers.csv"]).expect(0);
+
+    // So it is when rows have moved once more.
+    fs::write(job.path("questions.csv"), changed.replace("1,Question 1?\n", "")).unwrap();
+    job.process_with(&["--range", "17:18", "--allow-changed"]).expect(0);
+    assert_eq!(job.column("id"), ["2", "15", "new", "16", "17", "18"]);
+    assert_eq!(job.column("answer")[5], "Question 18?");
+}
