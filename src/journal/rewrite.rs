@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::Seek;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -72,8 +71,8 @@ fn rewritten<'r>(record: &'r Record<'_>, moved: impl Fn(u64) -> Option<u64>) -> 
     Some(match record {
         Record::Header(header) => {
             let Rows { shard, .. } = header.selection;
-            let extent = |rows: Range<u64>, row| rows.start.min(row)..rows.end.max(row + 1);
-            let Range { start, end } = header.selection.iter().filter_map(moved).fold(u64::MAX..0, extent);
+            let extent = |(start, end): (u64, u64), row: u64| (start.min(row), end.max(row + 1));
+            let (start, end) = header.selection.iter().filter_map(moved).fold((u64::MAX, 0), extent);
             Record::Header(Cow::Owned(within(header, Rows::new(start.min(end)..end, shard))))
         }
         Record::Started(rows) => {
