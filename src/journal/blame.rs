@@ -20,7 +20,7 @@ pub struct CrashBlame {
     /// Whether no row can be to blame for the session's death: it has an end, which may stand before its rows (see
     /// `Journal::mark_ended`), or other processes made its calls.
     blameless: bool,
-    /// Whether a line of the session cannot be read. It may have named further rows.
+    /// Whether further rows may have been in flight: a line of the session cannot be read, or rows are gone from the input.
     doubtful: bool,
     /// Rows that were in flight at a death and have no outcome since.
     open: BTreeMap<u64, RowHash>,
@@ -50,6 +50,8 @@ impl CrashBlame {
                 self.blameless = header.has_workers();
             }
             Record::Started(rows) => self.in_flight.extend(rows.iter().copied()),
+            // Rows that are gone were in flight, too.
+            Record::Gone(gone) if gone.calls() == 0 => self.doubtful = true,
             Record::Attempt(_) | Record::Gone(_) => {}
             Record::Outcome(outcome) => self.decided(outcome),
             Record::End(end) => self.blameless |= !end.broken,

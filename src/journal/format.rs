@@ -27,7 +27,8 @@ pub enum Record<'a> {
     Outcome(Cow<'a, Outcome>),
     /// The session ended other than by a crash.
     End(Cow<'a, End>),
-    /// What was spent on rows that have been removed from the input.
+    /// What was spent on rows that have been removed from the input. Without calls, it says that the session left such
+    /// rows in flight.
     Gone(Cow<'a, Spent>),
 }
 

@@ -13,7 +13,7 @@
 //! | `attempt` | an attempt failed, and its row is tried again or is left open | [`FailedAttempt`](crate::outcome::FailedAttempt) |
 //! | `outcome` | a row's final outcome in this session | [`Outcome`](crate::outcome::Outcome) |
 //! | `end` | the session ended, and how | [`End`] |
-//! | `gone` | what was spent on rows that have been removed from the input | [`Spent`](crate::usage::Spent) |
+//! | `gone` | what was spent on rows that have been removed from the input; without calls, that the session left such rows in flight | [`Spent`](crate::usage::Spent) |
 //!
 //! ```text
 //! <crc> {"header":{"version":2,"program":"0.2.0","started_at":"…","input":{…},"selection":{"start":0,"end":2},…}}

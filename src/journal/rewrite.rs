@@ -1,6 +1,7 @@
 //! Rewrites a journal for an input whose rows have moved, and keeps the old one.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Seek;
 use std::path::PathBuf;
@@ -54,7 +55,20 @@ impl Journal {
         drop(index);
         let mut rewrite = Rewrite { held, fresh: Fresh::new(&path)? };
         let mut result = Ok(());
+        // Rows of the session being read that are gone and have no outcome.
+        let mut lost = BTreeSet::new();
+        let in_flight = Record::Gone(Cow::Owned(Spent::default()));
         Recovered::read(&path, |record| {
+            match record {
+                Record::Started(rows) => {
+                    lost.extend(rows.iter().map(|(row, _)| *row).filter(|row| moved(*row).is_none()));
+                }
+                Record::Outcome(outcome) => _ = lost.remove(&outcome.row),
+                Record::Header(_) if result.is_ok() && !std::mem::take(&mut lost).is_empty() => {
+                    result = rewrite.fresh.append(&in_flight);
+                }
+                _ => {}
+            }
             if result.is_ok()
                 && let Some(record) = rewritten(record, &moved)
             {
@@ -62,6 +76,9 @@ impl Journal {
                 result = rewrite.fresh.append(&record);
             }
         })?;
+        if result.is_ok() && !lost.is_empty() {
+            result = rewrite.fresh.append(&in_flight);
+        }
         result.map(|()| rewrite)
     }
 }
@@ -179,5 +196,28 @@ mod tests {
         drop(journal);
         let (_, again) = Journal::recover(&path, |_| ()).unwrap();
         assert_eq!((again.blame.suspects(), again.damaged.len()), (vec![], 0));
+    }
+
+    #[test]
+    fn a_row_that_was_in_flight_with_one_that_is_gone_was_not_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.journal");
+        let dies_with = |mut journal: Journal, rows: &[u64]| {
+            journal
+                .append_started(&rows.iter().map(|row| (*row, hash_of(*row))).collect::<Vec<_>>())
+                .unwrap();
+            journal.commit().unwrap();
+            drop(journal);
+            Journal::recover(&path, |_| ()).unwrap()
+        };
+        let (journal, _) = dies_with(Journal::create(&path, &header(1, 0..2)).unwrap(), &[0, 1]);
+        let rewrite = journal.rewrite(|row| (row == 0).then_some(0), |_| ()).unwrap();
+        let (mut journal, _) = dies_with(rewrite.replace(&header(2, 0..2), "1").unwrap().journal, &[0]);
+        journal.append_header(&header(3, 0..2)).unwrap();
+        let (mut journal, died) = dies_with(journal, &[0]);
+        assert_eq!((died.blame.poison(), died.blame.suspects()), (vec![], vec![0]));
+        journal.append_header(&header(4, 0..2)).unwrap();
+        let (_, died) = dies_with(journal, &[0]);
+        assert_eq!(died.blame.poison().len(), 1);
     }
 }
