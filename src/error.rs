@@ -50,6 +50,9 @@ pub const BRIDGE: &str = "bridge";
 /// The class of a call that was cancelled because the run was ending.
 pub const CANCELLED: &str = "cancelled";
 
+/// The class of a row that the run stopped before.
+pub const UNFINISHED: &str = "unfinished";
+
 /// The class of a reply that was cut off at the model's token limit.
 pub const CUT_OFF: &str = "cut_off";
 
@@ -124,6 +127,11 @@ impl Failure {
         Self::new(CANCELLED, FailureKind::Transient, "")
     }
 
+    /// A row that the run stopped before.
+    pub fn unfinished() -> Self {
+        Self::new(UNFINISHED, FailureKind::Transient, "the run stopped before the row was answered")
+    }
+
     /// A call whose code kept its event loop from turning for that long, until the loop's process was ended. `stack` is
     /// where the code was: see [`Self::traceback`].
     pub fn blocked(lasted: Duration, stack: impl Into<String>) -> Self {
@@ -156,13 +164,15 @@ impl Failure {
         traceback.split_once('\n').map_or(traceback, |(_, whole)| whole)
     }
 
+    /// The class, if it is one of this program's. All others are of exceptions that the predictor raised.
+    pub fn own_class(&self) -> Option<&'static str> {
+        let own = [INPUT, TIMEOUT, OUTPUT, CRASH, BLOCKED, LOST, BRIDGE, UNFINISHED];
+        own.into_iter().find(|class| *class == &*self.class)
+    }
+
     /// The class, unless it is one of this program's, which say no more than the message.
     fn prefix(&self) -> &str {
-        if [INPUT, TIMEOUT, OUTPUT, CRASH, BLOCKED, LOST, BRIDGE].contains(&&*self.class) {
-            ""
-        } else {
-            &self.class
-        }
+        if self.own_class().is_some() { "" } else { &self.class }
     }
 }
 

@@ -36,11 +36,6 @@ pub(crate) fn of_interpreter(py: Python<'_>, error: &InterpreterError) -> PyErr 
     made(py, "PredictorError", &error.to_string(), |_| Ok(()))
 }
 
-/// The exception of a run whose thread ended without a result.
-pub(crate) fn of_panic(py: Python<'_>) -> PyErr {
-    made(py, "InternalError", "internal error: the thread of the run panicked", |_| Ok(()))
-}
-
 fn made(
     py: Python<'_>,
     class: &str,

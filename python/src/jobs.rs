@@ -5,21 +5,20 @@ use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
+use tokio_asyncio_bridge::job::background::Watch;
 use tokio_asyncio_bridge::job::compare::{CompareRequest, PreparedComparison};
 use tokio_asyncio_bridge::job::merge::{MergeRequest, merge as library_merge};
 use tokio_asyncio_bridge::job::paths::answers_of;
-use tokio_asyncio_bridge::job::rebuilt::rebuilt;
-use tokio_asyncio_bridge::job::spec::{FieldPatch, KeywordError, WholePatch, keywords};
+use tokio_asyncio_bridge::job::spec::{self, FieldPatch, WholePatch, keyword, keywords};
 use tokio_asyncio_bridge::job::verify::Reading;
 use tokio_asyncio_bridge::job::{
-    Begin, Control, Job, JobError, JobPaths, Level, Observer, Only, PredictorObject, Report, SessionOptions,
-    TakeUp, export as library_export, recorded, verify as library_verify,
+    Begin, Control, Job, JobError, Only, PredictorObject, Report, SessionOptions, TakeUp,
+    export as library_export, verify as library_verify,
 };
 
 use crate::errors;
 use crate::predictor::{Given, object};
-use crate::run::{Run, Watch};
+use crate::run::{self, Run};
 
 /// Options, each as its name and its value in words.
 pub(crate) type Words = Vec<(String, String)>;
@@ -57,13 +56,15 @@ pub(crate) fn process(
     let patch: WholePatch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
     let predictor = object(predictor);
     let (input, output) = paths;
-    let argv = argv("process", &input, options, predictor.as_ref());
-    Run::start(move |runtime, watch, control| {
+    let argv = argv("process", &input, &options, predictor.as_ref());
+    run::start(move |runtime, watch, control| {
         let take_up = choices.take_up();
         let session = SessionOptions { predictor, take_up, dry_run, argv, ..SessionOptions::default() };
         // The directory is removed when the job has ended.
         let (job, _scratch) = Job::of_input(&input, output.as_deref(), patch, session)?;
-        if dry_run { estimate(job, runtime, watch, control) } else { run(job, runtime, watch, control) }
+        runtime.block_on(async {
+            if dry_run { estimate(job, watch, control).await } else { run(job, watch, control).await }
+        })
     })
 }
 
@@ -80,25 +81,14 @@ pub(crate) fn resume(
     let patch: WholePatch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
     let answers = answers_of(answers);
     let predictor = object(predictor);
-    let argv = argv("resume", &answers, options, predictor.as_ref());
-    let only = match only {
-        None => None,
-        Some("failed") => Some(Only::Failed),
-        Some("unfinished") => Some(Only::Unfinished),
-        Some(other) => {
-            let reason = format!("cannot be `{other}`: expected `failed` or `unfinished`");
-            return Err(errors::of_keyword(py, &KeywordError { name: "only".to_owned(), reason }));
-        }
-    };
-    let here = std::env::current_dir()?;
-    Run::start(move |runtime, watch, control| {
-        let mut spec = recorded(&answers)?;
-        spec.lay_all(patch, &here);
-        // The predictor runs in the interpreter that runs already.
-        spec.predictor.python = None;
+    let argv = argv("resume", &answers, &options, predictor.as_ref());
+    let only = only.map(|only| keyword("only", only)).transpose();
+    let only = only.map_err(|error| errors::of_keyword(py, &error))?;
+    run::start(move |runtime, watch, control| {
         let take_up = TakeUp { only, allow_changed, begin: Begin::Resume };
         let session = SessionOptions { predictor, take_up, argv, ..SessionOptions::default() };
-        run(Job::resume(spec, JobPaths::find(&answers), session)?, runtime, watch, control)
+        let job = Job::of_answers(&answers, patch, session)?;
+        runtime.block_on(run(job, watch, control))
     })
 }
 
@@ -112,8 +102,8 @@ pub(crate) fn compare(
 ) -> PyResult<Run> {
     let asked: CompareRequest = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
     let predictor = object(predictor);
-    let argv = argv("compare", &input, options, predictor.as_ref());
-    Run::start(move |runtime, watch, control| {
+    let argv = argv("compare", &input, &options, predictor.as_ref());
+    run::start(move |runtime, watch, control| {
         let spec = asked.spec(&input)?;
         let access = spec.access.access();
         let session =
@@ -140,7 +130,7 @@ pub(crate) fn compare(
 #[pyfunction]
 pub(crate) fn verify(py: Python<'_>, input: PathBuf, answers: PathBuf, options: Words) -> PyResult<Run> {
     let reading: Reading = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
-    Run::start(move |_, watch, control| {
+    run::start(move |_, watch, control| {
         Ok(library_verify::verify(&input, &answers, &reading, watch, control)?.to_json())
     })
 }
@@ -156,7 +146,7 @@ pub(crate) fn export(
 ) -> PyResult<Run> {
     let fields: FieldPatch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
     let answers = answers_of(answers);
-    Run::start(move |_, watch, control| {
+    run::start(move |_, watch, control| {
         let written = library_export::export(&answers, output.as_deref(), fields, force, watch, control)?;
         let rows = written.rows;
         let (ok, failed, unfinished) = (rows.ok, rows.failed, rows.unfinished);
@@ -173,33 +163,30 @@ pub(crate) fn merge(
     force: bool,
 ) -> PyResult<Run> {
     let answers: Vec<_> = answers.into_iter().map(answers_of).collect();
-    let argv = argv("merge", &input, Vec::new(), None);
+    let argv = argv("merge", &input, &[], None);
     let argv =
         argv.into_iter().chain(answers.iter().map(|file| file.to_string_lossy().into_owned())).collect();
     let request = MergeRequest { input, answers, output, force, argv };
-    Run::start(move |_, watch, control| {
+    run::start(move |_, watch, control| {
         let merged = library_merge(request, watch, control)?;
         Ok(of_session(Some(&merged.report), None, &merged.paths.answers))
     })
 }
 
-/// The words of a command line that would start the same session.
+/// The words that are recorded as the command line.
 pub(crate) fn argv(
     function: &str,
     path: &Path,
-    options: Words,
+    options: &[(String, String)],
     object: Option<&PredictorObject>,
 ) -> Vec<String> {
-    let named = object.map(|object| ("predictor".to_owned(), object.name().to_owned()));
-    let options = options.into_iter().chain(named);
-    let words = options.map(|(name, value)| format!("--{}={value}", name.replace('_', "-")));
-    let first = [format!("tokio_asyncio_bridge.{function}"), path.to_string_lossy().into_owned()];
-    first.into_iter().chain(words).collect()
+    let called = format!("tokio_asyncio_bridge.{function}");
+    spec::argv(&called, path, options, object.map(PredictorObject::name))
 }
 
 /// Estimates what a session of a job would use.
-fn estimate(job: Job, runtime: &Runtime, watch: &mut Watch, control: &Control) -> Result<Value, JobError> {
-    let prepared = runtime.block_on(job.prepare(watch, control))?;
+async fn estimate(job: Job, watch: &mut Watch, control: &Control) -> Result<Value, JobError> {
+    let prepared = job.prepare(watch, control).await?;
     let rows = prepared.check(watch)?;
     let estimate = prepared.estimate(rows);
     Ok(json!({
@@ -214,24 +201,10 @@ fn estimate(job: Job, runtime: &Runtime, watch: &mut Watch, control: &Control) -
 }
 
 /// Runs a session of a job to its end.
-pub(crate) fn run(
-    job: Job,
-    runtime: &Runtime,
-    watch: &mut Watch,
-    control: &Control,
-) -> Result<Value, JobError> {
-    let files = job.files().clone();
-    let answers = if job.is_scratch() { PathBuf::from("/dev/null") } else { files.answers.clone() };
-    if job.done()?.is_some() {
-        watch.message(Level::Note, "nothing to do\nhint: `--force` starts anew");
-        return Ok(of_session(Some(&rebuilt(&files, watch, control)?.report), None, &answers));
-    }
-    let end = runtime.block_on(async {
-        let prepared = job.prepare(watch, control).await?;
-        prepared.open(watch)?.run(watch, control).await
-    })?;
-    // Any other reason is one that the caller gave, or that the server did.
-    let broken = end.stop.filter(|_| end.code == 1).map(|stop| stop.to_string());
+pub(crate) async fn run(job: Job, watch: &mut Watch, control: &Control) -> Result<Value, JobError> {
+    let answers = if job.is_scratch() { PathBuf::from("/dev/null") } else { job.files().answers.clone() };
+    let end = job.run(watch, control).await?;
+    let broken = end.broken().map(ToString::to_string);
     Ok(of_session(end.report.as_ref(), broken, &answers))
 }
 

@@ -12,7 +12,7 @@ use crate::errors;
 use crate::jobs::{self, Choices, Words};
 use crate::outcome::{Fault, Outcome, used};
 use crate::predictor::{Given, object};
-use crate::run::Run;
+use crate::run::{self, Run};
 
 /// Starts the job of rows that come from memory, or continues it. `rows` is a file of them in JSON Lines, which the job
 /// takes over. The rest is as `process` takes it.
@@ -27,11 +27,12 @@ pub(crate) fn process_rows(
 ) -> PyResult<Run> {
     let patch = keywords(&options).map_err(|error| errors::of_keyword(py, &error))?;
     let predictor = object(predictor);
-    let argv = jobs::argv("map", &answers, options, predictor.as_ref());
-    Run::start(move |runtime, watch, control| {
+    let argv = jobs::argv("map", &answers, &options, predictor.as_ref());
+    run::start(move |runtime, watch, control| {
         let take_up = choices.take_up();
         let session = SessionOptions { predictor, take_up, argv, ..SessionOptions::default() };
-        jobs::run(Job::of_rows(&rows, &answers, patch, session)?, runtime, watch, control)
+        let job = Job::of_rows(&rows, &answers, patch, session)?;
+        runtime.block_on(jobs::run(job, watch, control))
     })
 }
 

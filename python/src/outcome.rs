@@ -6,14 +6,9 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
-use tokio_asyncio_bridge::error::{
-    BLOCKED, BRIDGE, CRASH, Failure, FailureKind, INPUT, LOST, OUTPUT, TIMEOUT,
-};
+use tokio_asyncio_bridge::error::Failure;
 use tokio_asyncio_bridge::outcome::Tried;
 use tokio_asyncio_bridge::usage::Usage;
-
-/// The classes of failures that are kinds of their own. All others are exceptions of the predictor.
-const KINDS: [&str; 7] = [INPUT, TIMEOUT, OUTPUT, CRASH, BLOCKED, LOST, BRIDGE];
 
 /// Tokens in, tokens out, and requests to the model.
 type Used = (u64, u64, u64);
@@ -69,9 +64,8 @@ impl Fault {
 
     fn make<'py>(&self, py: Python<'py>, called: bool) -> PyResult<Bound<'py, PyAny>> {
         let Some(failure) = &self.failure else { return Ok(py.None().into_bound(py)) };
-        let kind = KINDS.into_iter().chain([UNFINISHED]).find(|kind| *kind == &*failure.class);
         let told = PyDict::new(py);
-        told.set_item("kind", kind.unwrap_or("predictor"))?;
+        told.set_item("kind", failure.own_class().unwrap_or("predictor"))?;
         told.set_item("type", &*failure.class)?;
         told.set_item("called", called)?;
         told.set_item("status", failure.status)?;
@@ -87,15 +81,10 @@ impl Fault {
     }
 }
 
-/// The class of a row that the run has not finished.
-const UNFINISHED: &str = "unfinished";
-
 impl Outcome {
     /// The outcome of a row that the run has not finished.
     pub(crate) fn unfinished(index: u64, row: Py<PyAny>, tried: &Tried) -> Self {
-        let text = "the run stopped before the row was answered";
-        let failure = Failure::new(UNFINISHED, FailureKind::Transient, text);
-        let fault = Some(Box::new(Fault::new(failure, None)));
+        let fault = Some(Box::new(Fault::new(Failure::unfinished(), None)));
         let (attempts, latency) = (tried.attempts, tried.latency.as_secs_f64());
         Self { index, row, answer: None, fault, attempts, latency, used: used(tried.usage.as_ref()) }
     }

@@ -3,6 +3,8 @@
 //!
 //! Nothing of it is recorded. Everything else is as in any job: the same engine, limits, retries and timeouts.
 
+pub mod session;
+
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;

@@ -10,6 +10,8 @@
 //! 4. [`OpenJob::run`] calls the predictor for each row, records each outcome, and writes the answers file and the
 //!    report.
 //!
+//! [`Job::run`] takes all of them. [`background::Background`] runs a job on a thread of its own.
+//!
 //! [`memory::MemoryJob`] is a job without files: its rows and answers are Python objects.
 //!
 //! Other functions need no session of their own:
@@ -28,6 +30,7 @@
 //! [`Observer`] is told what happens, a [`Control`] stops the job from outside, and every failure is a [`JobError`].
 
 pub(crate) mod answerer;
+pub mod background;
 mod begin;
 pub mod compare;
 mod conclude;
@@ -61,6 +64,7 @@ pub mod spec;
 pub(crate) mod starting;
 pub(crate) mod telling;
 pub mod verify;
+mod whole;
 
 pub use self::begin::{Job, OpenJob, PreparedJob, SessionOptions};
 pub(crate) use self::error::with_causes;

@@ -7,6 +7,7 @@ use tempfile::{TempDir, TempPath};
 use super::begin::{Job, SessionOptions};
 use super::error::{ErrorKind, Explain, JobError};
 use super::paths::{JobPaths, is_descriptor, is_null, is_stream};
+use super::resume::recorded;
 use super::spec::{JobSpec, RowPatch, WholePatch};
 use crate::environment;
 use crate::input::Format;
@@ -88,6 +89,19 @@ impl Job {
             ..options
         };
         Ok((Self::new(spec, paths, options)?, scratch))
+    }
+
+    /// Continues the run of an answers file, as `resume` does, in the interpreter that runs in this process. `patch` is
+    /// laid over what the run recorded; its paths are those of the working directory.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no journal, if it cannot be read, or as [`Job::resume`] does.
+    pub fn of_answers(answers: &Path, patch: WholePatch, options: SessionOptions) -> Result<Self, JobError> {
+        let mut spec = recorded(answers)?;
+        spec.lay_all(patch, &working_directory()?);
+        spec.predictor.python = None;
+        Self::resume(spec, JobPaths::find(answers), options)
     }
 
     /// Begins the job of rows that come from memory, or continues the run that its journal holds. `rows` is a file of

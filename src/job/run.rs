@@ -91,6 +91,13 @@ pub struct SessionEnd {
     pub report: Option<Report>,
 }
 
+impl SessionEnd {
+    /// The fault that broke the session off, if one did: no limit of the user's and no refusal of the server's.
+    pub fn broken(&self) -> Option<&StopReason> {
+        self.stop.as_ref().filter(|_| self.code == 1)
+    }
+}
+
 impl<'a> Session<'a> {
     /// A session of the job with at most this many calls in flight.
     pub(super) fn new(prepared: &'a Prepared, mut opened: Opened, calls: usize) -> Self {

@@ -50,6 +50,11 @@ impl Control {
         self.stop(why);
     }
 
+    /// Whether the job was asked to end at once, also if it has not taken that yet.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.requests().all.len() > 1
+    }
+
     /// How many requests the job has taken.
     pub fn taken(&self) -> usize {
         self.requests().taken

@@ -99,6 +99,7 @@
 //! | `exchange.rs` | rows and answers that stay Python objects, where no journal is kept |
 //! | `binding.rs` | such rows become arguments |
 //! | `crossing.rs` | such rows and answers as values, where other processes make the calls |
+//! | `garbage.rs` | pauses Python's garbage collector while outcomes are made |
 //! | `convert.rs` | Python values become answers and errors |
 //! | `results.py` | what was returned, as columns |
 //! | `failure.py` | the kind of a failure, from what the exception carries |
@@ -190,6 +191,7 @@ pub mod event_loop;
 pub mod exchange;
 mod exit;
 mod forked;
+pub mod garbage;
 mod guest;
 pub(super) mod helpers;
 pub mod interpreter;

@@ -1,8 +1,10 @@
 //! Reads options that another program gives by name, with the groups of the command line: units, ranges and messages
 //! are the same. Variables of the environment give none of them.
 
+use std::path::Path;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, Args, Command};
+use clap::{Arg, ArgAction, Args, Command, ValueEnum};
 
 /// Why an option cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +54,29 @@ pub fn keywords<P: Args>(given: &[(String, String)]) -> Result<P, KeywordError> 
     let refused = |error: clap::Error| refused(&error, given);
     let matches = command.try_get_matches_from(words).map_err(refused)?;
     P::from_arg_matches(&matches).map_err(refused)
+}
+
+/// Reads the value of an option that is one of a few words.
+///
+/// # Errors
+///
+/// Fails if it is none of them.
+pub fn keyword<T: ValueEnum>(name: &str, value: &str) -> Result<T, KeywordError> {
+    T::from_str(value, false).map_err(|_| {
+        let words: Vec<_> = T::value_variants().iter().filter_map(T::to_possible_value).collect();
+        let words: Vec<_> = words.iter().map(|word| format!("`{}`", word.get_name())).collect();
+        let reason = format!("cannot be `{value}`: expected {}", words.join(" or "));
+        KeywordError { name: name.to_owned(), reason }
+    })
+}
+
+/// The words of a command line that would start the same session: what was called, the file that it was given, and its
+/// options. `object` is the name of the predictor, if it is a Python object.
+pub fn argv(called: &str, file: &Path, given: &[(String, String)], object: Option<&str>) -> Vec<String> {
+    let options = given.iter().map(|(name, value)| (&**name, &**value));
+    let options = options.chain(object.map(|object| ("predictor", object)));
+    let words = options.map(|(name, value)| format!("--{}={value}", name.replace('_', "-")));
+    [called.to_owned(), file.to_string_lossy().into_owned()].into_iter().chain(words).collect()
 }
 
 /// Whether an option is a switch that can only be turned on, such as `force` or `no_html`.
@@ -130,6 +155,22 @@ mod tests {
         assert_eq!(patch.shared.predictor.event_loop, Some(LoopChoice::Uvloop));
         assert_eq!((patch.shared.retry.retries, patch.shared.rows.column.as_deref()), (Some(0), Some("")));
         assert_eq!(read(&[("private", "true")]).unwrap().shared.access.private, Some(true));
+    }
+
+    #[test]
+    fn options_are_told_as_words_of_the_command_line() {
+        let given = [("row_timeout".to_owned(), "5s".to_owned())];
+        let words = argv("tokio_asyncio_bridge.process", "q.csv".as_ref(), &given, Some("app:answer"));
+        let expected =
+            ["tokio_asyncio_bridge.process", "q.csv", "--row-timeout=5s", "--predictor=app:answer"];
+        assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn one_of_a_few_words_is_read_or_refused_with_all_of_them() {
+        assert_eq!(keyword("event_loop", "uvloop"), Ok(LoopChoice::Uvloop));
+        let error = keyword::<LoopChoice>("event_loop", "trio").unwrap_err().to_string();
+        assert_eq!(error, "`event_loop=` cannot be `trio`: expected `auto` or `asyncio` or `uvloop`");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use self::bounds::{
 };
 pub use self::earlier::{of_header, settings};
 pub use self::identity::{FieldDifference, Identity};
-pub use self::keywords::{KeywordError, keywords};
+pub use self::keywords::{KeywordError, argv, keyword, keywords};
 pub use self::lm::{ApiBase, LmArguments};
 pub use self::output::{AccessPatch, AccessSpec, FieldPatch, FieldSpec, PagePatch, PageSpec};
 pub use self::pace::{Mode, PacePatch, PaceSpec, RatePatch, RateSpec};
