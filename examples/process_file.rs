@@ -76,13 +76,13 @@ async fn process(input: &Path, predictor: &str) -> Result<u8, Box<dyn Error>> {
     });
 
     let job = Job::new(spec, files, SessionOptions::default())?;
-    if let Some(counts) = job.done()? {
+    if let Some(counts) = job.done(&control)? {
         println!("nothing to do: {} rows are answered", counts.ok);
         return Ok(0);
     }
     let prepared = job.prepare(&mut Lines, &control).await?;
     println!("{}", prepared.estimate(1));
-    let end = prepared.open(&mut Lines)?.run(&mut Lines, &control).await?;
+    let end = prepared.open(&mut Lines, &control).await?.run(&mut Lines, &control).await?;
     if let Some(report) = end.report {
         println!("{} answered, {} failed in {:.2} s", report.rows.ok, report.rows.failed, report.wall_s);
     }

@@ -28,16 +28,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn resume(answers: &Path, options: &[(String, String)]) -> Result<(), Box<dyn Error>> {
-    let mut spec = recorded(answers)?;
+    let control = Control::new();
+    let mut spec = recorded(answers, &control)?;
     spec.lay_all(keywords(options)?, &std::env::current_dir()?);
     println!("calls at once: {}, timeout: {:?}", spec.pace.calls(), spec.time.timeout);
 
     let take_up = TakeUp { only: Some(Only::Failed), ..TakeUp::default() };
     let session = SessionOptions { take_up, ..SessionOptions::default() };
-    let control = Control::new();
     let prepared = Job::resume(spec, JobPaths::find(answers), session)?.prepare(&mut (), &control).await?;
-    println!("rows to ask again: {}", prepared.check(&mut ())?);
-    let end = prepared.open(&mut ())?.run(&mut (), &control).await?;
+    let (prepared, rows) = prepared.check(&mut (), &control).await?;
+    println!("rows to ask again: {rows}");
+    let end = prepared.open(&mut (), &control).await?.run(&mut (), &control).await?;
     if let Some(report) = end.report {
         println!(
             "{} answered, {} failed, {} unfinished",

@@ -65,5 +65,5 @@ async fn answer(
     spec.predictor.predictor = predictor.to_owned();
     let job = Job::new(spec, JobPaths::of("answers.csv".as_ref()), SessionOptions::default())?;
     let prepared = job.prepare(&mut watch, control).await?;
-    Ok(prepared.open(&mut watch)?.run(&mut watch, control).await?)
+    Ok(prepared.open(&mut watch, control).await?.run(&mut watch, control).await?)
 }

@@ -22,7 +22,7 @@
 //! let prepared = job.prepare(&mut (), &control).await?;
 //!
 //! // A clone of the control stops the job from any thread. `&mut ()` is an observer that shows nothing.
-//! let mut open = prepared.open(&mut ())?;
+//! let mut open = prepared.open(&mut (), &control).await?;
 //! let end = open.run(&mut (), &control).await?;
 //! let report = end.report.ok_or("the job was killed")?;
 //! assert_eq!((end.code, report.rows.ok), (0, 2));

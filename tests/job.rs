@@ -52,7 +52,7 @@ impl Scene {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let prepared = job.prepare(&mut observer, &control).await.unwrap();
-                let mut open = prepared.open(&mut observer).unwrap();
+                let mut open = prepared.open(&mut observer, &control).await.unwrap();
                 open.run(&mut observer, &control).await.unwrap()
             })
         })
@@ -130,11 +130,11 @@ fn a_job_that_is_stopped_from_outside_goes_on_where_it_was() {
     let answered = end.report.unwrap().rows.ok;
     assert_eq!(end.code, 130);
     assert!(0 < answered && answered < 300, "{answered}");
-    assert!(scene.job().done().unwrap().is_none());
+    assert!(scene.job().done(&Control::new()).unwrap().is_none());
 
     let end = scene.start((), Control::new()).join().unwrap();
     assert_eq!((end.code, end.report.unwrap().rows.ok), (0, 300));
-    assert_eq!(scene.job().done().unwrap().unwrap().ok, 300);
+    assert_eq!(scene.job().done(&Control::new()).unwrap().unwrap().ok, 300);
     let mut calls: Vec<_> =
         std::fs::read_to_string(scene.path("calls")).unwrap().lines().map(str::to_owned).collect();
     calls.sort();
@@ -192,7 +192,7 @@ fn the_example_asks_only_for_failed_rows_again_with_other_options() {
         "calls at once: 1, timeout: 90s\nrows to ask again: 2\n3 answered, 1 failed, 0 unfinished\n"
     );
     assert!(scene.answers().contains("q1,q1,ok"), "{}", scene.answers());
-    let spec = recorded(&scene.path("answers.csv")).unwrap();
+    let spec = recorded(&scene.path("answers.csv"), &Control::new()).unwrap();
     assert_eq!((spec.pace.concurrency, spec.time.timeout.as_secs()), (1, 90));
 }
 
@@ -255,7 +255,7 @@ async fn a_job_is_estimated_exported_verified_reported_and_resumed_as_values() {
     let scene = Scene::new(&questions(4), predictor);
     let control = Control::new();
     let prepared = scene.job().prepare(&mut (), &control).await.unwrap();
-    let left = prepared.check(&mut ()).unwrap();
+    let (prepared, left) = prepared.check(&mut (), &control).await.unwrap();
     let estimated = prepared.estimate(left);
     assert_eq!((estimated.calls, estimated.input_usd, estimated.most_output_tokens), (4, None, None));
     assert!(estimated.to_string().starts_with("estimate: 4 calls"), "{estimated}");
@@ -263,7 +263,8 @@ async fn a_job_is_estimated_exported_verified_reported_and_resumed_as_values() {
     let told = Arc::<AtomicU64>::default();
     let counting = || Box::new(Counting(Arc::clone(&told))) as Box<dyn Observer>;
     let mut observer = Fanout(vec![counting(), counting()]);
-    let end = prepared.open(&mut observer).unwrap().run(&mut observer, &control).await.unwrap();
+    let end =
+        prepared.open(&mut observer, &control).await.unwrap().run(&mut observer, &control).await.unwrap();
     let rows = end.report.unwrap().rows;
     assert_eq!((end.code, rows.ok, rows.failed, told.load(Ordering::Relaxed)), (3, 3, 1, 8));
 
@@ -304,12 +305,21 @@ async fn a_job_is_estimated_exported_verified_reported_and_resumed_as_values() {
     assert!(of_audit.0.len() == 1 && of_audit.0 == of_report.0, "{of_audit:?} {of_report:?}");
 
     std::fs::write(scene.path("mended"), "").unwrap();
-    let spec = recorded(&scene.path("answers.csv")).unwrap();
+    let spec = recorded(&scene.path("answers.csv"), &control).unwrap();
     assert_eq!(spec, scene.spec());
     let job = Job::resume(spec, JobPaths::of(&scene.path("answers.csv")), SessionOptions::default()).unwrap();
     let prepared = job.prepare(&mut (), &control).await.unwrap();
-    assert_eq!(prepared.check(&mut ()).unwrap(), 1);
-    let end = prepared.open(&mut ()).unwrap().run(&mut (), &control).await.unwrap();
+    let (prepared, left) = prepared.check(&mut (), &control).await.unwrap();
+    assert_eq!(left, 1);
+    let before = std::fs::read(scene.path("answers.csv.journal")).unwrap();
+    let error = prepared.open(&mut (), &stopped).await.err().unwrap();
+    assert_eq!((error.kind(), error.called()), (ErrorKind::Stopped(Signal::Interrupt), false));
+    assert_eq!(std::fs::read(scene.path("answers.csv.journal")).unwrap(), before);
+
+    let spec = recorded(&scene.path("answers.csv"), &control).unwrap();
+    let job = Job::resume(spec, JobPaths::of(&scene.path("answers.csv")), SessionOptions::default()).unwrap();
+    let prepared = job.prepare(&mut (), &control).await.unwrap();
+    let end = prepared.open(&mut (), &control).await.unwrap().run(&mut (), &control).await.unwrap();
     assert_eq!((end.code, end.report.unwrap().rows.ok), (0, 4));
 }
 

@@ -53,7 +53,7 @@ fn run_object(scene: &Scene, predictor: PredictorObject) -> Result<(SessionEnd, 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let end = runtime.block_on(async {
         let prepared = Job::new(spec, files, options)?.prepare(&mut said, &Control::new()).await?;
-        prepared.open(&mut said)?.run(&mut said, &Control::new()).await
+        prepared.open(&mut said, &Control::new()).await?.run(&mut said, &Control::new()).await
     })?;
     Ok((end, said.0))
 }
@@ -98,7 +98,7 @@ fn a_python_object_is_called_in_the_context_that_it_was_given_in() {
     let report = end.report.unwrap();
     assert_eq!(report.run.predictor, "greetings:make.<locals>.predict");
 
-    let recorded = recorded(&scene.path("answers.csv")).unwrap();
+    let recorded = recorded(&scene.path("answers.csv"), &Control::new()).unwrap();
     assert!(recorded.object);
     let files = JobPaths::of(&scene.path("answers.csv"));
     let Err(error) = Job::resume(recorded, files, SessionOptions::default()) else { panic!("it went on") };

@@ -87,7 +87,7 @@ pub(crate) fn resume(
     run::start(move |runtime, watch, control| {
         let take_up = TakeUp { only, allow_changed, begin: Begin::Resume };
         let session = SessionOptions { predictor, take_up, argv, ..SessionOptions::default() };
-        let job = Job::of_answers(&answers, patch, session)?;
+        let job = Job::of_answers(&answers, patch, session, control)?;
         runtime.block_on(run(job, watch, control))
     })
 }
@@ -187,7 +187,7 @@ pub(crate) fn argv(
 /// Estimates what a session of a job would use.
 async fn estimate(job: Job, watch: &mut Watch, control: &Control) -> Result<Value, JobError> {
     let prepared = job.prepare(watch, control).await?;
-    let rows = prepared.check(watch)?;
+    let (prepared, rows) = prepared.check(watch, control).await?;
     let estimate = prepared.estimate(rows);
     Ok(json!({
         "rows": rows,

@@ -44,7 +44,7 @@ impl Source {
     }
 
     /// Opens the file. Refuses a delimiter that cannot split fields, and a file that cannot be read twice.
-    pub(super) fn open(&self) -> Result<File, InputError> {
+    pub(crate) fn open(&self) -> Result<File, InputError> {
         let refuse = |fault: Fault| InputError::new(self, fault);
         if !splits(self.delimiter) {
             return Err(refuse(Fault::Delimiter(self.delimiter)));

@@ -15,6 +15,7 @@ use super::prints::Prints;
 use super::resume::{Begin, TakeUp};
 use super::run::{Opened, Session, SessionEnd};
 use super::spec::JobSpec;
+use super::telling::{Stopped, Tell, Telling, apart};
 use crate::bridge::python::predictor::PredictorObject;
 use crate::journal::{Counts, Header};
 use crate::observe::{Level, Observer};
@@ -103,13 +104,13 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// Fails if the journal or a saved program cannot be read, or if the job was started with a Python object and
-    /// neither the spec nor the options give a predictor.
-    pub fn done(&self) -> Result<Option<Counts>, JobError> {
+    /// Fails if the journal or a saved program cannot be read, if `control` stops the reading, or if the job was started
+    /// with a Python object and neither the spec nor the options give a predictor.
+    pub fn done(&self, control: &Control) -> Result<Option<Counts>, JobError> {
         if !self.continuing || self.options.dry_run {
             return Ok(None);
         }
-        done(&self.spec, &self.files, self.options.take_up)
+        done(&self.spec, &self.files, self.options.take_up, control)
     }
 
     /// The job's files, as they were named.
@@ -212,11 +213,24 @@ impl PreparedJob {
     ///
     /// # Errors
     ///
-    /// Fails if the journal cannot be read or holds another job.
-    pub fn check(&self, observer: &mut dyn Observer) -> Result<u64, JobError> {
-        let left =
-            if self.continuing { self.take_up.check(&self.files, &self.prepared, observer)? } else { None };
-        Ok(left.unwrap_or(self.prepared.validated.selected.len()))
+    /// Fails if the journal cannot be read or holds another job, or if `control` stops the reading.
+    pub async fn check(
+        self,
+        observer: &mut dyn Observer,
+        control: &Control,
+    ) -> Result<(Self, u64), JobError> {
+        let control = control.clone();
+        let check = move |tell: &Tell| {
+            let Self { prepared, files, take_up, .. } = &self;
+            let left = if self.continuing {
+                take_up.check(files, prepared, &mut Telling(tell), &control)?
+            } else {
+                None
+            };
+            let left = left.unwrap_or(prepared.validated.selected.len());
+            Ok((self, left))
+        };
+        apart(check, observer).await
     }
 
     /// Estimates the tokens and the cost of calling this many rows.
@@ -228,10 +242,18 @@ impl PreparedJob {
     ///
     /// # Errors
     ///
-    /// Fails if the journal is in use, cannot be read or written, or holds another job.
-    pub fn open(self, observer: &mut dyn Observer) -> Result<OpenJob, JobError> {
+    /// Fails if the journal is in use, cannot be read or written, or holds another job, or if `control` stops the
+    /// reading.
+    pub async fn open(self, observer: &mut dyn Observer, control: &Control) -> Result<OpenJob, JobError> {
+        let stopping = control.clone();
+        let open = move |tell: &Tell| self.open_now(&mut Telling(tell), &|| stopping.asked().is_some());
+        let opened = apart(open, observer).await;
+        opened.map_err(|error| control.asked().map_or(error, JobError::stopped))
+    }
+
+    fn open_now(self, observer: &mut dyn Observer, stopped: Stopped<'_>) -> Result<OpenJob, JobError> {
         let Self { mut prepared, files, fresh, take_up, continuing, scratch } = self;
-        let reopened = if continuing { take_up.reopen(&files, &prepared, observer)? } else { None };
+        let reopened = if continuing { take_up.reopen(&files, &prepared, observer, stopped)? } else { None };
         let opened = if let Some(opened) = reopened {
             opened
         } else {

@@ -1,28 +1,13 @@
 //! Reads journals that a run may still be writing to, and reports what is wrong with a journal.
 
 use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use super::error::JobError;
-use crate::journal::{JournalError, Record, Recovered, holds_lines};
+use crate::journal::{JournalError, Record, Recovered, Stoppable, holds_lines};
 use crate::observe::{Level, Observer};
 use crate::report::text::count;
 use crate::run::control::Control;
-
-/// A file that can no longer be read once the job is asked to stop.
-pub(super) struct Stoppable<'a> {
-    /// The file.
-    pub file: File,
-    /// Stops the job.
-    pub control: &'a Control,
-}
-
-impl Read for Stoppable<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.control.asked().is_some() { Err(io::Error::other("stopped")) } else { self.file.read(into) }
-    }
-}
 
 /// Reads a journal, and returns whether a process is writing to it. If one is, an incomplete last line is no damage.
 ///
@@ -57,11 +42,10 @@ pub(crate) fn read_from(
     control: &Control,
     visit: impl FnMut(&Record<'_>),
 ) -> Result<Recovered, JobError> {
-    let read = Recovered::from_reader(Stoppable { file, control }, journal, visit);
-    read.map_err(|error| match control.asked() {
-        Some(signal) => JobError::cut_short("reading the journal", signal).at(journal),
-        None => error.into(),
-    })
+    let stopped = || control.asked().is_some();
+    let reader = Stoppable { reader: file, stopped: &stopped };
+    let read = Recovered::from_reader(reader, journal, visit);
+    read.map_err(|error| JobError::of_step("reading the journal", error, control).at(journal))
 }
 
 /// One sentence for each fault of the journal.

@@ -1,13 +1,15 @@
 //! Finds out whether a job is done, so that no interpreter is started and no file is written for it.
 
 use super::answerer::program_sha256;
+use super::damage;
 use super::error::JobError;
 use super::paths::JobPaths;
 use super::resume::TakeUp;
 use super::spec::{self, Identity, JobSpec, PredictorSpec, RowSpec, file_of, lacking};
 use crate::fs::sha256;
-use crate::journal::{Counts, Header, Recovered};
+use crate::journal::{Counts, Header};
 use crate::report::json;
+use crate::run::control::Control;
 
 /// Returns the counts of the selected rows if the job is done: the journal is undamaged, holds the same job, and leaves
 /// no selected row to call. Returns `None` if anything is left to do or to check. A changed source file is such a
@@ -15,10 +17,15 @@ use crate::report::json;
 ///
 /// # Errors
 ///
-/// Fails if the journal or a saved program cannot be read, or if nothing takes the place of the Python object that the
-/// job was started with.
-pub(super) fn done(spec: &JobSpec, paths: &JobPaths, take_up: TakeUp) -> Result<Option<Counts>, JobError> {
-    let recovered = Recovered::read(&paths.journal, |_| {})?;
+/// Fails if the journal or a saved program cannot be read, if `control` stops the reading, or if nothing takes the place
+/// of the Python object that the job was started with.
+pub(super) fn done(
+    spec: &JobSpec,
+    paths: &JobPaths,
+    take_up: TakeUp,
+    control: &Control,
+) -> Result<Option<Counts>, JobError> {
+    let (recovered, _) = damage::read(&paths.journal, control, |_| {})?;
     let header = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
     let identity = Identity::recorded(header);
     if identity.object

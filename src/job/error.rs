@@ -85,11 +85,8 @@ impl JobError {
     }
 
     /// Reports why such a step failed, or that `control` stopped it.
-    pub(crate) fn of_step(step: &str, error: OutputError, control: &Control) -> Self {
-        match (error, control.asked()) {
-            (OutputError::Cancelled, Some(signal)) => Self::cut_short(step, signal),
-            (error, _) => error.into(),
-        }
+    pub(crate) fn of_step(step: &str, error: impl Into<Self>, control: &Control) -> Self {
+        control.asked().map_or_else(|| error.into(), |signal| Self::cut_short(step, signal))
     }
 
     /// Reports a panic on one of this library's threads.

@@ -19,7 +19,7 @@ use super::ray::Sent;
 use super::run::engine;
 use super::spec::JobSpec;
 use super::starting::{RayOptions, StartOptions, WorkerOptions};
-use super::telling::{Tell, meanwhile};
+use super::telling::{Tell, unless_stopped};
 use crate::bridge::python::exchange::{Carried, Exchange};
 use crate::input::{FedRows, Feed};
 use crate::journal::Index;
@@ -65,7 +65,7 @@ impl MemoryJob {
         observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<PreparedMemory, JobError> {
-        let prepared = meanwhile(move |tell, stop| self.start(tell, stop), observer, control).await?;
+        let prepared = unless_stopped(move |tell, stop| self.start(tell, stop), observer, control).await?;
         warn(&prepared.answerer, &prepared.spec, observer);
         tell_of_workers(&prepared.answerer, observer);
         Ok(prepared)

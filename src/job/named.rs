@@ -11,6 +11,7 @@ use super::resume::recorded;
 use super::spec::{JobSpec, RowPatch, WholePatch};
 use crate::environment;
 use crate::input::Format;
+use crate::run::control::Control;
 use crate::selection::Shard;
 
 /// The format of an input.
@@ -96,9 +97,14 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// Fails if there is no journal, if it cannot be read, or as [`Job::resume`] does.
-    pub fn of_answers(answers: &Path, patch: WholePatch, options: SessionOptions) -> Result<Self, JobError> {
-        let mut spec = recorded(answers)?;
+    /// Fails if there is no journal, if it cannot be read, if `control` stops the reading, or as [`Job::resume`] does.
+    pub fn of_answers(
+        answers: &Path,
+        patch: WholePatch,
+        options: SessionOptions,
+        control: &Control,
+    ) -> Result<Self, JobError> {
+        let mut spec = recorded(answers, control)?;
         spec.lay_all(patch, &working_directory()?);
         spec.predictor.python = None;
         Self::resume(spec, JobPaths::find(answers), options)

@@ -16,7 +16,7 @@ use super::ray::Sent;
 use super::rebuilt::{Kept, cores};
 use super::spec::{self, JobSpec, RowSpec};
 use super::starting::{RayOptions, StartOptions, WorkerOptions};
-use super::telling::{Tell, meanwhile};
+use super::telling::{Tell, unless_stopped};
 use crate::bridge::python::predictor::PredictorObject;
 use crate::input::{Format, InputError, Source, Validated, glance, validate, validate_typed};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
@@ -86,7 +86,7 @@ impl Preparing {
         observer: &mut dyn Observer,
         control: &Control,
     ) -> Result<Prepared, JobError> {
-        meanwhile(move |tell, stop| self.prepare(tell, stop), observer, control).await
+        unless_stopped(move |tell, stop| self.prepare(tell, stop), observer, control).await
     }
 
     fn prepare(self, tell: &Tell, stop: &CancellationToken) -> Result<Prepared, JobError> {

@@ -2,6 +2,7 @@
 //! matched to the changed input. A changed source file is only reported, because people fix bugs in their predictors.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 
 use super::answerer::now;
@@ -10,8 +11,9 @@ use super::error::{JobError, refuse};
 use super::paths::JobPaths;
 use super::prepare::Prepared;
 use super::spec::Identity;
-use crate::input::{Records, Source};
-use crate::journal::{Header, Index, InputIdentity, Journal, Reader, Recovered};
+use super::telling::Stopped;
+use crate::input::{InputError, Records, Source};
+use crate::journal::{Header, Index, InputIdentity, Journal, Reader, Recovered, Stoppable};
 use crate::matching::Matching;
 use crate::observe::{Level, Observer};
 use crate::report::text::{TOLD, count, counted, list, numbers};
@@ -43,12 +45,13 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// Compares the last session of a journal with this one, which `header` describes.
+    /// Compares the last session of a journal with this one, which `header` describes. Fails once `stopped` says so.
     pub(super) fn between(
         recovered: &Recovered,
         header: &Header,
         source: &Source,
         journal: &Path,
+        stopped: Stopped<'_>,
     ) -> Result<Self, JobError> {
         let before = recovered.sessions.last().ok_or_else(|| JobError::no_session(journal))?;
         let Differences { options, prompts, sources } = Differences::between(before, header, Sides::Sessions);
@@ -59,7 +62,7 @@ impl Change {
             None
         } else {
             let same_columns = was.header_hash == is.header_hash && was.delimiter == is.delimiter;
-            mismatches(source, journal, &recovered.index, is.rows, same_columns)?
+            mismatches(source, journal, (&recovered.index, is.rows), same_columns, stopped)?
         };
         let (earlier, now) = (Identity::recorded(before), Identity::recorded(header));
         let is_given = earlier.object || now.object;
@@ -127,11 +130,11 @@ impl Change {
 fn mismatches(
     source: &Source,
     journal: &Path,
-    index: &Index,
-    rows: u64,
+    (index, rows): (&Index, u64),
     same_columns: bool,
+    stopped: Stopped<'_>,
 ) -> Result<Option<String>, JobError> {
-    let (mut reader, mut records) = (Reader::open(journal)?, Records::open(source)?);
+    let (mut reader, mut records) = (Reader::open(journal)?, records(source, stopped)?);
     let (mut recorded, mut differ) = (0, 0);
     // As many of the lines that differ, and of the rows after the file's end, as are told and one more.
     let (mut lines, mut gone) = (Vec::new(), Vec::new());
@@ -170,9 +173,15 @@ fn mismatches(
     Ok(Some(text))
 }
 
+fn records<'a>(source: &Source, stopped: Stopped<'a>) -> Result<Records<Stoppable<'a, File>>, InputError> {
+    Records::from_reader(source, Stoppable { reader: source.open()?, stopped })
+}
+
 /// Rewrites the journal for the rows of the changed input, matched by their content. `open` are the rows that were
 /// started and have no outcome, and `whole` is what all attempts so far used. Returns the new journal, what it says, and
 /// its figures. They keep the usage of rows that are gone, so that it still counts against the budget.
+///
+/// Fails once `stopped` says so, and then the journal stays as it was.
 ///
 /// Among rows with the same content, answered rows are matched first, then failed rows, each in the order of the input.
 /// So no answer is given up while the input still has a copy of its row.
@@ -183,10 +192,12 @@ pub(super) fn rematch(
     open: &BTreeMap<u64, RowHash>,
     whole: &Spent,
     observer: &mut dyn Observer,
+    stopped: Stopped<'_>,
 ) -> Result<(Journal, Recovered, Fold), JobError> {
     let (before, shard) = (journal.index().selection().places(), prepared.header.selection.shard);
     let passes = (before.end - before.start).div_ceil(ROWS_A_PASS);
-    let (moved, kept) = moves(&paths.journal, journal.index(), open, (&prepared.source, shard), passes)?;
+    let (moved, kept) =
+        moves(&paths.journal, journal.index(), open, (&prepared.source, shard), passes, stopped)?;
     let gone = journal.index().counts().ok - kept;
     let moved = move |row: u64| {
         let place = shard.place(row)?.checked_sub(before.start)?;
@@ -194,7 +205,7 @@ pub(super) fn rematch(
     };
     let time = now().replace(':', "-");
     let mut fold = Fold::new(prepared.header.selection);
-    let mut rewrite = journal.rewrite(moved, |record| fold.recovered(record))?;
+    let mut rewrite = journal.rewrite(stopped, moved, |record| fold.recovered(record))?;
     fold.close_session();
     if let Some(gone) = whole.beyond(fold.stats.spent()) {
         rewrite.carry(&gone)?;
@@ -220,6 +231,7 @@ fn moves(
     open: &BTreeMap<u64, RowHash>,
     (source, shard): (&Source, Shard),
     passes: u64,
+    stopped: Stopped<'_>,
 ) -> Result<(Vec<u64>, u64), JobError> {
     let before = index.selection().places();
     let mut moved = vec![GONE; (before.end - before.start) as usize];
@@ -227,7 +239,7 @@ fn moves(
     for pass in 0..passes {
         let in_turn = |hash: u64| hash % passes == pass;
         let [mut answered, mut failed, mut open] = recorded(journal, index, open, in_turn)?;
-        let mut records = Records::open(source)?;
+        let mut records = records(source, stopped)?;
         while let Some(record) = records.next()? {
             let hash = RowHash::of(record.raw.as_bytes()).0;
             if !in_turn(hash) || shard.place(record.id).is_none() {
@@ -284,7 +296,9 @@ mod tests {
         std::fs::write(&input, format!("question\n{}", lines.concat())).unwrap();
         let source = Source::new(&input, Format::Csv);
         let open = BTreeMap::new();
-        let moves = |passes| moves(&path, journal.index(), &open, (&source, Shard::WHOLE), passes).unwrap();
+        let moves = |passes| {
+            moves(&path, journal.index(), &open, (&source, Shard::WHOLE), passes, &|| false).unwrap()
+        };
         let (moved, kept) = moves(1);
         assert_eq!((moved[29], moved[30], moved[39], kept), (GONE, 11, 2, 8));
         assert_eq!(moves(5), (moved, kept));

@@ -13,12 +13,14 @@ use super::prepare::Prepared;
 use super::rematch::{self, Change};
 use super::run::Opened;
 use super::spec::{self, JobSpec};
+use super::telling::Stopped;
 use crate::error::CallError;
 use crate::fs::directory_of;
 use crate::journal::{Header, Journal, Poison, Recovered, holds_lines};
 use crate::observe::{Level, Observer};
 use crate::outcome::Outcome;
 use crate::report::text::{count, counted, numbers};
+use crate::run::control::Control;
 use crate::run::todo::Choice;
 use crate::selection::Rows;
 use crate::stats::Fold;
@@ -30,10 +32,10 @@ use crate::stats::Fold;
 ///
 /// # Errors
 ///
-/// Fails if there is no journal, or if it cannot be read.
-pub fn recorded(answers: &Path) -> Result<JobSpec, JobError> {
+/// Fails if there is no journal, if it cannot be read, or if `control` stops the reading.
+pub fn recorded(answers: &Path, control: &Control) -> Result<JobSpec, JobError> {
     let paths = JobPaths::of_run(answers)?;
-    let recovered = Recovered::read(&paths.journal, |_| {})?;
+    let (recovered, _) = damage::read(&paths.journal, control, |_| {})?;
     let header = recovered.sessions.last().ok_or_else(|| JobError::no_session(&paths.journal))?;
     let mut spec = spec::of_header(header)?;
     spec.input = input_of(header, &paths.answers);
@@ -86,10 +88,11 @@ impl TakeUp {
         paths: &JobPaths,
         prepared: &Prepared,
         observer: &mut dyn Observer,
+        control: &Control,
     ) -> Result<Option<u64>, JobError> {
         holds_lines(&paths.journal)?;
-        let recovered = Recovered::read(&paths.journal, |_| {})?;
-        let change = self.compare(&recovered, paths, prepared, observer)?;
+        let (recovered, _) = damage::read(&paths.journal, control, |_| {})?;
+        let change = self.compare(&recovered, paths, prepared, observer, &|| control.asked().is_some())?;
         Ok(change.map(|_| self.to_go(&recovered, prepared.header.selection)))
     }
 
@@ -116,6 +119,7 @@ impl TakeUp {
         paths: &JobPaths,
         prepared: &Prepared,
         observer: &mut dyn Observer,
+        stopped: Stopped<'_>,
     ) -> Result<Option<Change>, JobError> {
         if let Some(before) = recovered.sessions.last()
             && before.selection.shard != prepared.header.selection.shard
@@ -125,7 +129,7 @@ impl TakeUp {
             }
             return Err(of_another_shard(before, &prepared.header, paths));
         }
-        let change = Change::between(recovered, &prepared.header, &prepared.source, &paths.journal)?;
+        let change = Change::between(recovered, &prepared.header, &prepared.source, &paths.journal, stopped)?;
         if self.allow_changed {
             change.tell(observer);
         } else if self.continues() && !change.is_none() && recovered.index.counts().ok == 0 {
@@ -150,11 +154,15 @@ impl TakeUp {
         paths: &JobPaths,
         prepared: &Prepared,
         observer: &mut dyn Observer,
+        stopped: Stopped<'_>,
     ) -> Result<Option<Opened>, JobError> {
         let header = &prepared.header;
         let mut fold = Fold::new(header.selection);
-        let (mut journal, mut recovered) = Journal::recover(&paths.journal, |record| fold.recovered(record))?;
-        let Some(change) = self.compare(&recovered, paths, prepared, observer)? else { return Ok(None) };
+        let (mut journal, mut recovered) =
+            Journal::recover_unless(stopped, &paths.journal, |record| fold.recovered(record))?;
+        let Some(change) = self.compare(&recovered, paths, prepared, observer, stopped)? else {
+            return Ok(None);
+        };
         let mut choice = Choice::default();
         match self.only {
             None => {}
@@ -167,7 +175,7 @@ impl TakeUp {
             let open = std::mem::take(&mut recovered.open);
             drop(recovered);
             (journal, recovered, fold) =
-                rematch::rematch(journal, paths, prepared, &open, fold.stats.spent(), observer)?;
+                rematch::rematch(journal, paths, prepared, &open, fold.stats.spent(), observer, stopped)?;
         } else {
             journal.append_header(header)?;
         }

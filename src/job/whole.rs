@@ -14,9 +14,10 @@ impl Job {
     ///
     /// As the steps do.
     pub async fn run(self, observer: &mut dyn Observer, control: &Control) -> Result<SessionEnd, JobError> {
-        let Some(counts) = self.done()? else {
+        let Some(counts) = self.done(control)? else {
             let prepared = Box::pin(self.prepare(observer, control)).await?;
-            return Box::pin(prepared.open(observer)?.run(observer, control)).await;
+            let mut opened = Box::pin(prepared.open(observer, control)).await?;
+            return Box::pin(opened.run(observer, control)).await;
         };
         observer.message(Level::Note, "nothing to do\nhint: `--force` starts anew");
         let report = rebuilt(self.files(), observer, control)?.report;

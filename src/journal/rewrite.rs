@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::error::JournalError;
 use super::format::Record;
 use super::fresh::{Fresh, within};
-use super::recover::Recovered;
+use super::recover::{Recovered, Stoppable};
 use super::session::Header;
 use super::write::Journal;
 use crate::outcome::{FailedAttempt, Outcome};
@@ -44,9 +44,10 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// Fails if the journal cannot be read, or if the new one cannot be written.
+    /// Fails if the journal cannot be read, if the new one cannot be written, or if `stopped` says so before that.
     pub fn rewrite(
         self,
+        stopped: &dyn Fn() -> bool,
         moved: impl Fn(u64) -> Option<u64>,
         mut visit: impl FnMut(&Record<'_>),
     ) -> Result<Rewrite, JournalError> {
@@ -58,7 +59,10 @@ impl Journal {
         // Rows of the session being read that are gone and have no outcome.
         let mut lost = BTreeSet::new();
         let in_flight = Record::Gone(Cow::Owned(Spent::default()));
-        Recovered::read(&path, |record| {
+        let reader = File::open(&path);
+        let reader =
+            reader.map_err(|source| JournalError::Io { action: "open", path: path.clone(), source })?;
+        Recovered::from_reader(Stoppable { reader, stopped }, &path, |record| {
             match record {
                 Record::Started(rows) => {
                     lost.extend(rows.iter().map(|(row, _)| *row).filter(|row| moved(*row).is_none()));
@@ -131,7 +135,7 @@ impl Rewrite {
         let (mut file, aside) = self.fresh.replace(time)?;
         drop(self.held);
         file.rewind().map_err(|source| JournalError::Write { path: path.clone(), source })?;
-        let (mut journal, recovered) = Journal::continued(&path, file, |_| ())?;
+        let (mut journal, recovered) = Journal::continued(&path, file, &|| false, |_| ())?;
         journal.room = Some(journal.bytes - behind as u64);
         Ok(Rewritten { journal, recovered, aside })
     }
@@ -157,7 +161,7 @@ mod tests {
         let mut outcomes = 0;
         let moved = |row| (row != 2).then_some(row + 10);
         let count = |record: &Record<'_>| outcomes += u64::from(matches!(record, Record::Outcome(_)));
-        let mut rewrite = journal.rewrite(moved, count).unwrap();
+        let mut rewrite = journal.rewrite(&|| false, moved, count).unwrap();
         let mut gone = Spent { attempts: 1, ..Spent::default() };
         gone.by_error.add("timeout");
         rewrite.carry(&gone).unwrap();
@@ -188,7 +192,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.journal");
         let journal = Journal::create(&path, &header(1, 0..2)).unwrap();
-        let rewrite = journal.rewrite(Some, |_| ()).unwrap();
+        let rewrite = journal.rewrite(&|| false, Some, |_| ()).unwrap();
         let mut journal = rewrite.replace(&header(2, 0..2), "1").unwrap().journal;
         journal.append_started(&[(0, hash_of(0))]).unwrap();
         journal.commit().unwrap();
@@ -211,7 +215,7 @@ mod tests {
             Journal::recover(&path, |_| ()).unwrap()
         };
         let (journal, _) = dies_with(Journal::create(&path, &header(1, 0..2)).unwrap(), &[0, 1]);
-        let rewrite = journal.rewrite(|row| (row == 0).then_some(0), |_| ()).unwrap();
+        let rewrite = journal.rewrite(&|| false, |row| (row == 0).then_some(0), |_| ()).unwrap();
         let (mut journal, _) = dies_with(rewrite.replace(&header(2, 0..2), "1").unwrap().journal, &[0]);
         journal.append_header(&header(3, 0..2)).unwrap();
         let (mut journal, died) = dies_with(journal, &[0]);

@@ -18,7 +18,7 @@ use super::file;
 use super::format::Record;
 use super::index::Index;
 use super::line;
-use super::recover::Recovered;
+use super::recover::{Recovered, Stoppable};
 use super::session::{End, Header, timestamp};
 use super::sync::Syncer;
 use crate::outcome::{FailedAttempt, Outcome};
@@ -102,16 +102,30 @@ impl Journal {
     ///
     /// Fails if another process holds the journal, if it cannot be read, or if its version is unknown.
     pub fn recover(path: &Path, visit: impl FnMut(&Record<'_>)) -> Result<(Self, Recovered), JournalError> {
-        Self::continued(path, file::open_locked(path)?, visit)
+        Self::recover_unless(&|| false, path, visit)
+    }
+
+    /// Recovers a journal as [`Self::recover`] does, unless the reading is stopped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::recover`], or if `stopped` says so before all is read.
+    pub fn recover_unless(
+        stopped: &dyn Fn() -> bool,
+        path: &Path,
+        visit: impl FnMut(&Record<'_>),
+    ) -> Result<(Self, Recovered), JournalError> {
+        Self::continued(path, file::open_locked(path)?, stopped, visit)
     }
 
     /// Reads a journal that is locked already, from the file's current position.
     pub(super) fn continued(
         path: &Path,
         file: File,
+        stopped: &dyn Fn() -> bool,
         visit: impl FnMut(&Record<'_>),
     ) -> Result<(Self, Recovered), JournalError> {
-        let recovered = Recovered::from_reader(&file, path, visit)?;
+        let recovered = Recovered::from_reader(Stoppable { reader: &file, stopped }, path, visit)?;
         if recovered.torn_bytes > 0 {
             file.set_len(recovered.whole_bytes).map_err(|source| JournalError::Io {
                 action: "cut the torn tail of",

@@ -10,6 +10,9 @@ use super::support::job::{Done, Job, OLD_ANSWERS, Running};
 /// Records before the ten that are asked; the writing passes over them too.
 const BEFORE: usize = 1_000_000;
 
+/// Rows answered by a session before, which take the next one a second to recover.
+const RECOVERED: usize = 200_000;
+
 const HELD: &str = "
 async def predict(question):
     called(question)
@@ -81,6 +84,37 @@ fn has_open(running: &Running, name: &str) -> bool {
     let files = fs::read_dir(format!("/proc/{}/fd", running.pid())).unwrap();
     let paths = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
     paths.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).any(|file| file.starts_with(name))
+}
+
+/// Says when it has been loaded.
+const LOADED: &str = "
+open('loaded', 'w').close()
+async def predict(question):
+    called(question)
+    return question
+";
+
+#[test]
+fn a_signal_while_the_journal_is_recovered_ends_the_program_and_changes_nothing() {
+    let job = Job::new().questions(RECOVERED + 10).predictor(LOADED).args(["--grace", "60s"]);
+    let first = ["process", "questions.csv", "-o", "answers.csv", "--predictor", "predictor.py:predict"];
+    job.run(&[&first[..], &["-n", &RECOVERED.to_string()]].concat()).expect(0);
+    let journal = fs::read(job.path("answers.csv.journal")).unwrap();
+    fs::remove_file(job.path("loaded")).unwrap();
+    let mut running = job.start();
+    let started = Instant::now();
+    while !(job.path("loaded").exists() && has_open(&running, "answers.csv.journal")) {
+        assert!(started.elapsed() < Duration::from_secs(60), "the journal is not opened");
+    }
+    running.signal(Signal::STOP);
+    running.wait_until_stopped();
+    assert!(fs::read(job.path("answers.csv.journal")).unwrap() == journal, "it was stopped too late");
+    running.signal(Signal::INT);
+    running.signal(Signal::CONT);
+    running.wait().expect(130);
+    assert!(fs::read(job.path("answers.csv.journal")).unwrap() == journal, "a session has begun");
+    job.process().expect(0);
+    assert_eq!(job.calls().len(), RECOVERED + 10, "each row was asked once");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::job::{Begin, Job, JobError, Only, SessionOptions, TakeUp};
 use crate::journal::Counts;
 use crate::observe::Level;
 use crate::report::text::{count, counted};
+use crate::run::control::Control;
 
 /// Stands for an input that was left out. It is the name of a directory, so no file can have it.
 pub(crate) const NO_INPUT: &str = ".";
@@ -78,7 +79,7 @@ pub(crate) async fn process(options: ProcessOptions, streams: &mut Streams) -> a
     };
     // The directory is removed when the job has ended.
     let (job, _scratch) = Job::of_input(&input, output.as_deref(), options.job.clone(), session)?;
-    match job.done()? {
+    match job.done(&Control::new())? {
         Some(counts) => Ok(nothing_to_do(counts, job.files(), &options.show, streams)),
         None => run(job, &options, streams).await,
     }

@@ -10,6 +10,7 @@ use super::streams::Streams;
 use crate::job::paths::{JobPaths, answers_of};
 use crate::job::spec::JobSpec;
 use crate::job::{Begin, Job, Only, SessionOptions, TakeUp, recorded};
+use crate::run::control::Control;
 
 /// The arguments and options of `resume`.
 #[derive(Debug, Clone, Args)]
@@ -32,7 +33,7 @@ impl ResumeOptions {
     ///
     /// Fails if there is no journal, or if it cannot be read.
     pub(crate) fn spec(&self) -> anyhow::Result<JobSpec> {
-        let mut spec = recorded(&self.answers)?;
+        let mut spec = recorded(&self.answers, &Control::new())?;
         spec.lay_all(self.run.job.clone(), &std::env::current_dir()?);
         Ok(spec)
     }

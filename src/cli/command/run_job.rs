@@ -58,11 +58,11 @@ pub(super) async fn run(job: Job, options: &RunOptions, streams: &mut Streams) -
     let mut observer = streams.observer(show);
     let prepared = job.prepare(observer.as_mut(), &control).await?;
     if options.dry_run {
-        let rows = prepared.check(observer.as_mut())?;
+        let (prepared, rows) = prepared.check(observer.as_mut(), &control).await?;
         observer.message(Level::Note, &prepared.estimate(rows).to_string());
         return Ok(0);
     }
-    let mut opened = prepared.open(observer.as_mut())?;
+    let mut opened = prepared.open(observer.as_mut(), &control).await?;
     streams.files.paths = Some(named.clone());
     let end = opened.run(observer.as_mut(), &control).await;
     drop(observer);

@@ -7,9 +7,8 @@ use std::path::Path;
 
 use crate::fs::Hashing;
 use crate::input::{InputError, Records, Source};
-use crate::job::damage::Stoppable;
-use crate::job::error::{ErrorKind, Explain, JobError};
-use crate::journal::{Index, InputIdentity, Status};
+use crate::job::error::JobError;
+use crate::journal::{Index, InputIdentity, Status, Stoppable};
 use crate::outcome::Outcome;
 use crate::report::text::count;
 use crate::row::RowHash;
@@ -176,7 +175,8 @@ pub(super) fn read(
     control: &Control,
 ) -> Result<(InputIdentity, Marks), JobError> {
     let stopped = |error| of_reading(error, control);
-    let reader = Hashing::new(open(source, control)?);
+    let asked = || control.asked().is_some();
+    let reader = Hashing::new(Stoppable { reader: source.open()?, stopped: &asked });
     let mut records = Records::from_reader(source, reader).map_err(stopped)?;
     let (mut hashes, mut rows, mut empty) = (Vec::new(), 0, 0);
     while let Some(record) = records.next().map_err(stopped)? {
@@ -198,14 +198,8 @@ pub(super) fn read(
     Ok((input, Marks::new(range.start.min(rows), hashes)))
 }
 
-fn open<'a>(source: &Source, control: &'a Control) -> Result<Stoppable<'a>, JobError> {
-    let failed = || format!("failed to open `{}`", source.path.display());
-    let file = File::open(&source.at).explain(ErrorKind::Input, &source.path, failed)?;
-    Ok(Stoppable { file, control })
-}
-
 fn of_reading(error: InputError, control: &Control) -> JobError {
-    control.asked().map_or_else(|| error.into(), |signal| JobError::cut_short("the merge", signal))
+    JobError::of_step("the merge", error, control)
 }
 
 /// The lines of the input on which these rows stand, which ascend.
@@ -216,7 +210,9 @@ fn of_reading(error: InputError, control: &Control) -> JobError {
 pub(super) fn lines_of(source: &Source, rows: &[u64], control: &Control) -> Result<Vec<u64>, JobError> {
     let stopped = |error| of_reading(error, control);
     let mut lines = Vec::with_capacity(rows.len());
-    let mut records = Records::from_reader(source, open(source, control)?).map_err(stopped)?;
+    let asked = || control.asked().is_some();
+    let reader = Stoppable { reader: source.open()?, stopped: &asked };
+    let mut records = Records::from_reader(source, reader).map_err(stopped)?;
     while lines.len() < rows.len()
         && let Some(record) = records.next().map_err(stopped)?
     {

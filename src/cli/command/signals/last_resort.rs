@@ -1,5 +1,5 @@
 //! Ends the process if a signal comes and the job cannot take it, because its thread hangs in a write, for example to a
-//! file server that is gone, or because it reads a long journal.
+//! file server that is gone.
 
 use std::io;
 use std::process::exit;
@@ -72,7 +72,7 @@ fn end(signal: Signal, words: LastWords) -> ! {
     let code = reason.exit_code();
     // On other threads, because standard error may hang as well, and so may the exit functions of the C library.
     let text = format!(
-        "{reason}: the disk does not answer, or a long journal is still being read, so the run was ended at once\n\
+        "{reason}: the disk does not answer, so the run was ended at once\n\
          hint: what was recorded is in the journal, and `resume` goes on once the disk answers"
     );
     let spoken = thread::Builder::new().spawn(move || words(code, &text));
