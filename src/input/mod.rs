@@ -55,4 +55,4 @@ pub(crate) use self::feed::FedRows;
 pub(crate) use self::records::RawRecord;
 pub(crate) use self::rows::{NextRow, RowReader, RowSource};
 pub(crate) use self::types::{Kind, Misfit, TypedValue, Types};
-pub(crate) use self::validate::{Validated, glance};
+pub(crate) use self::validate::{Validated, glance, validate_until};

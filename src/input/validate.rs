@@ -1,6 +1,7 @@
 //! Reads a whole file before the first call is paid for, and refuses it if anything is wrong with it.
 
 use std::fs::File;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::arguments::ArgumentReader;
@@ -87,7 +88,7 @@ pub fn validate(
     wanted: &Wanted,
     selection: impl Into<Rows>,
 ) -> Result<Validated, InputError> {
-    walk(source, wanted, selection.into(), None, None)
+    validate_until(source, wanted, selection, None, &|| false)
 }
 
 /// As [`validate`], and also checks every value of a parameter that has a type, on another thread at the same time.
@@ -101,13 +102,23 @@ pub fn validate_typed(
     selection: impl Into<Rows>,
     types: &dyn Types,
 ) -> Result<Validated, InputError> {
-    if wanted.parameters.iter().all(|parameter| parameter.kind.is_none()) {
-        return validate(source, wanted, selection);
-    }
+    validate_until(source, wanted, selection, Some(types), &|| false)
+}
+
+/// As [`validate_typed`] where there are `types`, and else as [`validate`]. Once `stopped` says so, it fails soon.
+pub(crate) fn validate_until(
+    source: &Source,
+    wanted: &Wanted,
+    selection: impl Into<Rows>,
+    types: Option<&dyn Types>,
+    stopped: &dyn Fn() -> bool,
+) -> Result<Validated, InputError> {
+    let types = types.filter(|_| wanted.parameters.iter().any(|parameter| parameter.kind.is_some()));
+    let Some(types) = types else { return walk(source, wanted, selection.into(), None, None, stopped) };
     let directory = source.at.parent().unwrap_or(&source.at);
     std::thread::scope(|scope| {
         let checking = Checking::start(scope, types, directory, 1 + FURTHER);
-        walk(source, wanted, selection.into(), None, Some(checking))
+        walk(source, wanted, selection.into(), None, Some(checking), stopped)
     })
 }
 
@@ -118,7 +129,7 @@ pub fn validate_typed(
 ///
 /// Fails if the file cannot be read or its beginning is malformed.
 pub(crate) fn glance(source: &Source) -> Result<(), InputError> {
-    walk(source, &Wanted::default(), (0..0).into(), Some(GLANCE), None).map(drop)
+    walk(source, &Wanted::default(), (0..0).into(), Some(GLANCE), None, &|| false).map(drop)
 }
 
 /// Reads the file up to the position `stop`, in bytes. The first fault sets `stop` if it is not set.
@@ -128,8 +139,9 @@ fn walk(
     selection: Rows,
     mut stop: Option<u64>,
     checking: Option<Checking<'_>>,
+    stopped: &dyn Fn() -> bool,
 ) -> Result<Validated, InputError> {
-    let reader = Hashing::new(source.open()?);
+    let reader = Hashing::new(Stoppable { file: source.open()?, stopped });
     let (mut records, header_fault) = Records::start(source, reader)?;
     let mut checker = Checker {
         source,
@@ -173,6 +185,18 @@ fn walk(
     match first {
         Some(refusal) => Err(refusal),
         None => checker.finish(records),
+    }
+}
+
+/// A file that can no longer be read once it is stopped.
+struct Stoppable<'a> {
+    file: File,
+    stopped: &'a dyn Fn() -> bool,
+}
+
+impl Read for Stoppable<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if (self.stopped)() { Err(io::Error::other("stopped")) } else { self.file.read(into) }
     }
 }
 
@@ -287,7 +311,7 @@ impl Checker<'_> {
         InputError::new(self.source, Fault::Misfit(unfit.into()).on_line(line))
     }
 
-    fn finish(self, records: Records<Hashing<File>>) -> Result<Validated, InputError> {
+    fn finish(self, records: Records<Hashing<Stoppable<'_>>>) -> Result<Validated, InputError> {
         let refuse = |fault: Fault| Err(InputError::new(self.source, fault));
         let header = records.header().cloned();
         let (sha256, bytes) = records.into_inner().finish();

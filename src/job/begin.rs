@@ -178,7 +178,7 @@ impl Job {
         }
         let mut fresh = rows;
         if let Some(stream) = stream {
-            fresh = Some(files::spooled(&stream, &named.spool, control).await?);
+            fresh = Some(files::spooled(&stream, &named.spool, observer, control).await?);
         }
         if let Some(fresh) = &fresh {
             spec.input.clone_from(&absolute.spool);

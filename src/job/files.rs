@@ -2,10 +2,16 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufWriter, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use tempfile::TempPath;
+use tokio_util::sync::CancellationToken;
 
 use super::answerer::now;
 use super::destination::{self, Kind, same};
@@ -14,6 +20,7 @@ use super::paths::JobPaths;
 use super::prepare::Prepared;
 use super::run::Opened;
 use super::spec::JobSpec;
+use super::telling::{Tell, meanwhile};
 use crate::fs::{directory_of, sync_directory_of};
 use crate::journal::{Journal, JournalError, Recovered, holds_lines, set_aside};
 use crate::observe::{Level, Observer};
@@ -109,31 +116,64 @@ fn kinds<'a>(spec: &JobSpec, paths: &'a JobPaths) -> impl Iterator<Item = (&'a P
 }
 
 /// Copies a stream to a temporary file beside `spool`. [`keep`] gives the file that name; otherwise it is removed when
-/// dropped. Only the owner may read it.
-pub(super) async fn spooled(stream: &Path, spool: &Path, control: &Control) -> Result<TempPath, JobError> {
+/// dropped. Only the owner may read it. A stop ends the copying, however long the stream has nothing to read.
+pub(super) async fn spooled(
+    stream: &Path,
+    spool: &Path,
+    observer: &mut dyn Observer,
+    control: &Control,
+) -> Result<TempPath, JobError> {
     let directory = directory_of(spool);
     let (file, at) = tempfile::NamedTempFile::new_in(directory)
         .explain(ErrorKind::Output, directory, || cannot_write_into(directory))?
         .into_parts();
-    let from = stream.to_owned();
-    tokio::select! {
-        kept = tokio::task::spawn_blocking(move || copy(&from, file)) => {
-            let kept = kept.map_err(|error| JobError::panicked(&error))?;
-            let text = || format!("failed to keep `{}` in `{}`", stream.display(), spool.display());
-            kept.explain(ErrorKind::Output, spool, text)?;
-            Ok(at)
-        }
-        signal = control.next() => Err(JobError::stopped(signal)),
-    }
+    let (stream, spool) = (stream.to_owned(), spool.to_owned());
+    let kept = move |_: &Tell, stop: &CancellationToken| {
+        let text = || format!("failed to keep `{}` in `{}`", stream.display(), spool.display());
+        copy(&stream, file, stop).explain(ErrorKind::Output, &spool, text)
+    };
+    meanwhile(kept, observer, control).await?;
+    Ok(at)
 }
 
-fn copy(stream: &Path, mut file: File) -> io::Result<()> {
-    if stream == Path::new("-") {
-        io::copy(&mut io::stdin().lock(), &mut file)?;
+fn copy(stream: &Path, file: File, stop: &CancellationToken) -> io::Result<()> {
+    let stream = if stream == Path::new("-") {
+        io::stdin().as_fd().try_clone_to_owned()?.into()
     } else {
-        io::copy(&mut File::open(stream)?, &mut file)?;
+        // Otherwise the opening of a pipe would wait until somebody writes to it.
+        File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(stream)?
+    };
+    let mut file = BufWriter::with_capacity(AT_ONCE, file);
+    io::copy(&mut Awaited { stream, stop }, &mut file)?;
+    file.into_inner()?.sync_all()
+}
+
+/// How many bytes of a stream are read at once: what a pipe holds.
+const AT_ONCE: usize = 1 << 16;
+/// How often it is looked whether a stream that has nothing to read is still wanted.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// A stream that can no longer be read once it is stopped, not even by a reader that waits for it.
+struct Awaited<'a> {
+    stream: File,
+    stop: &'a CancellationToken,
+}
+
+impl Read for Awaited<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while !self.stop.is_cancelled() {
+            match poll(&mut [PollFd::new(&self.stream, PollFlags::IN)], Some(&LOOK)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => match self.stream.read(into) {
+                    // Somebody else has read it meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return read,
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(io::Error::other("stopped"))
     }
-    file.sync_all()
 }
 
 /// Gives the copy of a stream its name.

@@ -18,7 +18,7 @@ use super::spec::{self, JobSpec, RowSpec};
 use super::starting::{RayOptions, StartOptions, WorkerOptions};
 use super::telling::{Tell, unless_stopped};
 use crate::bridge::python::predictor::PredictorObject;
-use crate::input::{Format, InputError, Source, Validated, glance, validate, validate_typed};
+use crate::input::{Format, InputError, Source, Validated, glance, validate_until};
 use crate::journal::{Header, InputIdentity, RUN, VERSION};
 use crate::observe::{Level, Observer};
 use crate::output::TOLD;
@@ -110,9 +110,16 @@ impl Preparing {
         let ray = sent.as_ref().map(|sent| RayOptions::new(&spec, sent, dry_run, tell));
         let workers = WorkerOptions::new(&spec.workers, &spec.time, worker_program.as_deref());
         let workers = workers.map(|workers| workers.only_one(dry_run));
-        let stop = stop.clone();
-        let starting =
-            StartOptions { object: predictor, dry_run, quiet, prints, workers, ray, stop, ..starting };
+        let starting = StartOptions {
+            object: predictor,
+            dry_run,
+            quiet,
+            prints,
+            workers,
+            ray,
+            stop: stop.clone(),
+            ..starting
+        };
         let answerer = Answerer::start(starting)?;
         // Those of the env file are there now.
         secrets.add_environment();
@@ -121,7 +128,7 @@ impl Preparing {
         // Python looks for its packages meanwhile, which takes it as long as reading a small input takes.
         let (validated, validate, versions) = std::thread::scope(|scope| {
             let versions = scope.spawn(|| answerer.versions());
-            let validated = validated(&answerer, &source, &spec.rows);
+            let validated = validated(&answerer, &source, &spec.rows, &|| stop.is_cancelled());
             (validated, validating.elapsed(), versions.join())
         });
         let (validated, versions) = (validated?, versions.unwrap_or_else(|panic| resume_unwind(panic)));
@@ -172,17 +179,14 @@ impl Preparing {
 ///
 /// # Errors
 ///
-/// Fails if the input cannot be read, lacks a column, or has a value of the wrong type.
+/// Fails if the input cannot be read, lacks a column, or has a value of the wrong type, and once `stopped` says so.
 pub(crate) fn validated(
     answerer: &Answerer,
     source: &Source,
     rows: &RowSpec,
+    stopped: &dyn Fn() -> bool,
 ) -> Result<Validated, InputError> {
-    let (wanted, selection) = (answerer.wanted(rows), rows.selection());
-    match answerer.bridge.types() {
-        Some(types) => validate_typed(source, &wanted, selection, types),
-        None => validate(source, &wanted, selection),
-    }
+    validate_until(source, &answerer.wanted(rows), rows.selection(), answerer.bridge.types(), stopped)
 }
 
 /// Checks the options that can only be judged once the predictor is loaded.

@@ -158,7 +158,8 @@ fn predictor(options: &ProcessOptions, spec: &JobSpec, input: Option<Read>) -> L
     });
     let input = input.map(|read| match read {
         Ok((Some(source), _)) => {
-            let validated = validated(&answerer, &source, &spec.rows).map_err(|error| error.to_string())?;
+            let validated = validated(&answerer, &source, &spec.rows, &|| false);
+            let validated = validated.map_err(|error| error.to_string())?;
             let rows = validated.selected.end - validated.selected.start;
             let told = format!("`{}`: {} to answer", options.input.display(), counted(rows, "row"));
             Ok((Some(source), told))
