@@ -1,25 +1,16 @@
-"""Measures `map` and `stream` against a hand-written script: what the seam between Python and the run costs a row.
+"""Measures `map` and `stream` against hand-written scripts: what the seam between Python and the run costs a row.
 
     python benches/seam.py                   # all conditions, 200,000 rows, 5 rounds
     python benches/seam.py --rows 20000      # a quick look
+    python benches/seam.py --variants        # shows each script
     python benches/seam.py --peers           # asyncio alone, async-batch-llm and dspy.Parallel against the script
     python benches/seam.py --binary PROGRAM  # `process` from Python against the stand-alone program
 
 Run it with the Python that a release build of this package is installed in, on a quiet machine (`chrt -f 10` in front
 where others build). The predictor is an async function that returns at once, or after one `sleep(0)`. 100 calls are in
 flight. A figure is the time from the call to the list of typed outcomes, starting and ending the event loop included,
-as microseconds a row; in brackets, how many times as fast as the script. All contenders have their turn in each round,
-and the medians are compared.
-
-The script is what one would write: long-lived worker tasks, `asyncio.timeout` around each call, a retry loop, results
-with slots in a list in the rows' order. Variants of it that were tried, with the time that they took relative to it
-(the four conditions of loop and predictor, 100,000 rows, medians of 3):
-
-- a semaphore and a task for each row: 3.3 to 4.0;
-- `asyncio.wait_for` in place of `asyncio.timeout`: 1.4 to 1.6 on asyncio, 0.95 to 1.1 on uvloop;
-- a queue that the workers take rows from, in place of a shared iterator: 1.1 to 1.4;
-- a `TaskGroup` in place of `gather`: 0.97 to 1.25;
-- a dataclass with slots in place of the class: 0.95 to 1.25.
+as microseconds a row. All contenders have their turn in each round, and the medians are compared: in brackets, how many
+times as fast as the fastest of the scripts under this condition. The scripts are in `seam_scripts.py`.
 """
 
 import argparse
@@ -37,8 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import tokio_asyncio_bridge as tab
-
-CALLS = 100
+from seam_scripts import CALLS, SCRIPTS
 
 
 async def at_once(question: str) -> str:
@@ -48,43 +38,6 @@ async def at_once(question: str) -> str:
 async def sleep_zero(question: str) -> str:
     await asyncio.sleep(0)
     return question
-
-
-class Outcome:
-    __slots__ = ("answer", "attempts", "error", "latency", "row")
-
-    def __init__(
-        self, row: dict[str, str], answer: str | None, error: Exception | None, attempts: int, latency: float
-    ) -> None:
-        self.row = row
-        self.answer = answer
-        self.error = error
-        self.attempts = attempts
-        self.latency = latency
-
-
-async def script(rows: list[dict[str, str]], predict: Callable[..., Awaitable[str]]) -> list[Any]:
-    """The hand-written script."""
-    outcomes: list[Any] = [None] * len(rows)
-    left = iter(enumerate(rows))
-
-    async def work() -> None:
-        for index, row in left:
-            for attempt in range(1, 5):
-                started = time.perf_counter()
-                try:
-                    async with asyncio.timeout(60):
-                        answer = await predict(**row)
-                    outcomes[index] = Outcome(row, answer, None, attempt, time.perf_counter() - started)
-                    break
-                except Exception as error:
-                    if attempt == 4:
-                        outcomes[index] = Outcome(row, None, error, attempt, time.perf_counter() - started)
-                    else:
-                        await asyncio.sleep(2**attempt)
-
-    await asyncio.gather(*(work() for _ in range(CALLS)))
-    return outcomes
 
 
 async def bare(rows: list[dict[str, str]], predict: Callable[..., Awaitable[str]]) -> list[Any]:
@@ -151,17 +104,17 @@ def factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-CONTENDERS: dict[str, Contender] = {
-    "script": in_loop(script),
+OWN: dict[str, Contender] = {
     "map": lambda rows, predict, loop: list(tab.map(rows, predict, concurrency=CALLS, event_loop=loop)),
     "stream": in_loop(streamed),
 }
-# Each with the rows that it takes no longer than a few seconds for.
-PEERS: dict[str, tuple[Contender, int]] = {
-    "asyncio alone": (in_loop(bare), 200_000),
-    "async-batch-llm": (in_loop(batch_llm), 5_000),
-    "dspy.Parallel": (lambda rows, predict, _: parallel(rows, predict), 2_000),
+PEERS: dict[str, Contender] = {
+    "asyncio alone": in_loop(bare),
+    "async-batch-llm": in_loop(batch_llm),
+    "dspy.Parallel": lambda rows, predict, _: parallel(rows, predict),
 }
+# Rows that the slow ones take no longer than a few seconds for.
+MOST = {"task a row": 50_000, "async-batch-llm": 5_000, "dspy.Parallel": 2_000}
 
 
 def measured(contender: Contender, count: int, predict: Callable[..., Awaitable[str]], loop: str) -> float:
@@ -207,27 +160,31 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--variants", action="store_true")
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--binary")
     options = parser.parse_args()
     if options.binary is not None:
         return against_binary(os.path.abspath(options.binary), options.rows, options.rounds)
-    contenders = {name: (contender, options.rows) for name, contender in CONTENDERS.items()}
-    if options.peers:
-        contenders = {"script": contenders["script"]}
-        contenders |= {name: (peer, min(count, options.rows)) for name, (peer, count) in PEERS.items()}
+    scripts = {name: in_loop(script) for name, script in SCRIPTS.items()}
+    contenders = scripts | (PEERS if options.peers else OWN)
+    shown = [name for name in contenders if options.variants or name not in scripts]
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, {options.rows} rows, {CALLS} calls in flight")
-    print("| loop, predictor | " + " | ".join(contenders) + " |")
-    print("| --- |" + " --- |" * len(contenders))
+    print("| loop, predictor | fastest script | " + " | ".join(shown) + " |")
+    print("| --- |" + " --- |" * (1 + len(shown)))
     for loop in ("asyncio", "uvloop"):
         for predict in (at_once, sleep_zero):
             took: dict[str, list[float]] = {name: [] for name in contenders}
             for _ in range(options.rounds):
-                for name, (contender, count) in contenders.items():
+                for name, contender in contenders.items():
+                    count = min(options.rows, MOST.get(name, options.rows))
                     took[name].append(measured(contender, count, predict, loop))
             medians = {name: statistics.median(times) for name, times in took.items()}
-            cells = [f"{medians[name]:.2f} ({medians['script'] / medians[name]:.2f})" for name in contenders]
-            print(f"| {loop}, {predict.__name__} | " + " | ".join(cells) + " |", flush=True)
+            fastest = min(scripts, key=medians.__getitem__)
+            cells = [f"{medians[name]:.2f} ({medians[fastest] / medians[name]:.2f})" for name in shown]
+            print(
+                f"| {loop}, {predict.__name__} | {medians[fastest]:.2f} ({fastest}) | {' | '.join(cells)} |", flush=True
+            )
 
 
 if __name__ == "__main__":
