@@ -20,7 +20,7 @@ use super::paths::JobPaths;
 use super::prepare::Prepared;
 use super::run::Opened;
 use super::spec::JobSpec;
-use super::telling::{Tell, meanwhile};
+use super::telling::{Tell, unless_stopped};
 use crate::fs::{directory_of, sync_directory_of};
 use crate::journal::{Journal, JournalError, Recovered, holds_lines, set_aside};
 use crate::observe::{Level, Observer};
@@ -132,7 +132,7 @@ pub(super) async fn spooled(
         let text = || format!("failed to keep `{}` in `{}`", stream.display(), spool.display());
         copy(&stream, file, stop).explain(ErrorKind::Output, &spool, text)
     };
-    meanwhile(kept, observer, control).await?;
+    unless_stopped(kept, observer, control).await?;
     Ok(at)
 }
 
