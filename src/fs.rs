@@ -1,12 +1,14 @@
 //! Files as a whole: replaced whole or not at all, hashed, and the directories they are in.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, OFlags, linkat};
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
+use tempfile::{Builder, NamedTempFile, TempPath};
 
 /// Who may read a file that is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,12 +20,84 @@ pub enum Access {
     Private,
 }
 
+/// A new file beside the one that it is to become. Until then it has no name, so that nothing is left of it when the
+/// process is killed. Only where the file system has no such files, it has the name of a temporary file.
+#[derive(Debug)]
+pub(crate) struct Unnamed {
+    directory: PathBuf,
+    file: File,
+    name: Option<TempPath>,
+}
+
+impl Unnamed {
+    /// Creates an empty file in the directory of `path`, to be read and appended to.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the directory does not exist or cannot be written to.
+    pub(crate) fn beside(path: &Path, mode: u32) -> io::Result<Self> {
+        let directory = directory_of(path).to_owned();
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).mode(mode).custom_flags(OFlags::TMPFILE.bits().cast_signed());
+        if let Ok(file) = options.open(&directory)
+            && link_to(&file).exists()
+        {
+            return Ok(Self { directory, file, name: None });
+        }
+        let (file, name) = temporary(&directory, mode)?.into_parts();
+        Ok(Self { directory, file, name: Some(name) })
+    }
+
+    /// The file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Syncs the file and gives it the name of a temporary file, to be renamed at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it cannot be synced or named.
+    pub(crate) fn named(self) -> io::Result<NamedTempFile> {
+        let Self { directory, file, name } = self;
+        file.sync_all()?;
+        if let Some(name) = name {
+            return Ok(NamedTempFile::from_parts(file, name));
+        }
+        let link = |name: &Path| Ok(linkat(CWD, link_to(&file), CWD, name, AtFlags::SYMLINK_FOLLOW)?);
+        match Builder::new().make_in(&directory, link) {
+            Ok(linked) => Ok(NamedTempFile::from_parts(file, linked.into_temp_path())),
+            Err(_) => copied(&file, &directory),
+        }
+    }
+}
+
+/// The path that leads to an open file.
+fn link_to(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
+/// A file with a name. The umask applies to the mode that a file is created with, and not to one that is set later.
+fn temporary(directory: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    Builder::new().append(true).permissions(Permissions::from_mode(mode)).tempfile_in(directory)
+}
+
+/// A copy, with a name, of a file that cannot be given one.
+fn copied(mut file: &File, directory: &Path) -> io::Result<NamedTempFile> {
+    let mut copy = temporary(directory, 0o600)?;
+    file.rewind()?;
+    io::copy(&mut file, &mut copy)?;
+    copy.as_file().set_permissions(file.metadata()?.permissions())?;
+    copy.as_file().sync_all()?;
+    Ok(copy)
+}
+
 /// A file being written beside its destination, which stays as it is until [`Replacement::commit`]. Dropping the
 /// replacement removes it.
 #[derive(Debug)]
 pub(crate) struct Replacement<'a> {
     destination: &'a Path,
-    file: NamedTempFile,
+    file: Unnamed,
 }
 
 impl<'a> Replacement<'a> {
@@ -37,20 +111,17 @@ impl<'a> Replacement<'a> {
             Access::Usual => (0o666, fs::metadata(destination).ok()),
             Access::Private => (0o600, None),
         };
-        // The umask applies to the mode that a file is created with, and not to one that is set later.
-        let file = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(mode))
-            .tempfile_in(directory_of(destination))?;
+        let file = Unnamed::beside(destination, mode)?;
         if let Some(replaced) = replaced {
             let mode = replaced.permissions().mode() & 0o777;
-            file.as_file().set_permissions(Permissions::from_mode(mode))?;
+            file.file().set_permissions(Permissions::from_mode(mode))?;
         }
         Ok(Self { destination, file })
     }
 
     /// The file to write to.
     pub(crate) fn file(&self) -> &File {
-        self.file.as_file()
+        self.file.file()
     }
 
     /// Renames the file to the destination. After a power loss the destination has either all of the new content or all
@@ -61,8 +132,7 @@ impl<'a> Replacement<'a> {
     /// Fails if the file cannot be synced or renamed. The destination is then as it was, unless it was only the sync of
     /// the directory that failed.
     pub(crate) fn commit(self) -> io::Result<()> {
-        self.file.as_file().sync_all()?;
-        self.file.persist(self.destination).map_err(|error| error.error)?;
+        self.file.named()?.persist(self.destination).map_err(|error| error.error)?;
         sync_directory_of(self.destination)
     }
 }
@@ -172,6 +242,27 @@ mod tests {
         drop(replacement);
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn until_it_is_whole_a_new_file_has_no_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("answers.csv");
+        let names = || fs::read_dir(directory.path()).unwrap().count();
+        let unnamed = || {
+            let unnamed = Unnamed::beside(&path, 0o640).unwrap();
+            unnamed.file().write_all(b"whole").unwrap();
+            unnamed
+        };
+        let new = unnamed();
+        assert_eq!(names(), 0, "this needs a file system with unnamed files");
+        let linked = new.named().unwrap();
+        let copied = copied(unnamed().file(), directory.path()).unwrap();
+        for file in [linked, copied] {
+            assert_eq!((names(), fs::read(&file).unwrap()), (2, b"whole".to_vec()));
+            assert_eq!(file.as_file().metadata().unwrap().permissions().mode() & 0o777, 0o640);
+            file.persist(&path).unwrap();
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 
 use super::error::JournalError;
 use super::recover::{begins_with_header, has_lines, headers};
-use crate::fs::{directory_of, sync_directory_of};
+use crate::fs::{Unnamed, directory_of, sync_directory_of};
 
 /// Creates the file with its first bytes under its name, locked, synced and of mode 0600. A crash on the way leaves no
 /// journal without a header.
@@ -97,15 +97,12 @@ pub fn set_aside(path: &Path, time: &str) -> Result<PathBuf, JournalError> {
 
 /// Replaces a journal that this process holds by another file, which is locked too, and keeps the old one as
 /// `<path>.<time>`. One of the two has the name at any moment.
-pub(super) fn replace(
-    path: &Path,
-    fresh: NamedTempFile,
-    time: &str,
-) -> Result<(File, PathBuf), JournalError> {
+pub(super) fn replace(path: &Path, fresh: Unnamed, time: &str) -> Result<(File, PathBuf), JournalError> {
     let io = |source| JournalError::Io { action: "replace", path: path.to_owned(), source };
-    lock(fresh.as_file(), path)?;
-    fresh.as_file().sync_all().map_err(io)?;
+    fresh.file().sync_all().map_err(io)?;
     let aside = link_aside(path, time)?;
+    let fresh = fresh.named().map_err(io)?;
+    lock(fresh.as_file(), path)?;
     let file = fresh.persist(path).map_err(|error| io(error.error))?;
     sync_directory_of(path).map_err(io)?;
     Ok((file, aside))

@@ -2,25 +2,25 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
-
-use tempfile::NamedTempFile;
 
 use super::batch::Batch;
 use super::error::JournalError;
 use super::file;
 use super::format::Record;
 use super::session::{Header, VERSION};
+use crate::fs::Unnamed;
 use crate::selection::Rows;
 
 /// Bytes that are gathered before they are written.
 const CHUNK: usize = 1 << 20;
 
-/// A journal being written beside the place that it is to have. Dropping it removes it.
+/// A journal being written beside the place that it is to have. Dropping it removes it, and so does a kill.
 #[derive(Debug)]
 pub struct Fresh {
     pub(super) path: PathBuf,
-    file: NamedTempFile,
+    file: Unnamed,
     batch: Batch,
 }
 
@@ -31,7 +31,8 @@ impl Fresh {
     ///
     /// Fails if no file can be made in the directory.
     pub fn new(path: &Path) -> Result<Self, JournalError> {
-        Ok(Self { path: path.to_owned(), file: file::temporary(path)?, batch: Batch::default() })
+        let file = Unnamed::beside(path, 0o600).map_err(not_created(path))?;
+        Ok(Self { path: path.to_owned(), file, batch: Batch::default() })
     }
 
     /// Appends a record.
@@ -76,10 +77,13 @@ impl Fresh {
     pub fn name(mut self, time: Option<&str>) -> Result<(File, Option<PathBuf>), JournalError> {
         self.spill()?;
         match time.filter(|_| self.path.exists()) {
-            None => Ok((file::name(self.file, &self.path)?, None)),
+            None => {
+                let named = self.file.named().map_err(not_created(&self.path))?;
+                Ok((file::name(named, &self.path)?, None))
+            }
             Some(time) => {
                 let _held = file::open_locked(&self.path)?;
-                let (file, aside) = file::replace(&self.path, self.file, time)?;
+                let (file, aside) = self.replace(time)?;
                 Ok((file, Some(aside)))
             }
         }
@@ -91,11 +95,15 @@ impl Fresh {
     }
 
     fn spill(&mut self) -> Result<(), JournalError> {
-        let written = self.batch.write_to(&mut self.file);
+        let written = self.batch.write_to(&mut self.file.file());
         written.map_err(|source| JournalError::Write { path: self.path.clone(), source })?;
         self.batch.clear();
         Ok(())
     }
+}
+
+fn not_created(path: &Path) -> impl FnOnce(io::Error) -> JournalError {
+    |source| JournalError::Io { action: "create", path: path.to_owned(), source }
 }
 
 /// The header of a session as it reads with another selection, in a journal of today.

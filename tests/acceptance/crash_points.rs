@@ -31,6 +31,11 @@ fn answered(job: &Job) -> BTreeSet<u64> {
     recovered.index.selection().rows().filter(ok).collect()
 }
 
+/// Whether no file is left that was half written.
+fn nothing_is_left(job: &Job) -> bool {
+    !job.files().iter().any(|name| name.starts_with(".tmp"))
+}
+
 /// Questions called since, sorted.
 fn called_since(job: &Job, before: usize) -> Vec<String> {
     let mut calls: Vec<_> =
@@ -48,6 +53,7 @@ fn a_resume_killed_at_any_change_it_makes_loses_nothing_and_is_resumed() {
         let before = job.calls().len();
         job = job.killed_at_change(nth);
         let code = job.resume().code;
+        assert!(nothing_is_left(&job), "change {nth}");
         let recorded = answered(&job);
         assert!(recorded.is_superset(&BTreeSet::from([0, 1, 2])), "change {nth} lost an answer");
         cut |=
@@ -93,6 +99,7 @@ fn a_rewriting_killed_at_any_change_leaves_the_old_journal_or_the_new_one_whole(
         let before = job.calls().len();
         job = job.killed_at_change(nth);
         let code = job.resume_with(&["--allow-changed"]).code;
+        assert!(nothing_is_left(&job), "change {nth}");
         let torn_off = journal.rfind('\n').unwrap() + 1;
         let stands = job.read("answers.csv.journal");
         if stands.starts_with(&journal[..torn_off]) {

@@ -13,6 +13,9 @@ const BEFORE: usize = 1_000_000;
 /// Rows answered by a session before, which take the next one a second to recover.
 const RECOVERED: usize = 200_000;
 
+/// How `/proc` names a file that has no name yet, as the answers while they are written.
+const UNNAMED: &str = "#";
+
 const HELD: &str = "
 async def predict(question):
     called(question)
@@ -20,10 +23,6 @@ async def predict(question):
         await asyncio.sleep(0.005)
     return question
 ";
-
-fn is_writing(job: &Job) -> bool {
-    job.files().iter().any(|name| name.starts_with(".tmp"))
-}
 
 /// Runs a job with an old answers file up to the middle of the writing of the new one, sends the signals one after the
 /// other, and lets it go on.
@@ -37,12 +36,12 @@ fn signalled(signals: &[Signal]) -> (Job, Done) {
     running.wait_for_calls(10);
     fs::write(job.path("go"), "").unwrap();
     let started = Instant::now();
-    while !is_writing(&job) {
+    while !has_open(&running, UNNAMED) {
         assert!(running.is_running() && started.elapsed() < Duration::from_secs(20), "nothing is written");
     }
     running.signal(Signal::STOP);
     running.wait_until_stopped();
-    assert!(is_writing(&job), "it was stopped too late");
+    assert!(has_open(&running, UNNAMED), "it was stopped too late");
     for signal in signals {
         running.signal(*signal);
     }
@@ -124,7 +123,7 @@ fn a_signal_ends_export_and_verify_and_nothing_is_left_behind() {
     let files = job.files();
     let export = ["export", "answers.csv", "-o", "exported.csv"];
     for (command, file) in
-        [(&export[..], ".tmp"), (&["verify", "questions.csv", "answers.csv"], "questions.csv")]
+        [(&export[..], UNNAMED), (&["verify", "questions.csv", "answers.csv"], "questions.csv")]
     {
         let mut running = job.spawn(command);
         let started = Instant::now();

@@ -1,4 +1,5 @@
-/* Preloaded into the program. In the job's own files (FAULTS_IN/answers…, FAULTS_IN/.tmp…, and FAULTS_IN itself):
+/* Preloaded into the program. In the job's own files (FAULTS_IN/answers…, FAULTS_IN/.tmp…, those in FAULTS_IN that
+ * have no name yet, and FAULTS_IN itself):
  *   FAULTS_KILL_AT=n  kills the process with SIGKILL right after its nth change; a write writes only half of its bytes.
  *   FAULTS_NO_SYNC=f  makes every sync fail with EIO once there is a file f.
  *   FAULTS_HANG=f     makes every write hang once there is a file f, or every sync if FAULTS_HANG_SYNC is set, too. A
@@ -29,7 +30,7 @@ static int is_ours(const char *path) {
     if (!length || strncmp(path, in, length))
         return 0;
     const char *rest = path + length;
-    return !*rest || !strncmp(rest, "/answers", 8) || !strncmp(rest, "/.tmp", 5);
+    return !*rest || !strncmp(rest, "/answers", 8) || !strncmp(rest, "/.tmp", 5) || !strncmp(rest, "/#", 2);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *time) {
