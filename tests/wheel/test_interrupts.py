@@ -96,7 +96,7 @@ except KeyboardInterrupt:
 found = read() - begun
 left = sorted({{*os.listdir()}} - there - {{"begins", "calls.txt", "go", "loaded", "row"}})
 print(json.dumps({{"raised": raised, "read": found, "left": left, "otherwise": differences(before)}}), flush=True)
-while not Path("on").exists():
+while not Path("on").exists() and time.monotonic() < raised + 60:
     time.sleep(0.01)
 print(again())
 """
