@@ -165,14 +165,18 @@ def test(python: Python, arguments: Sequence[str]) -> None:
         built = wheel(python)
         directory = environment(python, built)
         # `pip` builds in an environment of its own, after which cargo would build this wheel anew.
-        checkout = python.target / "checkout"
+        unpacked = python.target / "unpacked"
+        source = python.target / "sdist"
         if python.version == own().version:
-            begin(checkout)
+            begin(unpacked)
+            shutil.rmtree(source, ignore_errors=True)
+            run(TOOLS / "maturin", "sdist", "--out", source)
     print(f"== testing the wheel for {python}", flush=True)
     run(
         *(directory / "bin/python", "-m", "pytest", *arguments),
         WHEEL=str(built),
-        CHECKOUT_TARGET=str(checkout),
+        SOURCE=str(source),
+        SOURCE_TARGET=str(unpacked),
     )
 
 

@@ -1,4 +1,7 @@
-"""The installation as the README has it, by somebody who has nothing yet: no settings, no cache, no environment."""
+"""The installation as the README has it, by somebody who has nothing yet: no settings, no cache, no environment.
+
+The checkout is the source distribution, which is made of it: nothing that it lacks can be needed.
+"""
 
 import csv
 import os
@@ -6,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,13 +20,13 @@ NETWORK = re.compile(r"PIP_|SSL_|REQUESTS_CA|CURL_CA|(HTTPS?|NO)_PROXY", re.IGNO
 QUESTIONS = "question\nWhat is the capital of France?\nWhat is the largest planet?\nWho painted the Mona Lisa?\n"
 
 
-def instructions() -> str:
-    """The commands of the README that install the package from a checkout."""
+def instructions(source: Path) -> str:
+    """The commands of the README that install the package from a checkout, with the path of its source."""
     blocks = re.findall(r"^```sh\n(.*?)^```", (PROJECT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
     (block,) = [block for block in blocks if "pip install '/path/to/checkout" in block]
     lines = [line for line in block.splitlines() if not line.endswith("# or this")]
     assert len(lines) == 3, block
-    return "\n".join(lines).replace("/path/to/checkout", str(PROJECT))
+    return "\n".join(lines).replace("/path/to/checkout", str(source))
 
 
 @pytest.mark.once
@@ -39,7 +43,7 @@ def test_what_the_readme_says_installs_a_program_that_answers_a_file(tmp_path: P
         "CARGO_HOME": os.environ.get("CARGO_HOME", f"{Path.home()}/.cargo"),
         "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", f"{Path.home()}/.rustup"),
         # Most is built there already, and the rest is built fast.
-        "CARGO_TARGET_DIR": os.environ["CHECKOUT_TARGET"],
+        "CARGO_TARGET_DIR": os.environ["SOURCE_TARGET"],
         "MATURIN_PEP517_ARGS": f"--config {PROJECT}/tests/profile.toml",
     }
 
@@ -50,7 +54,12 @@ def test_what_the_readme_says_installs_a_program_that_answers_a_file(tmp_path: P
         return done.stdout + done.stderr
 
     (work / "questions.csv").write_text(QUESTIONS)
-    run(f"{instructions()}\ndeactivate\nmkdir empty")
+    (source,) = Path(os.environ["SOURCE"]).glob("*.tar.gz")
+    run(f"{instructions(source)}\ndeactivate\nmkdir empty")
+    (packages,) = work.glob(".venv/lib/python3.*/site-packages")
+    with zipfile.ZipFile(os.environ["WHEEL"]) as wheel:
+        missing = [name for name in wheel.namelist() if not (packages / name).exists()]
+    assert missing == []
     said = run(f"cd empty && {work}/.venv/bin/tab process ../questions.csv")
     assert "Answered 3 of 3 rows" in said
     with (work / "empty/questions.answers.csv").open(newline="") as file:
