@@ -218,3 +218,14 @@ async def predict(question):
     assert_eq!(status.iter().filter(|status| *status == "ok").count(), 170);
     job.resume_with(&["--max-failures", "20%"]).expect(3);
 }
+
+#[test]
+fn limits_that_were_recorded_are_lifted_by_none() {
+    let slow = "async def predict(question):\n    await asyncio.sleep(0.3)\n    return question\n";
+    let job = Job::new().questions(3).predictor(slow);
+    job.process_with(&["--timeout", "100ms", "--row-timeout", "150ms", "--deadline", "1m", "--retries", "0"])
+        .expect(3);
+    job.resume_with(&["--row-timeout", "none", "--deadline", "none"]).expect(3);
+    job.resume_with(&["--timeout", "none"]).expect(0);
+    assert_eq!(job.column("answer"), job.column("question"));
+}

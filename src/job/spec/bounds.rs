@@ -16,13 +16,13 @@ use crate::policy::retry::RetryPolicy;
 group! {
     /// Timeouts.
     [next_help_heading = "Time"] TimeSpec TimePatch {
-        /// Time limit for each attempt, from its hand-over to Python
+        /// Time limit for each attempt, from its hand-over to Python, or `none`
         [value_name = "DURATION", value_parser = duration, env = "TAB_TIMEOUT"]
         timeout: Duration as (Duration) = Duration::from_secs(60),
-        /// Time limit for all attempts of a row together
+        /// Time limit for all attempts of a row together, or `none`
         [value_name = "DURATION", value_parser = duration, env = "TAB_ROW_TIMEOUT"]
         row_timeout: Option<Duration> as (Duration) = None,
-        /// Time limit for the whole run, or for all runs of `compare` together; then no new calls are made
+        /// Time limit for the whole run, or for all runs of `compare` together, or `none`; then no new calls are made
         [value_name = "DURATION", value_parser = duration, env = "TAB_DEADLINE"]
         deadline: Option<Duration> as (Duration) = None,
         /// How much longer than the timeout the event loop may be blocked before the run ends

@@ -9,8 +9,11 @@ use serde::{Deserialize, Serialize};
 /// point in time without an overflow.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// A duration, with a unit, of more than zero.
+/// A duration, with a unit, of more than zero. `none` is for ever.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    if text == "none" {
+        return Ok(FOR_EVER);
+    }
     let parsed = wait(text)?;
     if parsed.is_zero() {
         Err("a duration of zero leaves no time for anything".to_owned())
@@ -135,6 +138,14 @@ mod tests {
     fn durations_need_a_unit_and_some_time() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert!(duration("60").is_err() && duration("0s").is_err() && duration("-1s").is_err());
+    }
+
+    #[test]
+    fn none_is_a_limit_that_is_never_reached_and_no_time_to_wait() {
+        assert_eq!(
+            (duration("none"), duration("0s").is_err(), wait("none").is_err()),
+            (Ok(FOR_EVER), true, true)
+        );
     }
 
     #[test]
