@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use tokio_asyncio_bridge::bridge::python::crossing::received;
+use tokio_asyncio_bridge::bridge::python::interruptible::interruptible;
 use tokio_asyncio_bridge::job::spec::keywords;
 use tokio_asyncio_bridge::job::{Job, SessionOptions, outcomes};
 use tokio_asyncio_bridge::outcome;
@@ -45,7 +46,7 @@ impl Outcomes {
     /// Reads the journal.
     #[new]
     fn new(py: Python<'_>, journal: PathBuf) -> PyResult<Self> {
-        let read = py.detach(|| outcomes::Outcomes::read(&journal));
+        let read = interruptible(py, |go_on| outcomes::Outcomes::read(&journal, go_on))?;
         read.map(Self).map_err(|error| errors::of_job(py, &error))
     }
 

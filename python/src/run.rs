@@ -12,8 +12,8 @@ use tokio_asyncio_bridge::job::{Control, JobError, Level};
 
 use crate::errors;
 
-/// The longest single wait.
-const LONGEST: Duration = Duration::from_secs(1);
+/// The longest single wait, after which Python looks for signals.
+const LONGEST: Duration = Duration::from_millis(100);
 
 /// A job that runs on a thread of its own. If the object is dropped before the job's end, the job is ended at once.
 #[pyclass(frozen, module = "tokio_asyncio_bridge._native")]

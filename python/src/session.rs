@@ -23,6 +23,9 @@ use crate::outcome::{Fault, Outcome, used};
 use crate::predictor::{Given, object};
 use crate::run::{Run, at_most};
 
+/// Outcomes that are made between two looks for signals.
+const LOT: usize = 256;
+
 /// A job in memory. Its run is ended at once if both are dropped before its end.
 #[pyclass(frozen, module = "tokio_asyncio_bridge._native")]
 pub(crate) struct Session(MemorySession<Value>);
@@ -72,7 +75,8 @@ impl Session {
 
     /// Hands in rows. The predictor must be loaded.
     fn put(&self, rows: &Bound<'_, PyList>) -> PyResult<()> {
-        self.0.put(rows).map_err(|error| errors::of_job(rows.py(), &error))
+        self.0.run().refuse_forked().map_err(|error| errors::of_job(rows.py(), &error))?;
+        self.0.put(rows)
     }
 
     /// Says that no rows follow.
@@ -107,7 +111,13 @@ impl Session {
     /// Takes the rows that have no outcome out of a job that has ended, each as an outcome whose error says so.
     fn unfinished<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let rest = self.0.rest(py).map_err(|error| errors::of_job(py, &error))?;
-        let outcomes = rest.map(|(row, given, tried)| Py::new(py, Outcome::unfinished(row, given, &tried)));
+        let _paused = GarbagePaused::new(py)?;
+        let outcomes = rest.enumerate().map(|(made, (row, given, tried))| {
+            if made % LOT == LOT - 1 {
+                py.check_signals()?;
+            }
+            Py::new(py, Outcome::unfinished(row, given, &tried))
+        });
         PyList::new(py, outcomes.collect::<PyResult<Vec<_>>>()?)
     }
 
@@ -128,14 +138,22 @@ impl Session {
 }
 
 impl Session {
-    /// Passes on the outcomes that have come since the last time, each with the index of its row.
+    /// Passes on the outcomes that have come since the last time, each with the index of its row. Looks for signals
+    /// between two lots. What a handler raises leaves the lots that follow where they are.
     fn each(&self, py: Python<'_>, mut pass: impl FnMut(usize, Outcome) -> PyResult<()>) -> PyResult<()> {
-        let taken = self.0.take(py);
         let _paused = GarbagePaused::new(py)?;
-        for (done, taken) in taken {
-            pass(done.row as usize, outcome(py, done, taken)?)?;
+        loop {
+            let lot = self.0.take(py, LOT);
+            let is_last = lot.len() < LOT;
+            for (done, taken) in lot {
+                let Some(taken) = taken else { continue };
+                pass(done.row as usize, outcome(py, done, taken)?)?;
+            }
+            if is_last {
+                return Ok(());
+            }
+            py.check_signals()?;
         }
-        Ok(())
     }
 }
 

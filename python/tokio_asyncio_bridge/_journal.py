@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from tokio_asyncio_bridge._predictor import Predictor, given
 from tokio_asyncio_bridge._progress import Display
 from tokio_asyncio_bridge._report import Report, report_of
 
-# Outcomes that are read at once.
-_BATCH = 4096
+# Outcomes that are read at once, between two looks for signals.
+_BATCH = 256
 # Types whose values JSON holds as they are.
 _SCALARS = {bool, int, float, str, type(None)}
 
@@ -66,7 +66,13 @@ def answered(
             outcomes = _outcomes(recorded, kept)
             error.outcomes = [found for found in outcomes if status(found) != "unfinished"]  # type: ignore[attr-defined]
         raise
-    return _outcomes(recorded, kept), report
+    found: list[Outcome] = []
+    try:
+        found.extend(_outcomes(recorded, kept))
+    except BaseException as error:
+        error.report, error.outcomes = report, found  # type: ignore[attr-defined]
+        raise
+    return found, report
 
 
 def _spooled(rows: Iterable[Any], directory: Path) -> tuple[str, list[Mapping[str, Any]]]:
@@ -81,8 +87,6 @@ def _spooled(rows: Iterable[Any], directory: Path) -> tuple[str, list[Mapping[st
             for row in rows:
                 file.write(_line(len(kept), row))
                 kept.append(row)
-            file.flush()
-            os.fsync(descriptor)
     except BaseException:
         os.unlink(name)
         raise
@@ -158,8 +162,8 @@ def _rows_of_lines(text: str) -> str:
     return re.sub(r"\d+", lambda found: str(int(found[0]) - 1), text.replace("line", "row"))
 
 
-def _outcomes(journal: str, rows: list[Mapping[str, Any]]) -> list[Outcome]:
+def _outcomes(journal: str, rows: list[Mapping[str, Any]]) -> Iterator[Outcome]:
     """The outcome of each row, as the journal has it."""
     recorded = _native.Outcomes(journal)
-    starts = range(0, len(rows), _BATCH)
-    return [outcome for start in starts for outcome in recorded.of(start, rows[start : start + _BATCH])]
+    for start in range(0, len(rows), _BATCH):
+        yield from recorded.of(start, rows[start : start + _BATCH])

@@ -1,5 +1,6 @@
 //! Makes the job of an input as `process` does: the format and the files follow from the names that are given.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use tempfile::{TempDir, TempPath};
@@ -125,6 +126,8 @@ impl Job {
     ) -> Result<Self, JobError> {
         let rows = TempPath::try_from_path(rows)
             .explain(ErrorKind::Output, rows, || format!("failed to find `{}`", rows.display()))?;
+        let failed = || format!("failed to write `{}`", rows.display());
+        File::open(&rows).and_then(|file| file.sync_all()).explain(ErrorKind::Output, &rows, failed)?;
         let directory = working_directory()?;
         let mut spec = JobSpec::new(&directory, &rows, Format::Jsonl);
         spec.stream = true;

@@ -100,6 +100,7 @@
 //! | `binding.rs` | such rows become arguments |
 //! | `crossing.rs` | such rows and answers as values, where other processes make the calls |
 //! | `garbage.rs` | pauses Python's garbage collector while outcomes are made |
+//! | `interruptible.rs` | long work of a caller, during which signals are looked for |
 //! | `convert.rs` | Python values become answers and errors |
 //! | `results.py` | what was returned, as columns |
 //! | `failure.py` | the kind of a failure, from what the exception carries |
@@ -195,6 +196,7 @@ pub mod garbage;
 mod guest;
 pub(super) mod helpers;
 pub mod interpreter;
+pub mod interruptible;
 mod keywords;
 mod latch;
 pub mod load;

@@ -1,7 +1,7 @@
 //! A job in memory on a thread of its own: rows go in and outcomes come out in batches, each under one hold of the
 //! interpreter's lock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use crate::error::Failure;
 use crate::event::Event;
 use crate::input::Feed;
 use crate::job::background::{Background, Watch};
-use crate::job::error::{ErrorKind, JobError};
+use crate::job::error::JobError;
 use crate::observe::{Level, Observer, Snapshot};
 use crate::outcome::{Answer, Outcome, Tried};
 use crate::policy::stop::StopReason;
@@ -67,7 +67,7 @@ struct Shared {
 struct Pending {
     exchange: Option<Arc<Exchange>>,
     calls: usize,
-    done: Vec<Done>,
+    done: VecDeque<Done>,
     /// Rows that were called and have no outcome yet.
     tried: HashMap<u64, Tried>,
     ended: bool,
@@ -138,7 +138,7 @@ impl Observer for Collector {
         };
         state.tried.remove(&outcome.row);
         let gives_values = state.exchange.as_ref().is_some_and(|exchange| exchange.gives_values());
-        state.done.push(Done::of(outcome, gives_values));
+        state.done.push_back(Done::of(outcome, gives_values));
         let waiting = state.done.len();
         drop(state);
         if self.wakes && waiting == LOT {
@@ -223,17 +223,18 @@ impl<T> MemorySession<T> {
         if self.run.is_forked() { 0 } else { self.shared.state().calls }
     }
 
-    /// Hands in rows. The predictor must be loaded.
+    /// Hands in rows. The predictor must be loaded. Does nothing in a process that was forked meanwhile.
     ///
     /// # Errors
     ///
-    /// Fails in a process that was forked meanwhile.
-    pub fn put(&self, rows: &Bound<'_, PyList>) -> Result<(), JobError> {
-        self.run.refuse_forked()?;
+    /// Fails with what Python code raises that is asked about a row, or that a signal has called. No row is handed in
+    /// then.
+    pub fn put(&self, rows: &Bound<'_, PyList>) -> PyResult<()> {
+        if self.run.is_forked() {
+            return Ok(());
+        }
         let exchange = self.shared.state().exchange.clone();
-        // There is an exchange once a predictor has been loaded.
-        let put = exchange.map_or(Ok(()), |exchange| exchange.put(rows, &self.feed));
-        put.map_err(|error| JobError::new(ErrorKind::Internal, error.to_string()))
+        exchange.map_or(Ok(()), |exchange| exchange.put(rows, &self.feed))
     }
 
     /// Says that no rows follow.
@@ -248,19 +249,24 @@ impl<T> MemorySession<T> {
         !self.run.is_forked() && self.feed.was_short()
     }
 
-    /// Takes the outcomes that have come since the last time, in the order in which they came. Needs the interpreter's
-    /// lock.
-    pub fn take(&self, _: Python<'_>) -> impl Iterator<Item = (Done, Taken)> + use<T> {
+    /// Takes the outcomes that have come since the last time, in the order in which they came, and at most so many.
+    /// Needs the interpreter's lock.
+    pub fn take(
+        &self,
+        _: Python<'_>,
+        most: usize,
+    ) -> impl ExactSizeIterator<Item = (Done, Option<Taken>)> + use<T> {
         let (mut done, mut taken) = (Vec::new(), Vec::new());
         if !self.run.is_forked() {
             let mut state = self.shared.state();
             if let Some(exchange) = state.exchange.clone() {
-                std::mem::swap(&mut done, &mut state.done);
+                let most = most.min(state.done.len());
+                done.extend(state.done.drain(..most));
                 drop(state);
                 taken = exchange.take(done.iter().map(|done| (done.row, done.attempts)));
             }
         }
-        done.into_iter().zip(taken).filter_map(|(done, taken)| Some((done, taken?)))
+        done.into_iter().zip(taken)
     }
 
     /// Takes the rows that have no outcome out of a job that has ended, each with its number and what its calls come
