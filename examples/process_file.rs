@@ -75,8 +75,8 @@ async fn process(input: &Path, predictor: &str) -> Result<u8, Box<dyn Error>> {
         }
     });
 
-    let job = Job::new(spec, files, SessionOptions::default())?;
-    if let Some(counts) = job.done(&control)? {
+    let mut job = Job::new(spec, files, SessionOptions::default())?;
+    if let Some(counts) = job.done(&mut Lines, &control).await? {
         println!("nothing to do: {} rows are answered", counts.ok);
         return Ok(0);
     }

@@ -10,6 +10,20 @@ use rustix::fs::{AtFlags, CWD, OFlags, linkat};
 use sha2::{Digest, Sha256};
 use tempfile::{Builder, NamedTempFile, TempPath};
 
+/// A file that can no longer be read once `stopped` says so.
+pub(crate) struct Stoppable<'a, R> {
+    /// The file.
+    pub reader: R,
+    /// Whether to stop.
+    pub stopped: &'a dyn Fn() -> bool,
+}
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if (self.stopped)() { Err(io::Error::other("stopped")) } else { self.reader.read(into) }
+    }
+}
+
 /// Who may read a file that is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Access {

@@ -119,8 +119,8 @@ fn two_jobs_at_once_each_have_their_own_predictor_rows_and_files() {
     }
 }
 
-#[test]
-fn a_job_that_is_stopped_from_outside_goes_on_where_it_was() {
+#[tokio::test]
+async fn a_job_that_is_stopped_from_outside_goes_on_where_it_was() {
     let predictor = "import asyncio, pathlib\nLOG = pathlib.Path(__file__).with_name('calls')\n\
         async def answer(question):\n    with LOG.open('a') as log:\n        print(question, file=log)\n    \
         await asyncio.sleep(0.01)\n    return question\n";
@@ -130,11 +130,11 @@ fn a_job_that_is_stopped_from_outside_goes_on_where_it_was() {
     let answered = end.report.unwrap().rows.ok;
     assert_eq!(end.code, 130);
     assert!(0 < answered && answered < 300, "{answered}");
-    assert!(scene.job().done(&Control::new()).unwrap().is_none());
+    assert!(scene.job().done(&mut (), &Control::new()).await.unwrap().is_none());
 
     let end = scene.start((), Control::new()).join().unwrap();
     assert_eq!((end.code, end.report.unwrap().rows.ok), (0, 300));
-    assert_eq!(scene.job().done(&Control::new()).unwrap().unwrap().ok, 300);
+    assert_eq!(scene.job().done(&mut (), &Control::new()).await.unwrap().unwrap().ok, 300);
     let mut calls: Vec<_> =
         std::fs::read_to_string(scene.path("calls")).unwrap().lines().map(str::to_owned).collect();
     calls.sort();

@@ -1,7 +1,6 @@
 //! Reads a whole file before the first call is paid for, and refuses it if anything is wrong with it.
 
 use std::fs::File;
-use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::arguments::ArgumentReader;
@@ -12,7 +11,7 @@ use super::jsonl::entries;
 use super::records::{CsvHeader, RawRecord, Records};
 use super::source::{Format, Source};
 use super::types::{Checking, Misfit, Types};
-use crate::fs::Hashing;
+use crate::fs::{Hashing, Stoppable};
 use crate::policy::rate::length;
 use crate::row::{RowHash, Value};
 use crate::selection::Rows;
@@ -141,7 +140,7 @@ fn walk(
     checking: Option<Checking<'_>>,
     stopped: &dyn Fn() -> bool,
 ) -> Result<Validated, InputError> {
-    let reader = Hashing::new(Stoppable { file: source.open()?, stopped });
+    let reader = Hashing::new(Stoppable { reader: source.open()?, stopped });
     let (mut records, header_fault) = Records::start(source, reader)?;
     let mut checker = Checker {
         source,
@@ -185,18 +184,6 @@ fn walk(
     match first {
         Some(refusal) => Err(refusal),
         None => checker.finish(records),
-    }
-}
-
-/// A file that can no longer be read once it is stopped.
-struct Stoppable<'a> {
-    file: File,
-    stopped: &'a dyn Fn() -> bool,
-}
-
-impl Read for Stoppable<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if (self.stopped)() { Err(io::Error::other("stopped")) } else { self.file.read(into) }
     }
 }
 
@@ -311,7 +298,7 @@ impl Checker<'_> {
         InputError::new(self.source, Fault::Misfit(unfit.into()).on_line(line))
     }
 
-    fn finish(self, records: Records<Hashing<Stoppable<'_>>>) -> Result<Validated, InputError> {
+    fn finish(self, records: Records<Hashing<Stoppable<'_, File>>>) -> Result<Validated, InputError> {
         let refuse = |fault: Fault| Err(InputError::new(self.source, fault));
         let header = records.header().cloned();
         let (sha256, bytes) = records.into_inner().finish();

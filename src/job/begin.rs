@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tempfile::TempPath;
 
-use super::done::done;
+use super::done::Done;
 use super::error::{ErrorKind, JobError, refuse};
 use super::estimate::Estimated;
 use super::files::{self, remove_spool};
@@ -100,22 +100,38 @@ impl Job {
     }
 
     /// Returns the counts of the selected rows if nothing is left to do, without starting Python. `None` means that the
-    /// job has to be prepared to know.
+    /// job has to be prepared to know. Rows from a stream are read first.
     ///
     /// # Errors
     ///
     /// Fails if the journal or a saved program cannot be read, if `control` stops the reading, or if the job was started
     /// with a Python object and neither the spec nor the options give a predictor.
-    pub fn done(&self, control: &Control) -> Result<Option<Counts>, JobError> {
-        if !self.continuing || self.options.dry_run {
+    pub async fn done(
+        &mut self,
+        observer: &mut dyn Observer,
+        control: &Control,
+    ) -> Result<Option<Counts>, JobError> {
+        let Self { spec, files, options, continuing } = self;
+        let take_up = options.take_up;
+        if !*continuing || options.dry_run {
             return Ok(None);
         }
-        done(&self.spec, &self.files, self.options.take_up, control)
+        if let Some(stream) = options.stream.take() {
+            options.rows = Some(files::spooled(&stream, &files.spool, observer, control).await?);
+        }
+        let input = options.rows.as_deref().unwrap_or(&spec.input).to_owned();
+        let done = Done { spec: spec.clone(), input, next: None, files: files.clone(), take_up };
+        done.counts(control).await
     }
 
     /// The job's files, as they were named.
     pub fn files(&self) -> &JobPaths {
         &self.files
+    }
+
+    /// Whether [`Job::resume`] made it.
+    pub fn resumes(&self) -> bool {
+        self.options.take_up.begin == Begin::Resume
     }
 
     /// Whether the job's files are discarded at its end.
@@ -231,6 +247,26 @@ impl PreparedJob {
             Ok((self, left))
         };
         apart(check, observer).await
+    }
+
+    /// Returns what [`Job::done`] does. It also knows this of a predictor that is a Python object.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the journal cannot be read, or if `control` stops the reading.
+    pub async fn done(&self, control: &Control) -> Result<Option<Counts>, JobError> {
+        if !self.continuing {
+            return Ok(None);
+        }
+        let Prepared { spec, source, header, .. } = &self.prepared;
+        let done = Done {
+            spec: spec.clone(),
+            input: source.at.clone(),
+            next: Some(header.clone()),
+            files: self.files.clone(),
+            take_up: self.take_up,
+        };
+        done.counts(control).await
     }
 
     /// Estimates the tokens and the cost of calling this many rows.

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::path::Path;
 
 use super::error::JobError;
-use crate::journal::{JournalError, Record, Recovered, Stoppable, holds_lines};
+use crate::fs::Stoppable;
+use crate::journal::{JournalError, Record, Recovered, holds_lines};
 use crate::observe::{Level, Observer};
 use crate::report::text::count;
 use crate::run::control::Control;

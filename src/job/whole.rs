@@ -13,15 +13,24 @@ impl Job {
     /// # Errors
     ///
     /// As the steps do.
-    pub async fn run(self, observer: &mut dyn Observer, control: &Control) -> Result<SessionEnd, JobError> {
-        let Some(counts) = self.done(control)? else {
+    pub async fn run(
+        mut self,
+        observer: &mut dyn Observer,
+        control: &Control,
+    ) -> Result<SessionEnd, JobError> {
+        let files = self.files().clone();
+        let mut done = self.done(observer, control).await?;
+        if done.is_none() {
             let prepared = Box::pin(self.prepare(observer, control)).await?;
-            let mut opened = Box::pin(prepared.open(observer, control)).await?;
-            return Box::pin(opened.run(observer, control)).await;
-        };
+            done = prepared.done(control).await?;
+            if done.is_none() {
+                let mut opened = Box::pin(prepared.open(observer, control)).await?;
+                return Box::pin(opened.run(observer, control)).await;
+            }
+        }
         observer.message(Level::Note, "nothing to do\nhint: `--force` starts anew");
-        let report = rebuilt(self.files(), observer, control)?.report;
-        let code = if counts.failed > 0 { 3 } else { 0 };
+        let report = rebuilt(&files, observer, control)?.report;
+        let code = if done.is_some_and(|counts| counts.failed > 0) { 3 } else { 0 };
         Ok(SessionEnd { code, stop: None, report: Some(report) })
     }
 }

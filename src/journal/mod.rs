@@ -101,7 +101,7 @@ pub use fresh::Fresh;
 pub use index::{Counts, Index, Status};
 pub use loss::Loss;
 pub use read::Reader;
-pub use recover::{Damaged, Recovered, Stoppable, headers};
+pub use recover::{Damaged, Recovered, headers};
 pub use rewrite::{Rewrite, Rewritten};
 pub use session::{End, Header, InputIdentity, RUN, VERSION, timestamp};
 pub use write::{Journal, JournalStats};

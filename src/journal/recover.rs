@@ -252,20 +252,6 @@ pub fn headers(reader: impl Read) -> io::Result<Vec<Header>> {
     Ok(headers)
 }
 
-/// A file that can no longer be read once `stopped` says so.
-pub struct Stoppable<'a, R> {
-    /// The file.
-    pub reader: R,
-    /// Whether to stop.
-    pub stopped: &'a dyn Fn() -> bool,
-}
-
-impl<R: Read> Read for Stoppable<'_, R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if (self.stopped)() { Err(io::Error::other("stopped")) } else { self.reader.read(into) }
-    }
-}
-
 /// Whether the file begins with a session's header, damaged or not.
 pub(super) fn begins_with_header(mut file: &File) -> bool {
     let mut beginning = [0; 9 + HEADER.len()];

@@ -18,9 +18,10 @@ use super::file;
 use super::format::Record;
 use super::index::Index;
 use super::line;
-use super::recover::{Recovered, Stoppable};
+use super::recover::Recovered;
 use super::session::{End, Header, timestamp};
 use super::sync::Syncer;
+use crate::fs::Stoppable;
 use crate::outcome::{FailedAttempt, Outcome};
 use crate::row::RowHash;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::SystemTime;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -93,22 +94,24 @@ fn parts_that_lie_apart_make_one_job() {
     assert_eq!((asked_once(&job), job.answers().len(), journals(&job)), (30, 30, 1));
 }
 
+/// When each file of the job was written, and its length.
+fn states(job: &Job) -> Vec<(String, SystemTime, u64)> {
+    let state = |name: String| {
+        let metadata = fs::metadata(job.path(&name)).unwrap();
+        (name, metadata.modified().unwrap(), metadata.len())
+    };
+    job.files().into_iter().map(state).collect()
+}
+
 #[test]
 fn where_nothing_is_left_no_interpreter_is_started_and_no_file_written() {
     let job = job(5, "");
     job.process().expect(0);
-    let files = ["answers.csv", "answers.csv.journal", "answers.csv.report.json", "answers.csv.report.html"];
-    let states = || {
-        files.map(|name| {
-            let metadata = fs::metadata(job.path(name)).unwrap();
-            (metadata.modified().unwrap(), metadata.len())
-        })
-    };
-    let before = states();
+    let before = states(&job);
     // There is no such interpreter.
     let done = job.process_with(&["--python", "/gone/python"]).expect(0);
     done.says("nothing to do: 5 rows answered in `answers.csv`\nhint: `--force` starts anew");
-    assert_eq!((states(), job.calls().len()), (before, 5));
+    assert_eq!((states(&job), job.calls().len()), (before, 5));
     job.process_with(&["--force"]).expect(0);
     assert_eq!((job.calls().len(), journals(&job)), (10, 2));
 }
@@ -249,4 +252,8 @@ fn standard_input_is_continued_too() {
     let job = job.stdin(rows + "3,Question 3?\n");
     job.run(&process).expect(0).says("continuing: 3 rows answered before, 1 to go");
     assert_eq!((asked_once(&job), job.answers().len(), journals(&job)), (4, 4, 1));
+    let before = states(&job);
+    let again = job.run(&[&process[..], &["--python", "/gone/python"]].concat()).expect(0);
+    again.says("nothing to do: 4 rows answered in `answers.csv`");
+    assert_eq!(states(&job), before);
 }

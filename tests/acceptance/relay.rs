@@ -278,19 +278,20 @@ fn the_relay_and_its_actors_end_with_a_killed_program() {
 
 #[test]
 fn a_predictor_that_loads_on_no_node_ends_the_run_and_one_that_does_on_some_leaves_out_the_others() {
-    let code = MARKED.to_owned()
-        + "\nif os.environ['NODE'] in open('bad').read():\n    raise OSError('no GPU here')\n";
+    // The calls wait until both actors have been started.
+    let code = MARKED.replace(
+        "asyncio.sleep(0.01)",
+        "asyncio.sleep(0.01)\n    while os.path.exists('held'):\n        await asyncio.sleep(0.01)",
+    ) + "\nif os.environ['NODE'] in open('bad').read():\n    raise OSError('no GPU here')\n";
     let job = job(100, &code).file("bad", "node-0 node-1");
     let done = job.process().expect(1);
     assert_eq!(done.stderr.matches("OSError: no GPU here").count(), 1, "{}", done.stderr);
     none_is_left(&job);
-    let job = job.file("bad", "node-1");
-    let done = job.process().expect(0);
-    assert!(
-        done.stderr.contains("cannot be started on node-1, which gets no more workers"),
-        "{}",
-        done.stderr
-    );
+    let job = job.file("bad", "node-1").file("held", "");
+    let mut running = job.start();
+    running.wait_for(".stderr", "cannot be started on node-1, which gets no more workers", 1);
+    fs::remove_file(job.path("held")).unwrap();
+    running.wait().expect(0);
     assert_eq!(job.calls().len(), 100);
 }
 

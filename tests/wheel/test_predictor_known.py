@@ -175,8 +175,11 @@ def test_a_dspy_object_that_changed_is_refused_also_where_every_row_is_answered(
     others = {"instructions": told, "signature": dspy.ChainOfThought("question -> answer, why"), "demos": shown}
     with dspy.context(lm=lm):
         report = tab.process("q.csv", predictor=first)
+        files = sorted(place.glob("q.answers*"))
+        written = [file.stat().st_mtime_ns for file in files]
         same = tab.process("q.csv", predictor=dspy.ChainOfThought("question -> answer"))
         assert (same.rows.ok, same.attempts.total, same.tokens) == (2, 2, report.tokens)
+        assert [file.stat().st_mtime_ns for file in files] == written
         for part, other in others.items():
             for again in (lambda other: tab.process("q.csv", predictor=other), resumed):
                 with pytest.raises(tab.ChangedError, match=f"the {part} of `predict` "):

@@ -5,17 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::run_job::{RunOptions, run, session_options};
-use super::show::ShowOptions;
 use super::streams::Streams;
 use crate::input::Format;
 use crate::job::named::{format_of, paths_of};
 use crate::job::paths::JobPaths;
 use crate::job::spec::JobSpec;
 use crate::job::{Begin, Job, JobError, Only, SessionOptions, TakeUp};
-use crate::journal::Counts;
-use crate::observe::Level;
-use crate::report::text::{count, counted};
-use crate::run::control::Control;
 
 /// Stands for an input that was left out. It is the name of a directory, so no file can have it.
 pub(crate) const NO_INPUT: &str = ".";
@@ -79,27 +74,5 @@ pub(crate) async fn process(options: ProcessOptions, streams: &mut Streams) -> a
     };
     // The directory is removed when the job has ended.
     let (job, _scratch) = Job::of_input(&input, output.as_deref(), options.job.clone(), session)?;
-    match job.done(&Control::new())? {
-        Some(counts) => Ok(nothing_to_do(counts, job.files(), &options.show, streams)),
-        None => run(job, &options, streams).await,
-    }
-}
-
-/// Says that nothing is left to do, and returns the exit code.
-fn nothing_to_do(counts: Counts, files: &JobPaths, show: &ShowOptions, streams: &mut Streams) -> u8 {
-    let Counts { ok, failed, .. } = counts;
-    let mut text = format!("nothing to do: {} answered in `{}`", counted(ok, "row"), files.answers.display());
-    text += &match failed {
-        0 => "\nhint: `--force` starts anew".to_owned(),
-        _ => format!(
-            ", and {} that failed stay as they are\nhint: `resume --only failed` calls those again, and `--force` \
-             starts anew",
-            count(failed)
-        ),
-    };
-    streams.observer(show).message(Level::Note, &text);
-    streams.files.page = Some(files.page.clone()).filter(|page| page.exists());
-    streams.files.paths = Some(files.clone());
-    streams.files.reported = true;
-    if failed > 0 { 3 } else { 0 }
+    run(job, &options, streams).await
 }

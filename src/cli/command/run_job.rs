@@ -10,10 +10,12 @@ use super::signals::{Signals, suspend_workers};
 use super::streams::Streams;
 use super::worker::worker_program;
 use crate::job::spec::{WholePatch, WorkerCount};
-use crate::job::{Job, Prints, SessionOptions};
+use crate::job::{Job, JobPaths, Prints, SessionOptions};
+use crate::journal::Counts;
 use crate::observe::Level;
 use crate::report::Report;
 use crate::report::table::{self, Files};
+use crate::report::text::{count, counted};
 use crate::run::control::Control;
 
 /// The options that `process` and `resume` share.
@@ -45,11 +47,16 @@ pub(super) fn session_options(show: &ShowOptions, streams: &Streams) -> SessionO
 }
 
 /// Runs a job to its end, or up to its first call in a dry run. Shows the summary and returns the exit code.
-pub(super) async fn run(job: Job, options: &RunOptions, streams: &mut Streams) -> anyhow::Result<u8> {
+pub(super) async fn run(mut job: Job, options: &RunOptions, streams: &mut Streams) -> anyhow::Result<u8> {
     let show = &options.show;
     let control = Control::new();
     let words = streams.last_words(Some(job.files().journal.clone()));
     let signals = Signals::forward(&control, job.spec().time.grace, words)?;
+    if !job.resumes()
+        && let Some(counts) = job.done(&mut (), &control).await?
+    {
+        return Ok(nothing_to_do(counts, job.files(), show, streams));
+    }
     if job.spec().workers.workers != WorkerCount::InProcess {
         suspend_workers()?;
     }
@@ -85,6 +92,25 @@ pub(super) async fn run(job: Job, options: &RunOptions, streams: &mut Streams) -
     };
     show_report(report, files, show, streams)?;
     Ok(end.code)
+}
+
+/// Says that nothing is left to do, and returns the exit code.
+fn nothing_to_do(counts: Counts, files: &JobPaths, show: &ShowOptions, streams: &mut Streams) -> u8 {
+    let Counts { ok, failed, .. } = counts;
+    let mut text = format!("nothing to do: {} answered in `{}`", counted(ok, "row"), files.answers.display());
+    text += &match failed {
+        0 => "\nhint: `--force` starts anew".to_owned(),
+        _ => format!(
+            ", and {} that failed stay as they are\nhint: `resume --only failed` calls those again, and `--force` \
+             starts anew",
+            count(failed)
+        ),
+    };
+    streams.observer(show).message(Level::Note, &text);
+    streams.files.page = Some(files.page.clone()).filter(|page| page.exists());
+    streams.files.paths = Some(files.clone());
+    streams.files.reported = true;
+    if failed > 0 { 3 } else { 0 }
 }
 
 /// Prints the summary of a report.

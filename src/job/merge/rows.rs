@@ -5,10 +5,10 @@ use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::path::Path;
 
-use crate::fs::Hashing;
+use crate::fs::{Hashing, Stoppable};
 use crate::input::{InputError, Records, Source};
 use crate::job::error::JobError;
-use crate::journal::{Index, InputIdentity, Status, Stoppable};
+use crate::journal::{Index, InputIdentity, Status};
 use crate::outcome::Outcome;
 use crate::report::text::count;
 use crate::row::RowHash;
