@@ -52,8 +52,8 @@ def process(
             directory. For shard K of N it is `.answers.K-of-N.csv`.
         predictor: What answers a row: a SPEC (`path/to/file.py:name`, `package.module:name`, or `dspy`), any callable,
             or a `dspy.Module`. Its parameters are the columns that it takes. An object may be defined anywhere, also in
-            a notebook's cell. It is called in a copy of the caller's context and recorded by its name, so that the
-            command line asks for `--predictor` to resume the run.
+            a notebook's cell. It is called in a copy of the caller's context and recorded by its name. The
+            command line asks for `--predictor` to resume the run, unless it is a function at the top of a file.
         progress: What is shown meanwhile: None or "auto" draws a bar at a terminal and in a notebook, True shows lines
             elsewhere too, False nothing. A function is called with a `Progress` several times a second, on the calling
             thread. If it raises, the run is stopped and the exception is raised.
@@ -145,7 +145,8 @@ def resume(
 
     Args:
         answers: The answers file of the run, or its journal.
-        predictor: What answers a row, if not what did so before. An object has to be given again.
+        predictor: What answers a row, if not what did so before. An object has to be given again, unless it is a
+            function at the top of a file.
         progress: As `process` takes it.
         stop: As `process` takes it.
         options: Those of the command line under their own names.

@@ -116,6 +116,56 @@ def test_what_a_notebook_began_goes_on_at_the_shell(place: Path) -> None:
     assert (code, answers(), "source has changed" in said) == (0, ["a 1", "b 1"], False), said
 
 
+def test_a_function_of_a_file_goes_on_at_the_shell_without_being_named(place: Path) -> None:
+    Path("app.py").write_text(CELL)
+    run = "from app import predict" + RUN
+    assert python(run) == "app:predict\n"
+    code, said = shell("resume", "q.answers.csv", "--retries", "0")
+    assert (code, "source has changed" in said, "app.py:predict" in said) == (3, False, True), said
+    # It is the same job for the object and for the SPEC, also where each follows the other.
+    assert python(run) == "app:predict\n"
+    assert shell("process", "q.csv", "--predictor", "app.py:predict")[0] == 3
+    assert python(run) == "app:predict\n"
+    Path("app.py").write_text(CELL.replace(" 1", " 2"))
+    Path("allowed").touch()
+    code, said = shell("resume", "q.answers.csv")
+    assert (code, answers()) == (0, ["a 1", "b 2"]), said
+    assert "source has changed" in said and "`app.py`" in said, said
+
+
+def test_a_file_elsewhere_and_one_of_a_package_are_found_again(place: Path) -> None:
+    for number, (file, module) in enumerate([("lib/far.py", "far"), ("lib/kit/near.py", "kit.near")]):
+        Path(file).parent.mkdir(exist_ok=True)
+        Path(file).with_name("other.py").write_text("")
+        Path(file).write_text(("from . import other" if number else "import other") + CELL)
+        Path("lib/kit").mkdir(exist_ok=True)
+        Path("lib/kit/__init__.py").touch()
+        Path("allowed").unlink(missing_ok=True)
+        begin = f"import os, sys; sys.path.insert(0, 'lib'); os.mkdir('in{number}'); from {module} import predict\n"
+        python(f"{begin}import tokio_asyncio_bridge as tab; tab.process('q.csv', 'out{number}.csv', predictor=predict)")
+        Path("allowed").touch()
+        code, said = shell("resume", f"out{number}.csv")
+        assert code == 0 and "source has changed" not in said, said
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "predict = (lambda inner: lambda question: inner(question))(len)",
+        "def made():\n    def predict(question): return question\n    return predict\npredict = made()",
+        "class Asks:\n    def predict(self, question): return question\npredict = Asks().predict",
+        "class Asks:\n    def __call__(self, question): return question\npredict = Asks()",
+        "import functools\ndef whole(question, more): return question\npredict = functools.partial(whole, more=1)",
+        "exec('def predict(question): return question')",
+    ],
+)
+def test_what_a_file_does_not_have_under_its_own_name_has_to_be_given_again(place: Path, code: str) -> None:
+    Path("app.py").write_text(code)
+    python("import app, tokio_asyncio_bridge as tab; tab.process('q.csv', predictor=app.predict)")
+    code_of_exit, said = shell("resume", "q.answers.csv")
+    assert (code_of_exit, "which only its own process has" in said) == (2, True), said
+
+
 def test_what_the_shell_began_goes_on_with_the_function(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     Path("app.py").write_text(CELL)
     assert shell("process", "q.csv", "--predictor", "app.py:predict")[0] == 3
@@ -127,6 +177,8 @@ def test_what_the_shell_began_goes_on_with_the_function(place: Path, caplog: pyt
 def test_a_script_is_named_by_its_file(place: Path) -> None:
     Path("run.py").write_text(CELL + RUN)
     assert python("", "run.py") == "run.py:predict\n"
+    # To import it would run it anew.
+    assert shell("resume", "q.answers.csv")[0] == 2
     Path("allowed").touch()
     assert python("", "run.py") == "run.py:predict\n"
     assert answers() == ["a 1", "b 1"]

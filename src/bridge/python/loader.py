@@ -44,7 +44,7 @@ def _import_file(path: str) -> ModuleType:
     if not os.path.isfile(path):
         raise LoadError(f"there is no file `{path}`")
     directory, stem = os.path.dirname(os.path.abspath(path)), os.path.splitext(os.path.basename(path))[0]
-    root, package = _package_of(directory)
+    root, package = package_of(directory)
     look_in(root)
     # A module of a package may have the name of one of the standard library, so the directory comes last.
     _look_last_in(directory)
@@ -66,7 +66,7 @@ def _import_file(path: str) -> ModuleType:
     return module
 
 
-def _package_of(directory: str) -> tuple[str, list[str]]:
+def package_of(directory: str) -> tuple[str, list[str]]:
     """The directory above the outermost package that a directory is in, and the names of the packages below it."""
     package: list[str] = []
     while os.path.isfile(os.path.join(directory, "__init__.py")):

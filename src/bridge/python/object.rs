@@ -20,6 +20,8 @@ struct Given {
     target: Py<PyAny>,
     context: Py<PyAny>,
     name: String,
+    /// The SPEC that finds it.
+    spec: Option<String>,
     /// Where it comes from, if another process sent it.
     origin: Option<Origin>,
 }
@@ -53,20 +55,28 @@ impl PredictorObject {
         let py = target.py();
         // Another thread may hold the interpreter's lock while it loads them.
         py.detach(|| Interpreter::find(None))?;
-        let (name, context) = helpers::module(py, "objects")?.call_method1("take", (target,))?.extract()?;
-        Ok(Self(Arc::new(Given { target: target.clone().unbind(), context, name, origin: None })))
+        let objects = helpers::module(py, "objects")?;
+        let (name, context) = objects.call_method1("take", (target,))?.extract()?;
+        let spec = objects.call_method1("spec", (target,))?.extract()?;
+        Ok(Self(Arc::new(Given { target: target.clone().unbind(), context, name, spec, origin: None })))
     }
 
     /// Takes an object that another process sent.
     pub(super) fn sent(target: &Bound<'_, PyAny>, name: String, origin: Origin) -> PyResult<Self> {
         let taken = helpers::module(target.py(), "objects")?.call_method1("take", (target,))?;
         let (_, context): (String, _) = taken.extract()?;
-        Ok(Self(Arc::new(Given { target: target.clone().unbind(), context, name, origin: Some(origin) })))
+        let (target, origin) = (target.clone().unbind(), Some(origin));
+        Ok(Self(Arc::new(Given { target, context, name, spec: None, origin })))
     }
 
     /// Its name: `module:qualified.name`. In place of `__main__` it has the script's file, or `<notebook>`.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The SPEC that finds it in its file again, if it is a function at the top of one.
+    pub fn spec(&self) -> Option<&str> {
+        self.0.spec.as_deref()
     }
 
     /// The source files that it comes from: those of the user's own modules that lead to it. Empty if Python cannot tell.

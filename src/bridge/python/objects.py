@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import os
 import sys
+import types
 from typing import Any
 
 from _tokio_asyncio_bridge import brought, loader, traces
@@ -24,6 +25,27 @@ def name(target: Any) -> str:
     named = loader.named(target)
     module = getattr(named, "__module__", None) or type(named).__module__
     return f"{_main() if module == '__main__' else module}:{named.__qualname__}"
+
+
+def spec(target: Any) -> str | None:
+    """The SPEC that finds the object again in another process: `path/to/file.py:name`. None if it is no function that
+    is as its file has it at the top, under its own name.
+
+    A script that runs as `__main__` is none: to import it may run it anew.
+    """
+    if not isinstance(target, types.FunctionType) or target.__closure__ is not None:
+        return None
+    module, file = sys.modules.get(target.__module__), source(target)
+    if file is None or target.__module__ == "__main__" or vars(module).get(target.__qualname__) is not target:
+        return None
+    # Other code may have put it there.
+    if not file.endswith(".py") or os.path.abspath(target.__code__.co_filename) != file:
+        return None
+    directory, stem = os.path.split(file.removesuffix(".py"))
+    if target.__module__ != ".".join([*loader.package_of(directory)[1], stem]):
+        return None
+    near = os.path.relpath(file)
+    return f"{file if near.startswith(os.pardir) else near}:{target.__qualname__}"
 
 
 def _main() -> str:

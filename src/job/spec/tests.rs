@@ -295,6 +295,13 @@ fn a_spec_takes_the_place_of_an_object_and_a_journal_from_before_has_none() {
     spec.object = true;
     let read: JobSpec = serde_json::from_value(serde_json::to_value(&spec).unwrap()).unwrap();
     assert_eq!(read.clone().with(None).unwrap_err().kind(), ErrorKind::Usage);
+    let found = JobSpec { object_spec: Some("lib/app.py:answer".to_owned()), ..read };
+    let found: JobSpec = serde_json::from_value(serde_json::to_value(&found).unwrap()).unwrap();
+    let found = found.with(None).unwrap();
+    assert_eq!(
+        (&*found.predictor.predictor, found.object, found.object_spec),
+        ("lib/app.py:answer", false, None)
+    );
     let mut patch = WholePatch::default();
     spec.lay_all(patch.clone(), Path::new("/work"));
     assert!(spec.object, "nothing was given in its place");

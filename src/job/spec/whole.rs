@@ -35,6 +35,9 @@ pub struct JobSpec {
     /// Whether the predictor is a Python object of the process that ran the job. Then its SPEC is only a name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub object: bool,
+    /// The SPEC that finds this object in its file again, if one does. A session that is given no object takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object_spec: Option<String>,
     /// The predictor and its model.
     #[serde(default)]
     pub predictor: PredictorSpec,
@@ -127,6 +130,7 @@ impl JobSpec {
             format,
             stream: false,
             object: false,
+            object_spec: None,
             predictor: PredictorSpec::default(),
             rows: RowSpec::default(),
             pace: PaceSpec::default(),
@@ -143,18 +147,23 @@ impl JobSpec {
         }
     }
 
-    /// Puts the name of a Python object in place of the SPEC.
+    /// Puts the name of a Python object in place of the SPEC, or the SPEC that finds an object in place of its name.
     ///
     /// # Errors
     ///
-    /// Fails if the spec names an object already, and there is none.
+    /// Fails if the spec names an object that no SPEC finds, and there is none.
     pub(in crate::job) fn with(mut self, object: Option<&PredictorObject>) -> Result<Self, JobError> {
+        let found = self.object_spec.take();
         match object {
             Some(object) => {
                 self.object = true;
+                self.object_spec = object.spec().map(str::to_owned);
                 object.name().clone_into(&mut self.predictor.predictor);
             }
-            None if self.object => return Err(lacking(&self.predictor.predictor)),
+            None if self.object => {
+                self.predictor.predictor = found.ok_or_else(|| lacking(&self.predictor.predictor))?;
+                self.object = false;
+            }
             None => {}
         }
         Ok(self)
