@@ -217,9 +217,7 @@ impl<R: Read> Read for Hashing<R> {
 pub(crate) fn sha256(path: &Path) -> io::Result<String> {
     let file = File::open(path)?;
     if !file.metadata()?.is_dir() {
-        let mut reader = Hashing::new(file);
-        io::copy(&mut reader, &mut io::sink())?;
-        return Ok(reader.finish().0);
+        return sha256_from(file);
     }
     let entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
     let mut paths: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
@@ -230,6 +228,17 @@ pub(crate) fn sha256(path: &Path) -> io::Result<String> {
         hasher.update(format!("{} {name}\n", sha256(&path)?));
     }
     Ok(hexadecimal(&hasher.finalize()))
+}
+
+/// The SHA-256 of all that a reader gives, in lowercase hexadecimal.
+///
+/// # Errors
+///
+/// Fails if the reader does.
+pub(crate) fn sha256_from(reader: impl Read) -> io::Result<String> {
+    let mut reader = Hashing::new(reader);
+    io::copy(&mut reader, &mut io::sink())?;
+    Ok(reader.finish().0)
 }
 
 /// The SHA-256 of some bytes, in lowercase hexadecimal.

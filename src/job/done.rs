@@ -1,5 +1,6 @@
 //! Finds out whether a job is done, so that no interpreter is started and no file is written for it.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use super::answerer::program_sha256;
@@ -9,7 +10,7 @@ use super::paths::JobPaths;
 use super::resume::TakeUp;
 use super::spec::{self, Identity, JobSpec, PredictorSpec, RowSpec, file_of, lacking};
 use super::telling::apart;
-use crate::fs::sha256;
+use crate::fs::{Stoppable, sha256, sha256_from};
 use crate::journal::{Counts, Header};
 use crate::report::json;
 use crate::run::control::Control;
@@ -71,14 +72,22 @@ impl Done {
             && identity == spec.identity(program)
             && reading(&before) == reading(spec)
             && (&before.fields, &before.page, &before.access) == (&spec.fields, &spec.page, &spec.access)
-            && sha256(input).is_ok_and(|sum| sum == header.input.sha256)
             && sources(spec, header)
                 .all(|(file, before)| sha256(&spec.directory.join(file)).is_ok_and(|sum| sum == *before));
         // The report is written after the answers. That of an earlier session stays if the last one was killed before that.
         let written = paths.answers.exists()
             && json::read(&paths.report).is_ok_and(|report| report.run.started_at == header.started_at);
         let selected = spec.rows.selection().up_to(header.input.rows);
-        let done = same && written && take_up.to_go(&recovered, selected) == 0;
+        // The input is read last, for that may take long.
+        let stopped = || control.asked().is_some();
+        let sum = || sha256_from(Stoppable { reader: File::open(input)?, stopped: &stopped });
+        let done = same
+            && written
+            && take_up.to_go(&recovered, selected) == 0
+            && sum().is_ok_and(|sum| sum == header.input.sha256);
+        if let (false, Some(signal)) = (done, control.asked()) {
+            return Err(JobError::stopped(signal));
+        }
         Ok(done.then(|| recovered.index.count(selected.iter())))
     }
 }

@@ -4,6 +4,7 @@ about no row twice. `test_jobs.py` has the phases of `process` from the loading 
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -122,11 +123,14 @@ class Interrupted:
             waited_for(lambda: phase(self.child), self.child)
             sent = time.monotonic()
             self.child.send_signal(signal.SIGINT)
+            giving_up = threading.Timer(2 * SOON, self.child.kill)
+            giving_up.start()
             assert self.child.stdout is not None and self.child.stderr is not None
             if calls:
                 assert any(f"for {calls} calls" in line for line in self.child.stderr)
                 Path("go").touch()
             told: dict[str, Any] = json.loads(self.child.stdout.readline() or "{}")
+            giving_up.cancel()
             assert told, self.child.communicate()
             Path("go").touch()
         except BaseException:
@@ -230,6 +234,30 @@ def test_while_the_input_is_checked(place: Path, function: str) -> None:
     cut("n.csv", 4)
     interrupted.again()
     assert len(calls()) == (8 if function == "compare" else 3) and {"1", "2"} < {*calls()}
+
+
+@pytest.mark.once
+def test_while_it_is_looked_whether_the_input_has_changed(place: Path) -> None:
+    import tokio_asyncio_bridge as tab
+
+    tab.process("q.csv", "a.csv", predictor="app.py:answer")
+    asked = calls()
+    # In place of an input that is so long that reading it takes a while, one that does not end.
+    os.rename("q.csv", "kept.csv")
+    os.mkfifo("q.csv")
+
+    def write() -> None:
+        with suppress(BrokenPipeError), open("q.csv", "wb", 0) as pipe:
+            while True:
+                pipe.write(b"a\n")
+                time.sleep(0.01)
+
+    threading.Thread(target=write, daemon=True).start()
+    job = 'def job(): return tab.resume("a.csv").rows.ok\nagain = job'
+    interrupted = Interrupted(place, job, lambda child: position(child, "q.csv") is not None)
+    assert interrupted.left == []
+    os.rename("kept.csv", "q.csv")
+    assert interrupted.again() == "3" and calls() == asked
 
 
 @pytest.mark.once
