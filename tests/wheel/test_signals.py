@@ -31,26 +31,32 @@ def measured(name, work):
     long = [gap for gap in map(float.__sub__, notes[1:], notes) if gap > 0.15]
     print(json.dumps([name, notes[-1] - began, long]))
 
-def of_many(predictor, kill=False):
-    # A session with many outcomes, or of rows that have none.
-    session = _native.Session(_native.Given(predictor), [("concurrency", "1000")], total=0, wakes=False)
+def of_many_left():
+    # A session of many rows that have no outcome.
+    session = _native.Session(_native.Given(never), [("concurrency", "1000")], total=0, wakes=False)
     while not session.ready(0.1): pass
-    session.put(ROWS * 25)
+    session.put(ROWS * 50)
     session.close()
-    if kill: session.run.kill()
+    session.run.kill()
     while not session.run.wait(0.1): pass
     return session
 
-def long_journal(seconds):
-    # A journal takes that long to read if each row was answered again and again.
-    tab.map(ROWS, answer, journal="run.journal")
+def time_to_read(journal):
     began = time.monotonic()
-    _native.Outcomes("run.journal")
-    copies = int(seconds / (time.monotonic() - began)) + 1
-    lines = open("run.journal", "rb").read().splitlines(keepends=True)
+    _native.Outcomes(journal)
+    return time.monotonic() - began
+
+def lengthen(journal, seconds):
+    # A journal takes that long to read if each row was answered again and again. What else runs makes some reads slow.
+    copies = int(seconds / min(time_to_read(journal) for _ in range(5))) + 1
+    lines = open(journal, "rb").read().splitlines(keepends=True)
     answered = b"".join(line for line in lines if b'"outcome"' in line[:40])
-    with open("run.journal", "wb") as file:
+    with open(journal, "wb") as file:
         file.writelines([*lines[:-1], *[answered] * copies, lines[-1]])
+
+def long_journal(seconds):
+    tab.map(ROWS, answer, journal="run.journal")
+    lengthen("run.journal", seconds)
 """
 
 
@@ -59,8 +65,8 @@ def look(place: Path, code: str) -> None:
     measured = [json.loads(line) for line in run(place, BEGIN + code).splitlines()]
     assert measured
     for name, seconds, long in measured:
-        # A busy machine makes long gaps, too, but never most of the time.
-        assert sum(long) < max(0.3, 0.6 * seconds), (name, seconds, long)
+        # In less time, nothing could fail. A busy machine makes long gaps, too, but never most of the time.
+        assert seconds >= 0.5 and sum(long) < 0.6 * seconds, (name, seconds, long)
 
 
 def test_signals_are_looked_for_while_jobs_run_and_their_files_are_read(tmp_path: Path) -> None:
@@ -73,12 +79,11 @@ def test_signals_are_looked_for_while_jobs_run_and_their_files_are_read(tmp_path
     measured("process", lambda: tab.process("few.csv", "few.answers.csv", **slow_ones))
     measured("map", lambda: tab.map(ROWS[:5], "app.py:slow", concurrency=1))
     tab.process("many.jsonl", "many.csv", predictor=answer)
-    measured("estimate", lambda: tab.estimate("many.jsonl", predictor="app.py:slow"))
+    lengthen("many.csv.journal", 2)
     measured("verify", lambda: tab.verify("many.jsonl", "many.csv"))
     measured("export", lambda: tab.export("many.csv", "so-far.csv"))
     measured("resume", lambda: tab.resume("many.csv", predictor=answer))
     measured("merge", lambda: tab.merge("many.jsonl", ["many.csv"], "merged.csv"))
-    measured("rows of a journal", lambda: tab.map(ROWS, answer, journal="many"))
     """
     look(tmp_path, dedent(code))
 
@@ -87,8 +92,7 @@ def test_signals_are_looked_for_while_jobs_run_and_their_files_are_read(tmp_path
     "code",
     [
         "long_journal(3); measured('a journal is read', lambda: _native.Outcomes('run.journal'))",
-        "session = of_many(answer); measured('outcomes are taken', lambda: session.place(kept))",
-        "session = of_many(never, kill=True); measured('rows are left', lambda: kept.extend(session.unfinished()))",
+        "session = of_many_left(); measured('rows are left', lambda: kept.extend(session.unfinished()))",
     ],
 )
 def test_signals_are_looked_for_during_a_single_long_call(tmp_path: Path, code: str) -> None:
