@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use super::encode;
 use super::error::JournalError;
 use super::format::Record;
 use super::index::Status;
@@ -37,16 +36,12 @@ impl Batch {
     }
 
     pub(super) fn started(&mut self, rows: &[(u64, RowHash)]) -> Result<(), JournalError> {
-        let write = |json: &mut Vec<u8>| {
-            encode::started(rows, json);
-            Ok(())
-        };
-        Ok(line::append_with(&mut self.bytes, write)?)
+        self.append(&Record::Started(Cow::Borrowed(rows)))
     }
 
     pub(super) fn outcome(&mut self, outcome: &Outcome) -> Result<(), JournalError> {
         let at = self.bytes.len();
-        line::append_with(&mut self.bytes, |json| encode::outcome(outcome, json))?;
+        self.append(&Record::Outcome(Cow::Borrowed(outcome)))?;
         let status = Status::of(outcome);
         self.decided.push(Decided { row: outcome.row, status, at });
         Ok(())

@@ -73,7 +73,6 @@ mod tests {
 
     use super::*;
     use crate::error::{CallError, Failure, FailureKind, Unanswered};
-    use crate::journal::encode;
     use crate::journal::testing::{answered, failed};
     use crate::outcome::{Answer, Timing};
     use crate::row::Value;
@@ -222,25 +221,7 @@ mod tests {
                 timing: Timing { starting, latency, recorded, ..Timing::default() },
                 ..Outcome::new(row, RowHash(row), result)
             };
-            let plain = outcome.result.clone().map(|answer| Answer { fields: answer.fields, ..Answer::default() });
-            let plain = Outcome { attempts, timing: outcome.timing, ..Outcome::new(row, RowHash(row), plain) };
-            for outcome in [&outcome, &plain] {
-                let mut encoded = Vec::new();
-                encode::outcome(outcome, &mut encoded).unwrap();
-                prop_assert_eq!(String::from_utf8(encoded).unwrap(), json(outcome));
-            }
             prop_assert_eq!(outcome_of(&json(&outcome)), outcome);
-        }
-
-        #[test]
-        fn rows_that_are_started_are_written_as_serde_writes_them(
-            rows in proptest::collection::vec(any::<(u64, u64)>(), 0..4),
-        ) {
-            let rows: Vec<_> = rows.into_iter().map(|(row, hash)| (row, RowHash(hash))).collect();
-            let mut encoded = Vec::new();
-            encode::started(&rows, &mut encoded);
-            let expected = serde_json::to_vec(&Record::Started(Cow::Borrowed(&rows))).unwrap();
-            prop_assert_eq!(encoded, expected);
         }
     }
 }

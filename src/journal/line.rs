@@ -26,7 +26,7 @@ pub(super) fn append(buffer: &mut Vec<u8>, record: &impl Serialize) -> serde_jso
 }
 
 /// Appends a line whose JSON `write` appends. On an error the buffer is left as it was.
-pub(super) fn append_with(
+fn append_with(
     buffer: &mut Vec<u8>,
     write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
 ) -> serde_json::Result<()> {

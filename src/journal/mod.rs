@@ -50,7 +50,6 @@
 //! | --- | --- |
 //! | `session.rs` | a session as a whole: its header and its end |
 //! | `format.rs` | the kinds of records, and how they are told apart |
-//! | `encode.rs` | the JSON of the records that every row has |
 //! | `line.rs` | one line: checksum and JSON |
 //! | `file.rs` | the journal as a file: created, locked, set aside |
 //! | `write.rs` | [`Journal`], the one writer: append, commit, checkpoint |
@@ -71,7 +70,6 @@
 
 mod batch;
 mod blame;
-mod encode;
 mod error;
 mod fields;
 mod file;
