@@ -55,6 +55,7 @@ impl Unnamed {
         options.read(true).append(true).mode(mode).custom_flags(OFlags::TMPFILE.bits().cast_signed());
         if let Ok(file) = options.open(&directory)
             && link_to(&file).exists()
+            && masked(mode)? == file.metadata()?.permissions().mode() & 0o777
         {
             return Ok(Self { directory, file, name: None });
         }
@@ -89,6 +90,14 @@ impl Unnamed {
 /// The path that leads to an open file.
 fn link_to(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
+/// The mode that a new file should have. Kernels before 6.0 forget the umask of files without a name.
+fn masked(mode: u32) -> io::Result<u32> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    let umask = umask.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or_default();
+    Ok(mode & !umask)
 }
 
 /// A file with a name. The umask applies to the mode that a file is created with, and not to one that is set later.
@@ -143,10 +152,12 @@ impl<'a> Replacement<'a> {
     ///
     /// # Errors
     ///
-    /// Fails if the file cannot be synced or renamed. The destination is then as it was, unless it was only the sync of
-    /// the directory that failed.
+    /// Fails if the file cannot be synced or renamed. The destination is then as it was, unless it was only the sync
+    /// under its new name that failed.
     pub(crate) fn commit(self) -> io::Result<()> {
-        self.file.named()?.persist(self.destination).map_err(|error| error.error)?;
+        let file = self.file.named()?.persist(self.destination).map_err(|error| error.error)?;
+        // A file system such as btrfs does not sync a file that has no name.
+        file.sync_all()?;
         sync_directory_of(self.destination)
     }
 }

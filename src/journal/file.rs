@@ -101,10 +101,15 @@ pub(super) fn replace(path: &Path, fresh: Unnamed, time: &str) -> Result<(File, 
     let io = |source| JournalError::Io { action: "replace", path: path.to_owned(), source };
     fresh.file().sync_all().map_err(io)?;
     let aside = link_aside(path, time)?;
-    let fresh = fresh.named().map_err(io)?;
-    lock(fresh.as_file(), path)?;
-    let file = fresh.persist(path).map_err(|error| io(error.error))?;
-    sync_directory_of(path).map_err(io)?;
+    let named = || {
+        let fresh = fresh.named().map_err(io)?;
+        lock(fresh.as_file(), path)?;
+        fresh.persist(path).map_err(|error| io(error.error))
+    };
+    // Another name of the journal in use would be taken for an old one.
+    let file = named().inspect_err(|_| drop(fs::remove_file(&aside)))?;
+    // A file system such as btrfs does not sync a file that has no name.
+    file.sync_all().and_then(|()| sync_directory_of(path)).map_err(io)?;
     Ok((file, aside))
 }
 

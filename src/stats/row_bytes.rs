@@ -15,6 +15,9 @@ impl RowBytes {
     /// Makes room for the rows of a selection.
     pub(super) fn cover(&mut self, selection: &Rows) {
         let places = selection.places();
+        if places.is_empty() {
+            return;
+        }
         if self.bytes.is_empty() {
             (self.shard, self.start) = (selection.shard, places.start);
         }
