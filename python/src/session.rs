@@ -145,10 +145,19 @@ impl Session {
         loop {
             let lot = self.0.take(py, LOT);
             let is_last = lot.len() < LOT;
+            let mut interrupted = Ok(());
             for (done, taken) in lot {
                 let Some(taken) = taken else { continue };
-                pass(done.row as usize, outcome(py, done, taken)?)?;
+                let answer = done.values.as_deref().map(|values| {
+                    // Python's code makes it, in which a signal may be handled. The lot is out of the job already.
+                    received(py, values).or_else(|error| {
+                        interrupted = Err(error);
+                        received(py, values)
+                    })
+                });
+                pass(done.row as usize, outcome(done, taken, answer.transpose()?))?;
             }
+            interrupted?;
             if is_last {
                 return Ok(());
             }
@@ -157,14 +166,14 @@ impl Session {
     }
 }
 
-/// An outcome with its objects.
-fn outcome(py: Python<'_>, done: Done, taken: Taken) -> PyResult<Outcome> {
+/// An outcome with its objects. `made` is its answer if that is no object of this process.
+fn outcome(done: Done, taken: Taken, made: Option<Py<PyAny>>) -> Outcome {
     let (answer, raised) = match taken.result {
         Some(Ok(answer)) => (Some(answer), None),
         Some(Err(raised)) => (None, Some(raised)),
-        None => (done.values.map(|values| received(py, &values)).transpose()?, None),
+        None => (made, None),
     };
-    Ok(Outcome {
+    Outcome {
         index: done.row,
         row: taken.row,
         answer: answer.filter(|_| done.failure.is_none()),
@@ -172,5 +181,5 @@ fn outcome(py: Python<'_>, done: Done, taken: Taken) -> PyResult<Outcome> {
         attempts: done.attempts,
         latency: done.latency.as_secs_f64(),
         used: used(done.usage.as_deref()),
-    })
+    }
 }

@@ -12,7 +12,7 @@ use super::paths::JobPaths;
 use super::prepare::Prepared;
 use super::rematch::{self, Change};
 use super::run::Opened;
-use super::spec::{self, JobSpec};
+use super::spec::{self, Identity, JobSpec};
 use super::telling::Stopped;
 use crate::error::CallError;
 use crate::fs::directory_of;
@@ -222,6 +222,18 @@ impl TakeUp {
         };
         observer.message(Level::Note, &text);
         damage::tell(recovered, observer);
+        let before = recovered.sessions.last().map(Identity::recorded).filter(|before| before.object);
+        let now = Identity::recorded(header);
+        if let Some(before) = before
+            && !now.object
+        {
+            let text = format!(
+                "the run was started with the Python object `{}`; now `{}` is called, without the settings of the \
+                 process that it was in",
+                before.predictor, now.predictor
+            );
+            observer.message(Level::Warning, &text);
+        }
         let cut_off = recovered.end.as_ref().is_none_or(|end| !end.in_order());
         if !recovered.in_flight.is_empty() {
             let text = format!(

@@ -148,6 +148,21 @@ def test_a_file_elsewhere_and_one_of_a_package_are_found_again(place: Path) -> N
         assert code == 0 and "source has changed" not in said, said
 
 
+def test_a_function_of_another_directory_is_not_looked_for_in_that_of_the_job(place: Path) -> None:
+    code = "import os\nasync def predict(question):\n    if question == 'b' and not os.path.exists({!r}):\n"
+    code += "        raise ValueError\n    return {!r}\n"
+    Path("there").mkdir()
+    for file, answer in (("app.py", "here"), ("there/app.py", "there")):
+        Path(file).write_text(code.format(str(place / "allowed"), answer))
+    assert shell("process", "q.csv", "--predictor", "app.py:predict", "--retries", "0")[0] == 3
+    begin = "import os, sys; os.chdir('there'); sys.path.insert(0, os.getcwd()); import app\n"
+    python(f"{begin}import tokio_asyncio_bridge as tab; tab.resume('../q.answers.csv', predictor=app.predict)")
+    Path("allowed").touch()
+    code_of_exit, said = shell("resume", "q.answers.csv")
+    assert (code_of_exit, "now `" in said, "is called, without the settings" in said) == (0, True, True), said
+    assert Path("q.answers.csv").read_text().splitlines()[2].startswith("b,2,there,ok")
+
+
 @pytest.mark.parametrize(
     "code",
     [

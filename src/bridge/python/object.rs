@@ -57,7 +57,9 @@ impl PredictorObject {
         py.detach(|| Interpreter::find(None))?;
         let objects = helpers::module(py, "objects")?;
         let (name, context) = objects.call_method1("take", (target,))?.extract()?;
-        let spec = objects.call_method1("spec", (target,))?.extract()?;
+        // A name that is no UTF-8 cannot be recorded.
+        let spec =
+            objects.call_method1("spec", (target,)).and_then(|spec| spec.extract()).unwrap_or_default();
         Ok(Self(Arc::new(Given { target: target.clone().unbind(), context, name, spec, origin: None })))
     }
 

@@ -28,8 +28,8 @@ def name(target: Any) -> str:
 
 
 def spec(target: Any) -> str | None:
-    """The SPEC that finds the object again in another process: `path/to/file.py:name`. None if it is no function that
-    is as its file has it at the top, under its own name.
+    """The SPEC that finds the object again in another process: `/path/to/file.py:name`. None if it is no function that
+    is as its file has it now at the top, under its own name.
 
     A script that runs as `__main__` is none: to import it may run it anew.
     """
@@ -44,8 +44,12 @@ def spec(target: Any) -> str | None:
     directory, stem = os.path.split(file.removesuffix(".py"))
     if target.__module__ != ".".join([*loader.package_of(directory)[1], stem]):
         return None
-    near = os.path.relpath(file)
-    return f"{file if near.startswith(os.pardir) else near}:{target.__qualname__}"
+    try:
+        with open(file, "rb") as text:
+            has = target.__code__ in compile(text.read(), file, "exec", dont_inherit=True).co_consts
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return f"{file}:{target.__qualname__}" if has else None
 
 
 def _main() -> str:

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{MoneyPatch, MoneySpec, RetryPatch, RetrySpec, StopPatch, StopSpec, TimePatch, TimeSpec};
+use super::file_of;
 use super::output::{AccessPatch, AccessSpec, FieldPatch, FieldSpec, PagePatch, PageSpec};
 use super::pace::{PacePatch, PaceSpec, RatePatch, RateSpec};
 use super::predictor::{PredictorPatch, PredictorSpec};
@@ -157,7 +158,12 @@ impl JobSpec {
         match object {
             Some(object) => {
                 self.object = true;
-                self.object_spec = object.spec().map(str::to_owned);
+                let below = |spec: &str| {
+                    let (file, name) = file_of(spec)?;
+                    let file = Path::new(file).strip_prefix(&self.directory).ok()?;
+                    Some(format!("{}:{name}", file.to_str()?))
+                };
+                self.object_spec = object.spec().map(|spec| below(spec).unwrap_or_else(|| spec.to_owned()));
                 object.name().clone_into(&mut self.predictor.predictor);
             }
             None if self.object => {
