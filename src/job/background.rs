@@ -288,8 +288,8 @@ mod tests {
         let began = Instant::now();
         let shared = Shared::default();
         let (runtime, _holds) = busy();
-        shared.clear(runtime, 3 * LOOK);
-        assert!(began.elapsed() >= 3 * LOOK && shared.told().messages.len() == 1);
+        shared.clear(runtime, 10 * LOOK);
+        assert!(began.elapsed() >= 10 * LOOK && shared.told().messages.len() == 1);
         let (runtime, holds) = busy();
         std::thread::spawn(move || {
             std::thread::sleep(2 * LOOK);

@@ -284,11 +284,17 @@ impl PreparedJob {
         let stopping = control.clone();
         let open = move |tell: &Tell| self.open_now(&mut Telling(tell), &|| stopping.asked().is_some());
         let opened = apart(open, observer).await;
-        opened.map_err(|error| control.asked().map_or(error, JobError::stopped))
+        match opened {
+            Err(_) if control.asked().is_some() => Err(JobError::stopped(control.next().await)),
+            opened => opened,
+        }
     }
 
     fn open_now(self, observer: &mut dyn Observer, stopped: Stopped<'_>) -> Result<OpenJob, JobError> {
         let Self { mut prepared, files, fresh, take_up, continuing, scratch } = self;
+        if prepared.dry_run {
+            return Err(JobError::new(ErrorKind::Usage, "a dry run calls nothing"));
+        }
         let reopened = if continuing { take_up.reopen(&files, &prepared, observer, stopped)? } else { None };
         let opened = if let Some(opened) = reopened {
             opened

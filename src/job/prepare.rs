@@ -73,7 +73,8 @@ pub(super) struct Prepared {
     pub spec: JobSpec,
     /// Texts that must not be shown or written.
     pub secrets: Secrets,
-    dry_run: bool,
+    /// Nothing is to be called.
+    pub dry_run: bool,
     /// How long reading and checking the input took.
     pub validate: Duration,
 }

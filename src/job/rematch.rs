@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::answerer::now;
 use super::difference::{Differences, Sides};
-use super::error::{JobError, refuse};
+use super::error::{ErrorKind, JobError, refuse};
 use super::paths::JobPaths;
 use super::prepare::Prepared;
 use super::spec::Identity;
@@ -239,7 +239,7 @@ fn moves(
     let mut kept = 0;
     for pass in 0..passes {
         let in_turn = |hash: u64| hash % passes == pass;
-        let [mut answered, mut failed, mut open] = recorded(journal, index, open, in_turn)?;
+        let [mut answered, mut failed, mut open] = recorded(journal, index, open, in_turn, stopped)?;
         let mut records = records(source, stopped)?;
         while let Some(record) = records.next()? {
             let hash = RowHash::of(record.raw.as_bytes()).0;
@@ -263,10 +263,14 @@ fn recorded(
     index: &Index,
     open: &BTreeMap<u64, RowHash>,
     wanted: impl Fn(u64) -> bool,
+    stopped: Stopped<'_>,
 ) -> Result<[Matching; 3], JobError> {
     let mut reader = Reader::open(journal)?;
     let (mut answered, mut failed) = (Vec::new(), Vec::new());
     for row in index.selection().rows() {
+        if stopped() {
+            return Err(JobError::new(ErrorKind::Internal, "the matching was stopped"));
+        }
         if let Some(outcome) = reader.outcome(index, row)?.filter(|outcome| wanted(outcome.hash.0)) {
             let rows = if outcome.result.is_ok() { &mut answered } else { &mut failed };
             rows.push((outcome.hash.0, row));

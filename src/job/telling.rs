@@ -58,7 +58,12 @@ pub(super) async fn apart<T: Send + 'static>(
         tokio::select! {
             biased;
             Some((level, text)) = told.recv() => observer.message(level, &text),
-            ended = &mut running => return ended.map_err(|error| JobError::panicked(&error))?,
+            ended = &mut running => {
+                while let Ok((level, text)) = told.try_recv() {
+                    observer.message(level, &text);
+                }
+                return ended.map_err(|error| JobError::panicked(&error))?;
+            }
         }
     }
 }

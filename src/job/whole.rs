@@ -30,7 +30,7 @@ impl Job {
         }
         observer.message(Level::Note, "nothing to do\nhint: `--force` starts anew");
         let report = rebuilt(&files, observer, control)?.report;
-        let code = if done.is_some_and(|counts| counts.failed > 0) { 3 } else { 0 };
+        let code = if done.is_some_and(|counts| counts.failed + counts.unfinished > 0) { 3 } else { 0 };
         Ok(SessionEnd { code, stop: None, report: Some(report) })
     }
 }

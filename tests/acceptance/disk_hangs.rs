@@ -38,7 +38,7 @@ fn ends(job: &Job, running: Running, within: Duration) {
     let done = running.wait().expect(130);
     assert!(signalled.elapsed() < within, "it took {:?}", signalled.elapsed());
     let resume = format!("`{} resume answers.csv` goes on", called().display());
-    let done = done.says("the disk does not answer").says(&resume);
+    let done = done.says("the disk does not answer, or a long journal is still being read").says(&resume);
     if done.stderr.starts_with('{') {
         let lines: Vec<serde_json::Value> =
             done.stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect();

@@ -72,7 +72,7 @@ fn end(signal: Signal, words: LastWords) -> ! {
     let code = reason.exit_code();
     // On other threads, because standard error may hang as well, and so may the exit functions of the C library.
     let text = format!(
-        "{reason}: the disk does not answer, so the run was ended at once\n\
+        "{reason}: the disk does not answer, or a long journal is still being read, so the run was ended at once\n\
          hint: what was recorded is in the journal, and `resume` goes on once the disk answers"
     );
     let spoken = thread::Builder::new().spawn(move || words(code, &text));
