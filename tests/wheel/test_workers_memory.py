@@ -334,3 +334,29 @@ def test_an_evaluation_with_a_journal_goes_on_with_and_without_workers(
     assert not (place / "e.predictions").exists()
     told = [record.message for record in caplog.records]
     assert not [message for message in told if "chang" in message or "lack" in message], told
+
+
+def test_an_interrupt_while_an_answer_is_made_loses_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads, interrupted = json.loads, []
+
+    def interrupted_once(text: str) -> Any:
+        if not interrupted and '"pid"' in text:
+            interrupted.append(text)
+            raise KeyboardInterrupt
+        return loads(text)
+
+    monkeypatch.setattr(json, "loads", interrupted_once)
+    rows = [{"question": "x", "n": n} for n in range(600)]
+    with pytest.raises(KeyboardInterrupt) as raised:
+        tab.map(rows, made, workers=1, concurrency=50)
+    answered = [outcome for outcome in raised.value.outcomes if outcome.ok]  # type: ignore[attr-defined]
+    assert len(interrupted) == 1 and len({outcome.index for outcome in answered}) == len(answered)
+    assert all(outcome.answer == [outcome.index, {"pid": 1}] for outcome in answered)
+    asked = Path("asked").read_text().split()
+    assert len(answered) == len(asked) == len(set(asked)), (len(answered), len(asked))
+
+
+async def made(question: str, n: int) -> list[Any]:
+    with open("asked", "a") as asked:
+        print(n, file=asked)
+    return [n, {"pid": 1}]
