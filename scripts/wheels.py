@@ -85,7 +85,9 @@ def found() -> list[Python]:
 
 def run(*command: Path | str, **variables: str) -> None:
     """Runs a command in the project; exits if it fails, for it has said why."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    # With the last, Python compiles every module anew at each import, for nothing is compiled when it is installed.
+    unwanted = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     code = subprocess.run(command, cwd=PROJECT, env=kept | variables).returncode
     if code != 0:
         sys.exit(code)
