@@ -130,9 +130,10 @@ fn an_object_of_another_name_is_refused_and_one_with_other_code_is_warned_of() {
 #[test]
 fn a_job_of_an_object_goes_on_at_the_shell_with_the_function_of_that_name() {
     let scene = Scene::new();
-    let app = scene.path("app.py");
-    std::fs::write(&app, choosy(&scene, 1)).unwrap();
-    let (end, _) = run_object(&scene, object_of("app", &app, &choosy(&scene, 1))).unwrap();
+    // Of another name than the module, so that no SPEC finds the function.
+    let cell = scene.path("cell.py");
+    std::fs::write(&cell, choosy(&scene, 1)).unwrap();
+    let (end, _) = run_object(&scene, object_of("app", &cell, &choosy(&scene, 1))).unwrap();
     assert_eq!(end.code, 3);
     for arguments in [&["resume", "answers.csv"][..], &["process", "questions.csv", "-o", "answers.csv"]] {
         let (code, said) = at_the_shell(&scene, arguments);
