@@ -7,6 +7,9 @@ from textwrap import dedent
 import pytest
 from child import run
 
+# It takes long to show that nothing takes long.
+pytestmark = pytest.mark.once
+
 # Counts on a handler that notes when it runs. A gap between two notes is a time in which no signal was looked for.
 BEGIN = """
 import json, os, signal, sys, threading, time

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import pytest
 import tokio_asyncio_bridge as tab
 
 PACKAGE = Path(tab.__file__).parent
@@ -27,6 +28,7 @@ def checked(*command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.once
 def test_the_package_passes_mypy_strict(tmp_path: Path) -> None:
     checked("mypy", "--strict", "--cache-dir", str(tmp_path), "--package", "tokio_asyncio_bridge")
 
