@@ -12,7 +12,7 @@ use tokio_asyncio_bridge::bridge::python::event_loop::LoopKind;
 use tokio_asyncio_bridge::bridge::python::interpreter::{Interpreter, choose};
 use tokio_asyncio_bridge::bridge::python::predictor::Request;
 use tokio_asyncio_bridge::bridge::{Bridge, Secrets};
-use tokio_asyncio_bridge::input::{Format, Parameter, Source, Wanted, validate, validate_typed};
+use tokio_asyncio_bridge::input::{Format, Parameter, Source, Wanted, validate, validate_until};
 
 const BYTES: usize = 300_000_000;
 const TYPED_ROWS: usize = 1_000_000;
@@ -71,7 +71,8 @@ fn typed() {
         let mut wanted = wanted(&[]);
         wanted.parameters.clone_from(&bridge.describe().parameters);
         let types = bridge.types().unwrap();
-        let took = seconds(|| drop(validate_typed(&source, &wanted, 0..u64::MAX, types).unwrap()));
+        let took =
+            seconds(|| drop(validate_until(&source, &wanted, 0..u64::MAX, Some(types), &|| false).unwrap()));
         println!("{TYPED_ROWS} rows with `{parameters}`: {took:.2} s, {:.2} s more", took - base);
         bridge.close(std::time::Duration::from_secs(3));
     }

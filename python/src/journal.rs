@@ -46,7 +46,7 @@ impl Outcomes {
     /// Reads the journal.
     #[new]
     fn new(py: Python<'_>, journal: PathBuf) -> PyResult<Self> {
-        let read = interruptible(py, |go_on| outcomes::Outcomes::read(&journal, go_on))?;
+        let read = interruptible(py, |stopped| outcomes::Outcomes::read(&journal, stopped))?;
         read.map(Self).map_err(|error| errors::of_job(py, &error))
     }
 

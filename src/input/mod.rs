@@ -48,11 +48,11 @@ pub use self::feed::Feed;
 pub use self::jsonl::entries;
 pub use self::records::Records;
 pub use self::source::{Format, Source};
-pub use self::validate::{validate, validate_typed};
+pub use self::validate::{validate, validate_until};
 
 pub(crate) use self::fault::Fault;
 pub(crate) use self::feed::FedRows;
 pub(crate) use self::records::RawRecord;
 pub(crate) use self::rows::{NextRow, RowReader, RowSource};
 pub(crate) use self::types::{Kind, Misfit, TypedValue, Types};
-pub(crate) use self::validate::{Validated, glance, validate_until};
+pub(crate) use self::validate::{Validated, glance};

@@ -90,22 +90,13 @@ pub fn validate(
     validate_until(source, wanted, selection, None, &|| false)
 }
 
-/// As [`validate`], and also checks every value of a parameter that has a type, on another thread at the same time.
+/// As [`validate`]. With `types`, it also checks every value of a parameter that has a type, on another thread at the same
+/// time. Once `stopped` says so, it fails soon.
 ///
 /// # Errors
 ///
 /// As [`validate`], and if a value cannot be converted to the type of its parameter.
-pub fn validate_typed(
-    source: &Source,
-    wanted: &Wanted,
-    selection: impl Into<Rows>,
-    types: &dyn Types,
-) -> Result<Validated, InputError> {
-    validate_until(source, wanted, selection, Some(types), &|| false)
-}
-
-/// As [`validate_typed`] where there are `types`, and else as [`validate`]. Once `stopped` says so, it fails soon.
-pub(crate) fn validate_until(
+pub fn validate_until(
     source: &Source,
     wanted: &Wanted,
     selection: impl Into<Rows>,

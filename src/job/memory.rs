@@ -3,6 +3,7 @@
 //!
 //! Nothing of it is recorded. Everything else is as in any job: the same engine, limits, retries and timeouts.
 
+mod collector;
 pub mod session;
 
 use std::sync::Arc;

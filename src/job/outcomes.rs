@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::error::JobError;
+use crate::fs::Stoppable;
 use crate::journal::{Index, JournalError, Reader, Record, Recovered};
 use crate::outcome::{Outcome, Tried};
 use crate::output::added_columns;
@@ -19,35 +19,18 @@ pub struct Outcomes {
     tried: HashMap<u64, Tried>,
 }
 
-/// Bytes of a journal that are read before it is asked again whether to go on: those of less than 10 ms.
-const BLOCK: usize = 64 << 10;
-
-/// A file that is read until `go_on` says no.
-struct While<'a> {
-    file: File,
-    go_on: &'a mut dyn FnMut() -> bool,
-}
-
-impl Read for While<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let most = into.len().min(BLOCK);
-        if (self.go_on)() { self.file.read(&mut into[..most]) } else { Err(io::Error::other("stopped")) }
-    }
-}
-
 impl Outcomes {
     /// Reads which rows the journal decides. It takes no lock, so the run may still go on; outcomes that it records
-    /// later are not seen. `go_on` is asked every few milliseconds.
+    /// later are not seen. `stopped` is asked every few milliseconds.
     ///
     /// # Errors
     ///
-    /// Fails if the journal cannot be read, or if `go_on` says no.
-    pub fn read(journal: &Path, go_on: &mut dyn FnMut() -> bool) -> Result<Self, JobError> {
+    /// Fails if the journal cannot be read, or if `stopped` says so.
+    pub fn read(journal: &Path, stopped: &dyn Fn() -> bool) -> Result<Self, JobError> {
         let mut tried = HashMap::<u64, Tried>::new();
-        let file = File::open(journal);
-        let file =
-            file.map_err(|source| JournalError::Io { action: "open", path: journal.to_owned(), source })?;
-        let recovered = Recovered::from_reader(While { file, go_on }, journal, |record| match record {
+        let open = |source| JournalError::Io { action: "open", path: journal.to_owned(), source };
+        let reader = Stoppable { reader: File::open(journal).map_err(open)?, stopped };
+        let recovered = Recovered::from_reader(reader, journal, |record| match record {
             Record::Attempt(attempt) => tried.entry(attempt.row).or_default().add(attempt),
             Record::Outcome(outcome) => drop(tried.remove(&outcome.row)),
             _ => {}
@@ -79,6 +62,8 @@ pub fn answer_columns(own: &[String], fields: &[String]) -> (Vec<String>, Vec<St
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::journal::Journal;
     use crate::journal::testing::{answered, failed, header};
@@ -92,13 +77,13 @@ mod tests {
             journal.append_outcome(&outcome).unwrap();
         }
         journal.commit().unwrap();
-        let mut outcomes = Outcomes::read(&path, &mut || true).unwrap();
+        let mut outcomes = Outcomes::read(&path, &|| false).unwrap();
         let decided = [0, 1, 2].map(|row| outcomes.of(row).unwrap());
         assert_eq!(decided, [Some(answered(0)), Some(answered(1)), None]);
     }
 
     #[test]
-    fn reading_asks_again_and_again_whether_to_go_on() {
+    fn reading_asks_again_and_again_whether_to_stop() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.journal");
         let mut journal = Journal::create(&path, &header(1, 0..1)).unwrap();
@@ -106,11 +91,8 @@ mod tests {
             journal.append_outcome(&answered(0)).unwrap();
         }
         journal.commit().unwrap();
-        let mut asked = 0;
-        let error = Outcomes::read(&path, &mut || {
-            asked += 1;
-            asked < 4
-        });
-        assert!(error.is_err_and(|error| error.to_string().contains("stopped")) && asked == 4);
+        let asked = Cell::new(0);
+        let error = Outcomes::read(&path, &|| asked.replace(asked.get() + 1) == 3);
+        assert!(error.is_err_and(|error| error.to_string().contains("stopped")) && asked.get() == 4);
     }
 }

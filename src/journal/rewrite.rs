@@ -60,10 +60,9 @@ impl Journal {
         // Rows of the session being read that are gone and have no outcome.
         let mut lost = BTreeSet::new();
         let in_flight = Record::Gone(Cow::Owned(Spent::default()));
-        let reader = File::open(&path);
-        let reader =
-            reader.map_err(|source| JournalError::Io { action: "open", path: path.clone(), source })?;
-        Recovered::from_reader(Stoppable { reader, stopped }, &path, |record| {
+        let open = |source| JournalError::Io { action: "open", path: path.clone(), source };
+        let reader = Stoppable { reader: File::open(&path).map_err(open)?, stopped };
+        Recovered::from_reader(reader, &path, |record| {
             match record {
                 Record::Started(rows) => {
                     lost.extend(rows.iter().map(|(row, _)| *row).filter(|row| moved(*row).is_none()));

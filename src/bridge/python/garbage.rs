@@ -3,7 +3,8 @@
 use pyo3::prelude::*;
 
 /// Keeps Python's garbage collector from running while it lives. Objects that are made by the thousand would have it
-/// look through all of them again and again. The interpreter's lock is held all that time, so that only handlers of signals can notice.
+/// look through all of them again and again. The interpreter's lock is held all that time, so that only handlers of
+/// signals can notice.
 pub struct GarbagePaused<'py>(Option<Bound<'py, PyModule>>);
 
 impl<'py> GarbagePaused<'py> {

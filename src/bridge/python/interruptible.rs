@@ -1,5 +1,6 @@
 //! Long work on a thread of Python's, during which signals are looked for.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
@@ -8,24 +9,25 @@ use pyo3::prelude::*;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Does `work` without the interpreter's lock. It is given what it has to ask again and again, every few milliseconds:
-/// whether to go on. On Python's main thread, that has the handlers of signals run at least every 100 ms.
+/// whether to stop. On Python's main thread, that has the handlers of signals run at least every 100 ms.
 ///
 /// # Errors
 ///
 /// Fails with what a handler raised, such as `KeyboardInterrupt`. The result of `work` is dropped then.
 pub fn interruptible<T: Send>(
     py: Python<'_>,
-    work: impl FnOnce(&mut dyn FnMut() -> bool) -> T + Send,
+    work: impl FnOnce(&dyn Fn() -> bool) -> T + Send,
 ) -> PyResult<T> {
-    let mut raised = None;
-    let mut looked = Instant::now();
-    let mut go_on = || {
-        if raised.is_none() && looked.elapsed() >= LOOK {
-            raised = Python::attach(|py| py.check_signals().err());
-            looked = Instant::now();
+    let looked = Mutex::new((None, Instant::now()));
+    let stopped = || {
+        let (raised, last) = &mut *looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if raised.is_none() && last.elapsed() >= LOOK {
+            *raised = Python::attach(|py| py.check_signals().err());
+            *last = Instant::now();
         }
-        raised.is_none()
+        raised.is_some()
     };
-    let done = py.detach(|| work(&mut go_on));
+    let done = py.detach(|| work(&stopped));
+    let (raised, _) = looked.into_inner().unwrap_or_else(PoisonError::into_inner);
     raised.map_or(Ok(done), Err)
 }
