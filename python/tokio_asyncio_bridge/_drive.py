@@ -13,7 +13,7 @@ from tokio_asyncio_bridge._progress import Display, Progress
 _LOGGER = logging.getLogger("tokio_asyncio_bridge")
 _LEVELS = {"note": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 # How long the waiting thread waits before it looks for signals, in seconds. What it does in between takes time, too.
-_TURN_S = 0.05
+_TURN_S = 0.01
 # How long a run that is to end at once may take, in seconds. A disk that hangs must not hold its caller for ever.
 _AT_ONCE_S = 10.0
 

@@ -43,7 +43,6 @@ pub struct Exchange {
     carried: Carried,
     binding: OnceLock<Binding>,
     table: Mutex<Table>,
-    no_text: Arc<Arguments>,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +77,7 @@ impl Exchange {
     /// parameter `question`.
     pub fn new(mut map: Vec<(String, String)>, column: Option<String>, carried: Carried) -> Self {
         map.extend(column.map(|column| (QUESTION.to_owned(), column)));
-        Self { map, carried, binding: OnceLock::new(), table: Mutex::default(), no_text: Arc::default() }
+        Self { map, carried, binding: OnceLock::new(), table: Mutex::default() }
     }
 
     /// Whether an answer comes back as values, in its outcome.
@@ -109,12 +108,14 @@ impl Exchange {
     /// Fails if no predictor has been loaded yet.
     pub fn put(&self, rows: &Bound<'_, PyList>, feed: &Feed) -> PyResult<()> {
         let binding = self.binding()?;
+        // Of these rows alone: Tokio's thread counts the references to those of the rows before meanwhile.
+        let no_text = Arc::default();
         let mut held = Vec::with_capacity(rows.len());
         let mut given = Vec::with_capacity(rows.len());
         for row in rows {
             let (form, arguments) = match binding.see(&row) {
                 Ok(form) => {
-                    let arguments = self.arguments(binding, &row, &form);
+                    let arguments = self.arguments(binding, &row, &form, &no_text);
                     (form, arguments.map_err(CallError::Input))
                 }
                 Err(error) => (Form::Value, Err(CallError::Input(error))),
@@ -135,9 +136,10 @@ impl Exchange {
         binding: &Binding,
         row: &Bound<'_, PyAny>,
         form: &Form,
+        no_text: &Arc<Arguments>,
     ) -> Result<Arc<Arguments>, String> {
         match self.carried {
-            Carried::Objects { weighed: false } => Ok(Arc::clone(&self.no_text)),
+            Carried::Objects { weighed: false } => Ok(Arc::clone(no_text)),
             Carried::Objects { weighed: true } => Ok(text_of(row)),
             Carried::Values => {
                 let passed = binding.passed(row.clone(), form, 0, 0);
