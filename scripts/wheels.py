@@ -42,6 +42,12 @@ class Python:
         """Where cargo builds for it."""
         return PROJECT / "target" / f"py{self.version}"
 
+    @property
+    def unpacked(self) -> Path:
+        """Where the source distribution is installed from. `pip` builds in an environment of its own, after which cargo
+        would build the wheel of `target` anew."""
+        return self.target / "unpacked"
+
     def __str__(self) -> str:
         return f"Python {self.version} ({self.executable})"
 
@@ -96,7 +102,7 @@ def run(*command: Path | str, **variables: str) -> None:
 def build(python: Python, out: Path, *options: str) -> None:
     """Builds the wheel for a Python into `out`."""
     print(f"== building the wheel for {python}", flush=True)
-    begin(python.target)
+    begin(python.target, own().unpacked if PROFILE[0] in options else PROJECT / "target")
     run(
         *(TOOLS / "maturin", "build", "--quiet", "--release", "--locked", *options),
         *("--interpreter", python.executable, "--target-dir", python.target, "--out", out),
@@ -105,17 +111,15 @@ def build(python: Python, out: Path, *options: str) -> None:
     )
 
 
-def begin(target: Path) -> None:
-    """Begins a target directory with the crates of another build: most know of no Python."""
-    # Not those of other Pythons, which may be under way.
-    builds = [own().target, target.parent]
-    done = [build / "release" for build in builds if (build / "release/deps").exists()]
-    if not done or target.exists():
+def begin(target: Path, other: Path) -> None:
+    """Begins a target directory with the crates of another one of the same profile: most know of no Python."""
+    done = other / "release"
+    if not (done / "deps").exists() or target.exists():
         return
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     for name in ("build", ".fingerprint", "deps"):
-        shutil.copytree(done[0] / name, partial / "release" / name, ignore=programs, symlinks=True)
+        shutil.copytree(done / name, partial / "release" / name, ignore=programs, symlinks=True)
     partial.rename(target)
 
 
@@ -166,11 +170,8 @@ def test(python: Python, arguments: Sequence[str]) -> None:
     with alone(python):
         built = wheel(python)
         directory = environment(python, built)
-        # `pip` builds in an environment of its own, after which cargo would build this wheel anew.
-        unpacked = python.target / "unpacked"
         source = python.target / "sdist"
         if python.version == own().version:
-            begin(unpacked)
             shutil.rmtree(source, ignore_errors=True)
             run(TOOLS / "maturin", "sdist", "--out", source)
     print(f"== testing the wheel for {python}", flush=True)
@@ -178,7 +179,7 @@ def test(python: Python, arguments: Sequence[str]) -> None:
         *(directory / "bin/python", "-m", "pytest", *arguments),
         WHEEL=str(built),
         SOURCE=str(source),
-        SOURCE_TARGET=str(unpacked),
+        SOURCE_TARGET=str(python.unpacked),
     )
 
 
@@ -265,7 +266,7 @@ def test_command(arguments: Sequence[str]) -> None:
         program.write_text(f"#!{directory}/bin/python\nimport runpy\n\n{run_module}\n")
         program.chmod(0o755)
     # The crates have other features without `--workspace`, and would be built again.
-    cargo = ["cargo", "test", "--release", "--locked", "--workspace"]
+    cargo = ["cargo", "test", "--locked", "--workspace"]
     run(*cargo, "--test", "acceptance", "--", *arguments, TEST_PROGRAM=str(program))
 
 

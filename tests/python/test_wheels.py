@@ -89,7 +89,7 @@ class Wheels(unittest.TestCase):
         self.assertEqual(len(self.ran("maturin")), 2)
 
     def test_the_crates_of_another_build_are_the_beginning_and_its_programs_are_not(self) -> None:
-        crates = self.project / "target/release"
+        crates = self.project / f"target/py{OWN}/unpacked/release"
         for name in ("build/one", ".fingerprint/one", "deps/libone.rlib", "deps/program"):
             (crates / name).parent.mkdir(parents=True, exist_ok=True)
             (crates / name).touch()
