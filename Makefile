@@ -51,7 +51,8 @@ check: ## check format, lints and unit tests, by cargo alone: under a minute aft
 	cargo test --lib --locked -- --skip no_flipped_bit --skip hundred_megabytes
 
 test: $(VENV)/.tools tests/node_modules/.installed ## run all tests
-	$(TOGETHER) 'cargo build --release --locked' '$(CARGO_TEST) --workspace --no-run'
+# The last step of a release takes one processor for minutes, and so does that of the wheel.
+	$(TOGETHER) 'cargo build --release --locked' '$(CARGO_TEST) --workspace --no-run && $(WHEELS) build'
 	$(BIN)/python -m unittest discover --start-directory tests/python
 	$(TOGETHER) '$(CARGO_TEST) --workspace' '$(WHEELS) test -m "not cluster"'
 

@@ -104,6 +104,8 @@ def build(python: Python, out: Path, *options: str) -> None:
     print(f"== building the wheel for {python}", flush=True)
     begin(python.target, own().unpacked if PROFILE[0] in options else PROJECT / "target")
     run(
+        # For tests that run beside it bound how long something takes.
+        "nice",
         *(TOOLS / "maturin", "build", "--quiet", "--release", "--locked", *options),
         *("--interpreter", python.executable, "--target-dir", python.target, "--out", out),
         # Where maturin looks for the Python that has Zig.
@@ -271,6 +273,9 @@ def test_command(arguments: Sequence[str]) -> None:
 
 
 match sys.argv[1:]:
+    case ["build"]:
+        with alone(own()):
+            wheel(own())
     case ["test", "--python", executable, *arguments]:
         test(one(executable), arguments)
     case ["test", *arguments]:
@@ -285,6 +290,6 @@ match sys.argv[1:]:
         portable(versions, None)
     case _:
         sys.exit(
-            "usage: wheels.py test [--python PYTHON]|test-others|test-command [ARGUMENT…]"
+            "usage: wheels.py build|test [--python PYTHON]|test-others|test-command [ARGUMENT…]"
             " | portable [--target TRIPLE] [VERSION…]"
         )

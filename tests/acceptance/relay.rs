@@ -186,7 +186,7 @@ fn actors_whose_number_is_given_are_all_asked_for_so_that_a_cluster_can_grow_for
     let done = broken.process().expect(1);
     assert!(done.stderr.contains("OSError: no GPU here"), "{}", done.stderr);
     let started = broken.read("actors").lines().count();
-    assert!(started < 20, "{started} actors");
+    assert!(started < 60, "{started} actors");
 }
 
 #[test]

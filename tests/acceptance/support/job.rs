@@ -361,11 +361,11 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits until a signal has stopped the process (SIGTSTP).
+    /// Waits until a signal has stopped the process (SIGSTOP, SIGTSTP), or it has ended.
     pub(crate) fn wait_until_stopped(&mut self) {
-        let started = Instant::now();
-        let status = || fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        while !status().contains("State:\tT") {
+        let (started, status) = (Instant::now(), format!("/proc/{}/status", self.pid()));
+        let status = || fs::read_to_string(&status).unwrap();
+        while self.is_running() && !status().contains("State:\tT") {
             assert!(started.elapsed() < HANG, "it was not stopped: {}", status());
             sleep(Duration::from_millis(2));
         }
