@@ -10,8 +10,9 @@ PRIVATE := unshare --map-root-user --mount
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 WHEELS := $(BIN)/python scripts/wheels.py
-# The tests run the release. They themselves are built without optimisation, which would take them longer than it saves.
-CARGO_TEST := TEST_PROGRAM=$(CURDIR)/$(PROGRAM) cargo test --locked
+# The acceptance tests run the release. The tests themselves are not optimised: that would take longer than it saves.
+TEST_PROGRAM := TEST_PROGRAM="$(CURDIR)/$(PROGRAM)"
+CARGO_TEST := $(TEST_PROGRAM) cargo test --locked
 TOGETHER := $(BIN)/python scripts/together.py
 
 FUZZ_SECONDS ?= 600
@@ -51,7 +52,7 @@ check: ## check format, lints and unit tests, by cargo alone: under a minute aft
 	cargo test --lib --locked -- --skip no_flipped_bit --skip hundred_megabytes
 
 test: $(VENV)/.tools tests/node_modules/.installed ## run all tests
-# The last step of a release takes one processor for minutes, and so does that of the wheel.
+# The last step of the release takes one processor for minutes, and so does the wheel's: both run at once.
 	$(TOGETHER) 'cargo build --release --locked' '$(CARGO_TEST) --workspace --no-run && $(WHEELS) build'
 	$(BIN)/python -m unittest discover --start-directory tests/python
 	$(TOGETHER) '$(CARGO_TEST) --workspace' '$(WHEELS) test -m "not cluster"'
@@ -73,7 +74,7 @@ torture: build $(VENV)/.tools ## kill a job 200 times, fill disks, answer 10,000
 	  'root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, on Ubuntu 24.04 and later' \
 	  'kernel.apparmor_restrict_unprivileged_userns=0)'; exit 1; }
 	$(CARGO_TEST) --test torture --no-run
-	TEST_PROGRAM=$(CURDIR)/$(PROGRAM) $(PRIVATE) cargo test --locked --test torture
+	$(TEST_PROGRAM) $(PRIVATE) cargo test --locked --test torture
 
 torture-scale: build ## answer ROWS=100000000 rows by the scripted bridge, kill the job and resume it; print a table
 	$(BIN)/python tests/torture/scale.py $(PROGRAM) $(ROWS)

@@ -44,8 +44,8 @@ class Python:
 
     @property
     def unpacked(self) -> Path:
-        """Where the source distribution is installed from. `pip` builds in an environment of its own, after which cargo
-        would build the wheel of `target` anew."""
+        """Where cargo builds the source distribution. `pip` builds in an environment of its own, and in `target` cargo
+        would then build the wheel anew."""
         return self.target / "unpacked"
 
     def __str__(self) -> str:
@@ -104,7 +104,7 @@ def build(python: Python, out: Path, *options: str) -> None:
     print(f"== building the wheel for {python}", flush=True)
     begin(python.target, own().unpacked if PROFILE[0] in options else PROJECT / "target")
     run(
-        # For tests that run beside it bound how long something takes.
+        # Tests that run beside it bound how long something takes.
         "nice",
         *(TOOLS / "maturin", "build", "--quiet", "--release", "--locked", *options),
         *("--interpreter", python.executable, "--target-dir", python.target, "--out", out),
@@ -115,14 +115,19 @@ def build(python: Python, out: Path, *options: str) -> None:
 
 def begin(target: Path, other: Path) -> None:
     """Begins a target directory with the crates of another one of the same profile: most know of no Python."""
-    done = other / "release"
-    if not (done / "deps").exists() or target.exists():
+    done, begun = other / "release", target / "release"
+    if not (done / "deps").exists() or begun.exists():
         return
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for name in ("build", ".fingerprint", "deps"):
-        shutil.copytree(done / name, partial / "release" / name, ignore=programs, symlinks=True)
-    partial.rename(target)
+    try:
+        # In this order, for the other build may be under way: what has a fingerprint is complete.
+        for name in (".fingerprint", "build", "deps"):
+            shutil.copytree(done / name, partial / name, ignore=programs, symlinks=True)
+    except shutil.Error:
+        return  # A file of the other build is gone by now. This one then begins with nothing.
+    target.mkdir(parents=True, exist_ok=True)
+    partial.rename(begun)
 
 
 def programs(directory: str, names: list[str]) -> list[str]:

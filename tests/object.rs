@@ -72,7 +72,8 @@ impl Observer for Said {
 
 /// Runs the program in the scene's directory; its exit code and what it wrote to standard error.
 fn at_the_shell(scene: &Scene, arguments: &[&str]) -> (i32, String) {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_tokio-asyncio-bridge"));
+    let program = std::env::var_os("TEST_PROGRAM");
+    let mut program = Command::new(program.unwrap_or(env!("CARGO_BIN_EXE_tokio-asyncio-bridge").into()));
     let output = program.current_dir(scene.directory.path()).args(arguments).output().unwrap();
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }

@@ -90,8 +90,8 @@ pub fn validate(
     validate_until(source, wanted, selection, None, &|| false)
 }
 
-/// As [`validate`]. With `types`, it also checks every value of a parameter that has a type, on another thread at the same
-/// time. Once `stopped` says so, it fails soon.
+/// As [`validate`]. With `types`, it also checks every value of a parameter that has a type, on another thread at the
+/// same time. Once `stopped` returns true, it soon fails.
 ///
 /// # Errors
 ///

@@ -25,7 +25,7 @@ impl Outcomes {
     ///
     /// # Errors
     ///
-    /// Fails if the journal cannot be read, or if `stopped` says so.
+    /// Fails if the journal cannot be read, or if `stopped` returns true.
     pub fn read(journal: &Path, stopped: &dyn Fn() -> bool) -> Result<Self, JobError> {
         let mut tried = HashMap::<u64, Tried>::new();
         let open = |source| JournalError::Io { action: "open", path: journal.to_owned(), source };

@@ -80,7 +80,7 @@ fn a_second_one_leaves_the_old_file_and_export_writes_the_new() {
 
 /// Whether the program has a file open whose name begins so.
 fn has_open(running: &Running, name: &str) -> bool {
-    let files = fs::read_dir(format!("/proc/{}/fd", running.pid())).unwrap();
+    let Ok(files) = fs::read_dir(format!("/proc/{}/fd", running.pid())) else { return false };
     let paths = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
     paths.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).any(|file| file.starts_with(name))
 }
@@ -90,8 +90,9 @@ fn has_open(running: &Running, name: &str) -> bool {
 fn stopped_with_open(job: &Job, command: &[&str], file: &str) -> Running {
     let stopped = (0..20).find_map(|_| {
         let _ = fs::remove_file(job.path("exported.csv"));
-        let mut running = job.spawn(command);
+        let (mut running, started) = (job.spawn(command), Instant::now());
         while running.is_running() {
+            assert!(started.elapsed() < Duration::from_secs(20), "{file} is not opened");
             if has_open(&running, file) {
                 running.signal(Signal::STOP);
                 running.wait_until_stopped();

@@ -89,18 +89,22 @@ class Wheels(unittest.TestCase):
         self.assertEqual(len(self.ran("maturin")), 2)
 
     def test_the_crates_of_another_build_are_the_beginning_and_its_programs_are_not(self) -> None:
-        crates = self.project / f"target/py{OWN}/unpacked/release"
-        for name in ("build/one", ".fingerprint/one", "deps/libone.rlib", "deps/program"):
-            (crates / name).parent.mkdir(parents=True, exist_ok=True)
-            (crates / name).touch()
-            os.utime(crates / name, ns=(1_234_567, 1_234_567))
         self.python(self.bin / f"python{OTHERS[0]}", OTHERS[0])
-        self.run_("test-others")
-        begun = self.project / f"target/py{OTHERS[0]}/release"
-        self.assertEqual(
-            sorted(path.name for path in begun.rglob("*") if path.is_file()), ["libone.rlib", "one", "one"]
-        )
-        self.assertEqual((begun / "deps/libone.rlib").stat().st_mtime_ns, 1_234_567)
+        for other, command, version in (
+            ("target", "build", OWN),
+            (f"target/py{OWN}/unpacked", "test-others", OTHERS[0]),
+        ):
+            crates = self.project / other / "release"
+            for name in ("build/one", ".fingerprint/one", "deps/libone.rlib", "deps/program"):
+                (crates / name).parent.mkdir(parents=True, exist_ok=True)
+                (crates / name).touch()
+                os.utime(crates / name, ns=(1_234_567, 1_234_567))
+            self.run_(command)
+            begun = self.project / f"target/py{version}/release"
+            self.assertEqual(
+                sorted(path.name for path in begun.rglob("*") if path.is_file()), ["libone.rlib", "one", "one"]
+            )
+            self.assertEqual((begun / "deps/libone.rlib").stat().st_mtime_ns, 1_234_567)
 
     def test_a_python_that_is_asked_for_and_missing_is_an_error(self) -> None:
         self.assertIn(f"there is no Python {OTHERS[0]} on this machine", self.run_("portable", OTHERS[0], code=1))

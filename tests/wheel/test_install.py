@@ -42,7 +42,7 @@ def test_what_the_readme_says_installs_a_program_that_answers_a_file(tmp_path: P
         "PATH": f"{cargo}:/usr/local/bin:/usr/bin:/bin",
         "CARGO_HOME": os.environ.get("CARGO_HOME", f"{Path.home()}/.cargo"),
         "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", f"{Path.home()}/.rustup"),
-        # Most is built there already, and the rest is built fast.
+        # Kept between runs, and built fast.
         "CARGO_TARGET_DIR": os.environ["SOURCE_TARGET"],
         "MATURIN_PEP517_ARGS": f"--config {PROJECT}/tests/profile.toml",
     }

@@ -108,7 +108,8 @@ impl Exchange {
     /// Fails if no predictor has been loaded yet.
     pub fn put(&self, rows: &Bound<'_, PyList>, feed: &Feed) -> PyResult<()> {
         let binding = self.binding()?;
-        // Of these rows alone: Tokio's thread counts the references to those of the rows before meanwhile.
+        // One for these rows alone. Tokio's thread still counts references to that of the rows before, and a counter
+        // that two threads share is slow.
         let no_text = Arc::default();
         let mut held = Vec::with_capacity(rows.len());
         let mut given = Vec::with_capacity(rows.len());

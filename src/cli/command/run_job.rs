@@ -52,7 +52,7 @@ pub(super) async fn run(mut job: Job, options: &RunOptions, streams: &mut Stream
     let control = Control::new();
     let words = streams.last_words(Some(job.files().journal.clone()));
     let signals = Signals::forward(&control, job.spec().time.grace, words)?;
-    // `resume` writes the answers and the report again, whatever became of them.
+    // `resume` always writes the answers and the report again, so it does not ask whether the job is done.
     if !job.resumes()
         && let Some(counts) = job.done(&mut (), &control).await?
     {

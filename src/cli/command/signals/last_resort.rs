@@ -1,5 +1,5 @@
-//! Ends the process if a signal comes and the job cannot take it, because its thread hangs in a write, for example to a
-//! file server that is gone, or because it reads a journal that was rewritten.
+//! Ends the process if a signal comes and the job cannot take it: its thread hangs in a write, for example to a file
+//! server that is gone, or it reads back a journal that it has just rewritten, which nothing interrupts.
 
 use std::io;
 use std::process::exit;
