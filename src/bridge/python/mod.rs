@@ -140,10 +140,10 @@
 //!
 //! | loop, predictor | script | this program |
 //! | --- | --- | --- |
-//! | asyncio, at once | 11.4 | 4.3 (2.6 times as fast) |
-//! | asyncio, `sleep(0)` | 12.9 | 4.7 (2.8) |
-//! | uvloop, at once | 11.8 | 4.5 (2.6) |
-//! | uvloop, `sleep(0)` | 11.7 | 4.5 (2.6) |
+//! | asyncio, at once | 13.2 | 5.5 (2.4 times as fast) |
+//! | asyncio, `sleep(0)` | 15.2 | 5.7 (2.7) |
+//! | uvloop, at once | 15.0 | 5.7 (2.6) |
+//! | uvloop, `sleep(0)` | 12.6 | 5.6 (2.3) |
 //!
 //! Of that, six parts in ten are the run, two the writing of the answers on both cores, two starting and reading the
 //! input once before the first call. The script neither checks its input, nor syncs what it writes, nor writes answers
@@ -155,14 +155,14 @@
 //! (`exchange`). The run knows a row by its number: rows are handed in, and outcomes taken out, by the thousand under
 //! one hold of the interpreter's lock, and no object passes through Tokio. 200,000 rows, 100 in flight, from the call
 //! to the list of typed outcomes, microseconds a row; in brackets how many times as fast as a hand-written script of
-//! worker tasks with `asyncio.timeout` and retries. `benches/seam.py`, medians of 5 on a busy machine:
+//! worker tasks with `asyncio.timeout` and retries. `benches/seam.py`, medians of 3:
 //!
 //! | loop, predictor | script | `map` | `stream` |
 //! | --- | --- | --- | --- |
-//! | asyncio, at once | 8.3 | 3.5 (2.4) | 5.8 (1.4) |
-//! | asyncio, `sleep(0)` | 9.8 | 4.3 (2.3) | 5.3 (1.8) |
-//! | uvloop, at once | 7.6 | 2.3 (3.3) | 2.9 (2.6) |
-//! | uvloop, `sleep(0)` | 7.4 | 2.5 (2.9) | 3.3 (2.3) |
+//! | asyncio, at once | 8.2 | 2.9 (2.8) | 3.2 (2.5) |
+//! | asyncio, `sleep(0)` | 9.1 | 4.2 (2.2) | 4.1 (2.2) |
+//! | uvloop, at once | 7.5 | 2.8 (2.7) | 2.9 (2.6) |
+//! | uvloop, `sleep(0)` | 7.1 | 3.3 (2.1) | 4.3 (1.6) |
 //!
 //! Beside them, asyncio's worker tasks without timeout, retries and outcomes take 0.2 to 0.4 at once and 1.3 to 1.7
 //! with `sleep(0)`; async-batch-llm takes 430 to 620 (5,000 rows), and `dspy.Parallel` 380 to 490 (2,000 rows).
